@@ -1,0 +1,22 @@
+"""The tables of commands. Nothing here imports torch."""
+
+from inpaint import options
+from nunif.cli import Command
+
+CREATE_TRAINING_DATA = [
+    Command(
+        "video_inpaint",
+        options.GenerateOptions,
+        "inpaint.generate:main",
+        "make training records for video inpainting from ordinary video",
+    )
+]
+
+TRAIN = [Command("inpaint", options.TrainOptions, "inpaint.trainer:main", "train an inpainting model")]
+
+INPAINT = [
+    Command("evaluate", options.EvaluateOptions, "inpaint.evaluate:main", "score a model and classical fills on records"),
+    Command("contact-sheet", options.ContactSheetOptions, "inpaint.contact_sheet:main", "show records in one picture"),
+    Command("sample-video", options.SampleVideoOptions, "inpaint.sample_video:main", "render a clip to try things on"),
+    Command("demo", options.DemoOptions, "inpaint.demo:main", "run the whole main job on one video"),
+]

@@ -1,0 +1,83 @@
+"""The command line: a table of commands, parsed without torch, run by late import, left by one exit."""
+
+import argparse
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nunif import options as options_module
+from nunif.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """One row of a table of commands.
+
+    name: the word on the command line; options: a frozen dataclass of `nunif.options.option` fields;
+    function: "package.module:function", imported only when the command runs and called with the options.
+    """
+
+    name: str
+    options: type
+    function: str
+    help: str
+
+
+def run(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
+    """Parse `argv`, run the command that it names, and return the exit code.
+
+    0: done; 1: a UserError, printed as one line; 2: a command line that can't be parsed; 130: interrupted.
+    """
+    parser = argparse.ArgumentParser(prog=prog)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for command in commands:
+        subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
+        options_module.add_arguments(subparser, command.options)
+        subparser.set_defaults(row=command)
+    namespace = parser.parse_args(argv)
+    command = namespace.row
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        values = options_module.from_namespace(command.options, namespace)
+        _load(command.function)(values)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output has gone (`... | head`): nobody is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+    return EXIT_OK
+
+
+def main(commands: Sequence[Command], *, prog: str | None = None) -> None:
+    """`run` for the end of a script: SIGTERM is taken like Ctrl-C, and the exit code becomes the process's."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    sys.exit(run(commands, prog=prog))
+
+
+def _load(function: str):
+    module_name, _, name = function.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        top = (error.name or "").partition(".")[0]
+        if top in ("", "nunif", "inpaint"):
+            raise
+        raise UserError(f"the package {top!r} is not installed and this command needs it: pip install -e . installs all") from error
+    return getattr(module, name)

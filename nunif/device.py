@@ -1,0 +1,37 @@
+"""Device and precision."""
+
+import logging
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from nunif.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def create_device(gpu: int) -> torch.device:
+    """The device of `--gpu`: a number from 0 for that GPU, -1 for the CPU.
+
+    GPU 0 is the default, so a machine without any falls back to the CPU and says so; any other number that is not
+    there is a UserError.
+    """
+    if gpu < 0:
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        if gpu >= torch.cuda.device_count():
+            raise UserError(f"--gpu {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}; -1 is the CPU")
+        return torch.device("cuda", gpu)
+    if gpu == 0 and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if gpu > 0:
+        raise UserError(f"--gpu {gpu}: torch finds no GPU here; use --gpu -1 for the CPU")
+    logger.info("no GPU found, working on the CPU (--gpu -1 says so without this line)")
+    return torch.device("cpu")
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
+    """torch.autocast to `dtype` on `device`; None means full precision."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -1,0 +1,9 @@
+"""The one exception that is meant for people."""
+
+
+class UserError(Exception):
+    """Something the user can mend.
+
+    The message is one line: what is wrong, with which file or value, and what to do about it.
+    The command line prints it without a traceback and exits with code 1.
+    """

@@ -1,0 +1,97 @@
+"""Writing files and folders whole or not at all."""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nunif.errors import UserError
+
+PARTIAL_PREFIX = ".partial-"  # everything that is still being written starts with this; readers pass over it
+
+
+@contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write below `path` into a UserError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(describe_os_error(error, path)) from error
+
+
+def describe_os_error(error: OSError, path: Path) -> str:
+    """One line for a failed write to `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"disk full while writing {path}: free some space and run the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{path} can't be written ({error.strerror}): choose another folder or change its permissions"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"{path} can't be made a folder because a file stands in its way: choose another name"
+    return f"{path} can't be written: {error.strerror or error}"
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder with its parents and make sure that files can be made in it.
+
+    Raises:
+        UserError: the folder can't be made or written.
+    """
+    with explain_os_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    return path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under its name only when the block ends without an error.
+
+    The bytes reach the disk before the rename, so the file under `path` is at every moment either the old one or
+    the new one. Raises UserError when the disk is full or the folder can't be written.
+    """
+    partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
+    with explain_os_errors(path):
+        try:
+            with open(partial, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with a final newline, whole or not at all."""
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_whole_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into a hidden folder beside `path`, then rename it to `path`.
+
+    A folder already standing at `path` is kept and the new one is dropped. A hidden folder that a killed run left
+    behind is replaced.
+    """
+    partial = path.with_name(PARTIAL_PREFIX + path.name)
+    with explain_os_errors(path):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            fill(partial)
+            if not path.exists():
+                os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

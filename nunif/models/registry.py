@@ -1,0 +1,71 @@
+"""A table of models: `create_model("package.model", **kwargs)`."""
+
+import importlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nunif.errors import UserError
+
+
+class Model(nn.Module):
+    """A module that knows by which name and arguments it can be built again."""
+
+    name: str
+    kwargs: dict[str, Any]
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers training changes."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+_table: dict[str, tuple[Callable[..., Model], dict[str, Any]]] = {}
+
+
+def register_model(name: str, build: Callable[..., Model], **kwargs: Any) -> None:
+    """Enter `build(**kwargs)` under `name` ("package.model"); the kwargs are defaults that a caller may override."""
+    _table[name] = (build, kwargs)
+
+
+def model_names(package: str) -> list[str]:
+    """The names that `package` has registered, sorted."""
+    _import_models_of(package)
+    return sorted(name for name in _table if name.startswith(f"{package}."))
+
+
+def create_model(name: str, **kwargs: Any) -> Model:
+    """Build a model by its name, with fresh random weights.
+
+    The package before the dot registers its models when `package.models` is imported. Only packages that stand beside
+    nunif are looked at, so a name out of a stranger's file imports nothing else.
+
+    Raises:
+        UserError: an unknown name (the known ones are listed) or arguments that the model does not take.
+    """
+    package = name.partition(".")[0]
+    if name not in _table:
+        known = model_names(package) if _is_sibling_package(package) else []
+        if name not in _table:
+            raise UserError(f"unknown model {name!r}" + (f": known are {', '.join(known)}" if known else ""))
+    build, defaults = _table[name]
+    arguments = {**defaults, **kwargs}
+    try:
+        model = build(**arguments)
+    except TypeError as error:
+        raise UserError(f"{name} can't be built with {arguments}: {error}") from error
+    model.name, model.kwargs = name, arguments
+    return model
+
+
+def _is_sibling_package(package: str) -> bool:
+    root = Path(__file__).resolve().parents[2]
+    return re.fullmatch(r"[a-z_][a-z0-9_]*", package) is not None and (root / package / "models").is_dir()
+
+
+def _import_models_of(package: str) -> None:
+    if _is_sibling_package(package):
+        importlib.import_module(f"{package}.models")

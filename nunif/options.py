@@ -1,0 +1,120 @@
+"""Options as frozen dataclasses: one definition gives the command line, its checks and what a file records.
+
+A field is declared with `option(...)`; its type comes from the annotation (bool, int, float, str, Path, or one of
+these `| None`). This module does not import torch.
+"""
+
+import argparse
+import dataclasses
+import types
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from nunif.errors import UserError
+
+Options = TypeVar("Options")
+
+
+def option(
+    *flags: str,
+    default: Any = dataclasses.MISSING,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A field of an options dataclass.
+
+    flags: the words of the command line; without any, `--field-name`.
+    default: without one the option is required. A bool is a switch that turns the default around.
+    choices: the values a string may take; minimum, maximum: the bounds of a number, both included.
+    """
+    metadata = dict(flags=flags, help=help, choices=choices, minimum=minimum, maximum=maximum, metavar=metavar)
+    return dataclasses.field(default=default, kw_only=True, metadata=metadata)
+
+
+def flag_of(field: dataclasses.Field) -> str:
+    """The word by which messages name an option: its first long flag."""
+    flags = field.metadata["flags"]
+    return next((flag for flag in flags if flag.startswith("--")), f"--{field.name.replace('_', '-')}")
+
+
+def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
+    """Add one argument to `parser` for every field of the dataclass."""
+    hints = get_type_hints(options_type)
+    for field in dataclasses.fields(options_type):
+        meta = field.metadata
+        flags = meta["flags"] or (flag_of(field),)
+        value_type = _value_type(hints[field.name])
+        required = field.default is dataclasses.MISSING
+        help_text = meta["help"].replace("%", "%%")
+        if value_type is bool:
+            parser.add_argument(
+                *flags, dest=field.name, action="store_false" if field.default else "store_true", help=help_text
+            )
+            continue
+        if not required and field.default is not None and field.default != "":
+            help_text += f" (default: {field.default})"
+        # a value out of `choices` is reported by check(), like every other wrong value
+        metavar = meta["metavar"] or ("{" + ",".join(meta["choices"]) + "}" if meta["choices"] else None)
+        parser.add_argument(
+            *flags,
+            dest=field.name,
+            type=value_type,
+            required=required,
+            default=None if required else field.default,
+            metavar=metavar or value_type.__name__.upper(),
+            help=help_text,
+        )
+
+
+def from_namespace(options_type: type[Options], namespace: argparse.Namespace) -> Options:
+    """The checked options of a parsed command line."""
+    names = [field.name for field in dataclasses.fields(options_type)]  # type: ignore[arg-type]
+    options = options_type(**{name: getattr(namespace, name) for name in names})
+    check(options)
+    return options
+
+
+def check(options: Any) -> None:
+    """Check every value against its field's choices and bounds, then call the options' own `check`, if there is one.
+
+    Raises:
+        UserError: names the flag, the value and what is allowed.
+    """
+    for field in dataclasses.fields(options):
+        value, meta = getattr(options, field.name), field.metadata
+        if value is None:
+            continue
+        if meta["choices"] and value not in meta["choices"]:
+            raise UserError(f"{flag_of(field)} {value} is not known: choose one of {', '.join(meta['choices'])}")
+        low, high = meta["minimum"], meta["maximum"]
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            bounds = f"from {low} to {high}" if None not in (low, high) else f"at least {low}" if high is None else f"at most {high}"
+            raise UserError(f"{flag_of(field)} {value} is out of bounds: give a number {bounds}")
+    if hasattr(options, "check"):
+        options.check()
+
+
+def to_dict(options: Any) -> dict[str, Any]:
+    """The options as plain values for JSON or a model file; paths become text."""
+    values = dataclasses.asdict(options)
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def changed(options: Any) -> list[str]:
+    """The flags of all fields whose value is not the default, in the order of declaration."""
+    return [
+        flag_of(field)
+        for field in dataclasses.fields(options)
+        if field.default is not dataclasses.MISSING and getattr(options, field.name) != field.default
+    ]
+
+
+def _value_type(hint: Any) -> type:
+    if get_origin(hint) in (Union, types.UnionType):
+        (hint,) = [part for part in get_args(hint) if part is not type(None)]
+    if hint not in (bool, int, float, str, Path):
+        raise TypeError(f"an option can't have the type {hint}")
+    return hint

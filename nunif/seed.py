@@ -1,0 +1,39 @@
+"""Seeds: every random draw has a generator of its own, made from numbers that name the draw."""
+
+import hashlib
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed from the numbers and words that name a draw; the same on every machine and Python."""
+    digest = hashlib.blake2b("\0".join(str(part) for part in parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def generator_for(*parts: int | str) -> np.random.Generator:
+    """A numpy generator seeded with `derive_seed(*parts)`."""
+    return np.random.default_rng(derive_seed(*parts))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch, for code that draws from them (initial weights)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of torch's generators as tensors, to be kept in a checkpoint."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Restore what `rng_state` gave. States of GPUs that are not there are passed over."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,58 @@
+"""Everything from nothing: makes .venv, installs the project, and runs `demo` or `test` in it.
+
+    python scripts/bootstrap.py demo [--video FILE]
+    python scripts/bootstrap.py test [pytest arguments]
+
+Needs Python 3.10 or newer and nothing else; installs again only when setup.cfg or pyproject.toml has changed.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+EXTRAS = {"demo": "", "test": "[test]"}
+
+
+def main() -> int:
+    if sys.version_info < (3, 10):
+        print("error: Python %d.%d is too old, 3.10 or newer is needed: make demo PYTHON=python3.12" % sys.version_info[:2])
+        return 1
+    if len(sys.argv) < 2 or sys.argv[1] not in EXTRAS:
+        print(__doc__)
+        return 2
+    target, rest = sys.argv[1], sys.argv[2:]
+    code = install(target)
+    if code != 0:
+        print("error: the installation failed; what pip printed above says why. Mend it and run the same command again")
+        return code
+    words = ["-m", "inpaint", "demo", *rest] if target == "demo" else ["-m", "pytest", *rest]
+    return subprocess.run([str(PYTHON), *words], cwd=None if target == "demo" else ROOT).returncode
+
+
+def install(target: str) -> int:
+    """Make .venv and install the project with what `target` needs, unless that was done before."""
+    wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in ("setup.cfg", "pyproject.toml"))).hexdigest()
+    stamp = VENV / f"installed-{target}"
+    if stamp.exists() and stamp.read_text() == wanted and PYTHON.exists():
+        return 0
+    if not PYTHON.exists():
+        print(f"making {VENV}", flush=True)
+        code = subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode
+        if code != 0:
+            print("error: Python can't make virtual environments here; on Debian and Ubuntu: apt install python3-venv")
+            return code
+    print("installing, some minutes the first time (torch is large)", flush=True)
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    code = subprocess.run([*pip, "-e", f".{EXTRAS[target]}"], cwd=ROOT).returncode
+    if code == 0:
+        stamp.write_text(wanted)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
