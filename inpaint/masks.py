@@ -1,0 +1,67 @@
+"""Pure functions of hole masks.
+
+Axes: `...` any leading axes, C channels, H W pixels. A hole mask has one channel, 1 = missing, 0 = seen.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FILL_LEVELS = 7  # halvings of the pyramid: holes up to about 2**7 pixels wide are bridged
+
+
+def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
+    """Fill the holes with a smooth continuation of their surroundings; what is seen stays as it is.
+
+    Push-pull interpolation (Gortler et al., The Lumigraph, 1996): the seen pixels are averaged down a pyramid, and
+    every level's gaps are filled from the next coarser one. Where nothing is seen at all the result is 0.
+
+    Args:
+        frames: (N, C, H, W), any range; what stands in the hole is not looked at.
+        holes: (N, 1, H, W), 1 = missing.
+    Returns: (N, C, H, W).
+    """
+    weight = 1 - holes
+    colour = frames * weight
+    levels = [(colour, weight)]
+    while len(levels) <= FILL_LEVELS and max(weight.shape[-2:]) > 1:
+        colour, weight = (F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (colour, weight))
+        levels.append((colour, weight))
+    colour, weight = levels[-1]
+    filled = colour / weight.clamp(min=1e-6)
+    for colour, weight in reversed(levels[:-1]):
+        coarse = F.interpolate(filled, size=weight.shape[-2:], mode="bilinear", align_corners=False)
+        # a pixel that averages some seen ones is as good as seen: only true gaps take the coarse value
+        filled = torch.where(weight > 0, colour / weight.clamp(min=1e-6), coarse)
+    return filled
+
+
+def compose(frames: Tensor, holes: Tensor, prediction: Tensor) -> Tensor:
+    """The prediction inside the hole, the untouched frame outside. All (..., C, H, W), holes (..., 1, H, W)."""
+    return torch.where(holes > 0, prediction, frames)
+
+
+def dilate_sideways(holes: Tensor, *, left: int = 0, right: int = 0) -> Tensor:
+    """Let a hole grow along its row by whole pixels to the left and to the right, not past the picture's edge.
+
+    Args:
+        holes: (..., H, W), 0 or 1 or bool.
+        left, right: pixels, 0 or more.
+    Returns: the same shape and type.
+    """
+    width = holes.shape[-1]
+    padded = F.pad(holes.to(torch.float32).reshape(-1, 1, width), (right, left))
+    grown = F.max_pool1d(padded, left + right + 1, stride=1)
+    return grown.reshape(holes.shape).to(holes.dtype)
+
+
+def close_pinpricks(holes: Tensor, *, radius: int = 2) -> Tensor:
+    """Morphological closing with a square of 2 * radius + 1 pixels; nothing that was hole is lost.
+
+    Args: holes (T, H, W), 0 or 1 or bool. Returns: the same shape and type.
+    """
+    size = 2 * radius + 1
+    x = holes.to(torch.float32).unsqueeze(1)
+    x = F.max_pool2d(x, size, stride=1, padding=radius)
+    x = -F.max_pool2d(-x, size, stride=1, padding=radius)
+    return ((x.squeeze(1) > 0) | (holes > 0)).to(holes.dtype)

@@ -1,0 +1,70 @@
+"""Scores as pure functions.
+
+Axes: T frames, C colours, H W pixels. Pictures are in [0, 1], holes 1 = missing. Every function returns one number
+for one clip.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # Wang et al., Image quality assessment, 2004
+MAX_PSNR = 100.0  # for a picture without any error
+
+
+def psnr(prediction: Tensor, target: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB over the whole clip, (T, C, H, W)."""
+    return _psnr((prediction - target).square().mean(dtype=torch.float64))
+
+
+def hole_psnr(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
+    """PSNR in dB with the squared error pooled over all hole pixels of the clip; NaN if there are none.
+
+    prediction, target: (T, C, H, W); holes: (T, 1, H, W).
+    """
+    mask = (holes > 0).expand_as(target)
+    return _psnr((prediction - target)[mask].square().mean(dtype=torch.float64))
+
+
+def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity of the luma at every pixel: (T, 3, H, W) -> (T, 1, H, W).
+
+    Gaussian window of 11 pixels with sigma 1.5, the picture reflected at its borders, population covariance: the same
+    numbers as scikit-image's `structural_similarity(gaussian_weights=True, use_sample_covariance=False, full=True)`.
+    """
+    taps = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
+    taps = torch.exp(-0.5 * (taps / SSIM_SIGMA) ** 2)
+    taps = (taps / taps.sum()).to(prediction)
+
+    def blur(x: Tensor) -> Tensor:
+        half = SSIM_WINDOW // 2
+        x = F.conv2d(_extend(x, half, -1), taps.view(1, 1, 1, -1))
+        return F.conv2d(_extend(x, half, -2), taps.view(1, 1, -1, 1))
+
+    weights = torch.tensor(LUMA).to(prediction).view(1, 3, 1, 1)
+    x, y = ((picture * weights).sum(1, keepdim=True) for picture in (prediction, target))
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+    covariance = blur(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    return ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+
+
+def hole_ssim(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
+    """Mean structural similarity over the hole pixels of the clip; NaN if there are none. Shapes as `hole_psnr`."""
+    return ssim_map(prediction, target)[holes > 0].mean(dtype=torch.float64).item()
+
+
+def _psnr(mean_squared_error: Tensor) -> float:
+    error = mean_squared_error.item()
+    if error != error:
+        return float("nan")
+    return min(MAX_PSNR, -10 * torch.log10(torch.tensor(max(error, 1e-30))).item())
+
+
+def _extend(x: Tensor, pad: int, axis: int) -> Tensor:
+    """Mirror the picture at its borders, the border pixel repeated (scipy's "reflect")."""
+    before = x.narrow(axis, 0, pad).flip(axis)
+    after = x.narrow(axis, x.shape[axis] - pad, pad).flip(axis)
+    return torch.cat([before, x, after], dim=axis)

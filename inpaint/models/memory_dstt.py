@@ -1,0 +1,110 @@
+"""The memory DSTT: a streaming video inpainting transformer with a frame memory in every block.
+
+Sources: DSTT (Liu et al., Decoupled Spatial-Temporal Transformer for Video Inpainting, arXiv 2104.06637), and the idea
+of its real-time variant to keep the last frames' tokens in each block. The attention is wired anew: the current frame
+asks, memory and current frame answer.
+
+Axes: B batch, T frames in time order, C channels, H W pixels, N tokens of a frame.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inpaint.masks import smooth_fill
+from inpaint.models.blocks import (
+    FrameDecoder,
+    FrameEncoder,
+    HierarchyEncoder,
+    MemoryBlock,
+    PatchEmbedding,
+    PatchUnembedding,
+)
+from nunif.models.registry import Model, register_model
+
+ENCODER_STRIDE = 4
+
+
+class MemoryDSTT(Model):
+    """Frames with holes in, frames without out, and the memory handed from call to call.
+
+    Args:
+        channels: width of the encoder at 1/4 resolution, a multiple of 16.
+        hidden: size of a token. num_blocks: alternating temporal (2x2 zones) and spatial. num_heads divides hidden.
+        memory_slots: frames that every block remembers.
+        patch_kernel, patch_stride: of a token, in pixels of the 1/4 resolution.
+    """
+
+    clip_length = 12  # frames of a training clip
+
+    def __init__(
+        self,
+        *,
+        channels: int = 256,
+        hidden: int = 512,
+        num_blocks: int = 8,
+        num_heads: int = 4,
+        memory_slots: int = 2,
+        patch_kernel: int = 7,
+        patch_stride: int = 3,
+    ) -> None:
+        super().__init__()
+        self.memory_slots, self.num_blocks, self.hidden = memory_slots, num_blocks, hidden
+        # an even number of tokens each way, so that the temporal blocks' four zones are equal
+        self.size_multiple = 2 * ENCODER_STRIDE * patch_stride
+        self.encoder = FrameEncoder(4, channels)
+        self.hierarchy = HierarchyEncoder(channels)
+        self.to_tokens = PatchEmbedding(channels // 2, hidden, patch_kernel, patch_stride)
+        self.blocks = nn.ModuleList(
+            MemoryBlock(hidden, num_heads, zones=2 if i % 2 == 0 else 1) for i in range(num_blocks)
+        )
+        self.from_tokens = PatchUnembedding(channels // 2, hidden, patch_kernel, patch_stride)
+        self.decoder = FrameDecoder(channels // 2)
+        # an untrained network then leaves the smooth fill as it is
+        nn.init.zeros_(self.decoder.to_image.weight)
+
+    def forward(self, frames: Tensor, holes: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Predict whole frames.
+
+        The network sees the frames with their holes filled smoothly, and the mask beside them, and predicts what is to
+        be added. A clip of T frames gives the same as T calls with one frame each and the memory handed on.
+
+        Args:
+            frames: (B, T, 3, H, W) in [-1, 1]; any H and W; what stands in the holes is not looked at.
+            holes: (B, T, 1, H, W), 1 = missing, 0 = seen.
+            memory: what the call before returned, or None at the start of a stream.
+        Returns:
+            the prediction (B, T, 3, H, W) for every pixel, seen ones too, about in [-1, 1] but not clamped;
+            the memory (B, num_blocks, memory_slots, N, hidden), without gradient.
+        """
+        b, t, _, height, width = frames.shape
+        seen = frames.flatten(0, 1) * (1 - holes.flatten(0, 1))
+        x, mask = self._pad(seen), self._pad(holes.flatten(0, 1))
+        filled = smooth_fill(x, mask)
+        features = self.hierarchy(self.encoder(torch.cat([filled, mask], dim=1)))
+        tokens = self.to_tokens(features)  # (B*T, hidden, h, w)
+        grid = (tokens.shape[-2], tokens.shape[-1])
+        tokens = tokens.flatten(2).transpose(1, 2).unflatten(0, (b, t))  # (B, T, N, hidden)
+        new_memory = []
+        for i, block in enumerate(self.blocks):
+            # an empty memory holds the first frame itself: attention to it is then plain attention to the frame
+            past = tokens[:, :1].expand(-1, self.memory_slots, -1, -1) if memory is None else memory[:, i]
+            tokens, past = block(tokens, past, grid)
+            new_memory.append(past)
+        tokens = tokens.flatten(0, 1).transpose(1, 2).unflatten(2, grid)
+        prediction = filled + self.decoder(features + self.from_tokens(tokens))
+        prediction = prediction[..., :height, :width].unflatten(0, (b, t))
+        return prediction, torch.stack(new_memory, dim=1)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """Repeat the last row and column until both sides are multiples of `size_multiple`."""
+        height, width = x.shape[-2:]
+        bottom, right = -height % self.size_multiple, -width % self.size_multiple
+        return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+
+def register() -> None:
+    """Enter the sizes: the paper's, one for real time on modest GPUs, one for CPUs and tests."""
+    register_model("inpaint.memory_dstt_v1", MemoryDSTT, channels=256, hidden=512, num_blocks=8, num_heads=4)
+    register_model("inpaint.memory_dstt_v1_small", MemoryDSTT, channels=128, hidden=256, num_blocks=6, num_heads=4)
+    register_model("inpaint.memory_dstt_v1_tiny", MemoryDSTT, channels=64, hidden=64, num_blocks=4, num_heads=2)

@@ -1,0 +1,56 @@
+"""What the other eye cannot see.
+
+Axes: `...` any leading axes, H W pixels.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+# iw3's foreground mappings (nagadomi/nunif iw3/mapper.py, MIT): bias and scale of a softplus over [0, 1] or its inverse
+_SOFTPLUS = {"mul_1": (0.343, 12.0), "mul_2": (0.515, 12.0), "mul_3": (0.687, 12.0)}
+_INVERSE_SOFTPLUS = {"inv_mul_1": (-0.002102, 7.8788), "inv_mul_2": (-0.0003, 6.2626), "inv_mul_3": (-0.0001, 3.4343)}
+MAPPINGS = ("none", *_SOFTPLUS, *_INVERSE_SOFTPLUS)
+
+
+def hidden(shift: Tensor) -> Tensor:
+    """The pixels that the source view cannot see.
+
+    Pixel x of a row lies at u(x) = x + shift(x) in the source view. It is hidden exactly when a pixel to its left
+    already reaches as far to the right: that one then has the larger shift, so it is nearer. The strip stands to the
+    right of the foreground, as wide as the difference of the two shifts. Pixels that leave the picture are not hidden.
+
+    Args:
+        shift: (..., H, W) float32, pixels towards the right, larger = nearer.
+    Returns: (..., H, W) bool.
+    """
+    position = torch.arange(shift.shape[-1], dtype=torch.float32, device=shift.device)
+    reached = position + shift
+    before = torch.cummax(reached, dim=-1).values[..., :-1]
+    result = torch.zeros_like(reached, dtype=torch.bool)
+    torch.le(reached[..., 1:], before, out=result[..., 1:])
+    return result
+
+
+def shift_in_pixels(disparity: Tensor, *, divergence: float, convergence: float, width: int) -> Tensor:
+    """iw3's shift of one eye: `divergence` per cent of the width between both eyes for a disparity of 1.
+
+    Args:
+        disparity: in [0, 1], 1 = near. divergence: in per cent of `width`. convergence: in [0, 1], the disparity of the
+            screen, which does not move. width: pixels of the whole picture.
+    """
+    return (disparity - convergence) * (divergence * 0.5 * 0.01 * width)
+
+
+def map_foreground(disparity: Tensor, mapping: str) -> Tensor:
+    """Bend disparity in [0, 1] so that the foreground stands out more (`mul_*`) or less (`inv_mul_*`)."""
+    if mapping in _SOFTPLUS:
+        bias, scale = _SOFTPLUS[mapping]
+        low, high = (math.log1p(math.exp((x - bias) * scale)) for x in (0, 1))
+        return (torch.log1p(torch.exp((disparity - bias) * scale)) - low) / (high - low)
+    if mapping in _INVERSE_SOFTPLUS:
+        bias, scale = _INVERSE_SOFTPLUS[mapping]
+        low, high = (math.log(max(math.expm1((x - bias) * scale), 1e-6)) for x in (0, 1))
+        return (torch.log(torch.expm1((disparity - bias) * scale).clamp(min=1e-6)) - low) / (high - low)
+    return disparity

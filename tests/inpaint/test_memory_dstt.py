@@ -1,0 +1,185 @@
+"""The memory DSTT: streaming equals the clip, tokens go back where they came from, memory and batches do what they must."""
+
+import pytest
+import torch
+from torch import nn
+
+from inpaint.models.blocks import PatchUnembedding
+from nunif.models import create_model
+
+CLOSE = dict(atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = create_model("inpaint.memory_dstt_v1_tiny", channels=32, hidden=32, num_blocks=4).eval()
+    # larger weights than a fresh network has, so that every path changes the output visibly
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.2 if parameter.ndim == 2 else 0.08)
+    return model
+
+
+def clip(batch=1, frames=4, height=48, width=72, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    picture = torch.rand(batch, frames, 3, height, width, generator=generator) * 2 - 1
+    holes = torch.zeros(batch, frames, 1, height, width)
+    for t in range(frames):
+        holes[:, t, :, height // 4 : height // 2, 5 + 3 * t : 25 + 3 * t] = 1
+    return picture, holes
+
+
+@torch.no_grad()
+def stream(model, frames, holes, memory=None):
+    outputs = []
+    for t in range(frames.shape[1]):
+        output, memory = model(frames[:, t : t + 1], holes[:, t : t + 1], memory)
+        outputs.append(output)
+    return torch.cat(outputs, dim=1), memory
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("num_frames", range(1, 13))
+def test_clip_equals_stream(model, batch, num_frames):
+    frames, holes = clip(batch, num_frames)
+    with torch.no_grad():
+        together, memory = model(frames, holes)
+    one_by_one, last_memory = stream(model, frames, holes)
+    torch.testing.assert_close(together, one_by_one, **CLOSE)
+    torch.testing.assert_close(memory, last_memory, atol=1e-5, rtol=1e-5)  # tokens go up to about 10
+
+
+@pytest.mark.parametrize("size", [(48, 72), (50, 71), (37, 23), (5, 9), (1, 1)])
+def test_clip_equals_stream_with_carried_memory_at_any_size(model, size):
+    frames, holes = clip(2, 9, *size)
+    with torch.no_grad():
+        _, memory = model(frames[:, :4], holes[:, :4])
+        together, _ = model(frames[:, 4:], holes[:, 4:], memory)
+    one_by_one, _ = stream(model, frames[:, 4:], holes[:, 4:], memory)
+    torch.testing.assert_close(together, one_by_one, **CLOSE)
+    whole, _ = stream(model, frames, holes)
+    torch.testing.assert_close(together, whole[:, 4:], **CLOSE)
+    assert together.shape == (2, 5, 3, *size)
+
+
+def test_training_clip_equals_stream(model):
+    frames, holes = clip(2, 6)
+    together, _ = model.train()(frames, holes)
+    model.eval()
+    torch.testing.assert_close(together.detach(), stream(model, frames, holes)[0], **CLOSE)
+
+
+def test_gradients_of_clip_equal_those_of_stream(model):
+    frames, holes = clip(1, 5)
+
+    def gradients(run):
+        model.zero_grad()
+        run().square().mean().backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    def streamed():
+        memory, outputs = None, []
+        for t in range(5):
+            output, memory = model(frames[:, t : t + 1], holes[:, t : t + 1], memory)
+            outputs.append(output)
+        return torch.cat(outputs, dim=1)
+
+    torch.testing.assert_close(gradients(lambda: model(frames, holes)[0]), gradients(streamed), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("size, tokens", [((360, 640), 1620), ((240, 432), 720), ((256, 256), 484)])
+def test_token_counts_of_the_paper(model, size, tokens):
+    frames, holes = clip(1, 1, *size)
+    with torch.no_grad():
+        output, memory = model(frames, holes)
+    assert memory.shape == (1, 4, 2, tokens, 32)
+    assert output.shape == (1, 1, 3, *size)
+
+
+def test_vec2patch_equals_linear_and_fold():
+    torch.manual_seed(3)
+    channels, hidden, h, w = 6, 10, 5, 7
+    linear = nn.Linear(hidden, channels * 49)
+    fold = nn.Fold((3 * h, 3 * w), kernel_size=7, stride=3, padding=3)
+    tokens = torch.randn(2, h * w, hidden)
+    expected = fold(linear(tokens).transpose(1, 2))
+    ours = PatchUnembedding.from_linear(linear.weight, linear.bias, kernel=7, stride=3)
+    actual = ours(tokens.transpose(1, 2).unflatten(2, (h, w)))
+    torch.testing.assert_close(actual, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_memory_of_every_block_reaches_the_current_frame(model, block):
+    """Blocks 0 and 2 are temporal, 1 and 3 spatial; each alone must change the output of the frame that follows."""
+    frames, holes = clip(1, 3)
+    with torch.no_grad():
+        _, memory = model(frames[:, :2], holes[:, :2])
+        output, _ = model(frames[:, 2:], holes[:, 2:], memory)
+        other = memory.clone()
+        other[:, block] = -other[:, block]
+        changed, _ = model(frames[:, 2:], holes[:, 2:], other)
+    assert (changed - output).abs().max() > 1e-3
+
+
+def test_spatial_blocks_look_everywhere_and_temporal_ones_inside_their_zone(model):
+    """A token of the memory's last corner reaches the first corner through a spatial block only."""
+    grid, tokens = (4, 6), torch.randn(1, 1, 24, 32)
+    memory = torch.randn(1, 2, 24, 32)
+    other = memory.clone()
+    other[:, :, -1] *= -1
+    first_zone = [0, 1, 2, 6, 7, 8]
+    for index, reaches in ((0, False), (1, True)):
+        with torch.no_grad():
+            before, _ = model.blocks[index](tokens, memory, grid)
+            after, _ = model.blocks[index](tokens, other, grid)
+        difference = (after - before)[0, 0].abs().amax(1)
+        assert (difference[first_zone].max() > 1e-4) == reaches
+        assert difference[-1] > 1e-4
+
+
+def test_clips_of_a_batch_never_see_each_other(model):
+    frames, holes = clip(3, 4)
+    other = frames.clone()
+    other[1] = -other[1]
+    with torch.no_grad():
+        before, memory = model(frames, holes)
+        after, memory_after = model(other, holes)
+    torch.testing.assert_close(after[[0, 2]], before[[0, 2]], **CLOSE)
+    torch.testing.assert_close(memory_after[[0, 2]], memory[[0, 2]], atol=1e-5, rtol=1e-5)
+    assert (after[1] - before[1]).abs().max() > 1e-2
+
+
+def test_future_frames_change_nothing(model):
+    frames, holes = clip(1, 5)
+    other = frames.clone()
+    other[:, 4] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(model(other, holes)[0][:, :4], model(frames, holes)[0][:, :4], **CLOSE)
+
+
+def test_what_stands_in_the_hole_is_not_seen(model):
+    frames, holes = clip(1, 3)
+    other = torch.where(holes > 0, torch.ones_like(frames), frames)
+    with torch.no_grad():
+        torch.testing.assert_close(model(other, holes)[0], model(frames, holes)[0], **CLOSE)
+
+
+def test_memory_carries_no_gradient(model):
+    frames, holes = clip(1, 2)
+    assert not model(frames, holes)[1].requires_grad
+
+
+def test_sizes_and_parameters():
+    counts = {name: create_model(f"inpaint.{name}").num_parameters for name in ("memory_dstt_v1_small", "memory_dstt_v1_tiny")}
+    assert counts == {"memory_dstt_v1_small": 7069411, "memory_dstt_v1_tiny": 583475}
+
+
+def test_an_untrained_model_gives_the_smooth_fill():
+    from inpaint.masks import smooth_fill
+
+    fresh = create_model("inpaint.memory_dstt_v1_tiny").eval()
+    frames, holes = clip(1, 1)
+    with torch.no_grad():
+        output, _ = fresh(frames, holes)
+    torch.testing.assert_close(output[0], smooth_fill(frames[0], holes[0]), **CLOSE)
