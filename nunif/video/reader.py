@@ -1,0 +1,611 @@
+"""Read frames of a video by presentation time, forward only, decoding no more than needed.
+
+The file is gone through twice. The first pass only demuxes: it gives every picture's time before anything is decoded,
+and the selection of frames is a function of these times alone. The second pass follows the requests: where a keyframe
+lies between the decoder and the frames wanted, the packets before it are passed over; of the remaining ones, those no
+other picture is predicted from are left out (H.264). Neither changes a pixel of what comes out.
+
+Words used below:
+    packet   index of a coded picture in the file's order (the order of decoding)
+    entry    of a packet: the keyframe packet from which decoding must start to get it right
+    frame    index among the selected pictures, in order of presentation
+"""
+
+import hashlib
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.stream import Disposition
+
+from nunif.errors import UserError
+from nunif.video.color import to_rgb
+
+VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
+
+# Frames may come this much closer together than max_fps says: 59.94 for 60, and time bases of a millisecond.
+_RATE_TOLERANCE = Fraction(5, 100)
+# A decoder may hold back this many pictures to put them in order (16 in H.264 and HEVC), and a few more by itself.
+_MAX_REORDER = 32
+# A file that ends so many seconds before its header says is taken as cut off.
+_DURATION_TOLERANCE = 0.5
+# Demuxers that take text files for videos.
+_NOT_VIDEO_FORMATS = frozenset({"tty", "ass", "srt", "webvtt", "lrc", "subviewer", "txt"})
+
+
+class BrokenVideo(Exception):
+    """A requested frame can't be decoded.
+
+    Attributes:
+        time: the frame's presentation time in seconds after the video's first picture.
+    """
+
+    def __init__(self, path: Path, time: float) -> None:
+        super().__init__(f"{path} is damaged at {time:.2f} s")
+        self.time = time
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says of its picture stream. All sizes are as displayed, after rotation."""
+
+    path: Path
+    width: int
+    height: int
+    rotation: int  # 0, 90, 180 or 270 degrees clockwise turn the decoded picture upright
+    fps: float  # average over the whole file, before any selection; 0 for a single picture
+    num_packets: int  # coded pictures in the file, before any selection
+    codec: str
+    pixel_format: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture, upright."""
+
+    rgb: np.ndarray  # (H, W, 3) uint8, contiguous
+    pts: int  # in the stream's time base; the frame's number where the file has no times
+    time: float  # seconds after the video's first picture
+
+
+def list_videos(path: Path) -> list[Path]:
+    """The video files that a path stands for: a file for itself, a folder for the videos in it, by name.
+
+    Raises:
+        UserError: there is nothing at `path`, or no video in the folder.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"{path} doesn't exist: check the path")
+    videos = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+    if not videos:
+        raise UserError(f"{path} holds no video: expected files ending in {' '.join(sorted(VIDEO_SUFFIXES))}")
+    return videos
+
+
+def content_hash(path: Path) -> str:
+    """8 hex digits (BLAKE2b) of a file's content; its name and date don't matter.
+
+    Raises:
+        UserError: the file can't be read.
+    """
+    digest = hashlib.blake2b(digest_size=4)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror or error}") from error
+    return digest.hexdigest()
+
+
+def select_frames(pts: np.ndarray, *, time_base: Fraction, max_fps: float | None) -> np.ndarray:
+    """Which pictures to keep so that no two are closer than 1 / max_fps, 5 % less at most. No duplicates.
+
+    Args:
+        pts: (N,) int64, ascending presentation times in units of `time_base`.
+        time_base: seconds.
+        max_fps: frames per second, above 0; None keeps all.
+
+    Returns:
+        (M,) int64 ascending positions in `pts`; M <= N.
+    """
+    min_step = 1
+    if max_fps is not None:
+        min_step = max(1, math.ceil((1 - _RATE_TOLERANCE) / (Fraction(max_fps) * time_base)))
+    keep = []
+    last = None
+    for position, value in enumerate(pts.tolist()):
+        if last is None or value - last >= min_step:
+            keep.append(position)
+            last = value
+    return np.array(keep, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class _Packets:
+    """What the first pass learns. P packets in the file's order."""
+
+    pts: np.ndarray  # (P,) int64
+    entry: np.ndarray  # (P,) int64, -1: no keyframe leads to it
+    is_reference: np.ndarray  # (P,) bool, other pictures may be predicted from it
+    is_shown: np.ndarray  # (P,) bool, belongs to the film (not cut off by an edit list, not a hidden picture)
+    is_damaged: np.ndarray  # (P,) bool, marked as such by the demuxer
+    time_base: Fraction
+    numbered: bool  # the times are made up: pts is a count of the decoder's pictures, and only whole reading works
+    ends_early: bool  # the file breaks off before its end
+
+
+class VideoReader:
+    """Frames of a video, chosen by presentation time, readable forward only. Use as a context manager.
+
+    Damage is never papered over: a picture that fails to decode or is patched up by the decoder, and all that are
+    predicted from it up to the next keyframe, raise BrokenVideo when asked for, and no neighbour takes their place.
+    Damage that the decoder itself doesn't notice can't be told from content.
+
+    Attributes:
+        info: what the file says of itself.
+        times: (M,) float64 seconds after the video's first picture, of the selected frames, ascending.
+        broken_at: the earliest time in seconds at which the file was found to be damaged or cut off; None so far.
+    """
+
+    def __init__(self, path: Path, *, max_fps: float | None = None) -> None:
+        """Open a video, find the times of its frames and decode one of them.
+
+        Args:
+            path: a file.
+            max_fps: keep at most so many frames per second (5 % more at most), above 0; None keeps all.
+
+        Raises:
+            UserError: no such file, or no picture can be got from it.
+        """
+        self.path = path
+        self.broken_at: float | None = None
+        self._container: av.container.InputContainer | None = None
+        _check_file(path)
+        packets = self._packets = _scan(path)
+        self.info, self._decoded_size = _probe(path, packets)
+
+        usable = np.flatnonzero(packets.is_shown & (packets.entry >= 0))
+        if not len(usable):
+            raise UserError(f"{path} holds no picture that can be decoded: copy or download it again")
+        # np.unique sorts by time and keeps the first of equal ones.
+        pts, first_of_pts = np.unique(packets.pts[usable], return_index=True)
+        kept = select_frames(pts, time_base=packets.time_base, max_fps=max_fps)
+        self._pts = pts[kept]  # (M,)
+        self._packet = usable[first_of_pts[kept]]  # (M,) frame -> packet
+        self._frame = np.full(len(packets.pts), -1, dtype=np.int64)  # (P,) packet -> frame, -1: not selected
+        self._frame[self._packet] = np.arange(len(kept))
+        self._origin = int(pts[0])
+        self.times = np.array([self._seconds(value) for value in self._pts.tolist()], dtype=np.float64)
+
+        self._all_pts, self._all_packets = np.unique(packets.pts, return_index=True)
+
+        self._damaged: list[int] = np.flatnonzero(packets.is_damaged).tolist()  # packets, ascending
+        if self._damaged:
+            self._note_broken(int(packets.pts[packets.is_damaged].min()))
+        if packets.ends_early:
+            self._note_broken(int(pts[-1]))
+
+        self._start = 0  # no frame before this one is asked for any more
+        self._ready: dict[int, Frame] = {}
+        self._decoded: dict[int, av.VideoFrame] = {}  # came out of the decoder, not asked for yet
+        self._may_skip = not packets.numbered
+        self._open()
+
+    @property
+    def num_frames(self) -> int:
+        """Selected frames in the whole video."""
+        return len(self._pts)
+
+    def __len__(self) -> int:
+        return len(self._pts)
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file and of all frames."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+        self._ready.clear()
+        self._decoded.clear()
+
+    def read(self, start: int, stop: int) -> list[Frame]:
+        """The selected frames [start, stop). All of them are held in memory, and no more than a few others.
+
+        Args:
+            start: must not be less than in an earlier call; frames of earlier calls from here on cost nothing.
+            stop: at most len(self).
+
+        Raises:
+            BrokenVideo: one of the frames can't be decoded; calls for later frames still work.
+        """
+        if not self._start <= start <= stop <= len(self):
+            bounds = f"[{self._start}, {len(self)}]"
+            raise ValueError(f"frames [{start}, {stop}) don't lie in {bounds}: reading goes forward")
+        self._start = start
+        for held in (self._ready, self._decoded):
+            for frame in [frame for frame in held if frame < start]:
+                del held[frame]
+
+        self._decode(start, stop)
+        if self._in_doubt or (self._missing(start, stop) and self._has_skipped):
+            # A keyframe that wasn't one (a stream that refreshes piece by piece): from here on read everything.
+            self._may_skip = False
+            self._open()
+            self._decode(start, stop)
+
+        for frame in range(start, stop):
+            if frame in self._decoded and not self._is_spoilt(int(self._packet[frame])):
+                self._ready[frame] = self._convert(frame, self._decoded.pop(frame))
+        broken = [frame for frame in range(start, stop) if frame not in self._ready]
+        if broken:
+            self._note_broken(int(self._pts[broken[0]]))
+            raise BrokenVideo(self.path, float(self.times[broken[0]]))
+        return [self._ready[frame] for frame in range(start, stop)]
+
+    def _open(self) -> None:
+        """Start the second pass at the beginning of the file."""
+        if self._container is not None:
+            self._container.close()
+        self._container, stream = _open_video(self.path)
+        self._decoder = stream.codec_context
+        self._demuxer = _demux(self._container, stream)
+        self._position = 0  # packet that comes next
+        self._num_decoded = 0
+        self._outstanding: set[int] = set()  # packets fed whose picture hasn't come out yet
+        self._has_skipped = False
+        self._entry = -1  # keyframe packet that decoding last started from after a skip
+        self._is_dirty = False  # a damaged packet that nothing depends on went in, and leaves traces all the same
+        self._in_doubt = False  # that keyframe didn't come out whole
+        self._at_end = False
+
+    def _missing(self, start: int, stop: int) -> list[int]:
+        """Frames of the request that may still come, or of which it isn't known yet whether they are sound."""
+        return [
+            frame
+            for frame in range(start, stop)
+            if frame not in self._ready
+            and not self._is_spoilt(int(self._packet[frame]))
+            and not (frame in self._decoded and self._is_settled(int(self._packet[frame])))
+        ]
+
+    def _is_settled(self, packet: int) -> bool:
+        """Whether all pictures that damage may come from have come out: some do so later than this one."""
+        entry = self._packets.entry[packet]
+        return not any(entry <= other < packet for other in self._outstanding)
+
+    def _decode(self, start: int, stop: int) -> None:
+        """Feed the decoder until the frames are out or can't come any more."""
+        missing = self._missing(start, stop)
+        if not missing or (self._at_end and not self._is_dirty):
+            return
+        if self._is_dirty:
+            self._open()
+        packets = self._packets
+        wanted_packets = self._packet[missing]
+        last = int(wanted_packets.max()) + _MAX_REORDER
+        entry = int(packets.entry[wanted_packets].min())
+        if self._may_skip and entry > self._position:
+            for _ in range(entry - self._position):
+                next(self._demuxer, None)
+            self._position = entry
+            self._decoder.flush_buffers()
+            self._outstanding.clear()
+            self._has_skipped = True
+            self._entry = entry
+        while not (self._at_end or self._in_doubt) and self._missing(start, stop):
+            if (self._num_decoded if packets.numbered else self._position) > last:
+                break
+            self._feed()
+            if self._is_dirty:
+                return self._decode(start, stop)
+
+    def _feed(self) -> None:
+        """Hand the decoder the next packet, or the news that there are no more."""
+        packets, number = self._packets, self._position
+        packet = next(self._demuxer, None)
+        self._position += 1
+        self._at_end = packet is None
+        if packet is not None and not packets.numbered:
+            if number >= len(packets.pts):
+                return  # the file has grown since the first pass
+            is_of_use = self._frame[number] >= self._start and number not in self._damaged
+            if self._may_skip and not packets.is_reference[number] and not is_of_use:
+                self._has_skipped = True
+                return
+            self._outstanding = {other for other in self._outstanding if other >= number - _MAX_REORDER} | {number}
+        try:
+            frames = self._decoder.decode(packet)
+        except av.FFmpegError:
+            if packet is not None:
+                # Where pictures are numbered, the next to come out is the earliest that can be hit.
+                self._mark_damaged(min(self._num_decoded, len(packets.pts) - 1) if packets.numbered else number)
+            self._outstanding.discard(number)
+            return
+        for frame in frames:
+            pts = self._num_decoded if packets.numbered else frame.pts
+            self._num_decoded += 1
+            if pts is not None:
+                self._accept(pts, frame)
+
+    def _accept(self, pts: int, frame: av.VideoFrame) -> None:
+        """Take in a picture from the decoder: keep it if it may be asked for."""
+        where = min(int(np.searchsorted(self._all_pts, pts)), len(self._all_pts) - 1)
+        if self._all_pts[where] != pts:
+            return
+        packet = int(self._all_packets[where])
+        self._outstanding.discard(packet)
+        if frame.is_corrupt:
+            self._in_doubt |= packet == self._entry
+            if not self._in_doubt:
+                self._mark_damaged(packet)
+            return
+        index = int(self._frame[packet])
+        if index >= self._start and index not in self._ready and index not in self._decoded:
+            self._decoded[index] = frame
+
+    def _is_spoilt(self, packet: int) -> bool:
+        """Whether damage lies on the way from the packet's keyframe to the packet."""
+        if not self._damaged:
+            return False
+        first = bisect_left(self._damaged, self._packets.entry[packet])
+        last = bisect_right(self._damaged, packet)
+        damaged_packets = self._damaged[first:last]
+        if not self._may_skip:  # then all packets are fed
+            return bool(damaged_packets)
+        return any(damaged == packet or self._packets.is_reference[damaged] for damaged in damaged_packets)
+
+    def _convert(self, frame: int, decoded: av.VideoFrame) -> Frame:
+        width, height = self._decoded_size
+        rgb = to_rgb(decoded, width=width, height=height)  # (H, W, 3) as coded
+        rgb = np.ascontiguousarray(np.rot90(rgb, k=-self.info.rotation // 90))  # upright
+        return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]))
+
+    def _seconds(self, pts: int) -> float:
+        return float((pts - self._origin) * self._packets.time_base)
+
+    def _mark_damaged(self, packet: int) -> None:
+        if packet not in self._damaged:
+            insort(self._damaged, packet)
+            if self._may_skip and not self._packets.is_reference[packet]:
+                # H.264 goes on from what it patched up. Start again without this packet, so that the frames behind
+                # it are the same as for a reader that has no use for it.
+                self._is_dirty = True
+                for frame in [frame for frame in self._decoded if self._packet[frame] > packet]:
+                    del self._decoded[frame]
+        self._note_broken(int(self._packets.pts[packet]))
+
+    def _note_broken(self, pts: int) -> None:
+        time = max(0.0, self._seconds(pts))
+        self.broken_at = time if self.broken_at is None else min(self.broken_at, time)
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a video: name a file in it")
+    if not path.exists():
+        raise UserError(f"{path} doesn't exist: check the path")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes): copy or download it again")
+
+
+def _open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
+    """Open a file and find its picture stream; cover art isn't one. libav's log is silent unless someone sets it."""
+    try:
+        # The prefix keeps libav from reading a colon in a name as a protocol.
+        container = av.open(f"file:{path}")
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise UserError(f"{path} can't be read: {error.strerror}") from error
+        raise UserError(
+            f"{path} isn't a video that can be read ({error.strerror}): "
+            f"it may be of another kind, or cut off before its index was written"
+        ) from error
+    try:
+        if container.format.name in _NOT_VIDEO_FORMATS:
+            raise UserError(f"{path} isn't a video but a text file: name a video")
+        streams = [s for s in container.streams.video if not Disposition(s.disposition) & Disposition.attached_pic]
+        if not streams:
+            raise UserError(f"{path} has no picture stream, only sound or cover art: name a video")
+        if streams[0].codec_context is None:
+            raise UserError(f"{path} is coded in a way that this libav can't decode: convert it to H.264 first")
+        return container, streams[0]
+    except BaseException:
+        container.close()
+        raise
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    container, stream = _open_video(path)
+    try:
+        yield container, stream
+    finally:
+        container.close()
+
+
+def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    """Packets of a stream up to the file's end or to where it can't be read any further."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except av.FFmpegError:
+        return
+
+
+def _scan(path: Path) -> _Packets:
+    """The first pass: demux the whole file."""
+    with _opened(path) as (container, stream):
+        rows = []
+        is_reference = _reference_test(stream)
+        is_hidden = _is_hidden_vp8 if stream.codec_context.name == "vp8" else lambda packet: False
+        for packet in _demux(container, stream):
+            is_shown = not (packet.is_discard or is_hidden(packet))
+            rows.append((packet.pts, packet.is_keyframe, is_reference(packet), is_shown, packet.is_corrupt))
+            duration = packet.duration or 0
+        if not rows:
+            raise UserError(f"{path} holds no picture: it may have been cut off; copy or download it again")
+        time_base = Fraction(stream.time_base)
+        stated = _stated_duration(stream)
+
+    pts, is_key, reference, shown, damaged = zip(*rows, strict=True)
+    if None in pts or not _is_nearly_sorted(np.array(pts, dtype=np.int64)):
+        return _scan_by_decoding(path)
+    pts = np.array(pts, dtype=np.int64)
+    seconds = float((int(pts.max() - pts.min()) + duration) * time_base)
+    return _Packets(
+        pts=pts,
+        entry=_entries(pts, np.array(is_key)),
+        is_reference=np.array(reference),
+        is_shown=np.array(shown),
+        is_damaged=np.array(damaged),
+        time_base=time_base,
+        numbered=False,
+        ends_early=stated is not None and seconds < stated - _DURATION_TOLERANCE,
+    )
+
+
+def _stated_duration(stream: av.VideoStream) -> float | None:
+    """Seconds the stream should last by the file's header (mp4) or tags (Matroska)."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    fields = stream.metadata.get("DURATION", "").split(":")
+    try:
+        hours, minutes, seconds = (float(field) for field in fields)
+    except ValueError:
+        return None
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _is_nearly_sorted(pts: np.ndarray) -> bool:
+    """Whether pictures are presented in about the order they are coded in; else the times start over somewhere."""
+    rank = np.argsort(np.argsort(pts, kind="stable"), kind="stable")
+    return bool(np.abs(rank - np.arange(len(pts))).max() <= _MAX_REORDER)
+
+
+def _scan_by_decoding(path: Path) -> _Packets:
+    """The first pass for files without usable times (raw streams, AVI): the pictures are counted as they come out."""
+    with _opened(path) as (container, stream):
+        is_key, is_bad = [], []
+        for frame in _decode_all(container, stream):
+            is_key.append(bool(frame.key_frame))
+            is_bad.append(frame.is_corrupt)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    if not is_key:
+        raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
+    count = len(is_key)
+    pts = np.arange(count, dtype=np.int64)
+    is_key[0] = True
+    return _Packets(
+        pts=pts,
+        entry=_entries(pts, np.array(is_key)),
+        is_reference=np.ones(count, dtype=bool),
+        is_shown=np.ones(count, dtype=bool),
+        is_damaged=np.array(is_bad),
+        time_base=1 / Fraction(rate),
+        numbered=True,
+        ends_early=False,
+    )
+
+
+def _entries(pts: np.ndarray, is_key: np.ndarray) -> np.ndarray:
+    """(P,) int64: the keyframe packet from which each packet can be decoded, -1 where none comes before it.
+
+    Usually the last keyframe. A picture coded after it but shown before it (open GOP) needs the one before that.
+    """
+    keys = np.flatnonzero(is_key)
+    if not len(keys):
+        return np.zeros(len(pts), dtype=np.int64)  # nothing is marked: it can only be read from the start
+    last = np.searchsorted(keys, np.arange(len(pts)), side="right") - 1  # (P,) position in keys
+    last -= (last >= 0) & (pts[keys[np.maximum(last, 0)]] > pts)
+    return np.where(last >= 0, keys[np.maximum(last, 0)], -1)
+
+
+def _reference_test(stream: av.VideoStream) -> Callable[[av.Packet], bool]:
+    """A function that tells whether other pictures may be predicted from a packet; True when in doubt.
+
+    Only H.264 says so reliably: in HEVC the mark holds within a temporal layer only.
+    """
+    if stream.codec_context.name != "h264":
+        return lambda packet: True
+    extradata = stream.codec_context.extradata or b""
+    length_size = (extradata[4] & 3) + 1 if len(extradata) > 4 and extradata[0] == 1 else 0
+
+    def is_reference(packet: av.Packet) -> bool:
+        headers = [header for header in _nal_headers(bytes(packet), length_size) if 1 <= header & 31 <= 5]
+        return not headers or any(header & 0x60 for header in headers)  # nal_ref_idc of the slices
+
+    return is_reference
+
+
+def _nal_headers(data: bytes, length_size: int) -> Iterator[int]:
+    """First bytes of the NAL units in an H.264 packet; length_size 0: separated by start codes."""
+    position = 0
+    if length_size:
+        while position + length_size < len(data):
+            yield data[position + length_size]
+            position += length_size + int.from_bytes(data[position : position + length_size], "big")
+        return
+    while 0 <= (position := data.find(b"\0\0\1", position)) < len(data) - 3:
+        position += 3
+        yield data[position]
+
+
+def _is_hidden_vp8(packet: av.Packet) -> bool:
+    """VP8 keeps pictures that are only predicted from in packets of their own; the fourth bit says so."""
+    return not bytes(packet)[0] & 0x10
+
+
+def _decode_all(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """All pictures in the decoder's order; packets that fail are passed over."""
+    for packet in chain(_demux(container, stream), [None]):  # None: give out what the decoder holds
+        try:
+            frames = stream.codec_context.decode(packet)
+        except av.FFmpegError:
+            continue
+        yield from frames
+
+
+def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
+    """Decode the first good picture: what the stream says, and the (width, height) before rotation."""
+    with _opened(path) as (container, stream):
+        frame = next((frame for frame in _decode_all(container, stream) if not frame.is_corrupt), None)
+        if frame is None:
+            raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
+        # libav's angle is counter-clockwise.
+        rotation = round(-frame.rotation / 90) * 90 % 360
+        width, height = (frame.width, frame.height) if rotation % 180 == 0 else (frame.height, frame.width)
+        span = int(packets.pts.max() - packets.pts.min()) * packets.time_base if len(packets.pts) > 1 else 0
+        info = VideoInfo(
+            path=path,
+            width=width,
+            height=height,
+            rotation=rotation,
+            fps=float((len(packets.pts) - 1) / span) if span else 0.0,
+            num_packets=len(packets.pts),
+            codec=stream.codec_context.name,
+            pixel_format=frame.format.name,
+        )
+        return info, (frame.width, frame.height)

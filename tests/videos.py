@@ -1,0 +1,164 @@
+"""Tiny odd videos for the tests. Every frame carries its number in its pixels, so that it is known after coding.
+
+Axes: H W pixels, 3 = R G B.
+"""
+
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+_BITS = 8
+HAS_X265 = "libx265" in av.codecs_available
+HAS_VPX = "libvpx" in av.codecs_available
+
+
+def numbered_frame(number: int, *, width: int = 96, height: int = 64) -> np.ndarray:
+    """(H, W, 3) uint8: above, the number as 8 black or white columns; below, a pattern that moves with the number."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    frame = np.empty((height, width, 3), dtype=np.uint8)
+    frame[..., 0] = (columns * 2 + number * 3) % 256
+    frame[..., 1] = (rows * 2 + number * 2) % 256
+    frame[..., 2] = (columns + rows + number * 5) % 256
+    bit = columns[0] * _BITS // width  # (W,)
+    frame[: height // 2] = ((number >> bit) & 1)[None, :, None] * 255
+    return frame
+
+
+def number_of(frame: np.ndarray) -> int:
+    """Read the number off a frame made by `numbered_frame`, also after lossy coding."""
+    height, width = frame.shape[:2]
+    number = 0
+    for bit in range(_BITS):
+        left, right = bit * width // _BITS, (bit + 1) * width // _BITS
+        middle = frame[height // 8 : height * 3 // 8, left + 2 : right - 2]
+        number |= int(middle.mean() > 127) << bit
+    return number
+
+
+def write_clip(
+    path: Path,
+    frames: Sequence[np.ndarray] | int = 24,
+    *,
+    width: int = 96,
+    height: int = 64,
+    fps: Fraction | int = 24,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    gop: int = 12,
+    num_b_frames: int = 2,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    times: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+) -> Path:
+    """Encode frames (or so many numbered ones) at given times, or at a constant rate.
+
+    Args:
+        times: presentation times in units of `time_base`, ascending; variable frame rate.
+    """
+    if isinstance(frames, int):
+        frames = [numbered_frame(number, width=width, height=height) for number in range(frames)]
+    time_base = time_base or 1 / Fraction(fps)
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=Fraction(fps))
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = pixel_format
+        stream.codec_context.time_base = time_base
+        stream.codec_context.gop_size = gop
+        stream.codec_context.max_b_frames = num_b_frames
+        settings = {"preset": "ultrafast", "bf": str(num_b_frames)} if codec in ("libx264", "libx265") else {}
+        if codec == "libx265":
+            settings["x265-params"] = "log-level=none:pools=none"
+        stream.options = settings | (options or {})
+        for index, rgb in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(format=pixel_format)
+            frame.pts = index if times is None else times[index]
+            frame.time_base = time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def set_rotation(path: Path, degrees: int) -> Path:
+    """Mark an mp4 as a phone does that was held sideways: to be turned by 90, 180 or 270 degrees clockwise."""
+    a, b, c, d = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    one = 1 << 16
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    data[matrix : matrix + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def write_sound(path: Path, *, codec: str = "aac", with_cover: bool = False) -> Path:
+    """A second of sound and no picture, if wanted with cover art (an mp3's)."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mp3" if with_cover else codec, rate=44100, layout="mono")
+        size = stream.codec_context.frame_size or 1152
+        for index in range(20):
+            samples = np.zeros((1, size), dtype=np.float32)
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 44100, index * size, Fraction(1, 44100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    if with_cover:
+        sound = path.read_bytes()
+        if sound.startswith(b"ID3"):
+            sound = sound[10 + _from_synchsafe(sound[6:10]) :]
+        body = b"\0image/png\0\x03\0" + _png()
+        picture = b"APIC" + struct.pack(">I", len(body)) + b"\0\0" + body
+        path.write_bytes(b"ID3\x03\0\0" + _to_synchsafe(len(picture)) + picture + sound)
+    return path
+
+
+def _png() -> bytes:
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width = encoder.height = 16
+    encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1, 1)
+    frame = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 200, dtype=np.uint8), format="rgb24")
+    return b"".join(bytes(packet) for packet in encoder.encode(frame) + encoder.encode(None))
+
+
+def _to_synchsafe(value: int) -> bytes:
+    return bytes(value >> shift & 127 for shift in (21, 14, 7, 0))
+
+
+def _from_synchsafe(data: bytes) -> int:
+    return sum(byte << shift for byte, shift in zip(data, (21, 14, 7, 0), strict=True))
+
+
+def packets_of(path: Path) -> list[tuple[int, int, int, bool]]:
+    """(byte position, size, pts, is keyframe) of every coded picture, in the file's order."""
+    with av.open(str(path)) as container:
+        return [(p.pos, p.size, p.pts, p.is_keyframe) for p in container.demux(video=0) if p.size]
+
+
+def truncate(path: Path, share: float) -> Path:
+    """Keep only the first part of a file."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def damage_packet(path: Path, number: int) -> Path:
+    """Overwrite the middle third of a coded picture with zeros."""
+    position, size, _, _ = packets_of(path)[number]
+    data = bytearray(path.read_bytes())
+    data[position + size // 3 : position + 2 * size // 3] = bytes(2 * size // 3 - size // 3)
+    path.write_bytes(data)
+    return path
+
+
+def shots(lengths: Sequence[int], *, width: int = 160, height: int = 120, seed: int = 0) -> list[np.ndarray]:
+    """Frames of shots that follow each other by hard cuts: each pans over a different random scene."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for length in lengths:
+        coarse = rng.integers(0, 256, (12, 24, 3))
+        scene = np.kron(coarse, np.ones((height // 8, width // 8, 1), dtype=np.int64)).astype(np.uint8)
+        frames += [scene[:height, 2 * i : 2 * i + width] for i in range(length)]
+    return frames
