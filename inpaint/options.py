@@ -10,6 +10,9 @@ from nunif.options import option
 from nunif.training.options import TrainerOptions
 
 
+FRAMES_PER_DRAW = 12  # of a record in training
+
+
 @dataclass(frozen=True)
 class GenerateOptions:
     """`create_training_data.py video_inpaint`."""
@@ -56,13 +59,21 @@ class TrainOptions(TrainerOptions):
 
     data_dir: Path = option("-i", "--data-dir", help="the dataset: a folder with train/ and eval/")
     video: bool = option(default=False, help="train on clips, with a model that works on video")
-    arch: str | None = option(default=None, help="the model (default: that of --checkpoint-file, else inpaint.memory_dstt_v1)")
+    arch: str | None = option(default=None, help="the model (default: that of --checkpoint-file, else memory_dstt_v1)")
     tile_size: int = option(default=256, minimum=32, help="width and height of the training tiles in pixels")
+    batch_size: int = option(default=1, minimum=1, help="clips per forward pass")
+    num_samples: int | None = option(
+        default=20000, minimum=1, help=f"frames drawn per epoch; a record counts as the {FRAMES_PER_DRAW} that are used of it"
+    )
 
     def check(self) -> None:
         super().check()
         if not self.video:
             raise UserError("train.py inpaint trains on video only: add --video")
+
+    def draws_per_epoch(self, num_train_samples: int) -> int:
+        """Records drawn per epoch: as nunif counts, --num-samples is in frames."""
+        return max(1, (self.num_samples or 0) // FRAMES_PER_DRAW)
 
 
 @dataclass(frozen=True)

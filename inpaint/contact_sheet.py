@@ -1,0 +1,38 @@
+"""Records in one picture: every row a record, frames with their holes marked."""
+
+import logging
+
+import cv2
+import numpy as np
+
+from inpaint.options import ContactSheetOptions
+from inpaint.pictures import label, paint_holes, tile
+from inpaint.records import read_frames, read_holes, scan_records
+from nunif.errors import UserError
+from nunif.files import make_folder
+from nunif.image import save_png
+
+logger = logging.getLogger(__name__)
+
+COLUMNS, CELL = 6, 240  # frames of a record on the sheet, and their side in pixels
+
+
+def main(options: ContactSheetOptions) -> None:
+    """The command `contact-sheet`."""
+    if options.output.suffix.lower() != ".png":
+        raise UserError(f"--output {options.output} must end in .png")
+    records, bad = scan_records(options.data_dir)
+    for problem in bad:
+        logger.warning("left out: %s", problem)
+    chosen = sorted({round(i) for i in np.linspace(0, len(records) - 1, min(options.max_records, len(records)))})
+    rows = []
+    for index in chosen:
+        record = records[index]
+        picks = sorted({round(i) for i in np.linspace(0, len(record) - 1, min(COLUMNS, len(record)))})
+        numbers = [record.numbers[i] for i in picks]
+        painted = paint_holes(read_frames(record, numbers), read_holes(record, numbers))
+        cells = [cv2.resize(frame, (CELL, CELL), interpolation=cv2.INTER_AREA) for frame in painted]
+        rows.append([label(cells[0], record.path.name[-34:]), *cells[1:]])
+    make_folder(options.output.parent)
+    save_png(options.output, tile(rows))
+    logger.info("%d of %d records: %s", len(chosen), len(records), options.output)

@@ -1,0 +1,98 @@
+"""The whole main job on one video: records, training, resuming, scores, and pictures to look at.
+
+Every step is a command that a person could have typed, and is printed as such.
+"""
+
+import logging
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from inpaint.options import DemoOptions
+from inpaint.records import scan_records
+from nunif.errors import UserError
+from nunif.files import explain_os_errors, make_folder
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCH, TILE = "memory_dstt_v1_tiny", "128"
+EVAL_SHARE = 5  # every fifth pair of records, from the video's end
+FIRST_EPOCHS, ALL_EPOCHS = "3", "6"
+
+
+def main(options: DemoOptions) -> None:
+    """The command `demo`.
+
+    Raises:
+        UserError: a step failed; its own message has been printed before.
+    """
+    begin = time.monotonic()
+    out = make_folder(options.output.resolve())
+    video = options.video
+    if video is None:
+        video = out / "sample.mp4"
+        if not video.exists():
+            run("-m", "inpaint", "sample-video", "-o", video)
+    data, models = out / "data", out / "models"
+    run(
+        "create_training_data.py", "video_inpaint", "--dataset-dir", video.resolve(), "-o", data / "train",
+        "--prefix", "demo", "--model-type", "MotionParallax", "--skip-interval", "0", "--max-workers", "2",
+    )  # fmt: skip
+    split_eval(data)
+    run("-m", "inpaint", "contact-sheet", "-i", data / "train", "-o", out / "records.png")
+    train = [
+        "train.py", "inpaint", "-i", data, "--model-dir", models, "--video", "--arch", ARCH, "--tile-size", TILE,
+        "--num-samples", "240", "--backward-step", "2", "--learning-rate", "1e-3", "--learning-rate-cycles", "1",
+        "--save-eval-step", "1", "--gpu", "-1",
+    ]  # fmt: skip
+    model_name = f"inpaint.{ARCH}"
+    if not (models / f"{model_name}.checkpoint.pth").exists():
+        run(*train, "--max-epoch", FIRST_EPOCHS)
+    run(*train, "--max-epoch", ALL_EPOCHS, "--resume")
+    model = models / f"{model_name}.pth"
+    run("-m", "inpaint", "evaluate", "-i", data / "eval", "-m", model, "-o", out / "scores", "--tile-size", TILE, "--gpu", "-1")
+    previews = sorted((models / "eval").glob("*.png"))
+    files = [
+        ("the training records, holes in magenta", out / "records.png"),
+        ("holes, output and truth while training", previews[0] if previews else models / "eval"),
+        ("the loss over the epochs", models / "loss.png"),
+        ("the model beside fills that need no training", out / "scores" / "clips.png"),
+        ("the trained model", model),
+    ]
+    print(f"\nDone in {time.monotonic() - begin:.0f} s. To look at:")
+    for text, path in files:
+        print(f"  {path}  ({text})")
+
+
+def run(*words: str | Path) -> None:
+    """Print a command of this program and run it from the project's folder."""
+    command = [sys.executable, *map(str, words)]
+    print("\n$ " + shlex.join(["python", *command[1:]]), flush=True)
+    if subprocess.run(command, cwd=ROOT).returncode != 0:
+        raise UserError(f"the demo stopped at: python {shlex.join(command[1:])}")
+
+
+def split_eval(data: Path) -> None:
+    """Move the last fifth of the records, both views of a clip together, from train/ to eval/, unless eval/ is there."""
+    if (data / "eval").is_dir():
+        return
+    records, _ = scan_records(data / "train")
+    clips = sorted({_clip_of(record.path) for record in records})
+    if len(clips) < 2:
+        raise UserError("the video gave fewer than two clips with holes: choose a longer one, with things that move")
+    held_out = set(clips[-max(1, len(clips) // EVAL_SHARE) :])
+    aside = make_folder(data / ".partial-eval")
+    with explain_os_errors(aside):
+        for record in records:
+            if _clip_of(record.path) in held_out:
+                shutil.move(record.path, aside / record.path.name)
+        aside.rename(data / "eval")
+    print(f"\nmoved {len(held_out)} of {len(clips)} clips from {data / 'train'} to {data / 'eval'}")
+
+
+def _clip_of(record: Path) -> int:
+    return int(record.name.rpartition("_")[2]) // 2

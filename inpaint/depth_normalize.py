@@ -1,0 +1,98 @@
+"""Bringing a clip's disparity maps to [0, 1].
+
+Pure functions of one tensor. Axes: T frames, h w pixels of the disparity map.
+"""
+
+import torch
+import torch.nn.functional as F
+
+FIT_STEP = 8  # the affine fit reads every eighth pixel of a box-averaged map
+FIT_ROUNDS = 10
+SCALE_BOUNDS = (0.5, 2.0)  # from one frame to the next; more is no jitter, and a chain of wild fits would run away
+QUANTILE_PIXELS = 1 << 20  # enough to tell a percentile; torch.quantile refuses more than 16M
+
+
+def affine_chain(disparity: torch.Tensor) -> torch.Tensor:
+    """Normalise a clip as a whole, after undoing each frame's own scale and offset.
+
+    A depth network's output is known up to a scale and an offset that jitter from frame to frame. Frame t is fitted
+    to the aligned frame t - 1 (iteratively reweighted least squares, so that what moves or enters has no say), then
+    the whole clip is clipped to its 0.5th to 99.5th percentile.
+
+    Args:
+        disparity: (T, h, w) float, big = near, any scale.
+
+    Returns:
+        (T, h, w) float32 in [0, 1]; zeros for a constant clip.
+    """
+    disparity = disparity.float()
+    size = [max(1, side // FIT_STEP) for side in disparity.shape[1:]]
+    small = F.adaptive_avg_pool2d(disparity[:, None], size).flatten(1).double()  # (T, pixels)
+    aligned, previous = [disparity[0]], small[0]
+    for t in range(1, len(disparity)):
+        scale, offset = fit_affine(small[t], previous)
+        previous = small[t] * scale + offset
+        aligned.append(disparity[t] * scale + offset)
+    clip = torch.stack(aligned)
+    return _stretch(clip, *_percentiles(clip.flatten(), 0.005, 0.995))
+
+
+def fit_affine(source: torch.Tensor, target: torch.Tensor) -> tuple[float, float]:
+    """Scale and offset that take `source` to `target`, both (pixels,), found with Cauchy weights.
+
+    The scale stays within SCALE_BOUNDS; a flat source gets scale 1.
+    """
+    scale, offset = 1.0, float((target - source).median())  # least squares would lean towards what enters
+    for _ in range(FIT_ROUNDS):
+        error = (source * scale + offset - target).abs()
+        width = 1.4826 * error.median() + 1e-6 * target.abs().max() + 1e-12
+        weight = 1 / (1 + (error / width).square())
+        total = weight.sum()
+        source_mean, target_mean = (weight * source).sum() / total, (weight * target).sum() / total
+        spread = (weight * (source - source_mean).square()).sum() / total
+        together = (weight * (source - source_mean) * (target - target_mean)).sum() / total
+        if spread > 1e-12:
+            scale = float((together / spread).clamp(*SCALE_BOUNDS))
+        offset = float(target_mean - scale * source_mean)
+    return scale, offset
+
+
+def per_frame_minmax(disparity: torch.Tensor) -> torch.Tensor:
+    """Each frame's minimum to 0 and maximum to 1, as iw3's generator does. (T, h, w) -> (T, h, w) in [0, 1]."""
+    disparity = disparity.float()
+    flat = disparity.flatten(1)
+    return _stretch(disparity, flat.amin(1)[:, None, None], flat.amax(1)[:, None, None])
+
+
+def smoothed_percentiles(disparity: torch.Tensor) -> torch.Tensor:
+    """Each frame's 2nd percentile to 0 and 98th to 1, both smoothed over time.
+
+    For disparity whose scale follows the speed of what moves; the best of the compared ways for flow.
+
+    Args:
+        disparity: (T, h, w) float, big = near.
+
+    Returns:
+        (T, h, w) float32 in [0, 1]; zeros for a constant clip.
+    """
+    disparity = disparity.float()
+    bounds = torch.stack([torch.stack(_percentiles(frame.flatten(), 0.02, 0.98)) for frame in disparity])  # (T, 2)
+    kernel = bounds.new_tensor([1.0, 2.0, 3.0, 2.0, 1.0])
+    padded = F.pad(bounds.T[:, None], (2, 2))  # (2, 1, T + 4)
+    inside = F.pad(torch.ones_like(bounds.T[:1, None]), (2, 2))
+    smooth = F.conv1d(padded, kernel[None, None]) / F.conv1d(inside, kernel[None, None])  # (2, 1, T)
+    return _stretch(disparity, smooth[0, 0][:, None, None], smooth[1, 0][:, None, None])
+
+
+def _percentiles(values: torch.Tensor, low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two quantiles of a flat tensor, from a regular sample of it where it is large."""
+    sample = values[:: max(1, len(values) // QUANTILE_PIXELS)]
+    found = torch.quantile(sample, sample.new_tensor([low, high]))
+    return found[0], found[1]
+
+
+def _stretch(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Take low to 0 and high to 1 and clip; zeros where the two are the same but for rounding."""
+    span = high - low
+    usable = span > 1e-5 * torch.maximum(high.abs(), low.abs())
+    return torch.where(usable, (values - low) / torch.where(usable, span, 1.0), 0.0).clamp(0, 1)

@@ -1,0 +1,156 @@
+"""The training record on the disk: its names, its writing and its reading.
+
+A record is a folder with `0000_C.png, 0000_M.png, 0001_C.png, ...` (RGB frames, grey masks with 255 = hole) and, if
+this program made it, a `record.json` that tells where it came from. nunif's own generator uses the same file names.
+
+Axes: T frames, H W pixels.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nunif.errors import UserError
+from nunif.files import explain_os_errors, write_json, write_whole_folder
+from nunif.image import encode_binary, encode_rgb, png_size, read_grey, read_rgb
+
+INFO_NAME = "record.json"
+_FRAME_NAME = re.compile(r"(\d{4,})_[CM]\.png")
+
+
+class BadRecord(Exception):
+    """A record that can't be used. `record` is its folder, `reason` what is wrong with it."""
+
+    def __init__(self, record: Path, reason: str) -> None:
+        super().__init__(f"{record}: {reason}")
+        self.record, self.reason = record, reason
+
+
+@dataclass(frozen=True)
+class Record:
+    """A usable record: its folder, the numbers of its frames, and their size (H, W)."""
+
+    path: Path
+    numbers: tuple[str, ...]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def record_name(prefix: str, model_type: str, file_hash: str, number: int) -> str:
+    """`{prefix}_{model_type}_{FILE_HASH}_{SEQUENCE_NO}`; without a prefix the name starts with the model type."""
+    return "_".join(part for part in (prefix, model_type, file_hash, f"{number:06d}") if part)
+
+
+def write_record(path: Path, frames: np.ndarray, holes: np.ndarray, info: dict[str, Any]) -> None:
+    """Write a record; it appears under its name whole or not at all.
+
+    Args:
+        frames: (T, H, W, 3) uint8. holes: (T, H, W) bool, True = missing. info: goes into record.json.
+    """
+
+    def fill(folder: Path) -> None:
+        for i, (frame, hole) in enumerate(zip(frames, holes)):
+            (folder / f"{i:04d}_C.png").write_bytes(encode_rgb(frame))
+            (folder / f"{i:04d}_M.png").write_bytes(encode_binary(hole))
+        write_json(folder / INFO_NAME, info)
+
+    write_whole_folder(path, fill)
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """The record.json of a record; empty if another program made the record."""
+    try:
+        info = json.loads((path / INFO_NAME).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def open_record(path: Path, *, min_frames: int = 1, min_size: int = 1) -> Record:
+    """Check a record's names and the first and last bytes of its pictures, without decoding them.
+
+    Raises:
+        BadRecord: a missing, unreadable or torn picture, different sizes, fewer than `min_frames` frames, or less than
+            `min_size` pixels wide or high.
+    """
+    found = {int(match[1]): match[1] for file in path.iterdir() if (match := _FRAME_NAME.fullmatch(file.name))}
+    gaps = set(range(min(found, default=0), max(found, default=0))) - found.keys()
+    if gaps:
+        raise BadRecord(path, f"{min(gaps):04d}_C.png is missing")
+    if len(found) < min_frames:
+        raise BadRecord(path, f"{len(found)} frames, {min_frames} are needed")
+    numbers = tuple(found[number] for number in sorted(found))
+    size: tuple[int, int] | None = None
+    for number in numbers:
+        for name in (f"{number}_C.png", f"{number}_M.png"):
+            try:
+                this = png_size(path / name)
+            except FileNotFoundError:
+                raise BadRecord(path, f"{name} is missing") from None
+            except (OSError, ValueError) as error:
+                raise BadRecord(path, f"{name} can't be read ({error})") from error
+            size = size or this
+            if this != size:
+                raise BadRecord(path, f"{name} is {this[1]}x{this[0]}, the first frame {size[1]}x{size[0]}")
+    if size is None or min(size) < min_size:
+        raise BadRecord(path, f"pictures of {size[1]}x{size[0]}, at least {min_size}x{min_size} are needed" if size else "no pictures")
+    return Record(path, numbers, size)
+
+
+def read_frames(
+    record: Record, numbers: Sequence[str], rows: slice = slice(None), columns: slice = slice(None)
+) -> np.ndarray:
+    """Decode some frames of a record, in the order of `numbers`, and cut the same part out of each.
+
+    Returns: (T, H, W, 3) uint8. Raises:
+        BadRecord: a picture that can't be decoded.
+    """
+    return np.stack([_read(record, f"{number}_C.png", read_rgb)[rows, columns] for number in numbers])
+
+
+def read_holes(record: Record, numbers: Sequence[str]) -> np.ndarray:
+    """Decode some masks of a record: (T, H, W) bool, True = missing. Raises as `read_frames` does."""
+    return np.stack([_read(record, f"{number}_M.png", read_grey) > 0 for number in numbers])
+
+
+def _read(record: Record, name: str, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    try:
+        picture = read(record.path / name)
+    except (OSError, ValueError) as error:
+        raise BadRecord(record.path, f"{name} can't be read ({error})") from error
+    if picture.shape[:2] != record.size:
+        raise BadRecord(record.path, f"{name} has changed its size")
+    return picture
+
+
+def scan_records(
+    folder: Path, *, min_frames: int = 1, min_size: int = 1
+) -> tuple[list[Record], list[BadRecord]]:
+    """All records in a folder, sorted by name, and those that can't be used. Files and hidden folders are passed over.
+
+    Raises:
+        UserError: the folder is missing, or holds no usable record.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist: make records there with create_training_data.py, or move some there")
+    good, bad = [], []
+    with explain_os_errors(folder):
+        paths = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        for path in paths:
+            try:
+                good.append(open_record(path, min_frames=min_frames, min_size=min_size))
+            except BadRecord as problem:
+                bad.append(problem)
+    if not good:
+        why = f"none of its {len(bad)} records can be used, the first: {bad[0]}" if bad else "it holds no records"
+        raise UserError(f"{folder}: {why}; make records there with create_training_data.py, or move some there")
+    return good, bad
+
+

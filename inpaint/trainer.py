@@ -1,0 +1,119 @@
+"""What training means for video inpainting: the model, the samples, one step, one evaluation.
+
+Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-1, 1] and `holes` (B, T, 1, H, W).
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from inpaint.dataset import EvalSet, Sample, TrainSet
+from inpaint.losses import hole_valid_l1, temporal_l1
+from inpaint.masks import compose
+from inpaint.metrics import hole_psnr, hole_ssim, psnr
+from inpaint.options import TrainOptions
+from inpaint.pictures import label, paint_holes, tile, to_uint8
+from inpaint.records import Record, scan_records
+from nunif.errors import UserError
+from nunif.models import Model, create_model, read_checkpoint
+from nunif.seed import seed_everything
+from nunif.training.task import EvalOutput, TrainOutput, stack
+from nunif.training.trainer import train
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_ARCH = "inpaint.memory_dstt_v1"
+PREVIEW_COLUMNS = 6
+TEMPORAL_WEIGHT = 0.5
+
+
+def main(options: TrainOptions) -> None:
+    """The command `train.py inpaint`."""
+    seed_everything(options.seed)
+    model = create_model(choose_arch(options.arch, options.checkpoint_file))
+    train(create_task(model, options.data_dir, tile_size=options.tile_size, skip_eval=options.skip_eval), options)
+
+
+def choose_arch(arch: str | None, checkpoint_file: Path | None) -> str:
+    """The full name of the model: as asked for, or that of the file to start from, or the default."""
+    if arch is not None:
+        return arch if arch.startswith("inpaint.") else f"inpaint.{arch}"
+    if checkpoint_file is not None:
+        name = read_checkpoint(checkpoint_file)["name"]
+        if not isinstance(name, str) or not name.startswith("inpaint."):
+            raise UserError(f"{checkpoint_file} holds the model {name!r}, which is not one for inpainting")
+        return name
+    return DEFAULT_ARCH
+
+
+def create_task(model: Model, data_dir: Path, *, tile_size: int, skip_eval: bool = False) -> "VideoInpaintTask":
+    """Read the dataset's folders train/ and eval/; records that can't be used are named and left out.
+
+    Raises:
+        UserError: a folder is missing, or holds no usable record.
+    """
+    if not data_dir.is_dir():
+        raise UserError(f"{data_dir} does not exist: give the folder that holds train/ and eval/")
+    train_set = TrainSet(_scan(data_dir / "train", model, tile_size), model.clip_length, tile_size)
+    eval_set = None if skip_eval else EvalSet(_scan(data_dir / "eval", model, tile_size), model.clip_length, tile_size)
+    return VideoInpaintTask(model, train_set, eval_set)
+
+
+def _scan(folder: Path, model: Model, tile_size: int) -> list[Record]:
+    records, bad = scan_records(folder, min_frames=model.clip_length, min_size=tile_size)
+    for problem in bad:
+        logger.warning("left out: %s", problem)
+    return records
+
+
+class VideoInpaintTask:
+    """Fill the recorded holes of clips."""
+
+    collate = staticmethod(stack)
+
+    def __init__(self, model: Model, train_set: TrainSet, eval_set: EvalSet | None) -> None:
+        self.model, self.train_set, self.eval_set = model, train_set, eval_set
+
+    def train_step(self, model: nn.Module, batch: Sample) -> TrainOutput:
+        frames, holes = batch["frames"], batch["holes"]
+        prediction, _ = model(frames, holes)
+        image, temporal = hole_valid_l1(prediction, frames, holes), temporal_l1(prediction, frames, holes)
+        losses = image + TEMPORAL_WEIGHT * temporal
+        return TrainOutput(losses.mean(), losses.detach(), {"l1": image.mean(), "temporal": temporal.mean()})
+
+    def eval_step(self, model: nn.Module, batch: Sample) -> EvalOutput:
+        frames, holes = batch["frames"], batch["holes"]
+        prediction, _ = model(frames, holes)
+        losses = hole_valid_l1(prediction, frames, holes) + TEMPORAL_WEIGHT * temporal_l1(prediction, frames, holes)
+        filled = compose(frames, holes, prediction)
+        scores: list[dict[str, float]] = [score_clip(f, t, h) for f, t, h in zip(filled, frames, holes)]
+        metrics = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+        metrics = {"loss": losses.mean().item(), **metrics}
+        return EvalOutput(metrics, lambda: preview(frames[0], holes[0], filled[0]))
+
+    def sample_name(self, index: int) -> str:
+        return self.train_set.records[index].path.name
+
+
+def score_clip(filled: Tensor, truth: Tensor, holes: Tensor) -> dict[str, float]:
+    """Hole-PSNR, hole-SSIM and whole-frame PSNR of one clip: (T, 3, H, W) in [-1, 1], holes (T, 1, H, W)."""
+    output, target = (x.float().clamp(-1, 1).add(1).div(2) for x in (filled, truth))
+    return {
+        "hole_psnr": hole_psnr(output, target, holes),
+        "hole_ssim": hole_ssim(output, target, holes),
+        "psnr": psnr(output, target),
+    }
+
+
+def preview(frames: Tensor, holes: Tensor, filled: Tensor) -> np.ndarray:
+    """Three rows of one clip: the holes, what was made of them, the truth. Shapes as `score_clip`."""
+    pick = np.linspace(0, len(frames) - 1, PREVIEW_COLUMNS).round().astype(int).tolist()
+    truth, output = (to_uint8(x[pick].float().add(1).div(2)) for x in (frames, filled))
+    masked = paint_holes(truth, (holes[pick, 0] > 0).cpu().numpy())
+    rows: list[list[Any]] = [list(masked), list(output), list(truth)]
+    for row, text in zip(rows, ("input", "output", "truth")):
+        row[0] = label(row[0], text)
+    return tile(rows)

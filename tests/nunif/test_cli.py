@@ -1,0 +1,97 @@
+"""The command line: parsing, checks, late imports, exit codes."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nunif import cli, options
+from nunif.errors import UserError
+from nunif.options import option
+
+SEEN = []
+
+
+@dataclass(frozen=True)
+class Sizes:
+    data_dir: Path = option("-i", "--data-dir", help="a folder")
+    size: int = option(default=8, minimum=4, maximum=64, help="in pixels")
+    rate: float | None = option(default=None, minimum=0, help="a rate, 100% at most")
+    kind: str = option(default="a", choices=("a", "b"), help="a kind")
+    loud: bool = option(default=False, help="say more")
+
+    def check(self) -> None:
+        if self.size % 2:
+            raise UserError(f"--size {self.size} is odd: give an even number")
+
+
+def work(values: Sizes) -> None:
+    SEEN.append(values)
+
+
+def fail(values: Sizes) -> None:
+    raise UserError("b.mp4 is not a video: give another file")
+
+
+def stop(values: Sizes) -> None:
+    raise KeyboardInterrupt
+
+
+TABLE = [
+    cli.Command("work", Sizes, f"{__name__}:work", "do it"),
+    cli.Command("fail", Sizes, f"{__name__}:fail", "fail"),
+    cli.Command("stop", Sizes, f"{__name__}:stop", "be interrupted"),
+    cli.Command("lost", Sizes, "a_package_that_nobody_has:main", "need a package"),
+]
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    SEEN.clear()
+    yield
+    logging.getLogger().handlers.clear()
+
+
+def test_a_command_gets_its_typed_options():
+    assert cli.run(TABLE, ["work", "-i", "some/where", "--size", "16", "--rate", "0.5", "--loud"]) == 0
+    assert SEEN == [Sizes(data_dir=Path("some/where"), size=16, rate=0.5, kind="a", loud=True)]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--size", "2"], "--size 2 is out of bounds: give a number from 4 to 64"),
+        (["--rate", "-1"], "--rate -1.0 is out of bounds: give a number at least 0"),
+        (["--rate", "nan"], "--rate nan is out of bounds: give a number at least 0"),
+        (["--kind", "c"], "--kind c is not known: choose one of a, b"),
+        (["--size", "9"], "--size 9 is odd: give an even number"),
+    ],
+)
+def test_wrong_values_are_one_line_and_exit_code_1(capsys, words, message):
+    assert cli.run(TABLE, ["work", "-i", "x", *words]) == 1
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert SEEN == []
+
+
+def test_errors_of_a_command(capsys):
+    assert cli.run(TABLE, ["fail", "-i", "x"]) == 1
+    assert capsys.readouterr().err == "error: b.mp4 is not a video: give another file\n"
+    assert cli.run(TABLE, ["stop", "-i", "x"]) == 130
+    assert cli.run(TABLE, ["lost", "-i", "x"]) == 1
+    assert "'a_package_that_nobody_has' is not installed" in capsys.readouterr().err
+
+
+def test_help_names_flags_defaults_and_choices(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        cli.run(TABLE, ["work", "-h"])
+    assert exit_info.value.code == 0
+    text = capsys.readouterr().out
+    assert "-i DATA_DIR" in text or "--data-dir" in text
+    assert "{a,b}" in text and "(default: 8)" in text and "100% at most" in text
+
+
+def test_to_dict_and_changed():
+    values = Sizes(data_dir=Path("x"), size=16, loud=True)
+    assert options.to_dict(values) == {"data_dir": "x", "size": 16, "rate": None, "kind": "a", "loud": True}
+    assert options.changed(values) == ["--size", "--loud"]

@@ -1,0 +1,74 @@
+"""Imports run only downwards, there are no circles, and some modules must not import torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("nunif", "inpaint")
+    for path in (ROOT / package).rglob("*.py")
+}
+TRAINING_ONLY = {"inpaint.trainer", "inpaint.dataset", "inpaint.generate"}
+
+
+def imports_of(path: Path, *, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+GRAPH = {name: imports_of(path) & MODULES.keys() - {name} for name, path in MODULES.items()}
+
+
+def test_nunif_knows_nothing_of_the_task():
+    for name, targets in GRAPH.items():
+        if name.startswith("nunif"):
+            assert not {target for target in targets if target.startswith("inpaint")}, name
+
+
+def test_what_ships_does_not_drag_the_trainer_along():
+    for name, targets in GRAPH.items():
+        if name.startswith(("inpaint.runtime", "inpaint.export", "inpaint.models")):
+            assert not targets & TRAINING_ONLY, name
+
+
+def test_no_circles():
+    # a package's __init__ stands for its modules, so importing one's own package is no circle
+    graph = {name: {t for t in targets if not name.startswith(f"{t}.")} for name, targets in GRAPH.items()}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail, name))
+        if name not in done:
+            for target in graph[name]:
+                visit(target, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_torch_load_and_save_have_one_owner():
+    for name, path in MODULES.items():
+        if name != "nunif.models.checkpoint":
+            text = path.read_text(encoding="utf-8")
+            assert "torch.load(" not in text and "torch.save(" not in text, name
+
+
+@pytest.mark.parametrize("module", ["nunif.cli", "nunif.options", "nunif.files", "inpaint.commands"])
+def test_does_not_import_torch(module):
+    code = f"import sys, {module}; print(sorted({{'torch', 'numpy', 'cv2', 'transformers'}} & sys.modules.keys()))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
