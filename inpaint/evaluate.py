@@ -164,5 +164,6 @@ def _picture_row(frames: Tensor, holes: Tensor, outputs: dict[str, Tensor]) -> l
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)
     truth = to_uint8(frames[middle].add(1).div(2))
     masked = paint_holes(truth, (holes[middle, 0] > 0).cpu().numpy())
-    named = {"input": masked, **{name: to_uint8(x[middle].float().add(1).div(2)) for name, x in outputs.items()}, "truth": truth}
+    filled = {name: to_uint8(output[middle].float().add(1).div(2)) for name, output in outputs.items()}
+    named = {"input": masked, **filled, "truth": truth}
     return [label(picture[0], name) for name, picture in named.items()]

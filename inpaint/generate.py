@@ -46,6 +46,8 @@ CUT_MARGIN = 3  # frames on both sides of a clip that the cut detector looks at
 MIN_HOLE_SHARE = 300 / 512**2  # iw3: records with fewer than 300 hole pixels per 512x512 frame teach nothing
 VIEW_SIZES = {720: 1 / 3, 1080: 2 / 3}  # short side of the picture that is cropped, and how often
 VIEWS = ("as is", "mirrored")
+# iw3: by level, the usual values, the smallest and the largest, in per cent of the width
+DIVERGENCES = {1: ((2.0, 2.5, 3.0, 4.0), 0.0, 5.0), 2: ((4.0, 5.0, 6.0), 3.0, 8.0), 3: ((7.0, 8.0, 9.0), 6.0, 11.0)}
 
 CUT, NO_HOLE, BROKEN = "scene cut", "next to no hole", "frames that can't be decoded"
 
@@ -346,7 +348,7 @@ def pick_divergence(level: int, width: int, draws: tuple[float, float]) -> float
 
     level: 1 = 0 to 5, 2 = 3 to 8, 3 = 6 to 11. width: of the picture in pixels. draws: two uniform numbers in [0, 1).
     """
-    usual, low, high = {1: ((2.0, 2.5, 3.0, 4.0), 0.0, 5.0), 2: ((4.0, 5.0, 6.0), 3.0, 8.0), 3: ((7.0, 8.0, 9.0), 6.0, 11.0)}[level]
+    usual, low, high = DIVERGENCES[level]
     if draws[0] < 0.7:
         return usual[int(draws[1] * len(usual))]
     high = min(32 / (width * 0.5) * 100, high)

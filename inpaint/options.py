@@ -9,7 +9,6 @@ from nunif.errors import UserError
 from nunif.options import option
 from nunif.training.options import TrainerOptions
 
-
 FRAMES_PER_DRAW = 12  # of a record in training
 
 
@@ -20,9 +19,7 @@ class GenerateOptions:
     dataset_dir: Path = option("-i", "--dataset-dir", help="a video, or a folder of videos that are taken one by one")
     data_dir: Path = option("-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train")
     prefix: str = option(default="", help="first word of the records' names")
-    model_type: str = option(
-        default="Any_V2_S", metavar="NAME", help=f"depth estimator, one of {', '.join(MODEL_TYPES)}"
-    )
+    model_type: str = option(default="Any_V2_S", metavar="NAME", help=f"depth estimator, one of {', '.join(MODEL_TYPES)}")
     resolution: int | None = option(default=None, minimum=14, help="short side of the depth estimator's input in pixels")
     depth_model_dir: Path | None = option(default=None, help="folder with the depth model, instead of cache and hub")
     depth_normalize: str = option(
@@ -43,9 +40,7 @@ class GenerateOptions:
     )
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
     seed: int = option(default=71, help="of all random draws; the same seed makes the same records")
-    max_workers: int = option(
-        default=max(1, (os.cpu_count() or 2) // 2), minimum=1, help="threads that make and write records"
-    )
+    max_workers: int = option(default=max(1, (os.cpu_count() or 2) // 2), minimum=1, help="threads that make and write records")
 
     def check(self) -> None:
         check_model_type(self.model_type)

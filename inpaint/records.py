@@ -100,13 +100,12 @@ def open_record(path: Path, *, min_frames: int = 1, min_size: int = 1) -> Record
             if this != size:
                 raise BadRecord(path, f"{name} is {this[1]}x{this[0]}, the first frame {size[1]}x{size[0]}")
     if size is None or min(size) < min_size:
-        raise BadRecord(path, f"pictures of {size[1]}x{size[0]}, at least {min_size}x{min_size} are needed" if size else "no pictures")
+        found_size = f"pictures of {size[1]}x{size[0]}" if size else "no pictures"
+        raise BadRecord(path, f"{found_size}, at least {min_size}x{min_size} are needed")
     return Record(path, numbers, size)
 
 
-def read_frames(
-    record: Record, numbers: Sequence[str], rows: slice = slice(None), columns: slice = slice(None)
-) -> np.ndarray:
+def read_frames(record: Record, numbers: Sequence[str], rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
     """Decode some frames of a record, in the order of `numbers`, and cut the same part out of each.
 
     Returns: (T, H, W, 3) uint8. Raises:
@@ -130,9 +129,7 @@ def _read(record: Record, name: str, read: Callable[[Path], np.ndarray]) -> np.n
     return picture
 
 
-def scan_records(
-    folder: Path, *, min_frames: int = 1, min_size: int = 1
-) -> tuple[list[Record], list[BadRecord]]:
+def scan_records(folder: Path, *, min_frames: int = 1, min_size: int = 1) -> tuple[list[Record], list[BadRecord]]:
     """All records in a folder, sorted by name, and those that can't be used. Files and hidden folders are passed over.
 
     Raises:
@@ -152,5 +149,3 @@ def scan_records(
         why = f"none of its {len(bad)} records can be used, the first: {bad[0]}" if bad else "it holds no records"
         raise UserError(f"{folder}: {why}; make records there with create_training_data.py, or move some there")
     return good, bad
-
-

@@ -79,5 +79,5 @@ def _load(function: str):
         top = (error.name or "").partition(".")[0]
         if top in ("", "nunif", "inpaint"):
             raise
-        raise UserError(f"the package {top!r} is not installed and this command needs it: pip install -e . installs all") from error
+        raise UserError(f"this command needs the package {top!r}, which is not installed: pip install -e .") from error
     return getattr(module, name)

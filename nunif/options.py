@@ -91,7 +91,7 @@ def check(options: Any) -> None:
             raise UserError(f"{flag_of(field)} {value} is not known: choose one of {', '.join(meta['choices'])}")
         low, high = meta["minimum"], meta["maximum"]
         if (low is not None and not value >= low) or (high is not None and not value <= high):
-            bounds = f"from {low} to {high}" if None not in (low, high) else f"at least {low}" if high is None else f"at most {high}"
+            bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
             raise UserError(f"{flag_of(field)} {value} is out of bounds: give a number {bounds}")
     if hasattr(options, "check"):
         options.check()

@@ -19,8 +19,8 @@ EXTRAS = {"demo": "", "test": "[test]"}
 
 
 def main() -> int:
-    if sys.version_info < (3, 10):
-        print("error: Python %d.%d is too old, 3.10 or newer is needed: make demo PYTHON=python3.12" % sys.version_info[:2])
+    if sys.version_info < (3, 10):  # noqa: UP036 - this file alone runs on whatever Python there is
+        print("error: this Python is too old, 3.10 or newer is needed: make demo PYTHON=python3.12")
         return 1
     if len(sys.argv) < 2 or sys.argv[1] not in EXTRAS:
         print(__doc__)

@@ -55,9 +55,7 @@ class MemoryDSTT(Model):
         self.encoder = FrameEncoder(4, channels)
         self.hierarchy = HierarchyEncoder(channels)
         self.to_tokens = PatchEmbedding(channels // 2, hidden, patch_kernel, patch_stride)
-        self.blocks = nn.ModuleList(
-            MemoryBlock(hidden, num_heads, zones=2 if i % 2 == 0 else 1) for i in range(num_blocks)
-        )
+        self.blocks = nn.ModuleList(MemoryBlock(hidden, num_heads, zones=2 if i % 2 == 0 else 1) for i in range(num_blocks))
         self.from_tokens = PatchUnembedding(channels // 2, hidden, patch_kernel, patch_stride)
         self.decoder = FrameDecoder(channels // 2)
         # an untrained network then leaves the smooth fill as it is

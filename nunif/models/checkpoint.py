@@ -51,8 +51,8 @@ def read_checkpoint(path: Path | str, *, device: torch.device | str = "cpu") -> 
         content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error)
-        if "Unsupported global" in reason or "Unsupported operand" in reason or "GLOBAL" in reason:
-            raise UserError(f"{path} carries code, not only weights, and was not opened: get the model from a source you trust") from error
+        if "Unsupported global" in reason or "Unsupported class" in reason:
+            raise UserError(f"{path} carries code, not only weights, and was not opened: get it from another source") from error
         raise UserError(f"{path} is not a model file, or is torn: fetch or train it again") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
         raise UserError(f"{path} is torn or not a model file ({_first_line(error)}): fetch or train it again") from error

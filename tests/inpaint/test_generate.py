@@ -284,7 +284,8 @@ def test_one_bad_video_in_a_folder_does_not_stop_the_others(run, video, tmp_path
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_killed_and_started_again_gives_the_same_records(video, tmp_path):
     """A real process, killed the hard way in the middle; a reader never sees a partial record."""
-    words = ["-i", video, "--prefix", "k", "--model-type", "MotionParallax", "--seq", "8", "--size", "128", "--skip-interval", "0"]
+    words = ["-i", video, "--prefix", "k", "--model-type", "MotionParallax"]
+    words += ["--seq", "8", "--size", "128", "--skip-interval", "0"]
     killed = tmp_path / "killed"
     killed.mkdir()
     process = subprocess.Popen(command(*words, "-o", killed), cwd=ROOT, stderr=subprocess.DEVNULL)

@@ -79,7 +79,7 @@ def test_errors_of_a_command(capsys):
     assert capsys.readouterr().err == "error: b.mp4 is not a video: give another file\n"
     assert cli.run(TABLE, ["stop", "-i", "x"]) == 130
     assert cli.run(TABLE, ["lost", "-i", "x"]) == 1
-    assert "'a_package_that_nobody_has' is not installed" in capsys.readouterr().err
+    assert "needs the package 'a_package_that_nobody_has', which is not installed" in capsys.readouterr().err
 
 
 def test_help_names_flags_defaults_and_choices(capsys):
