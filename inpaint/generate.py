@@ -27,7 +27,7 @@ from tqdm import tqdm
 from inpaint.clip_transforms import random_hard_tile
 from inpaint.depth import ClipRejected, DepthEstimator, create_estimator
 from inpaint.masks import close_pinpricks
-from inpaint.occlusion import MAPPINGS, hidden, map_foreground, shift_in_pixels
+from inpaint.occlusion import MAPPINGS, drop_specks, hidden, map_foreground, shift_in_pixels
 from inpaint.options import GenerateOptions
 from inpaint.records import read_info, record_name, write_record
 from nunif.device import create_device
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 VERSION = 1  # of the recipe; records of another version are not mixed with new ones
 CUT_MARGIN = 3  # frames on both sides of a clip that the cut detector looks at
 MIN_HOLE_SHARE = 300 / 512**2  # iw3: records with fewer than 300 hole pixels per 512x512 frame teach nothing
+SPECK_AREA = 40  # pixels; smaller holes are grain of the disparity
 VIEW_SIZES = {720: 1 / 3, 1080: 2 / 3}  # short side of the picture that is cropped, and how often
 VIEWS = ("as is", "mirrored")
 # iw3: by level, the usual values, the smallest and the largest, in per cent of the width
@@ -415,9 +416,10 @@ def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcom
             rng = generator_for("crop", options.seed, recipe.file_hash, scene.number, view, crop)
             top, left = random_hard_tile(holes, size, rng)
             # closed with some margin, so that the crop's edge is treated as its inside
-            margin = slice(max(0, top - 8), top + size + 8), slice(max(0, left - 8), left + size + 8)
+            margin = slice(max(0, top - 16), top + size + 16), slice(max(0, left - 16), left + size + 16)
             closed = close_pinpricks(torch.from_numpy(holes[(slice(None), *margin)])).numpy()
-            hole = closed[:, top - margin[0].start :, left - margin[1].start :][:, :size, :size]
+            clean = drop_specks(closed, min_area=SPECK_AREA)
+            hole = clean[:, top - margin[0].start :, left - margin[1].start :][:, :size, :size]
             if hole.mean() < MIN_HOLE_SHARE:
                 outcome.skipped[number] = NO_HOLE
                 continue

@@ -5,6 +5,8 @@ Axes: `...` any leading axes, H W pixels.
 
 import math
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +32,20 @@ def hidden(shift: Tensor) -> Tensor:
     before = torch.cummax(reached, dim=-1).values[..., :-1]
     result = torch.zeros_like(reached, dtype=torch.bool)
     torch.le(reached[..., 1:], before, out=result[..., 1:])
+    return result
+
+
+def drop_specks(holes: np.ndarray, *, min_area: int) -> np.ndarray:
+    """Take away the connected holes (8 neighbours) of fewer than `min_area` pixels. (T, H, W) bool, as is the result.
+
+    They come from grain in the disparity, not from edges of objects.
+    """
+    result = np.empty_like(holes)
+    for hole, kept in zip(holes, result):
+        _, parts, stats, _ = cv2.connectedComponentsWithStats(hole.astype(np.uint8))
+        large = stats[:, cv2.CC_STAT_AREA] >= min_area
+        large[0] = False  # what is no hole
+        kept[:] = large[parts]
     return result
 
 

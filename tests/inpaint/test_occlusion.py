@@ -1,9 +1,10 @@
 """Holes, with literal expectations. Rows are 12 pixels; # marks what the other eye misses."""
 
+import numpy as np
 import pytest
 import torch
 
-from inpaint.occlusion import MAPPINGS, hidden, map_foreground, shift_in_pixels
+from inpaint.occlusion import MAPPINGS, drop_specks, hidden, map_foreground, shift_in_pixels
 
 
 def draw(row: torch.Tensor) -> str:
@@ -50,6 +51,16 @@ def test_mirrored_view_has_its_holes_on_the_same_side():
 def test_shift_in_pixels():
     shift = shift_in_pixels(torch.tensor([0.0, 0.5, 1.0]), divergence=4.0, convergence=0.5, width=1920)
     torch.testing.assert_close(shift, torch.tensor([-19.2, 0.0, 19.2]))
+
+
+def test_drop_specks_keeps_what_is_large_enough():
+    holes = np.zeros((2, 20, 20), bool)
+    holes[0, 2:6, 2:6] = True
+    holes[0, 6, 6] = True  # touches by a corner: belongs to the square
+    holes[0, 10, 10:14] = True
+    holes[1, 0, 0] = True
+    kept = drop_specks(holes, min_area=5)
+    assert kept[0].sum() == 17 and kept[0, 6, 6] and not kept[0, 10].any() and not kept[1].any()
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)

@@ -1,0 +1,122 @@
+"""Samples out of records: what is cut, turned round and grown, and that a seed decides all of it."""
+
+import numpy as np
+import pytest
+import torch
+
+from inpaint.clip_transforms import fixed_hard_tile, grow_holes, jitter_colour, random_hard_tile
+from inpaint.dataset import EvalSet, TrainSet
+from inpaint.records import scan_records, write_record
+from nunif.training.task import BadSample, Draw
+from tests.records import make_records
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("records")
+    make_records(folder, 2, frames=16)
+    return scan_records(folder)[0]
+
+
+def numbered_record(folder, frames=16, size=40):
+    """Every frame is a flat grey of 10 times its number; the hole is in one place."""
+    pictures = np.broadcast_to((np.arange(frames) * 10).astype(np.uint8)[:, None, None, None], (frames, size, size, 3))
+    holes = np.zeros((frames, size, size), bool)
+    holes[:, 20:24, 20:24] = True
+    write_record(folder / "n_000000", pictures, holes, {})
+    return scan_records(folder)[0]
+
+
+def test_shapes_and_ranges(records):
+    sample = TrainSet(records, 12, 32)[Draw(0, 5)]
+    assert sample["frames"].shape == (12, 3, 32, 32) and sample["holes"].shape == (12, 1, 32, 32)
+    assert sample["frames"].dtype == sample["holes"].dtype == torch.float32
+    assert -1 <= sample["frames"].min() < -0.2 and 0.2 < sample["frames"].max() <= 1
+    assert set(sample["holes"].unique().tolist()) == {0.0, 1.0}
+
+
+def test_a_seed_decides_everything(records):
+    train = TrainSet(records, 12, 32)
+    first, again, other = train[Draw(1, 7)], train[Draw(1, 7)], train[Draw(1, 8)]
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["frames"], other["frames"])
+
+
+def test_twelve_successive_frames_forwards_or_backwards(tmp_path):
+    train = TrainSet(numbered_record(tmp_path), 12, 32)
+    steps, starts = set(), set()
+    for seed in range(40):
+        grey = train[Draw(0, seed)]["frames"][:, 0, 0, 0].add(1).mul(127.5)
+        step = grey.diff()
+        assert (step > 0).all() or (step < 0).all()
+        assert torch.allclose(step, step[:1].expand(11), atol=0.1)  # none left out
+        steps.add(bool(step[0] > 0))
+        starts.add(round(float(grey.min())))
+    assert steps == {True, False} and len(starts) > 3
+
+
+def test_evaluation_takes_the_middle_and_never_changes(tmp_path):
+    clips = EvalSet(numbered_record(tmp_path), 12, 32)
+    grey = clips.sample(0)["frames"][:, 0, 0, 0].add(1).mul(127.5).round().tolist()
+    assert grey == [20.0 + 10 * i for i in range(12)]
+    assert torch.equal(clips.sample(0)["holes"], clips[Draw(0, 99)]["holes"])
+    assert clips.sample(0)["holes"].sum() == 12 * 16
+
+
+def test_hard_tiles_are_preferred():
+    holes = np.zeros((2, 64, 64), bool)
+    holes[:, 40:50, 40:60] = True
+    assert fixed_hard_tile(holes, 32) == (24, 32)
+    found = [random_hard_tile(holes, 32, np.random.default_rng(seed)) for seed in range(200)]
+    hits = np.mean([holes[:, y : y + 32, x : x + 32].any() for y, x in found])
+    single = np.mean([holes[:, y : y + 32, x : x + 32].any() for y, x in np.random.default_rng(0).integers(0, 33, (500, 2))])
+    assert hits > single + 0.1
+
+
+def test_holes_grow_to_the_right_by_up_to_20_and_to_the_left_by_up_to_4():
+    hole = torch.zeros(1, 1, 80)
+    hole[..., 40] = 1
+    rights, lefts = [], []
+    for seed in range(300):
+        columns = grow_holes(hole, np.random.default_rng(seed))[0, 0].nonzero()[:, 0]
+        rights.append(int(columns.max()) - 40)
+        lefts.append(40 - int(columns.min()))
+    assert min(rights) == 0 and max(rights) == 20 and 0.4 < np.mean(np.array(rights) > 0) < 0.6
+    assert min(lefts) == 0 and max(lefts) == 4 and 0.15 < np.mean(np.array(lefts) > 0) < 0.35
+
+
+def test_growth_from_beside_the_tile_comes_in(tmp_path):
+    """The hole ends left of some tiles; grown, it must reach in just as it would in the whole picture."""
+    train = TrainSet(numbered_record(tmp_path), 12, 32)
+    for seed in range(60):
+        holes = train[Draw(0, seed)]["holes"][0, 0]
+        columns = holes.any(0).nonzero()[:, 0]
+        if len(columns):
+            assert len(columns) == columns.max() - columns.min() + 1
+
+
+def test_colour_jitter_stays_in_range_and_is_the_same_for_all_frames():
+    frames = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    kinds = {"same": 0, "grey": 0, "scaled": 0}
+    for seed in range(400):
+        out = jitter_colour(frames, np.random.default_rng(seed))
+        assert out.min() >= 0 and out.max() <= 1
+        if torch.equal(out, frames):
+            kinds["same"] += 1
+        elif torch.equal(out[:, 0], out[:, 1]):
+            kinds["grey"] += 1
+        else:
+            kinds["scaled"] += 1
+            scale = (out[0, 0, 0, 1] - out[0, 0, 0, 0]) / (frames[0, 0, 0, 1] - frames[0, 0, 0, 0])
+            assert 0.7 <= scale <= 0.9
+    assert 160 < kinds["same"] < 240 and 3 < kinds["grey"] < 25
+
+
+def test_an_unreadable_picture_is_a_bad_sample_with_its_name(tmp_path):
+    clips = EvalSet(numbered_record(tmp_path), 12, 32)
+    file = tmp_path / "n_000000" / "0005_C.png"
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(BadSample, match="n_000000: 0005_C.png can't be read"):
+        clips.sample(0)
+    with pytest.raises(BadSample, match="0005_C.png"):
+        [TrainSet(clips.records, 12, 32)[Draw(0, seed)] for seed in range(5)]

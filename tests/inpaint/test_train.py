@@ -1,0 +1,208 @@
+"""The command `train.py inpaint`, from records to a model file, as a user runs it."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from inpaint.commands import INPAINT, TRAIN
+from nunif import cli
+from nunif.models import create_model, load_model, save_model
+from tests.records import make_records
+
+MODEL = "inpaint.memory_dstt_v1_tiny"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    make_records(folder / "train", 3, seed=0)
+    make_records(folder / "eval", 2, seed=50)
+    return folder
+
+
+@pytest.fixture
+def run(capsys, caplog):
+    """Run a command in this process: exit code, standard output, and all lines that were logged or printed as errors."""
+    caplog.set_level("INFO")
+
+    def run(table, *words):
+        caplog.clear()
+        code = cli.run(table, [str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, [*caplog.messages, *captured.err.strip().splitlines()]
+
+    return run
+
+
+def words(data, model_dir, *more):
+    base = ["inpaint", "-i", data, "--model-dir", model_dir, "--video", "--arch", "memory_dstt_v1_tiny", "--tile-size", "32"]
+    return [*base, "--num-samples", "36", "--backward-step", "2", "--save-eval-step", "1", "--gpu", "-1", *more]
+
+
+def state_of(model_dir):
+    content = torch.load(model_dir / f"{MODEL}.checkpoint.pth", weights_only=True)
+    return content["state_dict"], content["training"]
+
+
+def equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def rows_of(model_dir):
+    with open(model_dir / "loss.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_what_the_readme_promises(run, data, tmp_path):
+    code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "2"))
+    assert code == 0
+    assert (tmp_path / "loss.png").exists() and (tmp_path / "train.log").exists()
+    assert sorted(p.name for p in (tmp_path / "eval").iterdir()) == ["0.png", "1.png"]
+    rows = rows_of(tmp_path)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"train_loss", "eval_loss", "eval_hole_psnr", "eval_hole_ssim"} <= rows[0].keys()
+    assert [row["updates"] for row in rows] == ["2", "2"]  # three records by twos: two and one
+    assert [float(row["learning_rate"]) for row in rows] == [1e-4, 1e-8]
+    model, metadata = load_model(tmp_path / f"{MODEL}.pth")
+    assert metadata["name"] == MODEL and metadata["metrics"]["loss"] == pytest.approx(min(float(row["eval_loss"]) for row in rows))
+
+
+@pytest.mark.parametrize("optimizer", [["--learning-rate-cycles", "2"], ["--optimizer", "adamw_schedulefree"]])
+def test_resumed_equals_uninterrupted(run, data, tmp_path, optimizer):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run(TRAIN, *words(data, whole, "--max-epoch", "4", *optimizer))[0] == 0
+    # stopped after two of four epochs: the options say four from the start, the process ends early
+    from nunif.training import trainer
+
+    real, seen = trainer._train_epoch, []
+
+    def stop_in_third(state):
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return real(state)
+
+    trainer._train_epoch = stop_in_third
+    try:
+        assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *optimizer))[0] == 130
+    finally:
+        trainer._train_epoch = real
+    assert len(rows_of(parts)) == 2
+    assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *optimizer, "--resume"))[0] == 0
+    (weights, training), (other_weights, other_training) = state_of(whole), state_of(parts)
+    assert equal(weights, other_weights)
+    assert equal(training["optimizer"], other_training["optimizer"])
+    drop = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(whole)]
+    assert drop == [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(parts)]
+
+
+def test_reset_state_keeps_the_weights_and_restarts_the_rest(run, data, tmp_path):
+    run(TRAIN, *words(data, tmp_path, "--max-epoch", "2", "--learning-rate", "1e-2"))
+    before, _ = state_of(tmp_path)
+    more = ["--optimizer", "adamw_schedulefree", "--max-epoch", "1", "--learning-rate", "0", "--resume", "--reset-state"]
+    code, _, lines = run(TRAIN, *words(data, tmp_path, *more))
+    assert code == 0, lines
+    after, _ = state_of(tmp_path)
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    assert [row["epoch"] for row in rows_of(tmp_path)] == ["1"]
+    assert len(list(tmp_path.glob("*.pth.bk"))) == 2 and len(list(tmp_path.glob("loss.*.csv"))) == 1
+
+
+def test_a_schedule_free_model_scores_the_same_when_loaded(run, data, tmp_path):
+    more = ["--optimizer", "adamw_schedulefree", "--learning-rate", "1e-2", "--max-epoch", "3"]
+    assert run(TRAIN, *words(data, tmp_path, *more))[0] == 0
+    _, metadata = load_model(tmp_path / f"{MODEL}.pth")
+    out = tmp_path / "scores"
+    code, table, _ = run(
+        INPAINT,
+        *["evaluate", "-i", data / "eval", "-m", tmp_path / f"{MODEL}.pth", "-o", out],
+        *["--tile-size", "32", "--gpu", "-1"],
+    )
+    assert code == 0
+    with open(out / "scores.csv", newline="") as file:
+        scores = [row for row in csv.DictReader(file) if row["method"] == "model"]
+    for name in ("hole_psnr", "hole_ssim", "psnr"):
+        assert np.mean([float(row[name]) for row in scores]) == pytest.approx(metadata["metrics"][name], abs=1e-5)
+    assert "telea" in table and "surround mean" in table and "model, memory off" in table
+    assert (out / "clips.png").exists() and (out / "scores.json").exists()
+
+
+def test_checkpoint_file_names_the_arch(run, data, tmp_path):
+    torch.manual_seed(9)
+    model = create_model(MODEL)
+    save_model(model, tmp_path / "start.pth")
+    arguments = [w for w in words(data, tmp_path / "m") if w not in ("--arch", "memory_dstt_v1_tiny")]
+    code, _, lines = run(
+        TRAIN, *arguments, "--checkpoint-file", tmp_path / "start.pth", "--max-epoch", "1", "--learning-rate", "0",
+        "--learning-rate-cosine-min", "0",
+    )  # fmt: skip
+    assert code == 0, lines
+    assert equal(dict(model.state_dict()), dict(state_of(tmp_path / "m")[0]))
+
+
+def test_learning_rate_zero_and_no_effect_are_said(run, data, tmp_path):
+    code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "1", "--momentum", "0.5", "--reset-state"))
+    assert code == 0
+    assert any(line.startswith("--momentum has no effect with --optimizer adamw") for line in lines)
+    assert any(line.startswith("--reset-state has no effect without --resume") for line in lines)
+
+
+def test_bad_records_are_named_and_left_out(run, data, tmp_path):
+    bad = tmp_path / "data"
+    shutil.copytree(data, bad)
+    make_records(bad / "train", 1, seed=90, frames=8)
+    broken = sorted((bad / "train").iterdir())[0]
+    (broken / "0003_M.png").unlink()
+    code, _, lines = run(TRAIN, *words(bad, tmp_path / "m", "--max-epoch", "1"))
+    assert code == 0
+    assert any("0003_M.png is missing" in line for line in lines)
+    assert any("8 frames, 12 are needed" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--resume"], "checkpoint.pth"),
+        (["--arch", "memory_dstt_v9"], "unknown model 'inpaint.memory_dstt_v9': known are"),
+        (["--checkpoint-file", "nowhere.pth"], "nowhere.pth does not exist"),
+        (["--tile-size", "128"], "pictures of 64x64, at least 128x128 are needed"),
+        (["--optimizer", "lion"], "--optimizer lion is not known: choose one of adamw"),
+    ],
+)
+def test_what_cannot_work_is_one_line(run, data, tmp_path, more, message):
+    code, _, lines = run(TRAIN, *words(data, tmp_path / "m", *more))
+    assert code == 1
+    assert lines[-1].startswith("error: ") and message in lines[-1]
+
+
+def test_datasets_that_cannot_work(run, data, tmp_path):
+    half = tmp_path / "half"
+    shutil.copytree(data / "train", half / "train")
+    for folder, message in ((tmp_path / "none", "none does not exist"), (half, "eval does not exist")):
+        code, _, lines = run(TRAIN, *words(folder, tmp_path / "m"))
+        assert code == 1 and message in lines[-1]
+    (half / "eval").mkdir()
+    code, _, lines = run(TRAIN, *words(half, tmp_path / "m"))
+    assert code == 1 and "eval: it holds no records" in lines[-1]
+    assert run(TRAIN, *words(half, tmp_path / "m2", "--skip-eval", "--max-epoch", "1"))[0] == 0
+
+
+def test_video_is_asked_for(run, data, tmp_path):
+    code, _, lines = run(TRAIN, "inpaint", "-i", data, "--model-dir", tmp_path)
+    assert (code, lines[-1]) == (1, "error: train.py inpaint trains on video only: add --video")
+
+
+def test_contact_sheet(run, data, tmp_path):
+    code, _, lines = run(INPAINT, "contact-sheet", "-i", data / "train", "-o", tmp_path / "sheet.png")
+    assert code == 0 and (tmp_path / "sheet.png").stat().st_size > 10_000
+    code, _, lines = run(INPAINT, "contact-sheet", "-i", data / "train", "-o", tmp_path / "sheet.jpg")
+    assert code == 1 and "must end in .png" in lines[-1]
