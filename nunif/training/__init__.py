@@ -1,0 +1,1 @@
+"""The generic trainer: it owns time and files; a task (`task.py`) owns what is learned."""

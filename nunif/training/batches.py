@@ -1,0 +1,129 @@
+"""Batches of drawn samples, loaded by worker processes, unreadable samples sorted out, and moved to a device."""
+
+import dataclasses
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from nunif.errors import UserError
+from nunif.seed import seed_everything
+from nunif.training.task import BadSample, Draw, Samples
+
+
+@dataclass
+class Batch:
+    """The readable samples of a list of draws.
+
+    data: what the task's collate made, None when no sample was readable (or none was drawn). indices: the samples in it.
+    bad: index, name and reason of the others.
+    """
+
+    data: Any = None
+    indices: list[int] = field(default_factory=list)
+    bad: list[tuple[int, str, str]] = field(default_factory=list)
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory; torch's loader calls this."""
+        return Batch(map_tensors(self.data, Tensor.pin_memory), self.indices, self.bad)
+
+
+class Loader:
+    """Loads batches of `samples`. The worker processes live until `close`."""
+
+    def __init__(self, samples: Samples, collate: Callable[[list[Any]], Any], *, num_workers: int, pin_memory: bool) -> None:
+        self._plan: list[Sequence[Draw]] = []  # the torch loader iterates over this very list
+        self._loader = DataLoader(
+            _Guarded(samples),
+            batch_sampler=self._plan,  # type: ignore[arg-type]
+            collate_fn=_Collate(collate),
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            worker_init_fn=_leave_signals_to_the_trainer,
+            pin_memory=pin_memory,
+            generator=torch.Generator().manual_seed(0),  # without it, every epoch draws from torch's global generator
+        )
+
+    def load(self, batches: Sequence[Sequence[Draw]]) -> Iterator[Batch]:
+        """The batches of these draws, in their order. A list without draws gives a batch without data.
+
+        Raises:
+            UserError: the dataset raised one.
+        """
+        self._plan[:] = batches
+        for batch in self._loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+    def close(self) -> None:
+        """End the worker processes.
+
+        torch offers only its destructor for this. Run by the garbage collector, that may come after the end of the
+        workers' queues, and then waits five seconds for every worker.
+        """
+        shut_down = getattr(getattr(self._loader, "_iterator", None), "_shutdown_workers", None)
+        if shut_down is not None:
+            shut_down()
+
+
+class _Guarded(Dataset):
+    """Turns the exceptions of a dataset that mean something into values, which cross process borders as they are."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, draw: Draw) -> Any:
+        # whatever draws from a global generator (a third party's augmentation) is bound to the draw as well
+        seed_everything(draw.seed)
+        try:
+            return draw.index, self.samples[draw]
+        except BadSample as bad:
+            return draw.index, bad
+        except UserError as error:
+            return draw.index, error
+
+
+class _Collate:
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, drawn: list[tuple[int, Any]]) -> Batch | UserError:
+        for _, sample in drawn:
+            if isinstance(sample, UserError):
+                return sample
+        bad = [(index, sample.name, sample.reason) for index, sample in drawn if isinstance(sample, BadSample)]
+        good = [(index, sample) for index, sample in drawn if not isinstance(sample, BadSample)]
+        data = self.collate([sample for _, sample in good]) if good else None
+        return Batch(data, [index for index, _ in good], bad)
+
+
+def _leave_signals_to_the_trainer(_: int) -> None:
+    # Ctrl-C reaches every process of a terminal; a worker that died of it would take the window being finished with it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def to_device(data: Any, device: torch.device) -> Any:
+    """The same batch with all its tensors on `device`."""
+    return map_tensors(data, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def map_tensors(data: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Apply `function` to every tensor in dicts, lists, tuples and dataclasses; other values stay as they are."""
+    if isinstance(data, Tensor):
+        return function(data)
+    if isinstance(data, dict):
+        return {key: map_tensors(value, function) for key, value in data.items()}
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*(map_tensors(value, function) for value in data))
+    if isinstance(data, (list, tuple)):
+        return type(data)(map_tensors(value, function) for value in data)
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        values = {item.name: map_tensors(getattr(data, item.name), function) for item in dataclasses.fields(data)}
+        return dataclasses.replace(data, **values)
+    return data

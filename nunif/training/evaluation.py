@@ -1,0 +1,80 @@
+"""Evaluation: metrics over a set, previews, and whether the run should stop."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from nunif.device import autocast
+from nunif.errors import UserError
+from nunif.files import make_folder, whole_file
+from nunif.seed import derive_seed, seed_everything
+from nunif.training.batches import Loader, to_device
+from nunif.training.distributed import Group
+from nunif.training.task import Draw, Task
+
+
+@torch.no_grad()
+def evaluate(
+    task: Task,
+    model: nn.Module,
+    loader: Loader,
+    *,
+    num_samples: int,
+    batch_size: int,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    group: Group,
+    seed: int,
+    report: Callable[[str], None],
+    preview_folder: Path | None,
+    preview_step: int,
+    interrupted: Callable[[], bool],
+) -> dict[str, float] | None:
+    """The mean of every metric over the evaluation set, or None when `interrupted` said so.
+
+    Every batch has its own seed, so the same weights score the same at any time and in any number of processes.
+    preview_folder: where the preview of every `preview_step`-th batch goes; report: takes a line about a bad sample.
+
+    Raises:
+        UserError: no sample could be read.
+    """
+    draws = [Draw(index, derive_seed(seed, "eval", index)) for index in range(num_samples)]
+    batches = [draws[start : start + batch_size] for start in range(0, num_samples, batch_size)]
+    rounds = -(-len(batches) // group.size)
+    mine = [batches[number] if number < len(batches) else [] for number in range(group.rank, rounds * group.size, group.size)]
+    results: list[tuple[int, int, dict[str, float]]] = []  # batch number, samples, metrics
+    was_training = model.training
+    model.eval()
+    try:
+        for place, batch in enumerate(loader.load(mine)):
+            number = place * group.size + group.rank
+            for _, name, reason in batch.bad:
+                report(f"evaluation sample {name} is skipped: {reason}")
+            if batch.indices:
+                seed_everything(derive_seed(seed, "eval batch", number))
+                with autocast(device, dtype):
+                    output = task.eval_step(model, to_device(batch.data, device))
+                results.append((number, len(batch.indices), output.metrics))
+                if preview_folder is not None and output.preview is not None and number % preview_step == 0:
+                    write_picture(preview_folder / f"{number}.png", output.preview())
+            if group.any(interrupted()):
+                return None
+    finally:
+        model.train(was_training)
+    everything = sorted((item for part in group.gather(results) for item in part), key=lambda item: item[0])
+    total = sum(count for _, count, _ in everything)
+    if total == 0:
+        raise UserError("no sample of the evaluation set can be read: mend it, or train with --skip-eval")
+    names = everything[0][2]
+    return {name: sum(metrics[name] * count for _, count, metrics in everything) / total for name in names}
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write uint8 (H, W, 3) RGB as PNG, whole or not at all."""
+    make_folder(path.parent)
+    with whole_file(path) as file:
+        Image.fromarray(picture).save(file, format="png")

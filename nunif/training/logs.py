@@ -1,0 +1,153 @@
+"""What a run leaves to read: loss.csv, loss.png, TensorBoard events, train.log."""
+
+import csv
+import io
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nunif.errors import UserError
+from nunif.files import explain_os_errors, whole_file, write_whole
+
+logger = logging.getLogger(__name__)
+
+CURVE_SECONDS = 10  # the curve is drawn at most this often, and at the end
+FIRST_COLUMNS, LAST_COLUMNS = ("epoch", "learning_rate", "train_loss"), ("updates", "skipped", "seconds")
+
+Row = dict[str, str]
+
+
+def format_cell(value: float | int | None) -> str:
+    """A number for the CSV with nine digits; nothing for what was not measured."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.9g}"
+
+
+def read_rows(path: Path, *, up_to_epoch: int) -> list[Row]:
+    """The rows of a loss.csv up to and including an epoch; none when there is no file.
+
+    Raises:
+        UserError: the file is not one of ours.
+    """
+    if not path.exists():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = [dict(row) for row in csv.DictReader(io.StringIO(text))]
+        return [row for row in rows if int(row["epoch"]) <= up_to_epoch]
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path} is not a loss table of this trainer: move it away and run the same command again") from error
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write the table with its header, whole or not at all. Cells that a row lacks stay empty."""
+    middle = [name for row in rows for name in row if name not in FIRST_COLUMNS + LAST_COLUMNS]
+    columns = [*FIRST_COLUMNS, *dict.fromkeys(sorted(middle, key=lambda name: name.startswith("eval_"))), *LAST_COLUMNS]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode("utf-8"))
+
+
+class Journal:
+    """The table, the curve and the TensorBoard events of a run, one row per epoch."""
+
+    def __init__(self, folder: Path, rows: list[Row], *, tensorboard: bool, first_epoch: int) -> None:
+        self.folder = folder
+        self.rows = rows
+        self._events = open_events(folder / "runs", first_epoch=first_epoch) if tensorboard else None
+        self._drawn_at = -math.inf
+
+    def add(self, row: dict[str, float | int | None]) -> None:
+        """Append the row of an epoch to everything."""
+        self.rows.append({name: format_cell(value) for name, value in row.items()})
+        write_rows(self.folder / "loss.csv", self.rows)
+        if self._events is not None:
+            for name, value in row.items():
+                if value is not None and name != "epoch":
+                    self._events.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
+            self._events.flush()
+        if time.monotonic() - self._drawn_at >= CURVE_SECONDS:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draw loss.png."""
+        if self.rows:
+            draw_curve(self.folder / "loss.png", self.rows)
+        self._drawn_at = time.monotonic()
+
+    def close(self) -> None:
+        """Bring the curve up to date and close the events."""
+        self.draw()
+        if self._events is not None:
+            self._events.close()
+
+
+def open_events(folder: Path, *, first_epoch: int) -> Any:
+    """A TensorBoard writer whose older events from `first_epoch` on are hidden, or None without the package."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.info("TensorBoard is not installed, so there are no events: pip install tensorboard adds them")
+        return None
+    with explain_os_errors(folder):
+        return SummaryWriter(str(folder), purge_step=first_epoch)
+
+
+def draw_curve(path: Path, rows: list[Row]) -> None:
+    """Draw train and evaluation loss (log scale where they allow it) and the learning rate over the epochs."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    lowest = math.inf
+    for axes, name in ((losses, "train_loss"), (losses, "eval_loss"), (rate, "learning_rate")):
+        points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
+            lowest = min(lowest, *(value for _, value in points)) if axes is losses else lowest
+    if 0 < lowest < math.inf:
+        losses.set_yscale("log")
+    if losses.lines:
+        losses.legend()
+    losses.set_ylabel("loss")
+    rate.set_ylabel("learning rate")
+    rate.set_xlabel("epoch")
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+@contextmanager
+def log_file(path: Path, *, quiet: bool) -> Iterator[None]:
+    """Append the messages of the block to a file with their time. quiet: pass on warnings only, and no file."""
+    package = logging.getLogger("nunif.training")
+    level = package.level
+    if quiet:
+        package.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            package.setLevel(level)
+        return
+    with explain_os_errors(path):
+        handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setLevel(logging.INFO)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    if not package.isEnabledFor(logging.INFO):
+        package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+        package.setLevel(level)

@@ -1,0 +1,115 @@
+"""Optimizers by name, their parameter groups, and the learning rate as a pure function of the epoch."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from schedulefree import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
+from torch import nn
+from torch.optim import Optimizer
+
+ScheduleFree = (AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree)
+
+# what the command line decides, as opposed to what an optimizer has learned; see `load_optimizer_state`
+HYPERPARAMETERS = ("lr", "weight_decay", "betas", "momentum", "warmup_steps")
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The model's parameters in two groups, each sorted by name: matrices decay, biases and norms (1-d) do not."""
+    named = sorted((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+    decay = [parameter for _, parameter in named if parameter.ndim > 1]
+    no_decay = [parameter for _, parameter in named if parameter.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def create_optimizer(
+    name: str,
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    momentum: float,
+    warmup_updates: int,
+) -> Optimizer:
+    """The optimizer `name` of `nunif.training.options.OPTIMIZERS`.
+
+    warmup_updates reaches only the Schedule-Free ones (Defazio et al. 2024, arXiv 2405.15682), which need to know
+    about the warm-up because it weighs their average; RAdam rectifies its first steps instead.
+    """
+    groups = parameter_groups(model, weight_decay)
+    lr, warm = learning_rate, warmup_updates
+    table: dict[str, Callable[[], Optimizer]] = {
+        "adamw": lambda: torch.optim.AdamW(groups, lr=lr, betas=betas),
+        "adam": lambda: torch.optim.Adam(groups, lr=lr, betas=betas),
+        "sgd": lambda: torch.optim.SGD(groups, lr=lr, momentum=momentum),
+        "adamw_schedulefree": lambda: AdamWScheduleFree(groups, lr=lr, betas=betas, warmup_steps=warm),
+        "radam_schedulefree": lambda: RAdamScheduleFree(groups, lr=lr, betas=betas),
+        "sgd_schedulefree": lambda: SGDScheduleFree(groups, lr=lr, momentum=momentum, warmup_steps=warm),
+    }
+    optimizer = table[name]()
+    if isinstance(optimizer, ScheduleFree):
+        optimizer.train()
+    return optimizer
+
+
+def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Restore what the optimizer had learned; rate, decay and momentum stay as the command line has them now."""
+    wanted = [{key: group[key] for key in HYPERPARAMETERS if key in group} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, values in zip(optimizer.param_groups, wanted, strict=True):
+        group.update(values)
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """Set the rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def cosine_rates(num_epochs: int, *, peak: float, minimum: float, cycles: int) -> list[float]:
+    """Learning rates of `num_epochs` epochs: cosine falls, each from exactly the peak to exactly the minimum.
+
+    A cycle needs two epochs to show both, so short runs get fewer cycles. A run of a single epoch gets the peak: at the
+    minimum it would learn nothing.
+    """
+    cycles = max(1, min(cycles, num_epochs // 2))
+    starts = [round(cycle * num_epochs / cycles) for cycle in range(cycles + 1)]
+    rates = []
+    for start, end in zip(starts[:-1], starts[1:], strict=True):
+        last = end - start - 1
+        for position in range(end - start):
+            height = (1 + math.cos(math.pi * position / last)) / 2 if last else 1.0
+            rates.append(peak * height + minimum * (1 - height))
+    return rates
+
+
+def step_rates(num_epochs: int, *, peak: float, decay: float, decay_step: int) -> list[float]:
+    """Learning rates of `num_epochs` epochs: times `decay` after every `decay_step` epochs."""
+    return [peak * decay ** (epoch // decay_step) for epoch in range(num_epochs)]
+
+
+def learning_rates(
+    num_epochs: int,
+    *,
+    scheduler: str | None,
+    peak: float,
+    minimum: float = 0.0,
+    cycles: int = 1,
+    decay: float = 1.0,
+    decay_step: int = 1,
+) -> list[float]:
+    """The learning rate of each epoch. scheduler: "cosine", "step", or None for a constant rate."""
+    table: dict[str | None, Callable[[], list[float]]] = {
+        "cosine": lambda: cosine_rates(num_epochs, peak=peak, minimum=minimum, cycles=cycles),
+        "step": lambda: step_rates(num_epochs, peak=peak, decay=decay, decay_step=decay_step),
+        None: lambda: [peak] * num_epochs,
+    }
+    return table[scheduler]()
+
+
+def warmup_factor(update: int, warmup_updates: int) -> float:
+    """What the rate of the update number `update` (from 0, over the whole run) is multiplied by."""
+    return min(1.0, (update + 1) / warmup_updates) if warmup_updates else 1.0

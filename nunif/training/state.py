@@ -1,0 +1,208 @@
+"""Where a run stands, and the files that keep it.
+
+N: samples of the training set.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nunif.errors import UserError
+from nunif.files import explain_os_errors
+from nunif.models import Model, load_weights, read_checkpoint, save_model
+from nunif.training.ema import copy_weights, evaluation_weights
+from nunif.training.optim import load_optimizer_state
+from nunif.training.sampler import LossHistory
+from nunif.training.step import Engine
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class EpochState:
+    """An epoch in progress: what it draws, how far it is, and its sums up to there."""
+
+    order: np.ndarray  # (draws,) int64
+    position: int = 0  # draws that are done, always at the end of a window
+    records: int = 0
+    loss_sum: float = 0.0
+    part_sums: dict[str, float] = field(default_factory=dict)
+    updates: int = 0
+    skipped: int = 0
+    non_finite: int = 0  # batches
+    seconds: float = 0.0
+
+
+@dataclass
+class State:
+    """Where a run stands, apart from weights and optimizer."""
+
+    epochs_done: int = 0
+    updates: int = 0
+    non_finite: int = 0  # batches, in all epochs
+    best_loss: float | None = None
+    best_epoch: int | None = None
+    bad: dict[int, str] = field(default_factory=dict)  # unreadable samples: index to "name: reason"
+    epoch: EpochState | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as tensors and plain values."""
+        values = asdict(self)
+        if values["epoch"]:
+            values["epoch"]["order"] = torch.from_numpy(np.array(values["epoch"]["order"]))
+        return values
+
+    @staticmethod
+    def from_state_dict(values: dict[str, Any]) -> "State":
+        """The state that `state_dict` wrote down."""
+        epoch = values["epoch"]
+        if epoch:
+            epoch = EpochState(**{**epoch, "order": epoch["order"].numpy()})
+        return State(**{**values, "epoch": epoch})
+
+
+def snapshot(engine: Engine) -> dict[str, Tensor]:
+    """A copy of the evaluation weights on the CPU."""
+    with evaluation_weights(engine.model, engine.optimizer, engine.ema):
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in engine.model.state_dict().items()}
+
+
+def check_finite(weights: dict[str, Tensor]) -> None:
+    """Raises UserError when a weight is NaN or infinite: such weights never replace good ones in a file."""
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"the weights are no longer finite ({name}), so nothing was saved over the last checkpoint: "
+                "continue from it with --resume and a lower --learning-rate, or with --clip-grad-norm 1"
+            )
+
+
+def save_checkpoint(
+    path: Path,
+    model: Model,
+    engine: Engine,
+    weights: dict[str, Tensor],
+    history: LossHistory,
+    state: State,
+    *,
+    optimizer_name: str,
+    train_kwargs: dict[str, Any],
+) -> None:
+    """Write a model file of the evaluation weights with all that is needed to go on exactly from here.
+
+    There is no state of random generators in it: every draw and every batch is seeded by its place in the run.
+    """
+    apart = any(not torch.equal(tensor.cpu(), weights[name]) for name, tensor in engine.model.state_dict().items())
+    training: dict[str, Any] = {
+        "state": state.state_dict(),
+        "weights": dict(engine.model.state_dict()) if apart else None,
+        "optimizer_name": optimizer_name,
+        "optimizer": engine.optimizer.state_dict(),
+        "scaler": engine.scaler.state_dict(),
+        "ema_updates": engine.ema.num_updates if engine.ema else None,
+        "history": history.state_dict(),
+        "world_size": engine.group.size,
+    }
+    if apart:
+        check_finite(training["weights"])
+    save_model(model, path, state_dict=weights, train_kwargs=train_kwargs, training=training)
+
+
+def read_training_checkpoint(path: Path, model: Model, *, optimizer_name: str, reset_state: bool) -> dict[str, Any]:
+    """Read a checkpoint to resume from, as far as it can be checked before anything is changed.
+
+    Raises:
+        UserError: it is missing, torn, of another model, was made with another optimizer, or has no training state.
+    """
+    if not path.exists():
+        raise UserError(f"--resume: there is no {path} to resume from: leave --resume out, or check --model-dir")
+    content = read_weights_file(path, model)
+    if reset_state:
+        return content
+    training = content.get("training")
+    if not isinstance(training, dict):
+        raise UserError(
+            f"{path} has weights but no training state of this trainer to resume: add --reset-state to start from its weights"
+        )
+    if training["optimizer_name"] != optimizer_name:
+        raise UserError(
+            f"{path} was trained with --optimizer {training['optimizer_name']}, whose state does not fit "
+            f"--optimizer {optimizer_name}: add --reset-state to go on from its weights, or name that optimizer"
+        )
+    return content
+
+
+def read_weights_file(path: Path, model: Model) -> dict[str, Any]:
+    """Read a model file that holds weights of the same model.
+
+    Raises:
+        UserError: see `nunif.models.read_checkpoint`; also the file of another model.
+    """
+    content = read_checkpoint(path)
+    if content["name"] != model.name:
+        raise UserError(f"{path} holds the model {content['name']!r}, but {model.name!r} is being trained: choose one of them")
+    if content["kwargs"] != model.kwargs:
+        logger.warning("%s was made with %s, this model with %s", path, content["kwargs"], model.kwargs)
+    for name, tensor in content["state_dict"].items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{path} holds weights that are not finite ({name}): start from another file")
+    return content
+
+
+def restore(content: dict[str, Any], path: Path, model: Model, engine: Engine, history: LossHistory) -> State:
+    """Put a checkpoint back into the model, optimizer, scaler, average and history, and return the state."""
+    training = content["training"]
+    load_weights(model, content["state_dict"], source=path)
+    if engine.ema is not None:
+        if training["ema_updates"] is None:
+            logger.warning("--ema-model: the checkpoint has no average; it starts from the weights of here")
+        engine.ema.num_updates = training["ema_updates"] or 0
+        engine.ema.weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    elif training["ema_updates"] is not None:
+        logger.warning("the checkpoint's average of the weights is dropped: --ema-model was not given again")
+    if training["weights"] is not None:
+        copy_weights(training["weights"], model)
+    load_optimizer_state(engine.optimizer, training["optimizer"])
+    if engine.scaler.is_enabled() and training["scaler"]:
+        engine.scaler.load_state_dict(training["scaler"])
+    state = State.from_state_dict(training["state"])
+    moved = history.load_state_dict(training["history"])  # (samples of then,) place now, -1 when gone
+    if not np.array_equal(moved, np.arange(len(history.keys))):
+        gone = int((moved < 0).sum())
+        new = len(history.keys) - (len(moved) - gone)
+        logger.warning("the training set has changed since the checkpoint: %d new, %d gone", new, gone)
+        state.bad = {int(moved[index]): text for index, text in state.bad.items() if moved[index] >= 0}
+        if state.epoch is not None:
+            logger.warning("epoch %d starts over with the training set as it is now", state.epochs_done + 1)
+            state.epoch = None
+    return state
+
+
+def is_better(loss: float, best: float | None) -> bool:
+    """Whether an evaluation loss beats the best so far; one that is not finite never does."""
+    return math.isfinite(loss) and (best is None or loss < best)
+
+
+def move_aside(path: Path, rename: Callable[[str], str]) -> Path | None:
+    """Rename a file so that a new one can take its name; None when there is none.
+
+    rename: gives the new name from a time stamp (YYYYmmddHHMMSS, with a number when that name is taken).
+    """
+    if not path.exists():
+        return None
+    stamp = datetime.now().strftime("%Y%m%d%H%M%S")
+    target, number = path.with_name(rename(stamp)), 1
+    while target.exists():
+        number += 1
+        target = path.with_name(rename(f"{stamp}-{number}"))
+    with explain_os_errors(path):
+        path.rename(target)
+    return target

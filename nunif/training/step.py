@@ -1,0 +1,148 @@
+"""Learning from one window: several batches, one update."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from nunif.device import autocast
+from nunif.seed import seed_everything
+from nunif.training.batches import Batch, to_device
+from nunif.training.distributed import Group
+from nunif.training.ema import Ema
+from nunif.training.task import Task
+
+
+@dataclass
+class Window:
+    """What the batches of one window gave, in one process or (`merge`) in all of them."""
+
+    records: int = 0  # samples whose gradient is in the window
+    skipped: int = 0  # samples drawn of which nothing was learned
+    loss_sum: float = 0.0  # over those records
+    part_sums: dict[str, float] = field(default_factory=dict)
+    losses: list[tuple[int, int, float]] = field(default_factory=list)  # place in the epoch, sample, loss; by place
+    bad: list[tuple[int, str, str]] = field(default_factory=list)  # unreadable samples: index, name, reason
+    non_finite: list[list[int]] = field(default_factory=list)  # the samples of each batch that was dropped
+    stop: bool = False  # somebody pressed Ctrl-C
+    updated: bool = False
+    with_gradient: list[bool] = field(default_factory=list)  # for each parameter
+
+    @staticmethod
+    def merge(windows: Sequence["Window"]) -> "Window":
+        """The window of all processes: sums, and lists in the order of the ranks."""
+        whole = Window()
+        for window in windows:
+            whole.records += window.records
+            whole.skipped += window.skipped
+            whole.loss_sum += window.loss_sum
+            for name, value in window.part_sums.items():
+                whole.part_sums[name] = whole.part_sums.get(name, 0.0) + value
+            whole.losses += window.losses
+            whole.bad += window.bad
+            whole.non_finite += window.non_finite
+            whole.stop |= window.stop
+        whole.losses.sort(key=lambda entry: entry[0])
+        flags = [window.with_gradient for window in windows]
+        whole.with_gradient = [any(column) for column in zip(*flags, strict=True)]
+        return whole
+
+    def drop(self, *, count: bool) -> None:
+        """Forget what was learned, because the update could not be made. count: the batches count as not finite."""
+        if count:
+            self.non_finite += [[index for at, index, _ in self.losses if at == place] for place in self.places]
+        self.skipped += self.records
+        self.records, self.loss_sum, self.part_sums, self.losses = 0, 0.0, {}, []
+
+    @property
+    def places(self) -> list[int]:
+        """Where in the epoch the batches start that were not dropped."""
+        return list(dict.fromkeys(place for place, _, _ in self.losses))
+
+
+@dataclass
+class Engine:
+    """What an update needs: the model and everything that changes along with it."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    ema: Ema | None
+    group: Group
+    device: torch.device
+    dtype: torch.dtype | None  # of autocast; None is full precision
+    clip_grad_norm: float | None
+
+    def learn(self, task: Task, batch: Batch, window: Window, *, place: int, seed: int, nominal_records: int) -> None:
+        """Add the gradient of a batch, as a share of `nominal_records`, and what it gave to the window.
+
+        place: where in the epoch the batch starts; seed: of all that the step draws.
+        A batch whose loss is not finite adds nothing.
+        """
+        window.bad += batch.bad
+        window.skipped += len(batch.bad)
+        num_records = len(batch.indices)
+        if num_records == 0:
+            return
+        seed_everything(seed)
+        with autocast(self.device, self.dtype):
+            output = task.train_step(self.model, to_device(batch.data, self.device))
+        names = list(output.parts)
+        values = _to_numbers([output.loss, *output.parts.values()], output.sample_losses)
+        loss, parts, sample_losses = values[0], values[1 : len(names) + 1], values[len(names) + 1 :]
+        if not all(math.isfinite(value) for value in (loss, *sample_losses)):
+            window.non_finite.append(batch.indices)
+            window.skipped += num_records
+            return
+        self.scaler.scale(output.loss.float() * (num_records / nominal_records)).backward()
+        window.records += num_records
+        window.loss_sum += loss * num_records
+        for name, value in zip(names, parts, strict=True):
+            window.part_sums[name] = window.part_sums.get(name, 0.0) + value * num_records
+        window.losses += [(place, index, loss) for index, loss in zip(batch.indices, sample_losses, strict=True)]
+
+    def update(self, window: Window, *, nominal_records: int) -> Window:
+        """Make one update of the gradients gathered in all processes, and return what all their windows gave.
+
+        The gradient is the mean over the records that are in it, however many the window was meant to hold. Without
+        any, or when it is not finite, there is no update and `updated` stays false.
+        """
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        window.with_gradient = [parameter.grad is not None for parameter in parameters]
+        whole = Window.merge(self.group.gather(window))
+        if whole.records == 0:
+            self.optimizer.zero_grad(set_to_none=True)
+            return whole
+        gradients: list[Tensor] = []
+        for parameter, has_gradient in zip(parameters, whole.with_gradient, strict=True):
+            if has_gradient:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                gradients.append(parameter.grad)
+        self.group.add_up(gradients)
+        self.scaler.unscale_(self.optimizer)
+        if whole.records != nominal_records:
+            torch._foreach_mul_(gradients, nominal_records / whole.records)
+        norm = get_total_norm(gradients)
+        if math.isfinite(norm.item()):
+            if self.clip_grad_norm is not None:
+                clip_grads_with_norm_(parameters, self.clip_grad_norm, norm)
+            self.scaler.step(self.optimizer)
+            if self.ema is not None:
+                self.ema.update(self.model)
+            whole.updated = True
+        else:
+            # fp16 looks for its scale by overflowing now and then: that is no fault, as long as there is room below
+            whole.drop(count=not self.scaler.is_enabled() or self.scaler.get_scale() < 1)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return whole
+
+
+def _to_numbers(scalars: list[Tensor], vector: Tensor) -> list[float]:
+    """All values as floats, in one transfer: on a GPU, this is where a step waits for the device."""
+    return torch.cat([torch.stack([scalar.detach().float() for scalar in scalars]), vector.detach().float()]).tolist()
