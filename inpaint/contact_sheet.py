@@ -1,6 +1,7 @@
 """Records in one picture: every row a record, frames with their holes marked."""
 
 import logging
+from itertools import zip_longest
 
 import cv2
 import numpy as np
@@ -14,7 +15,8 @@ from nunif.image import save_png
 
 logger = logging.getLogger(__name__)
 
-COLUMNS, CELL = 6, 240  # frames of a record on the sheet, and their side in pixels
+COLUMNS, CELL = 6, 200  # frames of a record on the sheet, and their side in pixels
+TALL = 6  # more records than this go into two columns
 
 
 def main(options: ContactSheetOptions) -> None:
@@ -33,6 +35,9 @@ def main(options: ContactSheetOptions) -> None:
         painted = paint_holes(read_frames(record, numbers), read_holes(record, numbers))
         cells = [cv2.resize(frame, (CELL, CELL), interpolation=cv2.INTER_AREA) for frame in painted]
         rows.append([label(cells[0], record.path.name[-34:]), *cells[1:]])
+    half = -(-len(rows) // 2)
+    if len(rows) > TALL:  # two records side by side
+        rows = [left + right for left, right in zip_longest(rows[:half], rows[half:], fillvalue=[])]
     make_folder(options.output.parent)
     save_png(options.output, tile(rows))
     logger.info("%d of %d records: %s", len(chosen), len(records), options.output)
