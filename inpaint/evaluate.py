@@ -81,8 +81,8 @@ def run_model(model: Model, frames: Tensor, holes: Tensor) -> Tensor:
 @torch.inference_mode()
 def run_frames(model: Model, frames: Tensor, holes: Tensor) -> Tensor:
     """The model on every frame by itself, as if each were the start of a stream."""
-    prediction = torch.cat([model(f[None, None], h[None, None])[0][0] for f, h in zip(frames, holes)])
-    return compose(frames, holes, prediction)
+    prediction, _ = model(frames[:, None], holes[:, None])
+    return compose(frames, holes, prediction[:, 0])
 
 
 def fill_telea(frames: Tensor, holes: Tensor) -> Tensor:

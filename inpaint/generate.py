@@ -45,6 +45,7 @@ VERSION = 1  # of the recipe; records of another version are not mixed with new 
 CUT_MARGIN = 3  # frames on both sides of a clip that the cut detector looks at
 MIN_HOLE_SHARE = 300 / 512**2  # iw3: records with fewer than 300 hole pixels per 512x512 frame teach nothing
 SPECK_AREA = 40  # pixels; smaller holes are grain of the disparity
+CROP_MARGIN = 16  # pixels around a crop that are looked at too when its holes are cleaned
 VIEW_SIZES = {720: 1 / 3, 1080: 2 / 3}  # short side of the picture that is cropped, and how often
 VIEWS = ("as is", "mirrored")
 # iw3: by level, the usual values, the smallest and the largest, in per cent of the width
@@ -415,11 +416,7 @@ def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcom
                 continue
             rng = generator_for("crop", options.seed, recipe.file_hash, scene.number, view, crop)
             top, left = random_hard_tile(holes, size, rng)
-            # closed with some margin, so that the crop's edge is treated as its inside
-            margin = slice(max(0, top - 16), top + size + 16), slice(max(0, left - 16), left + size + 16)
-            closed = close_pinpricks(torch.from_numpy(holes[(slice(None), *margin)])).numpy()
-            clean = drop_specks(closed, min_area=SPECK_AREA)
-            hole = clean[:, top - margin[0].start :, left - margin[1].start :][:, :size, :size]
+            hole = clean_crop(holes, top, left, size)
             if hole.mean() < MIN_HOLE_SHARE:
                 outcome.skipped[number] = NO_HOLE
                 continue
@@ -427,6 +424,17 @@ def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcom
             write_record(path, pictures, hole, {**info, "view": VIEWS[view], "crop": [left, top]})
             outcome.made.append(number)
     return outcome
+
+
+def clean_crop(holes: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
+    """A square of the holes, closed of pin-pricks and without specks: (T, H, W) bool -> (T, size, size) bool.
+
+    It is worked out with some margin, so that the edge of the crop is treated as the inside of the picture it is.
+    """
+    first_row, first_column = max(0, top - CROP_MARGIN), max(0, left - CROP_MARGIN)
+    part = holes[:, first_row : top + size + CROP_MARGIN, first_column : left + size + CROP_MARGIN]
+    clean = drop_specks(close_pinpricks(torch.from_numpy(part)).numpy(), min_area=SPECK_AREA)
+    return clean[:, top - first_row :, left - first_column :][:, :size, :size]
 
 
 def both_views(scene: Scene, divergence: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -8,7 +8,9 @@ from inpaint.records import write_record
 from inpaint.sample_video import render_scene
 
 
-def make_records(folder: Path, count: int, *, frames: int = 14, size: int = 64, seed: int = 0, empty: bool = False) -> list[Path]:
+def make_records(
+    folder: Path, count: int, *, frames: int = 14, size: int = 64, seed: int = 0, empty: bool = False
+) -> list[Path]:
     """Rendered clips with a bar as the hole that moves by a pixel per frame; with `empty`, without any hole."""
     paths = []
     for i in range(count):

@@ -73,7 +73,9 @@ def test_a_run_leaves_what_the_readme_promises(run, data, tmp_path):
     assert [row["updates"] for row in rows] == ["2", "2"]  # three records by twos: two and one
     assert [float(row["learning_rate"]) for row in rows] == [1e-4, 1e-8]
     model, metadata = load_model(tmp_path / f"{MODEL}.pth")
-    assert metadata["name"] == MODEL and metadata["metrics"]["loss"] == pytest.approx(min(float(row["eval_loss"]) for row in rows))
+    assert metadata["name"] == MODEL and metadata["metrics"]["loss"] == pytest.approx(
+        min(float(row["eval_loss"]) for row in rows)
+    )
 
 
 @pytest.mark.parametrize("optimizer", [["--learning-rate-cycles", "2"], ["--optimizer", "adamw_schedulefree"]])
