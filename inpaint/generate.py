@@ -12,6 +12,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
@@ -119,12 +120,11 @@ class Journal:
     def __init__(self, path: Path, options: dict[str, Any]) -> None:
         self._path, self._options = path, options
         self.skipped: dict[int, str] = {}
-        try:
+        # no journal, or not one of ours: the work is done again
+        with suppress(FileNotFoundError, ValueError, KeyError, AttributeError):
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["options"] == options:
                 self.skipped = {int(number): reason for number, reason in content["skipped"].items()}
-        except (FileNotFoundError, ValueError, KeyError, AttributeError):
-            pass  # no journal, or not one of ours: the work is done again
 
     def add(self, skipped: dict[int, str]) -> None:
         """Remember these records as skipped; on the disk when this returns."""
