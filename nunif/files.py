@@ -27,7 +27,7 @@ def explain_os_errors(path: Path) -> Iterator[None]:
 def describe_os_error(error: OSError, path: Path) -> str:
     """One line for a failed write to `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"disk full while writing {path}: free some space and run the same command again"
+        return f"disk full while writing {path}: free some space and run it again, what is finished is kept"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path} can't be written ({error.strerror}): choose another folder or change its permissions"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):

@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -35,7 +35,32 @@ def save_model(model: Model, path: Path | str, **extra: Any) -> None:
         **extra,
     }
     with whole_file(Path(path)) as file:
-        torch.save(content, file)
+        sink = _Sink(file)
+        try:
+            torch.save(content, sink)
+        except RuntimeError:
+            # torch's archive writer puts its own error in the place of the one that stopped it
+            if sink.error is not None:
+                raise sink.error from None
+            raise
+
+
+class _Sink:
+    """A file for writing that remembers why it failed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def read_checkpoint(path: Path | str, *, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -111,4 +136,4 @@ def _first_five(names: list[str]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+    return (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0][:120]

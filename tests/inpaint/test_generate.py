@@ -256,7 +256,7 @@ def test_disk_full_keeps_what_is_finished_and_leaves_nothing_half(video, tmp_pat
 
     def fail_later(path, *rest):
         if len(written) == 3:
-            raise UserError(f"disk full while writing {path}: free some space and run the same command again")
+            raise UserError(f"disk full while writing {path}: free some space and run it again, what is finished is kept")
         written.append(path)
         real(path, *rest)
 

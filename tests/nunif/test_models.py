@@ -1,5 +1,7 @@
 """Models by name, and files that hold them: round trips, torn and foreign and hostile files."""
 
+import errno
+import io
 import pickle
 
 import pytest
@@ -40,6 +42,26 @@ def test_layout_is_nunifs_and_opens_with_plain_torch(saved):
     assert content["nunif_model"] == 1 and content["name"] == "nunif.test_tiny" and content["kwargs"] == {"width": 3}
     assert isinstance(content["updated_at"], str)
     assert list(content["state_dict"]) == ["layer.weight", "layer.bias"]
+
+
+def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(saved, monkeypatch):
+    model, path = saved
+    before = path.read_bytes()
+
+    class FullDisk(io.FileIO):
+        written = 0
+
+        def write(self, data):
+            self.written += len(data)
+            if self.written > 500:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr("nunif.files.open", FullDisk, raising=False)
+    with pytest.raises(UserError, match="disk full while writing .*m.pth: free some space"):
+        save_model(model, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["m.pth"]
 
 
 def test_unknown_names_list_the_known():
