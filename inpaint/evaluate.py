@@ -20,8 +20,9 @@ from inpaint.masks import compose, smooth_fill
 from inpaint.options import EvaluateOptions
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import scan_records
-from inpaint.trainer import score_clip
+from inpaint.trainer import mean_of, score_clip
 from nunif.device import create_device
+from nunif.errors import UserError
 from nunif.files import make_folder, write_json, write_whole
 from nunif.image import save_png
 from nunif.models import Model, load_model
@@ -63,6 +64,8 @@ def main(options: EvaluateOptions) -> None:
             rows.append({"clip": records[i].path.name, "method": name, **score_clip(output, frames, holes)})
         if i in shown:
             pictures.append(_picture_row(frames, holes, outputs))
+    if not rows:
+        raise UserError(f"{options.data_dir}: no record can be read to its end, there is nothing to score")
     print(summary(rows))
     if options.output is not None:
         write_rows(options.output / "scores.csv", rows)
@@ -119,7 +122,7 @@ def means(rows: list[dict]) -> dict[str, dict[str, float]]:
     """The mean of each score over the clips, by method."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     scores = [name for name in rows[0] if name not in ("clip", "method")]
-    return {m: {s: float(np.nanmean([row[s] for row in rows if row["method"] == m])) for s in scores} for m in methods}
+    return {m: {score: mean_of([row for row in rows if row["method"] == m], score) for score in scores} for m in methods}
 
 
 def summary(rows: list[dict]) -> str:
@@ -134,6 +137,9 @@ def summary(rows: list[dict]) -> str:
         for method in table:
             if method != "model":
                 gain = by_method["model"] - by_method[method]
+                gain = gain[np.isfinite(gain)]
+                if not len(gain):
+                    continue  # no clip has a hole
                 lines.append(
                     f"  against {method:<19} {gain.mean():+.2f} dB, standard deviation {gain.std():.2f}, "
                     f"better on {int((gain > 0).sum())} of {len(gain)}"

@@ -4,6 +4,7 @@ Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-
 """
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,18 @@ class VideoInpaintTask:
         losses = hole_valid_l1(prediction, frames, holes) + TEMPORAL_WEIGHT * temporal_l1(prediction, frames, holes)
         filled = compose(frames, holes, prediction)
         scores: list[dict[str, float]] = [score_clip(f, t, h) for f, t, h in zip(filled, frames, holes)]
-        metrics = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+        metrics = {name: mean_of(scores, name) for name in scores[0]}
         metrics = {"loss": losses.mean().item(), **metrics}
         return EvalOutput(metrics, lambda: preview(frames[0], holes[0], filled[0]))
 
     def sample_name(self, index: int) -> str:
         return self.train_set.records[index].path.name
+
+
+def mean_of(scores: list[dict[str, float]], name: str) -> float:
+    """The mean of one score over the clips that have it: a clip without a hole has no hole-PSNR (NaN)."""
+    values = [score[name] for score in scores if not math.isnan(score[name])]
+    return sum(values) / len(values) if values else math.nan
 
 
 def score_clip(filled: Tensor, truth: Tensor, holes: Tensor) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Evaluation: metrics over a set, previews, and whether the run should stop."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,8 +70,14 @@ def evaluate(
     total = sum(count for _, count, _ in everything)
     if total == 0:
         raise UserError("no sample of the evaluation set can be read: mend it, or train with --skip-eval")
-    names = everything[0][2]
-    return {name: sum(metrics[name] * count for _, count, metrics in everything) / total for name in names}
+    return {name: _mean([(metrics[name], count) for _, count, metrics in everything], name) for name in everything[0][2]}
+
+
+def _mean(values: list[tuple[float, int]], name: str) -> float:
+    """Mean of values with their counts. A metric may be NaN where it has no meaning; the loss always has one."""
+    if name != "loss":
+        values = [(value, count) for value, count in values if not math.isnan(value)] or values
+    return sum(value * count for value, count in values) / sum(count for _, count in values)
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:

@@ -61,7 +61,8 @@ class TrainOutput:
 class EvalOutput:
     """What one evaluation batch gave.
 
-    metrics: means over the batch; "loss" is among them and chooses the best model (lower is better).
+    metrics: means over the batch; "loss" is among them and chooses the best model (lower is better). Another metric may
+    be NaN where it has no meaning, and is then left out of the mean.
     preview: makes a picture, uint8 (H, W, 3) RGB; called only when it is wanted.
     """
 

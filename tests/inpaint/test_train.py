@@ -203,6 +203,17 @@ def test_video_is_asked_for(run, data, tmp_path):
     assert (code, lines[-1]) == (1, "error: train.py inpaint trains on video only: add --video")
 
 
+def test_records_without_a_hole_spoil_no_score(run, data, tmp_path):
+    mixed = tmp_path / "data"
+    shutil.copytree(data, mixed)
+    make_records(mixed / "eval", 1, seed=70, empty=True)
+    assert run(TRAIN, *words(mixed, tmp_path / "m", "--max-epoch", "1"))[0] == 0
+    assert 10 < float(rows_of(tmp_path / "m")[0]["eval_hole_psnr"]) < 40
+    arguments = ["evaluate", "-i", mixed / "eval", "-m", tmp_path / "m" / f"{MODEL}.pth", "--tile-size", "32", "--gpu", "-1"]
+    code, table, _ = run(INPAINT, *arguments)
+    assert code == 0 and "of 2" in table and "nan" not in table
+
+
 def test_contact_sheet(run, data, tmp_path):
     code, _, lines = run(INPAINT, "contact-sheet", "-i", data / "train", "-o", tmp_path / "sheet.png")
     assert code == 0 and (tmp_path / "sheet.png").stat().st_size > 10_000
