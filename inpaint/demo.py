@@ -46,7 +46,7 @@ def main(options: DemoOptions) -> None:
     run("-m", "inpaint", "contact-sheet", "-i", data / "train", "-o", out / "records.png")
     train = [
         "train.py", "inpaint", "-i", data, "--model-dir", models, "--video", "--arch", ARCH, "--tile-size", TILE,
-        "--num-samples", "240", "--backward-step", "2", "--learning-rate", "1e-3", "--learning-rate-cycles", "1",
+        "--num-samples", "360", "--backward-step", "2", "--optimizer", "adamw_schedulefree", "--learning-rate", "2e-3",
         "--save-eval-step", "1", "--gpu", "-1",
     ]  # fmt: skip
     model_name = f"inpaint.{ARCH}"
