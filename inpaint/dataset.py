@@ -18,8 +18,8 @@ Sample = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class TrainSet:
-    """Random clips, tiles and colours out of records; everything random follows from the draw's seed."""
+class _Clips:
+    """Records of which clips of `clip_length` frames and `tile_size` pixels are cut."""
 
     records: list[Record]
     clip_length: int
@@ -27,6 +27,10 @@ class TrainSet:
 
     def __len__(self) -> int:
         return len(self.records)
+
+
+class TrainSet(_Clips):
+    """Random clips, tiles and colours out of records; everything random follows from the draw's seed."""
 
     def __getitem__(self, draw: Draw) -> Sample:
         record, rng = self.records[draw.index], np.random.default_rng(draw.seed)
@@ -48,16 +52,8 @@ class TrainSet:
         return _sample(jitter_colour(_to_unit(frames), rng), holes_tile)
 
 
-@dataclass(frozen=True)
-class EvalSet:
+class EvalSet(_Clips):
     """The middle of each record and its tile with the most hole, always the same."""
-
-    records: list[Record]
-    clip_length: int
-    tile_size: int
-
-    def __len__(self) -> int:
-        return len(self.records)
 
     def __getitem__(self, draw: Draw) -> Sample:
         return self.sample(draw.index)
