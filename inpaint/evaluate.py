@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from inpaint.dataset import EvalSet
 from inpaint.masks import compose, smooth_fill
-from inpaint.options import EvaluateOptions
+from inpaint.metrics import mean_of, score_clip
+from inpaint.options import FRAMES_PER_DRAW, EvaluateOptions
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import scan_records
-from inpaint.trainer import mean_of, score_clip
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import make_folder, write_json, write_whole
@@ -30,7 +30,6 @@ from nunif.training.task import BadSample
 
 logger = logging.getLogger(__name__)
 
-CLIP_LENGTH = 12
 RING = 5  # pixels around a hole whose mean colour fills it
 PICTURES = 12  # clips that are shown
 
@@ -44,10 +43,10 @@ def main(options: EvaluateOptions) -> None:
     if options.model is not None:
         model, _ = load_model(options.model, device=device, expect="inpaint.")
         methods |= {"model": lambda f, h: run_model(model, f, h), "model, memory off": lambda f, h: run_frames(model, f, h)}
-    records, bad = scan_records(options.data_dir, min_frames=CLIP_LENGTH, min_size=options.tile_size)
+    records, bad = scan_records(options.data_dir, min_frames=FRAMES_PER_DRAW, min_size=options.tile_size)
     for problem in bad:
         logger.warning("left out: %s", problem)
-    clips = EvalSet(records, CLIP_LENGTH, options.tile_size)
+    clips = EvalSet(records, FRAMES_PER_DRAW, options.tile_size)
     if options.output is not None:
         make_folder(options.output)
     rows, pictures = [], []

@@ -27,14 +27,15 @@ from tqdm import tqdm
 
 from inpaint.clip_transforms import random_hard_tile
 from inpaint.depth import ClipRejected, DepthEstimator, create_estimator
+from inpaint.depth_models import MOTION_PARALLAX
 from inpaint.masks import close_pinpricks
 from inpaint.occlusion import MAPPINGS, drop_specks, hidden, map_foreground, shift_in_pixels
 from inpaint.options import GenerateOptions
 from inpaint.records import read_info, record_name, write_record
+from nunif import options as options_module
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import make_folder, write_json
-from nunif.options import to_dict as options_to_dict
 from nunif.parallel import ordered_map, prefetch
 from nunif.seed import generator_for
 from nunif.video.cuts import find_cuts
@@ -66,7 +67,7 @@ class Recipe:
     @property
     def recorded(self) -> dict[str, Any]:
         """The options that shape a record and are not in its name; records that differ in them are not mixed."""
-        values = options_to_dict(self.options)
+        values = options_module.to_dict(self.options)
         elsewhere = ("dataset_dir", "data_dir", "prefix", "model_type", "depth_model_dir", "allow_third_party_code")
         no_matter = ("batch_size", "gpu", "max_workers")
         return {"version": VERSION, **{k: v for k, v in values.items() if k not in elsewhere + no_matter}}
@@ -142,7 +143,11 @@ def main(options: GenerateOptions) -> None:
     """
     videos = list_videos(options.dataset_dir)
     make_folder(options.data_dir)
-    device = create_device(options.gpu) if options.model_type != "MotionParallax" else torch.device("cpu")
+    if options.model_type == MOTION_PARALLAX:
+        for flag in options_module.changed(options):
+            if flag in ("--gpu", "--batch-size", "--allow-third-party-code"):
+                logger.warning("%s has no effect with --model-type %s", flag, MOTION_PARALLAX)
+    device = torch.device("cpu") if options.model_type == MOTION_PARALLAX else create_device(options.gpu)
     estimator = create_estimator(
         options.model_type,
         resolution=options.resolution,

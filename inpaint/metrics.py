@@ -1,8 +1,9 @@
 """Scores as pure functions.
 
-Axes: T frames, C colours, H W pixels. Pictures are in [0, 1], holes 1 = missing. Every function returns one number
-for one clip.
+Axes: T frames, C colours, H W pixels. Pictures are in [0, 1] unless said otherwise, holes 1 = missing.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +55,22 @@ def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
 def hole_ssim(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
     """Mean structural similarity over the hole pixels of the clip; NaN if there are none. Shapes as `hole_psnr`."""
     return ssim_map(prediction, target)[holes > 0].mean(dtype=torch.float64).item()
+
+
+def mean_of(scores: list[dict[str, float]], name: str) -> float:
+    """The mean of one score over the clips that have it: a clip without a hole has no hole-PSNR (NaN)."""
+    values = [score[name] for score in scores if not math.isnan(score[name])]
+    return sum(values) / len(values) if values else math.nan
+
+
+def score_clip(filled: Tensor, truth: Tensor, holes: Tensor) -> dict[str, float]:
+    """Hole-PSNR, hole-SSIM and whole-frame PSNR of one clip: (T, 3, H, W) in [-1, 1], holes (T, 1, H, W)."""
+    output, target = (x.float().clamp(-1, 1).add(1).div(2) for x in (filled, truth))
+    return {
+        "hole_psnr": hole_psnr(output, target, holes),
+        "hole_ssim": hole_ssim(output, target, holes),
+        "psnr": psnr(output, target),
+    }
 
 
 def _psnr(mean_squared_error: Tensor) -> float:

@@ -4,7 +4,6 @@ Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-
 """
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from inpaint.dataset import EvalSet, Sample, TrainSet
 from inpaint.losses import hole_valid_l1, temporal_l1
 from inpaint.masks import compose
-from inpaint.metrics import hole_psnr, hole_ssim, psnr
+from inpaint.metrics import mean_of, score_clip
 from inpaint.options import TrainOptions
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import Record, scan_records
@@ -97,22 +96,6 @@ class VideoInpaintTask:
 
     def sample_name(self, index: int) -> str:
         return self.train_set.records[index].path.name
-
-
-def mean_of(scores: list[dict[str, float]], name: str) -> float:
-    """The mean of one score over the clips that have it: a clip without a hole has no hole-PSNR (NaN)."""
-    values = [score[name] for score in scores if not math.isnan(score[name])]
-    return sum(values) / len(values) if values else math.nan
-
-
-def score_clip(filled: Tensor, truth: Tensor, holes: Tensor) -> dict[str, float]:
-    """Hole-PSNR, hole-SSIM and whole-frame PSNR of one clip: (T, 3, H, W) in [-1, 1], holes (T, 1, H, W)."""
-    output, target = (x.float().clamp(-1, 1).add(1).div(2) for x in (filled, truth))
-    return {
-        "hole_psnr": hole_psnr(output, target, holes),
-        "hole_ssim": hole_ssim(output, target, holes),
-        "psnr": psnr(output, target),
-    }
 
 
 def preview(frames: Tensor, holes: Tensor, filled: Tensor) -> np.ndarray:

@@ -232,6 +232,12 @@ def test_wrong_options(run, video, tmp_path, words, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_options_without_effect_are_said(run, video, tmp_path, caplog):
+    run("-i", video, "-o", tmp_path / "out", "--model-type", "MotionParallax", "--gpu", "3", "--seq", "64", "--batch-size", "4")
+    said = [message for message in caplog.messages if "no effect" in message]
+    assert said == [f"{flag} has no effect with --model-type MotionParallax" for flag in ("--batch-size", "--gpu")]
+
+
 def test_bad_videos_and_folders(run, video, tmp_path):
     base = ["--model-type", "MotionParallax", "-o", tmp_path / "out"]
     assert run("-i", tmp_path / "none.mp4", *base) == (1, f"error: {tmp_path / 'none.mp4'} doesn't exist: check the path")

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -301,10 +302,8 @@ def test_bit_flips_never_put_a_frame_in_anothers_place(tmp_path):
         with VideoReader(path) as reader:
             times = []
             for start in range(0, len(reader) - 7, 8):
-                try:
+                with suppress(BrokenVideo):
                     times += [frame.time for frame in reader.read(start, start + 8)]
-                except BrokenVideo:
-                    pass
             assert times == sorted(set(times)) and len(times) >= 24
             assert set(times) <= set(reader.times.tolist())
 
