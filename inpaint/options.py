@@ -13,20 +13,29 @@ FRAMES_PER_DRAW = 12  # of a record in training
 
 
 @dataclass(frozen=True)
-class GenerateOptions:
+class DepthOptions:
+    """Which depth estimator to use; for the commands that need one."""
+
+    model_type: str = option(default="Any_V2_S", metavar="NAME", help=f"depth estimator, one of {', '.join(MODEL_TYPES)}")
+    resolution: int | None = option(default=None, minimum=14, help="short side of the depth estimator's input in pixels")
+    depth_model_dir: Path | None = option(default=None, help="folder with the depth model, instead of cache and hub")
+    allow_third_party_code: bool = option(
+        default=False, help="load depth models that come with program code of their own (torch.hub)"
+    )
+
+    def check(self) -> None:
+        check_model_type(self.model_type)
+
+
+@dataclass(frozen=True)
+class GenerateOptions(DepthOptions):
     """`create_training_data.py video_inpaint`."""
 
     dataset_dir: Path = option("-i", "--dataset-dir", help="a video, or a folder of videos that are taken one by one")
     data_dir: Path = option("-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train")
     prefix: str = option(default="", help="first word of the records' names")
-    model_type: str = option(default="Any_V2_S", metavar="NAME", help=f"depth estimator, one of {', '.join(MODEL_TYPES)}")
-    resolution: int | None = option(default=None, minimum=14, help="short side of the depth estimator's input in pixels")
-    depth_model_dir: Path | None = option(default=None, help="folder with the depth model, instead of cache and hub")
     depth_normalize: str = option(
         default="clip", choices=("clip", "frame"), help="scale disparity over the clip, or frame by frame as iw3 does"
-    )
-    allow_third_party_code: bool = option(
-        default=False, help="load depth models that come with program code of their own (torch.hub)"
     )
     max_fps: float = option(default=30.0, minimum=0.001, help="leave out frames above this rate")
     seq: int = option(default=16, minimum=1, help="frames of a record")
@@ -43,7 +52,7 @@ class GenerateOptions:
     max_workers: int = option(default=max(1, (os.cpu_count() or 2) // 2), minimum=1, help="threads that make and write records")
 
     def check(self) -> None:
-        check_model_type(self.model_type)
+        super().check()
         if self.seq % self.batch_size:
             raise UserError(f"--batch-size {self.batch_size} does not divide --seq {self.seq}: choose a divisor of it")
 
@@ -80,6 +89,114 @@ class EvaluateOptions:
     output: Path | None = option("-o", "--output", default=None, help="folder for the table as CSV and JSON, and pictures")
     tile_size: int = option(default=256, minimum=32, help="width and height of the evaluated tiles in pixels")
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """A film in, a film out, and the model between; for the commands that run one."""
+
+    input: Path = option("-i", "--input", help="the film")
+    output: Path = option("-o", "--output", help="the video to be written; a name without suffix is a folder of PNGs")
+    model: Path = option("-m", "--model", help="model file (.pth), or an .onnx or .engine made by export")
+    max_width: int | None = option(
+        default=None, minimum=8, help="compute wider films at this width; only the holes are taken from the result"
+    )
+    precision: str | None = option(
+        default=None, choices=("fp32", "fp16", "bf16"), help="what a model file computes in (default: fp32)"
+    )
+    compile: bool = option(default=False, help="torch.compile the model: minutes at the start, faster afterwards")
+    codec: str | None = option(default=None, help="libav's name of the encoder (default: by the suffix, libx264 for .mp4)")
+    quality: int | None = option(default=None, minimum=0, maximum=63, help="CRF of the encoder, lower is better")
+    pixel_format: str | None = option(default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)")
+    gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
+
+
+@dataclass(frozen=True)
+class ApplyOptions(FilmOptions):
+    """`python -m inpaint apply`."""
+
+    mask: Path = option(help="what is missing, in white: a video, a folder of numbered pictures, or one picture for all frames")
+    dilate: int = option(default=0, minimum=0, help="pixels by which the holes grow; 4 is usual for masks of objects")
+    invert_mask: bool = option(default=False, help="black is missing")
+    find_cuts: bool = option("--no-cuts", default=True, help="keep the memory across cuts instead of starting afresh there")
+    compare: bool = option(default=False, help="write NAME.compare too: the film with its holes painted, the result beside it")
+
+
+VIEWS = ("right", "left", "both")
+LAYOUTS = ("sbs", "half-sbs", "tb", "half-tb", "anaglyph")
+
+
+@dataclass(frozen=True)
+class StereoOptions(DepthOptions, FilmOptions):
+    """`python -m inpaint stereo`."""
+
+    layout: str = option(
+        default="sbs", choices=LAYOUTS, help="side by side, top and bottom, each full or half, or red-cyan anaglyph"
+    )
+    view: str = option(default="right", choices=VIEWS, help="the eye that is made; the film is the other's, or in the middle")
+    divergence: float = option(
+        default=2.0, minimum=0, maximum=20, help="strength: how far apart the eyes see what is nearest, in percent of the width"
+    )
+    convergence: float = option(
+        default=0.5, minimum=0, maximum=1, help="what lies on the screen: 0 the farthest, 1 the nearest thing"
+    )
+    edge_dilation: int = option(default=2, minimum=0, maximum=16, help="pixels of the depth map by which near things grow")
+    dilate: int = option(default=2, minimum=0, maximum=64, help="pixels by which holes grow away from near things")
+    batch_size: int = option(default=2, minimum=1, help="frames that the depth estimator takes at once")
+
+
+EXPORT_FORMATS = ("onnx", "tensorrt", "torch-export")
+
+
+def parse_formats(text: str) -> list[str]:
+    """ "onnx,tensorrt" -> ["onnx", "tensorrt"].
+
+    Raises:
+        UserError: an unknown format.
+    """
+    formats = [word.strip() for word in text.split(",")]
+    for name in formats:
+        if name not in EXPORT_FORMATS:
+            raise UserError(f"export format {name!r} is not known: choose from {', '.join(EXPORT_FORMATS)}")
+    return formats
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "360x640" -> (360, 640), height before width as in the tensors.
+
+    Raises:
+        UserError: not two numbers of 8 or more.
+    """
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and int(side) >= 8 for side in sides):
+        raise UserError(f"--size {text} is no size: write height x width in pixels, such as 360x640")
+    return int(sides[0]), int(sides[1])
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """`python -m inpaint export`."""
+
+    model: Path = option("-m", "--model", help="model file (.pth)")
+    output: Path = option("-o", "--output", metavar="DIR", help="folder for the files and their manifest.json")
+    format: str = option(default="onnx", metavar="NAMES", help=f"what to write: {','.join(EXPORT_FORMATS)} or some of them")
+    size: str = option(default="360x640", metavar="HxW", help="height x width of the frames in pixels")
+    precision: str = option(default="fp32", choices=("fp32", "fp16"), help="what is computed in; the tensors stay float32")
+    dynamic: bool = option(default=False, help="an ONNX file for any height and width")
+    clip: Path | None = option(default=None, metavar="VIDEO", help="compare on this video (default: a rendered clip)")
+    frames: int = option(default=12, minimum=12, help="frames that are compared, the memory carried")
+    compute_capability: str | None = option(
+        default=None,
+        metavar="LIST",
+        help="GPUs that a TensorRT-RTX engine is for, as 8.6,8.9 (default: this one, else 8.0 to 12.0)",
+    )
+    gpu: int = option(default=0, minimum=-1, help="number of the GPU for the comparison, -1 for the CPU")
+
+    def check(self) -> None:
+        formats = parse_formats(self.format)
+        parse_size(self.size)
+        if self.compute_capability is not None and "tensorrt" not in formats:
+            raise UserError("--compute-capability is for --format tensorrt: add it or leave the option out")
 
 
 @dataclass(frozen=True)

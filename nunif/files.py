@@ -1,6 +1,7 @@
 """Writing files and folders whole or not at all."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -48,6 +49,30 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def file_sha256(path: Path) -> str:
+    """64 hex digits of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """A name beside `path`, with its suffix, for a file that appears under `path` only when the block ends well.
+
+    Raises UserError when the disk is full or the folder can't be written.
+    """
+    partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
+    with explain_os_errors(path):
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name only when the block ends without an error.
@@ -55,17 +80,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     The bytes reach the disk before the rename, so the file under `path` is at every moment either the old one or
     the new one. Raises UserError when the disk is full or the folder can't be written.
     """
-    partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
-    with explain_os_errors(path):
-        try:
-            with open(partial, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    with whole_path(path) as partial, open(partial, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_whole(path: Path, data: bytes) -> None:

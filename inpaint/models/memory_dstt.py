@@ -61,7 +61,9 @@ class MemoryDSTT(Model):
         # an untrained network then leaves the smooth fill as it is
         nn.init.zeros_(self.decoder.to_image.weight)
 
-    def forward(self, frames: Tensor, holes: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, frames: Tensor, holes: Tensor, memory: Tensor | None = None, *, started: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Predict whole frames.
 
         The network sees the frames with their holes filled smoothly, and the mask beside them, and predicts what is to
@@ -71,34 +73,46 @@ class MemoryDSTT(Model):
             frames: (B, T, 3, H, W) in [-1, 1]; any H and W; what stands in the holes is not looked at.
             holes: (B, T, 1, H, W), 1 = missing, 0 = seen.
             memory: what the call before returned, or None at the start of a stream.
+            started: one bool; False means the start of a stream whatever stands in `memory`. For graphs, where an
+                input can't be None.
         Returns:
             the prediction (B, T, 3, H, W) for every pixel, seen ones too, about in [-1, 1] but not clamped;
             the memory (B, num_blocks, memory_slots, N, hidden), without gradient.
+            Both have the type of `frames`; weights of half precision compute in it between.
         """
+        dtype = self.to_tokens.weight.dtype
         b, t, _, height, width = frames.shape
         seen = frames.flatten(0, 1) * (1 - holes.flatten(0, 1))
         x, mask = self._pad(seen), self._pad(holes.flatten(0, 1))
         filled = smooth_fill(x, mask)
-        features = self.hierarchy(self.encoder(torch.cat([filled, mask], dim=1)))
+        features = self.hierarchy(self.encoder(torch.cat([filled, mask], dim=1).to(dtype)))
         tokens = self.to_tokens(features)  # (B*T, hidden, h, w)
         grid = (tokens.shape[-2], tokens.shape[-1])
         tokens = tokens.flatten(2).transpose(1, 2).unflatten(0, (b, t))  # (B, T, N, hidden)
         new_memory = []
         for i, block in enumerate(self.blocks):
             # an empty memory holds the first frame itself: attention to it is then plain attention to the frame
-            past = tokens[:, :1].expand(-1, self.memory_slots, -1, -1) if memory is None else memory[:, i]
+            past = tokens[:, :1].expand(-1, self.memory_slots, -1, -1)
+            if memory is not None:
+                seen_before = memory[:, i].to(dtype)
+                past = seen_before if started is None else torch.where(started, seen_before, past)
             tokens, past = block(tokens, past, grid)
             new_memory.append(past)
         tokens = tokens.flatten(0, 1).transpose(1, 2).unflatten(2, grid)
         prediction = filled + self.decoder(features + self.from_tokens(tokens))
         prediction = prediction[..., :height, :width].unflatten(0, (b, t))
-        return prediction, torch.stack(new_memory, dim=1)
+        return prediction, torch.stack(new_memory, dim=1).to(frames.dtype)
+
+    def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
+        """Shape of the memory of one stream of frames of that size in pixels."""
+        rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
+        return (1, self.num_blocks, self.memory_slots, rows * columns, self.hidden)
 
     def _pad(self, x: Tensor) -> Tensor:
         """Repeat the last row and column until both sides are multiples of `size_multiple`."""
         height, width = x.shape[-2:]
         bottom, right = -height % self.size_multiple, -width % self.size_multiple
-        return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+        return F.pad(x, (0, right, 0, bottom), mode="replicate")
 
 
 def register() -> None:

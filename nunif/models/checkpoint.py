@@ -99,7 +99,7 @@ def load_model(
     content = read_checkpoint(path, device=device)
     name, kwargs = content["name"], content["kwargs"]
     if not isinstance(name, str) or not isinstance(kwargs, dict) or (expect and not name.startswith(expect)):
-        raise UserError(f"{path} holds the model {name!r}, but {expect}... is needed here")
+        raise UserError(f"{path} holds the model {name!r}, but one named {expect}* is needed here")
     model = create_model(name, **kwargs).to(device).eval()
     load_weights(model, content["state_dict"], source=path)
     return model, {key: value for key, value in content.items() if key != "state_dict"}

@@ -6,19 +6,14 @@ from torch import nn
 
 from inpaint.models.blocks import PatchUnembedding
 from nunif.models import create_model
+from tests.models import lively_model
 
 CLOSE = dict(atol=1e-5, rtol=0)
 
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    model = create_model("inpaint.memory_dstt_v1_tiny", channels=32, hidden=32, num_blocks=4).eval()
-    # larger weights than a fresh network has, so that every path changes the output visibly
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            nn.init.normal_(parameter, std=0.2 if parameter.ndim == 2 else 0.08)
-    return model
+    return lively_model()
 
 
 def clip(batch=1, frames=4, height=48, width=72, seed=1):

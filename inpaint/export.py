@@ -1,0 +1,350 @@
+"""Take a trained model to where it runs without us: ONNX, TensorRT, torch.export.
+
+Every file is run over a clip, its own memory carried from frame to frame, and compared with the model in float32
+before it gets its name. The contract of the tensors stands in `inpaint.models.streaming_step`.
+
+Axes: T frames, H W pixels, 3 = R G B.
+"""
+
+import json
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from inpaint.models.memory_dstt import MemoryDSTT
+from inpaint.models.streaming_step import INPUTS, OUTPUTS, StreamingStep, mask_frame
+from inpaint.options import ExportOptions, parse_formats, parse_size
+from inpaint.runtime import tensorrt
+from inpaint.runtime.backends import PRECISIONS, Backend, OnnxBackend, TorchBackend, import_onnxruntime
+from inpaint.sample_video import render_scene
+from nunif.device import create_device
+from nunif.errors import UserError
+from nunif.files import file_sha256, make_folder, whole_path, write_json
+from nunif.models import load_model
+from nunif.video.reader import VideoReader
+
+logger = logging.getLogger(__name__)
+
+OPSET = 20
+MANIFEST = "manifest.json"
+# Largest difference from the float32 model that passes, of a range of 2. Half precision ends at 1e-3 to 1e-2.
+TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
+
+CPU = torch.device("cpu")
+DYNAMIC_EXAMPLE = (100, 130)  # no multiples of anything, so that nothing is specialised on them
+
+
+def main(options: ExportOptions) -> None:
+    """The command `export`."""
+    formats = parse_formats(options.format)
+    check_packages(formats)
+    model, _ = load_model(options.model, expect="inpaint.")
+    export_model(
+        model,
+        options.model,
+        options.output,
+        formats=formats,
+        size=parse_size(options.size),
+        precision=options.precision,
+        dynamic=options.dynamic,
+        clip=options.clip,
+        num_frames=options.frames,
+        capabilities=None if options.compute_capability is None else tensorrt.parse_capabilities(options.compute_capability),
+        device=create_device(options.gpu),
+    )
+
+
+def check_packages(formats: list[str]) -> None:
+    """Make sure, before any work, that what the formats need is installed.
+
+    Raises:
+        UserError: names the package that is missing.
+    """
+    if "onnx" in formats or "tensorrt" in formats:
+        try:
+            import onnx  # noqa: F401 - torch's exporter needs both
+            import onnxscript  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise UserError(f"the export needs the package {error.name}: pip install -e .[export]") from error
+    if "onnx" in formats:
+        import_onnxruntime()
+    if "tensorrt" in formats:
+        tensorrt.import_tensorrt()
+
+
+def export_model(
+    model: Any,
+    source: Path,
+    folder: Path,
+    *,
+    formats: list[str],
+    size: tuple[int, int] = (360, 640),
+    precision: str = "fp32",
+    dynamic: bool = False,
+    clip: Path | None = None,
+    num_frames: int = 12,
+    capabilities: list[str] | None = None,
+    device: torch.device = CPU,
+) -> list[Path]:
+    """Write the model in every format, checked, and enter each file in the folder's manifest.json.
+
+    Args:
+        model: from `source`, which the manifest names. size: (H, W) in pixels. precision: fp32 or fp16, inside.
+        dynamic: an ONNX file for any height and width. clip: a video to compare on; None renders one.
+        capabilities: of the GPUs to build TensorRT engines for; None = see `tensorrt.DEFAULT_CAPABILITIES`.
+        device: where float32 torch and TensorRT run for the comparison.
+    Returns: the files written.
+    Raises:
+        UserError: a package is missing, a format can't hold the model, the clip is too short, or a file computes
+            something else than the model; files that were finished before stay.
+    """
+    if not isinstance(model, MemoryDSTT):
+        raise UserError(f"{source} holds {model.name}, which does not work frame by frame: only memory_dstt models export")
+    if dynamic and "tensorrt" in formats:
+        raise UserError("--dynamic is for ONNX: a TensorRT engine has one size, export it without")
+    check_packages(formats)
+    make_folder(folder)
+    frames = check_clip(clip, size, num_frames)
+    logger.info("float32 torch on %d frames of %s, to compare with", num_frames, clip or "a rendered clip")
+    reference = list(run_clip(TorchBackend(model, device=device), frames))
+    step = StreamingStep(model).to("cpu", PRECISIONS[precision]).eval().requires_grad_(False)
+    tensors = contract(model, size)
+    stem = folder / f"{model.name.rpartition('.')[2]}_{'any' if dynamic else f'{size[0]}x{size[1]}'}_{precision}"
+    common = {
+        "model": model.name,
+        "model_kwargs": model.kwargs,
+        "parameters": sum(parameter.numel() for parameter in step.parameters()),
+        "source": {"file": source.name, "sha256": file_sha256(source)},
+        "precision": precision,
+        **describe_contract(tensors, model.size_multiple, dynamic=dynamic),
+    }
+
+    def check(backend: Backend, name: str) -> dict[str, Any]:
+        parity = compare(run_clip(backend, frames), reference, tolerance=TOLERANCE[precision], name=name)
+        return {"ran_with": backend.description, "clip": clip.name if clip else "rendered", **parity}
+
+    files: list[Path] = []
+
+    def finish(path: Path, seconds: float, entry: dict[str, Any]) -> None:
+        files.append(path)
+        size_in_bytes = path.stat().st_size
+        entry = {**entry, "bytes": size_in_bytes, "sha256": file_sha256(path), "seconds": round(seconds, 1)}
+        add_to_manifest(folder, path.name, {**common, **entry})
+        logger.info("%s: %.1f MB, %.0f s, %s", path, size_in_bytes / 1e6, seconds, in_words(entry["parity"]))
+
+    onnx_path = Path(f"{stem}.onnx")
+    if "onnx" in formats or "tensorrt" in formats:
+        begin = time.monotonic()
+        with whole_path(onnx_path) as partial:
+            write_onnx(step, partial, size=size, dynamic=dynamic)
+            parity = {"not_run": "not run, it was made for TensorRT"}
+            if "onnx" in formats:
+                parity = check(OnnxBackend(partial, device=CPU), onnx_path.name)
+        finish(onnx_path, time.monotonic() - begin, {"format": "onnx", "opset": OPSET, "parity": parity})
+    if "tensorrt" in formats:
+        begin = time.monotonic()
+        trt = tensorrt.import_tensorrt()
+        if capabilities is None:
+            capabilities = [] if torch.cuda.is_available() else list(tensorrt.DEFAULT_CAPABILITIES)
+        targets = "_sm" + "_".join(c.replace(".", "") for c in capabilities) if capabilities else ""
+        path = Path(f"{stem}{targets}.engine")
+        with whole_path(path) as partial:
+            tensorrt.build_engine(onnx_path, partial, capabilities=capabilities, expected=tensors)
+            parity = {"not_run": "built, but not run: a finished engine can't be opened without a GPU"}
+            if device.type == "cuda":
+                backend = tensorrt.TensorRTBackend(partial, device=device)
+                tensorrt.check_tensors(backend.tensors, tensors, path.name)
+                parity = check(backend, path.name)
+        entry = {"format": "tensorrt", "built_with": f"{trt.__name__} {trt.__version__}", "from": onnx_path.name}
+        finish(path, time.monotonic() - begin, {**entry, "compute_capability": capabilities, "parity": parity})
+    if "torch-export" in formats:
+        begin = time.monotonic()
+        path = Path(f"{stem}.pt2")
+        with whole_path(path) as partial:
+            arguments, dynamic_shapes = trace_arguments(model, size, dynamic=dynamic)
+            torch.export.save(torch.export.export(step, arguments, dynamic_shapes=dynamic_shapes), partial)
+            parity = check(ProgramBackend(partial, model), path.name)
+        finish(path, time.monotonic() - begin, {"format": "torch-export", "parity": parity})
+    logger.info("what the files want and give: %s", folder / MANIFEST)
+    return files
+
+
+# --- what is computed --------------------------------------------------------------------------------------------------
+
+
+def contract(model: MemoryDSTT, size: tuple[int, int]) -> tensorrt.Shapes:
+    """Names, shapes and types of the tensors at a size in pixels."""
+    frame, memory = (1, 3, *size), model.memory_shape(*size)
+    return {name: (shape, "float32") for name, shape in zip(INPUTS + OUTPUTS, (frame, memory, frame, memory))}
+
+
+def describe_contract(tensors: tensorrt.Shapes, size_multiple: int, *, dynamic: bool) -> dict[str, Any]:
+    """The contract in words, for the manifest."""
+    rows = {name: {"shape": list(shape), "type": dtype} for name, (shape, dtype) in tensors.items()}
+    if dynamic:
+        tokens = f"4 * ceil(height / {size_multiple}) * ceil(width / {size_multiple})"
+        for row in rows.values():
+            shape = row["shape"]
+            row["shape"] = [1, 3, "height", "width"] if len(shape) == 4 else [*shape[:3], tokens, shape[4]]
+    return {
+        "inputs": {name: rows[name] for name in INPUTS},
+        "outputs": {name: rows[name] for name in OUTPUTS},
+        "value_range": "RGB in [-1, 1]: an 8-bit value x is x / 127.5 - 1; output may leave the range a little, clamp it",
+        "hole": "a pixel is missing where all three channels of masked_frames are exactly 0, which x / 127.5 - 1 never is; "
+        "take the hole's pixels of output, the others from the frame",
+        "start_of_stream": "memory all zero; new_memory of one call is the memory of the next",
+    }
+
+
+def trace_arguments(model: MemoryDSTT, size: tuple[int, int], *, dynamic: bool) -> tuple[tuple[Tensor, Tensor], Any]:
+    """What the exporters follow through the model: tensors, and which of their sides may vary (None: none)."""
+    size = DYNAMIC_EXAMPLE if dynamic else size
+    tensors = (torch.zeros(1, 3, *size), torch.zeros(model.memory_shape(*size)))
+    sides = torch.export.Dim
+    return tensors, ({2: sides.DYNAMIC, 3: sides.DYNAMIC}, {3: sides.AUTO}) if dynamic else None
+
+
+def write_onnx(step: StreamingStep, path: Path, *, size: tuple[int, int], dynamic: bool) -> None:
+    """Write one ONNX file with its weights in it."""
+    from onnxscript.optimizer import optimize_ir
+
+    tensors, dynamic_shapes = trace_arguments(step.model, size, dynamic=dynamic)
+    with _quiet():
+        program: Any = torch.onnx.export(
+            step, tensors, dynamo=True, opset_version=OPSET, optimize=False, verbose=False,
+            input_names=list(INPUTS), output_names=list(OUTPUTS), dynamic_shapes=dynamic_shapes,
+        )  # fmt: skip
+        # The optimizer works constants out with onnx's reference in plain Python. The bias of the token-to-image layer,
+        # a transposed convolution of ones, takes it minutes, and the result would be too large to be kept anyway.
+        optimize_ir(program.model, should_fold=lambda node: False if node.op_type == "ConvTranspose" else None)
+    program.model.metadata_props["size_multiple"] = str(step.model.size_multiple)
+    program.save(path, external_data=False)
+
+
+class ProgramBackend:
+    """A saved torch.export program, for the comparison."""
+
+    size: tuple[int, int] | None = None
+
+    def __init__(self, path: Path, model: MemoryDSTT) -> None:
+        self.device, self.description = CPU, "torch.export program on cpu"
+        self._memory_shape = model.memory_shape
+        self._step = torch.export.load(path).module()
+
+    def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        return self._step(masked, torch.zeros(self._memory_shape(*masked.shape[-2:])) if memory is None else memory)
+
+
+# --- the comparison ----------------------------------------------------------------------------------------------------
+
+
+def check_clip(path: Path | None, size: tuple[int, int], num_frames: int) -> list[Tensor]:
+    """Masked frames (1, 3, H, W) of a video, or of a rendered scene, with a hole that moves across.
+
+    Raises:
+        UserError: the video can't be read or is too short.
+    """
+    height, width = size
+    if path is None:
+        pictures = [frame for frame, _ in render_scene(width, height, num_frames)]
+    else:
+        with VideoReader(path) as reader:
+            if len(reader) < num_frames:
+                raise UserError(f"--clip {path} has {len(reader)} frames, {num_frames} are compared: choose a longer one")
+            frames = (reader.read(i, i + 1)[0].rgb for i in range(num_frames))
+            pictures = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
+    result = []
+    for t, picture in enumerate(pictures):
+        middle = (round(width * (0.2 + 0.6 * t / num_frames)), height // 2)
+        hole = cv2.ellipse(np.zeros(size, np.uint8), middle, (max(1, width // 9), max(1, height // 4)), 0, 0, 360, 1, -1)
+        frame = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+        result.append(mask_frame(frame, torch.from_numpy(hole)[None, None]))
+    return result
+
+
+def run_clip(backend: Backend, frames: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each frame's output and new memory on the CPU, the back end's own memory carried."""
+    memory: Any = None
+    for masked in tqdm(frames, unit="frame", desc=backend.description.partition(",")[0], disable=None, leave=False):
+        output, memory = backend.step(masked.to(backend.device), memory)
+        kept = memory if isinstance(memory, Tensor) else torch.from_numpy(memory.numpy())
+        yield output.cpu().clone(), kept.cpu().clone()
+
+
+def compare(
+    found: Iterable[tuple[Tensor, Tensor]], expected: Iterable[tuple[Tensor, Tensor]], *, tolerance: float, name: str
+) -> dict[str, Any]:
+    """The differences over a clip.
+
+    Raises:
+        UserError: the pictures differ by more than `tolerance` (of a range of 2), or something is not finite.
+    """
+    largest, largest_memory, means = 0.0, 0.0, []
+    for (output, memory), (right_output, right_memory) in zip(found, expected, strict=True):
+        difference = (output - right_output).abs()
+        # a maximum passes over NaN when compared, a sum doesn't
+        largest = max(largest, difference.max().item()) if difference.sum().isfinite() else math.inf
+        largest_memory = max(largest_memory, (memory - right_memory).abs().max().item())
+        means.append(difference.mean().item())
+    if not largest <= tolerance:
+        raise UserError(
+            f"{name} computes something else than the model: the pictures differ by up to {largest:.3g}, {tolerance:g} is "
+            "allowed; it was not kept. With --precision fp16 try fp32: the weights may be too large for half precision"
+        )
+    return {
+        "against": "torch float32",
+        "frames": len(means),
+        "largest_difference": largest,
+        "mean_difference": sum(means) / len(means),
+        "largest_difference_memory": largest_memory,
+        "tolerance": tolerance,
+    }
+
+
+def in_words(parity: dict[str, Any]) -> str:
+    """The outcome of a comparison for people."""
+    if "not_run" in parity:
+        return parity["not_run"]
+    return f"largest difference {parity['largest_difference']:.2g} over {parity['frames']} frames"
+
+
+# --- the manifest ------------------------------------------------------------------------------------------------------
+
+
+def add_to_manifest(folder: Path, name: str, entry: dict[str, Any]) -> None:
+    """Enter a file in manifest.json; entries of other files stay as long as the files do."""
+    path = folder / MANIFEST
+    files: dict[str, Any] = {}
+    with suppress(FileNotFoundError, ValueError, KeyError, AttributeError):  # none yet, or not one of ours
+        files = {k: v for k, v in json.loads(path.read_text(encoding="utf-8"))["files"].items() if (folder / k).exists()}
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    files[name] = {"exported_at": now, "torch": torch.__version__, **entry}
+    write_json(path, {"manifest_version": 1, "files": files})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on packages that nothing here needs."""
+    names = ("torch.onnx", "onnxscript", "onnx_ir")
+    levels = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,171 @@
+"""What computes a streamed frame: one interface over torch, onnxruntime and TensorRT.
+
+The contract of a step stands in `inpaint.models.streaming_step`. Memory is handed around as the back end likes to keep
+it (on its own device), starts as None, and is never looked into.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inpaint.models.memory_dstt import MemoryDSTT
+from inpaint.models.streaming_step import INPUTS, OUTPUTS, StreamingStep
+from inpaint.runtime.tensorrt import TensorRTBackend
+from nunif.device import AMP_DTYPES
+from nunif.errors import UserError
+from nunif.models import Model, load_model
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = {"fp32": torch.float32, **AMP_DTYPES}
+TORCH_SUFFIX, ONNX_SUFFIX, ENGINE_SUFFIXES = ".pth", ".onnx", (".engine", ".plan", ".trt")
+
+
+class Backend(Protocol):
+    """Computes one frame after the other.
+
+    Attributes:
+        device: where frames are handed over.
+        size: (H, W) that every frame must have; None for any.
+        description: one line for people.
+    """
+
+    device: torch.device
+    size: tuple[int, int] | None
+    description: str
+
+    def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        """One frame.
+
+        Args:
+            masked: (1, 3, H, W) float32 on `device`, in [-1, 1], the hole exactly 0 (`mask_frame` makes it).
+            memory: what the step before returned; None at the start of a stream.
+        Returns: the prediction (1, 3, H, W) float32 on `device`, and the memory.
+        """
+        ...
+
+
+def open_backend(path: Path, *, device: torch.device, precision: str | None = None, compiled: bool = False) -> Backend:
+    """The back end of a file, by its suffix: .pth for torch, .onnx for onnxruntime, .engine for TensorRT.
+
+    Args:
+        device: where to compute. precision: fp32, fp16 or bf16, for torch; an engine has its own.
+        compiled: let torch.compile work on the model; the first frame then takes minutes.
+
+    Raises:
+        UserError: the file is missing, of another kind, of a model for another task, or of an engine that can't run
+            here; a package that it needs is missing; an option that only torch models have.
+    """
+    if not path.is_file():
+        raise UserError(f"--model {path} does not exist: give a model file (.pth), an .onnx or an .engine")
+    suffix = path.suffix.lower()
+    if suffix == TORCH_SUFFIX:
+        model, _ = load_model(path, device=device, expect="inpaint.")
+        return TorchBackend(model, device=device, precision=precision or "fp32", compiled=compiled)
+    if suffix != ONNX_SUFFIX and suffix not in ENGINE_SUFFIXES:
+        raise UserError(f"--model {path} is of no kind known here: give a model file (.pth), an .onnx or an .engine")
+    for flag, given in (("--precision", precision), ("--compile", compiled)):
+        if given:
+            raise UserError(f"{flag} is for model files (.pth); {path.name} was exported with its own precision: leave it out")
+    return OnnxBackend(path, device=device) if suffix == ONNX_SUFFIX else TensorRTBackend(path, device=device)
+
+
+class TorchBackend:
+    """A model as it is, or through torch.compile."""
+
+    size: tuple[int, int] | None = None
+
+    def __init__(self, model: Model, *, device: torch.device, precision: str = "fp32", compiled: bool = False) -> None:
+        if not isinstance(model, MemoryDSTT):
+            raise UserError(f"{model.name} does not work frame by frame: choose a memory_dstt model")
+        self.device = device
+        self._memory_shape = model.memory_shape
+        self._step = StreamingStep(model).to(device, PRECISIONS[precision]).eval().requires_grad_(False)
+        if compiled:
+            self._step.compile()
+        self.description = f"torch {torch.__version__} on {device}, {precision}{', compiled' if compiled else ''}"
+
+    @torch.inference_mode()
+    def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        if memory is None:
+            memory = torch.zeros(self._memory_shape(*masked.shape[-2:]), device=self.device)
+        return self._step(masked, memory)
+
+
+class OnnxBackend:
+    """An exported ONNX file through onnxruntime, on CUDA where onnxruntime and `device` both have it.
+
+    The memory stays where onnxruntime computes. One frame at a time.
+    """
+
+    def __init__(self, path: Path, *, device: torch.device, num_threads: int = 0) -> None:
+        """num_threads: of onnxruntime; 0 for all cores."""
+        ort = import_onnxruntime()
+        self._ort = ort
+        on_cuda = device.type == "cuda" and "CUDAExecutionProvider" in ort.get_available_providers()
+        if device.type == "cuda" and not on_cuda:
+            logger.warning("this onnxruntime has no CUDA, %s runs on the CPU: pip install onnxruntime-gpu", path.name)
+        self._place = ("cuda", device.index or 0) if on_cuda else ("cpu", 0)
+        self.device = torch.device("cpu")  # frames are small; the memory is what must not travel
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if on_cuda:
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.log_severity_level = 3  # errors only
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # onnxruntime's exceptions have no common base but this
+            raise UserError(f"{path} can't be opened by onnxruntime ({_first_line(error)}): export it again") from error
+        shapes = {value.name: value.shape for value in self._session.get_inputs()}
+        if tuple(shapes) != INPUTS or tuple(value.name for value in self._session.get_outputs()) != OUTPUTS:
+            raise UserError(
+                f"{path} is no streaming inpainting engine (its inputs are {', '.join(shapes)}, not {', '.join(INPUTS)}): "
+                "make one with python -m inpaint export"
+            )
+        height, width = shapes["masked_frames"][2:]
+        self.size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        self._memory_shape = shapes["memory"]
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self._multiple = int(metadata.get("size_multiple", 0))
+        self.description = f"onnxruntime {ort.__version__} on {self._place[0]}"
+
+    def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        frame = np.ascontiguousarray(masked.numpy())
+        if memory is None:
+            memory = self._ort.OrtValue.ortvalue_from_numpy(np.zeros(self._start_shape(frame), np.float32), *self._place)
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("masked_frames", frame)
+        binding.bind_ortvalue_input("memory", memory)
+        binding.bind_output("output", "cpu")
+        binding.bind_output("new_memory", *self._place)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # see above
+            raise UserError(f"onnxruntime stopped ({_first_line(error)})") from error
+        output, new_memory = binding.get_outputs()
+        return torch.from_numpy(output.numpy()), new_memory
+
+    def _start_shape(self, frame: np.ndarray) -> list[int]:
+        """The memory's shape; in a file for any size the tokens follow from the frame's."""
+        tokens = 1
+        for side in frame.shape[-2:]:
+            tokens *= 2 * -(-side // self._multiple) if self._multiple else 1
+        return [length if isinstance(length, int) else tokens for length in self._memory_shape]
+
+
+def import_onnxruntime() -> Any:
+    """The package, or a UserError that says how to get it."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise UserError("ONNX files need the package onnxruntime: pip install onnxruntime (or onnxruntime-gpu)") from error
+    return onnxruntime
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,108 @@
+"""A stream: one frame and its hole in, the filled frame out.
+
+Axes: H W pixels of the film, h w of what is computed, 3 = R G B.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inpaint.models.streaming_step import mask_frame
+from inpaint.runtime.backends import Backend, open_backend
+from nunif.device import create_device
+from nunif.errors import UserError
+
+
+class InpaintStream:
+    """Fills the holes of a film frame by frame and remembers the last frames.
+
+    Every frame must be handed in, also those without a hole: from them the memory knows what a hole hides later.
+    """
+
+    def __init__(self, backend: Backend, *, max_width: int | None = None) -> None:
+        """max_width: wider frames are computed at this width; only the hole is taken from the result."""
+        self._backend, self._max_width = backend, max_width
+        self._memory: Any = None
+        self._size: tuple[int, int] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        gpu: int = 0,
+        precision: str | None = None,
+        compiled: bool = False,
+        max_width: int | None = None,
+    ) -> "InpaintStream":
+        """A stream on a model file (.pth), an .onnx or an .engine. Arguments and errors as `open_backend`."""
+        backend = open_backend(Path(path), device=create_device(gpu), precision=precision, compiled=compiled)
+        return cls(backend, max_width=max_width)
+
+    @property
+    def description(self) -> str:
+        """What computes, in one line."""
+        return self._backend.description
+
+    def reset(self) -> None:
+        """Forget everything: the next frame starts a stream, as at a cut. Its size may differ."""
+        self._memory = self._size = None
+
+    def computed_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) at which a film of that size is computed.
+
+        Raises:
+            UserError: the back end is an engine for another size.
+        """
+        size = (height, width)
+        if self._max_width is not None and width > self._max_width:
+            size = (max(1, round(height * self._max_width / width)), self._max_width)
+        fixed = self._backend.size
+        if fixed is not None and size != fixed:
+            fitting = round(height * fixed[1] / width) == fixed[0] and width > fixed[1]
+            advice = f"--max-width {fixed[1]}" if fitting else f"an engine made with --size {size[0]}x{size[1]}"
+            raise UserError(
+                f"the engine works at {fixed[1]}x{fixed[0]} pixels, the frames "
+                f"{'are' if size == (height, width) else 'would be'} {size[1]}x{size[0]}: use {advice}"
+            )
+        return size
+
+    @torch.inference_mode()
+    def __call__(self, frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        """Fill one frame.
+
+        Args:
+            frame: (H, W, 3) uint8 or uint16 RGB over the type's whole range. What stands in the hole is not looked at.
+            hole: (H, W) bool, True = missing.
+        Returns: (H, W, 3) of the same type; pixels outside the hole are the frame's own.
+        Raises:
+            ValueError: frame and hole differ in size, or the size differs from the frame before.
+            UserError: see `computed_size`.
+        """
+        if frame.shape[:2] != hole.shape or self._size not in (None, hole.shape):
+            raise ValueError(f"frame {frame.shape}, hole {hole.shape}, frame before {self._size}: sizes must be equal")
+        self._size = hole.shape
+        top = np.iinfo(frame.dtype).max
+        device = self._backend.device
+        missing = torch.from_numpy(hole).to(device)[None, None]  # (1, 1, H, W) bool
+        picture = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None]
+        picture = picture.to(torch.float32) / (top / 2) - 1  # (1, 3, H, W)
+        size = self.computed_size(*hole.shape)
+        small, small_hole = (picture, missing) if size == hole.shape else shrink(picture, missing, size)
+        output, self._memory = self._backend.step(mask_frame(small, small_hole), self._memory)
+        if size != hole.shape:
+            output = F.interpolate(output, size=hole.shape, mode="bicubic", align_corners=False)
+        filled = output[0].add(1).mul(top / 2).round().clamp(0, top).permute(1, 2, 0).cpu().numpy()
+        return np.where(hole[..., None], filled.astype(frame.dtype), frame)
+
+
+def shrink(picture: Tensor, hole: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Average over areas. A small pixel that covers any part of a hole is hole, so none mixes seen and missing.
+
+    Args: picture (1, 3, H, W) float; hole (1, 1, H, W) bool. Returns: (1, 3, h, w) and (1, 1, h, w) bool.
+    """
+    return F.adaptive_avg_pool2d(picture, size), F.adaptive_max_pool2d(hole.to(picture.dtype), size) > 0
