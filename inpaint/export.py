@@ -6,6 +6,7 @@ before it gets its name. The contract of the tensors stands in `inpaint.models.s
 Axes: T frames, H W pixels, 3 = R G B.
 """
 
+import copy
 import json
 import logging
 import math
@@ -119,7 +120,7 @@ def export_model(
     frames = check_clip(clip, size, num_frames)
     logger.info("float32 torch on %d frames of %s, to compare with", num_frames, clip or "a rendered clip")
     reference = list(run_clip(TorchBackend(model, device=device), frames))
-    step = StreamingStep(model).to("cpu", PRECISIONS[precision]).eval().requires_grad_(False)
+    step = StreamingStep(copy.deepcopy(model)).to("cpu", PRECISIONS[precision]).eval().requires_grad_(False)
     tensors = contract(model, size)
     stem = folder / f"{model.name.rpartition('.')[2]}_{'any' if dynamic else f'{size[0]}x{size[1]}'}_{precision}"
     common = {

@@ -57,9 +57,39 @@ class GenerateOptions(DepthOptions):
             raise UserError(f"--batch-size {self.batch_size} does not divide --seq {self.seq}: choose a divisor of it")
 
 
+EXPORT_FORMATS = ("onnx", "tensorrt", "torch-export")
+
+
+def parse_formats(text: str) -> list[str]:
+    """ "onnx,tensorrt" -> ["onnx", "tensorrt"].
+
+    Raises:
+        UserError: an unknown format.
+    """
+    formats = [word.strip() for word in text.split(",")]
+    for name in formats:
+        if name not in EXPORT_FORMATS:
+            raise UserError(f"export format {name!r} is not known: choose from {', '.join(EXPORT_FORMATS)}")
+    return formats
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "360x640" -> (360, 640), height before width as in the tensors.
+
+    Raises:
+        UserError: not two numbers of 8 or more.
+    """
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and int(side) >= 8 for side in sides):
+        raise UserError(f"--size {text} is no size: write height x width in pixels, such as 360x640")
+    return int(sides[0]), int(sides[1])
+
+
 @dataclass(frozen=True)
 class TrainOptions(TrainerOptions):
     """`train.py inpaint`."""
+
+    UNREMARKABLE = TrainerOptions.UNREMARKABLE | {"export"}
 
     data_dir: Path = option("-i", "--data-dir", help="the dataset: a folder with train/ and eval/")
     video: bool = option(default=False, help="train on clips, with a model that works on video")
@@ -69,11 +99,16 @@ class TrainOptions(TrainerOptions):
     num_samples: int | None = option(
         default=20000, minimum=1, help=f"frames drawn per epoch; a record counts as the {FRAMES_PER_DRAW} that are used of it"
     )
+    export: str | None = option(
+        default=None, metavar="NAMES", help=f"at the end, write the best model as {','.join(EXPORT_FORMATS)} or some of them"
+    )
 
     def check(self) -> None:
         super().check()
         if not self.video:
             raise UserError("train.py inpaint trains on video only: add --video")
+        if self.export is not None:
+            parse_formats(self.export)
 
     def draws_per_epoch(self, num_train_samples: int) -> int:
         """Records drawn per epoch: as nunif counts, --num-samples is in frames."""
@@ -143,34 +178,6 @@ class StereoOptions(DepthOptions, FilmOptions):
     edge_dilation: int = option(default=2, minimum=0, maximum=16, help="pixels of the depth map by which near things grow")
     dilate: int = option(default=2, minimum=0, maximum=64, help="pixels by which holes grow away from near things")
     batch_size: int = option(default=2, minimum=1, help="frames that the depth estimator takes at once")
-
-
-EXPORT_FORMATS = ("onnx", "tensorrt", "torch-export")
-
-
-def parse_formats(text: str) -> list[str]:
-    """ "onnx,tensorrt" -> ["onnx", "tensorrt"].
-
-    Raises:
-        UserError: an unknown format.
-    """
-    formats = [word.strip() for word in text.split(",")]
-    for name in formats:
-        if name not in EXPORT_FORMATS:
-            raise UserError(f"export format {name!r} is not known: choose from {', '.join(EXPORT_FORMATS)}")
-    return formats
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """ "360x640" -> (360, 640), height before width as in the tensors.
-
-    Raises:
-        UserError: not two numbers of 8 or more.
-    """
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and int(side) >= 8 for side in sides):
-        raise UserError(f"--size {text} is no size: write height x width in pixels, such as 360x640")
-    return int(sides[0]), int(sides[1])
 
 
 @dataclass(frozen=True)

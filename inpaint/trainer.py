@@ -11,15 +11,18 @@ import numpy as np
 from torch import Tensor, nn
 
 from inpaint.dataset import EvalSet, Sample, TrainSet
+from inpaint.export import check_packages, export_model
 from inpaint.losses import hole_valid_l1, temporal_l1
 from inpaint.masks import compose
 from inpaint.metrics import mean_of, score_clip
-from inpaint.options import TrainOptions
+from inpaint.options import TrainOptions, parse_formats
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import Record, scan_records
+from nunif.device import create_device
 from nunif.errors import UserError
-from nunif.models import Model, create_model, read_checkpoint
+from nunif.models import Model, create_model, load_model, read_checkpoint
 from nunif.seed import seed_everything
+from nunif.training.distributed import is_first_process
 from nunif.training.task import EvalOutput, TrainOutput, stack
 from nunif.training.trainer import train
 
@@ -32,9 +35,16 @@ TEMPORAL_WEIGHT = 0.5
 
 def main(options: TrainOptions) -> None:
     """The command `train.py inpaint`."""
+    formats = parse_formats(options.export) if options.export is not None else []
+    check_packages(formats)  # not after days of training
     seed_everything(options.seed)
     model = create_model(choose_arch(options.arch, options.checkpoint_file))
-    train(create_task(model, options.data_dir, tile_size=options.tile_size, skip_eval=options.skip_eval), options)
+    task = create_task(model, options.data_dir, tile_size=options.tile_size, skip_eval=options.skip_eval)
+    result = train(task, options)
+    if formats and is_first_process():
+        best, _ = load_model(result.model_path, expect="inpaint.")
+        device = create_device(options.gpu)
+        export_model(best, result.model_path, options.model_dir / "export", formats=formats, device=device)
 
 
 def choose_arch(arch: str | None, checkpoint_file: Path | None) -> str:

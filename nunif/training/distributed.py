@@ -66,6 +66,11 @@ class Group:
         return answer[0]
 
 
+def is_first_process() -> bool:
+    """Whether this process is the only one, or torchrun's first."""
+    return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK") == "0"
+
+
 @contextmanager
 def join_group(gpu: int) -> Iterator[tuple[Group, torch.device]]:
     """The group that torchrun made (WORLD_SIZE in the environment), or this process alone, and the device to use.

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import ClassVar
 
 from nunif.errors import UserError
 from nunif.options import flag_of, option
@@ -15,6 +16,20 @@ SCHEDULERS = ("cosine", "step")
 @dataclass(frozen=True)
 class TrainerOptions:
     """What the trainer needs to know. A task's options add to it and may declare a field again for another default."""
+
+    # those that may differ between a run and its resumption without a word
+    UNREMARKABLE: ClassVar[frozenset[str]] = frozenset(
+        {
+            "model_dir",
+            "resume",
+            "reset_state",
+            "checkpoint_file",
+            "gpu",
+            "num_workers",
+            "disable_tensorboard",
+            "max_epoch",
+        }
+    )
 
     model_dir: Path = option(help="folder for the model, checkpoint, loss.csv, previews and logs")
     batch_size: int = option(default=8, minimum=1, help="samples per forward pass")

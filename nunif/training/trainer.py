@@ -41,18 +41,6 @@ MAX_BAD_SHARE = 0.5  # of the training set may be unreadable before the run stop
 MAX_NON_FINITE = 100  # batches of the run, and of an epoch: a quarter, though at least 20
 MAX_NON_FINITE_SHARE, MIN_NON_FINITE_PER_EPOCH = 0.25, 20
 
-# options that may differ between a run and its resumption without a word
-UNREMARKABLE = {
-    "model_dir",
-    "resume",
-    "reset_state",
-    "checkpoint_file",
-    "gpu",
-    "num_workers",
-    "disable_tensorboard",
-    "max_epoch",
-}
-
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -340,7 +328,7 @@ def _tell_resumption(run: Run, content: dict[str, Any]) -> None:
     if before.get("max_epoch", run.options.max_epoch) != run.options.max_epoch:
         logger.info("the schedule now spans %d epochs (was %s)", run.options.max_epoch, before["max_epoch"])
     for name, value in options_module.to_dict(run.options).items():
-        if name in before and name not in UNREMARKABLE and before[name] != value:
+        if name in before and name not in run.options.UNREMARKABLE and before[name] != value:
             logger.warning("--%s is %s from here on (was %s)", name.replace("_", "-"), value, before[name])
     if content["training"]["world_size"] != run.group.size:
         logger.warning("%d processes from here on (was %d)", run.group.size, content["training"]["world_size"])

@@ -1,6 +1,7 @@
 """The command `train.py inpaint`, from records to a model file, as a user runs it."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -219,3 +220,20 @@ def test_contact_sheet(run, data, tmp_path):
     assert code == 0 and (tmp_path / "sheet.png").stat().st_size > 10_000
     code, _, lines = run(INPAINT, "contact-sheet", "-i", data / "train", "-o", tmp_path / "sheet.jpg")
     assert code == 1 and "must end in .png" in lines[-1]
+
+
+def test_export_at_the_end_of_a_run(run, data, tmp_path):
+    pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
+    code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "1", "--export", "onnx"))
+    assert code == 0, lines
+    (entry,) = json.loads((tmp_path / "export" / "manifest.json").read_text())["files"].values()
+    assert entry["inputs"]["masked_frames"]["shape"] == [1, 3, 360, 640] and entry["source"]["file"] == f"{MODEL}.pth"
+    assert entry["parity"]["largest_difference"] < 1e-3
+
+
+def test_an_export_that_can_not_be_is_said_before_training(run, data, tmp_path, monkeypatch):
+    assert run(TRAIN, *words(data, tmp_path / "a", "--export", "coreml"))[0] == 1
+    monkeypatch.setattr("inpaint.runtime.tensorrt.PACKAGES", ("tensorrt_that_nobody_has",))
+    code, _, lines = run(TRAIN, *words(data, tmp_path / "b", "--export", "onnx,tensorrt"))
+    assert code == 1 and any("TensorRT is not installed" in line for line in lines)
+    assert list(tmp_path.iterdir()) == []
