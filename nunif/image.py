@@ -20,7 +20,7 @@ PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
 def encode_rgb(picture: np.ndarray) -> bytes:
-    """A PNG of an (H, W, 3) uint8 picture, lossless."""
+    """A PNG of an (H, W, 3) uint8 or uint16 picture, lossless."""
     return _encode(picture[..., ::-1], _RGB)
 
 
@@ -30,7 +30,7 @@ def encode_binary(mask: np.ndarray) -> bytes:
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:
-    """Write an (H, W, 3) uint8 picture, whole or not at all."""
+    """Write an (H, W, 3) uint8 or uint16 picture, whole or not at all."""
     write_whole(path, encode_rgb(picture))
 
 
@@ -46,6 +46,14 @@ def read_rgb(path: Path) -> np.ndarray:
 def read_grey(path: Path) -> np.ndarray:
     """An image file as (H, W) uint8. Raises as `read_rgb` does."""
     return _decode(path, cv2.IMREAD_GRAYSCALE)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """An image file as (H, W) bool: True where red, green or blue is brighter than half. Raises as `read_rgb` does.
+
+    Half, since masks come as JPEG too; any colour, since label images have a palette (its first is a dark red).
+    """
+    return read_rgb(path).max(axis=2) > 127
 
 
 def png_size(path: Path) -> tuple[int, int]:

@@ -3,8 +3,9 @@
 Axes: H W pixels, 3 = R G B.
 """
 
+import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -54,11 +55,18 @@ def write_clip(
     container_options: dict[str, str] | None = None,
     times: Sequence[int] | None = None,
     time_base: Fraction | None = None,
+    sound: str | None = None,
+    sound_start: Fraction = Fraction(0),
+    tags: tuple[int, int, int, int] | None = None,
+    sample_aspect_ratio: Fraction | None = None,
 ) -> Path:
     """Encode frames (or so many numbered ones) at given times, or at a constant rate.
 
     Args:
         times: presentation times in units of `time_base`, ascending; variable frame rate.
+        sound: encoder of a tone as long as the frames, at 44100 Hz; None for a silent film.
+        sound_start: seconds.
+        tags: matrix, range, primaries and transfer, only written and not heeded.
     """
     if isinstance(frames, int):
         frames = [numbered_frame(number, width=width, height=height) for number in range(frames)]
@@ -70,6 +78,12 @@ def write_clip(
         stream.codec_context.time_base = time_base
         stream.codec_context.gop_size = gop
         stream.codec_context.max_b_frames = num_b_frames
+        if tags:
+            coder = stream.codec_context
+            coder.colorspace, coder.color_range, coder.color_primaries, coder.color_trc = tags
+        if sample_aspect_ratio:
+            stream.codec_context.sample_aspect_ratio = sample_aspect_ratio
+        tone = _tone(container, sound, sound_start, seconds=len(frames) / Fraction(fps)) if sound else iter(())
         settings = {"preset": "ultrafast", "bf": str(num_b_frames)} if codec in ("libx264", "libx265") else {}
         if codec == "libx265":
             settings["x265-params"] = "log-level=none:pools=none"
@@ -79,8 +93,62 @@ def write_clip(
             frame.pts = index if times is None else times[index]
             frame.time_base = time_base
             container.mux(stream.encode(frame))
+            for _ in range(3):
+                container.mux(next(tone, []))
         container.mux(stream.encode(None))
+        for packets in tone:
+            container.mux(packets)
     return path
+
+
+def _tone(
+    container: av.container.OutputContainer, codec: str, start: Fraction, *, seconds: Fraction
+) -> Iterator[list[av.Packet]]:
+    rate = 48000 if "opus" in codec else 44100
+    stream = container.add_stream(codec, rate=rate, layout="mono")
+    stream.codec_context.open()
+    size = stream.codec_context.frame_size or 1024
+    sample_format = stream.codec_context.format.name
+    scale, kind = {"s16": (32767, np.int16), "s32": (2**31 - 1, np.int32)}.get(sample_format[:3], (1, np.float32))
+
+    def packets() -> Iterator[list[av.Packet]]:
+        for first in range(0, int(seconds * rate), size):
+            wave = 0.3 * np.sin(np.arange(first, first + size) * (2 * np.pi * 440 / rate))
+            frame = av.AudioFrame.from_ndarray((wave * scale).astype(kind)[None], format=sample_format, layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, first + int(start * rate), Fraction(1, rate)
+            yield stream.encode(frame)
+        yield stream.encode(None)
+
+    return packets()
+
+
+def sound_of(path: Path, *, stream: int = 0) -> list[tuple[str, Fraction]]:
+    """(hash of the bytes, time in seconds) of every packet of sound."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(audio=stream) if packet.size]
+        return [(hashlib.md5(bytes(packet)).hexdigest(), packet.pts * packet.time_base) for packet in packets]
+
+
+def times_of(path: Path) -> list[Fraction]:
+    """Presentation times in seconds of all pictures, in order."""
+    with av.open(str(path)) as container:
+        return sorted(packet.pts * packet.time_base for packet in container.demux(video=0) if packet.size)
+
+
+def heard(path: Path) -> tuple[float, float, float]:
+    """Of the decoded sound: time in seconds of the first that is not silent, of its end, and its loudness."""
+    with av.open(str(path)) as container:
+        pieces = []
+        for frame in container.decode(audio=0):
+            samples = frame.to_ndarray().astype(np.float64)
+            scale = {"s16": 2**15, "s32": 2**31}.get(frame.format.name[:3], 1)
+            num_channels = 1 if frame.format.is_planar else len(frame.layout.channels)
+            samples = samples[0][::num_channels]
+            times = float(frame.pts * frame.time_base) + np.arange(frame.samples) / frame.sample_rate
+            pieces.append(np.stack([times, samples / scale]))
+        times, samples = np.concatenate(pieces, axis=1)
+        loud = np.flatnonzero(np.abs(samples) > 0.05)
+        return times[loud[0]], times[loud[-1]], float(np.sqrt((samples[loud[0] : loud[-1]] ** 2).mean()))
 
 
 def set_rotation(path: Path, degrees: int) -> Path:

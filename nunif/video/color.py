@@ -1,22 +1,109 @@
-"""From decoded pictures to RGB and back: the one place where matrix and range are chosen.
+"""Matrix and range between coded pictures and RGB: the one place where they are chosen.
+
+A picture that says which matrix and range it is in is converted with them. One that doesn't say is taken for BT.601,
+limited range, at any size, which is swscale's rule and nunif's: training data and inference both come through here, so
+they agree, and files made by nunif's generator fit as well. What follows is libav's numbering (AVCOL_*).
 
 Axes: H W pixels, 3 = R G B.
 """
 
+from dataclasses import dataclass, replace
+
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange
 
-# Full range on the RGB side; swscale takes 0 for "not tagged".
-_RGB_RANGE = int(ColorRange.JPEG)
+_FULL = int(ColorRange.JPEG)
+_RGB_MATRIX = 0  # AVCOL_SPC_RGB
+
+# Shares of red and blue in the luma: ITU-T H.273, table 4. BT.601 for all others, as in swscale.
+_RED_AND_BLUE = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+_BT601 = (0.299, 0.114)
+
+
+@dataclass(frozen=True)
+class ColorTags:
+    """What a stream says of its colours, in libav's numbers; as it stands here, it says nothing."""
+
+    matrix: int = 2  # AVColorSpace
+    range: int = 0  # AVColorRange
+    primaries: int = 2  # AVColorPrimaries
+    transfer: int = 2  # AVColorTransferCharacteristic
+
+
+BT709 = ColorTags(matrix=1, range=int(ColorRange.MPEG), primaries=1, transfer=1)
+
+
+def read_tags(frame: av.VideoFrame, codec_context: av.VideoCodecContext) -> ColorTags:
+    """The tags of a decoded picture and of its stream."""
+    full = frame.format.name.startswith("yuvj")
+    return ColorTags(
+        matrix=int(frame.colorspace),
+        range=_FULL if full else int(frame.color_range),
+        primaries=int(codec_context.color_primaries),
+        transfer=int(codec_context.color_trc),
+    )
+
+
+def write_tags(codec_context: av.VideoCodecContext, color: ColorTags) -> None:
+    """Have an encoder tag its stream, so that no reader has to guess."""
+    codec_context.colorspace = color.matrix
+    codec_context.color_range = color.range
+    codec_context.color_primaries = color.primaries
+    codec_context.color_trc = color.transfer
+
+
+def suited_tags(color: ColorTags, *, is_rgb: bool) -> ColorTags:
+    """The tags after a picture's change to or from RGB, which has no matrix and the full range.
+
+    Y'CbCr that was RGB is BT.709, limited range.
+    """
+    if is_rgb:
+        return replace(color, matrix=_RGB_MATRIX, range=_FULL)
+    if color.matrix == _RGB_MATRIX:
+        return replace(color, matrix=BT709.matrix, range=BT709.range)
+    return color
+
+
+def is_full_range(color: ColorTags, *, num_components: int, is_rgb: bool) -> bool:
+    """Whether 0 is black and the greatest number white. Grey always is, tagged or not: swscale's rule."""
+    return is_rgb or num_components == 1 or color.range == _FULL
+
+
+def code_of_rgb(color: ColorTags, *, bits: int, num_components: int, is_rgb: bool) -> np.ndarray:
+    """(1 or 3, 4) affine map from 16-bit R G B to the code's components, scaled up to 16 bits by 2 ** (16 - bits).
+
+    Components are R G B, or Y Cb Cr, or Y alone. ITU-R BT.601 and BT.709; H.273, equations 8.3 ff.
+    """
+    top = 2**bits - 1
+    if is_rgb:
+        code = np.diag([float(top)] * 3)  # of R G B from 0 to 1
+        offset = np.zeros(3)
+    else:
+        red, blue = _RED_AND_BLUE.get(color.matrix, _BT601)
+        luma = np.array([red, 1 - red - blue, blue])
+        cb = (np.array([0.0, 0.0, 1.0]) - luma) / (2 * (1 - blue))
+        cr = (np.array([1.0, 0.0, 0.0]) - luma) / (2 * (1 - red))
+        unit = 2 ** (bits - 8)
+        full = is_full_range(color, num_components=num_components, is_rgb=is_rgb)
+        black, luma_span, chroma_span = (0, top, top) if full else (16 * unit, 219 * unit, 224 * unit)
+        code = np.stack([luma * luma_span, cb * chroma_span, cr * chroma_span])[:num_components]
+        offset = np.array([black, 128 * unit, 128 * unit], dtype=np.float64)[:num_components]
+    return np.column_stack([code / 65535, offset]) * 2 ** (16 - bits)
+
+
+def rgb_of_code(color: ColorTags, *, bits: int, num_components: int, is_rgb: bool) -> np.ndarray:
+    """(3, 2 or 4) affine map back: the inverse of `code_of_rgb`; grey gives three equal components."""
+    forth = code_of_rgb(color, bits=bits, num_components=num_components, is_rgb=is_rgb)
+    if num_components == 1:
+        scale = 1 / forth[0, :3].sum()
+        return np.array([[scale, -scale * forth[0, 3]]] * 3)
+    back = np.linalg.inv(forth[:, :3])
+    return np.column_stack([back, -back @ forth[:, 3]])
 
 
 def to_rgb(frame: av.VideoFrame, *, width: int, height: int) -> np.ndarray:
     """A decoded picture of any pixel format as 8-bit RGB.
-
-    A picture that says which matrix and range it is in is converted with them. One that doesn't say is taken for
-    BT.601 at any size, which is swscale's rule and nunif's: training data and inference both come through here, so
-    they agree, and files made by nunif's generator fit as well.
 
     Args:
         frame: the picture as the decoder gave it (not rotated).
@@ -32,28 +119,7 @@ def to_rgb(frame: av.VideoFrame, *, width: int, height: int) -> np.ndarray:
         format="rgb24",
         src_colorspace=int(frame.colorspace),
         src_color_range=int(frame.color_range),
-        dst_color_range=_RGB_RANGE,
+        dst_color_range=_FULL,
+        threads=1,  # swscale 9 has a race between its threads
     )
     return np.ascontiguousarray(rgb.to_ndarray())
-
-
-def from_rgb(rgb: np.ndarray, *, pixel_format: str) -> av.VideoFrame:
-    """8-bit RGB as a picture for an encoder: BT.709, limited range (`tag_colors` says so in the file).
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        pixel_format: libav's name, such as yuv420p or yuv444p10le.
-    """
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-    return frame.reformat(
-        format=pixel_format,
-        src_color_range=_RGB_RANGE,
-        dst_colorspace=int(Colorspace.ITU709),
-        dst_color_range=int(ColorRange.MPEG),
-    )
-
-
-def tag_colors(codec_context: av.VideoCodecContext) -> None:
-    """Write into the stream what `from_rgb` makes, so that no reader has to guess: BT.709, limited range."""
-    codec_context.colorspace = codec_context.color_primaries = codec_context.color_trc = 1  # AVCOL_*_BT709
-    codec_context.color_range = int(ColorRange.MPEG)

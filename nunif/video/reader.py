@@ -27,7 +27,9 @@ import numpy as np
 from av.stream import Disposition
 
 from nunif.errors import UserError
-from nunif.video.color import to_rgb
+from nunif.video import picture as pictures
+from nunif.video.color import ColorTags, read_tags, to_rgb
+from nunif.video.picture import Picture
 
 VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
 
@@ -36,7 +38,7 @@ _RATE_TOLERANCE = Fraction(5, 100)
 # A decoder may hold back this many pictures to put them in order (16 in H.264 and HEVC), and a few more by itself.
 _MAX_REORDER = 32
 # A file that ends so many seconds before its header says is taken as cut off.
-_DURATION_TOLERANCE = 0.5
+DURATION_TOLERANCE = 0.5
 # Demuxers that take text files for videos.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "ass", "srt", "webvtt", "lrc", "subviewer", "txt"})
 
@@ -65,15 +67,23 @@ class VideoInfo:
     num_packets: int  # coded pictures in the file, before any selection
     codec: str
     pixel_format: str
+    picture_format: str  # the planar one of an upright picture, see nunif.video.picture
+    bit_depth: int  # of a sample
+    color: ColorTags
+    time_base: Fraction  # seconds; what a frame's pts counts
+    rate: Fraction  # frames per second, as the file states it; only a name where the rate varies
+    sample_aspect_ratio: Fraction | None  # width to height of a pixel; None: not said
+    has_sound: bool
 
 
 @dataclass(frozen=True)
 class Frame:
     """One picture, upright."""
 
-    rgb: np.ndarray  # (H, W, 3) uint8, contiguous
-    pts: int  # in the stream's time base; the frame's number where the file has no times
+    rgb: np.ndarray  # (H, W, 3) uint8, contiguous; for editing, uint16 from 0 to 65535 where a sample has over 8 bits
+    pts: int  # in units of VideoInfo.time_base; the frame's number where the file has no times
     time: float  # seconds after the video's first picture
+    picture: Picture | None  # the coded numbers behind `rgb`, when reading for editing
 
 
 def list_videos(path: Path) -> list[Path]:
@@ -162,17 +172,19 @@ class VideoReader:
         broken_at: the earliest time in seconds at which the file was found to be damaged or cut off; None so far.
     """
 
-    def __init__(self, path: Path, *, max_fps: float | None = None) -> None:
+    def __init__(self, path: Path, *, max_fps: float | None = None, for_editing: bool = False) -> None:
         """Open a video, find the times of its frames and decode one of them.
 
         Args:
             path: a file.
             max_fps: keep at most so many frames per second (5 % more at most), above 0; None keeps all.
+            for_editing: give the frames their `picture`, and `rgb` more than 8 bits where the source has more.
 
         Raises:
             UserError: no such file, or no picture can be got from it.
         """
         self.path = path
+        self._for_editing = for_editing
         self.broken_at: float | None = None
         self._container: av.container.InputContainer | None = None
         _check_file(path)
@@ -213,6 +225,10 @@ class VideoReader:
 
     def __len__(self) -> int:
         return len(self._pts)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """All selected frames, one at a time and held no longer. Raises BrokenVideo as `read` does."""
+        return (self.read(number, number + 1)[0] for number in range(len(self)))
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -376,9 +392,16 @@ class VideoReader:
 
     def _convert(self, frame: int, decoded: av.VideoFrame) -> Frame:
         width, height = self._decoded_size
-        rgb = to_rgb(decoded, width=width, height=height)  # (H, W, 3) as coded
-        rgb = np.ascontiguousarray(np.rot90(rgb, k=-self.info.rotation // 90))  # upright
-        return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]))
+        picture = None
+        if self._for_editing:
+            picture = pictures.from_frame(decoded, color=self.info.color, width=width, height=height)
+            picture = pictures.rotate(picture, self.info.rotation)
+        if picture is not None and self.info.bit_depth > 8:
+            rgb = pictures.to_rgb(picture)
+        else:
+            rgb = to_rgb(decoded, width=width, height=height)  # (H, W, 3) as coded
+            rgb = np.ascontiguousarray(np.rot90(rgb, k=-self.info.rotation // 90))  # upright
+        return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]), picture=picture)
 
     def _seconds(self, pts: int) -> float:
         return float((pts - self._origin) * self._packets.time_base)
@@ -466,7 +489,7 @@ def _scan(path: Path) -> _Packets:
         if not rows:
             raise UserError(f"{path} holds no picture: it may have been cut off; copy or download it again")
         time_base = Fraction(stream.time_base)
-        stated = _stated_duration(stream)
+        stated = stated_duration(stream)
 
     pts, is_key, reference, shown, damaged = zip(*rows, strict=True)
     if None in pts or not _is_nearly_sorted(np.array(pts, dtype=np.int64)):
@@ -481,11 +504,11 @@ def _scan(path: Path) -> _Packets:
         is_damaged=np.array(damaged),
         time_base=time_base,
         numbered=False,
-        ends_early=stated is not None and seconds < stated - _DURATION_TOLERANCE,
+        ends_early=stated is not None and seconds < stated - DURATION_TOLERANCE,
     )
 
 
-def _stated_duration(stream: av.VideoStream) -> float | None:
+def stated_duration(stream: av.stream.Stream) -> float | None:
     """Seconds the stream should last by the file's header (mp4) or tags (Matroska)."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
@@ -596,6 +619,8 @@ def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
         rotation = round(-frame.rotation / 90) * 90 % 360
         width, height = (frame.width, frame.height) if rotation % 180 == 0 else (frame.height, frame.width)
         span = int(packets.pts.max() - packets.pts.min()) * packets.time_base if len(packets.pts) > 1 else 0
+        aspect = stream.sample_aspect_ratio or None
+        upright = pictures.upright_format(frame.format.name, rotation, width=frame.width, height=frame.height)
         info = VideoInfo(
             path=path,
             width=width,
@@ -605,5 +630,12 @@ def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
             num_packets=len(packets.pts),
             codec=stream.codec_context.name,
             pixel_format=frame.format.name,
+            picture_format=upright,
+            bit_depth=pictures.layout_of(frame.format.name).bits,
+            color=read_tags(frame, stream.codec_context),
+            time_base=packets.time_base,
+            rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
+            sample_aspect_ratio=1 / aspect if aspect and rotation % 180 else aspect,
+            has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
         )
         return info, (frame.width, frame.height)

@@ -1,20 +1,320 @@
-"""Write RGB frames to a video file, whole or not at all."""
+"""Write pictures and sound to a video file, whole or not at all.
 
+Axes: H W pixels, 3 = R G B.
+"""
+
+import logging
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
 
 import av
 import numpy as np
+from av.format import Flags
 
 from nunif.errors import UserError
-from nunif.files import PARTIAL_PREFIX, explain_os_errors
-from nunif.video.color import from_rgb, tag_colors
+from nunif.files import PARTIAL_PREFIX, describe_os_error
+from nunif.video import picture as pictures
+from nunif.video.color import BT709, ColorTags, suited_tags, write_tags
+from nunif.video.picture import Picture, layout_of, nearest_format, planar_format
+from nunif.video.sound import Sound
 
-# Pixel formats that halve the chroma, (horizontally, vertically).
-_CHROMA_STEP = {"yuv420p": (2, 2), "yuv420p10le": (2, 2), "nv12": (2, 2), "yuv422p": (2, 1), "yuv422p10le": (2, 1)}
+logger = logging.getLogger(__name__)
+
+# What each container is filled with unless someone says otherwise: (pictures, sound that has to be coded anew).
+_DEFAULT_CODECS = {
+    ".avi": ("mpeg4", "libmp3lame"),
+    ".m4v": ("libx264", "aac"),
+    ".mkv": ("libx264", "aac"),
+    ".mov": ("libx264", "aac"),
+    ".mp4": ("libx264", "aac"),
+    ".mpg": ("mpeg2video", "mp2"),
+    ".ts": ("libx264", "aac"),
+    ".webm": ("libvpx-vp9", "libopus"),
+}
+# Encoders with a constant quality, lower is better: (what it is unless someone says otherwise, other options).
+_CRF_ENCODERS: dict[str, tuple[int, dict[str, str]]] = {
+    "libaom-av1": (24, {"cpu-used": "6", "row-mt": "1"}),
+    "libsvtav1": (24, {}),
+    "libvpx-vp9": (24, {"deadline": "good", "cpu-used": "4", "row-mt": "1"}),
+    "libx264": (18, {}),
+    "libx264rgb": (18, {}),
+    "libx265": (20, {"x265-params": "log-level=error"}),  # it prints past libav's log
+}
+# For the others that lose anything. Generous: the first generation is lossy already.
+_BITS_PER_PIXEL = 0.2
+# Apple's players open H.265 under this name only.
+_CODEC_TAGS = {("libx265", ".mp4"): "hvc1", ("libx265", ".m4v"): "hvc1", ("libx265", ".mov"): "hvc1"}
+# Times are multiples of 1 / rate for these encoders, and for containers that keep no times.
+_FIXED_RATE_ENCODERS = frozenset({"mpeg1video", "mpeg2video"})
+_FINEST_TIME = {"mpeg4": 65535}  # parts of a second
+_LATE_SOUND = 0.1  # seconds; later than this is heard
+_ADVICE = "choose another suffix, codec or pixel format"
+
+
+class VideoWriter:
+    """A video file in the making. Use as a context manager.
+
+    The file appears under its name when the block ends well. When the block ends in an exception, Ctrl-C included,
+    what has been written becomes a playable file NAME.unfinished.SUFFIX, with the sound up to there; where there is
+    none, or the disk is full, nothing stays.
+
+    Pictures and sound keep their times, on one clock. MPEG-TS and MPEG-PS start a little later than the source;
+    Matroska and WebM round to milliseconds; AVI and MPEG-1/2 know constant frame rates only, and AVI no late start.
+
+    Attributes:
+        codec: libav's name of the encoder.
+        pixel_format: what the encoder gets.
+        num_frames: pictures written so far.
+        unfinished_path: where the pictures are after an exception; None: nowhere.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        width: int,
+        height: int,
+        rate: Fraction,
+        time_base: Fraction,
+        codec: str | None = None,
+        pixel_format: str | None = None,
+        quality: int | None = None,
+        color: ColorTags = BT709,
+        like_pixel_format: str = "yuv420p",
+        sample_aspect_ratio: Fraction | None = None,
+        sound_from: Path | None = None,
+        metadata: Mapping[str, str] | None = None,
+        gop: int | None = None,
+        keep_unfinished: bool = True,
+    ) -> None:
+        """Open the encoder, the sound and the file.
+
+        Args:
+            path: the file; its suffix chooses the container. An existing one is replaced.
+            width: of all pictures.
+            height: of all pictures.
+            rate: frames per second, on average; the encoder plans with it.
+            time_base: seconds; what `write` counts times in.
+            codec: libav's name of an encoder; None: the suffix's.
+            pixel_format: what the encoder gets; None: the nearest to `like_pixel_format` that it takes.
+            quality: CRF, lower is better; None: the encoder's, only encoders with a CRF take another.
+            color: the tags of the file, and matrix and range for RGB pictures.
+            like_pixel_format: the source's.
+            sample_aspect_ratio: width to height of a pixel; None isn't written.
+            sound_from: a file whose sound to carry over, on the clock of `write`; None for a silent film.
+            metadata: of the file, such as its title.
+            gop: most frames from one keyframe to the next; None for the encoder's own choice.
+            keep_unfinished: whether an exception leaves NAME.unfinished.SUFFIX.
+
+        Raises:
+            UserError: `path` is the source or can't be written, or suffix, codec, pixel format, quality and size
+                don't go together.
+        """
+        self.path = path
+        self.num_frames = 0
+        self.unfinished_path: Path | None = None
+        self._partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
+        self._size = (width, height)
+        self._rate, self._time_base = rate, time_base
+        self._keep_unfinished = keep_unfinished
+        self._is_lost = False  # the file can't be brought to a good end any more
+        self._first_pts = 0
+        self._origin = Fraction(0)  # what the file counts its seconds from
+        self._last_pts: int | None = None
+        self._last_tick: int | None = None
+        self._container: av.container.OutputContainer | None = None
+        self._stream: av.VideoStream | None = None
+        self._sound: Sound | None = None
+
+        _check_target(path, sound_from)
+        default_codec, sound_encoder = _default_codecs(path)
+        self.codec = codec or default_codec
+        encoder = _find_encoder(self.codec, path)
+        self.pixel_format = pixel_format or _choose_pixel_format(encoder, like_pixel_format, width, height)
+        self.color = suited_tags(color, is_rgb=_known_layout(self.pixel_format, path).is_rgb)
+        options = _quality_options(path, self.codec, quality)
+        try:
+            with self._explained():
+                # Sound may start before 0 (an encoder's run-up). These would rather shift everything, and needn't.
+                is_shifty = path.suffix.lower() in (".avi", ".mkv", ".webm")
+                shift = {"avoid_negative_ts": "disabled"} if is_shifty else {}
+                self._container = av.open(f"file:{self._partial}", "w", container_options=shift)
+                self._container.metadata.update(metadata or {})
+                self._stream = self._container.add_stream(self.codec, rate=rate)
+                self._set_up(self._stream.codec_context, sample_aspect_ratio, gop)
+                self._stream.codec_context.options = options
+                self._stream.codec_context.open()
+            if sound_from is not None:
+                self._sound = Sound(sound_from, self._container, encoder=sound_encoder, mux=self._mux)
+            with self._explained():
+                self._container.start_encoding()
+        except BaseException:
+            self._clear_away()
+            raise
+
+    def _set_up(self, coder: av.VideoCodecContext, aspect: Fraction | None, gop: int | None) -> None:
+        coder.width, coder.height = self._size
+        coder.pix_fmt = self.pixel_format
+        coder.time_base = self._tick = self._choose_tick()
+        write_tags(coder, self.color)
+        if aspect is not None:
+            coder.sample_aspect_ratio = aspect
+        if gop is not None:
+            coder.gop_size = gop
+        if self.codec not in _CRF_ENCODERS:
+            coder.bit_rate = round(_BITS_PER_PIXEL * self._size[0] * self._size[1] * self._rate)
+        if tag := _CODEC_TAGS.get((self.codec, self.path.suffix.lower())):
+            coder.codec_tag = tag
+
+    def _choose_tick(self) -> Fraction:
+        """The encoder's time base: the source's, where encoder and container can do that."""
+        if self.codec in _FIXED_RATE_ENCODERS or not self._keeps_times:
+            return 1 / self._rate
+        finest = _FINEST_TIME.get(self.codec, self._time_base.denominator)
+        if self._time_base.denominator > finest:
+            return Fraction(1, self._rate.numerator * max(1, finest // self._rate.numerator))
+        return self._time_base
+
+    @property
+    def _keeps_times(self) -> bool:
+        return bool(self._container.format.flags & Flags.variable_fps.value)
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def write(self, picture: Picture | np.ndarray, pts: int) -> None:
+        """Add a picture, and the sound up to it.
+
+        Args:
+            picture: in any planar format, or (H, W, 3) RGB, uint8 or uint16.
+            pts: its time in units of `time_base`, later than the one before.
+
+        Raises:
+            UserError: the disk is full or refuses otherwise.
+            ValueError: the picture isn't of the film's size, or its time doesn't come after the last.
+        """
+        height, width = picture.size if isinstance(picture, Picture) else picture.shape[:2]
+        if (width, height) != self._size:
+            first = "x".join(map(str, self._size))
+            raise ValueError(f"frame {self.num_frames} is {width}x{height}, the first was {first}")
+        if self._last_pts is not None and pts <= self._last_pts:
+            raise ValueError(f"frame {self.num_frames} has the time {pts}, the one before it {self._last_pts}")
+        if not isinstance(picture, Picture):
+            planar = planar_format(self.pixel_format)
+            picture = pictures.from_rgb(picture, pixel_format=planar, color=self.color)
+        frame = pictures.to_frame(picture, pixel_format=self.pixel_format)
+        if not self.num_frames:
+            self._start(pts)
+        tick = round((pts * self._time_base - self._origin) / self._tick)
+        tick = tick if self._last_tick is None else max(tick, self._last_tick + 1)
+        frame.pts, frame.time_base = tick, self._tick
+        # Counted first: Ctrl-C comes up when the encoder has taken the picture.
+        self._last_pts, self._last_tick = pts, tick
+        self.num_frames += 1
+        with self._explained():
+            self._mux(self._stream, frame)
+            if self._sound is not None:
+                self._sound.advance(pts * self._time_base)
+
+    def _start(self, pts: int) -> None:
+        """Take note of the first picture's time. Where the container keeps none, it is where the film begins."""
+        self._first_pts = pts
+        start = pts * self._time_base
+        if self._keeps_times:
+            return
+        self._origin = start
+        if self._sound is not None and abs(late := self._sound.start - start) > _LATE_SOUND:
+            text = "%s: %s can't start sound and pictures apart; the sound will be %.2f s off"
+            logger.warning(text, self.path, self.path.suffix, abs(late))
+
+    def _mux(self, stream: av.stream.Stream, frame: object) -> None:
+        """Encode a frame (None: what is held back) and write what comes out."""
+        # In one go: were the two calls Python's, Ctrl-C would strike between them and lose the packets.
+        deque(map(self._container.mux, map(stream.encode, [frame])), maxlen=0)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        try:
+            if error is not None:
+                self._keep_what_there_is()
+            elif not self.num_frames:
+                raise _no_frames(self.path)
+            else:
+                try:
+                    self._finish(sound_until=None)
+                    with self._explained():
+                        os.replace(self._partial, self.path)
+                except KeyboardInterrupt:
+                    self._keep_what_there_is()
+                    raise
+        finally:
+            self._clear_away()
+
+    def _keep_what_there_is(self) -> None:
+        if not self._keep_unfinished or not self.num_frames or self._is_lost or not self._partial.exists():
+            return
+        assert self._last_pts is not None
+        end = self._last_pts * self._time_base + 1 / self._rate
+        unfinished = self.path.with_name(f"{self.path.stem}.unfinished{self.path.suffix}")
+        try:
+            self._finish(sound_until=end)
+            with self._explained():
+                os.replace(self._partial, unfinished)
+        except UserError as error:
+            logger.warning("%s", error)
+            return
+        self.unfinished_path = unfinished
+        seconds = float(end - self._first_pts * self._time_base)
+        logger.warning("%s holds the %d frames (%.1f s) that were finished", unfinished, self.num_frames, seconds)
+
+    def _finish(self, *, sound_until: Fraction | None) -> None:
+        """Write what the encoders hold back, the rest of the sound and the end of the file. Can be gone through twice."""
+        with self._explained():
+            with suppress(EOFError):  # the second time
+                self._mux(self._stream, None)
+            if self._sound is not None:
+                self._sound.advance(sound_until)
+                self._sound.finish()
+            self._container.close()
+
+    def _clear_away(self) -> None:
+        """Let go of everything and remove the file if it still has its provisional name."""
+        sound, container = self._sound, self._container
+        self._sound = self._container = self._stream = None  # encoders are large, and in a circle with this object
+        try:
+            if sound is not None:
+                sound.close()
+            if container is not None:
+                with suppress(av.FFmpegError):
+                    container.close()
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the refusals of the disk and of libav into a UserError; the file is lost then."""
+        try:
+            yield
+        except OSError as error:
+            self._is_lost = True
+            raise UserError(describe_os_error(error, self.path)) from error
+        except (av.FFmpegError, ValueError) as error:
+            self._is_lost = True
+            raise UserError(self._describe(error)) from error
+
+    def _describe(self, error: Exception) -> str:
+        (width, height), layout = self._size, layout_of(self.pixel_format)
+        if width % layout.step[1] or height % layout.step[0]:
+            return f"{self.path}: {width}x{height} can't be {self.pixel_format}; choose yuv444p or an even size"
+        formats = " ".join(_formats_of(av.Codec(self.codec, "w")))
+        return (
+            f"{self.path} can't be written with codec {self.codec} and pixel format {self.pixel_format} "
+            f"at {width}x{height} ({error}; the codec takes {formats or 'any format'}): {_ADVICE}"
+        )
 
 
 def write_video(
@@ -22,8 +322,8 @@ def write_video(
     frames: Iterable[np.ndarray],
     *,
     fps: Fraction | float,
-    codec: str = "libx264",
-    pixel_format: str = "yuv420p",
+    codec: str | None = "libx264",
+    pixel_format: str | None = "yuv420p",
     crf: int | None = 18,
     gop: int | None = None,
 ) -> None:
@@ -39,72 +339,111 @@ def write_video(
         gop: most frames from one keyframe to the next; None for the encoder's own choice.
 
     Raises:
-        UserError: the container, codec or pixel format don't go together, the size doesn't suit the pixel format,
-            there is no frame, or the disk refuses.
+        UserError: as VideoWriter, and where there is no frame.
         ValueError: the frames aren't of one size.
     """
-    partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
-    with explain_os_errors(path):
-        try:
-            rate = Fraction(fps).limit_denominator(100_000)
-            _encode(path, partial, iter(frames), rate, codec, pixel_format, crf, gop)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-def _encode(
-    path: Path,
-    partial: Path,
-    frames: Iterator[np.ndarray],
-    fps: Fraction,
-    codec: str,
-    pixel_format: str,
-    crf: int | None,
-    gop: int | None,
-) -> None:
+    frames = iter(frames)
     first = next(frames, None)
     if first is None:
-        raise UserError(f"{path} isn't written: there is no frame to put into it")
-    height, width = first.shape[:2]
-    step_x, step_y = _CHROMA_STEP.get(pixel_format, (1, 1))
-    if width % step_x or height % step_y:
-        raise UserError(f"{path}: {width}x{height} can't be {pixel_format}; choose yuv444p or an even size")
-
-    with _explain_refusals(path, codec, pixel_format):
-        container = av.open(f"file:{partial}", "w")
-    with container:
-        with _explain_refusals(path, codec, pixel_format):
-            stream = container.add_stream(codec, rate=fps)
-            stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
-            tag_colors(stream.codec_context)
-            if gop is not None:
-                stream.codec_context.gop_size = gop
-            options = {} if crf is None else {"crf": str(crf)}
-            if codec == "libx265":
-                options["x265-params"] = "log-level=error"  # it prints past libav's log
-            stream.options = options
-            stream.codec_context.open()
-        index = 0
-        while first is not None:
-            if first.shape[:2] != (height, width):
-                raise ValueError(f"frame {index} is {first.shape[1]}x{first.shape[0]}, the first was {width}x{height}")
-            frame = from_rgb(first, pixel_format=pixel_format)
-            frame.pts, frame.time_base = index, 1 / fps
-            container.mux(stream.encode(frame))
-            first = next(frames, None)
-            index += 1
-        container.mux(stream.encode(None))
+        raise _no_frames(path)
+    rate = Fraction(fps).limit_denominator(100_000)
+    with VideoWriter(
+        path,
+        width=first.shape[1],
+        height=first.shape[0],
+        rate=rate,
+        time_base=1 / rate,
+        codec=codec,
+        pixel_format=pixel_format,
+        quality=crf,
+        gop=gop,
+        keep_unfinished=False,
+    ) as writer:
+        writer.write(first, 0)
+        for number, frame in enumerate(frames, start=1):
+            writer.write(frame, number)
 
 
-@contextmanager
-def _explain_refusals(path: Path, codec: str, pixel_format: str) -> Iterator[None]:
+def _no_frames(path: Path) -> UserError:
+    return UserError(f"{path} isn't written: there is no frame to put into it")
+
+
+def _default_codecs(path: Path) -> tuple[str, str]:
     try:
-        yield
-    except OSError:
-        raise  # the disk's refusals are explained by the caller
-    except (av.FFmpegError, ValueError) as error:  # unknown codec, container or pixel format are ValueErrors
+        return _DEFAULT_CODECS[path.suffix.lower()]
+    except KeyError:
+        known = " ".join(_DEFAULT_CODECS)
+        raise UserError(f"{path} can't be written: '{path.suffix}' is none of the suffixes {known}; {_ADVICE}") from None
+
+
+def _check_target(path: Path, source: Path | None) -> None:
+    if path.is_dir():
+        raise UserError(f"{path} can't be written: it is a folder; name a file in it")
+    if source is None:
+        return
+    is_same = path.samefile(source) if path.exists() and source.exists() else path.resolve() == source.resolve()
+    if is_same:
+        raise UserError(f"{path} can't be written: it is the source {source}; choose another name")
+
+
+def _find_encoder(codec: str, path: Path) -> av.Codec:
+    try:
+        encoder = av.Codec(codec, "w")
+    except ValueError:
+        encoder = None
+    if encoder is None or encoder.type != "video":
+        known = " ".join(name for name in sorted(_CRF_ENCODERS) if name in av.codecs_available)
         raise UserError(
-            f"{path} can't be written with codec {codec} and pixel format {pixel_format} ({error}): "
-            f"choose another suffix, codec or pixel format"
-        ) from error
+            f"{path} can't be written: codec {codec} is no encoder of pictures that this libav has; "
+            f"choose one of {known} ffv1 prores_ks mpeg4"
+        )
+    return encoder
+
+
+def _known_layout(pixel_format: str, path: Path) -> pictures.PixelLayout:
+    try:
+        return layout_of(pixel_format)
+    except ValueError:
+        raise UserError(
+            f"{path} can't be written: there is no pixel format {pixel_format}; "
+            f"choose yuv420p, yuv420p10le, yuv444p or leave it out"
+        ) from None
+
+
+def _formats_of(encoder: av.Codec) -> list[str]:
+    return [video_format.name for video_format in encoder.video_formats or []]
+
+
+def _choose_pixel_format(encoder: av.Codec, like: str, width: int, height: int) -> str:
+    like = planar_format(like)
+    known = _formats_of(encoder) or [like]
+    chosen = nearest_format(like, known)
+    down, right = layout_of(chosen).step
+    full = [name for name in known if layout_of(name).step == (1, 1) and layout_of(name).planes]
+    if full and (width % right or height % down) and not _opens(encoder, chosen, width, height):
+        return nearest_format(like, full)
+    return chosen
+
+
+def _opens(encoder: av.Codec, pixel_format: str, width: int, height: int) -> bool:
+    """Whether an encoder takes pictures of such a size; some take odd ones."""
+    trial = av.CodecContext.create(encoder, "w")
+    trial.width, trial.height, trial.pix_fmt, trial.time_base = width, height, pixel_format, Fraction(1, 25)
+    trial.options = dict(_CRF_ENCODERS.get(encoder.name, (0, {}))[1])
+    try:
+        trial.open()
+        return True
+    except (av.FFmpegError, ValueError):
+        return False
+
+
+def _quality_options(path: Path, codec: str, quality: int | None) -> dict[str, str]:
+    if codec in _CRF_ENCODERS:
+        default, options = _CRF_ENCODERS[codec]
+        return {"crf": str(default if quality is None else quality)} | options
+    if quality is not None:
+        raise UserError(
+            f"{path} can't be written with quality {quality}: codec {codec} has no such setting; "
+            f"leave it out or choose one of {' '.join(sorted(_CRF_ENCODERS))}"
+        )
+    return {}

@@ -1,0 +1,376 @@
+"""Pictures as the codec has them: planes of numbers, so that what is left alone stays bit for bit what it was.
+
+Axes: H W pixels, h w samples of a plane (chroma has fewer than pixels), 3 = R G B.
+A step is how many pixels one sample of a plane covers, down and to the right.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import av
+import cv2
+import numpy as np
+
+from nunif.video import color as colors
+from nunif.video.color import ColorTags
+
+# Formats with Cb and Cr by turns in one plane, and by how many bits their numbers are shifted up. Taken apart here, as
+# swscale 9 has a race there: now and then a narrow p010 picture comes out with some of its luma overwritten.
+_CHROMA_PAIRS = {"nv12": 0, "nv16": 0, "nv24": 0, "p010le": 6, "p210le": 6, "p410le": 6, "p012le": 4, "p212le": 4}
+_CHROMA_PAIRS |= {"p412le": 4, "p016le": 0, "p216le": 0, "p416le": 0}
+
+
+@dataclass(frozen=True)
+class PixelLayout:
+    """How a pixel format keeps its pictures. Components are R G B, or Y Cb Cr, or Y; alpha comes after them."""
+
+    name: str
+    bits: int  # of a sample
+    is_rgb: bool
+    planes: tuple[int, ...]  # the plane of each component, alpha left out
+    alpha: int | None  # the plane of the alpha
+    step: tuple[int, int]  # of the chroma
+    is_planar: bool  # each component has a plane of its own, of whole numbers in this machine's order
+
+    @property
+    def dtype(self) -> type:
+        return np.uint8 if self.bits <= 8 else np.uint16
+
+    @property
+    def is_grey(self) -> bool:
+        return len(self.planes) == 1
+
+    @property
+    def code(self) -> dict:
+        """What the maps to and from RGB depend on, besides the tags."""
+        return dict(bits=self.bits, num_components=len(self.planes), is_rgb=self.is_rgb)
+
+    def step_of(self, plane: int) -> tuple[int, int]:
+        return self.step if plane in self.planes[1:] and not self.is_rgb else (1, 1)
+
+    def shape_of(self, plane: int, height: int, width: int) -> tuple[int, int]:
+        down, right = self.step_of(plane)
+        return -(-height // down), -(-width // right)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One upright picture in a planar pixel format."""
+
+    planes: tuple[np.ndarray, ...]  # (h, w) uint8, or uint16 where a sample has more than 8 bits
+    pixel_format: str
+    color: ColorTags
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        layout = layout_of(self.pixel_format)
+        height, width = self.planes[layout.planes[0]].shape
+        return height, width
+
+
+@cache
+def layout_of(pixel_format: str) -> PixelLayout:
+    """The layout of one of libav's pixel formats. Raises ValueError for an unknown name."""
+    side = 16
+    description = av.VideoFormat(pixel_format, side, side)
+    components = description.components
+    visible = [component for component in components if not component.is_alpha]
+    bits = max((component.bits for component in components), default=0)
+    planes = [component.plane for component in components]
+    is_planar = (
+        bool(visible)
+        and len(set(planes)) == len(planes)
+        and 8 <= bits <= 16
+        and not (description.is_big_endian or description.has_palette or description.is_bayer)
+        and not pixel_format.endswith(("msble", "f16le"))
+    )
+    return PixelLayout(
+        name=pixel_format,
+        bits=bits,
+        is_rgb=bool(description.is_rgb or description.has_palette),
+        planes=tuple(component.plane for component in visible),
+        alpha=next((component.plane for component in components if component.is_alpha), None),
+        step=(side // visible[-1].height, side // visible[-1].width) if visible else (1, 1),
+        is_planar=is_planar,
+    )
+
+
+@cache
+def planar_format(pixel_format: str) -> str:
+    """The planar format that holds all of a picture of any format: itself, or yuv420p for nv12, gbrp for rgb24, ...
+
+    Formats named yuvj... become those named yuv...: they differ in the range, and that stands in the tags.
+    """
+    if layout_of(pixel_format).is_planar:
+        return pixel_format.replace("yuvj", "yuv")
+    return nearest_format(pixel_format, _planar_formats())
+
+
+@cache
+def _planar_formats() -> tuple[str, ...]:
+    kinds = ("gray", "yuv420p", "yuv422p", "yuv444p", "gbrp", "yuva420p", "yuva422p", "yuva444p", "gbrap")
+    names = [kind + depth for kind in kinds for depth in ("", "9le", "10le", "12le", "14le", "16le")]
+    return tuple(name for name in names if _is_known(name))
+
+
+def _is_known(pixel_format: str) -> bool:
+    try:
+        return layout_of(pixel_format).name == pixel_format
+    except ValueError:
+        return False
+
+
+def nearest_format(pixel_format: str, candidates: Iterable[str]) -> str:
+    """Of some formats, the one that loses least of a picture in `pixel_format`, then the one that adds least.
+
+    Losing colour is worst, then depth, then resolution of the chroma, then a change between Y'CbCr and RGB.
+    """
+    want = layout_of(pixel_format)
+
+    def cost(name: str) -> tuple:
+        have = layout_of(name)
+        return (
+            have.is_grey and not want.is_grey,
+            max(0, want.bits - have.bits),
+            0 if want.is_grey else max(0, have.step[0] * have.step[1] - want.step[0] * want.step[1]),
+            have.is_rgb != want.is_rgb,
+            want.alpha is not None and have.alpha is None,
+            have.is_grey != want.is_grey,
+            have.bits,
+            -have.step[0] * have.step[1],
+            have.alpha is not None,
+            name != pixel_format,
+            not have.is_planar,
+        )
+
+    return min((name for name in candidates if layout_of(name).planes), key=cost)
+
+
+def from_frame(frame: av.VideoFrame, *, color: ColorTags, width: int, height: int) -> Picture:
+    """A decoded picture in the planar format that holds all of it; exact, unless its size has to be changed.
+
+    Args:
+        frame: as the decoder gave it.
+        color: the stream's tags; matrix and range of the picture itself go before.
+        width: width of the result.
+        height: height of the result.
+    """
+    pixel_format = planar_format(frame.format.name)
+    is_full = frame.format.name.startswith("yuvj")
+    color = replace(color, matrix=int(frame.colorspace), range=color.range if is_full else int(frame.color_range))
+    source, layout = layout_of(frame.format.name), layout_of(pixel_format)
+    shapes = _shapes(layout, height, width)
+    is_as_wanted = (frame.width, frame.height) == (width, height)
+    if is_as_wanted and source.name in _CHROMA_PAIRS:
+        luma, pairs = (_samples(plane, source) >> _CHROMA_PAIRS[source.name] for plane in frame.planes)
+        views = [luma, pairs[:, 0::2], pairs[:, 1::2]]
+        return Picture(tuple(view[:h, :w].copy() for view, (h, w) in zip(views, shapes, strict=True)), pixel_format, color)
+    if not (is_as_wanted and source.is_planar):
+        kept = dict(src_colorspace=color.matrix, dst_colorspace=color.matrix)
+        kept |= dict(src_color_range=color.range, dst_color_range=color.range)
+        frame = frame.reformat(format=pixel_format, width=width, height=height, threads=1, **kept)
+    planes = tuple(_samples(plane, layout)[:h, :w].copy() for plane, (h, w) in zip(frame.planes, shapes, strict=True))
+    return Picture(planes, pixel_format, color)
+
+
+def to_frame(picture: Picture, *, pixel_format: str | None = None) -> av.VideoFrame:
+    """A picture for an encoder, in a pixel format of any kind; None: its own."""
+    picture = convert(picture, planar_format(pixel_format or picture.pixel_format))
+    layout = layout_of(picture.pixel_format)
+    height, width = picture.size
+    frame = av.VideoFrame(width, height, picture.pixel_format)
+    for target, plane in zip(frame.planes, picture.planes, strict=True):
+        _samples(target, layout)[: plane.shape[0], : plane.shape[1]] = plane
+    frame.colorspace, frame.color_range = picture.color.matrix, picture.color.range
+    if pixel_format is not None and planar_format(pixel_format) != pixel_format:
+        if pixel_format.replace("yuvj", "yuv") == picture.pixel_format:
+            return frame  # the range says the rest
+        kept = dict(src_colorspace=picture.color.matrix, dst_colorspace=picture.color.matrix)
+        kept |= dict(src_color_range=picture.color.range, dst_color_range=picture.color.range)
+        frame = frame.reformat(format=pixel_format, threads=1, **kept)
+    return frame
+
+
+def _samples(plane: av.video.plane.VideoPlane, layout: PixelLayout) -> np.ndarray:
+    """(h, line) view of a plane in libav's memory, with the padding at the end of its lines."""
+    samples = np.frombuffer(plane, layout.dtype)
+    return samples.reshape(-1, plane.line_size // samples.itemsize)
+
+
+def _shapes(layout: PixelLayout, height: int, width: int) -> list[tuple[int, int]]:
+    num_planes = len(layout.planes) + (layout.alpha is not None)
+    return [layout.shape_of(plane, height, width) for plane in range(num_planes)]
+
+
+def upright_format(pixel_format: str, degrees: int, *, width: int, height: int) -> str:
+    """The planar format of a decoded picture of any format after it is turned clockwise by 0, 90, 180 or 270 degrees.
+
+    Where the chroma doesn't fall on the turned grid it needs full resolution: at odd sizes, and turned by 90 or 270
+    degrees where it isn't halved equally both ways.
+    """
+    pixel_format = planar_format(pixel_format)
+    down, right = layout_of(pixel_format).step
+    if degrees % 360 == 0 or not (height % down or width % right or (degrees % 180 and down != right)):
+        return pixel_format
+    full = (name for name in _planar_formats() if layout_of(name).step == (1, 1) and not layout_of(name).is_grey)
+    return nearest_format(pixel_format, full)
+
+
+def rotate(picture: Picture, degrees: int) -> Picture:
+    """Turn a picture clockwise by 0, 90, 180 or 270 degrees, into `upright_format`."""
+    height, width = picture.size
+    picture = convert(picture, upright_format(picture.pixel_format, degrees, width=width, height=height))
+    if degrees % 360 == 0:
+        return picture
+    turned = tuple(np.ascontiguousarray(np.rot90(plane, k=-degrees // 90)) for plane in picture.planes)
+    return replace(picture, planes=turned)
+
+
+def to_rgb(picture: Picture) -> np.ndarray:
+    """(H, W, 3) RGB: uint8 for 8-bit formats, just as `VideoReader` has it, else uint16 from 0 to 65535."""
+    if layout_of(picture.pixel_format).bits > 8:
+        return _to_rgb16(picture)
+    height, width = picture.size
+    return colors.to_rgb(to_frame(picture), width=width, height=height)
+
+
+def from_rgb(rgb: np.ndarray, *, pixel_format: str, color: ColorTags) -> Picture:
+    """RGB as a picture in a planar format. A chroma sample is the mean of the pixels it covers.
+
+    Args:
+        rgb: (H, W, 3) uint8, or uint16 from 0 to 65535.
+        pixel_format: planar.
+        color: which matrix and range to use; for RGB formats they are replaced by what holds there.
+    """
+    layout = layout_of(pixel_format)
+    color = colors.suited_tags(color, is_rgb=layout.is_rgb)
+    if rgb.dtype == np.uint8:
+        rgb = rgb.astype(np.uint16) * 257
+    coded = cv2.transform(rgb, colors.code_of_rgb(color, **layout.code))  # (H, W, components) or (H, W)
+    coded = coded.reshape(*rgb.shape[:2], -1)
+    planes: dict[int, np.ndarray] = {}
+    for component, plane in enumerate(layout.planes):
+        samples = _shrink(np.ascontiguousarray(coded[..., component]), layout.step_of(plane))
+        planes[plane] = _round_off(samples, layout)
+    if layout.alpha is not None:
+        planes[layout.alpha] = np.full(rgb.shape[:2], 2**layout.bits - 1, layout.dtype)
+    return Picture(tuple(planes[plane] for plane in sorted(planes)), pixel_format, color)
+
+
+def _to_rgb16(picture: Picture) -> np.ndarray:
+    layout, (height, width) = layout_of(picture.pixel_format), picture.size
+    components = [
+        _repeat(picture.planes[plane], layout.step_of(plane), height, width).astype(np.uint16) << (16 - layout.bits)
+        for plane in layout.planes
+    ]
+    coded = cv2.merge(components)  # (H, W, components) or (H, W)
+    return cv2.transform(coded, colors.rgb_of_code(picture.color, **layout.code))
+
+
+def _round_off(samples: np.ndarray, layout: PixelLayout) -> np.ndarray:
+    """From 16 bits to the format's."""
+    shift = 16 - layout.bits
+    if shift:
+        half = 1 << (shift - 1)
+        samples = (np.minimum(samples, 65535 - half) + np.uint16(half)) >> shift
+    return samples.astype(layout.dtype, copy=False)
+
+
+def _shrink(samples: np.ndarray, step: tuple[int, int]) -> np.ndarray:
+    """(h, w) means of the pixels that each sample covers; at an odd edge these are fewer."""
+    down, right = step
+    if step == (1, 1):
+        return samples
+    height, width = samples.shape
+    samples = cv2.copyMakeBorder(samples, 0, -height % down, 0, -width % right, cv2.BORDER_REPLICATE)
+    size = samples.shape[1] // right, samples.shape[0] // down
+    return cv2.resize(samples, size, interpolation=cv2.INTER_AREA)
+
+
+def _repeat(samples: np.ndarray, step: tuple[int, int], height: int, width: int) -> np.ndarray:
+    """(H, W): each sample at all pixels that it covers."""
+    down, right = step
+    return samples if step == (1, 1) else samples.repeat(down, 0).repeat(right, 1)[:height, :width]
+
+
+def convert(picture: Picture, pixel_format: str) -> Picture:
+    """A picture in another planar format; planes that need no change are the same.
+
+    Matrix and range stay, except between Y'CbCr and RGB.
+    """
+    if pixel_format == picture.pixel_format:
+        return picture
+    old, new = layout_of(picture.pixel_format), layout_of(pixel_format)
+    height, width = picture.size
+    if (old.is_rgb, old.is_grey) != (new.is_rgb, new.is_grey):
+        return from_rgb(_to_rgb16(picture), pixel_format=pixel_format, color=picture.color)
+    is_full = colors.is_full_range(picture.color, num_components=len(old.planes), is_rgb=old.is_rgb)
+    planes: dict[int, np.ndarray] = {}
+    for component, (source, target) in enumerate(zip(old.planes, new.planes, strict=True)):
+        plane = picture.planes[source]
+        if old.step_of(source) != new.step_of(target):
+            plane = _shrink(_repeat(plane, old.step_of(source), height, width), new.step_of(target))
+        middle = component > 0 and not new.is_rgb
+        planes[target] = _change_depth(plane, old, new, is_full=is_full, has_middle=middle)
+    if new.alpha is not None:
+        opaque: np.ndarray = np.full((height, width), 2**old.bits - 1, old.dtype)
+        alpha = opaque if old.alpha is None else picture.planes[old.alpha]
+        planes[new.alpha] = _change_depth(alpha, old, new, is_full=True, has_middle=False)
+    return Picture(tuple(planes[plane] for plane in range(len(planes))), pixel_format, picture.color)
+
+
+def _change_depth(plane: np.ndarray, old: PixelLayout, new: PixelLayout, *, is_full: bool, has_middle: bool) -> np.ndarray:
+    """Samples in more or fewer bits; `has_middle`: chroma, which is zero in the middle and not at 0."""
+    if old.bits == new.bits:
+        return plane
+    factor = (2**new.bits - 1) / (2**old.bits - 1) if is_full else 2.0 ** (new.bits - old.bits)
+    old_zero, new_zero = (2 ** (old.bits - 1), 2 ** (new.bits - 1)) if has_middle else (0, 0)
+    values = (plane.astype(np.float32) - old_zero) * factor + new_zero
+    return np.clip(np.rint(values), 0, 2**new.bits - 1).astype(new.dtype)
+
+
+def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
+    """Put other pixels into the hole of a picture. Nothing else changes, bit for bit.
+
+    A chroma sample covers several pixels: it changes where one of them lies in the hole. Alpha never changes.
+
+    Args:
+        picture: H W pixels.
+        rgb: (H, W, 3) uint8 or uint16, sensible also around the hole, where chroma is shared.
+        hole: (H, W) bool.
+
+    Returns:
+        The very same picture where there is no hole.
+    """
+    if rgb.shape != (*picture.size, 3) or hole.shape != picture.size:
+        raise ValueError(f"rgb {rgb.shape} and hole {hole.shape} don't fit a picture of {picture.size}")
+    rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
+    if not len(rows):
+        return picture
+    layout = layout_of(picture.pixel_format)
+    (down, right), (height, width) = layout.step, picture.size
+    # The hole's bounding box, on the chroma's grid. Conversion looks at no pixel beyond the sample's own.
+    top, left = rows[0] // down * down, columns[0] // right * right
+    bottom, end = min(height, rows[-1] // down * down + down), min(width, columns[-1] // right * right + right)
+    box = slice(top, bottom), slice(left, end)
+    new = from_rgb(np.ascontiguousarray(rgb[box]), pixel_format=picture.pixel_format, color=picture.color)
+    planes = list(picture.planes)
+    for plane in layout.planes:
+        step = layout.step_of(plane)
+        first = top // step[0], left // step[1]
+        h, w = new.planes[plane].shape
+        is_hit = _any_in_step(hole[box], step)
+        planes[plane] = planes[plane].copy()
+        planes[plane][first[0] : first[0] + h, first[1] : first[1] + w][is_hit] = new.planes[plane][is_hit]
+    return replace(picture, planes=tuple(planes))
+
+
+def _any_in_step(hole: np.ndarray, step: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool: whether one of the pixels that a sample covers is in the hole."""
+    if step == (1, 1):
+        return hole
+    (height, width), (down, right) = hole.shape, step
+    hole = np.pad(hole, ((0, -height % down), (0, -width % right)))
+    return hole.reshape(hole.shape[0] // down, down, hole.shape[1] // right, right).any(axis=(1, 3))

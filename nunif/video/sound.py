@@ -1,0 +1,209 @@
+"""The sound of one file carried into another, piece by piece, as its pictures are written.
+
+A packet is copied as it is where the new container takes its codec. Else the sound is coded anew.
+"""
+
+import io
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from nunif.errors import UserError
+from nunif.video.reader import DURATION_TOLERANCE, stated_duration
+
+logger = logging.getLogger(__name__)
+
+_BIT_RATE = 96_000  # per channel, where sound is coded anew
+_OPUS_RATE = 48_000  # also what all containers and players take
+
+# MPEG's containers swallow any codec, and what they don't know comes out as data.
+_MPEG_SOUND = {
+    "mpegts": frozenset({"aac", "ac3", "dca", "eac3", "mp1float", "mp2float", "mp3float", "opus", "libopus", "truehd"}),
+    "mpeg": frozenset({"ac3", "dca", "mp1float", "mp2float", "mp3float"}),
+}
+
+Mux = Callable[[av.stream.Stream, object], None]  # code a frame (None: what is held back) and write the packets
+
+
+class Sound:
+    """All sound streams of a file. Use as a context manager."""
+
+    def __init__(self, path: Path, container: av.container.OutputContainer, *, encoder: str, mux: Mux) -> None:
+        """Open the file and add its sound streams to `container`.
+
+        Args:
+            path: a file with or without sound.
+            container: the new file, before its header is written.
+            encoder: libav's name of the encoder for sound that can't be copied.
+            mux: encodes and writes.
+
+        Raises:
+            UserError: the file can't be read, or its sound not be coded.
+        """
+        self._path = path
+        try:
+            self._input = av.open(f"file:{path}")
+        except av.FFmpegError as error:
+            raise UserError(f"{path} can't be read for its sound ({error.strerror}): check the path") from error
+        self._tracks: dict[int, _Copied | _Coded] = {}
+        for stream in self._input.streams.audio:
+            if stream.codec_context is None:
+                logger.warning("%s: a sound stream of an unknown kind is left out", path)
+            elif _takes(container, stream):
+                self._tracks[stream.index] = _Copied(stream, container)
+            else:
+                codec = stream.codec_context.name
+                logger.info("%s: the sound (%s) is coded anew as %s", path, codec, encoder)
+                try:
+                    self._tracks[stream.index] = _Coded(stream, container, encoder=encoder, mux=mux)
+                except (av.FFmpegError, ValueError) as error:
+                    self.close()
+                    raise UserError(
+                        f"{path}: the sound ({codec}) can't be coded as {encoder} ({error}): choose another suffix"
+                    ) from error
+        self._packets = self._demux()
+        self._next: av.Packet | None = next(self._packets, None)
+        self.start = Fraction(0) if self._next is None else _time_of(self._next)  # seconds
+
+    def advance(self, until: Fraction | None) -> None:
+        """Write the sound that starts before a time in seconds, of the file's own clock; None: to its end."""
+        while self._next is not None and (until is None or _time_of(self._next) < until):
+            # Taken off first: an interruption costs no packet its turn twice.
+            packet, self._next = self._next, None
+            self._tracks[packet.stream.index].take(packet)
+            self._next = next(self._packets, None)
+
+    def finish(self) -> None:
+        """Write what the encoders hold back; nothing comes after."""
+        self._next = None
+        for track in self._tracks.values():
+            track.finish()
+        self._tracks.clear()
+
+    def close(self) -> None:
+        self._input.close()
+
+    def _demux(self) -> Iterator[av.Packet]:
+        streams = [self._input.streams[index] for index in self._tracks]
+        first: dict[int, Fraction] = {}
+        last: dict[int, Fraction] = {}
+        reason = "it breaks off"
+        try:
+            for packet in self._input.demux(streams) if streams else ():
+                if packet.size:
+                    last[packet.stream.index] = _time_of(packet)
+                    first.setdefault(packet.stream.index, _time_of(packet))
+                    yield packet
+        except av.FFmpegError as error:
+            reason = error.strerror
+        for index, end in last.items():
+            stream = self._input.streams[index]
+            stated = stated_duration(stream)
+            reached = end - first[index] if stream.duration is not None else end  # Matroska counts from 0
+            if stated is not None and reached < stated - DURATION_TOLERANCE:
+                text = "%s: the sound is damaged at %.2f s (%s); what follows is left out"
+                logger.warning(text, self._path, float(end), reason)
+
+
+def _time_of(packet: av.Packet) -> Fraction:
+    ticks = packet.dts if packet.dts is not None else packet.pts
+    return Fraction(0) if ticks is None else ticks * Fraction(packet.time_base)
+
+
+def _takes(container: av.container.OutputContainer, stream: av.AudioStream) -> bool:
+    """Whether a container like this one can be written with the stream's packets: its header is written as a trial."""
+    if stream.codec_context.name not in _MPEG_SOUND.get(container.format.name, {stream.codec_context.name}):
+        return False
+    trial = av.open(io.BytesIO(), "w", format=container.format.name)
+    try:
+        trial.add_stream_from_template(stream)
+        trial.start_encoding()
+        return True
+    except (av.FFmpegError, ValueError):
+        return False
+    finally:
+        trial.close()
+
+
+class _Copied:
+    """A sound stream whose packets are passed on."""
+
+    def __init__(self, stream: av.AudioStream, container: av.container.OutputContainer) -> None:
+        self._container = container
+        self._stream = container.add_stream_from_template(stream)
+        _copy_labels(stream, self._stream)
+        self._last: int | None = None
+
+    def take(self, packet: av.Packet) -> None:
+        if packet.dts is None or (self._last is not None and packet.dts <= self._last):
+            return  # behind a damaged place; the container would refuse it
+        self._last = packet.dts
+        packet.stream = self._stream
+        self._container.mux(packet)
+
+    def finish(self) -> None:
+        pass
+
+
+class _Coded:
+    """A sound stream that is decoded and coded anew."""
+
+    def __init__(self, stream: av.AudioStream, container: av.container.OutputContainer, *, encoder: str, mux: Mux) -> None:
+        self._decoder = stream.codec_context
+        self._mux = mux
+        rates = av.Codec(encoder, "w").audio_rates
+        rate = self._decoder.sample_rate if not rates or self._decoder.sample_rate in rates else _OPUS_RATE
+        layout = _layout_for(encoder, self._decoder.layout.name, rate)
+        self._stream = container.add_stream(encoder, rate=rate)
+        _copy_labels(stream, self._stream)
+        coder = self._coder = self._stream.codec_context
+        coder.layout = layout
+        coder.bit_rate = _BIT_RATE * coder.channels
+        coder.time_base = Fraction(1, rate)
+        coder.open()
+        self._resampler = av.AudioResampler(
+            format=coder.format, layout=coder.layout, rate=rate, frame_size=coder.frame_size or None
+        )
+        self._is_damaged = False
+        self._path = stream.container.name
+
+    def take(self, packet: av.Packet | None) -> None:
+        try:
+            frames = self._decoder.decode(packet)
+            resampled = [piece for frame in frames for piece in self._resampler.resample(frame)]
+        except (av.FFmpegError, ValueError) as error:
+            if not self._is_damaged:
+                logger.warning("%s: the sound is damaged (%s); the damaged places are left out", self._path, error)
+            self._is_damaged = True
+            return
+        self._write(resampled)
+
+    def finish(self) -> None:
+        self.take(None)
+        self._write(self._resampler.resample(None))
+        self._mux(self._stream, None)
+
+    def _write(self, frames: Iterable[av.AudioFrame | None]) -> None:
+        for frame in frames:
+            if frame is not None:
+                self._mux(self._stream, frame)
+
+
+def _layout_for(encoder: str, layout: str, rate: int) -> str:
+    """The layout itself where the encoder takes it, else stereo."""
+    trial = av.CodecContext.create(encoder, "w")
+    trial.sample_rate, trial.layout, trial.format = rate, layout, av.Codec(encoder, "w").audio_formats[0]
+    trial.time_base = Fraction(1, rate)
+    try:
+        trial.open()
+        return layout
+    except (av.FFmpegError, ValueError):
+        return "stereo"
+
+
+def _copy_labels(source: av.AudioStream, target: av.AudioStream) -> None:
+    target.metadata.update({key: value for key, value in source.metadata.items() if key in ("language", "title")})
+    target.disposition = source.disposition.value
