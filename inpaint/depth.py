@@ -43,18 +43,31 @@ NORMALIZERS = {"clip": (affine_chain, smoothed_percentiles), "frame": (per_frame
 
 
 class DepthEstimator(Protocol):
-    """What the generator asks of an estimator.
+    """What the generator and the stream of a film's depth ask of an estimator.
 
     Attributes:
         name: the --model-type name.
         runs_in_workers: may be called from several threads at once, with the same result as from one.
+        run_length: as many successive frames of a film are best given to `raw_disparity` at once.
+        run_overlap: so many of them are the next run's first, for the two to be blended; 0 where every frame is judged
+            by itself, and none is ever rejected.
+        scale_jitters: every map has a scale and an offset of its own, which mean nothing and are to be fitted away.
+        least_span: what differs by less, in the units of `raw_disparity`, is noise and must not be stretched to [0, 1].
     """
 
     name: str
     runs_in_workers: bool
+    run_length: int
+    run_overlap: int
+    scale_jitters: bool
+    least_span: float
 
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
         """(T, H, W, 3) uint8 RGB -> (T, h, w) float32 on the CPU in [0, 1], 1 = near; may raise ClipRejected."""
+        ...
+
+    def raw_disparity(self, frames: np.ndarray) -> torch.Tensor:
+        """The same before it is normalised: (T, h, w) float32 on the CPU, big = near; may raise ClipRejected."""
         ...
 
 
@@ -148,6 +161,9 @@ class NetworkEstimator:
     """A depth network with what goes before and after it. One thread at a time."""
 
     runs_in_workers = False
+    run_overlap = 0
+    scale_jitters = True
+    least_span = 0.0
 
     def __init__(
         self,
@@ -167,7 +183,7 @@ class NetworkEstimator:
         self._distance = distance
         self._resolution = resolution
         self._device = device
-        self._batch_size = batch_size
+        self.run_length = batch_size
         self._normalize = normalize
 
     @torch.inference_mode()
@@ -181,8 +197,16 @@ class NetworkEstimator:
             (T, h, w) float32 on the CPU in [0, 1], 1 = near, at the size the network works at; its aspect is the
             frame's, up to the network's multiple.
         """
-        batches = np.split(frames, range(self._batch_size, len(frames), self._batch_size))
-        return self._normalize(torch.cat([self._disparity(batch) for batch in batches]))
+        return self._normalize(self.raw_disparity(frames))
+
+    @torch.inference_mode()
+    def raw_disparity(self, frames: np.ndarray) -> torch.Tensor:
+        """The network's output as disparity: (T, H, W, 3) uint8 RGB -> (T, h, w) float32 on the CPU, big = near.
+
+        Every frame is judged by itself; its scale and offset are unknown, and differ from frame to frame.
+        """
+        batches = np.split(frames, range(self.run_length, len(frames), self.run_length))
+        return torch.cat([self._disparity(batch) for batch in batches])
 
     def _disparity(self, frames: np.ndarray) -> torch.Tensor:
         """(B, H, W, 3) uint8 -> (B, h, w) float32 on the CPU, big = near, not normalised."""

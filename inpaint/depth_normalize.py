@@ -1,7 +1,9 @@
-"""Bringing a clip's disparity maps to [0, 1].
+"""Bringing disparity maps to [0, 1]: a clip as a whole with pure functions, a film frame by frame with a class.
 
-Pure functions of one tensor. Axes: T frames, h w pixels of the disparity map.
+Axes: T frames, h w pixels of the disparity map.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,8 @@ import torch.nn.functional as F
 FIT_STEP = 8  # the affine fit reads every eighth pixel of a box-averaged map
 FIT_ROUNDS = 10
 SCALE_BOUNDS = (0.5, 2.0)  # from one frame to the next; more is no jitter, and a chain of wild fits would run away
+NETWORK_PERCENTILES = (0.005, 0.995)
+FLOW_PERCENTILES = (0.02, 0.98)
 QUANTILE_PIXELS = 1 << 20  # enough to tell a percentile; torch.quantile refuses more than 16M
 
 
@@ -26,15 +30,14 @@ def affine_chain(disparity: torch.Tensor) -> torch.Tensor:
         (T, h, w) float32 in [0, 1]; zeros for a constant clip.
     """
     disparity = disparity.float()
-    size = [max(1, side // FIT_STEP) for side in disparity.shape[1:]]
-    small = F.adaptive_avg_pool2d(disparity[:, None], size).flatten(1).double()  # (T, pixels)
+    small = _shrink(disparity)  # (T, pixels)
     aligned, previous = [disparity[0]], small[0]
     for t in range(1, len(disparity)):
         scale, offset = fit_affine(small[t], previous)
         previous = small[t] * scale + offset
         aligned.append(disparity[t] * scale + offset)
     clip = torch.stack(aligned)
-    return _stretch(clip, *_percentiles(clip.flatten(), 0.005, 0.995))
+    return _stretch(clip, *_percentiles(clip.flatten(), *NETWORK_PERCENTILES))
 
 
 def fit_affine(source: torch.Tensor, target: torch.Tensor) -> tuple[float, float]:
@@ -57,6 +60,66 @@ def fit_affine(source: torch.Tensor, target: torch.Tensor) -> tuple[float, float
     return scale, offset
 
 
+def fit_affine_both_ways(source: torch.Tensor, target: torch.Tensor) -> tuple[float, float]:
+    """As `fit_affine`, with the middle of the fits there and back.
+
+    Noise in what is fitted makes a least-squares scale too small (regression dilution). Over one clip that is nothing,
+    in a chain of thousands of fits it adds up; the fit back is too small by as much.
+    """
+    there, _ = fit_affine(source, target)
+    back, _ = fit_affine(target, source)
+    scale = math.sqrt(there / back)
+    return scale, float((target - scale * source).median())
+
+
+class MovingNormalizer:
+    """Normalise a film's disparity frame by frame, looking only back; memory and time per frame are constant.
+
+    A frame's low and high percentile are averaged with those of the `window` frames up to it, and the averages become 0
+    and 1. At the start of a shot the first frame stands for those before it, so one frame never has more than its
+    share in the bounds and what enters the picture squeezes the rest slowly.
+
+    Where scale and offset jitter from frame to frame, each frame is first fitted to the one before (see
+    `affine_chain`). The fits chain up, so their errors would too; the space that they lead to is therefore moved onto
+    the window's bounds with every frame, and what a shot looked like longer ago than the window has no say.
+    """
+
+    def __init__(self, *, window: int, scale_jitters: bool, least_span: float = 0.0) -> None:
+        """window: frames, 1 or more. The others are as with `inpaint.depth.DepthEstimator`."""
+        self._window = window
+        self._scale_jitters = scale_jitters
+        self._least_span = least_span
+        self._percentiles = NETWORK_PERCENTILES if scale_jitters else FLOW_PERCENTILES
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames: a new shot starts."""
+        self._scale, self._offset = 1.0, 0.0  # from the last frame's raw values to its result
+        self._bounds: torch.Tensor | None = None  # (window, 2) float64, of each frame, in the space of the results
+        self._previous: torch.Tensor | None = None  # (pixels,) float64, the last result, small and not clipped
+
+    def __call__(self, disparity: torch.Tensor) -> torch.Tensor:
+        """(h, w) float, big = near -> (h, w) float32 in [0, 1]; zeros for a constant map, which leaves no trace."""
+        disparity = disparity.float()
+        low, high = _percentiles(disparity.flatten(), *self._percentiles)
+        if not _usable(low, high):
+            return torch.zeros_like(disparity)
+        small = _shrink(disparity[None])[0]  # (pixels,)
+        scale, offset = self._scale, self._offset
+        if self._scale_jitters and self._previous is not None:
+            more_scale, more_offset = fit_affine_both_ways(small * scale + offset, self._previous)
+            scale, offset = scale * more_scale, offset * more_scale + more_offset
+        bounds = torch.stack([low, torch.maximum(high, low + self._least_span)]).double() * scale + offset  # (2,)
+        earlier = bounds.expand(self._window, 2) if self._bounds is None else self._bounds
+        window = torch.cat([earlier[1:], bounds[None]])  # (window, 2)
+        floor, ceiling = window.mean(0).tolist()
+        span = ceiling - floor
+        self._scale, self._offset = scale / span, (offset - floor) / span
+        self._bounds = (window - floor) / span
+        self._previous = small * self._scale + self._offset
+        return (disparity * self._scale + self._offset).clamp(0, 1)
+
+
 def per_frame_minmax(disparity: torch.Tensor) -> torch.Tensor:
     """Each frame's minimum to 0 and maximum to 1, as iw3's generator does. (T, h, w) -> (T, h, w) in [0, 1]."""
     disparity = disparity.float()
@@ -76,12 +139,18 @@ def smoothed_percentiles(disparity: torch.Tensor) -> torch.Tensor:
         (T, h, w) float32 in [0, 1]; zeros for a constant clip.
     """
     disparity = disparity.float()
-    bounds = torch.stack([torch.stack(_percentiles(frame.flatten(), 0.02, 0.98)) for frame in disparity])  # (T, 2)
+    bounds = torch.stack([torch.stack(_percentiles(frame.flatten(), *FLOW_PERCENTILES)) for frame in disparity])  # (T, 2)
     kernel = bounds.new_tensor([1.0, 2.0, 3.0, 2.0, 1.0])
     padded = F.pad(bounds.T[:, None], (2, 2))  # (2, 1, T + 4)
     inside = F.pad(torch.ones_like(bounds.T[:1, None]), (2, 2))
     smooth = F.conv1d(padded, kernel[None, None]) / F.conv1d(inside, kernel[None, None])  # (2, 1, T)
     return _stretch(disparity, smooth[0, 0][:, None, None], smooth[1, 0][:, None, None])
+
+
+def _shrink(disparity: torch.Tensor) -> torch.Tensor:
+    """What a fit looks at: (T, h, w) -> (T, pixels) float64."""
+    size = [max(1, side // FIT_STEP) for side in disparity.shape[1:]]
+    return F.adaptive_avg_pool2d(disparity[:, None], size).flatten(1).double()
 
 
 def _percentiles(values: torch.Tensor, low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,6 +162,10 @@ def _percentiles(values: torch.Tensor, low: float, high: float) -> tuple[torch.T
 
 def _stretch(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     """Take low to 0 and high to 1 and clip; zeros where the two are the same but for rounding."""
-    span = high - low
-    usable = span > 1e-5 * torch.maximum(high.abs(), low.abs())
+    span, usable = high - low, _usable(low, high)
     return torch.where(usable, (values - low) / torch.where(usable, span, 1.0), 0.0).clamp(0, 1)
+
+
+def _usable(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Whether two bounds differ by more than rounding."""
+    return high - low > 1e-5 * torch.maximum(high.abs(), low.abs())

@@ -21,7 +21,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,7 +28,7 @@ from inpaint.clip_transforms import random_hard_tile
 from inpaint.depth import ClipRejected, DepthEstimator, create_estimator
 from inpaint.depth_models import MOTION_PARALLAX
 from inpaint.masks import close_pinpricks
-from inpaint.occlusion import MAPPINGS, drop_specks, hidden, map_foreground, shift_in_pixels
+from inpaint.occlusion import MAPPINGS, drop_specks, hidden, shift_of_view
 from inpaint.options import GenerateOptions
 from inpaint.records import read_info, record_name, write_record
 from nunif import options as options_module
@@ -450,13 +449,16 @@ def both_views(scene: Scene, divergence: float) -> Iterator[tuple[np.ndarray, np
     height, width = scene.view.shape[1:3]
     shifts = []
     for disparity in scene.disparity:
-        near = disparity[None, None]
-        if scene.draws.edge_dilation:
-            near = F.max_pool2d(near, 2 * scene.draws.edge_dilation + 1, stride=1, padding=scene.draws.edge_dilation)
-        near = map_foreground(near, scene.draws.mapping)
-        near = F.interpolate(near, size=(height, width), mode="bilinear", align_corners=False)[0, 0]
-        convergence = scene.draws.convergence
-        shifts.append(shift_in_pixels(near, divergence=divergence, convergence=convergence, width=width))
+        shifts.append(
+            shift_of_view(
+                disparity,
+                size=(height, width),
+                divergence=divergence,
+                convergence=scene.draws.convergence,
+                mapping=scene.draws.mapping,
+                edge_dilation=scene.draws.edge_dilation,
+            )
+        )
     yield scene.view, np.stack([hidden(shift).numpy() for shift in shifts])
     yield scene.view[:, :, ::-1], np.stack([hidden(shift.flip(-1)).numpy() for shift in shifts])
 

@@ -50,6 +50,10 @@ class MotionParallax:
 
     name = "MotionParallax"
     runs_in_workers = True
+    run_length = 24
+    run_overlap = 8
+    scale_jitters = False
+    least_span = MIN_PARALLAX / MAX_BASELINE  # px per frame; accepted clips have 0.3 and more
 
     def __init__(self, normalize: Callable[[torch.Tensor], torch.Tensor] = smoothed_percentiles) -> None:
         self._normalize = normalize
@@ -68,7 +72,11 @@ class MotionParallax:
             ClipRejected: the clip has "too few frames", "motion not consistent", "no dominant background motion" or
                 "too little motion".
         """
-        return self._normalize(torch.from_numpy(parallax(frames)))
+        return self._normalize(self.raw_disparity(frames))
+
+    def raw_disparity(self, frames: np.ndarray) -> torch.Tensor:
+        """The same in px per frame at the working size, not normalised: (T, h, w) float32, >= 0."""
+        return torch.from_numpy(parallax(frames))
 
 
 def parallax(frames: np.ndarray) -> np.ndarray:

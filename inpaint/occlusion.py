@@ -1,6 +1,6 @@
 """What the other eye cannot see.
 
-Axes: `...` any leading axes, H W pixels.
+Axes: `...` any leading axes, H W pixels, h w pixels of a disparity map.
 """
 
 import math
@@ -8,6 +8,7 @@ import math
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # iw3's foreground mappings (nagadomi/nunif iw3/mapper.py, MIT): bias and scale of a softplus over [0, 1] or its inverse
@@ -57,6 +58,33 @@ def shift_in_pixels(disparity: Tensor, *, divergence: float, convergence: float,
             screen, which does not move. width: pixels of the whole picture.
     """
     return (disparity - convergence) * (divergence * 0.5 * 0.01 * width)
+
+
+def shift_of_view(
+    disparity: Tensor,
+    *,
+    size: tuple[int, int],
+    divergence: float,
+    convergence: float,
+    mapping: str = "none",
+    edge_dilation: int = 0,
+) -> Tensor:
+    """The shift of one eye at the size of the picture, from one frame's disparity at the size that it was found at.
+
+    Args:
+        disparity: (h, w) in [0, 1], 1 = near.
+        size: (H, W) of the picture.
+        divergence, convergence: see `shift_in_pixels`.
+        mapping: see `map_foreground`.
+        edge_dilation: pixels of the disparity by which what is near is widened first, over its own soft edge.
+    Returns: (H, W) float32, pixels, larger = nearer.
+    """
+    near = disparity[None, None]  # (1, 1, h, w)
+    if edge_dilation:
+        near = F.max_pool2d(near, 2 * edge_dilation + 1, stride=1, padding=edge_dilation)
+    near = map_foreground(near, mapping)
+    near = F.interpolate(near, size=size, mode="bilinear", align_corners=False)[0, 0]  # (H, W)
+    return shift_in_pixels(near, divergence=divergence, convergence=convergence, width=size[1])
 
 
 def map_foreground(disparity: Tensor, mapping: str) -> Tensor:

@@ -72,6 +72,14 @@ def test_a_local_model_gives_normalised_disparity(relative_dir: Path) -> None:
     assert torch.equal(estimator(clip()), disparity)
 
 
+def test_the_raw_output_is_what_is_normalised(relative_dir: Path) -> None:
+    estimator = create_estimator("Any_V2_S", resolution=56, model_dir=relative_dir, batch_size=2)
+    raw = estimator.raw_disparity(clip())
+    assert torch.equal(affine_chain(raw), estimator(clip()))
+    assert (estimator.run_length, estimator.run_overlap, estimator.scale_jitters) == (2, 0, True)
+    assert torch.allclose(estimator.raw_disparity(clip()[1:2]), raw[1:2], atol=1e-4)  # frame by frame
+
+
 def test_the_batch_size_changes_nothing(relative_dir: Path) -> None:
     one, many = (create_estimator("Any_S", resolution=56, model_dir=relative_dir, batch_size=n) for n in (1, 5))
     assert torch.allclose(one(clip()), many(clip()), atol=1e-4)

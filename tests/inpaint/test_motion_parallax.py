@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from inpaint.depth_models import ClipRejected
+from inpaint.depth_normalize import smoothed_percentiles
 from inpaint.motion_parallax import MotionParallax
 
 HEIGHT, WIDTH, NUM_FRAMES = 126, 224, 6
@@ -59,6 +60,16 @@ def test_the_moving_box_is_near_and_the_panning_background_far(disparity: torch.
     inside, outside = inside_and_outside(disparity)
     assert inside.quantile(0.1) > 0.7
     assert outside.quantile(0.9) < 0.1
+
+
+def test_the_raw_map_is_the_motion_against_the_background(disparity: torch.Tensor) -> None:
+    estimator = MotionParallax()
+    raw = estimator.raw_disparity(panning_clip())
+    assert torch.equal(smoothed_percentiles(raw), disparity)
+    inside, _ = inside_and_outside(raw)
+    # 3 px to the right and 2 px of pan, in pixels of a map that is twice as large
+    torch.testing.assert_close(inside.median(), torch.tensor(10.0), atol=1.0, rtol=0)
+    assert 0 < estimator.least_span < 0.3 and not estimator.scale_jitters
 
 
 def test_the_same_clip_gives_the_same_bits_from_several_threads(disparity: torch.Tensor) -> None:
