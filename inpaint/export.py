@@ -119,7 +119,8 @@ def export_model(
     make_folder(folder)
     frames = check_clip(clip, size, num_frames)
     logger.info("float32 torch on %d frames of %s, to compare with", num_frames, clip or "a rendered clip")
-    reference = list(run_clip(TorchBackend(model, device=device), frames))
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # ten bits of mantissa are no reference
+        reference = list(run_clip(TorchBackend(model, device=device), frames))
     step = StreamingStep(copy.deepcopy(model)).to("cpu", PRECISIONS[precision]).eval().requires_grad_(False)
     tensors = contract(model, size)
     stem = folder / f"{model.name.rpartition('.')[2]}_{'any' if dynamic else f'{size[0]}x{size[1]}'}_{precision}"

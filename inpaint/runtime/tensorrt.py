@@ -78,6 +78,7 @@ def build_engine(onnx_path: Path, engine_path: Path, *, capabilities: Sequence[s
         what = f"the operator {', '.join(operators)}" if operators else "the file"
         raise UserError(f"TensorRT refuses {what} of {onnx_path.name}: {errors[0].desc() if errors else log.last}")
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # who asked for float32 gets it, who wants speed takes fp16
     if capabilities:
         config.num_compute_capabilities = len(capabilities)
         for i, capability in enumerate(capabilities):
