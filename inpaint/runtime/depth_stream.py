@@ -33,12 +33,14 @@ class DepthFrame(Generic[Item]):
         starts_shot: as it was handed in.
         disparity: (h, w) float32 in [0, 1], 1 = near. It covers the picture edge to edge.
         rejected: why the estimator had nothing to say, so that the disparity is 0 everywhere; None where it had.
+        strength: in [0, 1], how much of the parallax to show: 0 where rejected, rising to 1 away from there.
     """
 
     item: Item
     starts_shot: bool
     disparity: Tensor
     rejected: str | None = None
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def stream_disparity(
         estimator: see `inpaint.depth.create_estimator`.
         rgb: the (H, W, 3) uint8 picture of a frame; may be asked for twice, and may be smaller than the film.
         window: frames over which the bounds that become 0 and 1 are averaged.
-        fade: frames over which disparity grows from nothing behind a rejected stretch, and shrinks before the next.
+        fade: frames over which the strength grows from nothing behind a rejected stretch, and shrinks before the next.
     """
     normalized = _normalize(_measure(frames, estimator, rgb), estimator, window, rgb)
     yield from _fade(normalized, fade) if estimator.run_overlap else normalized
@@ -142,13 +144,13 @@ def _normalize(
             normalizer.reset()
         if isinstance(frame.raw, ClipRejected):
             flat = torch.zeros(()).expand(rgb(frame.item).shape[:2])
-            yield DepthFrame(frame.item, frame.starts_shot, flat, frame.raw.reason)
+            yield DepthFrame(frame.item, frame.starts_shot, flat, frame.raw.reason, strength=0.0)
         else:
             yield DepthFrame(frame.item, frame.starts_shot, normalizer(frame.raw))
 
 
 def _fade(frames: Iterable[DepthFrame[Item]], num_frames: int) -> Iterator[DepthFrame[Item]]:
-    """Let disparity rise and fall by 1 / (num_frames + 1) per frame beside the rejected frames of a shot."""
+    """Let the strength rise and fall by 1 / (num_frames + 1) per frame beside the rejected frames of a shot."""
     held: deque[tuple[DepthFrame[Item], int]] = deque()  # with each, the steps to the nearest rejected frame
     full = num_frames + 1
     steps = full
@@ -169,4 +171,4 @@ def _fade(frames: Iterable[DepthFrame[Item]], num_frames: int) -> Iterator[Depth
 
 
 def _scale(frame: DepthFrame[Item], steps: int, full: int) -> DepthFrame[Item]:
-    return frame if frame.rejected or steps == full else replace(frame, disparity=frame.disparity * (steps / full))
+    return replace(frame, strength=steps / full)

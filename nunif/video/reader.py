@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 
 import av
@@ -186,6 +187,7 @@ class VideoReader:
         self.path = path
         self._for_editing = for_editing
         self.broken_at: float | None = None
+        self._lock = Lock()  # libav crashes where a file is closed that another thread reads
         self._container: av.container.InputContainer | None = None
         _check_file(path)
         packets = self._packets = _scan(path)
@@ -237,12 +239,13 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file and of all frames."""
-        if self._container is not None:
-            self._container.close()
-            self._container = None
-        self._ready.clear()
-        self._decoded.clear()
+        """Let go of the file and of all frames. Waits for a `read` in another thread."""
+        with self._lock:
+            if self._container is not None:
+                self._container.close()
+                self._container = None
+            self._ready.clear()
+            self._decoded.clear()
 
     def read(self, start: int, stop: int) -> list[Frame]:
         """The selected frames [start, stop). All of them are held in memory, and no more than a few others.
@@ -253,7 +256,14 @@ class VideoReader:
 
         Raises:
             BrokenVideo: one of the frames can't be decoded; calls for later frames still work.
+            ValueError: the frames lie before those of an earlier call, or the reader has been closed.
         """
+        with self._lock:
+            if self._container is None:
+                raise ValueError(f"the reader of {self.path} has been closed")
+            return self._read(start, stop)
+
+    def _read(self, start: int, stop: int) -> list[Frame]:
         if not self._start <= start <= stop <= len(self):
             bounds = f"[{self._start}, {len(self)}]"
             raise ValueError(f"frames [{start}, {stop}) don't lie in {bounds}: reading goes forward")

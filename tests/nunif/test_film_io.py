@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -805,3 +806,27 @@ def test_masks(tmp_path):
     colors = np.array([[[0, 0, 0], [128, 0, 0], [0, 128, 0], [127, 127, 127], [255, 255, 255]]], dtype=np.uint8)
     image.save_png(tmp_path / "a.png", colors)
     assert image.read_mask(tmp_path / "a.png").tolist() == [[False, True, True, False, True]]
+
+
+def test_a_reader_closes_while_another_thread_reads(tmp_path):
+    source = write_clip(tmp_path / "source.mkv", 200, width=320, height=240)
+    for _ in range(5):
+        reader, seen = VideoReader(source, for_editing=True), []
+        thread = threading.Thread(target=lambda r=reader, s=seen: s.extend(read_until_closed(r)))
+        thread.start()
+        while not seen and thread.is_alive():
+            thread.join(0.001)
+        reader.close()
+        thread.join()
+        assert seen[0] == 0 and seen == list(range(len(seen)))
+
+
+def read_until_closed(reader):
+    """The numbers of the frames that could be read, one by one."""
+    for number in range(len(reader)):
+        try:
+            reader.read(number, number + 1)
+        except ValueError as error:
+            assert "has been closed" in str(error)
+            return
+        yield number

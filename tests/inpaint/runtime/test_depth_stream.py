@@ -58,8 +58,8 @@ def film(num_frames: int, cuts: Iterable[int] = ()) -> list[tuple[int, bool]]:
 
 
 def levels(frames: Iterable[DepthFrame[int]]) -> list[float]:
-    """The nearest value of every frame."""
-    return [round(float(frame.disparity.max()), 4) for frame in frames]
+    """The nearest value of every frame, at its strength."""
+    return [round(frame.strength * float(frame.disparity.max()), 4) for frame in frames]
 
 
 @pytest.mark.parametrize("num_frames", [0, 1, 7, 8, 9, 30])

@@ -1,0 +1,83 @@
+"""Fill the holes of a film: python -m inpaint apply.
+
+Axes: H W pixels, 3 = R G B.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from inpaint.options import ApplyOptions
+from inpaint.pictures import HOLE_COLOUR
+from inpaint.runtime.hole_source import hole_advice, open_holes
+from inpaint.runtime.output import check_apart, go_through, is_folder, open_output, read_ahead, video_writer
+from inpaint.runtime.stream import InpaintStream
+from nunif.video import picture as pictures
+from nunif.video.cuts import mark_cuts
+from nunif.video.reader import Frame, VideoReader
+
+logger = logging.getLogger(__name__)
+
+FrameAndHole = tuple[Frame, np.ndarray]
+
+
+def main(options: ApplyOptions) -> None:
+    """The command `apply`."""
+    compare_path = comparison_path(options.output) if options.compare else None
+    check_apart(filter(None, [options.output, compare_path]), [options.input, options.mask])
+    with ExitStack() as stack:
+        film = stack.enter_context(VideoReader(options.input, for_editing=True))
+        holes = stack.enter_context(open_holes(options.mask, film, invert=options.invert_mask, dilate=options.dilate))
+        size = (film.info.width, film.info.height)
+        stream = InpaintStream.open(
+            options.model, gpu=options.gpu, precision=options.precision, compiled=options.compile, max_width=options.max_width
+        )
+        computed = stream.computed_size(*reversed(size))
+        logger.info("%s, at %dx%d", stream.description, computed[1], computed[0])
+        output = stack.enter_context(open_output(options, film, size=size))
+        comparison = None
+        if compare_path is not None:
+            comparison = stack.enter_context(video_writer(compare_path, film, size=(2 * size[0], size[1])))
+        frames = stack.enter_context(read_ahead(zip(film, holes), film))
+        num_holes = 0
+
+        def fill(item: tuple[FrameAndHole, bool]) -> None:
+            nonlocal num_holes
+            (frame, hole), starts_shot = item
+            assert frame.picture is not None  # read for editing
+            if starts_shot:
+                stream.reset()
+            filled = stream(frame.rgb, hole)
+            num_holes += bool(hole.any())
+            output.write(filled, frame.pts, pictures.paste(frame.picture, filled, hole))
+            if comparison is not None:
+                comparison.write(side_by_side(frame.rgb, hole, filled), frame.pts)
+
+        go_through(split_into_shots(frames, find_cuts=options.find_cuts), film, fill)
+    if not num_holes:
+        advice = hole_advice(invert=options.invert_mask)
+        logger.warning("--mask %s marks nothing as missing in any frame: %s", options.mask, advice)
+    logger.info("%s: %d frames, %d with a hole", options.output, len(film), num_holes)
+
+
+def split_into_shots(frames: Iterator[FrameAndHole], *, find_cuts: bool) -> Iterator[tuple[FrameAndHole, bool]]:
+    """Every frame with its hole, and whether a new shot starts with it; without `find_cuts` none does."""
+    return mark_cuts(frames, picture=lambda item: item[0].rgb) if find_cuts else ((item, False) for item in frames)
+
+
+def comparison_path(output: Path) -> Path:
+    """NAME.compare.SUFFIX beside the output; .mp4 beside a folder."""
+    if is_folder(output):
+        return output.absolute().with_name(f"{output.absolute().name}.compare.mp4")
+    return output.with_name(f"{output.stem}.compare{output.suffix}")
+
+
+def side_by_side(frame: np.ndarray, hole: np.ndarray, filled: np.ndarray) -> np.ndarray:
+    """The frame with its hole painted half over, and the filled frame. (H, W, 3) each -> (H, 2 W, 3)."""
+    colour = np.array(HOLE_COLOUR, np.float32) * (np.iinfo(frame.dtype).max / 255)
+    painted = frame.copy()
+    painted[hole] = (frame[hole] / 2 + colour / 2).astype(frame.dtype)
+    return np.concatenate([painted, filled], axis=1)

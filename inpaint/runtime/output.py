@@ -1,0 +1,149 @@
+"""Where a film goes, as `apply` and `stereo` write it, and how both of them go through one.
+
+Axes: H W pixels, 3 = R G B.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from inpaint.options import FilmOptions
+from nunif.errors import UserError
+from nunif.files import make_folder
+from nunif.parallel import prefetch
+from nunif.video.folder import FolderWriter
+from nunif.video.picture import Picture
+from nunif.video.reader import BrokenVideo, VideoReader
+from nunif.video.writer import VideoWriter
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+
+class Output(Protocol):
+    """Takes pictures with their times."""
+
+    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
+        """rgb: (H, W, 3). picture: the same in the source's own planes, if the caller has it; video takes it."""
+        ...
+
+
+class _Video:
+    def __init__(self, writer: VideoWriter) -> None:
+        self._writer = writer
+
+    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
+        self._writer.write(rgb if picture is None else picture, pts)
+
+
+class _Folder:
+    def __init__(self, writer: FolderWriter) -> None:
+        self._writer = writer
+
+    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
+        self._writer.write(rgb)
+
+
+def is_folder(output: Path) -> bool:
+    """Whether an --output stands for a folder of pictures and not for a video."""
+    return not output.suffix or output.is_dir()
+
+
+def check_apart(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
+    """
+    Raises:
+        UserError: an output would take the place of something that is read.
+    """
+    for output, source in product(outputs, sources):
+        if output.resolve() == source.resolve() or (output.exists() and source.exists() and output.samefile(source)):
+            raise UserError(f"{output} can't be written: it is the source {source}; choose another name")
+
+
+@contextmanager
+def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int]) -> Iterator[Output]:
+    """A video with the film's sound, times and colours, or a folder of PNGs where the name has no suffix.
+
+    Args:
+        size: (width, height) of what will be written.
+    Raises:
+        UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
+    """
+    path = options.output
+    if is_folder(path):
+        for name in ("codec", "quality", "pixel_format"):
+            if (value := getattr(options, name)) is not None:
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} {value} is for videos, but --output {path} is a folder of pictures: leave it out")
+        with FolderWriter(path) as folder:
+            if film.info.has_sound:
+                logger.warning("%s has sound, a folder of pictures has none", film.path)
+            yield _Folder(folder)
+    else:
+        make_folder(path.parent)
+        with video_writer(path, film, size=size, options=options, sound=True) as video:
+            yield _Video(video)
+
+
+def video_writer(
+    path: Path, film: VideoReader, *, size: tuple[int, int], options: FilmOptions | None = None, sound: bool = False
+) -> VideoWriter:
+    """A writer of a video with the film's times and colours; without `options` in the suffix's usual codec."""
+    info = film.info
+    return VideoWriter(
+        path,
+        width=size[0],
+        height=size[1],
+        rate=info.rate,
+        time_base=info.time_base,
+        codec=options.codec if options else None,
+        pixel_format=options.pixel_format if options else None,
+        quality=options.quality if options else None,
+        color=info.color,
+        like_pixel_format=info.picture_format,
+        sample_aspect_ratio=info.sample_aspect_ratio,
+        sound_from=film.path if sound and info.has_sound else None,
+    )
+
+
+@contextmanager
+def read_ahead(items: Iterable[Item], film: VideoReader) -> Iterator[Iterator[Item]]:
+    """The same items, the next one read in a thread while one is in use.
+
+    Where the film or its mask is damaged the items end, so that all before it get done; the block then raises.
+
+    Args:
+        items: made from the frames of `film`.
+    Raises:
+        UserError: as the block ends well: the film or its mask is damaged or cut off.
+    """
+    damage: list[UserError] = []
+
+    def readable() -> Iterator[Item]:
+        try:
+            yield from items
+        except BrokenVideo as error:
+            damage.append(UserError(f"{error}: copy or download it again"))
+        except UserError as error:
+            damage.append(error)
+
+    yield prefetch(readable())
+    if damage:
+        raise damage[0]
+    if film.broken_at is not None:
+        raise UserError(f"{film.path} is cut off or damaged at {film.broken_at:.2f} s: copy or download it again")
+
+
+def go_through(items: Iterable[Item], film: VideoReader, step: Callable[[Item], None]) -> None:
+    """`step` with every item, one per frame of the film, while a bar shows frames and frames per second."""
+    with logging_redirect_tqdm(), tqdm(total=len(film), unit="frame", desc=film.path.name, disable=None) as bar:
+        for item in items:
+            step(item)
+            bar.update()

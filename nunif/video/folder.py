@@ -1,0 +1,85 @@
+"""Write a film as a folder of pictures, whole or not at all."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from nunif.errors import UserError
+from nunif.files import PARTIAL_PREFIX, explain_os_errors, make_folder
+from nunif.image import encode_rgb
+
+logger = logging.getLogger(__name__)
+
+
+class FolderWriter:
+    """A folder of 000000.png, 000001.png, ... in the making. Use as a context manager.
+
+    It appears under its name when the block ends well. When the block ends in an exception, Ctrl-C included, the
+    pictures that are finished stay in NAME.unfinished, a folder left there before is replaced.
+
+    Attributes:
+        num_frames: pictures written so far.
+        unfinished_path: where the pictures are after an exception; None: nowhere.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            UserError: something stands at `path` already, or the folder can't be made.
+        """
+        is_usable = path.is_dir() and path.name not in ("", "..") and not any(path.iterdir())
+        if path.exists() and not is_usable:
+            raise UserError(f"{path} is there already: choose another folder for the pictures, or delete it")
+        self.path, self.num_frames = path, 0
+        self.unfinished_path: Path | None = None
+        make_folder(path.parent)
+        self._partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
+        with explain_os_errors(path):
+            shutil.rmtree(self._partial, ignore_errors=True)  # of a killed run that had our number
+            self._partial.mkdir()
+
+    def __enter__(self) -> "FolderWriter":
+        return self
+
+    def write(self, picture: np.ndarray) -> None:
+        """Add a picture (H, W, 3), uint8 or uint16."""
+        with explain_os_errors(self.path):
+            (self._partial / f"{self.num_frames:06d}.png").write_bytes(encode_rgb(picture))
+        self.num_frames += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        try:
+            if error is not None:
+                # the last picture may be torn, by Ctrl-C or a full disk
+                (self._partial / f"{self.num_frames:06d}.png").unlink(missing_ok=True)
+                self._keep_what_there_is()
+                return
+            try:
+                with explain_os_errors(self.path):
+                    if self.path.exists():
+                        self.path.rmdir()  # fails if somebody has put something in it
+                    os.replace(self._partial, self.path)
+            except (UserError, KeyboardInterrupt):
+                self._keep_what_there_is()
+                raise
+        finally:
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _keep_what_there_is(self) -> None:
+        if not self.num_frames or not self._partial.exists():
+            return
+        unfinished = self.path.with_name(f"{self.path.name}.unfinished")
+        try:
+            with explain_os_errors(unfinished):
+                if unfinished.exists():
+                    shutil.rmtree(unfinished)
+                os.replace(self._partial, unfinished)
+        except UserError as error:
+            logger.warning("%s", error)
+            return
+        self.unfinished_path = unfinished
+        logger.warning("%s holds the %d frames that were finished", unfinished, self.num_frames)

@@ -1,0 +1,305 @@
+"""The command `python -m inpaint stereo`, as a user runs it; mostly with an estimator that knows the depth.
+
+Axes: T frames, H W pixels, 3 = R G B.
+"""
+
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from inpaint import options
+from inpaint.commands import INPAINT
+from inpaint.depth import ClipRejected
+from inpaint.occlusion import shift_of_view
+from inpaint.runtime import stereo, stereo_views
+from inpaint.runtime.stereo_views import VIEWS, turn, view_of_eye
+from inpaint.runtime.stream import InpaintStream
+from inpaint.sample_video import render_scene
+from nunif import cli
+from nunif.video.color import ColorTags
+from nunif.video.reader import VideoReader
+from tests import videos
+from tests.models import save_lively_model
+from tests.videos import shots, sound_of, times_of, write_clip
+
+H, W, T = 64, 96, 12
+BOX = slice(16, 48), slice(36, 60)  # what is near
+FAR_APART = ["--divergence", "12.5", "--convergence", "0", "--edge-dilation", "0", "--dilate", "0"]
+STEP = 12  # pixels between both eyes' views of the box, then: 12.5 % of 96
+
+
+class Known:
+    """The box is near. Frames that are all of one grey are rejected, with their run."""
+
+    name, runs_in_workers, run_length, run_overlap, scale_jitters, least_span = "Known", True, 4, 0, False, 0.0
+
+    def __call__(self, frames: np.ndarray) -> torch.Tensor:
+        raise AssertionError("a film is not normalised as a clip")
+
+    def raw_disparity(self, frames: np.ndarray) -> torch.Tensor:
+        assert frames.dtype == np.uint8
+        if any(frame.min() == frame.max() for frame in frames):
+            raise ClipRejected("too little motion")
+        near = torch.zeros(len(frames), H, W)
+        near[(slice(None), *BOX)] = 1
+        return near
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_lively_model(tmp_path_factory.mktemp("model") / "m.pth")
+
+
+@pytest.fixture
+def known(monkeypatch):
+    monkeypatch.setattr(stereo, "create_estimator", lambda *_, **__: Known())
+
+
+@pytest.fixture
+def run(capsys, caplog, model, tmp_path):
+    """stereo in this process: exit code, and all lines that were logged or printed as errors. The output is in tmp_path."""
+    caplog.set_level("INFO")
+
+    def run(source, output, *words, model=model):
+        caplog.clear()
+        words = [
+            "-i",
+            source,
+            "-o",
+            tmp_path / output,
+            "--model",
+            model,
+            "--model-type",
+            "MotionParallax",
+            "--gpu",
+            "-1",
+            *words,
+        ]
+        code = cli.run(INPAINT, ["stereo", *map(str, words)])
+        return code, [*caplog.messages, *capsys.readouterr().err.strip().splitlines()]
+
+    return run
+
+
+def read(path):
+    with VideoReader(path, for_editing=True) as reader:
+        return [frame.rgb for frame in reader]
+
+
+def read_folder(path):
+    return [cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[..., ::-1] for file in sorted(path.iterdir())]
+
+
+def eyes(pictures):
+    """(left, right) of side-by-side pictures."""
+    return [picture[:, :W] for picture in pictures], [picture[:, W:] for picture in pictures]
+
+
+def write_lossless(path, frames, **more):
+    return write_clip(path, frames, codec="ffv1", pixel_format="yuv444p", num_b_frames=0, **more)
+
+
+@pytest.fixture
+def film(tmp_path):
+    return write_lossless(tmp_path / "film.mkv", shots([T], width=W, height=H))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Both eyes
+
+
+@pytest.mark.parametrize("view", ["right", "left"])
+def test_the_other_eye_sees_the_box_aside_and_a_filled_strip(run, known, film, tmp_path, view):
+    """The right eye sees near things further left, and so a strip to the right of the box that the left one can't see."""
+    assert run(film, "out", "--view", view, *FAR_APART)[0] == 0
+    frames, (left, right) = read(film), eyes(read_folder(tmp_path / "out"))
+    kept, made = (left, right) if view == "right" else (right, left)
+    assert len(made) == T and np.array_equal(kept, frames)
+    direction = -1 if view == "right" else 1
+    rows, columns = BOX
+    aside = slice(columns.start + direction * STEP, columns.stop + direction * STEP)
+    strip = slice(48, 60) if view == "right" else slice(36, 48)
+    seen = np.ones((H, W), bool)
+    seen[rows, aside], seen[rows, strip] = False, False
+    for frame, picture in zip(frames, made, strict=True):
+        assert np.array_equal(picture[rows, aside], frame[rows, columns])
+        assert np.array_equal(picture[seen], frame[seen])
+        assert picture[rows, strip].any(axis=2).mean() > 0.9  # black before it was filled
+        assert (picture[rows, strip] != frame[rows, strip]).mean() > 0.5
+
+
+def expected(model, frames, view, starts):
+    """Both eyes of every frame, the fill from a stream per eye that starts afresh at the frames in `starts`."""
+    near = torch.zeros(H, W)
+    near[BOX] = 1
+    shift = shift_of_view(near, size=(H, W), divergence=12.5, convergence=0.0)
+    sides = []
+    for eye in VIEWS[view]:
+        stream = InpaintStream.open(model, gpu=-1)
+        side = []
+        for number, frame in enumerate(frames):
+            if number in starts:
+                stream.reset()
+            picture, hole = (frame, None) if eye is None else view_of_eye(frame, shift, eye)
+            side.append(frame if eye is None else turn(stream(turn(picture, eye), turn(hole, eye)), eye))
+        sides.append(side)
+    return sides
+
+
+@pytest.mark.parametrize("view", ["right", "left", "both"])
+def test_each_eye_remembers_for_itself_and_forgets_at_a_cut(run, known, model, tmp_path, view):
+    source = write_lossless(tmp_path / "film.mkv", shots([6, 6], width=W, height=H))
+    assert run(source, "out", "--view", view, *FAR_APART)[0] == 0
+    frames, made = read(source), eyes(read_folder(tmp_path / "out"))
+    assert np.array_equal(made, expected(model, frames, view, starts=[6]))
+    assert not np.array_equal(made, expected(model, frames, view, starts=[]))
+    changed = [not np.array_equal(side, frames) for side in made]
+    assert changed == [view != "right", view != "left"]
+
+
+def test_holes_and_near_things_grow_as_asked(run, known, film, tmp_path):
+    more = ["--divergence", "12.5", "--convergence", "0"]
+    for name, edge, growth in (("plain", 0, 0), ("edge", 3, 0), ("grown", 0, 5)):
+        assert run(film, name, *more, "--edge-dilation", edge, "--dilate", growth)[0] == 0
+    (frame, *_) = read(film)
+    changed = {name: (read_folder(tmp_path / name)[0][:, W:] != frame).any(axis=(0, 2)) for name in ("plain", "edge", "grown")}
+    right_most = {name: int(np.flatnonzero(columns)[-1]) for name, columns in changed.items()}
+    assert right_most == {"plain": 59, "edge": 62, "grown": 64}
+
+
+@pytest.mark.parametrize(
+    ("layout", "size"),
+    [("sbs", (64, 192)), ("half-sbs", (64, 96)), ("tb", (128, 96)), ("half-tb", (64, 96)), ("anaglyph", (64, 96))],
+)
+def test_layouts(run, known, film, tmp_path, layout, size):
+    assert run(film, "out.mkv", "--layout", layout, "--codec", "ffv1", *FAR_APART)[0] == 0
+    with VideoReader(tmp_path / "out.mkv") as reader:
+        assert (reader.info.height, reader.info.width) == size and len(reader) == T
+    (frame, *_), (picture, *_) = read(film), read(tmp_path / "out.mkv")
+    left_eye = {"sbs": (64, 96), "half-sbs": (64, 48), "tb": (64, 96), "half-tb": (32, 96)}
+    if layout in left_eye:
+        height, width = left_eye[layout]
+        shown = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+        assert np.abs(picture[:height, :width].astype(int) - shown).max() <= 3
+
+
+def test_the_command_line_offers_what_there_is():
+    assert options.LAYOUTS == tuple(stereo_views.LAYOUTS) == ("sbs", "half-sbs", "tb", "half-tb", "anaglyph")
+    assert options.VIEWS == tuple(stereo_views.VIEWS) == ("right", "left", "both")
+
+
+# What is carried over
+
+
+def test_sound_times_and_colours_are_the_films(run, known, tmp_path):
+    irregular = dict(times=[0, 40, 80, 130, 170, 250, 290, 330, 370, 420, 460, 500], time_base=Fraction(1, 1000))
+    tags = dict(matrix=5, range=2, primaries=5, transfer=6)  # BT.601, full range
+    source = write_clip(tmp_path / "film.mp4", T, sound="aac", tags=tuple(tags.values()), **irregular)
+    code, lines = run(source, "out.mp4")
+    assert code == 0 and lines == [
+        f"depth: Known; holes: torch {torch.__version__} on cpu, fp32",
+        f"{tmp_path / 'out.mp4'}: 12 frames",
+    ]
+    out = tmp_path / "out.mp4"
+    assert times_of(out) == times_of(source)
+    assert sound_of(out) == sound_of(source) and len(sound_of(out)) > 10
+    with VideoReader(out) as reader:
+        assert reader.info.color == ColorTags(**tags)
+        assert [videos.number_of(frame.rgb[:, :W]) for frame in reader] == list(range(T))
+
+
+def test_ten_bits_stay_ten(run, known, tmp_path):
+    frames = shots([T], width=W, height=H)
+    source = write_clip(tmp_path / "film.mkv", frames, codec="ffv1", pixel_format="yuv444p10le", num_b_frames=0)
+    assert run(source, "out", *FAR_APART)[0] == 0
+    left, right = eyes(read_folder(tmp_path / "out"))
+    assert left[0].dtype == np.uint16 and np.array_equal(left, read(source)) and not np.array_equal(right, left)
+    assert run(source, "out.mkv", "--codec", "ffv1")[0] == 0
+    with VideoReader(tmp_path / "out.mkv") as reader:
+        assert reader.info.pixel_format == "yuv444p10le"
+
+
+# Depth that is not to be had
+
+
+def test_frames_without_depth_are_flat_and_counted(run, known, tmp_path):
+    frames = shots([8], width=W, height=H) + [np.full((H, W, 3), 90, np.uint8)] * 4
+    source = write_lossless(tmp_path / "film.mkv", frames)
+    code, lines = run(source, "out", *FAR_APART)
+    assert code == 0 and "4 of 12 frames have no depth and are flat: too little motion" in lines
+    left, right = eyes(read_folder(tmp_path / "out"))
+    assert [np.array_equal(a, b) for a, b in zip(left, right, strict=True)] == [False] * 8 + [True] * 4
+
+
+def test_motion_parallax_makes_a_moving_scene_deep(run, tmp_path):
+    frames = [frame for frame, _ in render_scene(160, 96, 14, seed=3)]
+    source = write_lossless(tmp_path / "film.mkv", frames)
+    code, lines = run(source, "out", "--divergence", "5")
+    assert code == 0 and lines[0].startswith("depth: MotionParallax; holes: torch")
+    assert not any("flat" in line for line in lines)
+    pictures = read_folder(tmp_path / "out")
+    assert pictures[0].shape == (96, 320, 3)
+    assert np.array_equal([picture[:, :160] for picture in pictures], read(source))
+    assert all((picture[:, 160:] != picture[:, :160]).mean() > 0.3 for picture in pictures)
+
+
+def test_a_film_that_stands_still_is_flat_and_says_so(run, tmp_path):
+    source = write_lossless(tmp_path / "film.mkv", shots([1], width=W, height=H) * T)
+    code, lines = run(source, "out")
+    assert code == 0
+    assert "12 of 12 frames have no depth and are flat: too little motion" in lines
+    left, right = eyes(read_folder(tmp_path / "out"))
+    assert np.array_equal(left, right) and np.array_equal(left, read(source))
+
+
+# Endings and refusals
+
+
+def test_ctrl_c_leaves_a_playable_file(run, known, monkeypatch, film, tmp_path):
+    call, calls = InpaintStream.__call__, []
+
+    def struck(self, frame, missing):
+        calls.append(1)
+        if len(calls) > 5:
+            raise KeyboardInterrupt
+        return call(self, frame, missing)
+
+    monkeypatch.setattr(InpaintStream, "__call__", struck)
+    code, lines = run(film, "out.mp4")
+    assert code == 130 and lines[-1] == "interrupted"
+    assert names(tmp_path) == ["film.mkv", "out.unfinished.mp4"] and len(read(tmp_path / "out.unfinished.mp4")) == 5
+
+
+def test_a_film_that_breaks_leaves_all_that_came_before(run, known, tmp_path):
+    source = write_clip(tmp_path / "film.mp4", T, gop=48, num_b_frames=0, options={"crf": "12"}, sound="aac")
+    videos.damage_packet(source, 9)
+    code, lines = run(source, "out.mp4")
+    assert code == 1 and lines[-1] == f"error: {source} is damaged at 0.38 s: copy or download it again"
+    assert names(tmp_path) == ["film.mp4", "out.unfinished.mp4"] and len(read(tmp_path / "out.unfinished.mp4")) == 9
+
+
+@pytest.mark.parametrize(
+    ("output", "words", "text"),
+    [
+        ("film.mkv", [], "film.mkv can't be written: it is the source {}/film.mkv; choose another name"),
+        ("out.xyz", [], "'.xyz' is none of the suffixes"),
+        ("out", ["--codec", "ffv1"], "--codec ffv1 is for videos, but --output {}/out is a folder of pictures: leave it out"),
+        ("out.mp4", ["--layout", "vr"], "--layout vr is not known: choose one of sbs, half-sbs, tb, half-tb, anaglyph"),
+        ("out.mp4", ["--view", "up"], "--view up is not known: choose one of right, left, both"),
+        ("out.mp4", ["--divergence", "-1"], "--divergence -1.0 is out of bounds: give a number from 0 to 20"),
+        ("out.mp4", ["--resolution", "392"], "MotionParallax has no use for --resolution 392: leave it out"),
+        ("out.mp4", ["--model-type", "Any_V9"], "Any_V9"),
+        ("out.mp4", ["--model", "no.onnx"], "--model no.onnx does not exist: give a model file"),
+    ],
+)
+def test_refusals(run, film, tmp_path, output, words, text):
+    content = film.read_bytes()
+    code, lines = run(film, output, *words)
+    assert code == 1 and lines[-1].startswith("error: ") and text.format(tmp_path) in lines[-1]
+    assert names(tmp_path) == ["film.mkv"] and film.read_bytes() == content
