@@ -66,6 +66,11 @@ def main(options: DemoOptions) -> None:
     print(f"\nDone in {time.monotonic() - begin:.0f} s. To look at:")
     for text, path in files:
         print(f"  {path}  ({text})")
+    stereo = ["-i", video, "-o", out / "stereo.mp4", "-m", model, "--model-type", "MotionParallax", "--max-width", "640"]
+    export = ["-m", model, "-o", out / "engines"]
+    print("To use the model next:")
+    for name, words in (("stereo", stereo), ("export", export)):
+        print("  " + shlex.join(["python", "-m", "inpaint", name, *map(str, words)]))
 
 
 def run(*words: str | Path) -> None:
