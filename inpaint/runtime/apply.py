@@ -14,7 +14,7 @@ from inpaint.options import ApplyOptions
 from inpaint.pictures import HOLE_COLOUR
 from inpaint.runtime.hole_source import hole_advice, open_holes
 from inpaint.runtime.output import check_apart, go_through, is_folder, open_output, read_ahead, video_writer
-from inpaint.runtime.stream import InpaintStream
+from inpaint.runtime.stream import HoleFrame, InpaintStream
 from nunif.video import picture as pictures
 from nunif.video.cuts import mark_cuts
 from nunif.video.reader import Frame, VideoReader
@@ -44,19 +44,17 @@ def main(options: ApplyOptions) -> None:
         frames = stack.enter_context(read_ahead(zip(film, holes), film))
         num_holes = 0
 
-        def fill(item: tuple[FrameAndHole, bool]) -> None:
+        def write(item: tuple[FrameAndHole, np.ndarray]) -> None:
             nonlocal num_holes
-            (frame, hole), starts_shot = item
-            assert frame.picture is not None  # read for editing
-            if starts_shot:
-                stream.reset()
-            filled = stream(frame.rgb, hole)
+            (frame, hole), filled = item
             num_holes += bool(hole.any())
-            output.write(filled, frame.pts, pictures.paste(frame.picture, filled, hole))
+            output.write(filled, frame.pts, frame.picture and pictures.paste(frame.picture, filled, hole))
             if comparison is not None:
                 comparison.write(side_by_side(frame.rgb, hole, filled), frame.pts)
 
-        go_through(split_into_shots(frames, find_cuts=options.find_cuts), film, fill)
+        shots = split_into_shots(frames, find_cuts=options.find_cuts)
+        holed = (HoleFrame(item, item[0].rgb, item[1], starts_shot) for item, starts_shot in shots)
+        go_through(stream.fill(holed), film, write)
     if not num_holes:
         advice = hole_advice(invert=options.invert_mask)
         logger.warning("--mask %s marks nothing as missing in any frame: %s", options.mask, advice)

@@ -7,9 +7,12 @@ Axes: H W pixels, 3 = R G B.
 
 import logging
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import tee
 
 import numpy as np
+from torch import Tensor
 
 from inpaint.depth import create_estimator
 from inpaint.occlusion import shift_of_view
@@ -17,8 +20,8 @@ from inpaint.options import StereoOptions
 from inpaint.runtime.backends import open_backend
 from inpaint.runtime.depth_stream import DepthFrame, stream_disparity
 from inpaint.runtime.output import check_apart, go_through, open_output, read_ahead
-from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, turn, view_of_eye
-from inpaint.runtime.stream import InpaintStream
+from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, turn, view_of_eye
+from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream
 from nunif.device import create_device
 from nunif.video.cuts import mark_cuts
 from nunif.video.reader import Frame, VideoReader
@@ -27,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 2.0  # over which the bounds of the depth are averaged
 FADE_SECONDS = 0.5  # from no depth to depth and back
+
+EyeView = tuple[DepthFrame[Frame], np.ndarray]
 
 
 def main(options: StereoOptions) -> None:
@@ -55,27 +60,11 @@ def main(options: StereoOptions) -> None:
         output = stack.enter_context(open_output(options, film, size=layout.size(width, height)))
         flat: Counter[str] = Counter()
 
-        def make_view(depth: DepthFrame[Frame]) -> None:
-            frame = depth.item.rgb
+        def write(views: tuple[EyeView, EyeView]) -> None:
+            (depth, left), (_, right) = views
             if depth.rejected:
                 flat[depth.rejected] += 1
-            shift = depth.strength * shift_of_view(
-                depth.disparity,
-                size=(height, width),
-                divergence=options.divergence,
-                convergence=options.convergence,
-                edge_dilation=options.edge_dilation,
-            )
-            views = []
-            for eye, stream in zip(eyes, streams):
-                if eye is None or stream is None:
-                    views.append(frame)
-                    continue
-                if depth.starts_shot:
-                    stream.reset()
-                picture, hole = view_of_eye(frame, shift, eye, hole_growth=options.dilate)
-                views.append(turn(stream(turn(picture, eye), turn(hole, eye)), eye))
-            output.write(layout.compose(*views), depth.item.pts)
+            output.write(layout.compose(left, right), depth.item.pts)
 
         frames = stack.enter_context(read_ahead(film, film))
         shots = mark_cuts(frames, picture=lambda frame: frame.rgb)
@@ -87,10 +76,42 @@ def main(options: StereoOptions) -> None:
             window=max(1, round(WINDOW_SECONDS * per_second)),
             fade=max(1, round(FADE_SECONDS * per_second)),
         )
-        go_through(depths, film, make_view)
+        shifts = ((depth, shift_of(depth, options, (height, width))) for depth in depths)
+        left, right = (
+            make_eye(shared, eye, stream, hole_growth=options.dilate) for shared, eye, stream in zip(tee(shifts), eyes, streams)
+        )
+        go_through(zip(left, right), film, write)
     for reason, count in flat.most_common():
         logger.warning("%d of %d frames have no depth and are flat: %s", count, len(film), reason)
     logger.info("%s: %d frames", options.output, len(film))
+
+
+def shift_of(depth: DepthFrame[Frame], options: StereoOptions, size: tuple[int, int]) -> Tensor:
+    """See `inpaint.occlusion.shift_of_view`; nothing moves where there is no depth."""
+    return depth.strength * shift_of_view(
+        depth.disparity,
+        size=size,
+        divergence=options.divergence,
+        convergence=options.convergence,
+        edge_dilation=options.edge_dilation,
+    )
+
+
+def make_eye(
+    frames: Iterable[tuple[DepthFrame[Frame], Tensor]], eye: Eye | None, filler: Filler | None, *, hole_growth: int
+) -> Iterator[EyeView]:
+    """One eye's view of every frame: the frame itself, or moved by its shift and filled."""
+    if eye is None or filler is None:
+        yield from ((depth, depth.item.rgb) for depth, _ in frames)
+        return
+
+    def moved() -> Iterator[HoleFrame[DepthFrame[Frame]]]:
+        for depth, shift in frames:
+            picture, hole = view_of_eye(depth.item.rgb, shift, eye, hole_growth=hole_growth)
+            yield HoleFrame(depth, turn(picture, eye), turn(hole, eye), depth.starts_shot)
+
+    for depth, filled in filler.fill(moved()):
+        yield depth, turn(filled, eye)
 
 
 def to_8_bits(picture: np.ndarray) -> np.ndarray:

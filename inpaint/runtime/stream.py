@@ -1,10 +1,12 @@
-"""A stream: one frame and its hole in, the filled frame out.
+"""A stream: frames and their holes in, filled frames out, one by one or window by window.
 
 Axes: H W pixels of the film, h w of what is computed, 3 = R G B.
 """
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +18,32 @@ from inpaint.runtime.backends import Backend, open_backend
 from nunif.device import create_device
 from nunif.errors import UserError
 
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class HoleFrame(Generic[Item]):
+    """A frame of a film as a filler takes it. `item` is the caller's own and comes back with the filled frame."""
+
+    item: Item
+    frame: np.ndarray  # (H, W, 3) uint8 or uint16
+    hole: np.ndarray  # (H, W) bool, True = missing
+    starts_shot: bool = False
+
+
+class Filler(Protocol):
+    """Fills a film. `description` says in one line what computes."""
+
+    description: str
+
+    def computed_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) at which a film of that size is computed; a UserError where it can't be."""
+        ...
+
+    def fill(self, frames: Iterable[HoleFrame[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
+        """Every frame once and in order, filled; some may be taken ahead. Nothing is remembered across shots."""
+        ...
+
 
 class InpaintStream:
     """Fills the holes of a film frame by frame and remembers the last frames.
@@ -26,6 +54,7 @@ class InpaintStream:
     def __init__(self, backend: Backend, *, max_width: int | None = None) -> None:
         """max_width: wider frames are computed at this width; only the hole is taken from the result."""
         self._backend, self._max_width = backend, max_width
+        self.description = backend.description
         self._memory: Any = None
         self._size: tuple[int, int] | None = None
 
@@ -42,11 +71,6 @@ class InpaintStream:
         """A stream on a model file (.pth), an .onnx or an .engine. Arguments and errors as `open_backend`."""
         backend = open_backend(Path(path), device=create_device(gpu), precision=precision, compiled=compiled)
         return cls(backend, max_width=max_width)
-
-    @property
-    def description(self) -> str:
-        """What computes, in one line."""
-        return self._backend.description
 
     def reset(self) -> None:
         """Forget everything: the next frame starts a stream, as at a cut. Its size may differ."""
@@ -70,6 +94,13 @@ class InpaintStream:
                 f"{'are' if size == (height, width) else 'would be'} {size[1]}x{size[0]}: use {advice}"
             )
         return size
+
+    def fill(self, frames: Iterable[HoleFrame[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
+        """See `Filler`; nothing is taken ahead."""
+        for frame in frames:
+            if frame.starts_shot:
+                self.reset()
+            yield frame.item, self(frame.frame, frame.hole)
 
     @torch.inference_mode()
     def __call__(self, frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
