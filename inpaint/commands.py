@@ -19,6 +19,7 @@ INPAINT = [
     Command("stereo", options.StereoOptions, "inpaint.runtime.stereo:main", "turn a film into stereo 3D"),
     Command("export", options.ExportOptions, "inpaint.export:main", "write a model as ONNX, TensorRT or torch.export, checked"),
     Command("evaluate", options.EvaluateOptions, "inpaint.evaluate:main", "score a model and classical fills on records"),
+    Command("checkpoint", options.CheckpointOptions, "inpaint.checkpoint:main", "show what a model file holds, or convert it"),
     Command("contact-sheet", options.ContactSheetOptions, "inpaint.contact_sheet:main", "show records in one picture"),
     Command("sample-video", options.SampleVideoOptions, "inpaint.sample_video:main", "render a clip to try things on"),
     Command("demo", options.DemoOptions, "inpaint.demo:main", "run the whole main job on one video"),

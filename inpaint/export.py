@@ -1,7 +1,7 @@
 """Take a trained model to where it runs without us: ONNX, TensorRT, torch.export.
 
-Every file is run over a clip, its own memory carried from frame to frame, and compared with the model in float32
-before it gets its name. The contract of the tensors stands in `inpaint.models.streaming_step`.
+Every file is run over a clip, its own memory carried from frame to frame (or window by window), and compared with the
+model in float32 before it gets its name. The contract of the tensors stands in `inpaint.models.steps`.
 
 Axes: T frames, H W pixels, 3 = R G B.
 """
@@ -12,8 +12,9 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from inpaint.models.memory_dstt import MemoryDSTT
-from inpaint.models.streaming_step import INPUTS, OUTPUTS, StreamingStep, mask_frame
+from inpaint.models.steps import Step, make_step, mask_frame
 from inpaint.options import ExportOptions, parse_formats, parse_size
 from inpaint.runtime import tensorrt
 from inpaint.runtime.backends import PRECISIONS, Backend, OnnxBackend, TorchBackend, import_onnxruntime
@@ -33,7 +33,7 @@ from inpaint.sample_video import render_scene
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import file_sha256, make_folder, whole_path, write_json
-from nunif.models import load_model
+from nunif.models import Model, load_model
 from nunif.video.reader import VideoReader
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def check_packages(formats: list[str]) -> None:
 
 
 def export_model(
-    model: Any,
+    model: Model,
     source: Path,
     folder: Path,
     *,
@@ -111,127 +111,174 @@ def export_model(
         UserError: a package is missing, a format can't hold the model, the clip is too short, or a file computes
             something else than the model; files that were finished before stay.
     """
-    if not isinstance(model, MemoryDSTT):
-        raise UserError(f"{source} holds {model.name}, which does not work frame by frame: only memory_dstt models export")
     if dynamic and "tensorrt" in formats:
         raise UserError("--dynamic is for ONNX: a TensorRT engine has one size, export it without")
     check_packages(formats)
     make_folder(folder)
-    frames = check_clip(clip, size, num_frames)
+    step = make_step(copy.deepcopy(model)).to("cpu", PRECISIONS[precision]).eval().requires_grad_(False)
+    num_frames = max(num_frames, step.window or 1)
+    pieces = into_windows(check_clip(clip, size, num_frames), step.window)
     logger.info("float32 torch on %d frames of %s, to compare with", num_frames, clip or "a rendered clip")
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # ten bits of mantissa are no reference
-        reference = list(run_clip(TorchBackend(model, device=device), frames))
-    step = StreamingStep(copy.deepcopy(model)).to("cpu", PRECISIONS[precision]).eval().requires_grad_(False)
-    tensors = contract(model, size)
-    stem = folder / f"{model.name.rpartition('.')[2]}_{'any' if dynamic else f'{size[0]}x{size[1]}'}_{precision}"
-    common = {
-        "model": model.name,
-        "model_kwargs": model.kwargs,
-        "parameters": sum(parameter.numel() for parameter in step.parameters()),
-        "source": {"file": source.name, "sha256": file_sha256(source)},
-        "precision": precision,
-        **describe_contract(tensors, model.size_multiple, dynamic=dynamic),
-    }
+        reference = list(run_clip(TorchBackend(model, device=device), pieces))
 
     def check(backend: Backend, name: str) -> dict[str, Any]:
-        parity = compare(run_clip(backend, frames), reference, tolerance=TOLERANCE[precision], name=name)
+        parity = compare(run_clip(backend, pieces), reference, tolerance=TOLERANCE[precision], name=name)
         return {"ran_with": backend.description, "clip": clip.name if clip else "rendered", **parity}
 
-    files: list[Path] = []
-
-    def finish(path: Path, seconds: float, entry: dict[str, Any]) -> None:
-        files.append(path)
-        size_in_bytes = path.stat().st_size
-        entry = {**entry, "bytes": size_in_bytes, "sha256": file_sha256(path), "seconds": round(seconds, 1)}
-        add_to_manifest(folder, path.name, {**common, **entry})
-        logger.info("%s: %.1f MB, %.0f s, %s", path, size_in_bytes / 1e6, seconds, in_words(entry["parity"]))
-
-    onnx_path = Path(f"{stem}.onnx")
+    export = Export(
+        step=step,
+        stem=folder / f"{model.name.rpartition('.')[2]}_{'any' if dynamic else f'{size[0]}x{size[1]}'}_{precision}",
+        size=size,
+        dynamic=dynamic,
+        check=check,
+        common={
+            "model": model.name,
+            "model_kwargs": model.kwargs,
+            "parameters": model.num_parameters,
+            "source": {"file": source.name, "sha256": file_sha256(source)},
+            "precision": precision,
+            **describe_contract(step, size, dynamic=dynamic),
+        },
+    )
     if "onnx" in formats or "tensorrt" in formats:
-        begin = time.monotonic()
-        with whole_path(onnx_path) as partial:
-            write_onnx(step, partial, size=size, dynamic=dynamic)
-            parity = {"not_run": "not run, it was made for TensorRT"}
-            if "onnx" in formats:
-                parity = check(OnnxBackend(partial, device=CPU), onnx_path.name)
-        finish(onnx_path, time.monotonic() - begin, {"format": "onnx", "opset": OPSET, "parity": parity})
+        to_onnx(export, checked="onnx" in formats)
     if "tensorrt" in formats:
-        begin = time.monotonic()
-        trt = tensorrt.import_tensorrt()
-        if capabilities is None:
-            capabilities = [] if torch.cuda.is_available() else list(tensorrt.DEFAULT_CAPABILITIES)
-        targets = "_sm" + "_".join(c.replace(".", "") for c in capabilities) if capabilities else ""
-        path = Path(f"{stem}{targets}.engine")
-        with whole_path(path) as partial:
-            tensorrt.build_engine(onnx_path, partial, capabilities=capabilities, expected=tensors)
-            parity = {"not_run": "built, but not run: a finished engine can't be opened without a GPU"}
-            if device.type == "cuda":
-                backend = tensorrt.TensorRTBackend(partial, device=device)
-                tensorrt.check_tensors(backend.tensors, tensors, path.name)
-                parity = check(backend, path.name)
-        entry = {"format": "tensorrt", "built_with": f"{trt.__name__} {trt.__version__}", "from": onnx_path.name}
-        finish(path, time.monotonic() - begin, {**entry, "compute_capability": capabilities, "parity": parity})
+        to_tensorrt(export, capabilities, device)
     if "torch-export" in formats:
-        begin = time.monotonic()
-        path = Path(f"{stem}.pt2")
-        with whole_path(path) as partial:
-            arguments, dynamic_shapes = trace_arguments(model, size, dynamic=dynamic)
-            torch.export.save(torch.export.export(step, arguments, dynamic_shapes=dynamic_shapes), partial)
-            parity = check(ProgramBackend(partial, model), path.name)
-        finish(path, time.monotonic() - begin, {"format": "torch-export", "parity": parity})
+        to_torch_export(export)
     logger.info("what the files want and give: %s", folder / MANIFEST)
-    return files
+    return export.files
 
 
-# --- what is computed --------------------------------------------------------------------------------------------------
+# --- the formats -------------------------------------------------------------------------------------------------------
 
 
-def contract(model: MemoryDSTT, size: tuple[int, int]) -> tensorrt.Shapes:
+@dataclass
+class Export:
+    """What every format needs to know, and the files that are finished.
+
+    stem: path of the files without their suffix. check: runs a back end over the clip, see `compare`.
+    common: what the manifest says of every file.
+    """
+
+    step: Step
+    stem: Path
+    size: tuple[int, int]
+    dynamic: bool
+    check: Callable[[Backend, str], dict[str, Any]]
+    common: dict[str, Any]
+    files: list[Path] = field(default_factory=list)
+
+    def path(self, ending: str) -> Path:
+        return self.stem.with_name(self.stem.name + ending)
+
+    def finish(self, path: Path, begin: float, **entry: Any) -> None:
+        """Enter a file that stands under its name in the manifest, and say so. begin: of its making, time.monotonic."""
+        self.files.append(path)
+        seconds, num_bytes = time.monotonic() - begin, path.stat().st_size
+        entry |= {"bytes": num_bytes, "sha256": file_sha256(path), "seconds": round(seconds, 1)}
+        add_to_manifest(path.parent, path.name, {**self.common, **entry})
+        logger.info("%s: %.1f MB, %.0f s, %s", path, num_bytes / 1e6, seconds, in_words(entry["parity"]))
+
+
+def to_onnx(export: Export, *, checked: bool) -> None:
+    """checked: run it with onnxruntime; otherwise it is only made for TensorRT."""
+    begin, path = time.monotonic(), export.path(".onnx")
+    with whole_path(path) as partial:
+        write_onnx(export.step, partial, size=export.size, dynamic=export.dynamic)
+        parity = {"not_run": "not run, it was made for TensorRT"}
+        if checked:
+            parity = export.check(OnnxBackend(partial, device=CPU), path.name)
+    export.finish(path, begin, format="onnx", opset=OPSET, parity=parity)
+
+
+def to_tensorrt(export: Export, capabilities: list[str] | None, device: torch.device) -> None:
+    """Build an engine from the ONNX file; where there is a GPU, open it, check its tensors again, and run it."""
+    begin, onnx_path = time.monotonic(), export.path(".onnx")
+    trt = tensorrt.import_tensorrt()
+    if capabilities is None:
+        at_hand = torch.cuda.is_available() or not tensorrt.is_rtx(trt)
+        capabilities = [] if at_hand else list(tensorrt.DEFAULT_CAPABILITIES)
+    targets = "_sm" + "_".join(c.replace(".", "") for c in capabilities) if capabilities else ""
+    path = export.path(f"{targets}.engine")
+    expected = contract(export.step, export.size)
+    with whole_path(path) as partial:
+        tensorrt.build_engine(onnx_path, partial, capabilities=capabilities, expected=expected)
+        parity = {"not_run": "built, but not run: a finished engine can't be opened without a GPU"}
+        if device.type == "cuda":
+            backend = tensorrt.TensorRTBackend(partial, device=device)
+            tensorrt.check_tensors(backend.tensors, expected, path.name)
+            parity = export.check(backend, path.name)
+    built_with = {"built_with": f"{trt.__name__} {trt.__version__}", "from": onnx_path.name}
+    export.finish(path, begin, format="tensorrt", **built_with, compute_capability=capabilities, parity=parity)
+
+
+def to_torch_export(export: Export) -> None:
+    """A program for torch.export.load."""
+    begin, path = time.monotonic(), export.path(".pt2")
+    with whole_path(path) as partial:
+        arguments, dynamic_shapes = trace_arguments(export.step, export.size, dynamic=export.dynamic)
+        torch.export.save(torch.export.export(export.step, arguments, dynamic_shapes=dynamic_shapes), partial)
+        parity = export.check(ProgramBackend(partial, export.step), path.name)
+    export.finish(path, begin, format="torch-export", parity=parity)
+
+
+def contract(step: Step, size: tuple[int, int]) -> tensorrt.Shapes:
     """Names, shapes and types of the tensors at a size in pixels."""
-    frame, memory = (1, 3, *size), model.memory_shape(*size)
-    return {name: (shape, "float32") for name, shape in zip(INPUTS + OUTPUTS, (frame, memory, frame, memory))}
+    return {name: (shape, "float32") for name, shape in step.shapes(*size).items()}
 
 
-def describe_contract(tensors: tensorrt.Shapes, size_multiple: int, *, dynamic: bool) -> dict[str, Any]:
+def describe_contract(step: Step, size: tuple[int, int], *, dynamic: bool) -> dict[str, Any]:
     """The contract in words, for the manifest."""
-    rows = {name: {"shape": list(shape), "type": dtype} for name, (shape, dtype) in tensors.items()}
+    rows: dict[str, Any] = {name: {"shape": list(shape), "type": "float32"} for name, shape in step.shapes(*size).items()}
     if dynamic:
-        tokens = f"4 * ceil(height / {size_multiple}) * ceil(width / {size_multiple})"
-        for row in rows.values():
-            shape = row["shape"]
-            row["shape"] = [1, 3, "height", "width"] if len(shape) == 4 else [*shape[:3], tokens, shape[4]]
-    return {
-        "inputs": {name: rows[name] for name in INPUTS},
-        "outputs": {name: rows[name] for name in OUTPUTS},
+        for name, row in rows.items():
+            if name in ("memory", "new_memory"):
+                multiple = step.model.size_multiple
+                row["shape"][3] = f"4 * ceil(height / {multiple}) * ceil(width / {multiple})"
+            else:
+                row["shape"][-2:] = ["height", "width"]
+    words = {
         "value_range": "RGB in [-1, 1]: an 8-bit value x is x / 127.5 - 1; output may leave the range a little, clamp it",
         "hole": "a pixel is missing where all three channels of masked_frames are exactly 0, which x / 127.5 - 1 never is; "
         "take the hole's pixels of output, the others from the frame",
-        "start_of_stream": "memory all zero; new_memory of one call is the memory of the next",
+    }
+    if step.window is None:
+        words["start_of_stream"] = "memory all zero; new_memory of one call is the memory of the next"
+    return {
+        "inputs": {name: rows[name] for name in step.inputs},
+        "outputs": {name: rows[name] for name in step.outputs},
+        **words,
     }
 
 
-def trace_arguments(model: MemoryDSTT, size: tuple[int, int], *, dynamic: bool) -> tuple[tuple[Tensor, Tensor], Any]:
+def trace_arguments(step: Step, size: tuple[int, int], *, dynamic: bool) -> tuple[tuple[Tensor, ...], Any]:
     """What the exporters follow through the model: tensors, and which of their sides may vary (None: none)."""
-    size = DYNAMIC_EXAMPLE if dynamic else size
-    tensors = (torch.zeros(1, 3, *size), torch.zeros(model.memory_shape(*size)))
+    shapes = step.shapes(*(DYNAMIC_EXAMPLE if dynamic else size))
+    tensors = tuple(torch.zeros(shapes[name]) for name in step.inputs)
+    if not dynamic:
+        return tensors, None
     sides = torch.export.Dim
-    return tensors, ({2: sides.DYNAMIC, 3: sides.DYNAMIC}, {3: sides.AUTO}) if dynamic else None
+    frames = {tensors[0].ndim - 2: sides.DYNAMIC, tensors[0].ndim - 1: sides.DYNAMIC}
+    return tensors, (frames, *({3: sides.AUTO} for _ in tensors[1:]))
 
 
-def write_onnx(step: StreamingStep, path: Path, *, size: tuple[int, int], dynamic: bool) -> None:
+def write_onnx(step: Step, path: Path, *, size: tuple[int, int], dynamic: bool) -> None:
     """Write one ONNX file with its weights in it."""
     from onnxscript.optimizer import optimize_ir
 
-    tensors, dynamic_shapes = trace_arguments(step.model, size, dynamic=dynamic)
+    tensors, dynamic_shapes = trace_arguments(step, size, dynamic=dynamic)
     with _quiet():
         program: Any = torch.onnx.export(
             step, tensors, dynamo=True, opset_version=OPSET, optimize=False, verbose=False,
-            input_names=list(INPUTS), output_names=list(OUTPUTS), dynamic_shapes=dynamic_shapes,
+            input_names=list(step.inputs), output_names=list(step.outputs), dynamic_shapes=dynamic_shapes,
         )  # fmt: skip
         # The optimizer works constants out with onnx's reference in plain Python. The bias of the token-to-image layer,
         # a transposed convolution of ones, takes it minutes, and the result would be too large to be kept anyway.
         optimize_ir(program.model, should_fold=lambda node: False if node.op_type == "ConvTranspose" else None)
-    program.model.metadata_props["size_multiple"] = str(step.model.size_multiple)
+    if step.window is None:
+        program.model.metadata_props["size_multiple"] = str(step.model.size_multiple)
     program.save(path, external_data=False)
 
 
@@ -240,13 +287,14 @@ class ProgramBackend:
 
     size: tuple[int, int] | None = None
 
-    def __init__(self, path: Path, model: MemoryDSTT) -> None:
-        self.device, self.description = CPU, "torch.export program on cpu"
-        self._memory_shape = model.memory_shape
-        self._step = torch.export.load(path).module()
+    def __init__(self, path: Path, step: Step) -> None:
+        self.device, self.window, self.description = CPU, step.window, "torch.export program on cpu"
+        self._shapes, self._program = step.shapes, torch.export.load(path).module()
 
     def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        return self._step(masked, torch.zeros(self._memory_shape(*masked.shape[-2:])) if memory is None else memory)
+        if self.window is not None:
+            return self._program(masked), None
+        return self._program(masked, torch.zeros(self._shapes(*masked.shape[-2:])["memory"]) if memory is None else memory)
 
 
 # --- the comparison ----------------------------------------------------------------------------------------------------
@@ -276,12 +324,20 @@ def check_clip(path: Path | None, size: tuple[int, int], num_frames: int) -> lis
     return result
 
 
-def run_clip(backend: Backend, frames: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each frame's output and new memory on the CPU, the back end's own memory carried."""
+def into_windows(frames: list[Tensor], window: int | None) -> list[Tensor]:
+    """Single frames as they are, or windows (1, window, 3, H, W) of them; the last reaches back."""
+    if window is None:
+        return frames
+    starts = [*range(0, len(frames) - window, window), len(frames) - window]
+    return [torch.stack(frames[start : start + window], dim=1) for start in starts]
+
+
+def run_clip(backend: Backend, pieces: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The output of each frame or window and the memory after it (empty: none), the back end's own memory carried."""
     memory: Any = None
-    for masked in tqdm(frames, unit="frame", desc=backend.description.partition(",")[0], disable=None, leave=False):
+    for masked in tqdm(pieces, unit="step", desc=backend.description.partition(",")[0], disable=None, leave=False):
         output, memory = backend.step(masked.to(backend.device), memory)
-        kept = memory if isinstance(memory, Tensor) else torch.from_numpy(memory.numpy())
+        kept = memory if isinstance(memory, Tensor) else torch.zeros(0) if memory is None else torch.from_numpy(memory.numpy())
         yield output.cpu().clone(), kept.cpu().clone()
 
 
@@ -293,13 +349,15 @@ def compare(
     Raises:
         UserError: the pictures differ by more than `tolerance` (of a range of 2), or something is not finite.
     """
-    largest, largest_memory, means = 0.0, 0.0, []
+    largest, largest_memory, means, num_frames = 0.0, 0.0, [], 0
     for (output, memory), (right_output, right_memory) in zip(found, expected, strict=True):
         difference = (output - right_output).abs()
         # a maximum passes over NaN when compared, a sum doesn't
         largest = max(largest, difference.max().item()) if difference.sum().isfinite() else math.inf
-        largest_memory = max(largest_memory, (memory - right_memory).abs().max().item())
+        if memory.numel():
+            largest_memory = max(largest_memory, (memory - right_memory).abs().max().item())
         means.append(difference.mean().item())
+        num_frames += output.shape[1] if output.ndim == 5 else 1
     if not largest <= tolerance:
         raise UserError(
             f"{name} computes something else than the model: the pictures differ by up to {largest:.3g}, {tolerance:g} is "
@@ -307,7 +365,7 @@ def compare(
         )
     return {
         "against": "torch float32",
-        "frames": len(means),
+        "frames": num_frames,
         "largest_difference": largest,
         "mean_difference": sum(means) / len(means),
         "largest_difference_memory": largest_memory,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inpaint.depth_models import MODEL_TYPES, check_model_type
+from inpaint.releases import RELEASES
 from nunif.errors import UserError
 from nunif.options import option
 from nunif.training.options import TrainerOptions
@@ -94,6 +95,11 @@ class TrainOptions(TrainerOptions):
     data_dir: Path = option("-i", "--data-dir", help="the dataset: a folder with train/ and eval/")
     video: bool = option(default=False, help="train on clips, with a model that works on video")
     arch: str | None = option(default=None, help="the model (default: that of --checkpoint-file, else memory_dstt_v1)")
+    checkpoint_file: str | None = option(
+        default=None,
+        metavar="FILE",
+        help="start from these weights: a model file, its http(s) address, or a known release: " + ", ".join(RELEASES),
+    )
     tile_size: int = option(default=256, minimum=32, help="width and height of the training tiles in pixels")
     batch_size: int = option(default=1, minimum=1, help="clips per forward pass")
     num_samples: int | None = option(
@@ -124,6 +130,33 @@ class EvaluateOptions:
     output: Path | None = option("-o", "--output", default=None, help="folder for the table as CSV and JSON, and pictures")
     tile_size: int = option(default=256, minimum=32, help="width and height of the evaluated tiles in pixels")
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
+
+
+FILE_LAYOUTS = ("nunif", "state-dict", "safetensors")  # nunif.models.checkpoint.LAYOUTS, without its torch
+
+
+def full_name(arch: str) -> str:
+    """ "memory_dstt_v1" -> "inpaint.memory_dstt_v1"; full names stay as they are."""
+    return arch if arch.startswith("inpaint.") else f"inpaint.{arch}"
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """`python -m inpaint checkpoint`."""
+
+    model: Path = option("FILE", help="the file to look into")
+    output: Path | None = option("-o", "--output", default=None, metavar="FILE", help="write its model to this file")
+    to: str | None = option(
+        default=None,
+        choices=FILE_LAYOUTS,
+        help="layout of that file (default: safetensors for a name that ends so, else nunif, which is ours)",
+    )
+    arch: str | None = option(default=None, help="the model, where the file holds only tensors and does not tell")
+
+    def check(self) -> None:
+        for flag, value in (("--to", self.to), ("--arch", self.arch)):
+            if value is not None and self.output is None:
+                raise UserError(f"{flag} is for the file that -o writes: add -o FILE or leave it out")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from inpaint.export import check_packages, export_model
 from inpaint.losses import hole_valid_l1, temporal_l1
 from inpaint.masks import compose
 from inpaint.metrics import mean_of, score_clip
-from inpaint.options import TrainOptions, parse_formats
+from inpaint.options import TrainOptions, full_name, parse_formats
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import Record, scan_records
+from inpaint.releases import RELEASES
 from nunif.device import create_device
+from nunif.download import find_file
 from nunif.errors import UserError
 from nunif.models import Model, create_model, load_model, read_checkpoint
 from nunif.seed import seed_everything
@@ -37,6 +40,9 @@ def main(options: TrainOptions) -> None:
     """The command `train.py inpaint`."""
     formats = parse_formats(options.export) if options.export is not None else []
     check_packages(formats)  # not after days of training
+    # with --resume its weights are not needed, though perhaps its arch
+    if options.checkpoint_file is not None and not (options.resume and options.arch is not None):
+        options = replace(options, checkpoint_file=str(find_file(options.checkpoint_file, releases=RELEASES)))
     seed_everything(options.seed)
     model = create_model(choose_arch(options.arch, options.checkpoint_file))
     task = create_task(model, options.data_dir, tile_size=options.tile_size, skip_eval=options.skip_eval)
@@ -47,13 +53,13 @@ def main(options: TrainOptions) -> None:
         export_model(best, result.model_path, options.model_dir / "export", formats=formats, device=device)
 
 
-def choose_arch(arch: str | None, checkpoint_file: Path | None) -> str:
+def choose_arch(arch: str | None, checkpoint_file: Path | str | None) -> str:
     """The full name of the model: as asked for, or that of the file to start from, or the default."""
     if arch is not None:
-        return arch if arch.startswith("inpaint.") else f"inpaint.{arch}"
+        return full_name(arch)
     if checkpoint_file is not None:
-        name = read_checkpoint(checkpoint_file)["name"]
-        if not isinstance(name, str) or not name.startswith("inpaint."):
+        name = read_checkpoint(checkpoint_file, package="inpaint")["name"]
+        if not name.startswith("inpaint."):
             raise UserError(f"{checkpoint_file} holds the model {name!r}, which is not one for inpainting")
         return name
     return DEFAULT_ARCH

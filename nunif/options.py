@@ -26,7 +26,8 @@ def option(
 ) -> Any:
     """A field of an options dataclass.
 
-    flags: the words of the command line; without any, `--field-name`.
+    flags: the words of the command line; without any, `--field-name`. One word without a dash makes the field a
+        required argument without a flag, shown by that word.
     default: without one the option is required. A bool is a switch that turns the default around.
     choices: the values a string may take; minimum, maximum: the bounds of a number, both included.
     """
@@ -48,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
         flags = meta["flags"] or (flag_of(field),)
         value_type = _value_type(hints[field.name])
         required = field.default is dataclasses.MISSING
+        if not flags[0].startswith("-"):
+            parser.add_argument(field.name, type=value_type, metavar=flags[0], help=meta["help"].replace("%", "%%"))
+            continue
         help_text = meta["help"].replace("%", "%%")
         if value_type is bool:
             parser.add_argument(

@@ -70,23 +70,30 @@ class HierarchyEncoder(nn.Module):
 class FrameDecoder(nn.Module):
     """(B*T, channels, h, w) -> (B*T, 3, 4h, 4w): twice bilinear enlargement and convolution."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, align_corners: bool = False) -> None:
         super().__init__()
+        self.align_corners = align_corners
         self.conv1 = conv(channels, channels)
         self.conv2 = conv(channels, channels // 2)
         self.conv3 = conv(channels // 2, channels // 2)
         self.to_image = conv(channels // 2, 3)
 
     def forward(self, features: Tensor) -> Tensor:
-        x = F.leaky_relu(self.conv1(enlarge(features)), LEAKY_SLOPE)
+        x = F.leaky_relu(self.conv1(enlarge(features, align_corners=self.align_corners)), LEAKY_SLOPE)
         x = F.leaky_relu(self.conv2(x), LEAKY_SLOPE)
-        x = F.leaky_relu(self.conv3(enlarge(x)), LEAKY_SLOPE)
+        x = F.leaky_relu(self.conv3(enlarge(x, align_corners=self.align_corners)), LEAKY_SLOPE)
         return self.to_image(x)
 
 
-def enlarge(x: Tensor) -> Tensor:
+def enlarge(x: Tensor, *, align_corners: bool = False) -> Tensor:
     """Twice the height and width, bilinear."""
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=align_corners)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until height and width are multiples of a number."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
 class PatchEmbedding(nn.Conv2d):
@@ -137,6 +144,22 @@ class FeedForward(nn.Sequential):
         super().__init__(linear(hidden, 4 * hidden), nn.ReLU(), linear(4 * hidden, hidden))
 
 
+def split_zones(x: Tensor, grid: tuple[int, int], *, zones: int, num_heads: int) -> Tensor:
+    """(B, T, N, C) -> (B, T, zones * zones, heads, N of a zone, C of a head); zones divides both sides of the grid."""
+    b, t, _, c = x.shape
+    (h, w), d = grid, c // num_heads
+    x = x.view(b, t, zones, h // zones, zones, w // zones, num_heads, d)
+    return x.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(b, t, zones * zones, num_heads, -1, d)
+
+
+def join_zones(x: Tensor, grid: tuple[int, int], *, zones: int) -> Tensor:
+    """The inverse of `split_zones`."""
+    b, t, _, heads, _, d = x.shape
+    h, w = grid
+    x = x.view(b, t, zones, zones, heads, h // zones, w // zones, d)
+    return x.permute(0, 1, 2, 5, 3, 6, 4, 7).reshape(b, t, h * w, heads * d)
+
+
 class MemoryAttention(nn.Module):
     """Attention from every frame's tokens to its own and to those of the frames before it.
 
@@ -167,21 +190,10 @@ class MemoryAttention(nn.Module):
             torch.cat([s[:, i : i + t] for i in range(slots)] + [o], dim=4).flatten(0, 2) for s, o in zip(seen, own)
         )  # (B*T*Z, heads, (S+1)*n, d)
         attended = F.scaled_dot_product_attention(query.flatten(0, 2), key, value)
-        return self.out(self._join(attended.view(query.shape), grid))
+        return self.out(join_zones(attended.view(query.shape), grid, zones=self.zones))
 
     def _split(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, T, N, C) -> (B, T, zones * zones, heads, N of a zone, C of a head)."""
-        b, t, _, c = x.shape
-        (h, w), z, d = grid, self.zones, c // self.num_heads
-        x = x.view(b, t, z, h // z, z, w // z, self.num_heads, d)
-        return x.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(b, t, z * z, self.num_heads, -1, d)
-
-    def _join(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """The inverse of `_split`."""
-        b, t, _, heads, _, d = x.shape
-        (h, w), z = grid, self.zones
-        x = x.view(b, t, z, z, heads, h // z, w // z, d)
-        return x.permute(0, 1, 2, 5, 3, 6, 4, 7).reshape(b, t, h * w, heads * d)
+        return split_zones(x, grid, zones=self.zones, num_heads=self.num_heads)
 
 
 class MemoryBlock(nn.Module):
@@ -208,3 +220,49 @@ class MemoryBlock(nn.Module):
         tokens = tokens + attended
         tokens = tokens + self.feed_forward(self.norm2(tokens))
         return tokens, history[:, -slots:]
+
+
+class ClipAttention(nn.Module):
+    """Attention among the tokens of a whole clip, forwards and backwards in time.
+
+    temporal: inside each of 2x2 zones, over all frames; otherwise over the whole of each frame by itself.
+    """
+
+    def __init__(self, hidden: int, num_heads: int, *, temporal: bool) -> None:
+        super().__init__()
+        self.num_heads, self.temporal, self.zones = num_heads, temporal, 2 if temporal else 1
+        self.query, self.key, self.value, self.out = (linear(hidden, hidden) for _ in range(4))
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, T, N, C), normalised -> (B, T, N, C). grid: (h, w), both even for temporal attention."""
+        query, key, value = (
+            split_zones(layer(tokens), grid, zones=self.zones, num_heads=self.num_heads)
+            for layer in (self.query, self.key, self.value)
+        )  # each (B, T, Z, heads, n, d)
+        if self.temporal:
+            b, t, z, heads, n, d = query.shape
+            query, key, value = (
+                x.permute(0, 2, 3, 1, 4, 5).reshape(b * z, heads, t * n, d) for x in (query, key, value)
+            )  # all frames of a zone
+            attended = F.scaled_dot_product_attention(query, key, value)
+            attended = attended.view(b, z, heads, t, n, d).permute(0, 3, 1, 2, 4, 5).contiguous()
+        else:
+            attended = F.scaled_dot_product_attention(query.flatten(0, 2), key.flatten(0, 2), value.flatten(0, 2))
+            attended = attended.view(query.shape)
+        return self.out(join_zones(attended, grid, zones=self.zones))
+
+
+class ClipBlock(nn.Module):
+    """A transformer block as published with DSTT: what is added to is the normalised input, not the input itself."""
+
+    def __init__(self, hidden: int, num_heads: int, *, temporal: bool) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.attention = ClipAttention(hidden, num_heads, temporal=temporal)
+        self.feed_forward = FeedForward(hidden)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, T, N, C) -> (B, T, N, C)."""
+        tokens = self.norm1(tokens)
+        tokens = tokens + self.attention(tokens, grid)
+        return tokens + self.feed_forward(self.norm2(tokens))

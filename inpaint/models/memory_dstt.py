@@ -8,7 +8,6 @@ Axes: B batch, T frames in time order, C channels, H W pixels, N tokens of a fra
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inpaint.masks import smooth_fill
@@ -19,6 +18,7 @@ from inpaint.models.blocks import (
     MemoryBlock,
     PatchEmbedding,
     PatchUnembedding,
+    pad_to_multiple,
 )
 from nunif.models.registry import Model, register_model
 
@@ -83,7 +83,7 @@ class MemoryDSTT(Model):
         dtype = self.to_tokens.weight.dtype
         b, t, _, height, width = frames.shape
         seen = frames.flatten(0, 1) * (1 - holes.flatten(0, 1))
-        x, mask = self._pad(seen), self._pad(holes.flatten(0, 1))
+        x, mask = (pad_to_multiple(y, self.size_multiple) for y in (seen, holes.flatten(0, 1)))
         filled = smooth_fill(x, mask)
         features = self.hierarchy(self.encoder(torch.cat([filled, mask], dim=1).to(dtype)))
         tokens = self.to_tokens(features)  # (B*T, hidden, h, w)
@@ -107,12 +107,6 @@ class MemoryDSTT(Model):
         """Shape of the memory of one stream of frames of that size in pixels."""
         rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
         return (1, self.num_blocks, self.memory_slots, rows * columns, self.hidden)
-
-    def _pad(self, x: Tensor) -> Tensor:
-        """Repeat the last row and column until both sides are multiples of `size_multiple`."""
-        height, width = x.shape[-2:]
-        bottom, right = -height % self.size_multiple, -width % self.size_multiple
-        return F.pad(x, (0, right, 0, bottom), mode="replicate")
 
 
 def register() -> None:

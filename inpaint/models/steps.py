@@ -1,9 +1,14 @@
-"""One frame of a stream, as engines compute it: the contract of every back end and every export.
+"""What is computed at once, as engines do it: the contract of every back end and every export.
+
+A streaming model computes frame by frame:
 
     masked_frames (1, 3, H, W) float32 in [-1, 1], the hole exactly 0     output (1, 3, H, W) float32, about in [-1, 1]
     memory (1, blocks, slots, tokens, hidden) float32                     new_memory, the same shape
 
 A memory that is all zero is the start of a stream; afterwards `new_memory` of one call is `memory` of the next.
+
+Other models compute windows of T frames, (1, T, 3, H, W) in and out, and there is no memory.
+
 8-bit colours x scaled by x / 127.5 - 1 are never exactly 0, so the hole is read off the picture.
 """
 
@@ -11,23 +16,73 @@ import torch
 from torch import Tensor, nn
 
 from inpaint.models.memory_dstt import MemoryDSTT
+from nunif.errors import UserError
+from nunif.models import Model
 
-INPUTS, OUTPUTS = ("masked_frames", "memory"), ("output", "new_memory")
 NEARLY_ZERO = 1e-6  # what an exact 0 in a visible pixel becomes, far below a grey level
 
 
 class StreamingStep(nn.Module):
     """(masked_frames, memory) -> (output, new_memory). float32 at the border, whatever type the model computes in."""
 
+    inputs, outputs = ("masked_frames", "memory"), ("output", "new_memory")
+    window: int | None = None
+
     def __init__(self, model: MemoryDSTT) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, masked_frames: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        holes = (masked_frames == 0).all(dim=1, keepdim=True).to(masked_frames.dtype)
         started = memory.abs().amax(dim=(0, 1, 2, 3, 4)) > 0
+        holes = find_holes(masked_frames)
         prediction, new_memory = self.model(masked_frames[:, None], holes[:, None], memory, started=started)
         return prediction[:, 0], new_memory
+
+    def shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Of the inputs and outputs, by name."""
+        frame, memory = (1, 3, height, width), self.model.memory_shape(height, width)
+        return dict(zip(self.inputs + self.outputs, (frame, memory, frame, memory)))
+
+
+class WindowStep(nn.Module):
+    """masked_frames -> output, for a window of `window` frames. float32 at the border, as above."""
+
+    inputs, outputs = ("masked_frames",), ("output",)
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+        self.window: int | None = int(model.clip_length)  # type: ignore[arg-type]
+
+    def forward(self, masked_frames: Tensor) -> Tensor:
+        prediction, _ = self.model(masked_frames, find_holes(masked_frames))
+        return prediction
+
+    def shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Of the input and the output, by name."""
+        return dict.fromkeys(self.inputs + self.outputs, (1, self.window or 1, 3, height, width))
+
+
+Step = StreamingStep | WindowStep
+CONTRACTS: tuple[type[Step], ...] = (StreamingStep, WindowStep)
+
+
+def make_step(model: Model) -> Step:
+    """The step of a model.
+
+    Raises:
+        UserError: a model that takes no clips.
+    """
+    if isinstance(model, MemoryDSTT):
+        return StreamingStep(model)
+    if not hasattr(model, "clip_length"):
+        raise UserError(f"{model.name} does not work on video: choose a model that does")
+    return WindowStep(model)
+
+
+def find_holes(masked_frames: Tensor) -> Tensor:
+    """(..., 3, H, W) -> (..., 1, H, W) of the same type, 1 where all three channels are exactly 0."""
+    return (masked_frames == 0).all(dim=-3, keepdim=True).to(masked_frames.dtype)
 
 
 def mask_frame(frame: Tensor, hole: Tensor) -> Tensor:

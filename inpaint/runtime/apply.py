@@ -14,7 +14,9 @@ from inpaint.options import ApplyOptions
 from inpaint.pictures import HOLE_COLOUR
 from inpaint.runtime.hole_source import hole_advice, open_holes
 from inpaint.runtime.output import check_apart, go_through, is_folder, open_output, read_ahead, video_writer
-from inpaint.runtime.stream import HoleFrame, InpaintStream
+from inpaint.runtime.stream import HoleFrame
+from inpaint.runtime.windows import open_fillers
+from nunif.device import create_device
 from nunif.video import picture as pictures
 from nunif.video.cuts import mark_cuts
 from nunif.video.reader import Frame, VideoReader
@@ -32,11 +34,15 @@ def main(options: ApplyOptions) -> None:
         film = stack.enter_context(VideoReader(options.input, for_editing=True))
         holes = stack.enter_context(open_holes(options.mask, film, invert=options.invert_mask, dilate=options.dilate))
         size = (film.info.width, film.info.height)
-        stream = InpaintStream.open(
-            options.model, gpu=options.gpu, precision=options.precision, compiled=options.compile, max_width=options.max_width
+        (filler,) = open_fillers(
+            options.model,
+            device=create_device(options.gpu),
+            precision=options.precision,
+            compiled=options.compile,
+            max_width=options.max_width,
         )
-        computed = stream.computed_size(*reversed(size))
-        logger.info("%s, at %dx%d", stream.description, computed[1], computed[0])
+        computed = filler.computed_size(*reversed(size))
+        logger.info("%s, at %dx%d", filler.description, computed[1], computed[0])
         output = stack.enter_context(open_output(options, film, size=size))
         comparison = None
         if compare_path is not None:
@@ -54,7 +60,7 @@ def main(options: ApplyOptions) -> None:
 
         shots = split_into_shots(frames, find_cuts=options.find_cuts)
         holed = (HoleFrame(item, item[0].rgb, item[1], starts_shot) for item, starts_shot in shots)
-        go_through(stream.fill(holed), film, write)
+        go_through(filler.fill(holed), film, write)
     if not num_holes:
         advice = hole_advice(invert=options.invert_mask)
         logger.warning("--mask %s marks nothing as missing in any frame: %s", options.mask, advice)

@@ -1,6 +1,6 @@
-"""What computes a streamed frame: one interface over torch, onnxruntime and TensorRT.
+"""What computes a streamed frame, or a window: one interface over torch, onnxruntime and TensorRT.
 
-The contract of a step stands in `inpaint.models.streaming_step`. Memory is handed around as the back end likes to keep
+The contract of a step stands in `inpaint.models.steps`. Memory is handed around as the back end likes to keep
 it (on its own device), starts as None, and is never looked into.
 """
 
@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.models.memory_dstt import MemoryDSTT
-from inpaint.models.streaming_step import INPUTS, OUTPUTS, StreamingStep
+from inpaint.models.steps import CONTRACTS, make_step
 from inpaint.runtime.tensorrt import TensorRTBackend
 from nunif.device import AMP_DTYPES
 from nunif.errors import UserError
@@ -22,29 +21,32 @@ from nunif.models import Model, load_model
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, **AMP_DTYPES}
-TORCH_SUFFIX, ONNX_SUFFIX, ENGINE_SUFFIXES = ".pth", ".onnx", (".engine", ".plan", ".trt")
+TORCH_SUFFIXES, ONNX_SUFFIX, ENGINE_SUFFIXES = (".pth", ".safetensors"), ".onnx", (".engine", ".plan", ".trt")
 
 
 class Backend(Protocol):
-    """Computes one frame after the other.
+    """Computes one frame after the other, or one window.
 
     Attributes:
         device: where frames are handed over.
+        window: frames that one step takes; None: a single frame, and there is a memory.
         size: (H, W) that every frame must have; None for any.
         description: one line for people.
     """
 
     device: torch.device
+    window: int | None
     size: tuple[int, int] | None
     description: str
 
     def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        """One frame.
+        """One frame, or one window.
 
         Args:
-            masked: (1, 3, H, W) float32 on `device`, in [-1, 1], the hole exactly 0 (`mask_frame` makes it).
-            memory: what the step before returned; None at the start of a stream.
-        Returns: the prediction (1, 3, H, W) float32 on `device`, and the memory.
+            masked: (1, 3, H, W) or (1, window, 3, H, W) float32 on `device`, in [-1, 1], the hole exactly 0
+                (`mask_frame` makes it).
+            memory: what the step before returned; None at the start of a stream, and always for windows.
+        Returns: the prediction, of the shape of `masked`, float32 on `device`; and the memory.
         """
         ...
 
@@ -63,7 +65,7 @@ def open_backend(path: Path, *, device: torch.device, precision: str | None = No
     if not path.is_file():
         raise UserError(f"--model {path} does not exist: give a model file (.pth), an .onnx or an .engine")
     suffix = path.suffix.lower()
-    if suffix == TORCH_SUFFIX:
+    if suffix in TORCH_SUFFIXES:
         model, _ = load_model(path, device=device, expect="inpaint.")
         return TorchBackend(model, device=device, precision=precision or "fp32", compiled=compiled)
     if suffix != ONNX_SUFFIX and suffix not in ENGINE_SUFFIXES:
@@ -80,19 +82,19 @@ class TorchBackend:
     size: tuple[int, int] | None = None
 
     def __init__(self, model: Model, *, device: torch.device, precision: str = "fp32", compiled: bool = False) -> None:
-        if not isinstance(model, MemoryDSTT):
-            raise UserError(f"{model.name} does not work frame by frame: choose a memory_dstt model")
         self.device = device
-        self._memory_shape = model.memory_shape
-        self._step = StreamingStep(model).to(device, PRECISIONS[precision]).eval().requires_grad_(False)
+        self._step = make_step(model).to(device, PRECISIONS[precision]).eval().requires_grad_(False)
+        self.window = self._step.window
         if compiled:
             self._step.compile()
         self.description = f"torch {torch.__version__} on {device}, {precision}{', compiled' if compiled else ''}"
 
     @torch.inference_mode()
     def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        if self.window is not None:
+            return self._step(masked), None
         if memory is None:
-            memory = torch.zeros(self._memory_shape(*masked.shape[-2:]), device=self.device)
+            memory = torch.zeros(self._step.shapes(*masked.shape[-2:])["memory"], device=self.device)
         return self._step(masked, memory)
 
 
@@ -122,33 +124,36 @@ class OnnxBackend:
         except Exception as error:  # onnxruntime's exceptions have no common base but this
             raise UserError(f"{path} can't be opened by onnxruntime ({_first_line(error)}): export it again") from error
         shapes = {value.name: value.shape for value in self._session.get_inputs()}
-        if tuple(shapes) != INPUTS or tuple(value.name for value in self._session.get_outputs()) != OUTPUTS:
+        names = (tuple(shapes), tuple(value.name for value in self._session.get_outputs()))
+        if names not in [(contract.inputs, contract.outputs) for contract in CONTRACTS]:
             raise UserError(
-                f"{path} is no streaming inpainting engine (its inputs are {', '.join(shapes)}, not {', '.join(INPUTS)}): "
+                f"{path} is no inpainting engine (its inputs are {', '.join(shapes)}, not masked_frames and perhaps memory): "
                 "make one with python -m inpaint export"
             )
-        height, width = shapes["masked_frames"][2:]
+        self.window = None if "memory" in shapes else shapes["masked_frames"][1]
+        height, width = shapes["masked_frames"][-2:]
         self.size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-        self._memory_shape = shapes["memory"]
+        self._memory_shape = shapes.get("memory", [])
         metadata = self._session.get_modelmeta().custom_metadata_map
         self._multiple = int(metadata.get("size_multiple", 0))
         self.description = f"onnxruntime {ort.__version__} on {self._place[0]}"
 
     def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
         frame = np.ascontiguousarray(masked.numpy())
-        if memory is None:
-            memory = self._ort.OrtValue.ortvalue_from_numpy(np.zeros(self._start_shape(frame), np.float32), *self._place)
         binding = self._session.io_binding()
         binding.bind_cpu_input("masked_frames", frame)
-        binding.bind_ortvalue_input("memory", memory)
         binding.bind_output("output", "cpu")
-        binding.bind_output("new_memory", *self._place)
+        if self.window is None:
+            if memory is None:
+                memory = self._ort.OrtValue.ortvalue_from_numpy(np.zeros(self._start_shape(frame), np.float32), *self._place)
+            binding.bind_ortvalue_input("memory", memory)
+            binding.bind_output("new_memory", *self._place)
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # see above
             raise UserError(f"onnxruntime stopped ({_first_line(error)})") from error
-        output, new_memory = binding.get_outputs()
-        return torch.from_numpy(output.numpy()), new_memory
+        output, *rest = binding.get_outputs()
+        return torch.from_numpy(output.numpy()), rest[0] if rest else None
 
     def _start_shape(self, frame: np.ndarray) -> list[int]:
         """The memory's shape; in a file for any size the tokens follow from the frame's."""

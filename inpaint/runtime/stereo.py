@@ -17,11 +17,11 @@ from torch import Tensor
 from inpaint.depth import create_estimator
 from inpaint.occlusion import shift_of_view
 from inpaint.options import StereoOptions
-from inpaint.runtime.backends import open_backend
 from inpaint.runtime.depth_stream import DepthFrame, stream_disparity
 from inpaint.runtime.output import check_apart, go_through, open_output, read_ahead
 from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, turn, view_of_eye
-from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream
+from inpaint.runtime.stream import Filler, HoleFrame
+from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
 from nunif.video.cuts import mark_cuts
 from nunif.video.reader import Frame, VideoReader
@@ -41,12 +41,16 @@ def main(options: StereoOptions) -> None:
     with ExitStack() as stack:
         film = stack.enter_context(VideoReader(options.input, for_editing=True))
         width, height = film.info.width, film.info.height
-        backend = open_backend(options.model, device=device, precision=options.precision, compiled=options.compile)
         eyes = VIEWS[options.view]
-        # one after the other through one back end, each with a memory of its own
-        streams = [InpaintStream(backend, max_width=options.max_width) if eye else None for eye in eyes]
-        for stream in filter(None, streams):
-            stream.computed_size(height, width)  # an engine of another size is better found now
+        fillers = open_fillers(
+            options.model,
+            count=len(eyes),
+            device=device,
+            precision=options.precision,
+            compiled=options.compile,
+            max_width=options.max_width,
+        )
+        fillers[0].computed_size(height, width)  # an engine of another size is better found now
         estimator = create_estimator(
             options.model_type,
             resolution=options.resolution,
@@ -55,7 +59,7 @@ def main(options: StereoOptions) -> None:
             batch_size=options.batch_size,
             allow_third_party=options.allow_third_party_code,
         )
-        logger.info("depth: %s; holes: %s", estimator.name, backend.description)
+        logger.info("depth: %s; holes: %s", estimator.name, fillers[0].description)
         layout = LAYOUTS[options.layout]
         output = stack.enter_context(open_output(options, film, size=layout.size(width, height)))
         flat: Counter[str] = Counter()
@@ -78,7 +82,7 @@ def main(options: StereoOptions) -> None:
         )
         shifts = ((depth, shift_of(depth, options, (height, width))) for depth in depths)
         left, right = (
-            make_eye(shared, eye, stream, hole_growth=options.dilate) for shared, eye, stream in zip(tee(shifts), eyes, streams)
+            make_eye(shared, eye, filler, hole_growth=options.dilate) for shared, eye, filler in zip(tee(shifts), eyes, fillers)
         )
         go_through(zip(left, right), film, write)
     for reason, count in flat.most_common():
@@ -98,10 +102,10 @@ def shift_of(depth: DepthFrame[Frame], options: StereoOptions, size: tuple[int, 
 
 
 def make_eye(
-    frames: Iterable[tuple[DepthFrame[Frame], Tensor]], eye: Eye | None, filler: Filler | None, *, hole_growth: int
+    frames: Iterable[tuple[DepthFrame[Frame], Tensor]], eye: Eye | None, filler: Filler, *, hole_growth: int
 ) -> Iterator[EyeView]:
     """One eye's view of every frame: the frame itself, or moved by its shift and filled."""
-    if eye is None or filler is None:
+    if eye is None:
         yield from ((depth, depth.item.rgb) for depth, _ in frames)
         return
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inpaint.models.streaming_step import mask_frame
+from inpaint.models.steps import mask_frame
 from inpaint.runtime.backends import Backend, open_backend
 from nunif.device import create_device
 from nunif.errors import UserError
@@ -77,23 +77,8 @@ class InpaintStream:
         self._memory = self._size = None
 
     def computed_size(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) at which a film of that size is computed.
-
-        Raises:
-            UserError: the back end is an engine for another size.
-        """
-        size = (height, width)
-        if self._max_width is not None and width > self._max_width:
-            size = (max(1, round(height * self._max_width / width)), self._max_width)
-        fixed = self._backend.size
-        if fixed is not None and size != fixed:
-            fitting = round(height * fixed[1] / width) == fixed[0] and width > fixed[1]
-            advice = f"--max-width {fixed[1]}" if fitting else f"an engine made with --size {size[0]}x{size[1]}"
-            raise UserError(
-                f"the engine works at {fixed[1]}x{fixed[0]} pixels, the frames "
-                f"{'are' if size == (height, width) else 'would be'} {size[1]}x{size[0]}: use {advice}"
-            )
-        return size
+        """See `Filler`."""
+        return engine_size(height, width, max_width=self._max_width, fixed=self._backend.size)
 
     def fill(self, frames: Iterable[HoleFrame[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
         """See `Filler`; nothing is taken ahead."""
@@ -112,23 +97,56 @@ class InpaintStream:
         Returns: (H, W, 3) of the same type; pixels outside the hole are the frame's own.
         Raises:
             ValueError: frame and hole differ in size, or the size differs from the frame before.
-            UserError: see `computed_size`.
+            UserError: see `engine_size`.
         """
         if frame.shape[:2] != hole.shape or self._size not in (None, hole.shape):
             raise ValueError(f"frame {frame.shape}, hole {hole.shape}, frame before {self._size}: sizes must be equal")
         self._size = hole.shape
-        top = np.iinfo(frame.dtype).max
-        device = self._backend.device
-        missing = torch.from_numpy(hole).to(device)[None, None]  # (1, 1, H, W) bool
-        picture = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None]
-        picture = picture.to(torch.float32) / (top / 2) - 1  # (1, 3, H, W)
-        size = self.computed_size(*hole.shape)
-        small, small_hole = (picture, missing) if size == hole.shape else shrink(picture, missing, size)
-        output, self._memory = self._backend.step(mask_frame(small, small_hole), self._memory)
-        if size != hole.shape:
-            output = F.interpolate(output, size=hole.shape, mode="bicubic", align_corners=False)
-        filled = output[0].add(1).mul(top / 2).round().clamp(0, top).permute(1, 2, 0).cpu().numpy()
-        return np.where(hole[..., None], filled.astype(frame.dtype), frame)
+        picture, small_hole = to_network(frame, hole, size=self.computed_size(*hole.shape), device=self._backend.device)
+        output, self._memory = self._backend.step(mask_frame(picture, small_hole), self._memory)
+        return from_network(output, frame, hole)
+
+
+def engine_size(height: int, width: int, *, max_width: int | None, fixed: tuple[int, int] | None) -> tuple[int, int]:
+    """(h, w) at which a film is computed: its own, or narrower in the same shape.
+
+    Args:
+        height, width: of the film. max_width: see `InpaintStream`. fixed: the only size of the back end; None for any.
+    Raises:
+        UserError: the back end is an engine for another size.
+    """
+    size = (height, width)
+    if max_width is not None and width > max_width:
+        size = (max(1, round(height * max_width / width)), max_width)
+    if fixed is not None and size != fixed:
+        fitting = round(height * fixed[1] / width) == fixed[0] and width > fixed[1]
+        advice = f"--max-width {fixed[1]}" if fitting else f"an engine made with --size {size[0]}x{size[1]}"
+        raise UserError(
+            f"the engine works at {fixed[1]}x{fixed[0]} pixels, the frames "
+            f"{'are' if size == (height, width) else 'would be'} {size[1]}x{size[0]}: use {advice}"
+        )
+    return size
+
+
+def to_network(frame: np.ndarray, hole: np.ndarray, *, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """A frame and its hole as tensors of a size.
+
+    Args: frame (H, W, 3) uint8 or uint16; hole (H, W) bool; size (h, w).
+    Returns: (1, 3, h, w) float32 in [-1, 1] and (1, 1, h, w) bool, on `device`.
+    """
+    missing = torch.from_numpy(hole).to(device)[None, None]  # (1, 1, H, W)
+    picture = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W)
+    picture = picture.to(torch.float32) / (np.iinfo(frame.dtype).max / 2) - 1
+    return (picture, missing) if size == hole.shape else shrink(picture, missing, size)
+
+
+def from_network(output: Tensor, frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The network's picture in the hole of the frame. output: (1, 3, h, w) about in [-1, 1]; the others as above."""
+    top = np.iinfo(frame.dtype).max
+    if output.shape[-2:] != hole.shape:
+        output = F.interpolate(output, size=hole.shape, mode="bicubic", align_corners=False)
+    filled = output[0].add(1).mul(top / 2).round().clamp(0, top).permute(1, 2, 0).cpu().numpy()
+    return np.where(hole[..., None], filled.astype(frame.dtype), frame)
 
 
 def shrink(picture: Tensor, hole: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

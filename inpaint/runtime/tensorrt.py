@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inpaint.models.streaming_step import INPUTS, OUTPUTS
+from inpaint.models.steps import CONTRACTS
 from nunif.errors import UserError
 from nunif.files import whole_file
 
@@ -68,6 +68,11 @@ def build_engine(onnx_path: Path, engine_path: Path, *, capabilities: Sequence[s
         UserError: TensorRT refuses an operator (named), a capability, or the build; a tensor is not as expected.
     """
     trt = import_tensorrt()
+    if not is_rtx(trt):
+        if capabilities:
+            raise UserError("--compute-capability is for TensorRT-RTX; tensorrt builds for the GPU at hand: leave it out")
+        if not torch.cuda.is_available():
+            raise UserError("tensorrt builds for the GPU at hand, and there is none: pip install tensorrt-rtx instead")
     log = _make_log(trt)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -140,25 +145,29 @@ class TensorRTBackend:
                     "TensorRT; build it again on this machine with python -m inpaint export --format tensorrt"
                 )
             self.tensors = engine_tensors(trt, self._engine)
-            if set(self.tensors) != {*INPUTS, *OUTPUTS}:
-                raise UserError(f"{path} is no streaming inpainting engine: its tensors are {', '.join(self.tensors)}")
+            if set(self.tensors) not in [{*contract.inputs, *contract.outputs} for contract in CONTRACTS]:
+                raise UserError(f"{path} is no inpainting engine: its tensors are {', '.join(self.tensors)}")
             self._context = self._engine.create_execution_context()
-        _, _, height, width = self.tensors["masked_frames"][0]
+        shape = self.tensors["masked_frames"][0]
+        self.window = None if "memory" in self.tensors else shape[1]
+        height, width = shape[-2:]
         self.size: tuple[int, int] | None = (height, width)
         self.description = f"{trt.__name__} {trt.__version__} on {device}"
 
     def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        if memory is None:
-            memory = torch.zeros(self.tensors["memory"][0], device=self.device)
-        values = {"masked_frames": masked.contiguous(), "memory": memory}
-        values |= {name: torch.empty(self.tensors[name][0], device=self.device) for name in OUTPUTS}
+        values = {"masked_frames": masked.contiguous()}
+        outputs = ["output"]
+        if self.window is None:
+            values["memory"] = torch.zeros(self.tensors["memory"][0], device=self.device) if memory is None else memory
+            outputs.append("new_memory")
+        values |= {name: torch.empty(self.tensors[name][0], device=self.device) for name in outputs}
         for name, value in values.items():
             self._context.set_tensor_address(name, value.data_ptr())
         with torch.cuda.device(self.device):
             stream = torch.cuda.current_stream()
             if not self._context.execute_async_v3(stream.cuda_stream):
                 raise UserError("TensorRT could not run the engine: is there enough GPU memory?")
-        return values["output"], values["new_memory"]
+        return values["output"], values.get("new_memory")
 
 
 def _make_log(trt: Any) -> Any:

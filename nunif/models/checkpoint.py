@@ -1,23 +1,36 @@
 """Model files: the only place that calls torch.save and torch.load.
 
-The layout is nunif's (nagadomi/nunif, MIT), so that its tools open our files and ours open its:
-a dict with `nunif_model` (1), `name`, `updated_at`, `kwargs`, `state_dict`, and further entries beside these.
+Three layouts:
+- nunif (nagadomi/nunif, MIT), so that its tools open our files and ours open its: a dict with `nunif_model` (1), `name`,
+  `updated_at`, `kwargs`, `state_dict`, and further entries beside these;
+- state-dict: tensors by name and nothing else; when reading, also one level or two down in a dict, and with the prefix
+  that torch's data parallel wrappers give;
+- safetensors, with `name`, `kwargs` (JSON) and what else is known in its metadata.
 """
 
+import json
 import pickle
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from nunif.errors import UserError
-from nunif.files import whole_file
-from nunif.models.registry import Model, create_model
+from nunif.files import whole_file, write_whole
+from nunif.models.registry import Model, create_model, foreign_layouts
 
+NUNIF, STATE_DICT, SAFETENSORS = LAYOUTS = ("nunif", "state-dict", "safetensors")
 REQUIRED = ("nunif_model", "name", "kwargs", "state_dict")
+SAFETENSORS_SUFFIX = ".safetensors"
+
+NESTS = ("netG", "state_dict", "model")  # entries under which others keep their tensors
+PARALLEL_PREFIX = "module."
+JSON_ENTRIES = ("kwargs", "epoch", "metrics")  # of safetensors' metadata, whose values are all text
 
 
 def save_model(model: Model, path: Path | str, **extra: Any) -> None:
@@ -29,12 +42,39 @@ def save_model(model: Model, path: Path | str, **extra: Any) -> None:
     content = {
         "nunif_model": 1,
         "name": model.name,
-        "updated_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "updated_at": _now(),
         "kwargs": model.kwargs,
         "state_dict": model.state_dict(),
         **extra,
     }
-    with whole_file(Path(path)) as file:
+    _write_torch(content, Path(path))
+
+
+def save_state_dict(state_dict: Mapping[str, Tensor], path: Path | str) -> None:
+    """Write tensors by name and nothing else, whole or not at all."""
+    _write_torch(dict(state_dict), Path(path))
+
+
+def save_safetensors(state_dict: Mapping[str, Tensor], path: Path | str, **entries: Any) -> None:
+    """Write tensors as safetensors, whole or not at all.
+
+    entries: `name`, `kwargs`, `updated_at`, `epoch`, `metrics`, as far as they are known; others can't be kept.
+    """
+    metadata = {"format": "pt"}
+    if "name" in entries:
+        metadata |= {"nunif_model": "1", "name": entries["name"], "updated_at": str(entries.get("updated_at", _now()))}
+    metadata |= {key: json.dumps(entries[key]) for key in JSON_ENTRIES if key in entries}
+    # tensors that share their numbers can't be written
+    apart = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    write_whole(Path(path), safetensors.torch.save(apart, metadata))
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _write_torch(content: dict[str, Any], path: Path) -> None:
+    with whole_file(path) as file:
         sink = _Sink(file)
         try:
             torch.save(content, sink)
@@ -63,15 +103,56 @@ class _Sink:
         self._file.flush()
 
 
-def read_checkpoint(path: Path | str, *, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a model file as it is; nothing in it can run code.
+def read_checkpoint(path: Path | str, *, device: torch.device | str = "cpu", package: str | None = None) -> dict[str, Any]:
+    """Read a model file that says which model it holds, as a dict in nunif's layout; nothing in it can run code.
+
+    package: see `read_model_file`.
 
     Raises:
-        UserError: the file is missing, torn, of another kind, or holds more than tensors and plain values.
+        UserError: see `read_model_file`; also plain tensors without a model's name.
+    """
+    _, content = read_model_file(path, device=device, package=package)
+    if "name" not in content:
+        raise UserError(
+            f"{path} holds no model in this project's layout, only tensors that don't say of which model: "
+            "convert it with the command `checkpoint`, which takes the model's name"
+        )
+    return content
+
+
+def read_model_file(
+    path: Path | str, *, device: torch.device | str = "cpu", package: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Read a model file of any layout; nothing in it can run code.
+
+    package: the task ("inpaint") among whose models' foreign layouts plain tensors are looked up; those that are
+        recognised are converted.
+    Returns:
+        the layout: one of LAYOUTS or the title of a foreign one;
+        the entries as in nunif's layout, but without `name` and `kwargs` where the file doesn't tell.
+
+    Raises:
+        UserError: the file is missing, torn, of another kind, holds more than tensors and plain values, or is in a
+            foreign layout but does not fit its model.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist: give the path of a model file (.pth)")
+    layout, content = _read_safetensors(path, device) if _is_safetensors(path) else _read_torch(path, device)
+    if "name" in content:
+        _check_entries(content, path)
+        return layout, content
+    for foreign in foreign_layouts(package) if package else ():
+        if foreign.recognise(content["state_dict"]):
+            with torch.device("meta"):
+                model = create_model(foreign.name)
+            weights = foreign.convert(model, content["state_dict"], source=path)
+            named = {"nunif_model": 1, "name": foreign.name, "kwargs": model.kwargs, "state_dict": weights}
+            return foreign.title, {**content, **named}
+    return layout, content
+
+
+def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, Any]]:
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -81,9 +162,64 @@ def read_checkpoint(path: Path | str, *, device: torch.device | str = "cpu") -> 
         raise UserError(f"{path} is not a model file, or is torn: fetch or train it again") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
         raise UserError(f"{path} is torn or not a model file ({_first_line(error)}): fetch or train it again") from error
-    if not isinstance(content, dict) or not all(key in content for key in REQUIRED):
-        raise UserError(f"{path} holds no model in this project's layout: it needs the entries {', '.join(REQUIRED)}")
-    return content
+    if isinstance(content, dict) and all(key in content for key in REQUIRED):
+        return NUNIF, content
+    tensors = _find_tensors(content)
+    if tensors is None:
+        raise UserError(
+            f"{path} holds no model in this project's layout, which has the entries {', '.join(REQUIRED)}, nor only tensors"
+        )
+    return STATE_DICT, {"state_dict": tensors}
+
+
+def _find_tensors(content: Any) -> dict[str, Tensor] | None:
+    """The plain tensors in what a file holds, under their own names; None if there are none."""
+    for _ in range(3):
+        if not isinstance(content, Mapping) or not content:
+            return None
+        if all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
+            wrapped = all(name.startswith(PARALLEL_PREFIX) for name in content)
+            return {name.removeprefix(PARALLEL_PREFIX) if wrapped else name: value for name, value in content.items()}
+        content = next((content[key] for key in NESTS if isinstance(content.get(key), Mapping)), None)
+    return None
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By the suffix or the first bytes: the length of a JSON object, which no torch file's first bytes make sense as."""
+    if path.suffix.lower() == SAFETENSORS_SUFFIX:
+        return True
+    with open(path, "rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8
+
+
+def _read_safetensors(path: Path, device: torch.device | str) -> tuple[str, dict[str, Any]]:
+    try:
+        with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            # a copy, because the file is mapped into memory and may be replaced
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path} is torn or not a safetensors file ({_first_line(error)}): fetch or make it again") from error
+    content: dict[str, Any] = {"state_dict": tensors}
+    if "name" in metadata:
+        content |= {"nunif_model": 1, "name": metadata["name"], "kwargs": {}}
+        content |= {key: metadata[key] for key in ("updated_at",) if key in metadata}
+        try:
+            content |= {key: json.loads(metadata[key]) for key in JSON_ENTRIES if key in metadata}
+        except ValueError as error:
+            raise UserError(f"{path} has metadata that is no JSON ({_first_line(error)}): make it again") from error
+    return SAFETENSORS, content
+
+
+def _check_entries(content: dict[str, Any], path: Path) -> None:
+    name, kwargs, weights = content["name"], content["kwargs"], content["state_dict"]
+    if not isinstance(name, str):
+        raise UserError(f"{path} holds the model {name!r}, which is no name: get it from another source")
+    if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
+        raise UserError(f"{path} holds no arguments of {name} in its entry kwargs: get it from another source")
+    if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise UserError(f"{path} holds no weights in its entry state_dict: get it from another source")
 
 
 def load_model(
@@ -91,18 +227,30 @@ def load_model(
 ) -> tuple[Model, dict[str, Any]]:
     """Rebuild the model of a file, in evaluation mode, and return it with the file's other entries.
 
-    expect: the start of the name that the file must have ("inpaint."), if that matters to the caller.
+    expect: the start of the name that the file must have ("inpaint."), if that matters to the caller. Foreign layouts
+        of that package's models are recognised.
 
     Raises:
         UserError: see `read_checkpoint`; also an unknown name, or weights that do not fit the named model.
     """
-    content = read_checkpoint(path, device=device)
-    name, kwargs = content["name"], content["kwargs"]
-    if not isinstance(name, str) or not isinstance(kwargs, dict) or (expect and not name.startswith(expect)):
-        raise UserError(f"{path} holds the model {name!r}, but one named {expect}* is needed here")
-    model = create_model(name, **kwargs).to(device).eval()
+    content = read_checkpoint(path, device=device, package=expect.partition(".")[0] if expect else None)
+    if expect and not content["name"].startswith(expect):
+        raise UserError(f"{path} holds the model {content['name']!r}, but one named {expect}* is needed here")
+    model = create_model_of(content, source=path).to(device).eval()
     load_weights(model, content["state_dict"], source=path)
     return model, {key: value for key, value in content.items() if key != "state_dict"}
+
+
+def create_model_of(content: Mapping[str, Any], *, source: Path | str) -> Model:
+    """Build the model that a file names, with fresh random weights.
+
+    Raises:
+        UserError: the name is unknown, or the arguments are not its model's.
+    """
+    try:
+        return create_model(content["name"], **content["kwargs"])
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
 
 
 def load_weights(model: Model, state_dict: Mapping[str, Tensor], *, source: Path | str) -> None:
@@ -111,24 +259,25 @@ def load_weights(model: Model, state_dict: Mapping[str, Tensor], *, source: Path
     Raises:
         UserError: names the first tensors that are missing, extra or of another shape, and nothing is loaded.
     """
-    if not isinstance(state_dict, Mapping):
-        raise UserError(f"{source} holds no weights in its entry state_dict")
-    own = model.state_dict()
-    missing = [name for name in own if name not in state_dict]
-    extra = [name for name in state_dict if name not in own]
+    if problem := misfits({name: tensor.shape for name, tensor in model.state_dict().items()}, state_dict):
+        raise UserError(f"{source} does not fit {model.name}: {problem}")
+    model.load_state_dict(state_dict)
+
+
+def misfits(expected: Mapping[str, torch.Size], state_dict: Mapping[str, Tensor]) -> str:
+    """What keeps tensors from fitting the expected names and shapes, the first five of each kind; empty if they fit."""
+    missing = [name for name in expected if name not in state_dict]
+    extra = [name for name in state_dict if name not in expected]
     shapes = [
-        f"{name} {tuple(state_dict[name].shape)} for {tuple(own[name].shape)}"
-        for name in own
-        if name in state_dict and state_dict[name].shape != own[name].shape
+        f"{name} {tuple(state_dict[name].shape)} for {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in state_dict and state_dict[name].shape != shape
     ]
-    problems = [
+    return "; ".join(
         f"{what} {_first_five(names)}"
         for what, names in (("missing", missing), ("unknown", extra), ("another shape", shapes))
         if names
-    ]
-    if problems:
-        raise UserError(f"{source} does not fit {model.name}: {'; '.join(problems)}")
-    model.load_state_dict(state_dict)
+    )
 
 
 def _first_five(names: list[str]) -> str:

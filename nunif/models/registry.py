@@ -2,11 +2,12 @@
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from nunif.errors import UserError
 
@@ -23,12 +24,45 @@ class Model(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
+class Convert(Protocol):
+    """Turns another project's tensors into the state dict of a model; UserError, with `source`, when they don't fit it."""
+
+    def __call__(self, model: Model, state_dict: Mapping[str, Tensor], *, source: Path | str) -> dict[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class ForeignLayout:
+    """Weights as another project publishes them.
+
+    title: for people. name: of the registered model that they become, in its registered size.
+    recognise: tells by the tensors' names, even if some are missing.
+    convert: is given the model without values, on the meta device.
+    """
+
+    title: str
+    name: str
+    recognise: Callable[[Mapping[str, Tensor]], bool]
+    convert: Convert
+
+
 _table: dict[str, tuple[Callable[..., Model], dict[str, Any]]] = {}
+_layouts: dict[str, ForeignLayout] = {}
 
 
 def register_model(name: str, build: Callable[..., Model], **kwargs: Any) -> None:
     """Enter `build(**kwargs)` under `name` ("package.model"); the kwargs are defaults that a caller may override."""
     _table[name] = (build, kwargs)
+
+
+def register_layout(layout: ForeignLayout) -> None:
+    """Let model files in another project's layout be opened as the registered model that they fit."""
+    _layouts[layout.title] = layout
+
+
+def foreign_layouts(package: str) -> list[ForeignLayout]:
+    """The layouts that `package` has registered."""
+    _import_models_of(package)
+    return [layout for layout in _layouts.values() if layout.name.startswith(f"{package}.")]
 
 
 def model_names(package: str) -> list[str]:
@@ -55,7 +89,8 @@ def create_model(name: str, **kwargs: Any) -> Model:
     arguments = {**defaults, **kwargs}
     try:
         model = build(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        # sizes out of a file may be anything
         raise UserError(f"{name} can't be built with {arguments}: {error}") from error
     model.name, model.kwargs = name, arguments
     return model

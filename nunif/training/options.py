@@ -73,7 +73,8 @@ class TrainerOptions:
 
     resume: bool = option(default=False, help="continue from the checkpoint in --model-dir, exactly")
     reset_state: bool = option(default=False, help="with --resume: keep the weights, forget everything else")
-    checkpoint_file: Path | None = option(default=None, help="start from the weights of this model file")
+    # text and no Path, which would take a slash out of an address that a task's command accepts here
+    checkpoint_file: str | None = option(default=None, metavar="FILE", help="start from the weights of this model file")
 
     def check(self) -> None:
         """What concerns more than one option; `nunif.options.check` calls it.

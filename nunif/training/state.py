@@ -146,7 +146,7 @@ def read_weights_file(path: Path, model: Model) -> dict[str, Any]:
     Raises:
         UserError: see `nunif.models.read_checkpoint`; also the file of another model.
     """
-    content = read_checkpoint(path)
+    content = read_checkpoint(path, package=model.name.partition(".")[0])
     if content["name"] != model.name:
         raise UserError(f"{path} holds the model {content['name']!r}, but {model.name!r} is being trained: choose one of them")
     if content["kwargs"] != model.kwargs:

@@ -189,8 +189,8 @@ def _read_origin(task: Task, options: TrainerOptions) -> Origin | None:
         )
         return Origin(path, content, resuming=not options.reset_state)
     if options.checkpoint_file is not None:
-        content = files.read_weights_file(options.checkpoint_file, task.model)
-        return Origin(options.checkpoint_file, content, resuming=False)
+        path = Path(options.checkpoint_file)
+        return Origin(path, files.read_weights_file(path, task.model), resuming=False)
     return None
 
 

@@ -13,7 +13,8 @@ from inpaint import export
 from inpaint.commands import INPAINT
 from inpaint.runtime import tensorrt
 from inpaint.runtime.backends import OnnxBackend, TorchBackend, open_backend
-from inpaint.runtime.stream import InpaintStream
+from inpaint.runtime.stream import HoleFrame, InpaintStream
+from inpaint.runtime.windows import open_fillers
 from inpaint.sample_video import render_scene
 from nunif import cli
 from nunif.errors import UserError
@@ -170,8 +171,28 @@ def test_what_is_no_engine_is_refused(tmp_path, folder):
     onnx.save(
         onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10), tmp_path / "a.onnx"
     )
-    with pytest.raises(UserError, match=r"is no streaming inpainting engine \(its inputs are x, not masked_frames, memory\)"):
+    with pytest.raises(UserError, match=r"is no inpainting engine \(its inputs are x, not masked_frames and perhaps memory\)"):
         open_backend(tmp_path / "a.onnx", device=CPU)
+
+
+@pytest.mark.parametrize("precision, bound", [("fp32", 1), ("fp16", 4)])
+def test_a_model_of_windows_exports_windows(tmp_path, precision, bound):
+    torch.manual_seed(0)
+    model = create_model("inpaint.light_video_inpaint_v1", base_dim=16)
+    model.to_image.weight.data *= 5e-4  # a fresh network draws far out of [0, 1], and half precision is relative
+    save_model(model, tmp_path / "light.pth")
+    words = ["export", "-m", tmp_path / "light.pth", "-o", tmp_path, "--size", "40x56", "--precision", precision, "--gpu", "-1"]
+    assert cli.run(INPAINT, [str(word) for word in [*words, "--frames", "15"]]) == 0
+    ((name, entry),) = manifest(tmp_path).items()
+    assert {k: v["shape"] for k, v in entry["inputs"].items()} == {"masked_frames": [1, 12, 3, 40, 56]}
+    assert {k: v["shape"] for k, v in entry["outputs"].items()} == {"output": [1, 12, 3, 40, 56]}
+    assert entry["parity"]["frames"] == 24 and "start_of_stream" not in entry  # the second window reaches back
+    pictures = []
+    for path in (tmp_path / name, tmp_path / "light.pth"):
+        (filler,) = open_fillers(path, device=CPU)
+        pictures.append([picture for _, picture in filler.fill(HoleFrame(None, *item) for item in film(15))])
+    assert len(pictures[0]) == 15
+    assert np.abs(np.subtract(*np.array(pictures, dtype=int))).max() <= bound
 
 
 def test_a_file_that_computes_something_else_is_not_kept(model_path, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inpaint.models.streaming_step import StreamingStep, mask_frame
+from inpaint.models.steps import StreamingStep, mask_frame
 from nunif.models import create_model
 from tests.models import lively_model
 

@@ -1,0 +1,110 @@
+"""Fill a film with a model that takes a window of frames at once, and the choice of what fills a film.
+
+Axes: T frames of a window, H W pixels of the film, h w of what is computed.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inpaint.models.steps import mask_frame
+from inpaint.runtime.backends import Backend, open_backend
+from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream, Item, engine_size, from_network, to_network
+
+OVERLAP = 4  # frames that two windows share; their pictures are blended there
+
+
+def open_fillers(
+    path: Path,
+    *,
+    count: int = 1,
+    device: torch.device,
+    precision: str | None = None,
+    compiled: bool = False,
+    max_width: int | None = None,
+) -> list[Filler]:
+    """What fills films with the model of a file: `count` of them on one model, each with a memory of its own.
+
+    A memory DSTT works frame by frame, other models in windows. Arguments and errors as `open_backend` and
+    `InpaintStream`.
+    """
+    backend = open_backend(path, device=device, precision=precision, compiled=compiled)
+    kind = InpaintStream if backend.window is None else WindowFiller
+    return [kind(backend, max_width=max_width) for _ in range(count)]
+
+
+@dataclass(eq=False)
+class _Held(Generic[Item]):
+    """A frame whose picture is not final yet, or that others need for company."""
+
+    source: HoleFrame[Item]
+    masked: Tensor  # (1, 3, h, w) in [-1, 1], 0 in the hole
+    prediction: Tensor | None = None  # (1, 3, h, w)
+
+
+class WindowFiller:
+    """Windows that overlap, each shot by itself; takes as many frames ahead as a window has."""
+
+    def __init__(self, backend: Backend, *, max_width: int | None = None) -> None:
+        """backend: one that takes windows."""
+        self._backend, self._max_width = backend, max_width
+        self._length = backend.window or 1
+        self._overlap = min(OVERLAP, self._length - 1)
+        self.description = f"{backend.description}, windows of {self._length} frames"
+
+    def computed_size(self, height: int, width: int) -> tuple[int, int]:
+        """See `Filler`."""
+        return engine_size(height, width, max_width=self._max_width, fixed=self._backend.size)
+
+    def fill(self, frames: Iterable[HoleFrame[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
+        """See `Filler`."""
+        held: list[_Held[Item]] = []  # not given out yet
+        company: list[_Held[Item]] = []  # the last of those that were
+        for frame in frames:
+            if frame.starts_shot:
+                yield from self._finish(company, held)
+                held, company = [], []
+            size = self.computed_size(*frame.hole.shape)
+            picture, hole = to_network(frame.frame, frame.hole, size=size, device=self._backend.device)
+            held.append(_Held(frame, mask_frame(picture, hole)))
+            if len(held) == self._length:
+                self._predict(held)
+                ready, held = held[: -self._overlap], held[-self._overlap :]
+                company = (company + ready)[-self._length :]
+                yield from map(_give, ready)
+        yield from self._finish(company, held)
+
+    def _finish(self, company: list[_Held[Item]], held: list[_Held[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
+        """The end of a shot: a last window that reaches back as far as it is long."""
+        if any(frame.prediction is None for frame in held):
+            window = (company + held)[-self._length :]
+            self._predict(window, first_new=len(window) - len(held))
+        yield from map(_give, held)
+
+    @torch.inference_mode()
+    def _predict(self, window: list[_Held[Item]], *, first_new: int = 0) -> None:
+        """Predict a window; frames that an earlier one has predicted go over to this one step by step.
+
+        A window that is not full repeats its first and its last frame, as iw3 does.
+        """
+        before = (self._length - len(window)) // 2
+        order = [min(max(i - before, 0), len(window) - 1) for i in range(self._length)]
+        prediction, _ = self._backend.step(torch.stack([window[i].masked for i in order], dim=1), None)  # (1, T, 3, h, w)
+        prediction = prediction[0, before : before + len(window)].unsqueeze(1)  # (frames, 1, 3, h, w)
+        shared = [frame for frame in window[first_new:] if frame.prediction is not None]
+        for frame, new in zip(window[first_new:], prediction[first_new:]):
+            if frame.prediction is None:
+                frame.prediction = new
+            else:
+                weight = (shared.index(frame) + 1) / (len(shared) + 1)
+                frame.prediction = torch.lerp(frame.prediction, new, weight)
+
+
+def _give(frame: _Held[Item]) -> tuple[Item, np.ndarray]:
+    assert frame.prediction is not None
+    return frame.source.item, from_network(frame.prediction, frame.source.frame, frame.source.hole)
