@@ -18,6 +18,7 @@ from tqdm import tqdm
 from inpaint.dataset import EvalSet
 from inpaint.masks import compose, smooth_fill
 from inpaint.metrics import mean_of, score_clip
+from inpaint.models.memory_dstt import MemoryDSTT
 from inpaint.options import FRAMES_PER_DRAW, EvaluateOptions
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import scan_records
@@ -42,7 +43,9 @@ def main(options: EvaluateOptions) -> None:
     methods = dict(CLASSICAL)
     if options.model is not None:
         model, _ = load_model(options.model, device=device, expect="inpaint.")
-        methods |= {"model": lambda f, h: run_model(model, f, h), "model, memory off": lambda f, h: run_frames(model, f, h)}
+        methods["model"] = lambda f, h: run_model(model, f, h)
+        if isinstance(model, MemoryDSTT):
+            methods["model, memory off"] = lambda f, h: run_frames(model, f, h)
     records, bad = scan_records(options.data_dir, min_frames=FRAMES_PER_DRAW, min_size=options.tile_size)
     for problem in bad:
         logger.warning("left out: %s", problem)
@@ -75,7 +78,7 @@ def main(options: EvaluateOptions) -> None:
 
 @torch.inference_mode()
 def run_model(model: Model, frames: Tensor, holes: Tensor) -> Tensor:
-    """The model on a clip, its memory carried from frame to frame."""
+    """The model on a clip, its memory, if it has one, carried from frame to frame."""
     prediction, _ = model(frames[None], holes[None])
     return compose(frames, holes, prediction[0])
 

@@ -27,7 +27,7 @@ from nunif.models import Model, create_model, load_model, read_checkpoint
 from nunif.seed import seed_everything
 from nunif.training.distributed import is_first_process
 from nunif.training.task import EvalOutput, TrainOutput, stack
-from nunif.training.trainer import train
+from nunif.training.trainer import CHECKPOINT_SUFFIX, train
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def main(options: TrainOptions) -> None:
     if options.checkpoint_file is not None and not (options.resume and options.arch is not None):
         options = replace(options, checkpoint_file=str(find_file(options.checkpoint_file, releases=RELEASES)))
     seed_everything(options.seed)
-    model = create_model(choose_arch(options.arch, options.checkpoint_file))
+    model = create_model(choose_arch(options.arch, options.checkpoint_file, options.model_dir if options.resume else None))
     task = create_task(model, options.data_dir, tile_size=options.tile_size, skip_eval=options.skip_eval)
     result = train(task, options)
     if formats and is_first_process():
@@ -53,8 +53,11 @@ def main(options: TrainOptions) -> None:
         export_model(best, result.model_path, options.model_dir / "export", formats=formats, device=device)
 
 
-def choose_arch(arch: str | None, checkpoint_file: Path | str | None) -> str:
-    """The full name of the model: as asked for, or that of the file to start from, or the default."""
+def choose_arch(arch: str | None, checkpoint_file: Path | str | None, resumed: Path | None = None) -> str:
+    """The full name of the model: as asked for, or that of the file to start from, or the default.
+
+    resumed: the folder of a run that goes on; where it holds one checkpoint, that tells the model.
+    """
     if arch is not None:
         return full_name(arch)
     if checkpoint_file is not None:
@@ -62,7 +65,8 @@ def choose_arch(arch: str | None, checkpoint_file: Path | str | None) -> str:
         if not name.startswith("inpaint."):
             raise UserError(f"{checkpoint_file} holds the model {name!r}, which is not one for inpainting")
         return name
-    return DEFAULT_ARCH
+    names = [path.name.removesuffix(CHECKPOINT_SUFFIX) for path in resumed.glob(f"*{CHECKPOINT_SUFFIX}")] if resumed else []
+    return names[0] if len(names) == 1 else DEFAULT_ARCH
 
 
 def create_task(model: Model, data_dir: Path, *, tile_size: int, skip_eval: bool = False) -> "VideoInpaintTask":

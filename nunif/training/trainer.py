@@ -36,6 +36,7 @@ from nunif.training.task import Draw, Task
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT_SUFFIX = ".checkpoint.pth"  # behind the model's name
 CHECKPOINT_SECONDS = 600  # in a long epoch, a checkpoint at least this often: no kill loses more
 MAX_BAD_SHARE = 0.5  # of the training set may be unreadable before the run stops
 MAX_NON_FINITE = 100  # batches of the run, and of an epoch: a quarter, though at least 20
@@ -109,7 +110,7 @@ def model_path(options: TrainerOptions, task: Task) -> Path:
 
 def checkpoint_path(options: TrainerOptions, task: Task) -> Path:
     """What --resume continues from."""
-    return options.model_dir / f"{task.model.name}.checkpoint.pth"
+    return options.model_dir / f"{task.model.name}{CHECKPOINT_SUFFIX}"
 
 
 def train(task: Task, options: TrainerOptions) -> TrainResult:

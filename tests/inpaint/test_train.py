@@ -237,3 +237,15 @@ def test_an_export_that_can_not_be_is_said_before_training(run, data, tmp_path, 
     code, _, lines = run(TRAIN, *words(data, tmp_path / "b", "--export", "onnx,tensorrt"))
     assert code == 1 and any("TensorRT is not installed" in line for line in lines)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_round_goes_on_with_the_model_of_the_folder(run, data, tmp_path):
+    """As in the README: first with --checkpoint-file, then --resume --reset-state, and no --arch in either."""
+    model = create_model(MODEL, channels=64)
+    save_model(model, tmp_path / "released.pth")
+    base = [word for word in words(data, tmp_path / "m", "--max-epoch", "1") if word not in ("--arch", "memory_dstt_v1_tiny")]
+    base += ["--optimizer", "adamw_schedulefree"]
+    assert run(TRAIN, *base, "--checkpoint-file", tmp_path / "released.pth")[0] == 0
+    code, _, lines = run(TRAIN, *base, "--resume", "--reset-state")
+    assert code == 0, lines
+    assert any("memory_dstt_v1_tiny, 583,475 parameters" in line for line in lines)

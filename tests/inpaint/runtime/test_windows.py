@@ -44,17 +44,16 @@ def run(count, **more):
     return backend.windows, [int(picture[-1, -1, 0]) for _, picture in filled]
 
 
-def test_windows_share_four_frames_and_blend_there():
-    windows, levels = run(20)
-    assert windows == [list(range(12)), list(range(8, 20))]
-    assert levels == [10] * 8 + [12, 14, 16, 18] + [20] * 8
+def test_windows_share_half_of_their_frames_and_blend_there():
+    windows, levels = run(18)
+    assert windows == [list(range(12)), list(range(6, 18))]
+    assert levels == [10] * 6 + [11, 13, 14, 16, 17, 19] + [20] * 6  # by sevenths
 
 
 def test_the_last_window_reaches_back():
-    windows, levels = run(22)
-    assert windows == [list(range(12)), list(range(8, 20)), list(range(10, 22))]
-    assert levels[:16] == [10] * 8 + [12, 14, 16, 18] + [20] * 4
-    assert levels[16:] == [22, 24, 26, 28, 30, 30]
+    windows, levels = run(20)
+    assert windows == [list(range(12)), list(range(6, 18)), list(range(8, 20))]
+    assert levels[12:] == [21, 23, 24, 26, 27, 29, 30, 30]
 
 
 @pytest.mark.parametrize("count, window", [(1, [0] * 12), (5, [0, 0, 0, 0, 1, 2, 3, 4, 4, 4, 4, 4]), (11, [*range(11), 10])])
