@@ -71,8 +71,11 @@ class DSTT(Model):
             memory: None. There is none to carry; the argument stands here because streaming models have it.
         Returns: the prediction (B, T, 3, H, W) for every pixel, seen ones too, in (-1, 1), of the type of `frames`;
             None for the memory.
+        Raises:
+            ValueError: a memory is given.
         """
-        assert memory is None, "DSTT has no memory"
+        if memory is not None:
+            raise ValueError("this model keeps no memory from clip to clip: hand in None")
         b, t, _, height, width = frames.shape
         seen = (frames * (1 - holes)).flatten(0, 1)
         x = pad_to_multiple(seen, self.size_multiple).to(self.to_tokens.weight.dtype)

@@ -157,7 +157,7 @@ def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, 
         content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error)
-        if "Unsupported global" in reason or "Unsupported class" in reason:
+        if any(mark in reason for mark in ("Unsupported global", "Unsupported class", "unsupported GLOBAL")):
             raise UserError(f"{path} carries code, not only weights, and was not opened: get it from another source") from error
         raise UserError(f"{path} is not a model file, or is torn: fetch or train it again") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import pickle
 
 import pytest
@@ -87,19 +88,23 @@ def test_unknown_names_list_the_known():
 
 
 class Evil:
+    def __init__(self, function):
+        self.function = function
+
     def __reduce__(self):
-        return (print, ("this must never be printed",))
+        return (self.function, ("echo this must never be printed",))
 
 
-def test_a_file_that_carries_code_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize("function", [print, os.system])
+def test_a_file_that_carries_code_is_refused(tmp_path, capfd, function):
     path = tmp_path / "evil.pth"
-    torch.save({"nunif_model": 1, "name": "x", "kwargs": {}, "state_dict": Evil()}, path)
+    torch.save({"nunif_model": 1, "name": "x", "kwargs": {}, "state_dict": Evil(function)}, path)
     with pytest.raises(UserError, match="evil.pth carries code"):
         read_checkpoint(path)
-    path.write_bytes(pickle.dumps(Evil()))
+    path.write_bytes(pickle.dumps(Evil(function)))
     with pytest.raises(UserError, match="evil.pth"):
         read_checkpoint(path)
-    assert "never be printed" not in capsys.readouterr().out
+    assert "never be printed" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("keep", [0, 3, 10, 300, 1000])
