@@ -16,7 +16,6 @@ from inpaint.commands import INPAINT, TRAIN
 from inpaint.models.dstt import DSTT
 from inpaint.options import FILE_LAYOUTS
 from inpaint.releases import RELEASES
-from nunif import cli
 from nunif.models import create_model, load_model, registry, save_model
 from nunif.models.checkpoint import LAYOUTS
 from tests.inpaint.test_dstt import SMALL, ours_of, published
@@ -24,20 +23,6 @@ from tests.records import make_records
 
 TINY = "inpaint.memory_dstt_v1_tiny"
 SIZES = dict(channels=16, hidden=16, num_blocks=2)
-
-
-@pytest.fixture
-def run(capsys, caplog):
-    """Run a command in this process: exit code, standard output, and all lines that were logged or printed as errors."""
-    caplog.set_level("INFO")
-
-    def run(table, *words):
-        caplog.clear()
-        code = cli.run(table, [str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, [*caplog.messages, *captured.err.strip().splitlines()]
-
-    return run
 
 
 @pytest.fixture(autouse=True)

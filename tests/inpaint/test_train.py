@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from inpaint.commands import INPAINT, TRAIN
-from nunif import cli
 from nunif.models import create_model, load_model, save_model
 from tests.records import make_records
 
@@ -22,20 +21,6 @@ def data(tmp_path_factory):
     make_records(folder / "train", 3, seed=0)
     make_records(folder / "eval", 2, seed=50)
     return folder
-
-
-@pytest.fixture
-def run(capsys, caplog):
-    """Run a command in this process: exit code, standard output, and all lines that were logged or printed as errors."""
-    caplog.set_level("INFO")
-
-    def run(table, *words):
-        caplog.clear()
-        code = cli.run(table, [str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, [*caplog.messages, *captured.err.strip().splitlines()]
-
-    return run
 
 
 def words(data, model_dir, *more):
