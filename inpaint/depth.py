@@ -27,7 +27,7 @@ from inpaint.depth_models import (
 )
 from inpaint.depth_normalize import affine_chain, per_frame_minmax, smoothed_percentiles
 from inpaint.motion_parallax import MotionParallax
-from nunif.errors import UserError
+from nunif.errors import UserError, first_line
 
 __all__ = ["ClipRejected", "DepthEstimator", "create_estimator"]
 
@@ -294,7 +294,7 @@ def _load_pretrained(model_type: str, model: DepthModel, model_dir: Path | None)
             network, info = _from_pretrained(str(model_dir), local_files_only=True)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(
-                f"--depth-model-dir {model_dir} holds no model that transformers can load ({_first_line(error)}): give "
+                f"--depth-model-dir {model_dir} holds no model that transformers can load ({first_line(error)}): give "
                 f"a folder with config.json and model.safetensors, as `hf download REPO --local-dir DIR` writes it"
             ) from error
     else:
@@ -335,7 +335,7 @@ def _from_cache_or_hub(model_type: str, model: DepthModel) -> tuple[torch.nn.Mod
             reason = error
     raise UserError(
         f"depth model {model_type} ({model.repo_id}, licence {model.licence}) is not in the cache "
-        f"{constants.HF_HUB_CACHE} and can't be fetched ({_first_line(reason)}): run `hf download {model.repo_id}` on a "
+        f"{constants.HF_HUB_CACHE} and can't be fetched ({first_line(reason)}): run `hf download {model.repo_id}` on a "
         f"machine with internet and bring the folder, or name a copy with --depth-model-dir DIR, or use --model-type "
         f"{MOTION_PARALLAX}, which needs no download"
     ) from reason
@@ -347,10 +347,6 @@ def _from_pretrained(source: str, *, local_files_only: bool) -> tuple[torch.nn.M
     return AutoModelForDepthEstimation.from_pretrained(
         source, dtype=torch.float32, local_files_only=local_files_only, output_loading_info=True
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _load_hub(model_type: str, model: DepthModel, allowed: bool) -> torch.nn.Module:
@@ -374,7 +370,7 @@ def _load_hub(model_type: str, model: DepthModel, allowed: bool) -> torch.nn.Mod
     except (OSError, RuntimeError, ImportError) as error:  # no network, a broken file, a package it needs
         raise UserError(
             f"depth model {model_type} can't be loaded from {entry.repo} into {torch.hub.get_dir()} "
-            f"({_first_line(error)}): try again with internet, or use --model-type {entry.nearest}"
+            f"({first_line(error)}): try again with internet, or use --model-type {entry.nearest}"
         ) from error
 
 

@@ -7,3 +7,8 @@ class UserError(Exception):
     The message is one line: what is wrong, with which file or value, and what to do about it.
     The command line prints it without a traceback and exits with code 1.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough to stand in a message of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

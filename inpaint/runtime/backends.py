@@ -15,7 +15,7 @@ from torch import Tensor
 from inpaint.models.steps import CONTRACTS, make_step
 from inpaint.runtime.tensorrt import TensorRTBackend
 from nunif.device import AMP_DTYPES
-from nunif.errors import UserError
+from nunif.errors import UserError, first_line
 from nunif.models import Model, load_model
 
 logger = logging.getLogger(__name__)
@@ -104,8 +104,7 @@ class OnnxBackend:
     The memory stays where onnxruntime computes. One frame at a time.
     """
 
-    def __init__(self, path: Path, *, device: torch.device, num_threads: int = 0) -> None:
-        """num_threads: of onnxruntime; 0 for all cores."""
+    def __init__(self, path: Path, *, device: torch.device) -> None:
         ort = import_onnxruntime()
         self._ort = ort
         on_cuda = device.type == "cuda" and "CUDAExecutionProvider" in ort.get_available_providers()
@@ -117,12 +116,11 @@ class OnnxBackend:
         if on_cuda:
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
         options = ort.SessionOptions()
-        options.intra_op_num_threads = num_threads
         options.log_severity_level = 3  # errors only
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions have no common base but this
-            raise UserError(f"{path} can't be opened by onnxruntime ({_first_line(error)}): export it again") from error
+            raise UserError(f"{path} can't be opened by onnxruntime ({first_line(error)}): export it again") from error
         shapes = {value.name: value.shape for value in self._session.get_inputs()}
         names = (tuple(shapes), tuple(value.name for value in self._session.get_outputs()))
         if names not in [(contract.inputs, contract.outputs) for contract in CONTRACTS]:
@@ -134,8 +132,9 @@ class OnnxBackend:
         height, width = shapes["masked_frames"][-2:]
         self.size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
         self._memory_shape = shapes.get("memory", [])
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self._multiple = int(metadata.get("size_multiple", 0))
+        self._multiple = int(self._session.get_modelmeta().custom_metadata_map.get("size_multiple", 0))
+        if not self._multiple and not all(isinstance(length, int) for length in self._memory_shape):
+            raise UserError(f"{path} is for any size but does not say of what: make it with python -m inpaint export --dynamic")
         self.description = f"onnxruntime {ort.__version__} on {self._place[0]}"
 
     def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
@@ -151,16 +150,18 @@ class OnnxBackend:
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # see above
-            raise UserError(f"onnxruntime stopped ({_first_line(error)})") from error
+            raise UserError(f"onnxruntime stopped ({first_line(error)})") from error
         output, *rest = binding.get_outputs()
         return torch.from_numpy(output.numpy()), rest[0] if rest else None
 
     def _start_shape(self, frame: np.ndarray) -> list[int]:
         """The memory's shape; in a file for any size the tokens follow from the frame's."""
-        tokens = 1
-        for side in frame.shape[-2:]:
-            tokens *= 2 * -(-side // self._multiple) if self._multiple else 1
-        return [length if isinstance(length, int) else tokens for length in self._memory_shape]
+
+        def tokens() -> int:
+            height, width = (2 * -(-side // self._multiple) for side in frame.shape[-2:])
+            return height * width
+
+        return [length if isinstance(length, int) else tokens() for length in self._memory_shape]
 
 
 def import_onnxruntime() -> Any:
@@ -170,7 +171,3 @@ def import_onnxruntime() -> Any:
     except ModuleNotFoundError as error:
         raise UserError("ONNX files need the package onnxruntime: pip install onnxruntime (or onnxruntime-gpu)") from error
     return onnxruntime
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

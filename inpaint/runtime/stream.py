@@ -52,7 +52,16 @@ class InpaintStream:
     """
 
     def __init__(self, backend: Backend, *, max_width: int | None = None) -> None:
-        """max_width: wider frames are computed at this width; only the hole is taken from the result."""
+        """max_width: wider frames are computed at this width; only the hole is taken from the result.
+
+        Raises:
+            UserError: the back end takes windows of frames.
+        """
+        if backend.window is not None:
+            raise UserError(
+                f"this model takes windows of {backend.window} frames and can't work frame by frame: use a memory_dstt "
+                "model, or fill whole films with python -m inpaint apply"
+            )
         self._backend, self._max_width = backend, max_width
         self.description = backend.description
         self._memory: Any = None

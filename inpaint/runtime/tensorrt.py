@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from inpaint.models.steps import CONTRACTS
-from nunif.errors import UserError
+from nunif.errors import UserError, first_line
 from nunif.files import whole_file
 
 PACKAGES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
@@ -35,13 +35,20 @@ def import_tensorrt() -> Any:
             if error.name != name:
                 raise UserError(f"the package {name} is broken ({error}): install it again") from error
         except (ImportError, OSError) as error:  # its libraries are not there, or for another system
-            raise UserError(f"the package {name} can't be loaded ({_first_line(error)}): install it again") from error
+            raise UserError(f"the package {name} can't be loaded ({first_line(error)}): install it again") from error
     raise UserError("TensorRT is not installed: pip install tensorrt-rtx, or NVIDIA's tensorrt")
 
 
 def is_rtx(trt: Any) -> bool:
     """Whether the package is TensorRT for RTX, which builds for other GPUs than the one at hand."""
     return trt.__name__ != "tensorrt"
+
+
+def runs_on(capabilities: Sequence[str], device: torch.device) -> bool:
+    """Whether an engine built for these compute capabilities (empty: for the GPU at hand) can be opened on a device."""
+    if device.type != "cuda":
+        return False
+    return not capabilities or "{}.{}".format(*torch.cuda.get_device_capability(device)) in capabilities
 
 
 def parse_capabilities(text: str) -> list[str]:
@@ -135,7 +142,7 @@ class TensorRTBackend:
         if device.type != "cuda":
             raise UserError(f"{path.name} is a TensorRT engine, which needs a CUDA GPU, and none is used here: take the .onnx")
         self.device = device
-        self._trt, log = trt, _make_log(trt)
+        log = _make_log(trt)
         with torch.cuda.device(device):
             self._runtime = trt.Runtime(log)
             self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -201,7 +208,3 @@ def _type_name(trt: Any, dtype: Any) -> str:
 
 def _describe(tensor: tuple[tuple[int, ...], str] | None) -> str:
     return "missing" if tensor is None else f"{tensor[1]} {tensor[0]}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

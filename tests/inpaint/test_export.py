@@ -255,7 +255,7 @@ def test_a_tensorrt_engine_is_built_for_the_gpus_asked_for(model_path, tmp_path,
     entry = manifest(tmp_path)[name]
     assert (tmp_path / name).stat().st_size > 100_000
     assert entry["compute_capability"] == ["8.6", "8.9"] and entry["from"] == "memory_dstt_v1_tiny_40x56_fp16.onnx"
-    assert "can't be opened without a GPU" in entry["parity"]["not_run"]
+    assert "can't be opened without a GPU that it is for" in entry["parity"]["not_run"]
 
 
 @needs_tensorrt
@@ -305,6 +305,21 @@ def test_an_engine_gives_the_pictures_of_torch(model_path, tmp_path):
     *_, engine = export.export_model(model, model_path, tmp_path, formats=["tensorrt"], size=SIZE, device=device)
     backend, reference = open_backend(engine, device=device), TorchBackend(load_model(model_path)[0], device=CPU)
     assert max(differences(backend, reference)) <= 2
+
+
+def test_an_engine_for_other_gpus_is_not_opened_on_this_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    cuda = torch.device("cuda")
+    assert [tensorrt.runs_on(c, cuda) for c in ([], ["9.0"], ["8.6", "9.0"], ["8.6", "12.0"])] == [True, True, True, False]
+    assert not tensorrt.runs_on([], CPU)
+
+
+def test_a_file_for_any_size_that_does_not_say_of_what_is_refused(folder, tmp_path):
+    model = onnx.load(folder / "memory_dstt_v1_tiny_any_fp32.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(UserError, match="a.onnx is for any size but does not say of what"):
+        open_backend(tmp_path / "a.onnx", device=CPU)
 
 
 def test_torch_hub_gives_the_model(model_path):

@@ -6,6 +6,7 @@ import torch
 
 from inpaint.runtime.stream import HoleFrame, InpaintStream
 from inpaint.runtime.windows import WindowFiller, open_fillers
+from nunif.errors import UserError
 from nunif.models import create_model, save_model
 from tests.models import save_lively_model
 
@@ -90,6 +91,11 @@ def test_the_model_of_the_file_decides(tmp_path):
     assert isinstance(filler, WindowFiller) and filler.description.endswith("windows of 12 frames")
     streams = open_fillers(save_lively_model(tmp_path / "memory.pth"), count=2, device=CPU)
     assert [type(stream) for stream in streams] == [InpaintStream, InpaintStream]
+
+
+def test_a_model_of_windows_is_no_stream():
+    with pytest.raises(UserError, match="takes windows of 12 frames and can't work frame by frame"):
+        InpaintStream(Counting())
 
 
 def test_the_light_model_fills_a_film_and_leaves_the_rest_alone(tmp_path):
