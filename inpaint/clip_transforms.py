@@ -13,23 +13,22 @@ CROP_TRIES = 4
 MAX_RIGHT, MAX_LEFT = 20, 4  # pixels by which a hole may grow
 
 
-def random_hard_tile(holes: np.ndarray, size: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Top and left of the tile with the most hole among four random ones. holes: (T, H, W) bool."""
-    height, width = holes.shape[1:]
-    tries = [(int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))) for _ in range(CROP_TRIES)]
+def random_hard_tile(holes: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+    """Top and left of the tile with the most hole among four random ones. holes: (T, H, W) bool; size: (h, w)."""
+    rooms = [whole - part + 1 for whole, part in zip(holes.shape[1:], size)]
+    tries = [(int(rng.integers(rooms[0])), int(rng.integers(rooms[1]))) for _ in range(CROP_TRIES)]
     return _hardest(holes, size, tries)
 
 
-def fixed_hard_tile(holes: np.ndarray, size: int) -> tuple[int, int]:
-    """Top and left of the tile with the most hole on a grid of a quarter of its size. holes: (T, H, W) bool."""
-    height, width = holes.shape[1:]
-    step = max(1, size // 4)
-    tries = [(y, x) for y in range(0, height - size + 1, step) for x in range(0, width - size + 1, step)]
-    return _hardest(holes, size, tries)
+def fixed_hard_tile(holes: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
+    """Top and left of the tile with the most hole on a grid of a quarter of its sides. holes: (T, H, W) bool."""
+    rows, columns = (range(0, whole - part + 1, max(1, part // 4)) for whole, part in zip(holes.shape[1:], size))
+    return _hardest(holes, size, [(y, x) for y in rows for x in columns])
 
 
-def _hardest(holes: np.ndarray, size: int, tries: list[tuple[int, int]]) -> tuple[int, int]:
-    return max(tries, key=lambda at: int(np.count_nonzero(holes[:, at[0] : at[0] + size, at[1] : at[1] + size])))
+def _hardest(holes: np.ndarray, size: tuple[int, int], tries: list[tuple[int, int]]) -> tuple[int, int]:
+    height, width = size
+    return max(tries, key=lambda at: int(np.count_nonzero(holes[:, at[0] : at[0] + height, at[1] : at[1] + width])))
 
 
 def grow_holes(holes: Tensor, rng: np.random.Generator) -> Tensor:

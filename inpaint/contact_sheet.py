@@ -32,7 +32,9 @@ def main(options: ContactSheetOptions) -> None:
         record = records[index]
         picks = sorted({round(i) for i in np.linspace(0, len(record) - 1, min(COLUMNS, len(record)))})
         numbers = [record.numbers[i] for i in picks]
-        painted = paint_holes(read_frames(record, numbers), read_holes(record, numbers))
+        painted = read_frames(record, numbers)
+        if record.has_masks:
+            painted = paint_holes(painted, read_holes(record, numbers))
         cells = [cv2.resize(frame, (CELL, CELL), interpolation=cv2.INTER_AREA) for frame in painted]
         rows.append([label(cells[0], record.path.name[-34:]), *cells[1:]])
     half = -(-len(rows) // 2)

@@ -4,6 +4,7 @@ Axes: T frames, H W pixels. A sample is a dict of `frames` (T, 3, H, W) float32 
 float32, 1 = missing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,10 @@ import torch
 from torch import Tensor
 
 from inpaint.clip_transforms import MAX_LEFT, MAX_RIGHT, fixed_hard_tile, grow_holes, jitter_colour, random_hard_tile
+from inpaint.hole_shapes import SHAPES
+from inpaint.options import OCCLUSION
 from inpaint.records import BadRecord, Record, read_frames, read_holes
+from nunif.seed import generator_for
 from nunif.training.task import BadSample, Draw
 
 Sample = dict[str, Tensor]
@@ -19,18 +23,23 @@ Sample = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class _Clips:
-    """Records of which clips of `clip_length` frames and `tile_size` pixels are cut."""
+    """Records of which clips of `clip_length` frames and `tile_size` (H, W) pixels are cut.
+
+    masks: how often each kind of holes is taken: "occlusion" is the record's own, the others are made up
+        (`inpaint.hole_shapes.SHAPES`). Every record can have one of them: see `kinds_for`.
+    """
 
     records: list[Record]
     clip_length: int
-    tile_size: int
+    tile_size: tuple[int, int]
+    masks: Mapping[str, float]
 
     def __len__(self) -> int:
         return len(self.records)
 
 
 class TrainSet(_Clips):
-    """Random clips, tiles and colours out of records; everything random follows from the draw's seed."""
+    """Random clips, tiles, holes and colours out of records; everything random follows from the draw's seed."""
 
     def __getitem__(self, draw: Draw) -> Sample:
         record, rng = self.records[draw.index], np.random.default_rng(draw.seed)
@@ -38,39 +47,75 @@ class TrainSet(_Clips):
         numbers = record.numbers[start : start + self.clip_length]
         if rng.random() < 0.5:
             numbers = numbers[::-1]
+        kinds = kinds_for(record, self.masks)
+        kind = next(iter(kinds)) if len(kinds) == 1 else rng.choice(list(kinds), p=_shares(kinds))
         try:
-            holes = read_holes(record, numbers)
-            top, left = random_hard_tile(holes, self.tile_size, rng)
-            rows = slice(top, top + self.tile_size)
-            # what grows into the tile from beside it counts too
-            first, last = max(0, left - MAX_RIGHT), left + self.tile_size + MAX_LEFT
-            grown = grow_holes(torch.from_numpy(holes[:, rows, first:last]), rng)
-            holes_tile = grown[:, :, left - first :][:, :, : self.tile_size]
-            frames = read_frames(record, numbers, rows, slice(left, left + self.tile_size))
+            if kind == OCCLUSION:
+                tile, holes = self._recorded_holes(record, numbers, rng)
+            else:
+                tile = _random_tile(record.size, self.tile_size, rng)
+                holes = torch.from_numpy(SHAPES[kind](self.clip_length, self.tile_size, rng))
+            frames = read_frames(record, numbers, *tile)
         except BadRecord as problem:
             raise BadSample(str(problem.record), problem.reason) from problem
-        return _sample(jitter_colour(_to_unit(frames), rng), holes_tile)
+        return _sample(jitter_colour(_to_unit(frames), rng), holes)
+
+    def _recorded_holes(
+        self, record: Record, numbers: tuple[str, ...], rng: np.random.Generator
+    ) -> tuple[tuple[slice, slice], Tensor]:
+        """A hard tile (rows, columns) and its holes (T, h, w), which may have grown."""
+        holes = read_holes(record, numbers)
+        top, left = random_hard_tile(holes, self.tile_size, rng)
+        height, width = self.tile_size
+        rows = slice(top, top + height)
+        # what grows into the tile from beside it counts too
+        first, last = max(0, left - MAX_RIGHT), left + width + MAX_LEFT
+        grown = grow_holes(torch.from_numpy(holes[:, rows, first:last]), rng)
+        return (rows, slice(left, left + width)), grown[:, :, left - first :][:, :, :width]
 
 
 class EvalSet(_Clips):
-    """The middle of each record and its tile with the most hole, always the same."""
+    """The middle of each record and its tile with the most hole, always the same; made-up holes follow from its name."""
 
     def __getitem__(self, draw: Draw) -> Sample:
         return self.sample(draw.index)
 
     def sample(self, index: int) -> Sample:
         """The sample of a record. Raises BadSample if it can't be read."""
-        record = self.records[index]
+        record, (height, width) = self.records[index], self.tile_size
         start = (len(record) - self.clip_length) // 2
         numbers = record.numbers[start : start + self.clip_length]
+        kinds = kinds_for(record, self.masks)
         try:
-            holes = read_holes(record, numbers)
-            top, left = fixed_hard_tile(holes, self.tile_size)
-            rows, columns = slice(top, top + self.tile_size), slice(left, left + self.tile_size)
-            frames = read_frames(record, numbers, rows, columns)
+            if OCCLUSION in kinds:
+                holes = read_holes(record, numbers)
+                top, left = fixed_hard_tile(holes, self.tile_size)
+                holes = holes[:, top : top + height, left : left + width]
+            else:
+                rng = generator_for("eval-holes", record.path.name)
+                kind = str(rng.choice(list(kinds), p=_shares(kinds)))
+                holes = SHAPES[kind](self.clip_length, self.tile_size, rng)
+                top, left = (record.size[0] - height) // 2, (record.size[1] - width) // 2
+            frames = read_frames(record, numbers, slice(top, top + height), slice(left, left + width))
         except BadRecord as problem:
             raise BadSample(str(problem.record), problem.reason) from problem
-        return _sample(_to_unit(frames), torch.from_numpy(holes[:, rows, columns]))
+        return _sample(_to_unit(frames), torch.from_numpy(holes))
+
+
+def kinds_for(record: Record, masks: Mapping[str, float]) -> dict[str, float]:
+    """The kinds of holes that a record can have, with their weights; empty if it has no masks and none are made up."""
+    return {kind: weight for kind, weight in masks.items() if weight > 0 and (record.has_masks or kind != OCCLUSION)}
+
+
+def _shares(kinds: dict[str, float]) -> np.ndarray:
+    weights = np.array(list(kinds.values()))
+    return weights / weights.sum()
+
+
+def _random_tile(size: tuple[int, int], tile: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of any tile in a picture of that size, evenly."""
+    top, left = (int(rng.integers(whole - part + 1)) for whole, part in zip(size, tile))
+    return slice(top, top + tile[0]), slice(left, left + tile[1])
 
 
 def _to_unit(frames: np.ndarray) -> Tensor:

@@ -19,7 +19,7 @@ from inpaint.dataset import EvalSet
 from inpaint.masks import compose, smooth_fill
 from inpaint.metrics import mean_of, score_clip
 from inpaint.models.memory_dstt import MemoryDSTT
-from inpaint.options import FRAMES_PER_DRAW, EvaluateOptions
+from inpaint.options import FRAMES_PER_DRAW, OCCLUSION, EvaluateOptions
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import scan_records
 from nunif.device import create_device
@@ -49,7 +49,7 @@ def main(options: EvaluateOptions) -> None:
     records, bad = scan_records(options.data_dir, min_frames=FRAMES_PER_DRAW, min_size=options.tile_size)
     for problem in bad:
         logger.warning("left out: %s", problem)
-    clips = EvalSet(records, FRAMES_PER_DRAW, options.tile_size)
+    clips = EvalSet(records, FRAMES_PER_DRAW, (options.tile_size, options.tile_size), {OCCLUSION: 1, "object": 1})
     if options.output is not None:
         make_folder(options.output)
     rows, pictures = [], []

@@ -419,7 +419,7 @@ def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcom
             if number in skipped or find_record(recipe, number):
                 continue
             rng = generator_for("crop", options.seed, recipe.file_hash, scene.number, view, crop)
-            top, left = random_hard_tile(holes, size, rng)
+            top, left = random_hard_tile(holes, (size, size), rng)
             hole = clean_crop(holes, top, left, size)
             if hole.mean() < MIN_HOLE_SHARE:
                 outcome.skipped[number] = NO_HOLE

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+ENOUGH = 64  # a pixel of the pyramid is seen if one in so many of its pixels is; less counts in part
 FILL_LEVELS = 7  # halvings of the pyramid: holes up to about 2**7 pixels wide are bridged
 
 
@@ -18,7 +19,7 @@ def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
 
     Args:
         frames: (N, C, H, W), any range; what stands in the hole is not looked at.
-        holes: (N, 1, H, W), 1 = missing.
+        holes: (N, 1, H, W), 1 = missing, between 0 and 1 for what is seen in part.
     Returns: (N, C, H, W).
     """
     weight = 1 - holes
@@ -32,7 +33,7 @@ def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
     for colour, weight in reversed(levels[:-1]):
         coarse = F.interpolate(filled, size=weight.shape[-2:], mode="bilinear", align_corners=False)
         # a pixel that averages some seen ones is as good as seen: only true gaps take the coarse value
-        filled = torch.where(weight > 0, colour / weight.clamp(min=1e-6), coarse)
+        filled = torch.lerp(coarse, colour / weight.clamp(min=1e-6), (weight * ENOUGH).clamp(max=1))
     return filled
 
 

@@ -11,6 +11,7 @@ from nunif.options import option
 from nunif.training.options import TrainerOptions
 
 FRAMES_PER_DRAW = 12  # of a record in training
+RECIPES = ("realtime_memory",)  # files of inpaint/recipes
 
 
 @dataclass(frozen=True)
@@ -86,24 +87,79 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
+OCCLUSION = "occlusion"  # the holes that records bring along
+MADE_MASKS = ("rectangle", "strokes", "object")  # inpaint.hole_shapes.SHAPES, without its cv2
+MASK_KINDS = (OCCLUSION, *MADE_MASKS)
+
+
+def parse_masks(text: str) -> dict[str, float]:
+    """ "occlusion=2,object=1" -> {"occlusion": 2.0, "object": 1.0}; a name alone weighs 1.
+
+    Raises:
+        UserError: an unknown kind, a weight that is no number, or nothing but zeros.
+    """
+    masks = {}
+    for word in text.split(","):
+        name, _, weight = (part.strip() for part in word.partition("="))
+        if name not in MASK_KINDS:
+            raise UserError(f"--mask {text}: {name!r} is not known: choose from {', '.join(MASK_KINDS)}")
+        try:
+            masks[name] = float(weight or 1)
+        except ValueError:
+            raise UserError(f"--mask {text}: {weight!r} is no number: write {name}=1") from None
+    if not all(0 <= weight < float("inf") for weight in masks.values()) or not any(masks.values()):
+        raise UserError(f"--mask {text}: weights are 0 or more, and not all 0")
+    return masks
+
+
+def parse_tile(text: str) -> tuple[int, int]:
+    """ "256" -> (256, 256), "360x640" -> (360, 640), height before width.
+
+    Raises:
+        UserError: not one or two numbers of 32 or more.
+    """
+    sides = text.lower().split("x")
+    if len(sides) not in (1, 2) or not all(side.isascii() and side.isdigit() and int(side) >= 32 for side in sides):
+        raise UserError(f"--tile-size {text} is no size: write one number, or height x width such as 360x640, from 32 on")
+    return int(sides[0]), int(sides[-1])
+
+
 @dataclass(frozen=True)
 class TrainOptions(TrainerOptions):
     """`train.py inpaint`."""
 
-    UNREMARKABLE = TrainerOptions.UNREMARKABLE | {"export"}
+    UNREMARKABLE = TrainerOptions.UNREMARKABLE | {"export", "curriculum"}
 
-    data_dir: Path = option("-i", "--data-dir", help="the dataset: a folder with train/ and eval/")
-    video: bool = option(default=False, help="train on clips, with a model that works on video")
+    data_dir: Path | None = option(
+        "-i", "--data-dir", default=None, help="the dataset: a folder with train/ and eval/ (or --curriculum names them)"
+    )
+    curriculum: str | None = option(
+        default=None,
+        metavar="FILE",
+        help="train in the stages of this YAML file, or of a recipe that comes along: " + ", ".join(RECIPES),
+    )
+    video: bool = option(default=False, help="train on clips; without it on single pictures")
     arch: str | None = option(default=None, help="the model (default: that of --checkpoint-file, else memory_dstt_v1)")
     checkpoint_file: str | None = option(
         default=None,
         metavar="FILE",
         help="start from these weights: a model file, its http(s) address, or a known release: " + ", ".join(RELEASES),
     )
-    tile_size: int = option(default=256, minimum=32, help="width and height of the training tiles in pixels")
-    batch_size: int = option(default=1, minimum=1, help="clips per forward pass")
+    mask: str = option(
+        default=OCCLUSION,
+        metavar="WEIGHTS",
+        help="holes to train on, as occlusion=2,object=1: how often those of the records (occlusion), and made-up ones: "
+        + ", ".join(MADE_MASKS),
+    )
+    clip_length: int | None = option(
+        default=None, minimum=1, help=f"frames of a training clip (default: the model's, {FRAMES_PER_DRAW} for most)"
+    )
+    tile_size: str = option(
+        default="256", metavar="N or HxW", help="size of the training tiles in pixels: one number, or height x width"
+    )
+    batch_size: int = option(default=1, minimum=1, help="clips, or without --video pictures, per forward pass")
     num_samples: int | None = option(
-        default=20000, minimum=1, help=f"frames drawn per epoch; a record counts as the {FRAMES_PER_DRAW} that are used of it"
+        default=20000, minimum=1, help="frames drawn per epoch; a record counts as those that are used of it"
     )
     export: str | None = option(
         default=None, metavar="NAMES", help=f"at the end, write the best model as {','.join(EXPORT_FORMATS)} or some of them"
@@ -111,14 +167,25 @@ class TrainOptions(TrainerOptions):
 
     def check(self) -> None:
         super().check()
-        if not self.video:
-            raise UserError("train.py inpaint trains on video only: add --video")
+        parse_masks(self.mask)
+        parse_tile(self.tile_size)
+        if self.clip_length not in (None, 1) and not self.video:
+            raise UserError(f"--clip-length {self.clip_length} is for --video: add it, single pictures have no length")
+        if self.data_dir is None and self.curriculum is None:
+            raise UserError("-i is missing: give the folder that holds train/ and eval/")
+        if self.curriculum is not None and self.reset_state:
+            raise UserError("--reset-state does not go with --curriculum: give --checkpoint-file to start from weights")
         if self.export is not None:
             parse_formats(self.export)
 
+    @property
+    def frames_per_draw(self) -> int:
+        """Frames that are used of a record at a time."""
+        return self.clip_length or (FRAMES_PER_DRAW if self.video else 1)
+
     def draws_per_epoch(self, num_train_samples: int) -> int:
         """Records drawn per epoch: as nunif counts, --num-samples is in frames."""
-        return max(1, (self.num_samples or 0) // FRAMES_PER_DRAW)
+        return max(1, (self.num_samples or 0) // self.frames_per_draw)
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,12 @@ class BadRecord(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """A usable record: its folder, the numbers of its frames, and their size (H, W)."""
+    """A usable record: its folder, the numbers of its frames, their size (H, W), and whether it has masks beside them."""
 
     path: Path
     numbers: tuple[str, ...]
     size: tuple[int, int]
+    has_masks: bool = True
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -48,17 +49,19 @@ def record_name(prefix: str, model_type: str, file_hash: str, number: int) -> st
     return "_".join(part for part in (prefix, model_type, file_hash, f"{number:06d}") if part)
 
 
-def write_record(path: Path, frames: np.ndarray, holes: np.ndarray, info: dict[str, Any]) -> None:
+def write_record(path: Path, frames: np.ndarray, holes: np.ndarray | None, info: dict[str, Any]) -> None:
     """Write a record; it appears under its name whole or not at all.
 
     Args:
-        frames: (T, H, W, 3) uint8. holes: (T, H, W) bool, True = missing. info: goes into record.json.
+        frames: (T, H, W, 3) uint8. holes: (T, H, W) bool, True = missing; None: a record without masks.
+        info: goes into record.json.
     """
 
     def fill(folder: Path) -> None:
-        for i, (frame, hole) in enumerate(zip(frames, holes)):
+        for i, frame in enumerate(frames):
             (folder / f"{i:04d}_C.png").write_bytes(encode_rgb(frame))
-            (folder / f"{i:04d}_M.png").write_bytes(encode_binary(hole))
+            if holes is not None:
+                (folder / f"{i:04d}_M.png").write_bytes(encode_binary(holes[i]))
         write_json(folder / INFO_NAME, info)
 
     write_whole_folder(path, fill)
@@ -73,14 +76,18 @@ def read_info(path: Path) -> dict[str, Any]:
     return info if isinstance(info, dict) else {}
 
 
-def open_record(path: Path, *, min_frames: int = 1, min_size: int = 1) -> Record:
+def open_record(path: Path, *, min_frames: int = 1, min_size: int | tuple[int, int] = 1) -> Record:
     """Check a record's names and the first and last bytes of its pictures, without decoding them.
 
+    min_size: of the pictures, in height and width; one number means both.
+
     Raises:
-        BadRecord: a missing, unreadable or torn picture, different sizes, fewer than `min_frames` frames, or less than
-            `min_size` pixels wide or high.
+        BadRecord: a missing, unreadable or torn picture, masks beside some frames only, different sizes, fewer than
+            `min_frames` frames, or too small pictures.
     """
-    found = {int(match[1]): match[1] for file in path.iterdir() if (match := _FRAME_NAME.fullmatch(file.name))}
+    names = [file.name for file in path.iterdir()]
+    found = {int(match[1]): match[1] for name in names if (match := _FRAME_NAME.fullmatch(name))}
+    has_masks = any(name.endswith("_M.png") for name in names)
     gaps = set(range(min(found, default=0), max(found, default=0))) - found.keys()
     if gaps:
         raise BadRecord(path, f"{min(gaps):04d}_C.png is missing")
@@ -89,7 +96,7 @@ def open_record(path: Path, *, min_frames: int = 1, min_size: int = 1) -> Record
     numbers = tuple(found[number] for number in sorted(found))
     size: tuple[int, int] | None = None
     for number in numbers:
-        for name in (f"{number}_C.png", f"{number}_M.png"):
+        for name in (f"{number}_C.png", f"{number}_M.png")[: 2 if has_masks else 1]:
             try:
                 this = png_size(path / name)
             except FileNotFoundError:
@@ -99,10 +106,11 @@ def open_record(path: Path, *, min_frames: int = 1, min_size: int = 1) -> Record
             size = size or this
             if this != size:
                 raise BadRecord(path, f"{name} is {this[1]}x{this[0]}, the first frame {size[1]}x{size[0]}")
-    if size is None or min(size) < min_size:
+    height, width = (min_size, min_size) if isinstance(min_size, int) else min_size
+    if size is None or size[0] < height or size[1] < width:
         found_size = f"pictures of {size[1]}x{size[0]}" if size else "no pictures"
-        raise BadRecord(path, f"{found_size}, at least {min_size}x{min_size} are needed")
-    return Record(path, numbers, size)
+        raise BadRecord(path, f"{found_size}, at least {width}x{height} are needed")
+    return Record(path, numbers, size, has_masks)
 
 
 def read_frames(record: Record, numbers: Sequence[str], rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
@@ -115,7 +123,9 @@ def read_frames(record: Record, numbers: Sequence[str], rows: slice = slice(None
 
 
 def read_holes(record: Record, numbers: Sequence[str]) -> np.ndarray:
-    """Decode some masks of a record: (T, H, W) bool, True = missing. Raises as `read_frames` does."""
+    """Decode some masks of a record: (T, H, W) bool, True = missing. Raises as `read_frames` does, and without masks."""
+    if not record.has_masks:
+        raise BadRecord(record.path, "it has no masks")
     return np.stack([_read(record, f"{number}_M.png", read_grey) > 0 for number in numbers])
 
 
@@ -129,7 +139,9 @@ def _read(record: Record, name: str, read: Callable[[Path], np.ndarray]) -> np.n
     return picture
 
 
-def scan_records(folder: Path, *, min_frames: int = 1, min_size: int = 1) -> tuple[list[Record], list[BadRecord]]:
+def scan_records(
+    folder: Path, *, min_frames: int = 1, min_size: int | tuple[int, int] = 1
+) -> tuple[list[Record], list[BadRecord]]:
     """All records in a folder, sorted by name, and those that can't be used. Files and hidden folders are passed over.
 
     Raises:

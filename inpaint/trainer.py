@@ -4,6 +4,7 @@ Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-
 """
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,25 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from inpaint.dataset import EvalSet, Sample, TrainSet
+from inpaint.curriculum import DataFolder, Stage, read_stages
+from inpaint.dataset import EvalSet, Sample, TrainSet, kinds_for
 from inpaint.export import check_packages, export_model
 from inpaint.losses import hole_valid_l1, temporal_l1
 from inpaint.masks import compose
 from inpaint.metrics import mean_of, score_clip
-from inpaint.options import TrainOptions, full_name, parse_formats
+from inpaint.options import MADE_MASKS, TrainOptions, full_name, parse_formats, parse_masks, parse_tile
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import Record, scan_records
 from inpaint.releases import RELEASES
 from nunif.device import create_device
 from nunif.download import find_file
 from nunif.errors import UserError
-from nunif.models import Model, create_model, load_model, read_checkpoint
+from nunif.models import Model, create_model, load_model, read_checkpoint, save_model
 from nunif.seed import seed_everything
 from nunif.training.distributed import is_first_process
+from nunif.training.state import move_aside
 from nunif.training.task import EvalOutput, TrainOutput, stack
-from nunif.training.trainer import CHECKPOINT_SUFFIX, train
+from nunif.training.trainer import CHECKPOINT_SUFFIX, TrainResult, train
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +46,56 @@ def main(options: TrainOptions) -> None:
     # with --resume its weights are not needed, though perhaps its arch
     if options.checkpoint_file is not None and not (options.resume and options.arch is not None):
         options = replace(options, checkpoint_file=str(find_file(options.checkpoint_file, releases=RELEASES)))
-    seed_everything(options.seed)
-    model = create_model(choose_arch(options.arch, options.checkpoint_file, options.model_dir if options.resume else None))
-    task = create_task(model, options.data_dir, tile_size=options.tile_size, skip_eval=options.skip_eval)
-    result = train(task, options)
+    if options.curriculum is not None:
+        result = train_stages(options, read_stages(options))
+    else:
+        assert options.data_dir is not None  # options.check
+        arch = choose_arch(options.arch, options.checkpoint_file, options.model_dir if options.resume else None)
+        result, _ = train_model(arch, [DataFolder(options.data_dir)], options)
     if formats and is_first_process():
         best, _ = load_model(result.model_path, expect="inpaint.")
         device = create_device(options.gpu)
         export_model(best, result.model_path, options.model_dir / "export", formats=formats, device=device)
+
+
+def train_model(arch: str, data: list[DataFolder], options: TrainOptions) -> tuple[TrainResult, Model]:
+    """Train one model on datasets, to the end of the run or of a stage."""
+    seed_everything(options.seed)
+    task = create_task(create_model(arch), data, options)
+    return train(task, options), task.model
+
+
+def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
+    """Train stage by stage, each in its folder stageN/, and keep each one's last weights as stageN_final.pth.
+
+    With --resume, stages that have such a file are done, and the first that has none goes on from its checkpoint.
+    """
+    finals = [options.model_dir / f"stage{number}_final.pth" for number in range(1, len(stages) + 1)]
+    num_done = next((i for i, path in enumerate(finals) if not path.exists()), len(stages)) if options.resume else 0
+    arch = choose_arch(options.arch, finals[num_done - 1] if num_done else options.checkpoint_file)
+    result = None
+    for i, (stage, final) in enumerate(zip(stages, finals)):
+        title = f"stage {i + 1} of {len(stages)}" + (f", {stage.name}" if stage.name else "")
+        folder = options.model_dir / f"stage{i + 1}"
+        if i < num_done and i + 1 < len(stages):
+            logger.info("%s: done, %s", title, final)
+            continue
+        start = finals[i - 1] if i else options.checkpoint_file
+        resume = options.resume and (folder / f"{arch}{CHECKPOINT_SUFFIX}").exists()
+        logger.info("%s, in %s", title, folder)
+        stage_options = replace(
+            stage.options, model_dir=folder, resume=resume, checkpoint_file=None if resume or start is None else str(start)
+        )
+        result, model = train_model(arch, stage.data, stage_options)
+        if is_first_process():
+            last = read_checkpoint(result.checkpoint_path, package="inpaint")
+            kept = {"train_kwargs": last["train_kwargs"], "stage": i + 1}
+            if not options.resume:
+                move_aside(final, lambda stamp, name=final.stem: f"{name}.{stamp}.pth.bk")  # type: ignore[misc]
+            save_model(model, final, state_dict=last["state_dict"], **kept)
+            logger.info("%s: done, %s", title, final)
+    assert result is not None  # the last stage is always looked at
+    return result
 
 
 def choose_arch(arch: str | None, checkpoint_file: Path | str | None, resumed: Path | None = None) -> str:
@@ -69,24 +114,62 @@ def choose_arch(arch: str | None, checkpoint_file: Path | str | None, resumed: P
     return names[0] if len(names) == 1 else DEFAULT_ARCH
 
 
-def create_task(model: Model, data_dir: Path, *, tile_size: int, skip_eval: bool = False) -> "VideoInpaintTask":
-    """Read the dataset's folders train/ and eval/; records that can't be used are named and left out.
+def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> "VideoInpaintTask":
+    """Read the datasets' folders train/ and eval/; records that can't be used are named and left out.
 
     Raises:
-        UserError: a folder is missing, or holds no usable record.
+        UserError: a folder is missing, or holds no usable record; the model can't take clips of that length.
     """
-    if not data_dir.is_dir():
-        raise UserError(f"{data_dir} does not exist: give the folder that holds train/ and eval/")
-    train_set = TrainSet(_scan(data_dir / "train", model, tile_size), model.clip_length, tile_size)
-    eval_set = None if skip_eval else EvalSet(_scan(data_dir / "eval", model, tile_size), model.clip_length, tile_size)
+    clip_length = clip_length_for(model, options)
+    cut = (clip_length, parse_tile(options.tile_size), parse_masks(options.mask))
+    for folder in data:
+        if not folder.path.is_dir():
+            raise UserError(f"{folder.path} does not exist: give the folder that holds train/ and eval/")
+    train_set = TrainSet(_share_out([(_scan(f.path / "train", *cut), f.weight) for f in data]), *cut)
+    eval_set = None
+    if not options.skip_eval:
+        eval_set = EvalSet([record for f in data for record in _scan(f.path / "eval", *cut)], *cut)
     return VideoInpaintTask(model, train_set, eval_set)
 
 
-def _scan(folder: Path, model: Model, tile_size: int) -> list[Record]:
-    records, bad = scan_records(folder, min_frames=model.clip_length, min_size=tile_size)
+def clip_length_for(model: Model, options: TrainOptions) -> int:
+    """Frames of a training clip: as asked for, or the model's own; 1 without --video.
+
+    Raises:
+        UserError: the model has one length and no other.
+    """
+    own = getattr(model, "clip_length", 1)
+    wanted = options.clip_length or (own if options.video else 1)
+    if wanted != own and not getattr(model, "any_clip_length", False):
+        how = f"--clip-length {wanted}" if options.video else "single pictures (without --video)"
+        raise UserError(f"{model.name} takes clips of {own} frames only, not {how}: choose a memory_dstt model for that")
+    return wanted
+
+
+def _scan(folder: Path, clip_length: int, tile_size: tuple[int, int], masks: dict[str, float]) -> list[Record]:
+    records, bad = scan_records(folder, min_frames=clip_length, min_size=tile_size)
     for problem in bad:
         logger.warning("left out: %s", problem)
-    return records
+    usable = [record for record in records if kinds_for(record, masks)]
+    advice = f"they have no masks, and --mask makes none up: add --mask {','.join(MADE_MASKS)}"
+    if not usable:
+        raise UserError(f"{folder}: none of its {len(records)} records can be used, {advice}")
+    if len(usable) < len(records):
+        logger.warning("left out: %d of %d records in %s: %s", len(records) - len(usable), len(records), folder, advice)
+    return usable
+
+
+def _share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]:
+    """The records of all datasets, repeated so that each dataset is drawn about as often as its weight says."""
+    if len(folders) == 1 or folders[0][1] is None:
+        return [record for records, _ in folders for record in records]
+    wanted = [(weight or 0) / len(records) for records, weight in folders]  # of each record
+    return [
+        record
+        for (records, _), share in zip(folders, wanted)
+        for copy in range(max(1, round(share / min(wanted))))
+        for record in records
+    ]
 
 
 class VideoInpaintTask:
@@ -96,6 +179,11 @@ class VideoInpaintTask:
 
     def __init__(self, model: Model, train_set: TrainSet, eval_set: EvalSet | None) -> None:
         self.model, self.train_set, self.eval_set = model, train_set, eval_set
+        counts: Counter[Path] = Counter()
+        self._copies: list[int] = []  # how many of the same record stand before each
+        for record in train_set.records:
+            self._copies.append(counts[record.path])
+            counts[record.path] += 1
 
     def train_step(self, model: nn.Module, batch: Sample) -> TrainOutput:
         frames, holes = batch["frames"], batch["holes"]
@@ -115,7 +203,9 @@ class VideoInpaintTask:
         return EvalOutput(metrics, lambda: preview(frames[0], holes[0], filled[0]))
 
     def sample_name(self, index: int) -> str:
-        return self.train_set.records[index].path.name
+        path = self.train_set.records[index].path
+        copy = self._copies[index]
+        return path.name if copy == 0 else f"{path.name} ({copy + 1})"
 
 
 def preview(frames: Tensor, holes: Tensor, filled: Tensor) -> np.ndarray:

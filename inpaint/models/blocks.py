@@ -68,15 +68,15 @@ class HierarchyEncoder(nn.Module):
 
 
 class FrameDecoder(nn.Module):
-    """(B*T, channels, h, w) -> (B*T, 3, 4h, 4w): twice bilinear enlargement and convolution."""
+    """(B*T, channels, h, w) -> (B*T, out_channels, 4h, 4w): twice bilinear enlargement and convolution."""
 
-    def __init__(self, channels: int, *, align_corners: bool = False) -> None:
+    def __init__(self, channels: int, *, out_channels: int = 3, align_corners: bool = False) -> None:
         super().__init__()
         self.align_corners = align_corners
         self.conv1 = conv(channels, channels)
         self.conv2 = conv(channels, channels // 2)
         self.conv3 = conv(channels // 2, channels // 2)
-        self.to_image = conv(channels // 2, 3)
+        self.to_image = conv(channels // 2, out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
         x = F.leaky_relu(self.conv1(enlarge(features, align_corners=self.align_corners)), LEAKY_SLOPE)

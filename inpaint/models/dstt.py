@@ -39,6 +39,7 @@ class DSTT(Model):
     """
 
     clip_length = 12  # frames of a training clip, and of those that `evaluate` scores
+    any_clip_length = True
 
     def __init__(
         self,

@@ -10,6 +10,8 @@ from inpaint.records import scan_records, write_record
 from nunif.training.task import BadSample, Draw
 from tests.records import make_records
 
+OCCLUSION_ONLY = {"occlusion": 1.0}
+
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
@@ -28,7 +30,7 @@ def numbered_record(folder, frames=16, size=40):
 
 
 def test_shapes_and_ranges(records):
-    sample = TrainSet(records, 12, 32)[Draw(0, 5)]
+    sample = TrainSet(records, 12, (32, 32), OCCLUSION_ONLY)[Draw(0, 5)]
     assert sample["frames"].shape == (12, 3, 32, 32) and sample["holes"].shape == (12, 1, 32, 32)
     assert sample["frames"].dtype == sample["holes"].dtype == torch.float32
     assert -1 <= sample["frames"].min() < -0.2 and 0.2 < sample["frames"].max() <= 1
@@ -36,14 +38,14 @@ def test_shapes_and_ranges(records):
 
 
 def test_a_seed_decides_everything(records):
-    train = TrainSet(records, 12, 32)
+    train = TrainSet(records, 12, (32, 32), OCCLUSION_ONLY)
     first, again, other = train[Draw(1, 7)], train[Draw(1, 7)], train[Draw(1, 8)]
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["frames"], other["frames"])
 
 
 def test_twelve_successive_frames_forwards_or_backwards(tmp_path):
-    train = TrainSet(numbered_record(tmp_path), 12, 32)
+    train = TrainSet(numbered_record(tmp_path), 12, (32, 32), OCCLUSION_ONLY)
     steps, starts = set(), set()
     for seed in range(40):
         grey = train[Draw(0, seed)]["frames"][:, 0, 0, 0].add(1).mul(127.5)
@@ -56,7 +58,7 @@ def test_twelve_successive_frames_forwards_or_backwards(tmp_path):
 
 
 def test_evaluation_takes_the_middle_and_never_changes(tmp_path):
-    clips = EvalSet(numbered_record(tmp_path), 12, 32)
+    clips = EvalSet(numbered_record(tmp_path), 12, (32, 32), OCCLUSION_ONLY)
     grey = clips.sample(0)["frames"][:, 0, 0, 0].add(1).mul(127.5).round().tolist()
     assert grey == [20.0 + 10 * i for i in range(12)]
     assert torch.equal(clips.sample(0)["holes"], clips[Draw(0, 99)]["holes"])
@@ -66,8 +68,8 @@ def test_evaluation_takes_the_middle_and_never_changes(tmp_path):
 def test_hard_tiles_are_preferred():
     holes = np.zeros((2, 64, 64), bool)
     holes[:, 40:50, 40:60] = True
-    assert fixed_hard_tile(holes, 32) == (24, 32)
-    found = [random_hard_tile(holes, 32, np.random.default_rng(seed)) for seed in range(200)]
+    assert fixed_hard_tile(holes, (32, 32)) == (24, 32)
+    found = [random_hard_tile(holes, (32, 32), np.random.default_rng(seed)) for seed in range(200)]
     hits = np.mean([holes[:, y : y + 32, x : x + 32].any() for y, x in found])
     single = np.mean([holes[:, y : y + 32, x : x + 32].any() for y, x in np.random.default_rng(0).integers(0, 33, (500, 2))])
     assert hits > single + 0.1
@@ -87,7 +89,7 @@ def test_holes_grow_to_the_right_by_up_to_20_and_to_the_left_by_up_to_4():
 
 def test_growth_from_beside_the_tile_comes_in(tmp_path):
     """The hole ends left of some tiles; grown, it must reach in just as it would in the whole picture."""
-    train = TrainSet(numbered_record(tmp_path), 12, 32)
+    train = TrainSet(numbered_record(tmp_path), 12, (32, 32), OCCLUSION_ONLY)
     for seed in range(60):
         holes = train[Draw(0, seed)]["holes"][0, 0]
         columns = holes.any(0).nonzero()[:, 0]
@@ -113,10 +115,10 @@ def test_colour_jitter_stays_in_range_and_is_the_same_for_all_frames():
 
 
 def test_an_unreadable_picture_is_a_bad_sample_with_its_name(tmp_path):
-    clips = EvalSet(numbered_record(tmp_path), 12, 32)
+    clips = EvalSet(numbered_record(tmp_path), 12, (32, 32), OCCLUSION_ONLY)
     file = tmp_path / "n_000000" / "0005_C.png"
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(BadSample, match="n_000000: 0005_C.png can't be read"):
         clips.sample(0)
     with pytest.raises(BadSample, match="0005_C.png"):
-        [TrainSet(clips.records, 12, 32)[Draw(0, seed)] for seed in range(5)]
+        [TrainSet(clips.records, 12, (32, 32), OCCLUSION_ONLY)[Draw(0, seed)] for seed in range(5)]

@@ -42,7 +42,7 @@ def test_clip_equals_stream(model, batch, num_frames):
         together, memory = model(frames, holes)
     one_by_one, last_memory = stream(model, frames, holes)
     torch.testing.assert_close(together, one_by_one, **CLOSE)
-    torch.testing.assert_close(memory, last_memory, atol=1e-5, rtol=1e-5)  # tokens go up to about 10
+    torch.testing.assert_close(memory, last_memory, atol=5e-5, rtol=1e-5)  # tokens go up to about 10
 
 
 @pytest.mark.parametrize("size", [(48, 72), (50, 71), (37, 23), (5, 9), (1, 1)])
@@ -88,7 +88,7 @@ def test_token_counts_of_the_paper(model, size, tokens):
     frames, holes = clip(1, 1, *size)
     with torch.no_grad():
         output, memory = model(frames, holes)
-    assert memory.shape == (1, 4, 2, tokens, 32)
+    assert memory.shape == (1, 4 + 9, 2, tokens, 32)
     assert output.shape == (1, 1, 3, *size)
 
 
@@ -167,7 +167,7 @@ def test_memory_carries_no_gradient(model):
 
 def test_sizes_and_parameters():
     counts = {name: create_model(f"inpaint.{name}").num_parameters for name in ("memory_dstt_v1_small", "memory_dstt_v1_tiny")}
-    assert counts == {"memory_dstt_v1_small": 7069411, "memory_dstt_v1_tiny": 583475}
+    assert counts == {"memory_dstt_v1_small": 7071140, "memory_dstt_v1_tiny": 584340}
 
 
 def test_an_untrained_model_gives_the_smooth_fill():

@@ -184,9 +184,54 @@ def test_datasets_that_cannot_work(run, data, tmp_path):
     assert run(TRAIN, *words(half, tmp_path / "m2", "--skip-eval", "--max-epoch", "1"))[0] == 0
 
 
-def test_video_is_asked_for(run, data, tmp_path):
-    code, _, lines = run(TRAIN, "inpaint", "-i", data, "--model-dir", tmp_path)
-    assert (code, lines[-1]) == (1, "error: train.py inpaint trains on video only: add --video")
+def test_single_pictures_without_video(run, data, tmp_path):
+    more = ["--num-samples", "8", "--batch-size", "4", "--max-epoch", "1", "--backward-step", "1"]
+    code, _, lines = run(TRAIN, *[word for word in words(data, tmp_path, *more) if word != "--video"])
+    assert code == 0
+    assert any("8 draws per epoch, 2 updates" in line for line in lines)
+    assert rows_of(tmp_path)[0]["train_temporal"] == "0"
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--clip-length", "5"], "--clip-length 5 is for --video: add it, single pictures have no length"),
+        (["--mask", "circle=1"], "--mask circle=1: 'circle' is not known: choose from occlusion, rectangle, strokes, object"),
+        (["--mask", "object=x"], "--mask object=x: 'x' is no number: write object=1"),
+        (["--mask", "object=0"], "--mask object=0: weights are 0 or more, and not all 0"),
+        (
+            ["--tile-size", "30x64"],
+            "--tile-size 30x64 is no size: write one number, or height x width such as 360x640, from 32 on",
+        ),
+        (
+            ["--arch", "light_video_inpaint_v1"],
+            "inpaint.light_video_inpaint_v1 takes clips of 12 frames only, not single pictures",
+        ),
+    ],
+)
+def test_what_does_not_go(run, data, tmp_path, more, message):
+    code, _, lines = run(TRAIN, "inpaint", "-i", data, "--model-dir", tmp_path, "--gpu", "-1", *more)
+    assert code == 1 and lines[-1].startswith(f"error: {message}")
+
+
+def test_other_clips_and_tiles(run, data, tmp_path):
+    more = ["--clip-length", "3", "--tile-size", "32x48", "--batch-size", "2", "--mask", "object,strokes=2", "--max-epoch", "1"]
+    code, _, lines = run(TRAIN, *words(data, tmp_path, *more))
+    assert code == 0 and any("12 draws per epoch, 3 updates" in line for line in lines)
+    assert {path.stat().st_size > 0 for path in (tmp_path / "eval").iterdir()} == {True}
+
+
+def test_records_without_masks_need_made_up_holes(run, data, tmp_path):
+    for name in ("train", "eval"):
+        shutil.copytree(data / name, tmp_path / "data" / name)
+        for mask in (tmp_path / "data" / name).glob("*/*_M.png"):
+            mask.unlink()
+    code, _, lines = run(TRAIN, *words(tmp_path / "data", tmp_path / "m"))
+    assert code == 1 and lines[-1].endswith(
+        "none of its 3 records can be used, they have no masks, and --mask makes none up: add --mask rectangle,strokes,object"
+    )
+    code, _, lines = run(TRAIN, *words(tmp_path / "data", tmp_path / "m", "--mask", "occlusion,object", "--max-epoch", "1"))
+    assert code == 0
 
 
 def test_records_without_a_hole_spoil_no_score(run, data, tmp_path):
@@ -233,4 +278,4 @@ def test_a_round_goes_on_with_the_model_of_the_folder(run, data, tmp_path):
     assert run(TRAIN, *base, "--checkpoint-file", tmp_path / "released.pth")[0] == 0
     code, _, lines = run(TRAIN, *base, "--resume", "--reset-state")
     assert code == 0, lines
-    assert any("memory_dstt_v1_tiny, 583,475 parameters" in line for line in lines)
+    assert any("memory_dstt_v1_tiny, 584,340 parameters" in line for line in lines)

@@ -1,0 +1,139 @@
+"""Clips to be filled: videos or folders of pictures, and the holes in them.
+
+Axes: T frames, H W pixels. Frames are (T, H, W, 3) uint8, holes (T, H, W) bool, True = missing.
+"""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from inpaint.depth import create_estimator
+from inpaint.depth_models import MOTION_PARALLAX
+from inpaint.depth_normalize import ClipRejected
+from inpaint.hole_shapes import moving_shape, strokes
+from inpaint.occlusion import drop_specks, hidden, shift_in_pixels, shift_of_view
+from nunif.errors import UserError
+from nunif.image import read_mask, read_rgb
+from nunif.seed import generator_for
+from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
+
+PICTURE_SUFFIXES = frozenset(".bmp .jpeg .jpg .png .tif .tiff .webp".split())
+DIVERGENCE, CONVERGENCE = 5.0, 0.5  # of the occlusion strips, as iw3 counts
+CUTOUTS = 3  # things that strips stand beside where a clip's own depth can't be had
+MIN_STRIPS = 0.005  # of the picture; with less there is too little to score
+MIN_SPECK = 16  # pixels
+
+
+class BadClip(Exception):
+    """A clip that can't be used; the text says why."""
+
+
+def list_clips(path: Path) -> list[Path]:
+    """The clips that a path stands for: itself if it is a video or a folder of pictures, else those in the folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not path.exists():
+        raise UserError(f"-i {path} doesn't exist: check the path")
+    if path.is_file() or _pictures(path):
+        return [path]
+    clips = [p for p in sorted(path.iterdir()) if not p.name.startswith(".") and (_is_video(p) or (p.is_dir() and _pictures(p)))]
+    if not clips:
+        raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
+    return clips
+
+
+def read_clip(path: Path, *, start: int, num_frames: int, size: tuple[int, int] | None) -> np.ndarray:
+    """Up to `num_frames` frames from number `start` on, at `size` (H, W) or their own. Raises BadClip."""
+    try:
+        if path.is_dir():
+            frames = [read_rgb(file) for file in _pictures(path)[start : start + num_frames]]
+        else:
+            with VideoReader(path) as video:
+                stop = min(start + num_frames, len(video))
+                frames = [frame.rgb for frame in video.read(min(start, stop), stop)]
+    except (UserError, BrokenVideo, ValueError, OSError) as error:
+        raise BadClip(str(error)) from error
+    if len(frames) < 2:
+        raise BadClip(f"{len(frames)} frames from --start {start} on, and a clip has 2 or more")
+    if len({frame.shape for frame in frames}) > 1:
+        raise BadClip("its pictures differ in size")
+    if size is not None and frames[0].shape[:2] != size:
+        frames = [cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA) for frame in frames]
+    return np.stack(frames)
+
+
+def read_masks(folder: Path, clip: Path, *, start: int, num_frames: int, size: tuple[int, int]) -> np.ndarray:
+    """The masks of a clip: what in `folder` has its name, a video, a folder of pictures, or one picture for all frames.
+
+    White is missing. Scaled to `size` (H, W) by the nearest pixel. Raises BadClip.
+    """
+    found = [p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)]
+    if len(found) != 1:
+        raise BadClip(f"--masks {folder} has {len(found)} masks of that name, and it must be one")
+    (path,) = found
+    try:
+        if path.is_dir():
+            masks = [read_mask(file) for file in _pictures(path)[start : start + num_frames]]
+        elif _is_video(path):
+            with VideoReader(path) as video:
+                stop = min(start + num_frames, len(video))
+                masks = [frame.rgb.max(axis=2) > 127 for frame in video.read(min(start, stop), stop)]
+        else:
+            masks = [read_mask(path)] * num_frames
+    except (UserError, BrokenVideo, ValueError, OSError) as error:
+        raise BadClip(f"its masks can't be read: {error}") from error
+    if len(masks) < num_frames:
+        raise BadClip(f"--masks {path} has {len(masks)} frames for {num_frames} of the clip: every frame needs one")
+    resized = [cv2.resize(m.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0 for m in masks]
+    if not np.any(resized):
+        raise BadClip(f"--masks {path} marks nothing as missing: white is missing")
+    return np.stack(resized)
+
+
+def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tuple[np.ndarray, str]:
+    """The holes of a family in a clip, the same at every call, and in a word what made them.
+
+    family: static (strokes that stand), moving (an object that walks) or occlusion (strips that another eye can't see).
+    """
+    rng = generator_for("evaluate", family, name, seed)
+    num_frames, size = len(frames), (frames.shape[1], frames.shape[2])
+    if family == "static":
+        return strokes(num_frames, size, rng, still=True), "strokes"
+    if family == "moving":
+        return moving_shape(num_frames, size, rng, still=False), "object"
+    try:
+        disparity = create_estimator(MOTION_PARALLAX)(frames)
+        holes = _strips(
+            torch.stack([shift_of_view(d, size=size, divergence=DIVERGENCE, convergence=CONVERGENCE) for d in disparity])
+        )
+        if holes.mean() >= MIN_STRIPS:
+            return holes, MOTION_PARALLAX
+    except ClipRejected:
+        pass
+    things = sum(moving_shape(num_frames, size, rng, still=False).astype(np.float32) for _ in range(CUTOUTS)) / CUTOUTS
+    shift = shift_in_pixels(torch.from_numpy(things), divergence=2 * DIVERGENCE, convergence=CONVERGENCE, width=size[1])
+    return _strips(shift), "cut-outs"
+
+
+def clip_name(path: Path) -> str:
+    """What a clip is called in tables, and what its masks are called."""
+    return path.name if path.is_dir() else path.stem
+
+
+def _strips(shift: torch.Tensor) -> np.ndarray:
+    return drop_specks(hidden(shift).numpy(), min_area=MIN_SPECK)
+
+
+def _is_video(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """By the last number in their names, then by name."""
+    files = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
+    return sorted(files, key=lambda p: (int((re.findall(r"\d+", p.stem) or ["0"])[-1]), p.name))

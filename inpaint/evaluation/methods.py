@@ -1,0 +1,119 @@
+"""Ways to fill a clip's holes, each causal and without any knowledge of what is missing.
+
+Axes: T frames, H W pixels. A method takes frames (T, H, W, 3) uint8 that are 0 in the holes, and holes (T, H, W) bool,
+True = missing; it returns filled frames (T, H, W, 3) uint8.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from inpaint.evaluation.motion import flow_to, pull
+from inpaint.masks import smooth_fill
+from inpaint.runtime.stream import HoleFrame, InpaintStream
+from inpaint.runtime.windows import open_fillers
+from nunif.errors import UserError
+
+Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+RADIUS = 3  # of OpenCV's inpainting, pixels
+RING = 5  # pixels around a hole whose mean colour fills it
+FLOW_MARGIN = 4  # pixels around a hole whose flow the hole has spoilt: half of a patch of DIS
+
+
+def telea(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """OpenCV's inpainting after Telea, An image inpainting technique based on the fast marching method, 2004."""
+    return cv2.inpaint(frame, hole.astype(np.uint8), RADIUS, cv2.INPAINT_TELEA)
+
+
+def navier_stokes(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """OpenCV's inpainting after Bertalmio et al., Navier-Stokes, fluid dynamics, and image and video inpainting, 2001."""
+    return cv2.inpaint(frame, hole.astype(np.uint8), RADIUS, cv2.INPAINT_NS)
+
+
+def smooth(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The smooth fill that the memory DSTT starts from."""
+    return np.where(hole[..., None], _smooth(frame, hole).round().clip(0, 255).astype(np.uint8), frame)
+
+
+def surround_mean(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Every connected hole in the mean colour of the ring of 5 pixels around it."""
+    kernel, result = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8), frame.copy()
+    count, parts = cv2.connectedComponents(hole.astype(np.uint8))
+    for part in range(1, count):
+        inside = parts == part
+        ring = (cv2.dilate(inside.astype(np.uint8), kernel) > 0) & ~hole
+        if ring.any():
+            result[inside] = frame[ring].mean(axis=0).round()
+    return result
+
+
+def previous_frame(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """Every pixel from the last frame that saw it, at the same place; Telea where none has."""
+    return _remember(frames, holes, along_flow=False)
+
+
+def flow_propagation(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """The same carried along the flow from frame to frame; flow in a hole is a smooth fill of that around it."""
+    return _remember(frames, holes, along_flow=True)
+
+
+def open_model(path: Path, *, device: torch.device, forgets: bool = False) -> Method:
+    """The method that a model file is, frame by frame or in windows, at the clip's own size.
+
+    forgets: start with an empty memory at every frame.
+    Raises:
+        UserError: as `open_backend`; or a model without memory is to forget.
+    """
+    (filler,) = open_fillers(path, device=device)
+    if forgets and not isinstance(filler, InpaintStream):
+        raise UserError(f"zero-memory: {path} takes windows of frames and has no memory: leave -m zero-memory out")
+
+    def fill(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
+        items = (HoleFrame(i, f, h, starts_shot=forgets or i == 0) for i, (f, h) in enumerate(zip(frames, holes)))
+        return np.stack([filled for _, filled in filler.fill(items)])
+
+    return fill
+
+
+def _by_frame(fill: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Method:
+    return lambda frames, holes: np.stack([fill(frame, hole) for frame, hole in zip(frames, holes)])
+
+
+BASELINES: dict[str, Method] = {  # inpaint.options.BASELINES names them
+    "telea": _by_frame(telea),
+    "navier-stokes": _by_frame(navier_stokes),
+    "smooth": _by_frame(smooth),
+    "surround-mean": _by_frame(surround_mean),
+    "previous-frame": previous_frame,
+    "flow-propagation": flow_propagation,
+}
+
+
+def _remember(frames: np.ndarray, holes: np.ndarray, *, along_flow: bool) -> np.ndarray:
+    results: list[np.ndarray] = []
+    memory, known = frames[0], ~holes[0]
+    for t, (frame, hole) in enumerate(zip(frames, holes)):
+        if t and along_flow:
+            flow = _flow_around(smooth(frame, hole), results[-1], hole)
+            memory, known = pull(memory, flow, cubic=True), pull(known.astype(np.float32), flow) > 0.99
+        memory, known = np.where(hole[..., None], memory, frame), known | ~hole
+        memory[~known] = 0
+        results.append(memory if known.all() else telea(memory, ~known))
+    return np.stack(results)
+
+
+def _flow_around(frame: np.ndarray, before: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    flow = flow_to(frame, before)
+    if not hole.any():
+        return flow
+    unsure = cv2.dilate(hole.astype(np.uint8), np.ones((2 * FLOW_MARGIN + 1,) * 2, np.uint8)) > 0
+    return np.where(unsure[..., None], _smooth(flow, unsure), flow)
+
+
+def _smooth(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    return smooth_fill(picture, torch.from_numpy(hole)[None, None].float())[0].permute(1, 2, 0).numpy()
