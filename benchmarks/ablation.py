@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from inpaint.hole_shapes import moving_shape, strokes
 from streaming import machine  # type: ignore[import-not-found]
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from inpaint.hole_shapes import moving_shape, strokes
 from inpaint.losses import hole_valid_l1, temporal_l1
 from inpaint.masks import compose
 from inpaint.metrics import hole_psnr

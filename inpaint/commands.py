@@ -18,7 +18,9 @@ INPAINT = [
     Command("apply", options.ApplyOptions, "inpaint.runtime.apply:main", "fill the holes of a film"),
     Command("stereo", options.StereoOptions, "inpaint.runtime.stereo:main", "turn a film into stereo 3D"),
     Command("export", options.ExportOptions, "inpaint.export:main", "write a model as ONNX, TensorRT or torch.export, checked"),
-    Command("evaluate", options.EvaluateOptions, "inpaint.evaluate:main", "score a model and classical fills on records"),
+    Command(
+        "evaluate", options.EvaluateOptions, "inpaint.evaluate:main", "score models and classical fills on films or records"
+    ),
     Command("checkpoint", options.CheckpointOptions, "inpaint.checkpoint:main", "show what a model file holds, or convert it"),
     Command("contact-sheet", options.ContactSheetOptions, "inpaint.contact_sheet:main", "show records in one picture"),
     Command("sample-video", options.SampleVideoOptions, "inpaint.sample_video:main", "render a clip to try things on"),

@@ -1,11 +1,12 @@
-"""Score a model on records, beside fills that need no training.
+"""Score models on films or on records, beside fills that need no training.
 
-Axes: T frames, H W pixels. Clips are what the trainer evaluates on: the middle of a record and its hardest tile.
+Axes: T frames, H W pixels. Of records, clips are what the trainer evaluates on: the middle and its hardest tile.
 """
 
 import csv
 import io
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +17,23 @@ from torch import Tensor
 from tqdm import tqdm
 
 from inpaint.dataset import EvalSet
+from inpaint.evaluation.films import BadClip, clip_name, list_clips, make_holes, read_clip, read_masks
+from inpaint.evaluation.methods import BASELINES, Method, open_model
+from inpaint.evaluation.report import Report
+from inpaint.evaluation.scores import Lpips, curve_of, open_lpips, score_film
+from inpaint.flow import motion_of
 from inpaint.masks import compose, smooth_fill
 from inpaint.metrics import mean_of, score_clip
 from inpaint.models.memory_dstt import MemoryDSTT
-from inpaint.options import FRAMES_PER_DRAW, OCCLUSION, EvaluateOptions
+from inpaint.options import (
+    FRAMES_PER_DRAW,
+    HOLE_FAMILIES,
+    OCCLUSION,
+    ZERO_MEMORY,
+    EvaluateOptions,
+    parse_names,
+    parse_size,
+)
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import scan_records
 from nunif.device import create_device
@@ -39,10 +53,20 @@ Fill = Callable[[Tensor, Tensor], Tensor]  # frames (T, 3, H, W) in [-1, 1], hol
 
 def main(options: EvaluateOptions) -> None:
     """The command `evaluate`."""
+    if options.data_dir.is_dir() and any(options.data_dir.glob("*/*_C.png")):
+        score_records(options)
+    else:
+        score_films(options)
+
+
+def score_records(options: EvaluateOptions) -> None:
+    """Tiles of a folder of records with their own holes."""
+    if len(options.model) > len(options.model_files) or len(options.model) > 1 or options.masks is not None:
+        raise UserError(f"-i {options.data_dir} holds records: give at most one -m, a model file, and no --masks")
     device = create_device(options.gpu)
     methods = dict(CLASSICAL)
-    if options.model is not None:
-        model, _ = load_model(options.model, device=device, expect="inpaint.")
+    if options.model_files:
+        model, _ = load_model(options.model_files[0], device=device, expect="inpaint.")
         methods["model"] = lambda f, h: run_model(model, f, h)
         if isinstance(model, MemoryDSTT):
             methods["model, memory off"] = lambda f, h: run_frames(model, f, h)
@@ -74,6 +98,93 @@ def main(options: EvaluateOptions) -> None:
         write_json(options.output / "scores.json", {"clips": rows, "mean": means(rows)})
         save_png(options.output / "clips.png", tile(pictures))
         logger.info("scores.csv, scores.json and clips.png are in %s", options.output)
+
+
+def score_films(options: EvaluateOptions) -> None:
+    """Films with masks that are given or made up."""
+    methods, models = _methods(options)
+    size = parse_size(options.size) if options.size else None
+    clips = list_clips(options.data_dir)
+    if options.masks is not None and not options.masks.is_dir():
+        raise UserError(f"--masks {options.masks} is no folder: give one that holds a mask for each film, of its name")
+    if options.output is not None:
+        make_folder(options.output)
+    families = ("masks",) if options.masks else parse_names("--holes", options.holes, HOLE_FAMILIES)
+    if not families:
+        raise UserError(f"--holes {options.holes}: there is nothing to fill: choose from {', '.join(HOLE_FAMILIES)}")
+    report = Report(models=models)
+    lpips = open_lpips()
+    for path in tqdm(clips, unit="clip", desc="evaluate", disable=None):
+        try:
+            frames = read_clip(path, start=options.start, num_frames=options.frames, size=size)
+            motion = motion_of(frames)
+            for family in families:
+                _score_holes(report, options, methods, path, family, frames, motion, lpips)
+        except BadClip as problem:
+            logger.warning("left out: %s: %s", path, problem)
+    if not report.rows:
+        raise UserError(f"-i {options.data_dir}: no film of it can be used, there is nothing to score")
+    if options.output is not None:
+        report.write(options.output)
+        logger.info("report.html, scores.csv, scores.json and clips.png are in %s", options.output)
+    print(report.text())
+
+
+def _methods(options: EvaluateOptions) -> tuple[dict[str, Method], list[str]]:
+    """All that runs, by name, and which of them were asked for with -m."""
+    device, names = create_device(options.gpu), []
+    methods = {name: BASELINES[name] for name in parse_names("--baselines", options.baselines, tuple(BASELINES))}
+    for word in options.model:
+        if word in BASELINES:
+            name = word
+            methods[name] = BASELINES[word]
+        else:
+            path = options.model_files[0] if word == ZERO_MEMORY else Path(word)
+            name = word if word == ZERO_MEMORY else path.stem
+            while name != ZERO_MEMORY and name in methods:
+                name += "'"
+            methods[name] = open_model(path, device=device, forgets=word == ZERO_MEMORY)
+        if word != ZERO_MEMORY:  # it is what its model is compared with
+            names.append(name)
+    if not methods:
+        raise UserError("there is nothing to judge: give -m a model file or a method, or leave --baselines out")
+    return methods, list(dict.fromkeys(names))
+
+
+def _score_holes(
+    report: Report,
+    options: EvaluateOptions,
+    methods: dict[str, Method],
+    path: Path,
+    family: str,
+    frames: np.ndarray,
+    motion: tuple[np.ndarray, np.ndarray],
+    lpips: Lpips | None,
+) -> None:
+    size = (frames.shape[1], frames.shape[2])
+    if options.masks is not None:
+        holes, made_of = read_masks(options.masks, path, start=options.start, num_frames=len(frames), size=size), "masks"
+    else:
+        holes, made_of = make_holes(family, clip_name(path), frames, seed=options.seed)
+    if not holes.any():
+        logger.warning("left out: %s: no %s holes came about", path, family)
+        return
+    emptied = np.where(holes[..., None], np.uint8(0), frames)  # a fill must not see what it is to find
+    shown = {"input": paint_holes(frames, holes)}
+    for name, fill in methods.items():
+        begin = time.perf_counter()
+        output = fill(emptied, holes)
+        seconds = time.perf_counter() - begin
+        output = np.where(holes[..., None], output, frames)
+        scores = score_film(output, frames, holes, motion)
+        if lpips is not None:
+            scores["lpips"] = lpips(output, frames)
+        report.add(clip_name(path), family, made_of, name, scores, len(frames) / seconds, curve_of(output, frames, holes))
+        shown[name] = output
+    middle = len(frames) // 2
+    shown["truth"] = frames
+    report.pictures.append([label(picture[middle], name) for name, picture in shown.items()])
+    report.titles.append(f"{clip_name(path)}, {family} ({made_of})")
 
 
 @torch.inference_mode()

@@ -1,13 +1,14 @@
 """The options of every command of the task. Nothing here imports torch."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from inpaint.depth_models import MODEL_TYPES, check_model_type
 from inpaint.releases import RELEASES
 from nunif.errors import UserError
-from nunif.options import option
+from nunif.options import changed, option
 from nunif.training.options import TrainerOptions
 
 FRAMES_PER_DRAW = 12  # of a record in training
@@ -87,6 +88,28 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
+PICTURE_LOSSES = ("l1", "charbonnier")
+MOTION_LOSSES = ("temporal", "smooth", "warp")  # before the picture loss
+DETAIL_LOSSES = ("dct", "fft", "lpips", "timm")  # behind it
+
+
+def parse_loss(name: str) -> list[str]:
+    """The terms of a loss: "temporal_l1dctlpips" -> ["temporal", "l1", "dct", "lpips"]. Names as in nagadomi/nunif.
+
+    Raises:
+        UserError: another name.
+    """
+    before, picture, behind = ("|".join(words) for words in (MOTION_LOSSES, PICTURE_LOSSES, DETAIL_LOSSES))
+    match = re.fullmatch(f"((?:(?:{before})_)*)({picture})((?:{behind})*)", name)
+    terms = match and [*re.findall(before, match[1]), match[2], *re.findall(behind, match[3])]
+    if not terms or len(set(terms)) < len(terms):
+        raise UserError(
+            f"--loss {name} is not known: write any of {', '.join(f'{word}_' for word in MOTION_LOSSES)}, then "
+            f"{' or '.join(PICTURE_LOSSES)}, then any of {', '.join(DETAIL_LOSSES)}, each once, such as temporal_l1dct"
+        )
+    return terms
+
+
 OCCLUSION = "occlusion"  # the holes that records bring along
 MADE_MASKS = ("rectangle", "strokes", "object")  # inpaint.hole_shapes.SHAPES, without its cv2
 MASK_KINDS = (OCCLUSION, *MADE_MASKS)
@@ -151,6 +174,21 @@ class TrainOptions(TrainerOptions):
         help="holes to train on, as occlusion=2,object=1: how often those of the records (occlusion), and made-up ones: "
         + ", ".join(MADE_MASKS),
     )
+    loss: str = option(
+        default="temporal_l1",
+        metavar="NAME",
+        help="what is made small: any of temporal_, smooth_, warp_, then l1 or charbonnier, then any of dct, fft, lpips, timm "
+        "(warp_ computes optical flow on the CPU; lpips and timm need weights that are downloaded)",
+    )
+    discriminator: str | None = option(
+        default=None, choices=("t_patch_gan",), help="train against a discriminator of this kind"
+    )
+    discriminator_weight: float = option(
+        default=0.1, minimum=0, help="its share: the strength of its gradient at the last layer beside that of the loss"
+    )
+    generator_warmup_iteration: int = option(
+        default=500, minimum=0, help="training batches before the discriminator begins to take part"
+    )
     clip_length: int | None = option(
         default=None, minimum=1, help=f"frames of a training clip (default: the model's, {FRAMES_PER_DRAW} for most)"
     )
@@ -168,6 +206,7 @@ class TrainOptions(TrainerOptions):
     def check(self) -> None:
         super().check()
         parse_masks(self.mask)
+        parse_loss(self.loss)
         parse_tile(self.tile_size)
         if self.clip_length not in (None, 1) and not self.video:
             raise UserError(f"--clip-length {self.clip_length} is for --video: add it, single pictures have no length")
@@ -177,6 +216,13 @@ class TrainOptions(TrainerOptions):
             raise UserError("--reset-state does not go with --curriculum: give --checkpoint-file to start from weights")
         if self.export is not None:
             parse_formats(self.export)
+
+    def no_effect(self, *, on_cpu: bool | None = None) -> list[str]:
+        lines = super().no_effect(on_cpu=on_cpu)
+        if self.discriminator is None:
+            given = [flag for flag in ("--discriminator-weight", "--generator-warmup-iteration") if flag in changed(self)]
+            lines += [f"{flag} has no effect without --discriminator" for flag in given]
+        return lines
 
     @property
     def frames_per_draw(self) -> int:
@@ -188,15 +234,64 @@ class TrainOptions(TrainerOptions):
         return max(1, (self.num_samples or 0) // self.frames_per_draw)
 
 
+BASELINES = ("telea", "navier-stokes", "smooth", "surround-mean", "previous-frame", "flow-propagation")
+ZERO_MEMORY = "zero-memory"
+HOLE_FAMILIES = ("static", "moving", "occlusion")
+
+
+def parse_names(flag: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """ "static,moving" -> ("static", "moving"); "none" alone is no name.
+
+    Raises:
+        UserError: a name that is not in `known`.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text != "none" else ()
+    for name in names:
+        if name not in known:
+            raise UserError(f"{flag} {text}: {name!r} is not known: choose from {', '.join(known)}")
+    return names
+
+
 @dataclass(frozen=True)
 class EvaluateOptions:
     """`python -m inpaint evaluate`."""
 
-    data_dir: Path = option("-i", "--data-dir", help="a folder of records")
-    model: Path | None = option("-m", "--model", default=None, help="model file to be judged beside the classical fills")
-    output: Path | None = option("-o", "--output", default=None, help="folder for the table as CSV and JSON, and pictures")
-    tile_size: int = option(default=256, minimum=32, help="width and height of the evaluated tiles in pixels")
+    data_dir: Path = option("-i", "--data-dir", help="films or folders of pictures, one of them or a folder; or of records")
+    model: tuple[str, ...] = option(
+        "-m",
+        "--model",
+        default=(),
+        metavar="MODEL",
+        help="what is judged, may be given several times: a model file, .onnx or .engine; zero-memory (the first of them, "
+        "its memory emptied before every frame); " + ", ".join(BASELINES),
+    )
+    baselines: str = option(
+        default=",".join(BASELINES), metavar="NAMES", help="what needs no training and runs beside it, or none"
+    )
+    masks: Path | None = option(
+        default=None, metavar="DIR", help="masks of the films, by their names: a video, a folder of pictures, or one picture"
+    )
+    holes: str = option(default=",".join(HOLE_FAMILIES), metavar="NAMES", help="without --masks: holes that are made up")
+    size: str | None = option(default=None, metavar="HxW", help="scale the films, 240x432 in papers (default: their own size)")
+    frames: int = option(default=40, minimum=2, help="of a film, at most")
+    start: int = option(default=0, minimum=0, help="the first frame that is used of a film")
+    seed: int = option(default=71, help="of the holes")
+    output: Path | None = option("-o", "--output", default=None, help="folder for report.html, CSV, JSON, and pictures")
+    tile_size: int = option(default=256, minimum=32, help="of records: width and height of the evaluated tiles in pixels")
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
+
+    def check(self) -> None:
+        parse_names("--baselines", self.baselines, BASELINES)
+        parse_names("--holes", self.holes, HOLE_FAMILIES)
+        if self.size is not None:
+            parse_size(self.size)
+        if ZERO_MEMORY in self.model and not self.model_files:
+            raise UserError(f"-m {ZERO_MEMORY} needs the model whose memory is emptied: add -m FILE")
+
+    @property
+    def model_files(self) -> list[Path]:
+        """What of --model is a file and no name."""
+        return [Path(name) for name in self.model if name not in (*BASELINES, ZERO_MEMORY)]
 
 
 FILE_LAYOUTS = ("nunif", "state-dict", "safetensors")  # nunif.models.checkpoint.LAYOUTS, without its torch

@@ -38,8 +38,8 @@ def tile(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def label(picture: np.ndarray, text: str) -> np.ndarray:
-    """The picture with a line of text in its upper left corner."""
-    picture = np.ascontiguousarray(picture)
+    """A copy of the picture with a line of text in its upper left corner."""
+    picture = picture.copy()  # OpenCV draws in place
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(picture, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, thickness, cv2.LINE_AA)
     return picture

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from inpaint.adversarial import Adversary
 from inpaint.curriculum import DataFolder, Stage, read_stages
 from inpaint.dataset import EvalSet, Sample, TrainSet, kinds_for
 from inpaint.export import check_packages, export_model
-from inpaint.losses import hole_valid_l1, temporal_l1
+from inpaint.losses import NamedLoss
 from inpaint.masks import compose
 from inpaint.metrics import mean_of, score_clip
+from inpaint.models.discriminator import DISCRIMINATORS
 from inpaint.options import MADE_MASKS, TrainOptions, full_name, parse_formats, parse_masks, parse_tile
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import Record, scan_records
@@ -36,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_ARCH = "inpaint.memory_dstt_v1"
 PREVIEW_COLUMNS = 6
-TEMPORAL_WEIGHT = 0.5
 
 
 def main(options: TrainOptions) -> None:
@@ -129,7 +130,11 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
     eval_set = None
     if not options.skip_eval:
         eval_set = EvalSet([record for f in data for record in _scan(f.path / "eval", *cut)], *cut)
-    return VideoInpaintTask(model, train_set, eval_set)
+    adversary = None
+    if options.discriminator is not None:
+        network = DISCRIMINATORS[options.discriminator]()
+        adversary = Adversary(network, options.discriminator_weight, options.generator_warmup_iteration)
+    return VideoInpaintTask(model, train_set, eval_set, NamedLoss(options.loss), adversary)
 
 
 def clip_length_for(model: Model, options: TrainOptions) -> int:
@@ -173,12 +178,16 @@ def _share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]
 
 
 class VideoInpaintTask:
-    """Fill the recorded holes of clips."""
+    """Fill the holes of clips."""
 
     collate = staticmethod(stack)
 
-    def __init__(self, model: Model, train_set: TrainSet, eval_set: EvalSet | None) -> None:
+    def __init__(
+        self, model: Model, train_set: TrainSet, eval_set: EvalSet | None, loss: NamedLoss, adversary: Adversary | None = None
+    ) -> None:
         self.model, self.train_set, self.eval_set = model, train_set, eval_set
+        self.loss, self.adversary = loss, adversary
+        self.opponent = None if adversary is None else adversary.discriminator
         counts: Counter[Path] = Counter()
         self._copies: list[int] = []  # how many of the same record stand before each
         for record in train_set.records:
@@ -188,14 +197,20 @@ class VideoInpaintTask:
     def train_step(self, model: nn.Module, batch: Sample) -> TrainOutput:
         frames, holes = batch["frames"], batch["holes"]
         prediction, _ = model(frames, holes)
-        image, temporal = hole_valid_l1(prediction, frames, holes), temporal_l1(prediction, frames, holes)
-        losses = image + TEMPORAL_WEIGHT * temporal
-        return TrainOutput(losses.mean(), losses.detach(), {"l1": image.mean(), "temporal": temporal.mean()})
+        losses, parts = self.loss(prediction, frames, holes)
+        loss, names = losses.mean(), {name: value.mean() for name, value in parts.items()}
+        verdict = None
+        if self.adversary is not None:
+            verdict = self.adversary.judge(model, loss, compose(frames, holes, prediction), frames)
+        if verdict is None:
+            return TrainOutput(loss, losses.detach(), names)
+        names |= {"adversarial": verdict[0], "discriminator": verdict[1]}
+        return TrainOutput(loss + verdict[0], losses.detach(), names, opponent_loss=verdict[1])
 
     def eval_step(self, model: nn.Module, batch: Sample) -> EvalOutput:
         frames, holes = batch["frames"], batch["holes"]
         prediction, _ = model(frames, holes)
-        losses = hole_valid_l1(prediction, frames, holes) + TEMPORAL_WEIGHT * temporal_l1(prediction, frames, holes)
+        losses, _ = self.loss(prediction, frames, holes)
         filled = compose(frames, holes, prediction)
         scores: list[dict[str, float]] = [score_clip(f, t, h) for f, t, h in zip(filled, frames, holes)]
         metrics = {name: mean_of(scores, name) for name in scores[0]}

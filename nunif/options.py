@@ -1,7 +1,7 @@
 """Options as frozen dataclasses: one definition gives the command line, its checks and what a file records.
 
-A field is declared with `option(...)`; its type comes from the annotation (bool, int, float, str, Path, or one of
-these `| None`). This module does not import torch.
+A field is declared with `option(...)`; its type comes from the annotation (bool, int, float, str, Path, one of
+these `| None`, or `tuple[one of these, ...]` for a flag that may be given several times). This module does not import torch.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
                 *flags, dest=field.name, action="store_false" if field.default else "store_true", help=help_text
             )
             continue
-        if not required and field.default is not None and field.default != "":
+        if not required and field.default not in (None, "", ()):
             help_text += f" (default: {field.default})"
         # a value out of `choices` is reported by check(), like every other wrong value
         metavar = meta["metavar"] or ("{" + ",".join(meta["choices"]) + "}" if meta["choices"] else None)
@@ -67,16 +67,18 @@ def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
             dest=field.name,
             type=value_type,
             required=required,
-            default=None if required else field.default,
+            default=None if required else list(field.default) if isinstance(field.default, tuple) else field.default,
             metavar=metavar or value_type.__name__.upper(),
             help=help_text,
+            **({"action": "append"} if get_origin(hints[field.name]) is tuple else {}),
         )
 
 
 def from_namespace(options_type: type[Options], namespace: argparse.Namespace) -> Options:
     """The checked options of a parsed command line."""
     names = [field.name for field in dataclasses.fields(options_type)]  # type: ignore[arg-type]
-    options = options_type(**{name: getattr(namespace, name) for name in names})
+    values = {name: getattr(namespace, name) for name in names}
+    options = options_type(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
     check(options)
     return options
 
@@ -119,6 +121,8 @@ def changed(options: Any) -> list[str]:
 def _value_type(hint: Any) -> type:
     if get_origin(hint) in (Union, types.UnionType):
         (hint,) = [part for part in get_args(hint) if part is not type(None)]
+    if get_origin(hint) is tuple:
+        hint = get_args(hint)[0]
     if hint not in (bool, int, float, str, Path):
         raise TypeError(f"an option can't have the type {hint}")
     return hint

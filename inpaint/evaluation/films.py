@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from inpaint.depth import create_estimator
-from inpaint.depth_models import MOTION_PARALLAX
-from inpaint.depth_normalize import ClipRejected
+from inpaint.depth_models import MOTION_PARALLAX, ClipRejected
 from inpaint.hole_shapes import moving_shape, strokes
 from inpaint.occlusion import drop_specks, hidden, shift_in_pixels, shift_of_view
 from nunif.errors import UserError
@@ -41,7 +40,9 @@ def list_clips(path: Path) -> list[Path]:
         raise UserError(f"-i {path} doesn't exist: check the path")
     if path.is_file() or _pictures(path):
         return [path]
-    clips = [p for p in sorted(path.iterdir()) if not p.name.startswith(".") and (_is_video(p) or (p.is_dir() and _pictures(p)))]
+    clips = [
+        p for p in sorted(path.iterdir()) if not p.name.startswith(".") and (_is_video(p) or (p.is_dir() and _pictures(p)))
+    ]
     if not clips:
         raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
     return clips

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from inpaint.evaluation.motion import flow_to, pull
+from inpaint.flow import flow_to, pull
 from inpaint.masks import smooth_fill
 from inpaint.runtime.stream import HoleFrame, InpaintStream
 from inpaint.runtime.windows import open_fillers

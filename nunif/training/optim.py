@@ -55,6 +55,11 @@ def create_optimizer(
     return optimizer
 
 
+def create_opponent_optimizer(opponent: nn.Module, learning_rate: float) -> Optimizer:
+    """Adam without momentum (betas 0 and 0.99), as discriminators are usually trained."""
+    return torch.optim.Adam(parameter_groups(opponent, 0.0), lr=learning_rate, betas=(0.0, 0.99))
+
+
 def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Restore what the optimizer had learned; rate, decay and momentum stay as the command line has them now."""
     wanted = [{key: group[key] for key in HYPERPARAMETERS if key in group} for group in optimizer.param_groups]

@@ -18,6 +18,7 @@ from torch import Tensor
 from nunif.errors import UserError
 from nunif.files import explain_os_errors
 from nunif.models import Model, load_weights, read_checkpoint, save_model
+from nunif.models.checkpoint import misfits
 from nunif.training.ema import copy_weights, evaluation_weights
 from nunif.training.optim import load_optimizer_state
 from nunif.training.sampler import LossHistory
@@ -111,6 +112,10 @@ def save_checkpoint(
         "history": history.state_dict(),
         "world_size": engine.group.size,
     }
+    if engine.opponent is not None and engine.opponent_optimizer is not None:
+        training["opponent"] = dict(engine.opponent.state_dict())
+        training["opponent_optimizer"] = engine.opponent_optimizer.state_dict()
+        check_finite(training["opponent"])
     if apart:
         check_finite(training["weights"])
     save_model(model, path, state_dict=weights, train_kwargs=train_kwargs, training=training)
@@ -171,6 +176,7 @@ def restore(content: dict[str, Any], path: Path, model: Model, engine: Engine, h
     if training["weights"] is not None:
         copy_weights(training["weights"], model)
     load_optimizer_state(engine.optimizer, training["optimizer"])
+    _restore_opponent(training, path, engine)
     if engine.scaler.is_enabled() and training["scaler"]:
         engine.scaler.load_state_dict(training["scaler"])
     state = State.from_state_dict(training["state"])
@@ -184,6 +190,21 @@ def restore(content: dict[str, Any], path: Path, model: Model, engine: Engine, h
             logger.warning("epoch %d starts over with the training set as it is now", state.epochs_done + 1)
             state.epoch = None
     return state
+
+
+def _restore_opponent(training: dict[str, Any], path: Path, engine: Engine) -> None:
+    if engine.opponent is None or engine.opponent_optimizer is None:
+        if "opponent" in training:
+            logger.warning("the network that the model trained against is left out from here on")
+        return
+    if "opponent" not in training:
+        logger.warning("%s holds no network to train against: it starts fresh", path)
+        return
+    misfit = misfits({name: tensor.shape for name, tensor in engine.opponent.state_dict().items()}, training["opponent"])
+    if misfit:
+        raise UserError(f"{path}: its network to train against does not fit ({misfit}): --reset-state starts with a fresh one")
+    engine.opponent.load_state_dict(training["opponent"])
+    load_optimizer_state(engine.opponent_optimizer, training["opponent_optimizer"])
 
 
 def is_better(loss: float, best: float | None) -> bool:

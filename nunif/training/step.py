@@ -31,6 +31,7 @@ class Window:
     stop: bool = False  # somebody pressed Ctrl-C
     updated: bool = False
     with_gradient: list[bool] = field(default_factory=list)  # for each parameter
+    opponent_learned: bool = False  # it has a gradient
 
     @staticmethod
     def merge(windows: Sequence["Window"]) -> "Window":
@@ -46,6 +47,7 @@ class Window:
             whole.bad += window.bad
             whole.non_finite += window.non_finite
             whole.stop |= window.stop
+            whole.opponent_learned |= window.opponent_learned
         whole.losses.sort(key=lambda entry: entry[0])
         flags = [window.with_gradient for window in windows]
         whole.with_gradient = [any(column) for column in zip(*flags, strict=True)]
@@ -76,6 +78,8 @@ class Engine:
     device: torch.device
     dtype: torch.dtype | None  # of autocast; None is full precision
     clip_grad_norm: float | None
+    opponent: nn.Module | None = None
+    opponent_optimizer: Optimizer | None = None  # wherever there is an opponent
 
     def learn(self, task: Task, batch: Batch, window: Window, *, place: int, seed: int, nominal_records: int) -> None:
         """Add the gradient of a batch, as a share of `nominal_records`, and what it gave to the window.
@@ -94,11 +98,17 @@ class Engine:
         names = list(output.parts)
         values = _to_numbers([output.loss, *output.parts.values()], output.sample_losses)
         loss, parts, sample_losses = values[0], values[1 : len(names) + 1], values[len(names) + 1 :]
-        if not all(math.isfinite(value) for value in (loss, *sample_losses)):
+        share = num_records / nominal_records
+        opponent_loss = output.opponent_loss
+        finite = opponent_loss is None or math.isfinite(opponent_loss.item())
+        if not finite or not all(math.isfinite(value) for value in (loss, *sample_losses)):
             window.non_finite.append(batch.indices)
             window.skipped += num_records
             return
-        self.scaler.scale(output.loss.float() * (num_records / nominal_records)).backward()
+        self.scaler.scale(output.loss.float() * share).backward()
+        if opponent_loss is not None:
+            self.scaler.scale(opponent_loss.float() * share).backward()
+            window.opponent_learned = True
         window.records += num_records
         window.loss_sum += loss * num_records
         for name, value in zip(names, parts, strict=True):
@@ -111,23 +121,16 @@ class Engine:
         The gradient is the mean over the records that are in it, however many the window was meant to hold. Without
         any, or when it is not finite, there is no update and `updated` stays false.
         """
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        parameters = _parameters(self.optimizer)
         window.with_gradient = [parameter.grad is not None for parameter in parameters]
         whole = Window.merge(self.group.gather(window))
+        optimizers = [self.optimizer] + ([self.opponent_optimizer] if self.opponent_optimizer is not None else [])
         if whole.records == 0:
-            self.optimizer.zero_grad(set_to_none=True)
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
             return whole
-        gradients: list[Tensor] = []
-        for parameter, has_gradient in zip(parameters, whole.with_gradient, strict=True):
-            if has_gradient:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                gradients.append(parameter.grad)
-        self.group.add_up(gradients)
-        self.scaler.unscale_(self.optimizer)
-        if whole.records != nominal_records:
-            torch._foreach_mul_(gradients, nominal_records / whole.records)
-        norm = get_total_norm(gradients)
+        correction = nominal_records / whole.records
+        norm = self._gather_gradients(self.optimizer, whole.with_gradient, correction)
         if math.isfinite(norm.item()):
             if self.clip_grad_norm is not None:
                 clip_grads_with_norm_(parameters, self.clip_grad_norm, norm)
@@ -138,9 +141,32 @@ class Engine:
         else:
             # fp16 looks for its scale by overflowing now and then: that is no fault, as long as there is room below
             whole.drop(count=not self.scaler.is_enabled() or self.scaler.get_scale() < 1)
+        if self.opponent_optimizer is not None and whole.opponent_learned:
+            every = [True] * len(_parameters(self.opponent_optimizer))
+            if math.isfinite(self._gather_gradients(self.opponent_optimizer, every, correction).item()):
+                self.scaler.step(self.opponent_optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         return whole
+
+    def _gather_gradients(self, optimizer: Optimizer, with_gradient: list[bool], correction: float) -> Tensor:
+        """Add up the gradients of all processes, unscaled and times `correction`; returns their norm."""
+        gradients: list[Tensor] = []
+        for parameter, has_gradient in zip(_parameters(optimizer), with_gradient, strict=True):
+            if has_gradient:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                gradients.append(parameter.grad)
+        self.group.add_up(gradients)
+        self.scaler.unscale_(optimizer)
+        if correction != 1:
+            torch._foreach_mul_(gradients, correction)
+        return get_total_norm(gradients)
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _to_numbers(scalars: list[Tensor], vector: Tensor) -> list[float]:

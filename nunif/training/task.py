@@ -49,12 +49,14 @@ class TrainOutput:
     """What one training batch gave.
 
     loss: scalar, the mean over the batch, differentiable. sample_losses: (B,), what tells hard samples from easy
-    ones. parts: scalars for the logs, each a mean over the batch.
+    ones. parts: scalars for the logs, each a mean over the batch. opponent_loss: scalar, what the opponent makes small;
+    its gradient reaches the opponent alone, and that of `loss` the model alone.
     """
 
     loss: Tensor
     sample_losses: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
+    opponent_loss: Tensor | None = None
 
 
 @dataclass
@@ -77,6 +79,9 @@ class Task(Protocol):
     it is a plain function or a static method; `stack` serves most. The trainer moves the model and every batch to the
     device; whatever else the task computes with (a loss network) it moves itself, to where the batch is. Steps run
     under the trainer's autocast and seeds, evaluation without gradients and with the model in evaluation mode.
+
+    A task may have an `opponent`, a second network that learns against the model, by an optimizer of its own and at the
+    same rate (`opponent_of`). It is in the checkpoint, not in the model file.
     """
 
     model: Model
@@ -91,6 +96,11 @@ class Task(Protocol):
     def sample_name(self, index: int) -> str:
         """The name of a training sample, for messages and to know it again in a training set that has grown."""
         ...
+
+
+def opponent_of(task: Task) -> torch.nn.Module | None:
+    """The network that learns against the task's model, if there is one."""
+    return getattr(task, "opponent", None)
 
 
 def stack(samples: Sequence[Any]) -> Any:

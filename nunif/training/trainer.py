@@ -27,12 +27,12 @@ from nunif.training.ema import Ema, evaluation_weights
 from nunif.training.evaluation import evaluate
 from nunif.training.interruption import Interruption
 from nunif.training.logs import Journal, log_file, read_rows
-from nunif.training.optim import create_optimizer, learning_rates, set_learning_rate, warmup_factor
+from nunif.training.optim import create_opponent_optimizer, create_optimizer, learning_rates, set_learning_rate, warmup_factor
 from nunif.training.options import TrainerOptions
 from nunif.training.sampler import LossHistory, draw_order
 from nunif.training.state import EpochState, State
 from nunif.training.step import Engine, Window
-from nunif.training.task import Draw, Task
+from nunif.training.task import Draw, Task, opponent_of
 
 logger = logging.getLogger(__name__)
 
@@ -228,6 +228,9 @@ def _start(task: Task, options: TrainerOptions, group: Group, device: torch.devi
     if origin is not None and not origin.resuming:
         load_weights(model, origin.content["state_dict"], source=origin.path)
     group.copy_from_first(list(model.state_dict().values()))
+    opponent = opponent_of(task)
+    if opponent is not None:
+        group.copy_from_first(list(opponent.to(device).train().state_dict().values()))
     num_draws = options.draws_per_epoch(num_samples)
     engine = _create_engine(task, options, group, device, num_draws)
     history = LossHistory([task.sample_name(index) for index in range(num_samples)])
@@ -285,6 +288,7 @@ def _create_engine(task: Task, options: TrainerOptions, group: Group, device: to
         momentum=options.momentum,
         warmup_updates=options.warmup_epoch * windows,
     )
+    opponent = opponent_of(task)
     return Engine(
         model=task.model,
         optimizer=optimizer,
@@ -294,6 +298,8 @@ def _create_engine(task: Task, options: TrainerOptions, group: Group, device: to
         device=device,
         dtype=dtype,
         clip_grad_norm=options.clip_grad_norm,
+        opponent=opponent,
+        opponent_optimizer=create_opponent_optimizer(opponent, options.learning_rate) if opponent is not None else None,
     )
 
 
@@ -394,6 +400,8 @@ def _train_epoch(run: Run) -> bool:
             rate = run.rate(epoch.position)
             if options.uses_schedule:
                 set_learning_rate(run.engine.optimizer, rate)
+                if run.engine.opponent_optimizer is not None:
+                    set_learning_rate(run.engine.opponent_optimizer, rate)
             whole = run.engine.update(window, nominal_records=run.nominal_records)
             done = min(total, epoch.position + run.nominal_records)
             now = time.monotonic()

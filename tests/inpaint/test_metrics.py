@@ -7,7 +7,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from inpaint.losses import hole_valid_l1, masked_l1, temporal_l1
-from inpaint.metrics import hole_psnr, hole_ssim, psnr, ssim_map
+from inpaint.metrics import flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim, psnr, ssim_map
 
 
 def test_psnr_of_a_known_error():
@@ -80,3 +80,30 @@ def test_a_still_error_has_no_temporal_loss_and_a_flickering_one_has():
 def test_an_empty_mask_gives_no_loss():
     prediction, target, _ = scene(hole_error=0.5, valid_error=0.5)
     assert masked_l1(prediction, target, torch.zeros(1, 3, 1, 8, 8)).item() == 0
+
+
+def test_frame_psnr_is_the_mean_over_frames():
+    target = torch.zeros(2, 3, 8, 8)
+    output = torch.stack([target[0] + 0.1, target[1] + 0.01])
+    assert math.isclose(frame_psnr(output, target), 30.0, abs_tol=1e-4)
+
+
+def test_the_field_s_ssim_equals_scikit_image():
+    rng = np.random.default_rng(1)
+    truth = rng.random((2, 70, 81, 3))
+    other = np.clip(truth + rng.normal(0, 0.2, truth.shape), 0, 1)
+    expected = [structural_similarity(x, y, channel_axis=2, data_range=1.0, win_size=65) for x, y in zip(other, truth)]
+    x, y = (torch.from_numpy(frames).permute(0, 3, 1, 2) for frames in (other, truth))
+    assert math.isclose(frame_ssim(x, y), np.mean(expected), abs_tol=1e-9)
+    assert math.isnan(frame_ssim(x[..., :64], y[..., :64]))
+
+
+def test_flicker_is_the_wrong_change_in_the_hole():
+    target, holes = torch.zeros(3, 3, 4, 4), torch.zeros(3, 1, 4, 4)
+    holes[..., :2] = 1
+    output = target + 0.5 * holes
+    assert flicker(output, target, holes) == 0
+    output[1, :, :, :2] = 0.25
+    output[1, :, :, 2:] = 1
+    assert math.isclose(flicker(output, target, holes), 63.75, abs_tol=1e-4)
+    assert math.isnan(flicker(output, target, torch.zeros_like(holes)))

@@ -1,16 +1,20 @@
-"""Optical flow of small clips, by OpenCV's DIS (Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016).
+"""Optical flow by OpenCV's DIS (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016).
 
-Axes: H W pixels; flow is (H, W, 2) float32, x before y, in pixels; pictures are (H, W, 3) uint8 RGB.
+For a loss, for scores and for classical fills. Axes: T frames, H W pixels; flow is (H, W, 2) float32, x before y, in
+pixels; pictures are (H, W, 3) uint8 RGB.
 """
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 
 def flow_to(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Where in `second` each pixel of `first` is, relative to its place."""
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (first, second)]
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
+    return method.calc(*grey, None)
 
 
 def pull(image: np.ndarray, flow: np.ndarray, *, cubic: bool = False) -> np.ndarray:
@@ -38,8 +42,22 @@ def motion_of(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     frames: (T, H, W, 3) uint8. Returns: (T - 1, H, W, 2) float32 and (T - 1, H, W) bool.
     """
-    flows, seen = np.empty((len(frames) - 1, *frames.shape[1:3], 2), np.float32), np.empty((len(frames) - 1, *frames.shape[1:3]), bool)
+    flows, seen = (
+        np.empty((len(frames) - 1, *frames.shape[1:3], 2), np.float32),
+        np.empty((len(frames) - 1, *frames.shape[1:3]), bool),
+    )
     for i, (before, after) in enumerate(zip(frames, frames[1:])):
         flows[i] = flow_to(after, before)
         seen[i] = is_visible(flows[i], flow_to(before, after))
     return flows, seen
+
+
+def flows_back(clips: Tensor) -> tuple[Tensor, Tensor]:
+    """`motion_of` for a batch of clips (B, T, 3, H, W) in [-1, 1], computed on the CPU.
+
+    Returns: flow (B, T - 1, 2, H, W), and where it can be trusted (B, T - 1, 1, H, W), 1 or 0.
+    """
+    pictures = clips.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+    flows, seen = zip(*(motion_of(clip) for clip in pictures.permute(0, 1, 3, 4, 2).numpy()))
+    flow = torch.from_numpy(np.stack(flows)).permute(0, 1, 4, 2, 3)
+    return flow.to(clips), torch.from_numpy(np.stack(seen)).unsqueeze(2).to(clips)

@@ -1,0 +1,76 @@
+"""Scores of a filled film. Axes: T frames, H W pixels; frames are (T, H, W, 3) uint8, holes (T, H, W) bool."""
+
+import importlib.util
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inpaint.flow import pull
+from inpaint.metrics import flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim
+
+logger = logging.getLogger(__name__)
+
+Lpips = Callable[[np.ndarray, np.ndarray], float]
+
+
+def score_film(
+    output: np.ndarray, truth: np.ndarray, holes: np.ndarray, motion: tuple[np.ndarray, np.ndarray]
+) -> dict[str, float]:
+    """All scores of a clip; `motion` is `motion_of(truth)`. What has nothing to count is NaN."""
+    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    return {
+        "hole_psnr": hole_psnr(x, y, missing),
+        "hole_ssim": hole_ssim(x, y, missing),
+        "psnr": frame_psnr(x, y),
+        "ssim": frame_ssim(x, y),
+        "warp_error": warping_error(output, holes, motion),
+        "flicker": flicker(x, y, missing),
+    }
+
+
+def warping_error(output: np.ndarray, holes: np.ndarray, motion: tuple[np.ndarray, np.ndarray]) -> float:
+    """Mean squared difference of every frame and the one before carried along the truth's flow, times 1000.
+
+    In [0, 1] colours, over hole pixels that the truth shows in both frames (`is_visible`). After Lai et al., Learning
+    blind video temporal consistency, 2018; the flow is DIS, so compare only numbers from here. NaN without such pixels.
+    """
+    total, count = 0.0, 0
+    for before, after, hole, flow, seen in zip(output, output[1:], holes[1:], *motion):
+        where = hole & seen
+        change = (after.astype(np.float32) - pull(before.astype(np.float32), flow))[where] / 255
+        total, count = total + float((change**2).sum(dtype=np.float64)), count + change.size
+    return 1000 * total / count if count else math.nan
+
+
+def curve_of(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> list[float]:
+    """The hole-PSNR of every frame by itself; NaN where it has no hole."""
+    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    return [hole_psnr(x[t : t + 1], y[t : t + 1], missing[t : t + 1]) for t in range(len(x))]
+
+
+def open_lpips() -> Lpips | None:
+    """LPIPS with AlexNet, mean over whole frames, where its package and its weights are on the disk; else None, and a line."""
+    weights = Path(torch.hub.get_dir()) / "checkpoints"
+    if importlib.util.find_spec("lpips") is None or not any(weights.glob("alexnet-owt-*.pth")):
+        logger.info("no LPIPS: it needs pip install lpips, and alexnet-owt-7be5be79.pth of torchvision in %s", weights)
+        return None
+    import lpips
+
+    network = lpips.LPIPS(net="alex", verbose=False).eval()
+
+    @torch.inference_mode()
+    def score(output: np.ndarray, truth: np.ndarray) -> float:
+        pairs = zip(_tensor(output), _tensor(truth))
+        return float(np.mean([network(x[None], y[None], normalize=True).item() for x, y in pairs]))
+
+    return score
+
+
+def _tensor(frames: np.ndarray) -> Tensor:
+    """(T, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(255)

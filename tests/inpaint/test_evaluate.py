@@ -1,0 +1,213 @@
+"""`evaluate` on films: scores with literal expectations, methods on films whose truth is known, and the command."""
+
+import csv
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from inpaint.commands import INPAINT
+from inpaint.evaluation.films import make_holes
+from inpaint.evaluation.methods import BASELINES
+from inpaint.evaluation.report import Report, interval
+from inpaint.evaluation.scores import curve_of, score_film, warping_error
+from inpaint.flow import motion_of
+from inpaint.options import BASELINES as NAMES
+from inpaint.pictures import label
+from nunif.image import save_png
+from tests.models import save_lively_model
+from tests.videos import write_clip
+
+
+def texture(height=96, width=200, *, seed=0):
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)
+
+
+def panned(num_frames=8, *, step=3):
+    wide = texture()
+    return np.stack([wide[:, t * step : t * step + 128] for t in range(num_frames)])
+
+
+def walking_hole(num_frames=8):
+    holes = np.zeros((num_frames, 96, 128), bool)
+    for t in range(num_frames):
+        holes[t, 30:60, 90 - 10 * t : 110 - 10 * t] = True
+    return holes
+
+
+def filled(name, frames, holes):
+    return BASELINES[name](np.where(holes[..., None], np.uint8(0), frames), holes)
+
+
+def hole_psnr_of(name, frames, holes):
+    later = slice(3, None)  # by then the past has shown what is hidden
+    return score_film(filled(name, frames, holes)[later], frames[later], holes[later], motion_of(frames[later]))["hole_psnr"]
+
+
+def test_every_baseline_has_its_name_and_keeps_what_is_seen():
+    assert tuple(BASELINES) == NAMES
+    frames, holes = panned(4), walking_hole(4)
+    for name in NAMES:
+        output = filled(name, frames, holes)
+        assert output.dtype == np.uint8 and output.shape == frames.shape
+        np.testing.assert_array_equal(output[~holes], frames[~holes], err_msg=name)
+        assert output[holes].std() > 0, name
+
+
+def test_previous_frame_is_exact_where_nothing_moves_but_the_hole():
+    frames, holes = np.repeat(panned(1), 8, axis=0), walking_hole()
+    output = filled("previous-frame", frames, holes)
+    np.testing.assert_array_equal(output[2:], frames[2:])  # what the first frame hid is seen by then
+    assert (output[0] != frames[0]).any()
+
+
+def test_flow_propagation_follows_a_pan():
+    frames, holes = panned(), walking_hole()
+    assert hole_psnr_of("flow-propagation", frames, holes) > hole_psnr_of("telea", frames, holes) + 5
+    assert hole_psnr_of("flow-propagation", frames, holes) > hole_psnr_of("previous-frame", frames, holes) + 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_baseline_looks_ahead(name):
+    frames, holes = panned(6), walking_hole(6)
+    np.testing.assert_array_equal(filled(name, frames[:4], holes[:4]), filled(name, frames, holes)[:4])
+
+
+def test_scores_of_a_still_and_of_a_flickering_error():
+    truth, holes = np.full((4, 70, 70, 3), 100, np.uint8), np.zeros((4, 70, 70), bool)
+    holes[:, 20:40, 20:40] = True
+    output = truth.copy()
+    output[holes] = 110
+    scores = score_film(output, truth, holes, motion_of(truth))
+    assert scores["flicker"] == pytest.approx(0) and scores["warp_error"] == pytest.approx(0)
+    assert scores["hole_psnr"] == pytest.approx(28.1308, abs=1e-3)  # 20 log10(255 / 10)
+    assert scores["psnr"] == pytest.approx(39.0123, abs=1e-3)  # 400 of 4900 pixels
+    assert curve_of(output, truth, holes) == pytest.approx([28.1308] * 4, abs=1e-3)
+    output[1::2][holes[1::2]] = 100
+    scores = score_film(output, truth, holes, motion_of(truth))
+    assert scores["flicker"] == pytest.approx(10, abs=1e-3)
+    assert scores["warp_error"] == pytest.approx(1.5379, abs=1e-3)  # 1000 (10 / 255)^2
+
+
+def test_the_truth_of_a_pan_has_next_to_no_warping_error_and_noise_has():
+    frames, holes = panned(4), walking_hole(4)
+    motion = motion_of(frames)
+    output = frames.copy()
+    output[holes] = np.random.default_rng(0).integers(0, 256, output[holes].shape)
+    assert warping_error(frames, holes, motion) < 0.05 * warping_error(output, holes, motion)
+    assert math.isnan(warping_error(frames, np.zeros_like(holes), motion))
+
+
+def test_families_are_always_the_same_and_behave_as_named():
+    frames = panned(5)
+    for family in ("static", "moving", "occlusion"):
+        holes, _ = make_holes(family, "a", frames, seed=1)
+        np.testing.assert_array_equal(holes, make_holes(family, "a", frames, seed=1)[0])
+        assert holes.shape == (5, 96, 128) and holes.dtype == bool and 0.002 < holes.mean() < 0.25
+        assert (holes == holes[0]).all() == (family == "static")
+        assert (holes != make_holes(family, "b", frames, seed=1)[0]).any()
+        assert (holes != make_holes(family, "a", frames, seed=2)[0]).any()
+    assert make_holes("occlusion", "a", np.zeros_like(frames), seed=1)[1] == "cut-outs"
+
+
+def test_labels_leave_the_film_as_it_is():
+    frames = panned(2)
+    assert (label(frames[0], "truth") != frames[0]).any()
+    np.testing.assert_array_equal(frames, panned(2))
+
+
+def test_two_models_are_compared_in_pairs():
+    report = Report(models=["new", "old"])
+    for clip, old, new in (("a", 20.0, 21.0), ("b", 30.0, 33.0), ("c", 10.0, 9.0)):
+        for method, value in (("old", old), ("new", new)):
+            report.add(clip, "moving", "object", method, {"hole_psnr": value}, 10.0, [value])
+    (comparison,) = report.comparisons()
+    assert (comparison["model"], comparison["against"]) == ("new", "old")
+    assert comparison["mean"] == pytest.approx(1.0) and comparison["standard_deviation"] == pytest.approx(2.0)
+    assert (comparison["wins"], comparison["clips"]) == (2, 3)
+    assert comparison["low"] == pytest.approx(-1.0) and comparison["high"] == pytest.approx(3.0)
+    assert "moving: new against old: +1.00 dB, standard deviation 2.00, 95 % interval -1.00 to 3.00, better on 2 of 3" in (
+        report.text()
+    )
+    assert interval(np.full(5, 2.0)) == (2.0, 2.0) and math.isnan(interval(np.ones(1))[0])
+
+
+@pytest.fixture
+def films(tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    write_clip(folder / "pan.mp4", panned(6))
+    (folder / "still").mkdir()
+    for t in range(6):
+        save_png(folder / "still" / f"{t}.png", texture(80, 112, seed=3))
+    (folder / "torn.mp4").write_bytes(b"no video")
+    return folder
+
+
+def test_command(run, films, tmp_path):
+    model, out = save_lively_model(tmp_path / "lively.pth"), tmp_path / "out"
+    words = ["evaluate", "-i", films, "-m", model, "-m", "zero-memory", "--frames", "4", "-o", out, "--gpu", "-1"]
+    code, table, lines = run(INPAINT, *words)
+    assert code == 0, lines
+    assert any("left out" in line and "torn.mp4" in line for line in lines)
+    methods = [
+        "telea",
+        "navier-stokes",
+        "smooth",
+        "surround-mean",
+        "previous-frame",
+        "flow-propagation",
+        "lively",
+        "zero-memory",
+    ]
+    with open(out / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows[:8]] == methods and len(rows) == 2 * 3 * 8
+    assert {row["clip"] for row in rows} == {"pan", "still"}
+    scores = json.loads((out / "scores.json").read_text())
+    assert list(scores["mean"]) == ["static", "moving", "occlusion", "all"]
+    static = [float(row["hole_psnr"]) for row in rows if row["family"] == "static" and row["method"] == "telea"]
+    assert scores["mean"]["static"]["telea"]["hole_psnr"] == pytest.approx(np.mean(static))
+    by_method = {row["method"]: float(row["hole_psnr"]) for row in rows if row["clip"] == "pan" and row["family"] == "moving"}
+    assert by_method["lively"] != by_method["zero-memory"]
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 6 and page.count("data:image/png;base64,") == 7 and "http" not in page
+    assert "zero-memory against" not in table
+    assert "all: lively against zero-memory:" in table and "static, 2 clips" in table
+
+
+def test_masks_are_found_by_name(run, films, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    hole = np.zeros((96, 128, 3), np.uint8)
+    hole[30:50, 40:60] = 255
+    save_png(masks / "pan.png", hole)
+    words = ["evaluate", "-i", films, "--masks", masks, "--baselines", "smooth", "--size", "48x64", "--gpu", "-1"]
+    code, table, lines = run(INPAINT, *words)
+    assert code == 0 and "masks, 1 clips" in table
+    assert any("still" in line and "has 0 masks of that name" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-i", "nowhere"], "-i nowhere doesn't exist"),
+        (["-i", ".", "-m", "zero-memory"], "-m zero-memory needs the model whose memory is emptied: add -m FILE"),
+        (["-i", ".", "-m", "tela"], "--model tela does not exist"),
+        (["-i", ".", "--baselines", "magic"], "--baselines magic: 'magic' is not known: choose from telea"),
+        (["-i", ".", "--holes", "round"], "--holes round: 'round' is not known: choose from static, moving, occlusion"),
+        (["-i", ".", "--baselines", "none"], "there is nothing to judge"),
+        (["-i", "."], "-i . holds no video, no folder of pictures and no record"),
+        (["-i", "film.mp4", "--masks", "nowhere"], "--masks nowhere is no folder"),
+        (["-i", "film.mp4"], "-i film.mp4: no film of it can be used"),
+    ],
+)
+def test_what_is_wrong_is_said(run, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    if "film.mp4" in words:
+        (tmp_path / "film.mp4").write_bytes(b"torn")
+    code, _, lines = run(INPAINT, "evaluate", *words, "--gpu", "-1")
+    assert code == 1 and message in lines[-1], lines
