@@ -9,7 +9,9 @@ CREATE_TRAINING_DATA = [
         options.GenerateOptions,
         "inpaint.generate:main",
         "make training records for video inpainting from ordinary video",
-    )
+    ),
+    Command("frames", options.FramesOptions, "inpaint.generate_frames:main", "make records without masks from frames or video"),
+    Command("inpaint", options.ImagesOptions, "inpaint.generate_images:main", "make records of single pictures with masks"),
 ]
 
 TRAIN = [Command("inpaint", options.TrainOptions, "inpaint.trainer:main", "train an inpainting model")]

@@ -30,7 +30,7 @@ from inpaint.depth_models import MOTION_PARALLAX
 from inpaint.masks import close_pinpricks
 from inpaint.occlusion import MAPPINGS, drop_specks, hidden, shift_of_view
 from inpaint.options import GenerateOptions
-from inpaint.records import read_info, record_name, write_record
+from inpaint.records import is_finished, record_name, write_record
 from nunif import options as options_module
 from nunif.device import create_device
 from nunif.errors import UserError
@@ -221,29 +221,13 @@ def split_finished(recipe: Recipe, clips: Iterable[int], journal: Journal) -> tu
     for clip in clips:
         missing = False
         for number in recipe.numbers(clip):
-            path = find_record(recipe, number)
-            if path is not None:
-                theirs = read_info(path).get("options", {})
-                differing = [name for name, value in recipe.recorded.items() if theirs.get(name) != value]
-                if differing:
-                    name = differing[0]
-                    raise UserError(
-                        f"{path} was made with {name} {theirs.get(name)}, this run asks for {recipe.recorded[name]}: "
-                        "use another --prefix, or delete the old records"
-                    )
+            if is_finished(recipe.options.data_dir, recipe.name(number), recipe.recorded):
                 kept += 1
             elif number not in journal.skipped:
                 missing = True
         if missing:
             todo.append(clip)
     return todo, kept
-
-
-def find_record(recipe: Recipe, number: int) -> Path | None:
-    """Where a record stands, in the output folder or in the train/ or eval/ beside it; None if nowhere."""
-    folder = recipe.options.data_dir
-    folders = [folder, *(folder.parent / half for half in ("train", "eval") if folder.name in ("train", "eval"))]
-    return next((path for place in folders if (path := place / recipe.name(number)).exists()), None)
 
 
 def read_clips(reader: VideoReader, plan: range, todo: list[int], recipe: Recipe) -> Iterator[Clip | Outcome]:
@@ -416,7 +400,7 @@ def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcom
         for crop in range(options.num_samples):
             number = recipe.number(scene.number, view, crop)
             path = options.data_dir / recipe.name(number)
-            if number in skipped or find_record(recipe, number):
+            if number in skipped or is_finished(options.data_dir, recipe.name(number), {}):
                 continue
             rng = generator_for("crop", options.seed, recipe.file_hash, scene.number, view, crop)
             top, left = random_hard_tile(holes, (size, size), rng)

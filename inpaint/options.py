@@ -88,6 +88,118 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
+@dataclass(frozen=True)
+class FramesPreset:
+    """How frames become records, and which files are looked at.
+
+    kind: "folders" of pictures, "stills", or "videos"; None takes videos and folders. folders, pictures: regular
+    expressions for the name of a folder of pictures and of its files. include: folder names, one of which must be in the
+    path; exclude: words that must not. groups: so many at random of each source, None for all. max_shift in pixels of
+    the result, max_brightness in per cent. layout: what is expected, for messages.
+    """
+
+    kind: str | None = None
+    folders: str = r".*"
+    pictures: str = r".*"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    seq: int = 16
+    step: int = 1
+    groups: int | None = None
+    skip_interval: int = 0
+    max_rotation: float = 2.0
+    max_shift: float = 10.0
+    max_brightness: float = 5.0
+    layout: str = ""
+
+
+# which twelve of the 67 categories the published recipe took is not known: these are rooms to live and work in
+ROOMS = (
+    "bathroom", "bedroom", "children_room", "classroom", "closet", "corridor",
+    "dining_room", "kitchen", "livingroom", "lobby", "meeting_room", "office",
+)  # fmt: skip
+PRESETS = {
+    "gta_im": FramesPreset(
+        kind="folders",
+        folders=r"\d{4}-\d{2}-\d{2}.*",
+        pictures=r"\d+\.jpe?g",
+        seq=5,
+        layout="GTA-IM: folders named by date and time with 00000.jpg, 00001.jpg, ... (depth and masks beside are left)",
+    ),
+    "mit_indoor": FramesPreset(
+        kind="stills",
+        pictures=r".*\.jpe?g",
+        include=ROOMS,
+        seq=5,
+        layout="MIT Indoor Scenes: Images/CATEGORY/*.jpg, of the categories " + ", ".join(ROOMS),
+    ),
+    "sun3d": FramesPreset(
+        kind="folders",
+        folders="image",
+        pictures=r".*\.(jpe?g|png)",
+        seq=5,
+        step=3,
+        layout="SUN3D: PLACE/SEQUENCE/image/*.jpg (depth/ beside is left)",
+    ),
+    "thumos14": FramesPreset(
+        kind="videos",
+        exclude=("ApplyEyeMakeup", "ApplyLipstick"),
+        seq=5,
+        groups=4,
+        layout="THUMOS14: videos, those of make-up in folders or under names that say ApplyEyeMakeup or ApplyLipstick",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class FramesOptions:
+    """`create_training_data.py frames`."""
+
+    dataset_dir: Path = option(
+        "-i", "--dataset-dir", help="a folder with folders of numbered pictures, or with videos; or a video"
+    )
+    data_dir: Path = option("-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train")
+    prefix: str = option(default="", help="first word of the records' names")
+    preset: str | None = option(default=None, choices=tuple(PRESETS), help="how a public dataset is laid out and cut")
+    seq: int | None = option(default=None, minimum=1, help="frames of a record (default: 16, presets 5)")
+    step: int | None = option(default=None, minimum=1, help="take every N-th frame (default: 1, sun3d 3)")
+    groups: int | None = option(default=None, minimum=1, help="records of a source, at random (default: all, thumos14 4)")
+    skip_interval: int | None = option(default=None, minimum=0, help="frames left out between records (default: 0)")
+    stills: bool = option(default=False, help="make a record of every single picture, by moving it a little")
+    max_rotation: float | None = option(default=None, minimum=0, maximum=45, help="of a still, in degrees (default: 2)")
+    max_shift: float | None = option(default=None, minimum=0, help="of a still, in pixels of the record (default: 10)")
+    max_brightness: float | None = option(default=None, minimum=0, maximum=99, help="of a still, in per cent (default: 5)")
+    include: str = option(default="", metavar="NAMES", help="only sources in folders of these names, separated by commas")
+    exclude: str = option(default="", metavar="WORDS", help="no sources with these words in their path, separated by commas")
+    size: str = option(default="360x640", metavar="HxW", help="height x width of the records: the middle, scaled")
+    seed: int = option(default=71, help="of all random draws; the same seed makes the same records")
+    max_workers: int = option(default=max(1, (os.cpu_count() or 2) // 2), minimum=1, help="threads that make and write records")
+
+    def check(self) -> None:
+        parse_size(self.size)
+
+
+@dataclass(frozen=True)
+class ImagesOptions:
+    """`create_training_data.py inpaint`."""
+
+    dataset_dir: Path = option(
+        "-i", "--dataset-dir", help="a folder of pictures or videos, looked through to its depth; or one"
+    )
+    data_dir: Path = option("-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train")
+    prefix: str = option(default="", help="first word of the records' names")
+    mask: str = option(default="rectangle=1,strokes=1,object=1", metavar="WEIGHTS", help="how often each kind of hole is made")
+    size: int = option(default=512, minimum=64, maximum=4096, help="width and height of a record in pixels")
+    num_samples: int = option(default=1, minimum=1, maximum=100, help="crops of every picture")
+    every: float = option(default=1.0, minimum=0.01, help="seconds between the frames that are taken of a video")
+    seed: int = option(default=71, help="of all random draws; the same seed makes the same records")
+    max_workers: int = option(default=max(1, (os.cpu_count() or 2) // 2), minimum=1, help="threads that make and write records")
+
+    def check(self) -> None:
+        if OCCLUSION in parse_masks(self.mask):
+            raise UserError(f"--mask {self.mask}: pictures have no {OCCLUSION}: choose from {', '.join(MADE_MASKS)}")
+
+
 PICTURE_LOSSES = ("l1", "charbonnier")
 MOTION_LOSSES = ("temporal", "smooth", "warp")  # before the picture loss
 DETAIL_LOSSES = ("dct", "fft", "lpips", "timm")  # behind it

@@ -76,6 +76,26 @@ def read_info(path: Path) -> dict[str, Any]:
     return info if isinstance(info, dict) else {}
 
 
+def is_finished(folder: Path, name: str, options: dict[str, Any]) -> bool:
+    """Whether a record stands already, in `folder` or, moved there, in the train/ or eval/ beside it.
+
+    Raises:
+        UserError: it was made with other options than these.
+    """
+    folders = [folder, *(folder.parent / half for half in ("train", "eval") if folder.name in ("train", "eval"))]
+    path = next((place / name for place in folders if (place / name).exists()), None)
+    if path is None:
+        return False
+    theirs = read_info(path).get("options", {})
+    for key, value in options.items():
+        if theirs.get(key) != value:
+            raise UserError(
+                f"{path} was made with {key} {theirs.get(key)}, this run asks for {value}: "
+                "use another --prefix, or delete the old records"
+            )
+    return True
+
+
 def open_record(path: Path, *, min_frames: int = 1, min_size: int | tuple[int, int] = 1) -> Record:
     """Check a record's names and the first and last bytes of its pictures, without decoding them.
 

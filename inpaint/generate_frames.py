@@ -1,0 +1,299 @@
+"""From folders of pictures or videos to records without masks, whose holes are made up while training.
+
+    sources -> groups of frames -> pictures of one size -> records
+
+A source is a video, a folder of numbered pictures, or (with `stills`) a single picture that is moved a little. The presets
+know how four public datasets are laid out. Everything random is drawn from a generator named by seed, source and group.
+
+Axes: T frames, H W pixels.
+"""
+
+import hashlib
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from inpaint.options import PRESETS, FramesOptions, FramesPreset, parse_size
+from inpaint.records import is_finished, record_name, write_record
+from nunif.errors import UserError
+from nunif.files import make_folder
+from nunif.image import read_rgb
+from nunif.parallel import ordered_map
+from nunif.seed import generator_for
+from nunif.video.cuts import CUT_MARGIN, find_cuts
+from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # of the recipe
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+KINDS = {"folders": "folders of pictures", "stills": "pictures", "videos": "videos"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video, the pictures of a folder in order, or one picture. name: below the dataset folder, for record.json."""
+
+    name: str
+    files: tuple[Path, ...]
+    kind: str
+
+
+class Skipped(Exception):
+    """A group that gives no record, and why."""
+
+
+def main(options: FramesOptions) -> None:
+    """The command `frames`.
+
+    Raises:
+        UserError: nothing is found that fits, or some of several sources failed (the others are finished first).
+    """
+    preset = resolve(options)
+    sources = find_sources(options.dataset_dir, preset)
+    make_folder(options.data_dir)
+    counts: Counter[str] = Counter()
+    failed = 0
+    with tqdm(sources, unit="source", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True) as bar:
+        for source in bar:
+            try:
+                counts += make_records(source, preset, options)
+            except UserError as error:
+                if len(sources) == 1:
+                    raise
+                logger.error("error: %s", error)
+                failed += 1
+            bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
+    skipped = {reason: n for reason, n in counts.items() if reason not in ("made", "kept")}
+    details = f" ({', '.join(f'{n} {reason}' for reason, n in sorted(skipped.items()))})" if skipped else ""
+    logger.info(
+        "%d sources: made %d, kept %d, skipped %d%s",
+        len(sources), counts["made"], counts["kept"], sum(skipped.values()), details,
+    )  # fmt: skip
+    if failed:
+        raise UserError(f"{failed} of {len(sources)} sources failed; the others are finished")
+
+
+def resolve(options: FramesOptions) -> FramesPreset:
+    """The preset, with whatever was given by hand in its place."""
+    preset = PRESETS[options.preset] if options.preset else FramesPreset()
+    names = ("seq", "step", "groups", "skip_interval", "max_rotation", "max_shift", "max_brightness")
+    by_hand = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    words = {name: tuple(word for word in getattr(options, name).split(",") if word) for name in ("include", "exclude")}
+    by_hand |= {name: value for name, value in words.items() if value}
+    return replace(preset, **by_hand, **({"kind": "stills"} if options.stills else {}))
+
+
+def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
+    """What the preset takes from a folder tree (or a single video), by name.
+
+    Raises:
+        UserError: there is nothing that fits; it says what was looked for.
+    """
+    if folder.is_file():
+        return [Source(folder.name, (folder,), "videos")]
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist: check the path")
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+    pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES and re.fullmatch(preset.pictures, file.name)]
+    kinds = [preset.kind] if preset.kind else ["videos", "folders"]
+    sources = []
+    if "videos" in kinds:
+        sources += [Source(_below(folder, file), (file,), "videos") for file in videos]
+    if "stills" in kinds:
+        sources += [Source(_below(folder, file), (file,), "stills") for file in pictures]
+    if "folders" in kinds:
+        parents = sorted({file.parent for file in pictures if re.fullmatch(preset.folders, file.parent.name)})
+        for parent in parents:
+            own = sorted((file for file in pictures if file.parent == parent), key=_by_number)
+            sources.append(Source(_below(folder, parent), tuple(own), "folders"))
+    chosen = [source for source in sources if _is_wanted(source.name, preset)]
+    if not chosen:
+        found = f"it holds {len(videos)} videos and {len(pictures)} pictures, none in such a place" if files else "it is empty"
+        wanted = preset.layout or " or ".join(KINDS[kind] for kind in kinds)
+        raise UserError(f"{folder}: {found}; looked for {wanted}")
+    return chosen
+
+
+def _below(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix() if path != folder else path.name
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    """Pictures in the order of the last number in their names."""
+    numbers = re.findall(r"\d+", path.stem)
+    return (int(numbers[-1]) if numbers else 0, path.name)
+
+
+def _is_wanted(name: str, preset: FramesPreset) -> bool:
+    """Words of `include` are whole folder names, those of `exclude` stand anywhere in the path."""
+    folders = name.split("/")[:-1] if preset.kind == "stills" else name.split("/")
+    included = not preset.include or bool({folder.lower() for folder in folders} & {word.lower() for word in preset.include})
+    return included and not any(word.lower() in name.lower() for word in preset.exclude)
+
+
+def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -> Counter[str]:
+    """Make the records of one source that do not stand yet. Returns how many were made and kept, and skipped by reason.
+
+    Raises:
+        UserError: the source can't be read, or records made with other options stand there.
+    """
+    file_hash = hash_of(source)
+    reader = VideoReader(source.files[0]) if source.kind == "videos" else None
+    try:
+        num_frames = len(reader) if reader is not None else 1 if source.kind == "stills" else len(source.files)
+        groups = plan_groups(num_frames, preset, seed=options.seed, file_hash=file_hash, kind=source.kind)
+        if not groups:
+            return Counter({"too short": 1})
+        counts: Counter[str] = Counter()
+        recorded = {
+            "version": VERSION, "preset": options.preset or "", "seed": options.seed, "size": options.size,
+            "seq": preset.seq, "step": preset.step, "groups": preset.groups, "skip_interval": preset.skip_interval,
+            "max_rotation": preset.max_rotation, "max_shift": preset.max_shift, "max_brightness": preset.max_brightness,
+        }  # fmt: skip
+        label = options.preset or "frames"
+        todo = []
+        for number, frames in enumerate(groups):
+            if is_finished(options.data_dir, record_name(options.prefix, label, file_hash, number), recorded):
+                counts["kept"] += 1
+            else:
+                todo.append((number, frames))
+        size = parse_size(options.size)
+
+        def write(item: tuple[int, list[int], np.ndarray | str]) -> str:
+            number, numbers, frames = item
+            if isinstance(frames, str):
+                return frames
+            if source.kind == "stills":
+                rng = generator_for("frames-still", options.seed, file_hash, number)
+                frames = wobble(frames[0], preset, size, rng)
+            else:
+                frames = np.stack([fit(frame, size) for frame in frames])
+            info = {"source": source.name, "frames": numbers, "options": recorded}
+            write_record(options.data_dir / record_name(options.prefix, label, file_hash, number), frames, None, info)
+            return "made"
+
+        counts.update(ordered_map(write, _read_groups(source, reader, todo), workers=options.max_workers))
+        return counts
+    finally:
+        if reader is not None:
+            reader.close()
+
+
+def hash_of(source: Source) -> str:
+    """8 hex digits: of a file's content; of a folder's names and sizes, and the content of its first, middle and last."""
+    if len(source.files) == 1:
+        return content_hash(source.files[0])
+    digest = hashlib.blake2b(digest_size=4)
+    for file in source.files:
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+    for index in sorted({0, len(source.files) // 2, len(source.files) - 1}):
+        digest.update(content_hash(source.files[index]).encode())
+    return digest.hexdigest()
+
+
+def plan_groups(num_frames: int, preset: FramesPreset, *, seed: int, file_hash: str, kind: str = "folders") -> list[list[int]]:
+    """Which frames make up each record, by their place in the source.
+
+    All successive groups, or `groups` of them at random; none overlap. A still is one group of the same frame.
+    """
+    if kind == "stills":
+        return [[0] * preset.seq]
+    span = (preset.seq - 1) * preset.step + 1
+    starts = list(range(0, num_frames - span + 1, span + preset.skip_interval))
+    if preset.groups is not None and preset.groups < len(starts):
+        rng = generator_for("frames-groups", seed, file_hash)
+        starts = sorted(int(start) for start in rng.choice(starts, preset.groups, replace=False))
+    return [list(range(start, start + span, preset.step)) for start in starts]
+
+
+def _read_groups(
+    source: Source, reader: VideoReader | None, todo: list[tuple[int, list[int]]]
+) -> Iterator[tuple[int, list[int], np.ndarray | str]]:
+    """Each group's number, its frames' numbers and pictures (T, H, W, 3), or why there are none."""
+    for number, frames in todo:
+        pictures: np.ndarray | str
+        try:
+            if reader is not None:
+                pictures = _read_uncut(reader, frames)
+            else:
+                pictures = _read_pictures([source.files[i] for i in (frames if source.kind == "folders" else [0])])
+        except Skipped as reason:
+            pictures = str(reason)
+        yield number, frames, pictures
+
+
+def _read_uncut(reader: VideoReader, frames: list[int]) -> np.ndarray:
+    first, last = max(0, frames[0] - CUT_MARGIN), min(len(reader), frames[-1] + 1 + CUT_MARGIN)
+    try:
+        run = reader.read(first, last)
+    except BrokenVideo:
+        raise Skipped("frames that can't be decoded") from None
+    if any(frames[0] < first + cut <= frames[-1] for cut in find_cuts([frame.rgb for frame in run])):
+        raise Skipped("scene cut")
+    return np.stack([run[i - first].rgb for i in frames])
+
+
+def _read_pictures(files: list[Path]) -> np.ndarray:
+    pictures = []
+    for file in files:
+        try:
+            pictures.append(read_rgb(file))
+        except (OSError, ValueError) as error:
+            logger.warning("left out: %s can't be read (%s)", file, error)
+            raise Skipped("unreadable picture") from error
+    if len({picture.shape for picture in pictures}) > 1:
+        logger.warning("left out: the pictures beside %s have different sizes", files[0])
+        raise Skipped("different sizes")
+    return np.stack(pictures)
+
+
+def fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of a picture with the wanted aspect, scaled to the wanted size (H, W); smaller pictures are enlarged."""
+    height, width = picture.shape[:2]
+    scale = max(size[0] / height, size[1] / width)
+    high, wide = min(height, round(size[0] / scale)), min(width, round(size[1] / scale))
+    top, left = (height - high) // 2, (width - wide) // 2
+    part = picture[top : top + high, left : left + wide]
+    return cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def wobble(picture: np.ndarray, preset: FramesPreset, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A still as (seq, H, W, 3) uint8: every frame turned, moved and lit a little otherwise.
+
+    The picture is enlarged by just as much as keeps its border out of sight at the largest movement. Degrees, pixels of
+    the result and per cent of brightness are drawn evenly up to the preset's bounds, in both directions.
+    """
+    height, width = size
+    angle = math.radians(preset.max_rotation)
+    shift = preset.max_shift
+    # half sides of the upright rectangle that holds the turned and moved frame
+    need = [
+        a / 2 * math.cos(angle) + b / 2 * math.sin(angle) + shift * (math.cos(angle) + math.sin(angle))
+        for a, b in ((width, height), (height, width))
+    ]
+    source_height, source_width = picture.shape[:2]
+    # of the picture; its outermost pixels, which interpolation needs, stay out of sight
+    scale = max(2 * need[0] / max(1, source_width - 4), 2 * need[1] / max(1, source_height - 4))
+    if scale < 1:
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        scale = 1.0
+    frames = []
+    for _ in range(preset.seq):
+        turn = rng.uniform(-preset.max_rotation, preset.max_rotation)
+        moved = rng.uniform(-shift, shift, 2)
+        light = 1 + rng.uniform(-preset.max_brightness, preset.max_brightness) / 100
+        matrix = cv2.getRotationMatrix2D((picture.shape[1] / 2 - 0.5, picture.shape[0] / 2 - 0.5), turn, scale)
+        matrix[:, 2] += np.array([width - picture.shape[1], height - picture.shape[0]]) / 2 + moved
+        frame = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        frames.append(np.clip(np.rint(frame * light), 0, 255).astype(np.uint8))
+    return np.stack(frames)

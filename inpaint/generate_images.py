@@ -1,0 +1,114 @@
+"""From pictures (or single frames of videos) to records of one frame with a made-up hole, for training on single pictures.
+
+Axes: H W pixels.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from inpaint.generate_frames import PICTURE_SUFFIXES
+from inpaint.hole_shapes import SHAPES
+from inpaint.options import ImagesOptions, parse_masks
+from inpaint.records import is_finished, record_name, write_record
+from nunif.errors import UserError
+from nunif.files import make_folder
+from nunif.image import read_rgb
+from nunif.parallel import ordered_map
+from nunif.seed import generator_for
+from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # of the recipe
+LABEL = "image"  # in the records' names, where video records have their depth model
+
+
+def main(options: ImagesOptions) -> None:
+    """The command `inpaint`.
+
+    Raises:
+        UserError: there is no picture and no video, or records made with other options stand there.
+    """
+    if options.dataset_dir.is_file():
+        files = [options.dataset_dir]
+    elif options.dataset_dir.is_dir():
+        known = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
+        files = sorted(
+            file
+            for file in options.dataset_dir.rglob("*")
+            if file.suffix.lower() in known and not file.name.startswith(".") and file.is_file()
+        )
+    else:
+        raise UserError(f"{options.dataset_dir} does not exist: check the path")
+    if not files:
+        known_pictures = " ".join(PICTURE_SUFFIXES)
+        raise UserError(f"{options.dataset_dir} holds neither {known_pictures} nor a video: choose another folder")
+    make_folder(options.data_dir)
+    bar = tqdm(files, unit="file", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True)
+    counts: Counter[str] = Counter()
+    for results in ordered_map(lambda file: _make_records(file, options), bar, workers=options.max_workers):
+        counts += results
+        bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
+    logger.info("%d files: made %d, kept %d, left out %d", len(files), counts["made"], counts["kept"], counts["left out"])
+
+
+def _make_records(file: Path, options: ImagesOptions) -> Counter[str]:
+    """The records of one file that do not stand yet, one crop of a picture after the other."""
+    recorded = {
+        "version": VERSION, "seed": options.seed, "size": options.size, "mask": options.mask,
+        "num_samples": options.num_samples, "every": options.every,
+    }  # fmt: skip
+    kinds = parse_masks(options.mask)
+    weights = np.array(list(kinds.values())) / sum(kinds.values())
+    counts: Counter[str] = Counter()
+    try:
+        file_hash = content_hash(file)
+        for place, picture in _pictures_of(file, options.every):
+            for crop in range(options.num_samples):
+                number = place * options.num_samples + crop
+                name = record_name(options.prefix, LABEL, file_hash, number)
+                if is_finished(options.data_dir, name, recorded):
+                    counts["kept"] += 1
+                    continue
+                rng = generator_for("images", options.seed, file_hash, number)
+                part = random_crop(picture, options.size, rng)
+                kind = str(rng.choice(list(kinds), p=weights))
+                holes = SHAPES[kind](1, part.shape[:2], rng)
+                info = {"source": file.name, "frame": place, "holes": kind, "options": recorded}
+                write_record(options.data_dir / name, part[None], holes, info)
+                counts["made"] += 1
+    except (OSError, ValueError, BrokenVideo) as error:
+        logger.warning("left out: %s can't be read (%s)", file, error)
+        counts["left out"] += 1
+    return counts
+
+
+def _pictures_of(file: Path, every: float) -> Iterator[tuple[int, np.ndarray]]:
+    """The picture of a file, or a frame every so many seconds of a video, with its number among those."""
+    if file.suffix.lower() in PICTURE_SUFFIXES:
+        yield 0, read_rgb(file)
+        return
+    with VideoReader(file, max_fps=1 / every) as reader:
+        for i in range(len(reader)):
+            yield i, reader.read(i, i + 1)[0].rgb
+
+
+def random_crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random square of `size` pixels, of a picture that was scaled down by up to half its way to just fitting.
+
+    Smaller pictures are enlarged to fit.
+    """
+    short = min(picture.shape[:2])
+    smallest = size / short
+    scale = smallest if smallest >= 1 else float(rng.uniform(smallest, (1 + smallest) / 2))
+    height, width = (max(size, round(side * scale)) for side in picture.shape[:2])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    scaled = cv2.resize(picture, (width, height), interpolation=how)
+    top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+    return scaled[top : top + size, left : left + size]

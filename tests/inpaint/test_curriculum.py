@@ -1,0 +1,166 @@
+"""Training in stages: what a file may say, and that an interrupted run ends with the bits of an uninterrupted one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from inpaint.commands import TRAIN
+from inpaint.curriculum import DataFolder, read_stages
+from inpaint.options import TrainOptions
+from nunif.errors import UserError
+from nunif.models import load_model
+from nunif.training import trainer
+from tests.records import make_records
+
+MODEL = "inpaint.memory_dstt_v1_tiny"
+STAGES = """
+common: {tile_size: 32, clip_length: 3, backward_step: 1, mask: {object: 1, strokes: 1}}
+stages:
+  - name: first
+    data: DATA/a
+    epochs: 1
+    num_samples: 9
+  - name: second
+    data: [{path: DATA/a, weight: 2}, {path: DATA/b, weight: 1}]
+    mask: occlusion=1,object=1
+    learning_rate: 5e-4
+    epochs: 2
+    num_samples: 18
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for i, name in enumerate("ab"):
+        make_records(folder / name / "train", 2, seed=10 * i)
+        make_records(folder / name / "eval", 1, seed=50 + i)
+    return folder
+
+
+@pytest.fixture
+def stages(data, tmp_path):
+    path = tmp_path / "stages.yaml"
+    path.write_text(STAGES.replace("DATA", data.as_posix()))
+    return path
+
+
+def words(stages, model_dir, *more):
+    base = ["inpaint", "--curriculum", stages, "--model-dir", model_dir, "--video", "--arch", "memory_dstt_v1_tiny"]
+    return [*base, "--gpu", "-1", *more]
+
+
+def weights_of(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def assert_equal(a, b):
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_resumed_in_the_middle_of_stage_two_equals_uninterrupted(run, stages, tmp_path, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    code, _, lines = run(TRAIN, *words(stages, whole))
+    assert code == 0
+    assert f"stage 1 of 2, first: done, {whole / 'stage1_final.pth'}" in lines
+    assert sorted(path.name for path in whole.iterdir()) == ["stage1", "stage1_final.pth", "stage2", "stage2_final.pth"]
+    model, metadata = load_model(whole / "stage1_final.pth")
+    assert metadata["name"] == MODEL and metadata["stage"] == 1 and metadata["train_kwargs"]["tile_size"] == "32"
+    real, seen = trainer._account, []
+
+    def stop_in_stage_two(state, *args, **kwargs):
+        real(state, *args, **kwargs)
+        seen.append(1)
+        if len(seen) == 3 + 6 + 2:  # the third update of the second stage's second epoch comes next
+            state.interruption.requested = True
+
+    monkeypatch.setattr(trainer, "_account", stop_in_stage_two)
+    assert run(TRAIN, *words(stages, parts))[0] == 130
+    assert (parts / "stage1_final.pth").exists() and not (parts / "stage2_final.pth").exists()
+    before = (parts / "stage1_final.pth").stat().st_mtime_ns
+    code, _, lines = run(TRAIN, *words(stages, parts, "--resume"))
+    assert code == 0
+    assert any("resuming in epoch 2 after 3 of 6 samples" in line for line in lines)
+    assert (parts / "stage1_final.pth").stat().st_mtime_ns == before  # finished work is not done again
+    for name in ("stage1_final.pth", "stage2_final.pth"):
+        assert_equal(weights_of(whole / name), weights_of(parts / name))
+
+
+def test_a_stage_starts_from_the_last_weights_of_the_one_before(run, stages, data, tmp_path):
+    code, _, lines = run(TRAIN, *words(stages, tmp_path / "m"))
+    assert code == 0 and any(line == f"weights from {tmp_path / 'm' / 'stage1_final.pth'}" for line in lines)
+    first = torch.load(tmp_path / "m" / "stage1" / f"{MODEL}.checkpoint.pth", weights_only=True)
+    assert_equal(weights_of(tmp_path / "m" / "stage1_final.pth"), first["state_dict"])
+    # two of the three records of the second stage come twice or once, as the weights of their folders say
+    assert any("4 samples to train on" in line or "6 samples to train on" in line for line in lines)
+
+
+def test_a_finished_run_has_nothing_left_to_do(run, stages, tmp_path):
+    assert run(TRAIN, *words(stages, tmp_path / "m"))[0] == 0
+    weights = weights_of(tmp_path / "m" / "stage2_final.pth")
+    code, _, lines = run(TRAIN, *words(stages, tmp_path / "m", "--resume"))
+    assert code == 0 and any(line.startswith("all 2 epochs are done") for line in lines)
+    assert_equal(weights_of(tmp_path / "m" / "stage2_final.pth"), weights)
+
+
+def options(path, **more):
+    return TrainOptions(model_dir=Path("m"), curriculum=str(path), video=True, **more)
+
+
+def test_the_published_recipe_says_what_it_says():
+    stages = read_stages(options("realtime_memory"))
+    assert [stage.name for stage in stages] == [
+        "game footage and indoor stills", "RGB-D walks", "sports and action video"
+    ]  # fmt: skip
+    assert [stage.options.max_epoch for stage in stages] == [20, 5, 5]
+    assert [[folder.path.as_posix() for folder in stage.data] for stage in stages] == [
+        ["data/gta_im", "data/mit_indoor"], ["data/sun3d"], ["data/thumos14"]
+    ]  # fmt: skip
+    for stage in stages:
+        o = stage.options
+        assert (o.optimizer, o.learning_rate, o.adam_beta1, o.adam_beta2) == ("adam", 1e-4, 0.0, 0.99)
+        assert (o.clip_length, o.tile_size, o.batch_size) == (5, "360x640", 2)
+        assert (o.disable_amp, o.amp_float, o.mask) == (False, "fp16", "rectangle=1,strokes=1,object=1")
+        assert (o.scheduler, o.learning_rate_decay) == ("step", 1.0)
+
+
+def test_what_a_stage_does_not_say_is_as_on_the_command_line(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("stages: [{epochs: 3}, {data: [x, y], seed: 5}]")
+    first, second = read_stages(options(path, data_dir=Path("d"), learning_rate=3e-4))
+    assert first.data == [DataFolder(Path("d"))] and second.data == [DataFolder(Path("x")), DataFolder(Path("y"))]
+    assert (first.options.learning_rate, first.options.max_epoch, first.options.seed) == (3e-4, 3, 71)
+    assert (second.options.max_epoch, second.options.seed) == (200, 5)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("stages: []", "s.yaml: there must be a list `stages:` with one block of keys for each stage"),
+        ("- a", "s.yaml: there must be a list `stages:`"),
+        ("stages: [{data: d, epoch: 3}]", "s.yaml, stage 1: 'epoch' is not known: choose from adam_beta1, "),
+        ("stages: [{data: d, epochs: many}]", "s.yaml, stage 1: epochs is 'many': write a whole number"),
+        ("stages: [{data: d, video: 1}]", "s.yaml, stage 1: video is 1: write true or false"),
+        ("stages: [{data: d}, {data: d, learning_rate: fast}]", "s.yaml, stage 2: learning_rate is 'fast': write a number"),
+        ("stages: [{data: d, mask: {ring: 1}}]", "s.yaml, stage 1: --mask ring=1: 'ring' is not known: choose from"),
+        ("stages: [{data: d, epochs: 0}]", "s.yaml, stage 1: --max-epoch 0 is out of bounds"),
+        ("stages: [{epochs: 1}]", "s.yaml, stage 1: there is no `data`, and no -i on the command line"),
+        ("stages: [{data: [{path: d, weight: 0}]}]", "s.yaml, stage 1: data is {'path': 'd', 'weight': 0}: write a path"),
+        ("stages: [{data: [{path: d, weight: 2}, e]}]", "s.yaml, stage 1: some of the data folders have a weight and some not"),
+        ("stages: [{data: d, model_dir: x}]", "s.yaml, stage 1: 'model_dir' is not known"),
+        ("stages: [", "s.yaml can't be read as YAML: while parsing a flow node"),
+        ("!!python/object/apply:os.system [ls]", "s.yaml can't be read as YAML: could not determine a constructor"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path, text, message):
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_stages(options(path))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_names_the_recipes(tmp_path):
+    with pytest.raises(UserError, match="none.yaml does not exist: give a YAML file, or one of the recipes realtime_memory"):
+        read_stages(options(tmp_path / "none.yaml"))
