@@ -41,6 +41,7 @@ from nunif.errors import UserError
 from nunif.files import make_folder, write_json, write_whole
 from nunif.image import save_png
 from nunif.models import Model, load_model
+from nunif.options import changed
 from nunif.training.task import BadSample
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def score_records(options: EvaluateOptions) -> None:
     """Tiles of a folder of records with their own holes."""
     if len(options.model) > len(options.model_files) or len(options.model) > 1 or options.masks is not None:
         raise UserError(f"-i {options.data_dir} holds records: give at most one -m, a model file, and no --masks")
+    _tell_no_effect(options, ("--baselines", "--holes", "--size", "--frames", "--start", "--seed"), "on records")
     device = create_device(options.gpu)
     methods = dict(CLASSICAL)
     if options.model_files:
@@ -102,6 +104,9 @@ def score_records(options: EvaluateOptions) -> None:
 
 def score_films(options: EvaluateOptions) -> None:
     """Films with masks that are given or made up."""
+    _tell_no_effect(options, ("--tile-size",), "on films")
+    if options.masks is not None:
+        _tell_no_effect(options, ("--holes", "--seed"), "with --masks")
     methods, models = _methods(options)
     size = parse_size(options.size) if options.size else None
     clips = list_clips(options.data_dir)
@@ -128,6 +133,12 @@ def score_films(options: EvaluateOptions) -> None:
         report.write(options.output)
         logger.info("report.html, scores.csv, scores.json and clips.png are in %s", options.output)
     print(report.text())
+
+
+def _tell_no_effect(options: EvaluateOptions, flags: tuple[str, ...], where: str) -> None:
+    for flag in changed(options):
+        if flag in flags:
+            logger.warning("%s has no effect %s", flag, where)
 
 
 def _methods(options: EvaluateOptions) -> tuple[dict[str, Method], list[str]]:

@@ -211,3 +211,12 @@ def test_what_is_wrong_is_said(run, tmp_path, monkeypatch, words, message):
         (tmp_path / "film.mp4").write_bytes(b"torn")
     code, _, lines = run(INPAINT, "evaluate", *words, "--gpu", "-1")
     assert code == 1 and message in lines[-1], lines
+
+
+def test_options_without_effect_are_named(run, tmp_path):
+    from tests.records import make_records
+
+    make_records(tmp_path / "records", 1)
+    code, _, lines = run(INPAINT, "evaluate", "-i", tmp_path / "records", "--tile-size", "32", "--frames", "5", "--holes", "moving")
+    assert code == 0
+    assert {"--frames has no effect on records", "--holes has no effect on records"} <= set(lines)
