@@ -217,6 +217,8 @@ def test_options_without_effect_are_named(run, tmp_path):
     from tests.records import make_records
 
     make_records(tmp_path / "records", 1)
-    code, _, lines = run(INPAINT, "evaluate", "-i", tmp_path / "records", "--tile-size", "32", "--frames", "5", "--holes", "moving")
+    code, _, lines = run(
+        INPAINT, "evaluate", "-i", tmp_path / "records", "--tile-size", "32", "--frames", "5", "--holes", "moving"
+    )
     assert code == 0
     assert {"--frames has no effect on records", "--holes has no effect on records"} <= set(lines)

@@ -1,0 +1,73 @@
+"""Made-up holes: their area over a thousand draws, and how they move."""
+
+import numpy as np
+import pytest
+
+from inpaint.hole_shapes import SHAPES
+from inpaint.options import MADE_MASKS
+
+SIZE = (64, 80)
+AREAS = {"rectangle": (0.05, 0.20), "strokes": (0.05, 0.20), "object": (0.04, 0.12)}
+
+
+def draw(kind, seed, num_frames=6, size=SIZE, **more):
+    return SHAPES[kind](num_frames, size, np.random.default_rng(seed), **more)
+
+
+def test_the_command_line_knows_all_kinds():
+    assert tuple(SHAPES) == MADE_MASKS == tuple(AREAS)
+
+
+@pytest.mark.parametrize("kind", AREAS)
+def test_a_thousand_draws_stay_inside_the_bounds_and_fill_them(kind):
+    masks = [draw(kind, seed) for seed in range(1000)]
+    areas = np.array([mask[0].mean() for mask in masks])
+    low, high = AREAS[kind]
+    assert low <= areas.min() and areas.max() <= high
+    assert areas.min() < low + 0.2 * (high - low) and areas.max() > high - 0.2 * (high - low)
+    num_still = sum(bool((mask == mask[0]).all()) for mask in masks)
+    assert 430 < num_still < 570  # half of them, and no moving one stands still
+    assert all(mask.shape == (6, *SIZE) and mask.dtype == bool for mask in masks)
+
+
+@pytest.mark.parametrize("kind", AREAS)
+def test_still_ones_stand_and_moving_ones_go_on_smoothly(kind):
+    for seed in range(30):
+        still, moving = (draw(kind, seed, num_frames=12, still=value) for value in (True, False))
+        assert (still == still[0]).all()
+        middles = np.array([np.argwhere(mask).mean(axis=0) for mask in moving])
+        steps = np.diff(middles, axis=0)
+        assert np.abs(steps).max() <= 0.04 * max(SIZE) + 1.5  # pixels, with what leaves the picture and rounding
+        assert np.abs(middles[-1] - middles[0]).max() > 0.3
+        assert moving.any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("kind", ["rectangle", "strokes"])
+def test_a_shape_is_shifted_and_not_changed(kind):
+    """In a long run nothing is lost but what leaves the picture."""
+    mask = draw(kind, 3, num_frames=3, still=False)
+    rows, columns = np.nonzero(mask[0])
+    other = np.argwhere(mask[1]).mean(axis=0) - [rows.mean(), columns.mean()]
+    y, x = np.rint(other).astype(int)
+    shifted = np.roll(mask[0], (y, x), axis=(0, 1))
+    assert (shifted == mask[1]).mean() > 0.97
+
+
+def test_rectangles_are_rectangles():
+    for seed in range(50):
+        mask = draw("rectangle", seed)[0]
+        rows, columns = mask.any(axis=1), mask.any(axis=0)
+        assert mask.sum() == rows.sum() * columns.sum()
+
+
+@pytest.mark.parametrize("kind", AREAS)
+def test_the_seed_decides(kind):
+    assert (draw(kind, 5) == draw(kind, 5)).all()
+    assert (draw(kind, 5) != draw(kind, 6)).any()
+
+
+@pytest.mark.parametrize("kind", AREAS)
+@pytest.mark.parametrize("size", [(32, 32), (360, 640), (40, 400)])
+def test_any_size_of_picture(kind, size):
+    for seed in range(5):
+        assert AREAS[kind][0] <= draw(kind, seed, num_frames=1, size=size)[0].mean() <= AREAS[kind][1]
