@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,10 +87,12 @@ def resolve(options: FramesOptions) -> FramesPreset:
     """The preset, with whatever was given by hand in its place."""
     preset = PRESETS[options.preset] if options.preset else FramesPreset()
     names = ("seq", "step", "groups", "skip_interval", "max_rotation", "max_shift", "max_brightness")
-    by_hand = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    by_hand: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     words = {name: tuple(word for word in getattr(options, name).split(",") if word) for name in ("include", "exclude")}
     by_hand |= {name: value for name, value in words.items() if value}
-    return replace(preset, **by_hand, **({"kind": "stills"} if options.stills else {}))
+    if options.stills:
+        by_hand["kind"] = "stills"
+    return replace(preset, **by_hand)
 
 
 def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:

@@ -20,6 +20,8 @@ class TemporalPatchGAN(nn.Module):
     et al., Free-form Video Inpainting with 3D Gated Convolution and Temporal PatchGAN (ICCV 2019), as used by DSTT.
     """
 
+    iterations: Tensor  # training batches it was asked for
+
     def __init__(self, channels: int = CHANNELS) -> None:
         super().__init__()
         widths = [3, channels, 2 * channels, 4 * channels, 4 * channels, 4 * channels, 4 * channels]
@@ -29,7 +31,7 @@ class TemporalPatchGAN(nn.Module):
             layer = nn.Conv3d(narrow, wide, (3, 5, 5), (1, 2, 2), (1, 2, 2), bias=last)
             layers += [layer if last else spectral_norm(layer)] + ([] if last else [nn.LeakyReLU(LEAKY_SLOPE)])
         self.layers = nn.Sequential(*layers)
-        self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))  # training batches it was asked for
+        self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, T, 3, H, W) in [-1, 1] -> scores (B, patches), high for what looks true."""

@@ -3,69 +3,18 @@
 Rendered noise is the picture; where the truth stands in the past, recalling has no excuse.
 """
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
 from inpaint.masks import smooth_fill
-from inpaint.metrics import hole_psnr
 from inpaint.models.recall import measure_motion, pack, recall, unpack, warp
 from nunif.models import create_model
-
-SIZE = (96, 144)
-
-
-def noise(height, width, seed=0):
-    """Soft coloured noise of several scales, (1, 3, H, W) in [-1, 1]."""
-    rng = np.random.default_rng(seed)
-    picture = np.zeros((height, width, 3), np.float32)
-    for cells, strength in ((6, 0.5), (16, 0.3), (40, 0.2)):
-        picture += strength * cv2.resize(rng.uniform(-1, 1, (cells, cells, 3)).astype(np.float32), (width, height))
-    return torch.from_numpy(np.clip(picture, -1, 1)).permute(2, 0, 1)[None]
+from tests.exam import KINDS, SIZE, noise, sit
 
 
-def walking_hole(num_frames):
-    """(T, 1, H, W): a figure of 24x64 pixels that goes from left to right by 8 pixels a frame."""
-    holes = torch.zeros(num_frames, 1, *SIZE)
-    for t in range(num_frames):
-        holes[t, :, 16:80, 16 + 8 * t : 40 + 8 * t] = 1
-    return holes
-
-
-def exam(kind, num_frames=10):
-    """Frames (1, T, 3, H, W) and holes whose truth was seen before the hole came over it."""
-    wide = noise(SIZE[0] + 60, SIZE[1] + 60)
-    step = {"frozen": (0.0, 0.0), "panned": (1.5, 0.75), "crossing": (0.0, 0.0)}[kind]
-    frames = []
-    for t in range(num_frames):
-        motion = torch.zeros(1, 2, *wide.shape[-2:])
-        motion[:, 0], motion[:, 1] = step[0] * t, step[1] * t
-        frames.append(warp(wide, motion)[..., 20 : 20 + SIZE[0], 20 : 20 + SIZE[1]])
-        if kind == "crossing":  # a figure in front of the background, hidden by the hole in every frame
-            frames[-1][..., 20:76, 20 + 8 * t : 36 + 8 * t] = noise(56, 16, seed=5)
-    frames, holes = torch.cat(frames), walking_hole(num_frames)
-    truth = frames.clone()
-    if kind == "crossing":
-        truth = torch.where(holes > 0, warp(wide, torch.zeros(1, 2, *wide.shape[-2:]))[..., 20:116, 20:164], frames)
-    return frames[None], truth, holes
-
-
-def score(output, truth, holes):
-    """Hole-PSNR from the fifth frame on, right of the place where the hole stood at first."""
-    holes = holes.clone()
-    holes[:, :, :, :40] = 0
-    return hole_psnr(output.clamp(-1, 1).add(1)[4:] / 2, truth.add(1)[4:] / 2, holes[4:])
-
-
-@pytest.mark.parametrize("kind", ["frozen", "panned", "crossing"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_exam_memory_on_beats_memory_off(kind):
-    frames, truth, holes = exam(kind)
-    model = create_model("inpaint.memory_dstt_v1_tiny").eval()
-    with torch.no_grad():
-        remembering = model(frames, holes[None])[0][0]
-        forgetting = model(frames.transpose(0, 1), holes[:, None])[0][:, 0]
-    on, off = score(remembering, truth, holes), score(forgetting, truth, holes)
+    on, off = sit(create_model("inpaint.memory_dstt_v1_tiny").eval(), kind)
     assert on > off + 6 and on > 28, (on, off)
 
 
