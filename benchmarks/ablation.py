@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py -i RECORDS --eval RECORDS --steps 300 --seeds 1,2 -o benchmarks/results/NAME.json
 
-Both folders hold records of 16 frames or more (`create_training_data.py frames` makes them; masks are not needed, the
+Both folders hold records of 12 frames or more (`create_training_data.py frames` makes them; masks are not needed, the
 holes are made here). All variants of a seed see the same clips, tiles and holes in the same order. After the training
 every eval record is run frame by frame as a stream, once with the memory carried and once with it zeroed before every
 frame. The score is hole-PSNR. Finished runs are kept in the output file and not done again.
@@ -37,8 +37,8 @@ from nunif.seed import generator_for
 from nunif.training.optim import create_optimizer
 
 TINY, OFFLINE = "inpaint.memory_dstt_v1_tiny", "inpaint.dstt_v1"
-TILE, CLIP, BATCH = 120, 8, 2  # pixels, frames, clips of a training step
-EVAL_FRAMES = 16
+TILE, CLIP, BATCH = 96, 6, 2  # pixels, frames, clips of a training step
+EVAL_FRAMES = 12
 EVAL_HOLES: dict[str, Callable[..., np.ndarray]] = {"moving": moving_shape, "static": strokes}
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -98,7 +98,7 @@ class Variant:
     build: Callable[[], Model]
     memory: bool = True
     loss: Loss = hole_and_change
-    optimizer: dict[str, Any] = field(default_factory=lambda: dict(name="adamw_schedulefree", learning_rate=2e-3))
+    optimizer: dict[str, Any] = field(default_factory=lambda: dict(name="adamw", learning_rate=1e-3))
     holes: tuple[str, ...] = ("moving", "static")
 
 
@@ -118,7 +118,7 @@ VARIANTS = {
     "loss: hole and valid only": Variant(tiny(), loss=hole_valid_l1),
     "loss: means over the picture": Variant(tiny(), loss=over_the_whole_picture),
     "Adam 1e-4 (published)": Variant(tiny(), optimizer=dict(name="adam", learning_rate=1e-4, betas=(0.0, 0.99))),
-    "AdamW 1e-3": Variant(tiny(), optimizer=dict(name="adamw", learning_rate=1e-3)),
+    "Schedule-Free 2e-3": Variant(tiny(), optimizer=dict(name="adamw_schedulefree", learning_rate=2e-3)),
     "moving holes only": Variant(tiny(), holes=("moving",)),
     "still holes only": Variant(tiny(), holes=("static",)),
 }

@@ -1,8 +1,8 @@
 """Holes that are made up: rectangles, free-form strokes and moving objects, for training and for examinations.
 
 Every function draws the holes of one clip. With `still` the mask is the same in all frames, otherwise it moves along a
-smooth path; None leaves that to the draw, evenly. Sizes count in the first frame; a shape turns back before half of the
-box around it has left the picture.
+smooth path; None leaves that to the draw, evenly. Sizes count in the first frame; a shape turns back before half of it
+has left the picture.
 
 Axes: T frames, H W pixels. Source of the kinds and shares: the training masks of video inpainting since Chang et al.,
 Free-form Video Inpainting with 3D Gated Convolution and Temporal PatchGAN (ICCV 2019); strokes as brushed lines with
@@ -59,7 +59,11 @@ def moving_shape(num_frames: int, size: tuple[int, int], rng: np.random.Generato
     while True:
         points = outline * unit * math.sqrt(rng.uniform(*OBJECT_AREA) / _polygon_area(outline))
         half = np.minimum(np.abs(points).max(axis=0), np.array([size[1], size[0]]) / 2)  # of its width and height
-        path = _path(num_frames, size, half, rng, still)
+        sides = np.array([size[1], size[0]], float)
+        start = half + rng.uniform(0, 1, 2) * np.maximum(sides - 2 * half, 0)  # wholly inside where it fits
+        # its middle keeps a good quarter of its width from the edges
+        low, high = np.minimum(half * 0.6, sides / 2), np.maximum(sides - half * 0.6, sides / 2)
+        path = _path(num_frames, start, low, high, size, rng)
         first = _draw(points + path[0], size)
         if _share(int(first.sum()), size, OBJECT_AREA):
             break
@@ -91,44 +95,31 @@ def _carry(mask: np.ndarray, num_frames: int, rng: np.random.Generator, still: b
     if _decide(still, rng):
         return np.repeat(mask[None] > 0, num_frames, axis=0)
     rows, columns = np.nonzero(mask)
-    box = np.array([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]])
-    middle, half = box.mean(axis=0), (box[1] - box[0]) / 2
-    path = _path(num_frames, (mask.shape[0], mask.shape[1]), half, rng, False, start=middle)
-    masks = np.zeros((num_frames, *mask.shape), bool)
-    for t, (x, y) in enumerate(np.rint(path - middle).astype(int)):
+    height, width = mask.shape
+    # so far that across each edge at most a quarter of the pixels leaves; the quarters may stand anywhere, as of strokes
+    quarter, three_quarters = np.quantile([columns, rows], [0.25, 0.75], axis=1)
+    low, high = np.ceil(-quarter), np.floor([width - 1, height - 1] - three_quarters)
+    path = _path(num_frames, np.zeros(2), low, high, (height, width), rng)
+    masks = np.zeros((num_frames, height, width), bool)
+    for t, (x, y) in enumerate(np.rint(path).astype(int)):
         moved_rows, moved_columns = rows + y, columns + x
-        inside = (moved_rows >= 0) & (moved_rows < mask.shape[0]) & (moved_columns >= 0) & (moved_columns < mask.shape[1])
+        inside = (moved_rows >= 0) & (moved_rows < height) & (moved_columns >= 0) & (moved_columns < width)
         masks[t, moved_rows[inside], moved_columns[inside]] = True
     return masks
 
 
 def _path(
-    num_frames: int,
-    size: tuple[int, int],
-    half: np.ndarray,
-    rng: np.random.Generator,
-    still: bool,
-    start: np.ndarray | None = None,
+    num_frames: int, start: np.ndarray, low: np.ndarray, high: np.ndarray, size: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """Middles (T, 2), x and y, of something `half` (x, y) wide and high on each side, whose direction turns slowly.
-
-    It starts wholly inside where it fits, and turns back when half of it would be outside.
-    """
+    """Places (T, 2), x and y, of a walk whose direction turns slowly, and which turns back at `low` and `high` (x, y)."""
     sides = np.array([size[1], size[0]], float)
-    room = np.maximum(sides - 2 * half, 0)
-    begin = half + rng.uniform(0, 1, 2) * room
-    place = begin if start is None else start.astype(float)
     heading, speed = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 1) * SPEED
-    # half of the shape stays inside: in each direction its middle keeps a quarter of its width from the edge
-    low, high = np.minimum(half * 0.6, sides / 2), np.maximum(sides - half * 0.6, sides / 2)
-    places, sign = [place.copy()], np.ones(2)
+    places, sign = [start], np.ones(2)
     for _ in range(num_frames - 1):
         heading += rng.normal(0, 0.15)
-        if not still:
-            step = sign * speed * sides * np.array([math.cos(heading), math.sin(heading)])
-            sign = np.where((place + step < low) | (place + step > high), -sign, sign)
-            place = np.clip(place + step, low, high)
-        places.append(place.copy())
+        step = sign * speed * sides * np.array([math.cos(heading), math.sin(heading)])
+        sign = np.where((places[-1] + step < low) | (places[-1] + step > high), -sign, sign)
+        places.append(np.clip(places[-1] + step, low, high))
     return np.stack(places)
 
 

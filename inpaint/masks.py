@@ -25,8 +25,8 @@ def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
     weight = 1 - holes
     colour = frames * weight
     levels = [(colour, weight)]
-    while len(levels) <= FILL_LEVELS and max(weight.shape[-2:]) > 1:
-        colour, weight = (F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (colour, weight))
+    for _ in range(FILL_LEVELS):  # also where a single pixel is left: a condition on sizes costs exports minutes
+        colour, weight = mean_of_squares(colour, 2), mean_of_squares(weight, 2)
         levels.append((colour, weight))
     colour, weight = levels[-1]
     filled = colour / weight.clamp(min=1e-6)
@@ -35,6 +35,15 @@ def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
         # a pixel that averages some seen ones is as good as seen: only true gaps take the coarse value
         filled = torch.lerp(coarse, colour / weight.clamp(min=1e-6), (weight * ENOUGH).clamp(max=1))
     return filled
+
+
+def mean_of_squares(x: Tensor, side: int) -> Tensor:
+    """Means of squares of `side` pixels, sides rounded up: (N, C, H, W) -> (N, C, ceil(H / side), ceil(W / side)).
+
+    What lies outside counts as 0, in weights as in what they weigh. Torch's own rounding up makes exports for any size
+    reason about inequalities for minutes.
+    """
+    return F.avg_pool2d(F.pad(x, (0, side - 1, 0, side - 1)), side)
 
 
 def compose(frames: Tensor, holes: Tensor, prediction: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from nunif.device import create_device
 from nunif.download import find_file
 from nunif.errors import UserError
 from nunif.models import Model, create_model, load_model, read_checkpoint, save_model
+from nunif.options import to_dict
 from nunif.seed import seed_everything
 from nunif.training.distributed import is_first_process
 from nunif.training.state import move_aside
@@ -73,6 +74,8 @@ def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
     """
     finals = [options.model_dir / f"stage{number}_final.pth" for number in range(1, len(stages) + 1)]
     num_done = next((i for i, path in enumerate(finals) if not path.exists()), len(stages)) if options.resume else 0
+    for stage in stages[num_done:]:
+        _check_folders(stage.data)  # not after days of the stages before
     arch = choose_arch(options.arch, finals[num_done - 1] if num_done else options.checkpoint_file)
     result = None
     for i, (stage, final) in enumerate(zip(stages, finals)):
@@ -80,6 +83,7 @@ def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
         folder = options.model_dir / f"stage{i + 1}"
         if i < num_done and i + 1 < len(stages):
             logger.info("%s: done, %s", title, final)
+            _tell_changes(stage.options, read_checkpoint(final, package="inpaint").get("train_kwargs") or {}, title)
             continue
         start = finals[i - 1] if i else options.checkpoint_file
         resume = options.resume and (folder / f"{arch}{CHECKPOINT_SUFFIX}").exists()
@@ -97,6 +101,15 @@ def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
             logger.info("%s: done, %s", title, final)
     assert result is not None  # the last stage is always looked at
     return result
+
+
+def _tell_changes(options: TrainOptions, before: dict[str, Any], title: str) -> None:
+    """Warn where a stage that is done was trained with other options than the file says now."""
+    for name, value in to_dict(options).items():
+        # its epochs are all there is of it, so here they matter
+        if name in before and name not in options.UNREMARKABLE - {"max_epoch"} and before[name] != value:
+            flag = f"--{name.replace('_', '-')}"
+            logger.warning("%s was trained with %s %s, not %s: it is not trained again", title, flag, before[name], value)
 
 
 def choose_arch(arch: str | None, checkpoint_file: Path | str | None, resumed: Path | None = None) -> str:
@@ -123,9 +136,7 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
     """
     clip_length = clip_length_for(model, options)
     cut = (clip_length, parse_tile(options.tile_size), parse_masks(options.mask))
-    for folder in data:
-        if not folder.path.is_dir():
-            raise UserError(f"{folder.path} does not exist: give the folder that holds train/ and eval/")
+    _check_folders(data)
     train_set = TrainSet(_share_out([(_scan(f.path / "train", *cut), f.weight) for f in data]), *cut)
     eval_set = None
     if not options.skip_eval:
@@ -135,6 +146,12 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
         network = DISCRIMINATORS[options.discriminator]()
         adversary = Adversary(network, options.discriminator_weight, options.generator_warmup_iteration)
     return VideoInpaintTask(model, train_set, eval_set, NamedLoss(options.loss), adversary)
+
+
+def _check_folders(data: list[DataFolder]) -> None:
+    for folder in data:
+        if not folder.path.is_dir():
+            raise UserError(f"{folder.path} does not exist: give the folder that holds train/ and eval/")
 
 
 def clip_length_for(model: Model, options: TrainOptions) -> int:
@@ -165,16 +182,13 @@ def _scan(folder: Path, clip_length: int, tile_size: tuple[int, int], masks: dic
 
 
 def _share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]:
-    """The records of all datasets, repeated so that each dataset is drawn about as often as its weight says."""
+    """The records of all datasets, repeated so that each dataset is drawn as often as its weight says, within 5 %."""
     if len(folders) == 1 or folders[0][1] is None:
         return [record for records, _ in folders for record in records]
-    wanted = [(weight or 0) / len(records) for records, weight in folders]  # of each record
-    return [
-        record
-        for (records, _), share in zip(folders, wanted)
-        for copy in range(max(1, round(share / min(wanted))))
-        for record in records
-    ]
+    wanted = np.array([(weight or 0) / len(records) for records, weight in folders])  # of each record
+    tries = [np.outer(scale, wanted / wanted.min()) for scale in range(1, 11)]  # ten copies of the rarest always do
+    copies = next(np.rint(x) for x in tries if (np.abs(np.rint(x) / x - 1) <= 0.05).all()).astype(int).ravel().tolist()
+    return [record for (records, _), num_copies in zip(folders, copies) for record in records * num_copies]
 
 
 class VideoInpaintTask:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inpaint.masks import smooth_fill
+from inpaint.masks import mean_of_squares, smooth_fill
 from inpaint.metrics import LUMA
 
 # Chosen on eight real clips with a moving hole, by the error of the recalled picture in the hole.
@@ -85,10 +85,12 @@ def measure_motion(frame: Tensor, visible: Tensor, canvas: Tensor, known: Tensor
         a, visible, b, known = levels[-1]
         levels.append((*_halve(a, visible), *_halve(b, known)))
     motion = torch.zeros_like(levels[-1][0]).repeat(1, 2, 1, 1)
-    for a, visible, b, known in reversed(levels[FINEST:]):
-        motion = _enlarge(motion, a) * (2 if motion.shape != a.shape else 1)
+    for level in range(LEVELS, FINEST - 1, -1):
+        a, visible, b, known = levels[level]
+        if level < LEVELS:
+            motion = _enlarge(motion, a) * 2
         motion = _refine(motion, a, visible, b, known)
-        motion = smooth_fill(motion, 1 - ramp(visible, 0.25, 0.75))
+    motion = smooth_fill(motion, 1 - ramp(visible, 0.25, 0.75))
     return _enlarge(motion, frame) * 2**FINEST
 
 
@@ -157,7 +159,7 @@ def _inside(motion: Tensor) -> Tensor:
 
 def _halve(picture: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """The weighted mean of 2x2 pixels, and the mean of their weights."""
-    sums, weights = (F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (picture * weight, weight))
+    sums, weights = mean_of_squares(picture * weight, 2), mean_of_squares(weight, 2)
     return sums / weights.clamp(min=1e-6), weights
 
 
@@ -174,5 +176,4 @@ def _slopes(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _mean_around(x: Tensor) -> Tensor:
     """The mean over a square around each SQUARE-th pixel, (B, C, h, w) -> (B, C, h/SQUARE, w/SQUARE) rounded up."""
-    x = F.avg_pool2d(x, SQUARE, ceil_mode=True, count_include_pad=False)
-    return F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)
+    return F.avg_pool2d(mean_of_squares(x, SQUARE), 5, 1, 2, count_include_pad=False)

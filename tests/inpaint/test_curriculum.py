@@ -8,6 +8,7 @@ import torch
 from inpaint.commands import TRAIN
 from inpaint.curriculum import DataFolder, read_stages
 from inpaint.options import TrainOptions
+from inpaint.trainer import _share_out
 from nunif.errors import UserError
 from nunif.models import load_model
 from nunif.training import trainer
@@ -92,8 +93,8 @@ def test_a_stage_starts_from_the_last_weights_of_the_one_before(run, stages, dat
     assert code == 0 and any(line == f"weights from {tmp_path / 'm' / 'stage1_final.pth'}" for line in lines)
     first = torch.load(tmp_path / "m" / "stage1" / f"{MODEL}.checkpoint.pth", weights_only=True)
     assert_equal(weights_of(tmp_path / "m" / "stage1_final.pth"), first["state_dict"])
-    # two of the three records of the second stage come twice or once, as the weights of their folders say
-    assert any("4 samples to train on" in line or "6 samples to train on" in line for line in lines)
+    # the two records of the heavier folder of the second stage come twice
+    assert any("6 samples to train on" in line for line in lines)
 
 
 def test_a_finished_run_has_nothing_left_to_do(run, stages, tmp_path):
@@ -102,6 +103,40 @@ def test_a_finished_run_has_nothing_left_to_do(run, stages, tmp_path):
     code, _, lines = run(TRAIN, *words(stages, tmp_path / "m", "--resume"))
     assert code == 0 and any(line.startswith("all 2 epochs are done") for line in lines)
     assert_equal(weights_of(tmp_path / "m" / "stage2_final.pth"), weights)
+
+
+def test_a_stage_that_is_done_and_has_changed_is_named(run, stages, tmp_path):
+    assert run(TRAIN, *words(stages, tmp_path / "m"))[0] == 0
+    stages.write_text(stages.read_text().replace("epochs: 1", "epochs: 3").replace("num_samples: 9", "num_samples: 12"))
+    code, _, lines = run(TRAIN, *words(stages, tmp_path / "m", "--resume"))
+    assert code == 0
+    assert [line for line in lines if "not trained again" in line] == [
+        "stage 1 of 2, first was trained with --num-samples 9, not 12: it is not trained again",
+        "stage 1 of 2, first was trained with --max-epoch 1, not 3: it is not trained again",
+    ]
+
+
+def test_a_folder_that_a_later_stage_misses_is_said_before_the_first(run, stages, tmp_path):
+    stages.write_text(stages.read_text().replace("/b, weight", "/c, weight"))
+    code, _, lines = run(TRAIN, *words(stages, tmp_path / "m"))
+    assert code == 1 and lines[-1].endswith("c does not exist: give the folder that holds train/ and eval/")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    "counts, weights, copies",
+    [
+        ((2, 2), (2, 1), (2, 1)),
+        ((10, 7), (1, 1), (5, 7)),  # 50 beside 49, not 10 beside 7
+        ((100, 3), (1, 1), (1, 33)),
+        ((4, 5, 6), (1, 1, 1), (6, 5, 4)),
+        ((4, 5), (None, None), (1, 1)),
+    ],
+)
+def test_datasets_are_drawn_as_their_weights_say(counts, weights, copies):
+    folders = [([letter] * count, weight) for letter, count, weight in zip("abc", counts, weights)]
+    shared = _share_out(folders)
+    assert tuple(shared.count(records[0]) // len(records) for records, _ in folders) == copies
 
 
 def options(path, **more):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from inpaint.clip_transforms import fixed_hard_tile, grow_holes, jitter_colour, random_hard_tile
-from inpaint.dataset import EvalSet, TrainSet
+from inpaint.dataset import EvalSet, TrainSet, kinds_for
 from inpaint.records import scan_records, write_record
 from nunif.training.task import BadSample, Draw
 from tests.records import make_records
@@ -20,12 +20,12 @@ def records(tmp_path_factory):
     return scan_records(folder)[0]
 
 
-def numbered_record(folder, frames=16, size=40):
-    """Every frame is a flat grey of 10 times its number; the hole is in one place."""
+def numbered_record(folder, frames=16, size=40, masks=True):
+    """Every frame is a flat grey of 10 times its number; the hole, with `masks`, is in one place."""
     pictures = np.broadcast_to((np.arange(frames) * 10).astype(np.uint8)[:, None, None, None], (frames, size, size, 3))
     holes = np.zeros((frames, size, size), bool)
     holes[:, 20:24, 20:24] = True
-    write_record(folder / "n_000000", pictures, holes, {})
+    write_record(folder / "n_000000", pictures, holes if masks else None, {})
     return scan_records(folder)[0]
 
 
@@ -122,3 +122,45 @@ def test_an_unreadable_picture_is_a_bad_sample_with_its_name(tmp_path):
         clips.sample(0)
     with pytest.raises(BadSample, match="0005_C.png"):
         [TrainSet(clips.records, 12, (32, 32), OCCLUSION_ONLY)[Draw(0, seed)] for seed in range(5)]
+
+
+def test_the_kinds_of_holes_come_as_often_as_their_weights_say(tmp_path):
+    """The recorded hole is 4 pixels high, a rectangle of 5 to 20 % of 32x32 at least 5 in one of its sides."""
+    train = TrainSet(numbered_record(tmp_path), 2, (32, 32), {"occlusion": 3.0, "rectangle": 1.0, "strokes": 0.0})
+    sums = [train[Draw(0, seed)]["holes"].sum(dim=(1, 2, 3)).tolist() for seed in range(200)]
+    made = np.mean([0.05 * 32 * 32 <= first <= 0.2 * 32 * 32 for first, _ in sums])
+    recorded = np.mean([first % 4 == 0 and first <= 4 * 28 for first, _ in sums])  # 4 high, grown by at most 24
+    assert 0.15 < made and 0.6 < recorded
+
+
+def test_records_without_masks_take_what_is_made_up(tmp_path):
+    (record,) = numbered_record(tmp_path, masks=False)
+    masks = {"occlusion": 5.0, "object": 2.0, "strokes": 0.0}
+    assert kinds_for(record, masks) == {"object": 2.0} and kinds_for(record, {"occlusion": 1.0}) == {}
+    train = TrainSet([record], 12, (32, 32), masks)
+    shares = [train[Draw(0, seed)]["holes"][0].mean().item() for seed in range(50)]
+    assert 0.04 <= min(shares) and max(shares) <= 0.12
+
+
+def test_made_up_holes_of_evaluation_follow_from_the_name(tmp_path):
+    masks = {"object": 1.0, "strokes": 1.0}
+    (record,) = numbered_record(tmp_path / "a", masks=False)
+    first = EvalSet([record], 12, (32, 32), masks).sample(0)["holes"]
+    again = EvalSet([record], 12, (32, 32), masks)[Draw(0, 99)]["holes"]
+    (tmp_path / "a" / "n_000000").rename(tmp_path / "a" / "n_000001")
+    other = EvalSet(scan_records(tmp_path / "a")[0], 12, (32, 32), masks).sample(0)["holes"]
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("masks", [OCCLUSION_ONLY, {"object": 1.0}])
+@pytest.mark.parametrize("kind", [TrainSet, EvalSet])
+def test_tiles_are_as_high_and_wide_as_asked_for(records, kind, masks):
+    sample = kind(records, 3, (32, 48), masks)[Draw(0, 1)]
+    assert sample["frames"].shape == (3, 3, 32, 48) and sample["holes"].shape == (3, 1, 32, 48)
+
+
+def test_a_clip_of_one_frame_is_any_of_the_record(tmp_path):
+    train = TrainSet(numbered_record(tmp_path, frames=4, masks=False), 1, (32, 32), {"object": 1.0})
+    # colours are as they were in half of the draws
+    greys = {round(float(train[Draw(0, seed)]["frames"][0, 0, 0, 0].add(1).mul(127.5)), 3) for seed in range(60)}
+    assert {0.0, 10.0, 20.0, 30.0} <= greys

@@ -65,6 +65,17 @@ def test_records_of_nunifs_own_generator(tmp_path):
     assert read_holes(records[0], ["0000"])[0, 0, 0]
 
 
+def test_a_record_without_masks(tmp_path):
+    write_record(tmp_path / "f_000000", FRAMES, None, {})
+    names = sorted(p.name for p in (tmp_path / "f_000000").iterdir())
+    assert names == ["0000_C.png", "0001_C.png", "0002_C.png", "record.json"]
+    ((record,), bad) = scan_records(tmp_path)
+    assert (record.has_masks, len(record), bad) == (False, 3, [])
+    assert np.array_equal(read_frames(record, record.numbers), FRAMES)
+    with pytest.raises(BadRecord, match="f_000000: it has no masks"):
+        read_holes(record, ["0000"])
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -91,8 +102,10 @@ def test_bad_records_are_named_and_left_out(path, spoil, reason):
 
 
 def test_too_small_for_the_tile(path):
-    with pytest.raises(BadRecord, match="pictures of 24x20, at least 32x32 are needed"):
-        open_record(path, min_size=32)
+    assert open_record(path, min_size=(20, 24)).has_masks
+    for size, text in ((32, "32x32"), ((21, 8), "8x21"), ((8, 25), "25x8")):
+        with pytest.raises(BadRecord, match=f"pictures of 24x20, at least {text} are needed"):
+            open_record(path, min_size=size)
 
 
 def test_rot_inside_a_picture_is_found_when_it_is_read(path):
