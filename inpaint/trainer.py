@@ -76,6 +76,7 @@ def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
     num_done = next((i for i, path in enumerate(finals) if not path.exists()), len(stages)) if options.resume else 0
     for stage in stages[num_done:]:
         _check_folders(stage.data)  # not after days of the stages before
+        NamedLoss(stage.options.loss)
     arch = choose_arch(options.arch, finals[num_done - 1] if num_done else options.checkpoint_file)
     result = None
     for i, (stage, final) in enumerate(zip(stages, finals)):

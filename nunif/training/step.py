@@ -141,10 +141,14 @@ class Engine:
         else:
             # fp16 looks for its scale by overflowing now and then: that is no fault, as long as there is room below
             whole.drop(count=not self.scaler.is_enabled() or self.scaler.get_scale() < 1)
-        if self.opponent_optimizer is not None and whole.opponent_learned:
-            every = [True] * len(_parameters(self.opponent_optimizer))
-            if math.isfinite(self._gather_gradients(self.opponent_optimizer, every, correction).item()):
-                self.scaler.step(self.opponent_optimizer)
+        if self.opponent is not None and self.opponent_optimizer is not None:
+            if whole.opponent_learned:
+                every = [True] * len(_parameters(self.opponent_optimizer))
+                norm = self._gather_gradients(self.opponent_optimizer, every, correction)
+                if whole.updated and math.isfinite(norm.item()):
+                    self.scaler.step(self.opponent_optimizer)
+            # what it counts and normalises by follows from its own batches, of which processes may have had more or fewer
+            self.group.copy_from_first(list(self.opponent.buffers()))
         self.scaler.update()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)

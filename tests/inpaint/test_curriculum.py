@@ -1,5 +1,6 @@
 """Training in stages: what a file may say, and that an interrupted run ends with the bits of an uninterrupted one."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,12 @@ def test_what_is_wrong_is_one_line(tmp_path, text, message):
 def test_a_missing_file_names_the_recipes(tmp_path):
     with pytest.raises(UserError, match="none.yaml does not exist: give a YAML file, or one of the recipes realtime_memory"):
         read_stages(options(tmp_path / "none.yaml"))
+
+
+def test_what_a_later_stage_needs_is_missed_before_the_first_starts(run, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    path = tmp_path / "s.yaml"
+    path.write_text(STAGES.replace("DATA", data.as_posix()) + "    loss: l1lpips\n")
+    code, _, lines = run(TRAIN, *words(path, tmp_path / "m"))
+    assert code == 1 and lines[-1].startswith("error: LPIPS needs the package lpips")
+    assert not (tmp_path / "m").exists()
