@@ -27,6 +27,7 @@ from inpaint.models.recall import pack, recall, unpack
 from nunif.models.registry import Model, register_model
 
 ENCODER_STRIDE = 4
+DOUBTFUL = 0.05  # what differs so much from what is seen around is no longer known; see `recall`
 
 
 class MemoryDSTT(Model):
@@ -119,6 +120,8 @@ class MemoryDSTT(Model):
         tokens = tokens.flatten(0, 1).transpose(1, 2).unflatten(2, grid)
         change = self.decoder(features + self.from_tokens(tokens))
         if self.canvas_rows:
+            # what is known without a doubt stays as it is, so that a good memory can't be learned to be spoilt
+            change = change * (1 - known * (1 - (doubt / DOUBTFUL).clamp(max=1))).to(dtype)
             filled = torch.lerp(filled, smooth, change[:, 3:].tanh().to(filled.dtype))
         prediction = filled + change[:, :3]
         prediction = prediction[..., :height, :width].unflatten(0, (b, t))
