@@ -23,13 +23,13 @@ import numpy as np
 from tqdm import tqdm
 
 from inpaint.options import PRESETS, FramesOptions, FramesPreset, parse_size
-from inpaint.records import is_finished, record_name, write_record
+from inpaint.records import INFO_NAME, is_finished, record_name, write_record
 from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.image import read_rgb
 from nunif.parallel import ordered_map
 from nunif.seed import generator_for
-from nunif.video.cuts import CUT_MARGIN, find_cuts
+from nunif.video.cuts import CUT_MARGIN, mark_cuts
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
 
 logger = logging.getLogger(__name__)
@@ -96,18 +96,16 @@ def resolve(options: FramesOptions) -> FramesPreset:
 
 
 def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
-    """What the preset takes from a folder tree (or a single video), by name.
+    """What the preset takes from a folder tree (or a single file), by name.
 
     Raises:
         UserError: there is nothing that fits; it says what was looked for.
     """
-    if folder.is_file():
-        return [Source(folder.name, (folder,), "videos")]
-    if not folder.is_dir():
-        raise UserError(f"{folder} does not exist: check the path")
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-    pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES and re.fullmatch(preset.pictures, file.name)]
+    files = find_files(folder)
+    pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
+    # a file that is given by its name may be a video under any suffix
+    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES or file == folder and not pictures]
+    pictures = [file for file in pictures if re.fullmatch(preset.pictures, file.name)]
     kinds = [preset.kind] if preset.kind else ["videos", "folders"]
     sources = []
     if "videos" in kinds:
@@ -119,7 +117,7 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
         for parent in parents:
             own = sorted((file for file in pictures if file.parent == parent), key=_by_number)
             sources.append(Source(_below(folder, parent), tuple(own), "folders"))
-    chosen = [source for source in sources if _is_wanted(source.name, preset)]
+    chosen = [source for source in sources if _is_wanted(source.name, folder.resolve().name, preset)]
     if not chosen:
         found = f"it holds {len(videos)} videos and {len(pictures)} pictures, none in such a place" if files else "it is empty"
         wanted = preset.layout or " or ".join(KINDS[kind] for kind in kinds)
@@ -127,8 +125,27 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
     return chosen
 
 
+def find_files(folder: Path) -> list[Path]:
+    """The files of a folder tree in order (or the one file), without hidden ones and without those of finished records.
+
+    Raises:
+        UserError: it does not exist.
+    """
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist: check the path")
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    records = {file.parent for file in files if file.name == INFO_NAME}  # the records may go below the pictures
+    return [
+        file
+        for file in files
+        if file.parent not in records and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+
+
 def _below(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix() if path != folder else path.name
+    return path.relative_to(folder).as_posix() if path != folder else path.resolve().name
 
 
 def _by_number(path: Path) -> tuple[int, str]:
@@ -137,9 +154,9 @@ def _by_number(path: Path) -> tuple[int, str]:
     return (int(numbers[-1]) if numbers else 0, path.name)
 
 
-def _is_wanted(name: str, preset: FramesPreset) -> bool:
-    """Words of `include` are whole folder names, those of `exclude` stand anywhere in the path."""
-    folders = name.split("/")[:-1] if preset.kind == "stills" else name.split("/")
+def _is_wanted(name: str, root: str, preset: FramesPreset) -> bool:
+    """Words of `include` are whole folder names (`root`: the dataset folder's), those of `exclude` stand anywhere below."""
+    folders = [root, *(name.split("/")[:-1] if preset.kind == "stills" else name.split("/"))]
     included = not preset.include or bool({folder.lower() for folder in folders} & {word.lower() for word in preset.include})
     return included and not any(word.lower() in name.lower() for word in preset.exclude)
 
@@ -212,7 +229,7 @@ def plan_groups(num_frames: int, preset: FramesPreset, *, seed: int, file_hash: 
     if kind == "stills":
         return [[0] * preset.seq]
     span = (preset.seq - 1) * preset.step + 1
-    starts = list(range(0, num_frames - span + 1, span + preset.skip_interval))
+    starts = list(range(0, num_frames - span + 1, preset.seq * preset.step + preset.skip_interval))
     if preset.groups is not None and preset.groups < len(starts):
         rng = generator_for("frames-groups", seed, file_hash)
         starts = sorted(int(start) for start in rng.choice(starts, preset.groups, replace=False))
@@ -241,7 +258,8 @@ def _read_uncut(reader: VideoReader, frames: list[int]) -> np.ndarray:
         run = reader.read(first, last)
     except BrokenVideo:
         raise Skipped("frames that can't be decoded") from None
-    if any(frames[0] < first + cut <= frames[-1] for cut in find_cuts([frame.rgb for frame in run])):
+    marked = enumerate(mark_cuts(frame.rgb for frame in run))
+    if any(is_cut and frames[0] < first + i <= frames[-1] for i, (_, is_cut) in marked):
         raise Skipped("scene cut")
     return np.stack([run[i - first].rgb for i in frames])
 

@@ -5,14 +5,15 @@ Axes: H W pixels.
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from inpaint.generate_frames import PICTURE_SUFFIXES
+from inpaint.generate_frames import PICTURE_SUFFIXES, find_files
 from inpaint.hole_shapes import SHAPES
 from inpaint.options import ImagesOptions, parse_masks
 from inpaint.records import is_finished, record_name, write_record
@@ -33,33 +34,45 @@ def main(options: ImagesOptions) -> None:
     """The command `inpaint`.
 
     Raises:
-        UserError: there is no picture and no video, or records made with other options stand there.
+        UserError: there is no picture and no video that can be read, or records made with other options stand there.
     """
-    if options.dataset_dir.is_file():
-        files = [options.dataset_dir]
-    elif options.dataset_dir.is_dir():
-        known = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
-        files = sorted(
-            file
-            for file in options.dataset_dir.rglob("*")
-            if file.suffix.lower() in known and not file.name.startswith(".") and file.is_file()
-        )
-    else:
-        raise UserError(f"{options.dataset_dir} does not exist: check the path")
+    known = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
+    files = find_files(options.dataset_dir)
+    files = [file for file in files if file.suffix.lower() in known or file == options.dataset_dir]
     if not files:
         known_pictures = " ".join(PICTURE_SUFFIXES)
         raise UserError(f"{options.dataset_dir} holds neither {known_pictures} nor a video: choose another folder")
     make_folder(options.data_dir)
     bar = tqdm(files, unit="file", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True)
     counts: Counter[str] = Counter()
-    for results in ordered_map(lambda file: _make_records(file, options), bar, workers=options.max_workers):
+    for results in ordered_map(lambda item: _make_records(*item, options), _without_twins(bar), workers=options.max_workers):
         counts += results
         bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
+    if not counts["made"] + counts["kept"]:
+        raise UserError(f"{options.dataset_dir}: none of its {len(files)} files gave a record, the reasons are above")
     logger.info("%d files: made %d, kept %d, left out %d", len(files), counts["made"], counts["kept"], counts["left out"])
 
 
-def _make_records(file: Path, options: ImagesOptions) -> Counter[str]:
+def _without_twins(files: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
+    """Each file and its hash, None if it can't be read or has the content of an earlier one (it would be its record)."""
+    first: dict[str, Path] = {}
+    for file in files:
+        try:
+            file_hash = content_hash(file)
+        except UserError as error:
+            logger.warning("left out: %s", error)
+            yield file, None
+            continue
+        twin = first.setdefault(file_hash, file)
+        if twin != file:
+            logger.info("left out: %s is the same as %s", file, twin)
+        yield file, file_hash if twin == file else None
+
+
+def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> Counter[str]:
     """The records of one file that do not stand yet, one crop of a picture after the other."""
+    if file_hash is None:
+        return Counter({"left out": 1})
     recorded = {
         "version": VERSION, "seed": options.seed, "size": options.size, "mask": options.mask,
         "num_samples": options.num_samples, "every": options.every,
@@ -68,20 +81,21 @@ def _make_records(file: Path, options: ImagesOptions) -> Counter[str]:
     weights = np.array(list(kinds.values())) / sum(kinds.values())
     counts: Counter[str] = Counter()
     try:
-        file_hash = content_hash(file)
-        for place, picture in _pictures_of(file, options.every):
-            for crop in range(options.num_samples):
-                number = place * options.num_samples + crop
-                name = record_name(options.prefix, LABEL, file_hash, number)
-                if is_finished(options.data_dir, name, recorded):
-                    counts["kept"] += 1
-                    continue
+        for place, read in _pictures_of(file, options.every):
+            numbers = range(place * options.num_samples, (place + 1) * options.num_samples)
+            names = {number: record_name(options.prefix, LABEL, file_hash, number) for number in numbers}
+            todo = [number for number in numbers if not is_finished(options.data_dir, names[number], recorded)]
+            counts["kept"] += len(numbers) - len(todo)
+            if not todo:
+                continue  # before reading, which is most of the work
+            picture = read()
+            for number in todo:
                 rng = generator_for("images", options.seed, file_hash, number)
                 part = random_crop(picture, options.size, rng)
                 kind = str(rng.choice(list(kinds), p=weights))
                 holes = SHAPES[kind](1, part.shape[:2], rng)
                 info = {"source": file.name, "frame": place, "holes": kind, "options": recorded}
-                write_record(options.data_dir / name, part[None], holes, info)
+                write_record(options.data_dir / names[number], part[None], holes, info)
                 counts["made"] += 1
     except (OSError, ValueError, BrokenVideo) as error:
         logger.warning("left out: %s can't be read (%s)", file, error)
@@ -89,14 +103,26 @@ def _make_records(file: Path, options: ImagesOptions) -> Counter[str]:
     return counts
 
 
-def _pictures_of(file: Path, every: float) -> Iterator[tuple[int, np.ndarray]]:
-    """The picture of a file, or a frame every so many seconds of a video, with its number among those."""
+def _pictures_of(file: Path, every: float) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
+    """How to read the picture of a file, or a frame every so many seconds of a video, with its number among those.
+
+    Raises:
+        ValueError: a video that can't be opened. Reading raises as `read_rgb` and `VideoReader.read` do.
+    """
     if file.suffix.lower() in PICTURE_SUFFIXES:
-        yield 0, read_rgb(file)
+        yield 0, partial(read_rgb, file)
         return
-    with VideoReader(file, max_fps=1 / every) as reader:
+    try:
+        reader = VideoReader(file, max_fps=1 / every)
+    except UserError as error:
+        raise ValueError(error) from error
+    with reader:
         for i in range(len(reader)):
-            yield i, reader.read(i, i + 1)[0].rgb
+            yield i, partial(_read_frame, reader, i)
+
+
+def _read_frame(reader: VideoReader, number: int) -> np.ndarray:
+    return reader.read(number, number + 1)[0].rgb
 
 
 def random_crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

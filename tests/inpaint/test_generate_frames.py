@@ -77,7 +77,7 @@ def test_sun3d_takes_every_third_frame_in_fives(run, tmp_path):
     assert make(run, tmp_path / "s", tmp_path / "train", "--preset", "sun3d", *SIZE)[0] == 0
     assert frames_of(tmp_path / "train") == [
         ("hotel/room1/image", [0, 3, 6, 9, 12]),
-        ("hotel/room1/image", [13, 16, 19, 22, 25]),
+        ("hotel/room1/image", [15, 18, 21, 24, 27]),
     ]
 
 
@@ -140,9 +140,9 @@ def test_no_border_of_a_still_shows(size):
 
 def test_groups_by_hand():
     preset = FramesPreset(seq=3, step=2, skip_interval=1)
-    assert plan_groups(16, preset, seed=1, file_hash="a") == [[0, 2, 4], [6, 8, 10]]
+    assert plan_groups(16, preset, seed=1, file_hash="a") == [[0, 2, 4], [7, 9, 11]]
     assert plan_groups(4, preset, seed=1, file_hash="a") == []
-    assert plan_groups(17, preset, seed=1, file_hash="a")[-1] == [12, 14, 16]
+    assert plan_groups(19, preset, seed=1, file_hash="a")[-1] == [14, 16, 18]
 
 
 def test_fit_takes_the_middle():
@@ -183,6 +183,32 @@ def test_a_second_run_makes_only_what_is_missing_and_workers_change_nothing(run,
     assert code == 0 and lines[-1] == "1 sources: made 1, kept 3, skipped 0"
     code, _, lines = make(run, tmp_path / "v", tmp_path / "one" / "train", "--seq", "6", "--size", "32x64")
     assert code == 1 and "was made with size 36x64, this run asks for 32x64: use another --prefix" in lines[-1]
+
+
+@pytest.mark.parametrize("cut, kept", [(1, [5, 10, 15]), (5, [0, 5, 10, 15]), (18, [0, 5, 10]), (19, [0, 5, 10])])
+def test_a_cut_is_found_up_to_the_ends_of_a_video(run, tmp_path, cut, kept):
+    write_clip(tmp_path / "cut.mp4", 20, cut_at=cut)
+    assert make(run, tmp_path / "cut.mp4", tmp_path / "train", "--seq", "5", *SIZE)[0] == 0
+    assert sorted(frames[0] for _, frames in frames_of(tmp_path / "train")) == kept
+
+
+def test_records_below_the_pictures_are_no_pictures(run, tmp_path):
+    for i in range(8):
+        write_picture(tmp_path / "walk" / f"{i}.png", 5 * i)
+    for command, more in (("frames", ["--seq", "4", *SIZE]), ("inpaint", ["--size", "64"])):
+        _, _, first = make(run, tmp_path, tmp_path / command, *more, command=command)
+        (tmp_path / command / ".partial-left").mkdir()
+        write_picture(tmp_path / command / ".partial-left" / "0000_C.png", 7)
+        code, _, second = make(run, tmp_path, tmp_path / command, *more, command=command)
+        assert code == 0 and "made 0" in second[-1] and second[-1].split(":")[0] == first[-1].split(":")[0]
+
+
+def test_one_picture_and_one_category(run, tmp_path):
+    write_picture(tmp_path / "kitchen" / "a.jpg", 100, (120, 160))
+    code, _, lines = make(run, tmp_path / "kitchen" / "a.jpg", tmp_path / "one", "--stills", *SIZE)
+    assert code == 0 and lines[-1] == "1 sources: made 1, kept 0, skipped 0"
+    code, _, lines = make(run, tmp_path / "kitchen", tmp_path / "two", "--preset", "mit_indoor", *SIZE)
+    assert code == 0 and lines[-1] == "1 sources: made 1, kept 0, skipped 0"
 
 
 @pytest.mark.parametrize(
@@ -230,6 +256,29 @@ def test_pictures_become_records_of_one_frame(run, tmp_path):
     code, _, lines = make(run, tmp_path / "pictures", tmp_path / "train", *more, "--max-workers", "4", command="inpaint")
     assert code == 0 and lines[-1] == "5 files: made 1, kept 11, left out 1"
     assert {path: path.read_bytes() for path in (tmp_path / "train").rglob("*.png")} == before
+
+
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_twins_give_one_record_and_a_bad_video_stops_nothing(run, tmp_path, workers):
+    write_picture(tmp_path / "v" / "a.png", 50)
+    for name in "bcdefgh":
+        shutil.copy(tmp_path / "v" / "a.png", tmp_path / "v" / f"{name}.png")
+    (tmp_path / "v" / "bad.mp4").write_bytes(b"no video")
+    more = ["--size", "64", "--max-workers", workers]
+    code, _, lines = make(run, tmp_path / "v", tmp_path / "train", *more, command="inpaint")
+    assert code == 0 and lines[-1] == "9 files: made 1, kept 0, left out 8"
+    (record,) = (tmp_path / "train").iterdir()
+    assert json.loads((record / "record.json").read_text())["source"] == "a.png"
+    code, _, lines = make(run, tmp_path / "v" / "bad.mp4", tmp_path / "none", *more, command="inpaint")
+    assert code == 1 and "none of its 1 files gave a record" in lines[-1]
+
+
+def test_a_second_run_reads_no_finished_picture(run, tmp_path, monkeypatch):
+    write_picture(tmp_path / "v" / "a.png", 50)
+    assert make(run, tmp_path / "v", tmp_path / "train", "--size", "64", command="inpaint")[0] == 0
+    monkeypatch.setattr("inpaint.generate_images.read_rgb", lambda path: pytest.fail("read again"))
+    code, _, lines = make(run, tmp_path / "v", tmp_path / "train", "--size", "64", command="inpaint")
+    assert code == 0 and lines[-1] == "1 files: made 0, kept 1, left out 0"
 
 
 def test_one_frame_records_train_with_a_batch_size(run, tmp_path):
