@@ -35,9 +35,8 @@ class Recalled:
     """What is known of a frame.
 
     canvas: (B, 4, H, W), how well each pixel is known, 0 to 1, behind the colours times that.
-
     picture: (B, 3, H, W), the frame, in the hole what is remembered, and a smooth fill where nothing is.
-    doubt: (B, 1, H, W), how much the remembered picture differs from the frame, from what is seen carried into the hole.
+    doubt: (B, 1, H, W), how much memory and frame differ around the hole, carried into it; 0 where nothing is remembered.
     """
 
     canvas: Tensor
