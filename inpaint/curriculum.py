@@ -15,6 +15,7 @@ is as on the command line. Paths are as on the command line too: relative to whe
 """
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -113,10 +114,8 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     if kind is str and isinstance(value, (str, int)) and not isinstance(value, bool):
         return str(value)
     if kind is float and isinstance(value, str):  # YAML 1.1 takes 1e-4 for text
-        try:
+        with suppress(ValueError):  # what is no number is told below
             value = float(value)
-        except ValueError:
-            pass
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if type(value) is kind:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from inpaint.dataset import EvalSet
 from inpaint.evaluation.films import BadClip, clip_name, list_clips, make_holes, read_clip, read_masks
-from inpaint.evaluation.methods import BASELINES, Method, open_model
+from inpaint.evaluation.methods import BASELINES, Method, open_model, surround_mean, telea
 from inpaint.evaluation.report import Report
 from inpaint.evaluation.scores import Lpips, curve_of, open_lpips, score_film
 from inpaint.flow import motion_of
@@ -46,7 +45,6 @@ from nunif.training.task import BadSample
 
 logger = logging.getLogger(__name__)
 
-RING = 5  # pixels around a hole whose mean colour fills it
 PICTURES = 12  # clips that are shown
 
 Fill = Callable[[Tensor, Tensor], Tensor]  # frames (T, 3, H, W) in [-1, 1], holes (T, 1, H, W) -> filled frames
@@ -212,34 +210,16 @@ def run_frames(model: Model, frames: Tensor, holes: Tensor) -> Tensor:
     return compose(frames, holes, prediction[:, 0])
 
 
-def fill_telea(frames: Tensor, holes: Tensor) -> Tensor:
-    """OpenCV's inpainting after Telea (2004) with a radius of 3 pixels, frame by frame."""
-    return _per_frame(frames, holes, lambda picture, hole: cv2.inpaint(picture, hole, 3, cv2.INPAINT_TELEA))
-
-
-def fill_surround_mean(frames: Tensor, holes: Tensor) -> Tensor:
-    """Every connected hole in the mean colour of the ring of 5 pixels around it, frame by frame."""
-    kernel = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)
-
-    def fill(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        count, parts = cv2.connectedComponents(hole)
-        result = picture.copy()
-        for part in range(1, count):
-            inside = (parts == part).astype(np.uint8)
-            ring = (cv2.dilate(inside, kernel) > 0) & (hole == 0)
-            if ring.any():
-                result[inside > 0] = picture[ring].mean(axis=0).round()
-        return result
-
-    return _per_frame(frames, holes, fill)
-
-
 def fill_smooth(frames: Tensor, holes: Tensor) -> Tensor:
     """The smooth fill that the memory DSTT starts from, frame by frame."""
     return compose(frames, holes, smooth_fill(frames, holes))
 
 
-CLASSICAL: dict[str, Fill] = {"surround mean": fill_surround_mean, "telea": fill_telea, "smooth fill": fill_smooth}
+CLASSICAL: dict[str, Fill] = {
+    "surround mean": lambda frames, holes: _per_frame(frames, holes, surround_mean),
+    "telea": lambda frames, holes: _per_frame(frames, holes, telea),
+    "smooth fill": fill_smooth,
+}
 
 
 def means(rows: list[dict]) -> dict[str, dict[str, float]]:
@@ -281,9 +261,9 @@ def write_rows(path: Path, rows: list[dict]) -> None:
 
 
 def _per_frame(frames: Tensor, holes: Tensor, fill: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Tensor:
-    masks = (holes[:, 0] > 0).cpu().numpy().astype(np.uint8)
+    masks = (holes[:, 0] > 0).cpu().numpy()
     pictures = to_uint8(frames.add(1).div(2))
-    pictures[masks > 0] = 0  # a fill must not see what it is to find
+    pictures[masks] = 0  # a fill must not see what it is to find
     filled = np.stack([fill(np.ascontiguousarray(p), m) for p, m in zip(pictures, masks)])
     result = torch.from_numpy(filled).to(frames.device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
     return compose(frames, holes, result)

@@ -26,7 +26,7 @@ from inpaint.options import PRESETS, FramesOptions, FramesPreset, parse_size
 from inpaint.records import INFO_NAME, is_finished, record_name, write_record
 from nunif.errors import UserError
 from nunif.files import make_folder
-from nunif.image import read_rgb
+from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
 from nunif.seed import generator_for
 from nunif.video.cuts import CUT_MARGIN, mark_cuts
@@ -35,7 +35,6 @@ from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content
 logger = logging.getLogger(__name__)
 
 VERSION = 1  # of the recipe
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 KINDS = {"folders": "folders of pictures", "stills": "pictures", "videos": "videos"}
 
 

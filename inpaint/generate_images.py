@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from inpaint.generate_frames import PICTURE_SUFFIXES, find_files
+from inpaint.generate_frames import find_files
 from inpaint.hole_shapes import SHAPES
 from inpaint.options import ImagesOptions, parse_masks
 from inpaint.records import is_finished, record_name, write_record
 from nunif.errors import UserError
 from nunif.files import make_folder
-from nunif.image import read_rgb
+from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
 from nunif.seed import generator_for
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
@@ -40,7 +40,7 @@ def main(options: ImagesOptions) -> None:
     files = find_files(options.dataset_dir)
     files = [file for file in files if file.suffix.lower() in known or file == options.dataset_dir]
     if not files:
-        known_pictures = " ".join(PICTURE_SUFFIXES)
+        known_pictures = " ".join(sorted(PICTURE_SUFFIXES))
         raise UserError(f"{options.dataset_dir} holds neither {known_pictures} nor a video: choose another folder")
     make_folder(options.data_dir)
     bar = tqdm(files, unit="file", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True)

@@ -152,14 +152,22 @@ PRESETS = {
 
 
 @dataclass(frozen=True)
-class FramesOptions:
+class RecordOptions:
+    """Where records go, what they are called, and what decides their bytes; for the commands that make them."""
+
+    data_dir: Path = option("-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train")
+    prefix: str = option(default="", help="first word of the records' names")
+    seed: int = option(default=71, help="of all random draws; the same seed makes the same records")
+    max_workers: int = option(default=max(1, (os.cpu_count() or 2) // 2), minimum=1, help="threads that make and write records")
+
+
+@dataclass(frozen=True)
+class FramesOptions(RecordOptions):
     """`create_training_data.py frames`."""
 
     dataset_dir: Path = option(
         "-i", "--dataset-dir", help="a folder with folders of numbered pictures, or with videos; or a video"
     )
-    data_dir: Path = option("-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train")
-    prefix: str = option(default="", help="first word of the records' names")
     preset: str | None = option(default=None, choices=tuple(PRESETS), help="how a public dataset is laid out and cut")
     seq: int | None = option(default=None, minimum=1, help="frames of a record (default: 16, presets 5)")
     step: int | None = option(default=None, minimum=1, help="take every N-th frame (default: 1, sun3d 3)")
@@ -172,28 +180,22 @@ class FramesOptions:
     include: str = option(default="", metavar="NAMES", help="only sources in folders of these names, separated by commas")
     exclude: str = option(default="", metavar="WORDS", help="no sources with these words in their path, separated by commas")
     size: str = option(default="360x640", metavar="HxW", help="height x width of the records: the middle, scaled")
-    seed: int = option(default=71, help="of all random draws; the same seed makes the same records")
-    max_workers: int = option(default=max(1, (os.cpu_count() or 2) // 2), minimum=1, help="threads that make and write records")
 
     def check(self) -> None:
         parse_size(self.size)
 
 
 @dataclass(frozen=True)
-class ImagesOptions:
+class ImagesOptions(RecordOptions):
     """`create_training_data.py inpaint`."""
 
     dataset_dir: Path = option(
         "-i", "--dataset-dir", help="a folder of pictures or videos, looked through to its depth; or one"
     )
-    data_dir: Path = option("-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train")
-    prefix: str = option(default="", help="first word of the records' names")
     mask: str = option(default="rectangle=1,strokes=1,object=1", metavar="WEIGHTS", help="how often each kind of hole is made")
     size: int = option(default=512, minimum=64, maximum=4096, help="width and height of a record in pixels")
     num_samples: int = option(default=1, minimum=1, maximum=100, help="crops of every picture")
     every: float = option(default=1.0, minimum=0.01, help="seconds between the frames that are taken of a video")
-    seed: int = option(default=71, help="of all random draws; the same seed makes the same records")
-    max_workers: int = option(default=max(1, (os.cpu_count() or 2) // 2), minimum=1, help="threads that make and write records")
 
     def check(self) -> None:
         if OCCLUSION in parse_masks(self.mask):

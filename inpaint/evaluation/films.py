@@ -15,11 +15,10 @@ from inpaint.depth_models import MOTION_PARALLAX, ClipRejected
 from inpaint.hole_shapes import moving_shape, strokes
 from inpaint.occlusion import drop_specks, hidden, shift_in_pixels, shift_of_view
 from nunif.errors import UserError
-from nunif.image import read_mask, read_rgb
+from nunif.image import PICTURE_SUFFIXES, read_mask, read_rgb
 from nunif.seed import generator_for
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
 
-PICTURE_SUFFIXES = frozenset(".bmp .jpeg .jpg .png .tif .tiff .webp".split())
 DIVERGENCE, CONVERGENCE = 5.0, 0.5  # of the occlusion strips, as iw3 counts
 CUTOUTS = 3  # things that strips stand beside where a clip's own depth can't be had
 MIN_STRIPS = 0.005  # of the picture; with less there is too little to score

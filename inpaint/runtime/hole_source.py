@@ -14,12 +14,11 @@ import cv2
 import numpy as np
 
 from nunif.errors import UserError
-from nunif.image import read_mask
+from nunif.image import PICTURE_SUFFIXES, read_mask
 from nunif.video.reader import VideoReader
 
 logger = logging.getLogger(__name__)
 
-PICTURE_SUFFIXES = frozenset(".bmp .jpeg .jpg .png .tif .tiff .webp".split())
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 

@@ -300,7 +300,7 @@ def test_one_frame_records_train_with_a_batch_size(run, tmp_path):
     "more, message",
     [
         (["--mask", "occlusion"], "--mask occlusion: pictures have no occlusion: choose from rectangle, strokes, object"),
-        ([], "holds neither .jpg .jpeg .png .webp .bmp nor a video: choose another folder"),
+        ([], "holds neither .bmp .jpeg .jpg .png .tif .tiff .webp nor a video: choose another folder"),
     ],
 )
 def test_bad_pictures_input_is_one_line(run, tmp_path, more, message):
