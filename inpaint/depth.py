@@ -211,9 +211,11 @@ class NetworkEstimator:
     def _disparity(self, frames: np.ndarray) -> torch.Tensor:
         """(B, H, W, 3) uint8 -> (B, h, w) float32 on the CPU, big = near, not normalised."""
         recipe = self._recipe
-        images = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device)
-        images = images.permute(0, 3, 1, 2).float() / 255  # (B, 3, H, W)
-        inputs, pad = prepare(images, recipe, self._resolution)
+        prepared = []
+        for frame in frames:  # one by one: a 1080p batch of floats is fetched from the system anew every time
+            image = torch.from_numpy(np.ascontiguousarray(frame[None])).to(self._device)
+            prepared.append(prepare(image.permute(0, 3, 1, 2).float().div_(255), recipe, self._resolution))
+        inputs, pad = torch.cat([image for image, _ in prepared]), prepared[0][1]  # (B, 3, h, w)
         with torch.autocast(self._device.type, recipe.autocast, enabled=self._device.type == "cuda"):
             output = self._forward(inputs).float()
         if not torch.isfinite(output).all():  # half precision ran over

@@ -28,7 +28,7 @@ from inpaint.clip_transforms import random_hard_tile
 from inpaint.depth import ClipRejected, DepthEstimator, create_estimator
 from inpaint.depth_models import MOTION_PARALLAX
 from inpaint.masks import close_pinpricks
-from inpaint.occlusion import MAPPINGS, drop_specks, hidden, shift_of_view
+from inpaint.occlusion import MAPPINGS, drop_specks, hidden_in_both_views
 from inpaint.options import GenerateOptions
 from inpaint.records import is_finished, record_name, write_record
 from nunif import options as options_module
@@ -242,11 +242,16 @@ def read_clips(reader: VideoReader, plan: range, todo: list[int], recipe: Recipe
         if frames is None:
             yield Outcome(number, skipped=dict.fromkeys(recipe.numbers(number), CUT))
         else:
-            yield Clip(number, frames)
+            clip = Clip(number, frames)
+            del frames  # nothing here holds on to them while the next clip is decoded
+            yield clip
 
 
 def _read_uncut(reader: VideoReader, start: int, limit: int, seq: int) -> list[Frame] | None:
-    """The first `seq` frames from `start` on without a cut among them, all before `limit`; None if there are none."""
+    """The first `seq` frames from `start` on without a cut among them, all before `limit`, where the next clip begins.
+
+    None if there are none. The reader then holds none that the next clip has no use for.
+    """
     while start + seq <= limit:
         first, last = max(0, start - CUT_MARGIN), min(len(reader), start + seq + CUT_MARGIN)
         try:
@@ -257,6 +262,7 @@ def _read_uncut(reader: VideoReader, start: int, limit: int, seq: int) -> list[F
             frames = reader.read(first, last)
         inside = [first + cut for cut in find_cuts([frame.rgb for frame in frames]) if start < first + cut < start + seq]
         if not inside:
+            reader.forget(max(start, limit - CUT_MARGIN))
             return frames[start - first : start - first + seq]
         start = max(inside)
     return None
@@ -287,7 +293,9 @@ def make_records(
             return item
         draws = draw_clip(recipe, item.number)
         seconds = item.frames[0].time, item.frames[-1].time
-        return Scene(item.number, seconds, draws, render_view([frame.rgb for frame in item.frames], draws))
+        count = len(item.frames)
+        frames = (item.frames.pop(0).rgb for _ in range(count))  # let go one by one: they and the view are 240 MB
+        return Scene(item.number, seconds, draws, render_view(frames, draws, count=count))
 
     def with_disparity(item: Scene | Outcome) -> Scene | Outcome:
         return item if isinstance(item, Outcome) else replace(item, disparity=_estimate(estimator, item.view))
@@ -346,31 +354,38 @@ def pick_divergence(level: int, width: int, draws: tuple[float, float]) -> float
     return low + draws[1] * (high - low)
 
 
-def render_view(frames: list[np.ndarray], draws: Draws) -> np.ndarray:
-    """Scale frames to the drawn short side; a drawn rotation takes the square in the middle that stays inside.
+def render_view(frames: Iterable[np.ndarray], draws: Draws, *, count: int) -> np.ndarray:
+    """Scale `count` frames to the drawn short side; a drawn rotation takes the square in the middle that stays inside.
 
-    Args: frames of (H, W, 3) uint8. Returns: (T, H', W', 3) uint8.
+    Args: frames of (H, W, 3) uint8, taken one by one. Returns: (T, H', W', 3) uint8.
     """
-    height, width = frames[0].shape[:2]
+    view = np.empty(0, np.uint8)
+    for t, frame in enumerate(frames):
+        picture = render_frame(frame, draws)
+        if t == 0:
+            view = np.empty((count, *picture.shape), np.uint8)
+        view[t] = picture
+    return view
+
+
+def render_frame(frame: np.ndarray, draws: Draws) -> np.ndarray:
+    """One frame of `render_view`."""
+    height, width = frame.shape[:2]
     size = draws.view_size
     if draws.angle is None:
         if min(height, width) == size:
-            return np.stack(frames)
+            return frame
         scale = size / min(height, width)
         shape = (max(size, int(width * scale)), max(size, int(height * scale)))
-        interpolation = cv2.INTER_AREA if scale < 1 else draws.enlargement
-        return np.stack([cv2.resize(frame, shape, interpolation=interpolation) for frame in frames])
+        return cv2.resize(frame, shape, interpolation=cv2.INTER_AREA if scale < 1 else draws.enlargement)
     # the square of side short/sqrt(2) turns freely inside the frame; it becomes size x size
     scale = size / (min(height, width) / 2**0.5)
     if scale < 1:
-        shape = (round(width * scale), round(height * scale))
-        frames = [cv2.resize(frame, shape, interpolation=cv2.INTER_AREA) for frame in frames]
-        (height, width), scale = frames[0].shape[:2], 1.0
+        frame = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        (height, width), scale = frame.shape[:2], 1.0
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), draws.angle, scale)
     matrix[:, 2] += (size - 1) / 2 - np.array([(width - 1) / 2, (height - 1) / 2])
-    return np.stack(
-        [cv2.warpAffine(f, matrix, (size, size), flags=draws.enlargement, borderMode=cv2.BORDER_REPLICATE) for f in frames]
-    )
+    return cv2.warpAffine(frame, matrix, (size, size), flags=draws.enlargement, borderMode=cv2.BORDER_REPLICATE)
 
 
 def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcome:
@@ -430,21 +445,19 @@ def both_views(scene: Scene, divergence: float) -> Iterator[tuple[np.ndarray, np
 
     Yields: frames (T, H, W, 3) uint8 and holes (T, H, W) bool. All holes stand to the right of their foreground.
     """
-    height, width = scene.view.shape[1:3]
-    shifts = []
-    for disparity in scene.disparity:
-        shifts.append(
-            shift_of_view(
-                disparity,
-                size=(height, width),
-                divergence=divergence,
-                convergence=scene.draws.convergence,
-                mapping=scene.draws.mapping,
-                edge_dilation=scene.draws.edge_dilation,
-            )
+    assert isinstance(scene.disparity, Tensor)
+    holes = np.empty((len(VIEWS), *scene.view.shape[:3]), bool)
+    for t, disparity in enumerate(scene.disparity):
+        holes[:, t] = hidden_in_both_views(
+            disparity,
+            size=scene.view.shape[1:3],
+            divergence=divergence,
+            convergence=scene.draws.convergence,
+            mapping=scene.draws.mapping,
+            edge_dilation=scene.draws.edge_dilation,
         )
-    yield scene.view, np.stack([hidden(shift).numpy() for shift in shifts])
-    yield scene.view[:, :, ::-1], np.stack([hidden(shift.flip(-1)).numpy() for shift in shifts])
+    yield scene.view, holes[0]
+    yield scene.view[:, :, ::-1], holes[1]
 
 
 def _progress(counts: Counter[str]) -> str:

@@ -3,6 +3,8 @@
 Axes: `...` any leading axes, C channels, H W pixels. A hole mask has one channel, 1 = missing, 0 = seen.
 """
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -71,6 +73,11 @@ def close_pinpricks(holes: Tensor, *, radius: int = 2) -> Tensor:
     Args: holes (T, H, W), 0 or 1 or bool. Returns: the same shape and type.
     """
     size = 2 * radius + 1
+    if holes.dtype == torch.bool and holes.device.type == "cpu":  # the same, many times faster
+        square = np.ones((size, size), np.uint8)
+        masks = holes.numpy().view(np.uint8)
+        closed = np.stack([cv2.erode(cv2.dilate(mask, square), square) | mask for mask in masks])
+        return torch.from_numpy(closed.view(bool))
     x = holes.to(torch.float32).unsqueeze(1)
     x = F.max_pool2d(x, size, stride=1, padding=radius)
     x = -F.max_pool2d(-x, size, stride=1, padding=radius)

@@ -4,6 +4,7 @@ Axes: `...` any leading axes, H W pixels, h w pixels of a disparity map.
 """
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 _SOFTPLUS = {"mul_1": (0.343, 12.0), "mul_2": (0.515, 12.0), "mul_3": (0.687, 12.0)}
 _INVERSE_SOFTPLUS = {"inv_mul_1": (-0.002102, 7.8788), "inv_mul_2": (-0.0003, 6.2626), "inv_mul_3": (-0.0001, 3.4343)}
 MAPPINGS = ("none", *_SOFTPLUS, *_INVERSE_SOFTPLUS)
+ROWS_AT_ONCE = 64
 
 
 def hidden(shift: Tensor) -> Tensor:
@@ -28,12 +30,26 @@ def hidden(shift: Tensor) -> Tensor:
         shift: (..., H, W) float32, pixels towards the right, larger = nearer.
     Returns: (..., H, W) bool.
     """
-    position = torch.arange(shift.shape[-1], dtype=torch.float32, device=shift.device)
-    reached = position + shift
-    before = torch.cummax(reached, dim=-1).values[..., :-1]
-    result = torch.zeros_like(reached, dtype=torch.bool)
-    torch.le(reached[..., 1:], before, out=result[..., 1:])
+    width = shift.shape[-1]
+    position = torch.arange(width, dtype=torch.float32, device=shift.device)
+    result = torch.zeros(shift.shape, dtype=torch.bool, device=shift.device)
+    # on a CPU a few rows at a time: what is worked on then stays in its cache
+    at_once = ROWS_AT_ONCE if shift.device.type == "cpu" else shift.numel()
+    for rows, found in zip(shift.reshape(-1, width).split(at_once), result.view(-1, width).split(at_once), strict=True):
+        reached = position + rows
+        before = torch.cummax(reached, dim=-1).values[:, :-1]
+        torch.le(reached[:, 1:], before, out=found[:, 1:])
     return result
+
+
+def hidden_in_both_views(disparity: Tensor, **view: Any) -> Tensor:
+    """What the other eye misses in a frame as it is, and in its mirror image.
+
+    Args: as of `shift_of_view`.
+    Returns: (2, H, W) bool, the mirrored one as it is seen in the mirror.
+    """
+    shift = shift_of_view(disparity, **view)
+    return torch.stack([hidden(shift), hidden(shift.flip(-1))])
 
 
 def drop_specks(holes: np.ndarray, *, min_area: int) -> np.ndarray:
@@ -84,7 +100,9 @@ def shift_of_view(
         near = F.max_pool2d(near, 2 * edge_dilation + 1, stride=1, padding=edge_dilation)
     near = map_foreground(near, mapping)
     near = F.interpolate(near, size=size, mode="bilinear", align_corners=False)[0, 0]  # (H, W)
-    return shift_in_pixels(near, divergence=divergence, convergence=convergence, width=size[1])
+    for rows in near.split(ROWS_AT_ONCE):
+        rows.copy_(shift_in_pixels(rows, divergence=divergence, convergence=convergence, width=size[1]))
+    return near
 
 
 def map_foreground(disparity: Tensor, mapping: str) -> Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 
 from nunif.errors import UserError
 from nunif.files import explain_os_errors, write_json, write_whole_folder
-from nunif.image import encode_binary, encode_rgb, png_size, read_grey, read_rgb
+from nunif.image import encode_binary, encode_rgb, png_size, read_grey, read_rgb_part
 
 INFO_NAME = "record.json"
 _FRAME_NAME = re.compile(r"(\d{4,})_[CM]\.png")
@@ -134,27 +134,33 @@ def open_record(path: Path, *, min_frames: int = 1, min_size: int | tuple[int, i
 
 
 def read_frames(record: Record, numbers: Sequence[str], rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
-    """Decode some frames of a record, in the order of `numbers`, and cut the same part out of each.
+    """Decode the same part of some frames of a record, in the order of `numbers`.
 
     Returns: (T, H, W, 3) uint8. Raises:
         BadRecord: a picture that can't be decoded.
     """
-    return np.stack([_read(record, f"{number}_C.png", read_rgb)[rows, columns] for number in numbers])
+    return np.stack([_read(record, f"{number}_C.png", lambda path: read_rgb_part(path, rows, columns)) for number in numbers])
 
 
 def read_holes(record: Record, numbers: Sequence[str]) -> np.ndarray:
     """Decode some masks of a record: (T, H, W) bool, True = missing. Raises as `read_frames` does, and without masks."""
     if not record.has_masks:
         raise BadRecord(record.path, "it has no masks")
-    return np.stack([_read(record, f"{number}_M.png", read_grey) > 0 for number in numbers])
+    return np.stack([_read(record, f"{number}_M.png", _read_hole) for number in numbers]) > 0
 
 
-def _read(record: Record, name: str, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+def _read_hole(path: Path) -> tuple[np.ndarray, tuple[int, ...]]:
+    mask = read_grey(path)
+    return mask, mask.shape
+
+
+def _read(record: Record, name: str, read: Callable[[Path], tuple[np.ndarray, tuple[int, ...]]]) -> np.ndarray:
+    """What `read` gives of a picture that has the record's size."""
     try:
-        picture = read(record.path / name)
+        picture, size = read(record.path / name)
     except (OSError, ValueError) as error:
         raise BadRecord(record.path, f"{name} can't be read ({error})") from error
-    if picture.shape[:2] != record.size:
+    if size != record.size:
         raise BadRecord(record.path, f"{name} has changed its size")
     return picture
 

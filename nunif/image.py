@@ -4,25 +4,42 @@ Axes: H W pixels, 3 = red green blue. Paths may hold any characters: files are r
 coded by OpenCV.
 """
 
+import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
+from isal import isal_zlib
 
 from nunif.files import write_whole
 
-# level 1 with the fixed filter "up": as small as level 1 with the adaptive filter, faster to write and to read
-_RGB = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 _BINARY = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_BILEVEL, 1]
 
 PICTURE_SUFFIXES = frozenset(".bmp .jpeg .jpg .png .tif .tiff .webp".split())
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_UP = 2  # the filter type: a row is stored as its difference to the row above (PNG specification, 9.2)
+_MAX_PIXELS = 1 << 28  # a header that asks for more is left to OpenCV, which refuses
+_RGB8 = (8, 2, 0, 0, 0)  # of the header: bits, colour type, compression, filter method, interlace
 
 
 def encode_rgb(picture: np.ndarray) -> bytes:
-    """A PNG of an (H, W, 3) uint8 or uint16 picture, lossless."""
-    return _encode(picture[..., ::-1], _RGB)
+    """A PNG of an (H, W, 3) uint8 or uint16 picture, lossless.
+
+    Level 1 with the fixed filter "up" is as small as with a filter chosen for every row, and faster to write and read;
+    8 bits are compressed by ISA-L, a quarter of zlib's time.
+    """
+    if picture.dtype != np.uint8:
+        return _encode(picture[..., ::-1], _FAST)
+    height, width = picture.shape[:2]
+    pixels = np.ascontiguousarray(picture).reshape(height, 3 * width)
+    rows = np.empty((height, 1 + 3 * width), np.uint8)
+    rows[:, 0] = _UP
+    rows[0, 1:] = pixels[0]
+    np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
+    header = _chunk(b"IHDR", struct.pack(">II5B", width, height, *_RGB8))
+    return PNG_SIGNATURE + header + _chunk(b"IDAT", isal_zlib.compress(rows, 1)) + PNG_END
 
 
 def encode_binary(mask: np.ndarray) -> bytes:
@@ -41,7 +58,37 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         ValueError: the file is not a picture or is torn. OSError: it can't be read.
     """
-    return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[..., ::-1])
+    return _decode(path, cv2.IMREAD_COLOR_RGB)
+
+
+def read_rgb_part(path: Path, rows: slice, columns: slice) -> tuple[np.ndarray, tuple[int, int]]:
+    """A part of an image file, (h, w, 3) uint8, and the size (H, W) of the whole.
+
+    Of PNGs as `encode_rgb` writes them no more is decompressed than the part needs; others are read whole and cut.
+    Raises as `read_rgb` does.
+    """
+    data = path.read_bytes()
+    packed = _packed_rows(data)
+    if packed is not None:
+        height, width, compressed = packed
+        first, last, _ = rows.indices(height)
+        left, right, _ = columns.indices(width)
+        stride = 1 + 3 * width
+        try:
+            unpacked = isal_zlib.decompressobj().decompress(compressed, last * stride)
+        except isal_zlib.error as error:
+            raise ValueError("damaged") from error
+        lines = np.frombuffer(unpacked, np.uint8)
+        if len(lines) != last * stride:
+            raise ValueError("damaged")
+        lines = lines.reshape(last, stride)
+        if (lines[:, 0] == _UP).all():
+            part = lines[:, 1 + 3 * left : 1 + 3 * right].copy()
+            for above, line in zip(part, part[1:]):
+                np.add(above, line, out=line)
+            return part[first:].reshape(last - first, right - left, 3), (height, width)
+    whole = _decode_data(data, cv2.IMREAD_COLOR_RGB)
+    return whole[rows, columns], (whole.shape[0], whole.shape[1])
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -83,11 +130,41 @@ def _encode(picture: np.ndarray, parameters: list[int]) -> bytes:
 
 
 def _decode(path: Path, flags: int) -> np.ndarray:
-    data = np.frombuffer(path.read_bytes(), np.uint8)
+    return _decode_data(path.read_bytes(), flags)
+
+
+def _decode_data(data: bytes, flags: int) -> np.ndarray:
     # OpenCV fills the missing rows of a torn PNG and says nothing, so its end is looked at first
-    if data[:8].tobytes() == PNG_SIGNATURE and data[-12:].tobytes() != PNG_END:
+    if data.startswith(PNG_SIGNATURE) and not data.endswith(PNG_END):
         raise ValueError("truncated")
-    picture = cv2.imdecode(data, flags) if data.size else None
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if picture is None:
         raise ValueError("not a readable picture")
     return picture
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", isal_zlib.crc32(body))
+
+
+def _packed_rows(data: bytes) -> tuple[int, int, memoryview] | None:
+    """Height, width and compressed rows of a PNG that is laid out as `encode_rgb` does it; None for any other file.
+
+    Raises:
+        ValueError: it is one, and its checksum is wrong.
+    """
+    start = len(PNG_SIGNATURE) + 25  # behind the header's chunk
+    if not data.startswith(PNG_SIGNATURE) or not data.endswith(PNG_END) or len(data) < start + 12 + len(PNG_END):
+        return None
+    width, height, *layout = struct.unpack_from(">II5B", data, len(PNG_SIGNATURE) + 8)
+    length, kind = struct.unpack_from(">I4s", data, start)
+    end = start + 8 + length
+    if width * height > _MAX_PIXELS:
+        return None
+    if tuple(layout) != _RGB8 or kind != b"IDAT" or end + 4 + len(PNG_END) != len(data):
+        return None
+    content = memoryview(data)[start + 8 : end]
+    if struct.unpack_from(">I", data, end)[0] != isal_zlib.crc32(memoryview(data)[start + 4 : end]):
+        raise ValueError("damaged")
+    return height, width, content

@@ -216,7 +216,7 @@ class VideoReader:
 
         self._start = 0  # no frame before this one is asked for any more
         self._ready: dict[int, Frame] = {}
-        self._decoded: dict[int, av.VideoFrame] = {}  # came out of the decoder, not asked for yet
+        self._decoded: dict[int, Frame] = {}  # came out of the decoder, not asked for yet, or not known yet to be sound
         self._may_skip = not packets.numbered
         self._open()
 
@@ -263,14 +263,22 @@ class VideoReader:
                 raise ValueError(f"the reader of {self.path} has been closed")
             return self._read(start, stop)
 
+    def forget(self, stop: int) -> None:
+        """Let go of the frames before `stop`: no later call asks for them."""
+        with self._lock:
+            self._forget(stop)
+
+    def _forget(self, stop: int) -> None:
+        self._start = stop
+        for held in (self._ready, self._decoded):
+            for frame in [frame for frame in held if frame < stop]:
+                del held[frame]
+
     def _read(self, start: int, stop: int) -> list[Frame]:
         if not self._start <= start <= stop <= len(self):
             bounds = f"[{self._start}, {len(self)}]"
             raise ValueError(f"frames [{start}, {stop}) don't lie in {bounds}: reading goes forward")
-        self._start = start
-        for held in (self._ready, self._decoded):
-            for frame in [frame for frame in held if frame < start]:
-                del held[frame]
+        self._forget(start)
 
         self._decode(start, stop)
         if self._in_doubt or (self._missing(start, stop) and self._has_skipped):
@@ -281,7 +289,7 @@ class VideoReader:
 
         for frame in range(start, stop):
             if frame in self._decoded and not self._is_spoilt(int(self._packet[frame])):
-                self._ready[frame] = self._convert(frame, self._decoded.pop(frame))
+                self._ready[frame] = self._decoded.pop(frame)
         broken = [frame for frame in range(start, stop) if frame not in self._ready]
         if broken:
             self._note_broken(int(self._pts[broken[0]]))
@@ -387,7 +395,7 @@ class VideoReader:
             return
         index = int(self._frame[packet])
         if index >= self._start and index not in self._ready and index not in self._decoded:
-            self._decoded[index] = frame
+            self._decoded[index] = self._convert(index, frame)  # at once: the decoder uses its buffers again
 
     def _is_spoilt(self, packet: int) -> bool:
         """Whether damage lies on the way from the packet's keyframe to the packet."""

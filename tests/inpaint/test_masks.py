@@ -1,5 +1,6 @@
 """Mask functions, with literal expectations."""
 
+import pytest
 import torch
 
 from inpaint.masks import close_pinpricks, compose, dilate_sideways, smooth_fill
@@ -51,3 +52,9 @@ def test_smooth_fill_keeps_what_is_seen_and_stays_between_its_surroundings():
 
 def test_smooth_fill_where_nothing_is_seen_is_zero():
     assert smooth_fill(torch.ones(1, 3, 16, 24), torch.ones(1, 1, 16, 24)).abs().max() == 0
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_close_pinpricks_is_the_same_for_every_type(radius):
+    holes = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(1)) < 0.3
+    assert torch.equal(close_pinpricks(holes, radius=radius), close_pinpricks(holes.float(), radius=radius).bool())

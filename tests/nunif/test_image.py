@@ -1,0 +1,41 @@
+"""PNG: other readers see the same pixels, parts are the parts of the whole, and damage is found."""
+
+import cv2
+import numpy as np
+import pytest
+
+from nunif.image import encode_rgb, read_rgb, read_rgb_part
+
+RNG = np.random.default_rng(5)
+PICTURE = cv2.GaussianBlur(RNG.integers(0, 256, (48, 61, 3)).astype(np.uint8), (0, 0), 2)
+
+
+@pytest.mark.parametrize("picture", [PICTURE, PICTURE[:, ::-1], PICTURE[:1, :1], PICTURE.astype(np.uint16) * 257])
+def test_other_readers_see_the_same_pixels(picture):
+    decoded = cv2.imdecode(np.frombuffer(encode_rgb(picture), np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    assert decoded.dtype == picture.dtype and np.array_equal(decoded, picture)
+
+
+@pytest.mark.parametrize("by", ["us", "opencv", "jpeg"])
+@pytest.mark.parametrize("rows, columns", [((0, 48), (0, 61)), ((5, 20), (7, 9)), ((40, 48), (60, 61)), ((0, 1), (0, 61))])
+def test_a_part_is_the_part_of_the_whole(tmp_path, by, rows, columns):
+    path = tmp_path / "a.png"
+    ours = {"us": encode_rgb, "opencv": lambda p: cv2.imencode(".png", p)[1], "jpeg": lambda p: cv2.imencode(".jpg", p)[1]}
+    path.write_bytes(bytes(ours[by](PICTURE)))
+    part, size = read_rgb_part(path, slice(*rows), slice(*columns))
+    assert size == (48, 61)
+    assert np.array_equal(part, read_rgb(path)[slice(*rows), slice(*columns)])
+
+
+def test_every_flipped_byte_is_an_error_or_leaves_the_picture_as_it_is(tmp_path):
+    path, data = tmp_path / "a.png", encode_rgb(PICTURE)
+    found = 0
+    for place in range(0, len(data), 7):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+        try:
+            part, size = read_rgb_part(path, slice(3, 9), slice(4, 8))
+        except ValueError:
+            found += 1
+            continue
+        assert size != (48, 61) or np.array_equal(part, PICTURE[3:9, 4:8]), place
+    assert found > 0.95 * len(range(0, len(data), 7))
