@@ -1,10 +1,13 @@
 # The two commands of the README. All they do stands in scripts/bootstrap.py, which also serves make.bat on Windows.
 PYTHON ?= python3
 
-.PHONY: demo test
+.PHONY: bench demo test
 
 demo:
 	@$(PYTHON) scripts/bootstrap.py demo $(if $(VIDEO),--video "$(VIDEO)")
 
 test:
 	@$(PYTHON) scripts/bootstrap.py test
+
+bench:
+	@$(PYTHON) scripts/bootstrap.py bench

@@ -61,7 +61,8 @@ class PublishedBlock(MemoryBlock):
         history = torch.cat([memory, tokens], dim=1).detach()
         x = self.norm1(tokens)
         if self.zones == 1:
-            attended = self.attention(x, x, grid)  # keys that stand there twice change nothing
+            own = self.attention.project(x)
+            attended = self.attention(x, own, own, grid)  # keys that stand there twice change nothing
         else:
             oldest, current = (
                 split_zones(y, grid, zones=2, num_heads=self.num_heads).transpose(3, 4)  # (B, T, Z, n, heads, d)

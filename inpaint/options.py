@@ -265,7 +265,7 @@ def parse_tile(text: str) -> tuple[int, int]:
 class TrainOptions(TrainerOptions):
     """`train.py inpaint`."""
 
-    UNREMARKABLE = TrainerOptions.UNREMARKABLE | {"export", "curriculum"}
+    UNREMARKABLE = TrainerOptions.UNREMARKABLE | {"export", "curriculum", "compile", "activation_checkpointing"}
 
     data_dir: Path | None = option(
         "-i", "--data-dir", default=None, help="the dataset: a folder with train/ and eval/ (or --curriculum names them)"
@@ -312,6 +312,10 @@ class TrainOptions(TrainerOptions):
     batch_size: int = option(default=1, minimum=1, help="clips, or without --video pictures, per forward pass")
     num_samples: int | None = option(
         default=20000, minimum=1, help="frames drawn per epoch; a record counts as those that are used of it"
+    )
+    compile: bool = option(default=False, help="torch.compile the model: minutes at the start, faster steps afterwards")
+    activation_checkpointing: bool = option(
+        default=False, help="compute parts of the model again in the backward pass: much less GPU memory, a third slower"
     )
     export: str | None = option(
         default=None, metavar="NAMES", help=f"at the end, write the best model as {','.join(EXPORT_FORMATS)} or some of them"

@@ -31,6 +31,7 @@ from nunif.models import Model, create_model, load_model, read_checkpoint, save_
 from nunif.options import to_dict
 from nunif.seed import seed_everything
 from nunif.training.distributed import is_first_process
+from nunif.training.recompute import recompute_activations
 from nunif.training.state import move_aside
 from nunif.training.task import EvalOutput, TrainOutput, stack
 from nunif.training.trainer import CHECKPOINT_SUFFIX, TrainResult, train
@@ -64,6 +65,10 @@ def train_model(arch: str, data: list[DataFolder], options: TrainOptions) -> tup
     """Train one model on datasets, to the end of the run or of a stage."""
     seed_everything(options.seed)
     task = create_task(create_model(arch), data, options)
+    if options.activation_checkpointing:
+        recompute_activations(task.model)
+    if options.compile:
+        task.model.compile()
     return train(task, options), task.model
 
 

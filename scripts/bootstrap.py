@@ -1,7 +1,8 @@
-"""Everything from nothing: makes .venv, installs the project, and runs `demo` or `test` in it.
+"""Everything from nothing: makes .venv, installs the project, and runs `demo`, `test` or `bench` in it.
 
     python scripts/bootstrap.py demo [--video FILE]
     python scripts/bootstrap.py test [pytest arguments]
+    python scripts/bootstrap.py bench [arguments of python -m benchmarks, else "all"]
 
 Needs Python 3.10 or newer and nothing else; installs again only when setup.cfg or pyproject.toml has changed.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-EXTRAS = {"demo": "", "test": "[test]"}
+EXTRAS = {"demo": "", "test": "[test]", "bench": "[export]"}
 
 
 def main() -> int:
@@ -30,8 +31,8 @@ def main() -> int:
     if code != 0:
         print("error: the installation failed; what pip printed above says why. Mend it and run the same command again")
         return code
-    words = ["-m", "inpaint", "demo", *rest] if target == "demo" else ["-m", "pytest", *rest]
-    return subprocess.run([str(PYTHON), *words], cwd=None if target == "demo" else ROOT).returncode
+    words = {"demo": ["inpaint", "demo"], "test": ["pytest"], "bench": ["benchmarks", *([] if rest else ["all"])]}[target]
+    return subprocess.run([str(PYTHON), "-m", *words, *rest], cwd=None if target == "demo" else ROOT).returncode
 
 
 def install(target: str) -> int:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LEAKY_SLOPE = 0.2
+Projected = tuple[Tensor, Tensor]  # keys and values of the same tokens
 
 
 def conv(in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -172,23 +173,26 @@ class MemoryAttention(nn.Module):
         self.num_heads, self.zones = num_heads, zones
         self.query, self.key, self.value, self.out = (linear(hidden, hidden) for _ in range(4))
 
-    def forward(self, current: Tensor, past: Tensor, grid: tuple[int, int]) -> Tensor:
+    def project(self, tokens: Tensor) -> Projected:
+        """Keys and values of normalised tokens: twice (B, T, N, C) -> (B, T, N, C)."""
+        return self.key(tokens), self.value(tokens)
+
+    def forward(self, current: Tensor, own: Projected, past: Projected, grid: tuple[int, int]) -> Tensor:
         """Attend.
 
         Args:
-            current: (B, T, N, C), normalised tokens; the queries, and each frame's own keys and values.
-            past: (B, S + T - 1, N, C), normalised tokens of the S frames before the first and of all but the last;
+            current: (B, T, N, C), normalised tokens, which ask. own: their keys and values.
+            past: keys and values (B, S + T - 1, N, C) of the S frames before the first and of all but the last;
                 frame t looks back at past[t : t + S].
             grid: (h, w), both even where zones is 2.
         Returns: (B, T, N, C).
         """
-        b, t, n, c = current.shape
-        slots = past.shape[1] - t + 1
+        t = current.shape[1]
+        slots = past[0].shape[1] - t + 1
         query = self._split(self.query(current), grid)
-        own = [self._split(f(current), grid) for f in (self.key, self.value)]
-        seen = [self._split(f(past), grid) for f in (self.key, self.value)]  # each (B, S+T-1, Z, heads, n, d)
         key, value = (
-            torch.cat([s[:, i : i + t] for i in range(slots)] + [o], dim=4).flatten(0, 2) for s, o in zip(seen, own)
+            torch.cat([s[:, i : i + t] for i in range(slots)] + [o], dim=4).flatten(0, 2)
+            for s, o in ((self._split(x, grid), self._split(y, grid)) for x, y in zip(past, own))
         )  # (B*T*Z, heads, (S+1)*n, d)
         attended = F.scaled_dot_product_attention(query.flatten(0, 2), key, value)
         return self.out(join_zones(attended.view(query.shape), grid, zones=self.zones))
@@ -217,10 +221,29 @@ class MemoryBlock(nn.Module):
         """
         slots = memory.shape[1]
         history = torch.cat([memory, tokens], dim=1).detach()
-        attended = self.attention(self.norm1(tokens), self.norm1(history[:, :-1]), grid)
-        tokens = tokens + attended
-        tokens = tokens + self.feed_forward(self.norm2(tokens))
-        return tokens, history[:, -slots:]
+        current = self.norm1(tokens)
+        past = self.attention.project(self.norm1(history[:, :-1]))
+        return self._finish(tokens, current, self.attention.project(current), past, grid), history[:, -slots:]
+
+    def stream(self, tokens: Tensor, past: Tensor | None, grid: tuple[int, int], slots: int) -> tuple[Tensor, Tensor]:
+        """One frame, with keys and values remembered instead of tokens, so that they are not worked out again.
+
+        Args:
+            tokens: (B, 1, N, C). past: (2, B, S, N, C), keys and values of the frames before, oldest first; None at the
+                start of a stream, where the frame stands for those before it.
+            slots: S.
+        Returns: the output (B, 1, N, C) and what is `past` for the next frame.
+        """
+        current = self.norm1(tokens)
+        own = self.attention.project(current)
+        if past is None:
+            past = torch.stack([x.expand(-1, slots, -1, -1) for x in own])
+        output = self._finish(tokens, current, own, (past[0], past[1]), grid)
+        return output, torch.cat([past[:, :, 1:], torch.stack(own)], dim=2)
+
+    def _finish(self, tokens: Tensor, current: Tensor, own: Projected, past: Projected, grid: tuple[int, int]) -> Tensor:
+        tokens = tokens + self.attention(current, own, past, grid)
+        return tokens + self.feed_forward(self.norm2(tokens))
 
 
 class ClipAttention(nn.Module):

@@ -9,6 +9,7 @@ Axes: B batch, T frames in time order, C channels, H W pixels, N tokens of a fra
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,29 @@ from nunif.models.registry import Model, register_model
 
 ENCODER_STRIDE = 4
 DOUBTFUL = 0.05  # what differs so much from what is seen around is no longer known; see `recall`
+
+
+class Past(NamedTuple):
+    """What a stream remembers: every block's keys and values, (2, B, S, N, hidden) each, and the canvas of `recall`."""
+
+    projected: list[Tensor]
+    canvas: Tensor | None
+
+
+class _Seen(NamedTuple):
+    """What is known before the blocks begin.
+
+    features: (B*T, C, H/4, W/4). tokens: (B, T, N, hidden). grid: tokens down and across. filled, smooth: (B*T, 3, H, W).
+    softness: (B*T, 1, H, W), how much may be changed. canvas: after the last frame. Without a picture memory None both.
+    """
+
+    features: Tensor
+    tokens: Tensor
+    grid: tuple[int, int]
+    filled: Tensor
+    smooth: Tensor
+    softness: Tensor | None
+    canvas: Tensor | None
 
 
 class MemoryDSTT(Model):
@@ -92,69 +116,101 @@ class MemoryDSTT(Model):
             the memory (B, num_blocks + canvas_rows, memory_slots, N, hidden), without gradient.
             Both have the type of `frames`; weights of half precision compute in it between.
         """
-        dtype = self.to_tokens.weight.dtype
         b, t, _, height, width = frames.shape
-        seen = frames.flatten(0, 1) * (1 - holes.flatten(0, 1))
-        x, mask = (pad_to_multiple(y, self.size_multiple) for y in (seen, holes.flatten(0, 1)))
-        smooth = smooth_fill(x, mask)
-        filled, inputs, rows = smooth, [smooth, mask], []
-        if self.canvas_rows:
-            past_rows = None if memory is None else memory[:, self.num_blocks :]
-            if past_rows is not None and started is not None:
-                past_rows = past_rows * started
-            filled, known, doubt, rows = self._recall(x.unflatten(0, (b, t)), mask.unflatten(0, (b, t)), past_rows)
-            inputs = [filled, smooth, mask, known, doubt]
-        features = self.hierarchy(self.encoder(torch.cat(inputs, dim=1).to(dtype)))
-        tokens = self.to_tokens(features)  # (B*T, hidden, h, w)
-        grid = (tokens.shape[-2], tokens.shape[-1])
-        tokens = tokens.flatten(2).transpose(1, 2).unflatten(0, (b, t))  # (B, T, N, hidden)
-        new_memory = []
+        rows = None if memory is None or not self.canvas_rows else memory[:, self.num_blocks :]
+        if rows is not None and started is not None:
+            rows = rows * started
+        seen = self._look(frames, holes, None if rows is None else self._unpack(rows, height, width))
+        tokens, new_memory = seen.tokens, []
         for i, block in enumerate(self.blocks):
             # an empty memory holds the first frame itself: attention to it is then plain attention to the frame
             past = tokens[:, :1].expand(-1, self.memory_slots, -1, -1)
             if memory is not None:
-                seen_before = memory[:, i].to(dtype)
+                seen_before = memory[:, i].to(tokens.dtype)
                 past = seen_before if started is None else torch.where(started, seen_before, past)
-            tokens, past = block(tokens, past, grid)
+            tokens, past = block(tokens, past, seen.grid)
             new_memory.append(past)
-        tokens = tokens.flatten(0, 1).transpose(1, 2).unflatten(2, grid)
-        change = self.decoder(features + self.from_tokens(tokens))
-        if self.canvas_rows:
-            # what is known without a doubt stays as it is, so that a good memory can't be learned to be spoilt
-            change = change * (1 - known * (1 - (doubt / DOUBTFUL).clamp(max=1))).to(dtype)
-            filled = torch.lerp(filled, smooth, change[:, 3:].tanh().to(filled.dtype))
-        prediction = filled + change[:, :3]
-        prediction = prediction[..., :height, :width].unflatten(0, (b, t))
-        return prediction, torch.cat([torch.stack(new_memory, dim=1).to(frames.dtype), *rows], dim=1)
+        prediction = self._paint(seen, tokens)[..., :height, :width].unflatten(0, (b, t))
+        packed = [] if seen.canvas is None else [self._pack(seen.canvas)]
+        return prediction, torch.cat([torch.stack(new_memory, dim=1).to(frames.dtype), *packed], dim=1)
 
-    def _recall(self, seen: Tensor, holes: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Go through a clip with the canvas.
+    def stream(self, frames: Tensor, holes: Tensor, past: Past | None) -> tuple[Tensor, Past]:
+        """One frame of a stream, as `forward`, remembering what is quickest to go on with; not for training.
 
         Args:
-            seen: (B, T, 3, H, W), 0 in the hole; holes: (B, T, 1, H, W); sides multiples of `size_multiple`.
-            rows: of the memory that hold the canvas, (B, canvas_rows, memory_slots, N, hidden); None: nothing is known.
-        Returns: filled pictures (B*T, 3, H, W), known and doubt (B*T, 1, H, W) as in `recall`, [the rows afterwards].
+            frames, holes: as in `forward`, T = 1. past: what the call before returned; None at the start of a stream.
         """
+        height, width = frames.shape[-2:]
+        seen = self._look(frames, holes, None if past is None else past.canvas)
+        tokens, projected = seen.tokens, []
+        for i, block in enumerate(self.blocks):
+            before = None if past is None else past.projected[i]
+            tokens, after = block.stream(tokens, before, seen.grid, self.memory_slots)
+            projected.append(after)
+        prediction = self._paint(seen, tokens)[..., :height, :width].unsqueeze(1)
+        return prediction, Past(projected, seen.canvas)
+
+    def _look(self, frames: Tensor, holes: Tensor, canvas: Tensor | None) -> "_Seen":
+        """All up to the tokens. frames, holes: as in `forward`; canvas: of the frame before, None for an empty one."""
+        dtype = self.to_tokens.weight.dtype
+        b, t = frames.shape[:2]
+        seen = frames.flatten(0, 1) * (1 - holes.flatten(0, 1))
+        x, mask = (pad_to_multiple(y, self.size_multiple) for y in (seen, holes.flatten(0, 1)))
+        smooth = smooth_fill(x, mask)
+        filled, inputs, softness = smooth, [smooth, mask], None
+        if self.canvas_rows:
+            if canvas is None:
+                canvas = torch.zeros_like(x.unflatten(0, (b, t))[:, 0, :1]).repeat(1, 4, 1, 1)
+            filled, known, doubt, canvas = _recall(x.unflatten(0, (b, t)), mask.unflatten(0, (b, t)), canvas)
+            inputs = [filled, smooth, mask, known, doubt]
+            # what is known without a doubt stays as it is, so that a good memory can't be learned to be spoilt
+            softness = (1 - known * (1 - (doubt / DOUBTFUL).clamp(max=1))).to(dtype)
+        features = self.hierarchy(self.encoder(torch.cat(inputs, dim=1).to(dtype)))
+        tokens = self.to_tokens(features)  # (B*T, hidden, h, w)
+        grid = (tokens.shape[-2], tokens.shape[-1])
+        tokens = tokens.flatten(2).transpose(1, 2).unflatten(0, (b, t))  # (B, T, N, hidden)
+        return _Seen(features, tokens, grid, filled, smooth, softness, canvas)
+
+    def _paint(self, seen: "_Seen", tokens: Tensor) -> Tensor:
+        """From the last block's tokens (B, T, N, hidden) to pictures (B*T, 3, H, W), padding included."""
+        patches = tokens.flatten(0, 1).transpose(1, 2).unflatten(2, seen.grid)
+        change = self.decoder(seen.features + self.from_tokens(patches))
+        filled = seen.filled
+        if seen.softness is not None:
+            change = change * seen.softness
+            filled = torch.lerp(filled, seen.smooth, change[:, 3:].tanh().to(filled.dtype))
+        return filled + change[:, :3]
+
+    def _pack(self, canvas: Tensor) -> Tensor:
+        """(B, 4, H, W) -> the rows of the memory that hold it, (B, canvas_rows, memory_slots, N, hidden)."""
         shape = (self.canvas_rows, self.memory_slots, self.hidden)
-        grid = (seen.shape[-2] // self.cell, seen.shape[-1] // self.cell)
-        if rows is None:
-            canvas = torch.zeros_like(seen[:, 0, :1]).repeat(1, 4, 1, 1)
-        else:
-            canvas = unpack(rows.permute(0, 3, 1, 2, 4).flatten(2), self.cell, grid)
-        steps = []
-        for t in range(seen.shape[1]):
-            steps.append(recall(seen[:, t], holes[:, t], canvas))
-            canvas = steps[-1].canvas
-        filled, known, doubt = (
-            torch.stack([getattr(step, name) for step in steps], dim=1).flatten(0, 1) for name in ("picture", "known", "doubt")
-        )
-        packed = pack(canvas, self.cell, math.prod(shape))  # (B, N, ...)
-        return filled, known, doubt, [packed.unflatten(2, shape).permute(0, 2, 3, 1, 4)]
+        return pack(canvas, self.cell, math.prod(shape)).unflatten(2, shape).permute(0, 2, 3, 1, 4)
+
+    def _unpack(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """The inverse of `_pack`, for frames of that size."""
+        sides = ((side + self.size_multiple - 1) // self.size_multiple * 2 for side in (height, width))
+        return unpack(rows.permute(0, 3, 1, 2, 4).flatten(2), self.cell, (next(sides), next(sides)))
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
         """Shape of the memory of one stream of frames of that size in pixels."""
         rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
         return (1, self.num_blocks + self.canvas_rows, self.memory_slots, rows * columns, self.hidden)
+
+
+def _recall(seen: Tensor, holes: Tensor, canvas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Go through a clip with the canvas.
+
+    Args: seen (B, T, 3, H, W), 0 in the hole; holes (B, T, 1, H, W); canvas (B, 4, H, W), of the frame before.
+    Returns: filled pictures (B*T, 3, H, W), known and doubt (B*T, 1, H, W) as in `recall`, the canvas afterwards.
+    """
+    steps = []
+    for t in range(seen.shape[1]):
+        steps.append(recall(seen[:, t], holes[:, t], canvas))
+        canvas = steps[-1].canvas
+    filled, known, doubt = (
+        torch.stack([getattr(step, name) for step in steps], dim=1).flatten(0, 1) for name in ("picture", "known", "doubt")
+    )
+    return filled, known, doubt, canvas
 
 
 def register() -> None:

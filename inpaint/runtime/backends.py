@@ -5,6 +5,7 @@ it (on its own device), starts as None, and is never looked into.
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.models.steps import CONTRACTS, make_step
+from inpaint.models.steps import CONTRACTS, StreamingStep, make_step
 from inpaint.runtime.tensorrt import TensorRTBackend
 from nunif.device import AMP_DTYPES
 from nunif.errors import UserError, first_line
@@ -56,7 +57,7 @@ def open_backend(path: Path, *, device: torch.device, precision: str | None = No
 
     Args:
         device: where to compute. precision: fp32, fp16 or bf16, for torch; an engine has its own.
-        compiled: let torch.compile work on the model; the first frame then takes minutes.
+        compiled: let torch.compile work on the model; the first two frames then take minutes.
 
     Raises:
         UserError: the file is missing, of another kind, of a model for another task, or of an engine that can't run
@@ -83,19 +84,15 @@ class TorchBackend:
 
     def __init__(self, model: Model, *, device: torch.device, precision: str = "fp32", compiled: bool = False) -> None:
         self.device = device
-        self._step = make_step(model).to(device, PRECISIONS[precision]).eval().requires_grad_(False)
-        self.window = self._step.window
-        if compiled:
-            self._step.compile()
+        step = make_step(model).to(device, PRECISIONS[precision]).eval().requires_grad_(False)
+        self.window = step.window
+        run: Callable[..., Any] = step.stream if isinstance(step, StreamingStep) else lambda masked, _: (step(masked), None)
+        self._run = torch.compile(run) if compiled else run
         self.description = f"torch {torch.__version__} on {device}, {precision}{', compiled' if compiled else ''}"
 
     @torch.inference_mode()
     def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        if self.window is not None:
-            return self._step(masked), None
-        if memory is None:
-            memory = torch.zeros(self._step.shapes(*masked.shape[-2:])["memory"], device=self.device)
-        return self._step(masked, memory)
+        return self._run(masked, memory)
 
 
 class OnnxBackend:

@@ -58,6 +58,18 @@ def test_clip_equals_stream_with_carried_memory_at_any_size(model, size):
     assert together.shape == (2, 5, 3, *size)
 
 
+@pytest.mark.parametrize("size", [(48, 72), (37, 23)])
+def test_keys_and_values_remembered_give_the_same_as_tokens(model, size):
+    frames, holes = clip(2, 6, *size)
+    with torch.no_grad():
+        expected, _ = model(frames, holes)
+        past, outputs = None, []
+        for t in range(6):
+            output, past = model.stream(frames[:, t : t + 1], holes[:, t : t + 1], past)
+            outputs.append(output)
+    torch.testing.assert_close(torch.cat(outputs, dim=1), expected, **CLOSE)
+
+
 def test_training_clip_equals_stream(model):
     frames, holes = clip(2, 6)
     together, _ = model.train()(frames, holes)

@@ -1,0 +1,51 @@
+"""Reading 16 of every 136 frames of a 1080p film: what lies between is passed over where that is cheaper."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from benchmarks.generator import CLIPS, FILM_FRAMES, SEQ, SKIP
+from benchmarks.inputs import write_film
+from benchmarks.setting import Setting
+from benchmarks.timing import interleave, rows
+from nunif.video.reader import VideoReader
+
+KEYFRAMES = (48, 250)
+
+
+def run(setting: Setting) -> dict[str, Any]:
+    """CPU milliseconds of a clip, by the distance of the keyframes; the frames are compared."""
+    tables = {}
+    for every in KEYFRAMES:
+        film = write_film(setting.scratch / f"film{every}.mp4", FILM_FRAMES, keyframe_every=every)
+        assert digest(film, decode_all=False) == digest(film, decode_all=True)
+        alternatives = {
+            "every frame decoded": lambda film=film: clips(film, decode_all=True),
+            "ours": lambda film=film: clips(film, decode_all=False),
+        }
+        timings = interleave(alternatives, rounds=setting.rounds, name=f"decode, keyframes every {every}")
+        tables[str(every)] = rows(timings, baseline="every frame decoded", unit="clip", count=CLIPS)
+    return {"keyframes_every": tables}
+
+
+def clips(film: Path, *, decode_all: bool) -> list[Any]:
+    """Read every clip, let go of it, and keep nothing but a digest of its first frame's first row."""
+    found = []
+    with VideoReader(film) as reader:
+        if decode_all:
+            reader._may_skip = False
+        for start in range(0, FILM_FRAMES - SEQ + 1, SEQ + SKIP):
+            frames = reader.read(start, start + SEQ)
+            found.append([frame.rgb[0].copy() for frame in frames])
+    return found
+
+
+def digest(film: Path, *, decode_all: bool) -> str:
+    """Of all pixels of all clips."""
+    digest = hashlib.sha256()
+    with VideoReader(film) as reader:
+        reader._may_skip = not decode_all
+        for start in range(0, FILM_FRAMES - SEQ + 1, SEQ + SKIP):
+            for frame in reader.read(start, start + SEQ):
+                digest.update(frame.rgb)
+    return digest.hexdigest()
