@@ -644,7 +644,8 @@ def test_empty_sets(tmp_path):
         train(task, make_options(tmp_path))
 
 
-def test_two_trainings_do_not_share_a_folder(tmp_path):
+def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "LOCK_SECONDS", 0.1)
     task = ToyTask()
 
     def on_step(step: int) -> None:
