@@ -136,7 +136,8 @@ def choose_arch(arch: str | None, checkpoint_file: Path | str | None, resumed: P
         if not name.startswith("inpaint."):
             raise UserError(f"{checkpoint_file} holds the model {name!r}, which is not one for inpainting")
         return name
-    names = [path.name.removesuffix(CHECKPOINT_SUFFIX) for path in resumed.glob(f"*{CHECKPOINT_SUFFIX}")] if resumed else []
+    paths = list(resumed.glob(f"[!.]*{CHECKPOINT_SUFFIX}")) if resumed else []  # without a dot, with which partial ones start
+    names = [path.name.removesuffix(CHECKPOINT_SUFFIX) for path in paths]
     return names[0] if len(names) == 1 else DEFAULT_ARCH
 
 
