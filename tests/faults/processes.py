@@ -4,13 +4,17 @@ On Windows each is started afresh. The hooks run in such a process before the co
 what it does, or stop it where a test wants to kill it, and change nothing of what it computes.
 """
 
+import hashlib
+import importlib
+import json
 import multiprocessing
 import os
+import re
 import runpy
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,7 @@ if FORKS:
     others = ("torch.utils.tensorboard", "matplotlib.figure", "matplotlib.backends.backend_agg", "tests.faults.processes")
     CONTEXT.set_forkserver_preload([*(f"inpaint.{name}" for name in modules), *others])
 
-Hook = tuple[Callable[..., None], *tuple[Any, ...]]  # a function of this module and its arguments
+Hook = tuple[Any, ...]  # a function of this module and its arguments
 
 
 class Command:
@@ -52,15 +56,21 @@ class Command:
             raise AssertionError(f"still running after {seconds} s:\n{self.text}")
         return code
 
-    def wait_until(self, condition: Callable[[], Any]) -> bool:
-        """Wait until it is so; False when the process ended before."""
+    def wait_for_reports(self, path: Path, number: int = 1) -> None:
+        """Wait until a hook has reported so often."""
         deadline = time.monotonic() + SECONDS
-        while not condition():
-            if self._process.exitcode is not None:
-                return bool(condition())
-            assert time.monotonic() < deadline, self.text
+        while count(path) < number:
+            is_over = self._process.exitcode is not None or time.monotonic() > deadline
+            assert not is_over or count(path) >= number, f"{path.name} has {count(path)} of {number} reports:\n{self.text}"
             time.sleep(0.002)
-        return True
+
+    def wait_for_text(self, pattern: re.Pattern[str]) -> None:
+        """Wait until it has said something."""
+        deadline = time.monotonic() + SECONDS
+        while not pattern.search(self.text):
+            is_over = self._process.exitcode is not None or time.monotonic() > deadline
+            assert not is_over or pattern.search(self.text), f"never said {pattern.pattern!r}:\n{self.text}"
+            time.sleep(0.01)
 
     @property
     def text(self) -> str:
@@ -99,6 +109,13 @@ def count(path: Path) -> int:
 def _report(path: Path) -> None:
     with open(path, "ab") as file:
         file.write(b".")
+
+
+def wait_less(seconds: float) -> None:
+    """Wait for another training so long only."""
+    from nunif.training import trainer
+
+    trainer.LOCK_SECONDS = seconds
 
 
 def report_updates(path: Path) -> None:
@@ -169,6 +186,37 @@ def stall_before_command(path: Path) -> None:
         time.sleep(SECONDS)
 
     cli._load = load
+
+
+def report_records(path: Path, module: str = "inpaint.generate") -> None:
+    """Report each record when it is made."""
+    generate: Any = importlib.import_module(module)
+    real = generate.write_record
+
+    def write_record(*args: Any) -> None:
+        real(*args)
+        _report(path)
+
+    generate.write_record = write_record
+
+
+def watch_records(folder: Path, stop: Path, out: Path) -> None:
+    """Until there is a file `stop`, read every record the moment it can be seen. Writes {record: {file: hash}} as JSON."""
+    seen: dict[str, dict[str, str]] = {}
+    is_last = False
+    while not is_last:
+        is_last = stop.exists()
+        for entry in os.scandir(folder):
+            if entry.is_dir() and not entry.name.startswith(".") and entry.name not in seen:
+                seen[entry.name] = hashes(Path(entry))
+        time.sleep(0.0005)
+    out.write_text(json.dumps(seen))
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The hash of every file below a folder, hidden ones too."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def fill_disk_before(name: str, filler: Path) -> None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -54,10 +53,10 @@ def test_killed_twenty_times_it_ends_with_the_same_bits(training_data, calm_run,
         if moment[0] == "start":
             time.sleep(moment[1])
         elif moment[0] == "update":
-            assert run.wait_until(lambda: count(reports) >= moment[1]), f"{where}: {run.text}"
+            run.wait_for_reports(reports, moment[1])
             time.sleep(moment[2])
         else:
-            assert run.wait_until(lambda: count(reports)), f"{where}: {run.text}"
+            run.wait_for_reports(reports)
         run.kill()
         assert run.wait() == -signal.SIGKILL, f"{where}: {run.text}"
         killed += 1
@@ -81,7 +80,7 @@ def test_signals_save_and_leave_within_seconds(training_data, calm_run, tmp_path
         more = ["--resume"] if number else ["--num-workers", 1]
         reports = tmp_path / f"reports{number}"
         run = Command(train_words(training_data, folder, *more), tmp_path / f"log{number}", (report_updates, reports))
-        assert run.wait_until(lambda: count(reports) >= 2), run.text
+        run.wait_for_reports(reports, 2)
         began = time.monotonic()
         for each in signals:
             run.send(each, group=each == signal.SIGTERM)
@@ -100,7 +99,7 @@ def test_signals_save_and_leave_within_seconds(training_data, calm_run, tmp_path
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
 def test_a_signal_while_starting_is_one_line(training_data, tmp_path, name):
     run = Command(train_words(training_data, tmp_path / "m"), tmp_path / "log", (stall_before_command, tmp_path / "reports"))
-    assert run.wait_until(lambda: count(tmp_path / "reports"))
+    run.wait_for_reports(tmp_path / "reports")
     run.send(getattr(signal, name))
     assert (run.wait(20), run.text) == (130, "interrupted\n")
 
@@ -113,7 +112,7 @@ def test_a_new_round_killed_in_its_first_save_leaves_the_old_checkpoint_in_its_p
         words.append(train_words(training_data, folder, "--resume", "--reset-state", "--max-epoch", 1))
     before = (folders[0] / f"{NAME}.checkpoint.pth").read_bytes()
     run = Command(words[0], tmp_path / "log1", (stall_in_save, 1, 1_000_000, tmp_path / "stalled"))
-    assert run.wait_until(lambda: count(tmp_path / "stalled")), run.text
+    run.wait_for_reports(tmp_path / "stalled")
     run.kill()
     assert (folders[0] / f"{NAME}.checkpoint.pth").read_bytes() == before
     for number, word in enumerate(words):
