@@ -8,6 +8,7 @@ import pytest
 
 from inpaint.sample_video import render_scene
 from nunif.video.writer import write_video
+from tests.faults.generating import generate
 from tests.faults.processes import Command
 from tests.faults.training import train_words
 from tests.records import make_records
@@ -16,8 +17,8 @@ from tests.records import make_records
 @pytest.fixture(scope="session")
 def training_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    make_records(folder / "train", 6, frames=12, size=40, seed=0)
-    make_records(folder / "eval", 1, frames=12, size=40, seed=50)
+    make_records(folder / "train", 6, frames=6, size=40, seed=0)
+    make_records(folder / "eval", 1, frames=6, size=40, seed=50)
     return folder
 
 
@@ -32,22 +33,17 @@ def calm_run(training_data, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def film(tmp_path_factory):
-    """22 clips of four frames."""
+    """40 clips of four frames."""
     path = tmp_path_factory.mktemp("film") / "a.mp4"
-    write_video(path, (frame for frame, _ in render_scene(192, 108, 88)), fps=30)
+    write_video(path, (frame for frame, _ in render_scene(192, 108, 160)), fps=30)
     return path
-
-
-def generate_words(film, out, *more):
-    words = ["create_training_data.py", "video_inpaint", "-i", film, "-o", out, "--prefix", "k", "--seq", 4, "--size", 64]
-    return [*words, "--skip-interval", 0, "--divergence-level", 3, "--model-type", "MotionParallax", "--max-workers", 2, *more]
 
 
 @pytest.fixture(scope="session")
 def calm_records(film, tmp_path_factory):
     """The records of that film, made by a process that nobody disturbed."""
     folder = tmp_path_factory.mktemp("calm")
-    run = Command(generate_words(film, folder / "train"), folder / "log")
+    run = generate(film, folder / "train", folder / "log")
     assert run.wait(120) == 0, run.text
     return folder / "train"
 

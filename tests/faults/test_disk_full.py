@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nunif.models import read_checkpoint
-from tests.faults.conftest import generate_words
+from tests.faults.generating import generate
 from tests.faults.processes import Command, fill, fill_disk_before, hashes, report_records, report_updates
 from tests.faults.training import NAME, assert_same_run, train_words
 from tests.models import save_lively_model
@@ -76,7 +76,7 @@ def test_the_generator_on_a_full_disk(film, calm_records, small_disk, tmp_path):
     disk = small_disk(1)
     folder = disk.path / "train"
     fill(disk.path / "filler", leave=200_000)
-    run = Command(generate_words(films, folder), tmp_path / "log1", (report_records, tmp_path / "reports"))
+    run = generate(films, folder, tmp_path / "log1", (report_records, tmp_path / "reports"))
     (line,) = errors_of(run)
     assert line.startswith(f"error: disk full while writing {folder}/") and line.endswith("what is finished is kept")
     calm = hashes(calm_records)
@@ -84,7 +84,7 @@ def test_the_generator_on_a_full_disk(film, calm_records, small_disk, tmp_path):
     assert 1 <= len(made) < 20 and not list(folder.rglob(".partial*"))
     assert {name: digest for name, digest in hashes(folder).items() if "/" in name}.items() <= calm.items()
     disk.resize(32)
-    again = Command(generate_words(film, folder), tmp_path / "log2")
+    again = generate(film, folder, tmp_path / "log2")
     assert again.wait() == 0 and f"kept {len(made)}" in again.text, again.text
     assert hashes(folder) == calm
 
@@ -132,17 +132,15 @@ def test_apply_into_a_folder_on_a_full_disk_keeps_the_finished_pictures(apply_wo
 
 def test_outputs_that_can_not_be_written(training_data, calm_run, film, apply_words, read_only, tmp_path):
     model_dir, records = read_only(calm_run), read_only()
-    for number, (words, place) in enumerate(
-        [
-            (train_words(training_data, model_dir, "--resume", "--max-epoch", 6), model_dir),
-            (train_words(training_data, model_dir / "new"), model_dir / "new"),
-            (generate_words(film, records), records),
-            (generate_words(film, records / "train"), records / "train"),
-            (apply_words(records / "out.mp4"), records),
-            (apply_words(records / "out"), records),
-        ]
-    ):
-        run = Command(words, tmp_path / f"log{number}")
+    logs = [tmp_path / f"log{number}" for number in range(6)]
+    for run, place in [
+        (Command(train_words(training_data, model_dir, "--resume", "--max-epoch", 6), logs[0]), model_dir),
+        (Command(train_words(training_data, model_dir / "new"), logs[1]), model_dir / "new"),
+        (generate(film, records, logs[2]), records),
+        (generate(film, records / "train", logs[3]), records / "train"),
+        (Command(apply_words(records / "out.mp4"), logs[4]), records),
+        (Command(apply_words(records / "out"), logs[5]), records),
+    ]:
         (line,) = errors_of(run)
         assert line.startswith(f"error: {place} can't be written ("), line
         assert line.endswith("): choose another folder or change its permissions"), line

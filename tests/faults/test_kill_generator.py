@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.faults.conftest import generate_words
-from tests.faults.processes import CONTEXT, Command, count, hashes, report_records, stall_in_record, watch_records
+from tests.faults.generating import generate
+from tests.faults.processes import CONTEXT, count, hashes, report_records, stall_in_record, watch_records
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and cheap processes"),
@@ -37,7 +37,7 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(film, calm_records, tmp
         where = f"kill {number} of seed {SEED}: {moment}"
         reports = tmp_path / f"reports{number}"
         hook = (stall_in_record, moment[1], reports) if moment[0] == "picture" else (report_records, reports)
-        run = Command(generate_words(film, folder), tmp_path / f"log{number}", hook)
+        run = generate(film, folder, tmp_path / f"log{number}", hook)
         if moment[0] == "start":
             time.sleep(moment[1])
         else:
@@ -47,7 +47,7 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(film, calm_records, tmp
         assert run.wait() == -signal.SIGKILL, f"{where}: {run.text}"
         if moment[0] == "picture":
             assert list(folder.glob(".partial-*")), f"{where}: it was not inside a record"
-    last = Command(generate_words(film, folder), tmp_path / "log")
+    last = generate(film, folder, tmp_path / "log")
     assert last.wait() == 0, last.text
     stop.touch()
     watcher.join(20)
@@ -62,7 +62,7 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(film, calm_records, tmp
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 def test_a_signal_leaves_whole_records(film, calm_records, tmp_path, name):
     folder = tmp_path / "train"
-    run = Command(generate_words(film, folder), tmp_path / "log", (report_records, tmp_path / "reports"))
+    run = generate(film, folder, tmp_path / "log", (report_records, tmp_path / "reports"))
     run.wait_for_reports(tmp_path / "reports")
     run.send(getattr(signal, name))
     assert run.wait(20) == 130 and run.lines[-1] == "interrupted", run.text

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from nunif.models import read_checkpoint
-from tests.faults.conftest import generate_words
+from tests.faults.generating import generate
 from tests.faults.processes import Command, hashes, report_records, report_updates, wait_less
 from tests.faults.training import NAME, assert_same_run, train_words
 
@@ -21,11 +21,11 @@ pytestmark = [
 def test_two_generators_of_one_film_take_turns(film, calm_records, tmp_path):
     """The second waits, and makes what the first, which is killed, has not."""
     folder, reports = tmp_path / "train", tmp_path / "reports"
-    first = Command(generate_words(film, folder), tmp_path / "log1", (report_records, reports))
+    first = generate(film, folder, tmp_path / "log1", (report_records, reports))
     first.wait_for_reports(reports)
     first.send(signal.SIGSTOP)
-    second = Command(generate_words(film, folder), tmp_path / "log2")
-    third = Command(generate_words(film, folder, "--seed", 5), tmp_path / "log3")
+    second = generate(film, folder, tmp_path / "log2")
+    third = generate(film, folder, tmp_path / "log3", more=("--seed", 5))
     waiting = re.compile(rf"another process is making the records k_MotionParallax_\w{{8}}_\* in {folder}: waiting for it\n")
     for run in (second, third):
         run.wait_for_text(waiting)
@@ -42,10 +42,10 @@ def test_two_generators_of_one_film_take_turns(film, calm_records, tmp_path):
 
 def test_generators_with_other_names_do_not_wait_for_each_other(film, calm_records, tmp_path):
     folder, reports = tmp_path / "train", tmp_path / "reports"
-    first = Command(generate_words(film, folder), tmp_path / "log1", (report_records, reports))
+    first = generate(film, folder, tmp_path / "log1", (report_records, reports))
     first.wait_for_reports(reports)
     first.send(signal.SIGSTOP)
-    second = Command(generate_words(film, folder, "--prefix", "other", "--skip-first", 60), tmp_path / "log2")
+    second = generate(film, folder, tmp_path / "log2", more=("--prefix", "other", "--skip-first", 60))
     assert second.wait() == 0 and "waiting" not in second.text, second.text
     first.kill()
     infos = [json.loads(path.read_text()) for path in folder.glob("other_*/record.json")]
