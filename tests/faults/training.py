@@ -9,28 +9,15 @@ import torch
 from nunif.models import read_checkpoint
 
 NAME = "inpaint.memory_dstt_v1_tiny"
-UPDATES = 30  # of a run: five epochs of six records
 
 
 def train_words(data: Path, model_dir: Path, *more: object) -> list[object]:
+    """Thirty updates: five epochs of six records."""
     words: list[object] = ["train.py", "inpaint", "-i", data, "--model-dir", model_dir, "--video"]
     if "--resume" not in more:  # which finds it out by itself
         words += ["--arch", "memory_dstt_v1_tiny"]
-    words += [
-        "--tile-size",
-        32,
-        "--clip-length",
-        4,
-        "--num-samples",
-        24,
-        "--backward-step",
-        1,
-        "--max-epoch",
-        5,
-        "--keep-checkpoints",
-        2,
-    ]
-    return [*words, "--save-eval-step", 1, "--gpu", -1, "--num-workers", 0, *more]
+    words += ["--tile-size", 32, "--clip-length", 4, "--num-samples", 24, "--backward-step", 1, "--max-epoch", 5]
+    return [*words, "--keep-checkpoints", 2, "--save-eval-step", 1, "--gpu", -1, "--num-workers", 0, *more]
 
 
 def bits(value: Any) -> Any:
