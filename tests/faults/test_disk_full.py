@@ -1,5 +1,6 @@
 """A full disk or a folder that can't be written: one clear line, what is finished stays whole, and later it goes on."""
 
+import mmap
 import os
 import signal
 import sys
@@ -49,8 +50,12 @@ def test_the_trainer_on_a_disk_that_fills_up_again_and_again(training_data, calm
         filler.unlink()
     run = Command(train_words(training_data, folder, "--resume"), tmp_path / "log5", (report_updates, tmp_path / "reports"))
     run.wait_for_reports(tmp_path / "reports")
+    run.send(signal.SIGSTOP)
+    with open(folder / "train.log", "ab") as log:
+        log.write(b"\n" * (-log.tell() % mmap.PAGESIZE))  # so that another line needs more of the disk
     fill(filler)
     run.send(signal.SIGTERM)
+    run.send(signal.SIGCONT)
     (line,) = errors_of(run)
     assert line.startswith(f"error: {disk_full(folder / NAME).partition(NAME)[0]}")
     filler.unlink()

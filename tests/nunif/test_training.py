@@ -527,6 +527,8 @@ def test_the_last_checkpoints_are_kept(tmp_path):
 
     train(ToyTask(), make_options(tmp_path, keep_checkpoints=2))
     assert kept() == {"0003": 3, "0004": 4}
+    shutil.copyfile(tmp_path / "toy.net.checkpoint.epoch0003.pth", tmp_path / "toy.net.checkpoint.pth")
+    assert kept() == {"0003": 3, "0004": 4}, "writing into one file must not change another"
     train(ToyTask(), make_options(tmp_path, max_epoch=5, resume=True))
     assert kept() == {"0003": 3, "0004": 4}
     shutil.copy(tmp_path / "toy.net.checkpoint.epoch0003.pth", tmp_path / "toy.net.checkpoint.pth")
