@@ -8,6 +8,7 @@ on the order in which work finishes, or on what an earlier run has already made.
 Axes: T frames, H W pixels, h w pixels of the disparity.
 """
 
+import glob
 import json
 import logging
 from collections import Counter
@@ -30,11 +31,11 @@ from inpaint.depth_models import MOTION_PARALLAX
 from inpaint.masks import close_pinpricks
 from inpaint.occlusion import MAPPINGS, drop_specks, hidden_in_both_views
 from inpaint.options import GenerateOptions
-from inpaint.records import is_finished, record_name, write_record
+from inpaint.records import is_finished, making, record_name, write_record
 from nunif import options as options_module
 from nunif.device import create_device
-from nunif.errors import UserError
-from nunif.files import make_folder, write_json
+from nunif.errors import OutputError, UserError
+from nunif.files import make_folder, remove_partials, write_json
 from nunif.parallel import ordered_map, prefetch
 from nunif.seed import generator_for
 from nunif.video.cuts import find_cuts
@@ -160,6 +161,8 @@ def main(options: GenerateOptions) -> None:
     for video in videos:
         try:
             generate_from_video(video, estimator, options)
+        except OutputError:
+            raise
         except UserError as error:
             if len(videos) == 1:
                 raise
@@ -190,22 +193,31 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
                 "%s is %dx%d: it is scaled up to 720 or 1080 lines and will look soft; 1080p sources are best",
                 video.name, reader.info.width, reader.info.height,
             )  # fmt: skip
-        journal = Journal(options.data_dir / f".skipped-{recipe.name(0).rpartition('_')[0]}.json", recipe.recorded)
-        todo, kept = split_finished(recipe, range(len(plan)), journal)
-        counts: Counter[str] = Counter(kept=kept)
-        counts.update(f"skipped: {reason}" for reason in journal.skipped.values())
-        work = read_clips(reader, plan, todo, recipe)
-        outcomes = make_records(work, estimator, recipe, journal.skipped)
-        with tqdm(total=len(todo), unit="clip", desc=video.name, disable=None, dynamic_ncols=True) as bar:
-            for outcome in outcomes:
-                journal.add(outcome.skipped)
-                counts["made"] += len(outcome.made)
-                counts.update(f"skipped: {reason}" for reason in outcome.skipped.values())
-                bar.set_postfix_str(_progress(counts))
-                bar.update()
+        with making(options.data_dir, options.prefix, options.model_type, recipe.file_hash):
+            counts = _make_missing(reader, recipe, plan, estimator)
         if reader.broken_at is not None:
             logger.warning("%s can't be decoded from %.2f s on (or in part): clips there were skipped", video, reader.broken_at)
     logger.info("%s: %s", video.name, _summary(counts))
+    return counts
+
+
+def _make_missing(reader: VideoReader, recipe: Recipe, plan: range, estimator: DepthEstimator) -> Counter[str]:
+    """Make the records that are missing, and count as `generate_from_video` does."""
+    name, folder = f".skipped-{recipe.name(0).rpartition('_')[0]}.json", recipe.options.data_dir
+    remove_partials(folder, f"*-{glob.escape(name)}")
+    journal = Journal(folder / name, recipe.recorded)
+    todo, kept = split_finished(recipe, range(len(plan)), journal)
+    counts: Counter[str] = Counter(kept=kept)
+    counts.update(f"skipped: {reason}" for reason in journal.skipped.values())
+    work = read_clips(reader, plan, todo, recipe)
+    outcomes = make_records(work, estimator, recipe, journal.skipped)
+    with tqdm(total=len(todo), unit="clip", desc=recipe.source, disable=None, dynamic_ncols=True) as bar:
+        for outcome in outcomes:
+            journal.add(outcome.skipped)
+            counts["made"] += len(outcome.made)
+            counts.update(f"skipped: {reason}" for reason in outcome.skipped.values())
+            bar.set_postfix_str(_progress(counts))
+            bar.update()
     return counts
 
 

@@ -23,8 +23,8 @@ import numpy as np
 from tqdm import tqdm
 
 from inpaint.options import PRESETS, FramesOptions, FramesPreset, parse_size
-from inpaint.records import INFO_NAME, is_finished, record_name, write_record
-from nunif.errors import UserError
+from inpaint.records import INFO_NAME, is_finished, making, record_name, write_record
+from nunif.errors import OutputError, UserError
 from nunif.files import make_folder
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
@@ -62,10 +62,13 @@ def main(options: FramesOptions) -> None:
     make_folder(options.data_dir)
     counts: Counter[str] = Counter()
     failed = 0
-    with tqdm(sources, unit="source", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True) as bar:
+    bar = tqdm(sources, unit="source", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True)
+    with making(options.data_dir, options.prefix, label_of(options)), bar:
         for source in bar:
             try:
                 counts += make_records(source, preset, options)
+            except OutputError:
+                raise
             except UserError as error:
                 if len(sources) == 1:
                     raise
@@ -80,6 +83,11 @@ def main(options: FramesOptions) -> None:
     )  # fmt: skip
     if failed:
         raise UserError(f"{failed} of {len(sources)} sources failed; the others are finished")
+
+
+def label_of(options: FramesOptions) -> str:
+    """What the records' names have where those of video records have their depth model."""
+    return options.preset or "frames"
 
 
 def resolve(options: FramesOptions) -> FramesPreset:
@@ -179,7 +187,7 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
             "seq": preset.seq, "step": preset.step, "groups": preset.groups, "skip_interval": preset.skip_interval,
             "max_rotation": preset.max_rotation, "max_shift": preset.max_shift, "max_brightness": preset.max_brightness,
         }  # fmt: skip
-        label = options.preset or "frames"
+        label = label_of(options)
         todo = []
         for number, frames in enumerate(groups):
             if is_finished(options.data_dir, record_name(options.prefix, label, file_hash, number), recorded):

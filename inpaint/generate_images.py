@@ -16,7 +16,7 @@ from tqdm import tqdm
 from inpaint.generate_frames import find_files
 from inpaint.hole_shapes import SHAPES
 from inpaint.options import ImagesOptions, parse_masks
-from inpaint.records import is_finished, record_name, write_record
+from inpaint.records import is_finished, making, record_name, write_record
 from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.image import PICTURE_SUFFIXES, read_rgb
@@ -45,9 +45,11 @@ def main(options: ImagesOptions) -> None:
     make_folder(options.data_dir)
     bar = tqdm(files, unit="file", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True)
     counts: Counter[str] = Counter()
-    for results in ordered_map(lambda item: _make_records(*item, options), _without_twins(bar), workers=options.max_workers):
-        counts += results
-        bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
+    with making(options.data_dir, options.prefix, LABEL), bar:
+        items = _without_twins(bar)
+        for results in ordered_map(lambda item: _make_records(*item, options), items, workers=options.max_workers):
+            counts += results
+            bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
     if not counts["made"] + counts["kept"]:
         raise UserError(f"{options.dataset_dir}: none of its {len(files)} files gave a record, the reasons are above")
     logger.info("%d files: made %d, kept %d, left out %d", len(files), counts["made"], counts["kept"], counts["left out"])

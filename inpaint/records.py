@@ -6,9 +6,11 @@ this program made it, a `record.json` that tells where it came from. nunif's own
 Axes: T frames, H W pixels.
 """
 
+import glob
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nunif.errors import UserError
-from nunif.files import explain_os_errors, write_json, write_whole_folder
+from nunif.files import explain_os_errors, locked, remove_partials, write_json, write_whole_folder
 from nunif.image import encode_binary, encode_rgb, png_size, read_grey, read_rgb_part
 
 INFO_NAME = "record.json"
@@ -47,6 +49,18 @@ class Record:
 def record_name(prefix: str, model_type: str, file_hash: str, number: int) -> str:
     """`{prefix}_{model_type}_{FILE_HASH}_{SEQUENCE_NO}`; without a prefix the name starts with the model type."""
     return "_".join(part for part in (prefix, model_type, file_hash, f"{number:06d}") if part)
+
+
+@contextmanager
+def making(folder: Path, prefix: str, label: str, file_hash: str = "") -> Iterator[None]:
+    """Make records of such names (all hashes, if none is given) in a folder, alone among all processes.
+
+    Another process that makes them is waited for. What a killed one left half-made is removed.
+    """
+    stem = "_".join(part for part in (prefix, label, file_hash) if part)
+    with locked(folder / f".lock-{stem}", busy=f"another process is making the records {stem}_* in {folder}"):
+        remove_partials(folder, f"{glob.escape(stem)}_{'' if file_hash else '[0-9a-f]' * 8 + '_'}[0-9]*")
+        yield
 
 
 def write_record(path: Path, frames: np.ndarray, holes: np.ndarray | None, info: dict[str, Any]) -> None:

@@ -83,6 +83,8 @@ def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
         _check_folders(stage.data)  # not after days of the stages before
         NamedLoss(stage.options.loss)
     arch = choose_arch(options.arch, finals[num_done - 1] if num_done else options.checkpoint_file)
+    if not options.resume:
+        _move_stages_aside(finals, arch, options.checkpoint_file)
     result = None
     for i, (stage, final) in enumerate(zip(stages, finals)):
         title = f"stage {i + 1} of {len(stages)}" + (f", {stage.name}" if stage.name else "")
@@ -101,12 +103,21 @@ def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
         if is_first_process():
             last = read_checkpoint(result.checkpoint_path, package="inpaint")
             kept = {"train_kwargs": last["train_kwargs"], "stage": i + 1}
-            if not options.resume:
-                move_aside(final, lambda stamp, name=final.stem: f"{name}.{stamp}.pth.bk")  # type: ignore[misc]
             save_model(model, final, state_dict=last["state_dict"], **kept)
             logger.info("%s: done, %s", title, final)
     assert result is not None  # the last stage is always looked at
     return result
+
+
+def _move_stages_aside(finals: list[Path], arch: str, start: str | None) -> None:
+    """Nothing of an earlier run may be taken for this one's, should this one be interrupted and resumed."""
+    if start is not None and any(final.exists() and final.samefile(start) for final in finals):
+        raise UserError(f"--checkpoint-file {start} would be replaced by this run: choose another --model-dir")
+    if not is_first_process():
+        return
+    for number, final in enumerate(finals, 1):
+        for path in (final, final.parent / f"stage{number}" / f"{arch}{CHECKPOINT_SUFFIX}"):
+            move_aside(path, lambda stamp, stem=path.stem: f"{stem}.{stamp}.pth.bk")  # type: ignore[misc]
 
 
 def _tell_changes(options: TrainOptions, before: dict[str, Any], title: str) -> None:
@@ -130,7 +141,8 @@ def choose_arch(arch: str | None, checkpoint_file: Path | str | None, resumed: P
         if not name.startswith("inpaint."):
             raise UserError(f"{checkpoint_file} holds the model {name!r}, which is not one for inpainting")
         return name
-    names = [path.name.removesuffix(CHECKPOINT_SUFFIX) for path in resumed.glob(f"*{CHECKPOINT_SUFFIX}")] if resumed else []
+    paths = list(resumed.glob(f"[!.]*{CHECKPOINT_SUFFIX}")) if resumed else []  # without a dot, with which partial ones start
+    names = [path.name.removesuffix(CHECKPOINT_SUFFIX) for path in paths]
     return names[0] if len(names) == 1 else DEFAULT_ARCH
 
 

@@ -14,6 +14,7 @@ from nunif.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+END_SIGNALS = ("SIGTERM", "SIGUSR1")  # beside Ctrl-C; Windows lacks the second
 EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 130
 
 
@@ -62,12 +63,15 @@ def run(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog:
 
 
 def main(commands: Sequence[Command], *, prog: str | None = None) -> None:
-    """`run` for the end of a script: SIGTERM is taken like Ctrl-C, and the exit code becomes the process's."""
+    """`run` for the end of a script: the exit code becomes the process's, and SIGTERM and SIGUSR1, by which a cluster
+    asks a job to end in time, are taken like Ctrl-C."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for name in END_SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), interrupt)
     sys.exit(run(commands, prog=prog))
 
 

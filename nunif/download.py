@@ -14,11 +14,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
-import filelock
 from tqdm import tqdm
 
 from nunif.errors import UserError
-from nunif.files import PARTIAL_PREFIX, explain_os_errors, file_sha256, make_folder, write_whole
+from nunif.files import PARTIAL_PREFIX, explain_os_errors, file_sha256, locked, make_folder, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -75,19 +74,10 @@ def download(url: str, folder: Path) -> Path:
         logger.info("%s is here already, it is not fetched again", path)
         return path
     make_folder(folder)
-    lock = filelock.FileLock(str(folder / ".lock"))
-    with explain_os_errors(folder):
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            logger.info("another process is downloading into %s: waiting for it", folder)
-            lock.acquire()
-    try:
+    with locked(folder / ".lock", busy=f"another process is downloading into {folder}"):
         if not path.is_file():
             logger.info("downloading %s to %s", url, path)
             _fetch(url, path)
-    finally:
-        lock.release()
     return path
 
 

@@ -9,6 +9,10 @@ class UserError(Exception):
     """
 
 
+class OutputError(UserError):
+    """What is made can't be put where it should go; whatever comes next would meet the same."""
+
+
 def first_line(error: BaseException) -> str:
     """What another library's error says, short enough to stand in a message of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -3,32 +3,38 @@
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nunif.errors import UserError
+import filelock
+
+from nunif.errors import OutputError, UserError
+
+logger = logging.getLogger(__name__)
 
 PARTIAL_PREFIX = ".partial-"  # everything that is still being written starts with this; readers pass over it
 
 
 @contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write below `path` into a UserError that says what to do."""
+    """Turn the operating system's refusals to write below `path` into an OutputError that says what to do."""
     try:
         yield
     except OSError as error:
-        raise UserError(describe_os_error(error, path)) from error
+        raise OutputError(describe_os_error(error, path)) from error
 
 
-def describe_os_error(error: OSError, path: Path) -> str:
-    """One line for a failed write to `path`."""
+def describe_os_error(error: OSError, path: Path, *, keeps: bool = True) -> str:
+    """One line for a failed write to `path`. keeps: whether what is finished there stays."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"disk full while writing {path}: free some space and run it again, what is finished is kept"
+        rest = ", what is finished is kept" if keeps else ""
+        return f"disk full while writing {path}: free some space and run it again{rest}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path} can't be written ({error.strerror}): choose another folder or change its permissions"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
@@ -47,6 +53,46 @@ def make_folder(path: Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     return path
+
+
+@contextmanager
+def locked(path: Path, *, busy: str, seconds: float | None = None, advice: str = "") -> Iterator[None]:
+    """Hold a lock file, alone among all processes, while the block runs. The file of a killed process locks nobody out.
+
+    busy: what another process is doing that holds it, told while waiting. seconds: how long to wait at most; None: as
+        long as it takes.
+
+    Raises:
+        UserError: `busy` and `advice`, when the time is up; or the file can't be written.
+    """
+    lock = filelock.FileLock(str(path))
+    with explain_os_errors(path.parent):
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            logger.info("%s: waiting for it%s", busy, "" if seconds is None else f", up to {seconds:g} s")
+            try:
+                lock.acquire(timeout=-1 if seconds is None else seconds)
+            except filelock.Timeout as error:
+                raise UserError(f"{busy}: {advice}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # on Windows it can't go before it is let go
+            path.unlink()
+        lock.release()
+
+
+def remove_partials(folder: Path, *patterns: str) -> None:
+    """Remove what killed processes left half-written in a folder; `patterns` (glob) are those of the names behind the mark.
+
+    Only for names that no other process can be writing, because a lock keeps it from that.
+    """
+    for path in [path for pattern in patterns for path in folder.glob(PARTIAL_PREFIX + pattern)]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:
@@ -84,6 +130,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def copy_whole(source: Path, path: Path) -> None:
+    """Copy a file, whole or not at all. No link: whoever writes into the one must not change the other."""
+    with whole_file(path) as file, open(source, "rb") as old:
+        shutil.copyfileobj(old, file, 1 << 20)
 
 
 def write_whole(path: Path, data: bytes) -> None:

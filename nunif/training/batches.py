@@ -103,9 +103,16 @@ class _Collate:
 
 
 def _leave_signals_to_the_trainer(_: int) -> None:
-    # Ctrl-C reaches every process of a terminal; a worker that died of it would take the window being finished with it
+    # Ctrl-C reaches every process of a terminal, a cluster's signals every process of a job; a worker that died of
+    # one would take the window being finished with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+    def only_once(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torch's way to end a worker that hangs
+
+    signal.signal(signal.SIGTERM, only_once)
 
 
 def to_device(data: Any, device: torch.device) -> Any:

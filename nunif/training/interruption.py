@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, taken at the next good moment."""
+"""Ctrl-C, SIGTERM and SIGUSR1, taken at the next good moment."""
 
 import logging
 import signal
@@ -8,12 +8,16 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+# SIGTERM ends a job (Slurm, systemd, Docker); Slurm's --signal=USR1@SECONDS comes so long before the time limit
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
 
 class Interruption:
-    """While the block runs, the first SIGINT or SIGTERM only sets `requested`; a second one raises KeyboardInterrupt.
+    """While the block runs, a signal only sets `requested`; after one, Ctrl-C raises KeyboardInterrupt.
 
-    The handlers from before are put back at the end. Outside the main thread, where Python allows no handlers, the
-    block changes nothing.
+    The other signals never do: a cluster sends several of them, and the later ones must not cost the checkpoint. The
+    handlers from before are put back at the end. Outside the main thread, where Python allows no handlers, the block
+    changes nothing.
     """
 
     def __init__(self) -> None:
@@ -22,7 +26,7 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -31,8 +35,9 @@ class Interruption:
             # None: the handler was not set from Python and can't be put back
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if not self.requested:
+            self.requested = True
+            logger.warning("stopping after this update, with a checkpoint; Ctrl-C from here on stops at once, without")
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested = True
-        logger.warning("stopping after this update, with a checkpoint; once more stops at once, without")

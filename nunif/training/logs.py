@@ -6,11 +6,11 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nunif.errors import UserError
+from nunif.errors import OutputError, UserError
 from nunif.files import explain_os_errors, whole_file, write_whole
 
 logger = logging.getLogger(__name__)
@@ -69,10 +69,11 @@ class Journal:
         self.rows.append({name: format_cell(value) for name, value in row.items()})
         write_rows(self.folder / "loss.csv", self.rows)
         if self._events is not None:
-            for name, value in row.items():
-                if value is not None and name != "epoch":
-                    self._events.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
-            self._events.flush()
+            with explain_os_errors(self.folder / "runs"):
+                for name, value in row.items():
+                    if value is not None and name != "epoch":
+                        self._events.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
+                self._events.flush()
         if time.monotonic() - self._drawn_at >= CURVE_SECONDS:
             self.draw()
 
@@ -83,10 +84,16 @@ class Journal:
         self._drawn_at = time.monotonic()
 
     def close(self) -> None:
-        """Bring the curve up to date and close the events."""
-        self.draw()
+        """Bring the curve up to date and close the events.
+
+        A disk that refuses even that has been told of, or will be: the curve is drawn from the table, and the events
+        were written epoch by epoch.
+        """
+        with suppress(OutputError):
+            self.draw()
         if self._events is not None:
-            self._events.close()
+            with suppress(OSError):
+                self._events.close()
 
 
 def open_events(folder: Path, *, first_epoch: int) -> Any:
@@ -125,6 +132,17 @@ def draw_curve(path: Path, rows: list[Row]) -> None:
         figure.savefig(file, format="png", dpi=110)
 
 
+class _LogFile(logging.FileHandler):
+    """Loses lines without a word when the disk is full: the checkpoint that can't be written either is told of."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def log_file(path: Path, *, quiet: bool) -> Iterator[None]:
     """Append the messages of the block to a file with their time. quiet: pass on warnings only, and no file."""
@@ -138,7 +156,7 @@ def log_file(path: Path, *, quiet: bool) -> Iterator[None]:
             package.setLevel(level)
         return
     with explain_os_errors(path):
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.setLevel(logging.INFO)
     root = logging.getLogger()

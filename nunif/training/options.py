@@ -27,6 +27,7 @@ class TrainerOptions:
             "gpu",
             "num_workers",
             "disable_tensorboard",
+            "keep_checkpoints",
             "max_epoch",
         }
     )
@@ -67,6 +68,9 @@ class TrainerOptions:
     save_eval_step: int = option(default=10, minimum=1, help="keep the preview of every N-th evaluation batch")
     skip_eval: bool = option(default=False, help="never evaluate; the model file is the newest instead of the best")
     save_epoch: bool = option(default=False, help="keep the model of each epoch under epoch/N/")
+    keep_checkpoints: int = option(
+        default=0, minimum=0, metavar="N", help="keep the checkpoints of the last N epochs beside the one for --resume"
+    )
     disable_hard_example: bool = option(default=False, help="draw all samples equally often instead of hard ones more")
     ignore_nan: bool = option(default=False, help="go on however many losses are not finite (they never reach the weights)")
     disable_tensorboard: bool = option(default=False, help="write no TensorBoard events under runs/")

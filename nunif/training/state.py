@@ -5,6 +5,7 @@ N: samples of the training set.
 
 import logging
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nunif.errors import UserError
-from nunif.files import explain_os_errors
+from nunif.files import copy_whole, explain_os_errors
 from nunif.models import Model, load_weights, read_checkpoint, save_model
 from nunif.models.checkpoint import misfits
 from nunif.training.ema import copy_weights, evaluation_weights
@@ -121,15 +122,43 @@ def save_checkpoint(
     save_model(model, path, state_dict=weights, train_kwargs=train_kwargs, training=training)
 
 
+def kept_path(checkpoint: Path, epoch: int) -> Path:
+    """Where the checkpoint of an epoch's end is kept: NAME.checkpoint.epoch0007.pth beside NAME.checkpoint.pth."""
+    return checkpoint.with_name(f"{checkpoint.stem}.epoch{epoch:04d}{checkpoint.suffix}")
+
+
+def kept_checkpoints(checkpoint: Path) -> dict[int, Path]:
+    """The kept checkpoints by the number of their epoch, in order."""
+    name = re.compile(rf"{re.escape(checkpoint.stem)}\.epoch(\d{{4,}}){re.escape(checkpoint.suffix)}")
+    found = {int(match[1]): path for path in checkpoint.parent.glob("*") if (match := name.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def remove_oldest(checkpoint: Path, *, keep: int, epoch: int) -> None:
+    """Remove kept checkpoints up to an epoch's but for the last `keep`.
+
+    Those of later epochs stay: the run has been set back, and replaces them when it comes there again.
+    """
+    passed = [path for number, path in kept_checkpoints(checkpoint).items() if number <= epoch]
+    for path in passed[:-keep]:
+        with explain_os_errors(path):
+            path.unlink(missing_ok=True)
+
+
 def read_training_checkpoint(path: Path, model: Model, *, optimizer_name: str, reset_state: bool) -> dict[str, Any]:
     """Read a checkpoint to resume from, as far as it can be checked before anything is changed.
 
     Raises:
         UserError: it is missing, torn, of another model, was made with another optimizer, or has no training state.
     """
+    kept = list(kept_checkpoints(path).values())
+    hint = f"; {kept[-1].name} is kept beside it: copy it to {path.name} to go on from there" if kept else ""
     if not path.exists():
-        raise UserError(f"--resume: there is no {path} to resume from: leave --resume out, or check --model-dir")
-    content = read_weights_file(path, model)
+        raise UserError(f"--resume: there is no {path} to resume from: leave --resume out, or check --model-dir{hint}")
+    try:
+        content = read_weights_file(path, model)
+    except UserError as error:
+        raise UserError(f"{error}{hint}") from error
     if reset_state:
         return content
     training = content.get("training")
@@ -212,10 +241,11 @@ def is_better(loss: float, best: float | None) -> bool:
     return math.isfinite(loss) and (best is None or loss < best)
 
 
-def move_aside(path: Path, rename: Callable[[str], str]) -> Path | None:
+def move_aside(path: Path, rename: Callable[[str], str], *, stays: bool = False) -> Path | None:
     """Rename a file so that a new one can take its name; None when there is none.
 
-    rename: gives the new name from a time stamp (YYYYmmddHHMMSS, with a number when that name is taken).
+    stays: it keeps its name besides, until a new one replaces it. rename: gives the new name from a time stamp
+    (YYYYmmddHHMMSS, with a number when that name is taken).
     """
     if not path.exists():
         return None
@@ -224,6 +254,9 @@ def move_aside(path: Path, rename: Callable[[str], str]) -> Path | None:
     while target.exists():
         number += 1
         target = path.with_name(rename(f"{stamp}-{number}"))
-    with explain_os_errors(path):
-        path.rename(target)
+    if stays:
+        copy_whole(path, target)
+    else:
+        with explain_os_errors(path):
+            path.rename(target)
     return target

@@ -1,5 +1,6 @@
 """The loop: epochs, windows, evaluation, files and resuming, for any task of `task.py`."""
 
+import glob
 import logging
 import math
 import time
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from nunif import options as options_module
 from nunif.device import AMP_DTYPES
 from nunif.errors import UserError
-from nunif.files import explain_os_errors, make_folder
+from nunif.files import copy_whole, locked, make_folder, remove_partials
 from nunif.models import load_weights, save_model
 from nunif.seed import derive_seed
 from nunif.training import state as files
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SUFFIX = ".checkpoint.pth"  # behind the model's name
 CHECKPOINT_SECONDS = 600  # in a long epoch, a checkpoint at least this often: no kill loses more
+LOCK_SECONDS = 10  # until the loading processes of a killed training have ended too
 MAX_BAD_SHARE = 0.5  # of the training set may be unreadable before the run stops
 MAX_NON_FINITE = 100  # batches of the run, and of an epoch: a quarter, though at least 20
 MAX_NON_FINITE_SHARE, MIN_NON_FINITE_PER_EPOCH = 0.25, 20
@@ -122,7 +123,7 @@ def train(task: Task, options: TrainerOptions) -> TrainResult:
     Raises:
         UserError: nothing to resume from, a checkpoint that does not fit, unreadable data, losses that are not finite,
             a folder that can't be written or that another training is using.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint from which --resume goes on exactly.
+        KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint from which --resume goes on exactly.
     """
     options_module.check(options)
     with join_group(options.gpu) as (group, device):
@@ -163,6 +164,8 @@ def _run_epochs(run: Run) -> TrainResult:
         left = (run.options.max_epoch - run.state.epochs_done) * per_epoch
         if left and run.group.rank == 0:
             logger.info("  about %s left", _duration(left))
+    if run.group.any(run.interruption.requested):
+        raise KeyboardInterrupt  # too late to stop anything here, but more may be about to come
     result = _result(run.task, run.options, run.state, metrics)
     if result.best_epoch is None and not run.options.skip_eval:
         logger.warning("no evaluation gave a finite loss, so there is no %s", result.model_path)
@@ -203,17 +206,10 @@ def _writing_into(folder: Path, group: Group) -> Iterator[None]:
             yield
         return
     make_folder(folder)
-    lock = filelock.FileLock(str(folder / ".lock"))
-    with explain_os_errors(folder):
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise UserError(f"another training is writing into {folder}: wait for it, or choose another --model-dir") from error
-    try:
+    busy, advice = f"another training is writing into {folder}", "wait for its end, or choose another --model-dir"
+    with locked(folder / ".lock", busy=busy, seconds=LOCK_SECONDS, advice=advice):
         with log_file(folder / "train.log", quiet=False):
             yield
-    finally:
-        lock.release()
 
 
 def _start(task: Task, options: TrainerOptions, group: Group, device: torch.device, origin: Origin | None) -> Run:
@@ -263,6 +259,7 @@ def _start(task: Task, options: TrainerOptions, group: Group, device: torch.devi
             _tell_resumption(run, origin.content)
         else:
             _move_old_files_aside(options, task)
+        _remove_partials(options, task)
         _tell_start(run)
         if origin is not None and not origin.resuming:
             logger.info("weights from %s", origin.path)
@@ -316,16 +313,28 @@ def _rates(options: TrainerOptions) -> list[float]:
 
 
 def _move_old_files_aside(options: TrainerOptions, task: Task) -> None:
-    """Nothing that an earlier round left is written over."""
-    name = task.model.name
-    for path, rename in (
-        (model_path(options, task), lambda stamp: f"{name}.{stamp}.pth.bk"),
-        (checkpoint_path(options, task), lambda stamp: f"{name}.checkpoint.{stamp}.pth.bk"),
-        (options.model_dir / "loss.csv", lambda stamp: f"loss.{stamp}.csv"),
-    ):
-        moved = files.move_aside(path, rename)
+    """Nothing that an earlier round left is written over.
+
+    The checkpoint of a round that goes on with --reset-state also stays where it is until there is another, so that the
+    same command works again after a kill in between.
+    """
+    checkpoint = checkpoint_path(options, task)
+    models = [model_path(options, task), *files.kept_checkpoints(checkpoint).values(), checkpoint]
+    for path in [options.model_dir / "loss.csv", *models]:
+        stem, suffix = path.stem, ".csv" if path.suffix == ".csv" else ".pth.bk"
+        stays = options.resume and path == checkpoint
+        moved = files.move_aside(path, lambda stamp, stem=stem, suffix=suffix: f"{stem}.{stamp}{suffix}", stays=stays)  # type: ignore[misc]
         if moved is not None:
             logger.info("%s of an earlier run is kept as %s", path.name, moved.name)
+
+
+def _remove_partials(options: TrainerOptions, task: Task) -> None:
+    """Remove what killed runs left half-written: every one of them leaves another name, and checkpoints are large."""
+    name = glob.escape(task.model.name)
+    remove_partials(options.model_dir, f"*-{name}.*", "*-loss.*")
+    remove_partials(options.model_dir / "eval", "*.png")
+    for folder in (options.model_dir / "epoch").glob("*"):
+        remove_partials(folder, f"*-{name}.*")
 
 
 def _tell_resumption(run: Run, content: dict[str, Any]) -> None:
@@ -561,8 +570,11 @@ def _save_checkpoint(run: Run, weights: dict[str, torch.Tensor] | None = None) -
     if weights is None:
         weights = files.snapshot(run.engine)
         files.check_finite(weights)
+    checkpoint, kept = checkpoint_path(run.options, run.task), None
+    if run.options.keep_checkpoints and run.state.epochs_done and run.state.epoch is None:
+        kept = files.kept_path(checkpoint, run.state.epochs_done)
     files.save_checkpoint(
-        checkpoint_path(run.options, run.task),
+        kept or checkpoint,
         run.task.model,
         run.engine,
         weights,
@@ -571,6 +583,9 @@ def _save_checkpoint(run: Run, weights: dict[str, torch.Tensor] | None = None) -
         optimizer_name=run.options.optimizer,
         train_kwargs=options_module.to_dict(run.options),
     )
+    if kept is not None:
+        copy_whole(kept, checkpoint)
+        files.remove_oldest(checkpoint, keep=run.options.keep_checkpoints, epoch=run.state.epochs_done)
 
 
 def _leave(run: Run) -> None:

@@ -16,7 +16,7 @@ import av
 import numpy as np
 from av.format import Flags
 
-from nunif.errors import UserError
+from nunif.errors import OutputError, UserError
 from nunif.files import PARTIAL_PREFIX, describe_os_error
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags, suited_tags, write_tags
@@ -301,7 +301,7 @@ class VideoWriter:
             yield
         except OSError as error:
             self._is_lost = True
-            raise UserError(describe_os_error(error, self.path)) from error
+            raise OutputError(describe_os_error(error, self.path, keeps=False)) from error
         except (av.FFmpegError, ValueError) as error:
             self._is_lost = True
             raise UserError(self._describe(error)) from error

@@ -209,3 +209,24 @@ def test_what_a_later_stage_needs_is_missed_before_the_first_starts(run, data, t
     code, _, lines = run(TRAIN, *words(path, tmp_path / "m"))
     assert code == 1 and lines[-1].startswith("error: LPIPS needs the package lpips")
     assert not (tmp_path / "m").exists()
+
+
+def test_what_an_earlier_run_left_is_not_taken_for_this_one(run, stages, tmp_path, monkeypatch):
+    """A second run over the folder of a finished one, interrupted in its first stage, goes on there."""
+    folder = tmp_path / "m"
+    assert run(TRAIN, *words(stages, folder))[0] == 0
+    real = trainer._account
+
+    def stop_at_once(state, *args, **kwargs):
+        real(state, *args, **kwargs)
+        state.interruption.requested = True
+
+    monkeypatch.setattr(trainer, "_account", stop_at_once)
+    assert run(TRAIN, *words(stages, folder, "--seed", "5"))[0] == 130
+    monkeypatch.undo()
+    assert run(TRAIN, *words(stages, folder, "--seed", "5", "--resume"))[0] == 0
+    assert run(TRAIN, *words(stages, tmp_path / "calm", "--seed", "5"))[0] == 0
+    for name in ("stage1_final.pth", "stage2_final.pth"):
+        assert_equal(weights_of(folder / name), weights_of(tmp_path / "calm" / name))
+    code, _, lines = run(TRAIN, *words(stages, folder, "--checkpoint-file", folder / "stage1_final.pth"))
+    assert code == 1 and lines[-1].endswith("would be replaced by this run: choose another --model-dir")

@@ -2,11 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,13 +11,12 @@ from inpaint import generate
 from inpaint.depth import ClipRejected
 from inpaint.generate import Draws, both_views, pick_divergence, render_frame
 from inpaint.options import GenerateOptions
-from inpaint.records import open_record, read_frames, read_holes
+from inpaint.records import open_record
 from inpaint.sample_video import render_scene
 from nunif import cli
 from nunif.errors import UserError
 from nunif.video.writer import write_video
 
-ROOT = Path(__file__).resolve().parents[2]
 SEQ, SIZE = 4, 128
 
 
@@ -201,10 +195,6 @@ def test_a_rotated_view_turns_about_the_middle():
     assert abs(ys.mean() - 359.5) < 2 and abs(xs.mean() - 359.5) < 2
 
 
-def command(*words):
-    return [sys.executable, "create_training_data.py", "video_inpaint", *map(str, words)]
-
-
 @pytest.fixture
 def run(capsys):
     """Run the command in this process: exit code and the last line of what it said."""
@@ -287,30 +277,3 @@ def test_one_bad_video_in_a_folder_does_not_stop_the_others(run, video, tmp_path
     code, line = run(*words)
     assert (code, line) == (1, "error: 1 of 2 videos failed; the others are finished")
     assert any(p.is_dir() for p in (tmp_path / "out").iterdir()) or list((tmp_path / "out").glob(".skipped-*"))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_killed_and_started_again_gives_the_same_records(video, tmp_path):
-    """A real process, killed the hard way in the middle; a reader never sees a partial record."""
-    words = ["-i", video, "--prefix", "k", "--model-type", "MotionParallax"]
-    words += ["--seq", "8", "--size", "128", "--skip-interval", "0"]
-    killed = tmp_path / "killed"
-    killed.mkdir()
-    process = subprocess.Popen(command(*words, "-o", killed), cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        folders = [p for p in killed.iterdir() if p.is_dir() and not p.name.startswith(".")]
-        for folder in folders:
-            assert len(list(folder.iterdir())) == 17, f"{folder} is partial"
-        if len(folders) >= 2:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.005)
-    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
-    assert len([p for p in killed.iterdir() if p.is_dir() and not p.name.startswith(".")]) < 8
-    subprocess.run(command(*words, "-o", killed, "--max-workers", 2), cwd=ROOT, check=True, capture_output=True)
-    subprocess.run(command(*words, "-o", tmp_path / "calm"), cwd=ROOT, check=True, capture_output=True)
-    assert tree(killed) == tree(tmp_path / "calm")
-    record = open_record(next(p for p in killed.iterdir() if p.is_dir()))
-    assert read_holes(record, record.numbers).mean() > 300 / 512**2
-    assert read_frames(record, record.numbers).std() > 5

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import pickle
+import shutil
 import signal
 from pathlib import Path
 
@@ -312,6 +313,21 @@ def test_a_long_epoch_leaves_checkpoints_on_its_way(tmp_path, uninterrupted, mon
     assert_same_run(tmp_path, uninterrupted("adamw"))
 
 
+def test_a_signal_while_the_last_epoch_is_written_is_not_forgotten(tmp_path, uninterrupted, monkeypatch):
+    """The run is done, but what called it (the next stage, an export) must not go on."""
+    calm, real = uninterrupted("adamw"), trainer._finish_epoch
+
+    def finish(run, metrics):
+        real(run, metrics)
+        if run.state.epochs_done == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(trainer, "_finish_epoch", finish)
+    with pytest.raises(KeyboardInterrupt):
+        train(ToyTask(), make_options(tmp_path, **MODES["adamw"]))
+    assert_same_run(tmp_path, calm)
+
+
 def test_a_second_ctrl_c_stops_at_once_and_the_handlers_come_back(tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     task = ToyTask()
@@ -502,6 +518,28 @@ def test_only_a_better_loss_replaces_the_model_file(tmp_path):
     assert [row["eval_loss"] for row in read_csv(tmp_path)] == ["0.5", "0.3", "", "0.4"]
 
 
+def test_the_last_checkpoints_are_kept(tmp_path):
+    """Also those of epochs to come, when the run has been set back; and none is removed when the option is left out."""
+
+    def kept():
+        paths = sorted(tmp_path.glob("*.epoch*.pth"))
+        return {path.name[-8:-4]: read_checkpoint(path)["training"]["state"]["epochs_done"] for path in paths}
+
+    train(ToyTask(), make_options(tmp_path, keep_checkpoints=2))
+    assert kept() == {"0003": 3, "0004": 4}
+    shutil.copyfile(tmp_path / "toy.net.checkpoint.epoch0003.pth", tmp_path / "toy.net.checkpoint.pth")
+    assert kept() == {"0003": 3, "0004": 4}, "writing into one file must not change another"
+    train(ToyTask(), make_options(tmp_path, max_epoch=5, resume=True))
+    assert kept() == {"0003": 3, "0004": 4}
+    shutil.copy(tmp_path / "toy.net.checkpoint.epoch0003.pth", tmp_path / "toy.net.checkpoint.pth")
+    task = ToyTask()
+    task.on_step = press_ctrl_c(at_step=5)
+    (tmp_path / "toy.net.checkpoint.epoch0009.pth").write_bytes((tmp_path / "toy.net.checkpoint.epoch0004.pth").read_bytes())
+    with pytest.raises(KeyboardInterrupt):
+        train(task, make_options(tmp_path, max_epoch=5, resume=True, keep_checkpoints=1))
+    assert kept() == {"0004": 4, "0009": 4}
+
+
 def test_skip_eval_keeps_the_newest_and_save_epoch_keeps_all(tmp_path):
     task = ToyTask()
     task.eval_set = None
@@ -644,7 +682,8 @@ def test_empty_sets(tmp_path):
         train(task, make_options(tmp_path))
 
 
-def test_two_trainings_do_not_share_a_folder(tmp_path):
+def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "LOCK_SECONDS", 0.1)
     task = ToyTask()
 
     def on_step(step: int) -> None:
