@@ -501,16 +501,14 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
         container.close()
 
 
-def _demux(
-    container: av.container.InputContainer, stream: av.VideoStream, *, on_error: Callable[[], None] = lambda: None
-) -> Iterator[av.Packet]:
-    """Packets of a stream up to the file's end or to where it can't be read any further; `on_error` is called there."""
+def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    """Packets of a stream up to the file's end or to where it can't be read any further."""
     try:
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
     except (av.FFmpegError, IndexError):  # PyAV raises the latter where a damaged transport stream names a new stream
-        on_error()
+        return
 
 
 def _scan(path: Path) -> _Packets:
@@ -519,8 +517,7 @@ def _scan(path: Path) -> _Packets:
         rows = []
         is_reference = _reference_test(stream)
         is_hidden = _is_hidden_vp8 if stream.codec_context.name == "vp8" else lambda packet: False
-        errors: list[bool] = []
-        for packet in _demux(container, stream, on_error=lambda: errors.append(True)):
+        for packet in _demux(container, stream):
             is_shown = not (packet.is_discard or is_hidden(packet))
             rows.append((packet.pts, packet.is_keyframe, is_reference(packet), is_shown, packet.is_corrupt))
             duration = packet.duration or 0
@@ -542,7 +539,7 @@ def _scan(path: Path) -> _Packets:
         is_damaged=np.array(damaged),
         time_base=time_base,
         numbered=False,
-        ends_early=bool(errors) or (stated is not None and seconds < stated - DURATION_TOLERANCE),
+        ends_early=stated is not None and seconds < stated - DURATION_TOLERANCE,
     )
 
 
