@@ -39,7 +39,7 @@ from nunif.files import make_folder, remove_partials, write_json
 from nunif.parallel import ordered_map, prefetch
 from nunif.seed import generator_for
 from nunif.video.cuts import find_cuts
-from nunif.video.reader import BrokenVideo, Frame, VideoReader, content_hash, list_videos
+from nunif.video.reader import BrokenVideo, Frame, VideoReader, content_hash, find_gaps, list_videos
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ VIEWS = ("as is", "mirrored")
 # iw3: by level, the usual values, the smallest and the largest, in per cent of the width
 DIVERGENCES = {1: ((2.0, 2.5, 3.0, 4.0), 0.0, 5.0), 2: ((4.0, 5.0, 6.0), 3.0, 8.0), 3: ((7.0, 8.0, 9.0), 6.0, 11.0)}
 
-CUT, NO_HOLE, BROKEN = "scene cut", "next to no hole", "frames that can't be decoded"
+CUT, NO_HOLE, BROKEN, GAP = "scene cut", "next to no hole", "frames that can't be decoded", "missing frames"
 
 
 @dataclass(frozen=True)
@@ -243,28 +243,34 @@ def split_finished(recipe: Recipe, clips: Iterable[int], journal: Journal) -> tu
 
 
 def read_clips(reader: VideoReader, plan: range, todo: list[int], recipe: Recipe) -> Iterator[Clip | Outcome]:
-    """The clips of a video in order, moved behind a cut where there is room, or the reason why there is none."""
+    """The clips of a video in order, moved behind a cut or gap where there is room, or the reason why there is none."""
+    gaps = find_gaps(reader.times)
     for number in todo:
         start, limit = plan[number], min(plan[number] + plan.step, len(reader))
         try:
-            frames = _read_uncut(reader, start, limit, recipe.options.seq)
+            frames = _read_uncut(reader, gaps, start, limit, recipe.options.seq)
         except BrokenVideo:
-            yield Outcome(number, skipped=dict.fromkeys(recipe.numbers(number), BROKEN))
-            continue
-        if frames is None:
-            yield Outcome(number, skipped=dict.fromkeys(recipe.numbers(number), CUT))
+            frames = BROKEN
+        if isinstance(frames, str):
+            yield Outcome(number, skipped=dict.fromkeys(recipe.numbers(number), frames))
         else:
             clip = Clip(number, frames)
             del frames  # nothing here holds on to them while the next clip is decoded
             yield clip
 
 
-def _read_uncut(reader: VideoReader, start: int, limit: int, seq: int) -> list[Frame] | None:
-    """The first `seq` frames from `start` on without a cut among them, all before `limit`, where the next clip begins.
+def _read_uncut(reader: VideoReader, gaps: list[int], start: int, limit: int, seq: int) -> list[Frame] | str:
+    """The first `seq` successive frames from `start` on without a cut among them, or why there are none.
 
-    None if there are none. The reader then holds none that the next clip has no use for.
+    All of them lie before `limit`, where the next clip begins; the reader then holds none that it has no use for.
+    gaps: frames before which others are missing.
     """
+    why = CUT
     while start + seq <= limit:
+        missing = [gap for gap in gaps if start < gap < start + seq]
+        if missing:
+            start, why = max(missing), GAP
+            continue
         first, last = max(0, start - CUT_MARGIN), min(len(reader), start + seq + CUT_MARGIN)
         try:
             frames = reader.read(first, last)
@@ -276,8 +282,8 @@ def _read_uncut(reader: VideoReader, start: int, limit: int, seq: int) -> list[F
         if not inside:
             reader.forget(max(start, limit - CUT_MARGIN))
             return frames[start - first : start - first + seq]
-        start = max(inside)
-    return None
+        start, why = max(inside), CUT
+    return why
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
 from nunif.seed import generator_for
 from nunif.video.cuts import CUT_MARGIN, mark_cuts
-from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
+from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash, find_gaps
 
 logger = logging.getLogger(__name__)
 
@@ -247,10 +247,13 @@ def _read_groups(
     source: Source, reader: VideoReader | None, todo: list[tuple[int, list[int]]]
 ) -> Iterator[tuple[int, list[int], np.ndarray | str]]:
     """Each group's number, its frames' numbers and pictures (T, H, W, 3), or why there are none."""
+    gaps = find_gaps(reader.times) if reader is not None else []
     for number, frames in todo:
         pictures: np.ndarray | str
         try:
             if reader is not None:
+                if any(frames[0] < gap <= frames[-1] for gap in gaps):
+                    raise Skipped("missing frames")
                 pictures = _read_uncut(reader, frames)
             else:
                 pictures = _read_pictures([source.files[i] for i in (frames if source.kind == "folders" else [0])])

@@ -50,7 +50,8 @@ def run(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog:
         values = options_module.from_namespace(command.options, namespace)
         _load(command.function)(values)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # it may quote names out of a stranger's file, which must not steer the terminal
+        print("error: " + "".join(letter if letter.isprintable() else "?" for letter in str(error)), file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -10,7 +10,8 @@ Three layouts:
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,10 +20,15 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
-from nunif.errors import UserError
+from nunif.errors import UserError, first_line
 from nunif.files import whole_file, write_whole
 from nunif.models.registry import Model, create_model, foreign_layouts
+from nunif.models.suspicion import carries_code, check_before_opening, check_values, torn
 
 NUNIF, STATE_DICT, SAFETENSORS = LAYOUTS = ("nunif", "state-dict", "safetensors")
 REQUIRED = ("nunif_model", "name", "kwargs", "state_dict")
@@ -31,6 +37,7 @@ SAFETENSORS_SUFFIX = ".safetensors"
 NESTS = ("netG", "state_dict", "model")  # entries under which others keep their tensors
 PARALLEL_PREFIX = "module."
 JSON_ENTRIES = ("kwargs", "epoch", "metrics")  # of safetensors' metadata, whose values are all text
+PARTS_PER_TENSOR, MIN_PARTS = 20, 1000  # modules and parameters that a model may have for each tensor in its file
 
 
 def save_model(model: Model, path: Path | str, **extra: Any) -> None:
@@ -153,22 +160,25 @@ def read_model_file(
 
 
 def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, Any]]:
+    check_before_opening(path)
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error)
         if any(mark in reason for mark in ("Unsupported global", "Unsupported class", "unsupported GLOBAL")):
-            raise UserError(f"{path} carries code, not only weights, and was not opened: get it from another source") from error
-        raise UserError(f"{path} is not a model file, or is torn: fetch or train it again") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
-        raise UserError(f"{path} is torn or not a model file ({_first_line(error)}): fetch or train it again") from error
+            raise carries_code(path, first_line(error)) from error
+        raise torn(path, error) from error
+    except Exception as error:  # what a damaged pickle calls with wrong arguments raises anything
+        raise torn(path, error) from error
     if isinstance(content, dict) and all(key in content for key in REQUIRED):
+        check_values(content.values(), path)
         return NUNIF, content
     tensors = _find_tensors(content)
     if tensors is None:
         raise UserError(
             f"{path} holds no model in this project's layout, which has the entries {', '.join(REQUIRED)}, nor only tensors"
         )
+    check_values(tensors.values(), path)
     return STATE_DICT, {"state_dict": tensors}
 
 
@@ -200,22 +210,22 @@ def _read_safetensors(path: Path, device: torch.device | str) -> tuple[str, dict
             # a copy, because the file is mapped into memory and may be replaced
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} is torn or not a safetensors file ({_first_line(error)}): fetch or make it again") from error
+        raise UserError(f"{path} is torn or not a safetensors file ({first_line(error)}): fetch or make it again") from error
     content: dict[str, Any] = {"state_dict": tensors}
     if "name" in metadata:
         content |= {"nunif_model": 1, "name": metadata["name"], "kwargs": {}}
         content |= {key: metadata[key] for key in ("updated_at",) if key in metadata}
         try:
             content |= {key: json.loads(metadata[key]) for key in JSON_ENTRIES if key in metadata}
-        except ValueError as error:
-            raise UserError(f"{path} has metadata that is no JSON ({_first_line(error)}): make it again") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path} has metadata that is no JSON ({first_line(error)}): make it again") from error
     return SAFETENSORS, content
 
 
 def _check_entries(content: dict[str, Any], path: Path) -> None:
     name, kwargs, weights = content["name"], content["kwargs"], content["state_dict"]
-    if not isinstance(name, str):
-        raise UserError(f"{path} holds the model {name!r}, which is no name: get it from another source")
+    if not isinstance(name, str) or len(name) > 100:
+        raise UserError(f"{path} holds the model {name!r:.100}, which is no name: get it from another source")
     if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
         raise UserError(f"{path} holds no arguments of {name} in its entry kwargs: get it from another source")
     if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
@@ -244,13 +254,37 @@ def load_model(
 def create_model_of(content: Mapping[str, Any], *, source: Path | str) -> Model:
     """Build the model that a file names, with fresh random weights.
 
+    It is built without numbers first, so that arguments out of a stranger's file cost no more memory than its weights.
+
     Raises:
-        UserError: the name is unknown, or the arguments are not its model's.
+        UserError: the name is unknown, the arguments are not its model's, or the weights don't fit them.
     """
     try:
-        return create_model(content["name"], **content["kwargs"])
+        with torch.device("meta"), _at_most(PARTS_PER_TENSOR * len(content["state_dict"]) + MIN_PARTS):
+            plan = create_model(content["name"], **content["kwargs"])
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
+    _check_fit(plan, content["state_dict"], source)
+    return create_model(content["name"], **content["kwargs"])
+
+
+@contextmanager
+def _at_most(num_parts: int) -> Iterator[None]:
+    """Raises ValueError where a model with more modules and parameters than that is built."""
+    num_built = 0
+
+    def count(*_: Any) -> None:
+        nonlocal num_built
+        num_built += 1
+        if num_built > num_parts:
+            raise ValueError("it would have far more parts than there are weights")
+
+    handles = [register_module_module_registration_hook(count), register_module_parameter_registration_hook(count)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def load_weights(model: Model, state_dict: Mapping[str, Tensor], *, source: Path | str) -> None:
@@ -259,9 +293,13 @@ def load_weights(model: Model, state_dict: Mapping[str, Tensor], *, source: Path
     Raises:
         UserError: names the first tensors that are missing, extra or of another shape, and nothing is loaded.
     """
+    _check_fit(model, state_dict, source)
+    model.load_state_dict(state_dict)
+
+
+def _check_fit(model: Model, state_dict: Mapping[str, Tensor], source: Path | str) -> None:
     if problem := misfits({name: tensor.shape for name, tensor in model.state_dict().items()}, state_dict):
         raise UserError(f"{source} does not fit {model.name}: {problem}")
-    model.load_state_dict(state_dict)
 
 
 def misfits(expected: Mapping[str, torch.Size], state_dict: Mapping[str, Tensor]) -> str:
@@ -281,8 +319,4 @@ def misfits(expected: Mapping[str, torch.Size], state_dict: Mapping[str, Tensor]
 
 
 def _first_five(names: list[str]) -> str:
-    return ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0][:120]
+    return ", ".join(str(name)[:100] for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

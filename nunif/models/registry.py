@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from nunif.errors import UserError
+from nunif.errors import UserError, first_line
 
 
 class Model(nn.Module):
@@ -89,9 +89,9 @@ def create_model(name: str, **kwargs: Any) -> Model:
     arguments = {**defaults, **kwargs}
     try:
         model = build(**arguments)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError, LookupError, AttributeError) as error:
         # sizes out of a file may be anything
-        raise UserError(f"{name} can't be built with {arguments}: {error}") from error
+        raise UserError(f"{name} can't be built with {str(arguments)[:300]}: {first_line(error)}") from error
     model.name, model.kwargs = name, arguments
     return model
 

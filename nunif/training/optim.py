@@ -61,9 +61,16 @@ def create_opponent_optimizer(opponent: nn.Module, learning_rate: float) -> Opti
 
 
 def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Restore what the optimizer had learned; rate, decay and momentum stay as the command line has them now."""
+    """Restore what the optimizer had learned; rate, decay and momentum stay as the command line has them now.
+
+    Raises ValueError, and what torch raises, for a state that does not fit.
+    """
     wanted = [{key: group[key] for key in HYPERPARAMETERS if key in group} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"{name} of the optimizer has the shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
     for group, values in zip(optimizer.param_groups, wanted, strict=True):
         group.update(values)
 

@@ -6,7 +6,8 @@ N: samples of the training set.
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nunif.errors import UserError
+from nunif.errors import UserError, first_line
 from nunif.files import copy_whole, explain_os_errors
 from nunif.models import Model, load_weights, read_checkpoint, save_model
 from nunif.models.checkpoint import misfits
@@ -64,11 +65,18 @@ class State:
 
     @staticmethod
     def from_state_dict(values: dict[str, Any]) -> "State":
-        """The state that `state_dict` wrote down."""
+        """The state that `state_dict` wrote down. Raises ValueError and others for what it can't have written."""
         epoch = values["epoch"]
         if epoch:
             epoch = EpochState(**{**epoch, "order": epoch["order"].numpy()})
-        return State(**{**values, "epoch": epoch})
+            if epoch.order.ndim != 1 or epoch.order.dtype != np.int64 or not 0 <= epoch.position <= len(epoch.order):
+                raise ValueError("its place in the epoch is none")
+        state = State(**{**values, "epoch": epoch})
+        if not all(isinstance(count, int) and count >= 0 for count in (state.epochs_done, state.updates, state.non_finite)):
+            raise ValueError("its counts of epochs and updates are none")
+        if not all(isinstance(index, int) and isinstance(text, str) for index, text in state.bad.items()):
+            raise ValueError("its list of unreadable samples is none")
+        return state
 
 
 def snapshot(engine: Engine) -> dict[str, Tensor]:
@@ -166,12 +174,28 @@ def read_training_checkpoint(path: Path, model: Model, *, optimizer_name: str, r
         raise UserError(
             f"{path} has weights but no training state of this trainer to resume: add --reset-state to start from its weights"
         )
-    if training["optimizer_name"] != optimizer_name:
+    with _doubting(path):
+        State.from_state_dict(training["state"])
+        int(training["world_size"]), dict(content.get("train_kwargs") or {})
+        optimizer_then = str(training["optimizer_name"])
+    if optimizer_then != optimizer_name:
         raise UserError(
-            f"{path} was trained with --optimizer {training['optimizer_name']}, whose state does not fit "
+            f"{path} was trained with --optimizer {optimizer_then}, whose state does not fit "
             f"--optimizer {optimizer_name}: add --reset-state to go on from its weights, or name that optimizer"
         )
     return content
+
+
+@contextmanager
+def _doubting(path: Path) -> Iterator[None]:
+    """Turn whatever a checkpoint's training state does when it isn't what we wrote into a UserError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"{path} has a training state that is damaged or not this trainer's ({type(error).__name__}: {first_line(error)}): "
+            "add --reset-state to go on from its weights alone"
+        ) from error
 
 
 def read_weights_file(path: Path, model: Model) -> dict[str, Any]:
@@ -192,7 +216,16 @@ def read_weights_file(path: Path, model: Model) -> dict[str, Any]:
 
 
 def restore(content: dict[str, Any], path: Path, model: Model, engine: Engine, history: LossHistory) -> State:
-    """Put a checkpoint back into the model, optimizer, scaler, average and history, and return the state."""
+    """Put a checkpoint back into the model, optimizer, scaler, average and history, and return the state.
+
+    Raises:
+        UserError: weights that don't fit, or a training state that is damaged.
+    """
+    with _doubting(path):
+        return _restore(content, path, model, engine, history)
+
+
+def _restore(content: dict[str, Any], path: Path, model: Model, engine: Engine, history: LossHistory) -> State:
     training = content["training"]
     load_weights(model, content["state_dict"], source=path)
     if engine.ema is not None:
@@ -218,6 +251,8 @@ def restore(content: dict[str, Any], path: Path, model: Model, engine: Engine, h
         if state.epoch is not None:
             logger.warning("epoch %d starts over with the training set as it is now", state.epochs_done + 1)
             state.epoch = None
+    if state.epoch is not None and not np.isin(state.epoch.order, np.arange(len(moved))).all():
+        raise ValueError("it draws samples that there are not")
     return state
 
 

@@ -40,6 +40,9 @@ _RATE_TOLERANCE = Fraction(5, 100)
 _MAX_REORDER = 32
 # A file that ends so many seconds before its header says is taken as cut off.
 DURATION_TOLERANCE = 0.5
+# `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of them.
+_STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
+_MAX_UNEVEN = 0.1
 # Demuxers that take text files for videos.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "ass", "srt", "webvtt", "lrc", "subviewer", "txt"})
 
@@ -144,6 +147,25 @@ def select_frames(pts: np.ndarray, *, time_base: Fraction, max_fps: float | None
             keep.append(position)
             last = value
     return np.array(keep, dtype=np.int64)
+
+
+def find_gaps(times: np.ndarray) -> list[int]:
+    """Frames before which others are missing, or that stand at a wrong time.
+
+    In a film whose frames come evenly, an uneven step is a loss: of a damaged file, or of the camera. Where frames come at
+    any time (a screen that is recorded when it changes) nothing can be told, and none are found.
+
+    Args:
+        times: (M,) seconds, ascending.
+    """
+    if len(times) < 3:
+        return []
+    steps = np.diff(times)
+    usual = np.median(steps)
+    uneven = np.abs(steps - usual) > max(_STEP_TOLERANCE * usual, _TIME_TOLERANCE)
+    if uneven.mean() > _MAX_UNEVEN:
+        return []
+    return [int(step) + 1 for step in np.flatnonzero(uneven)]
 
 
 @dataclass(frozen=True)
@@ -469,6 +491,9 @@ def _open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream
             raise UserError(f"{path} has no picture stream, only sound or cover art: name a video")
         if streams[0].codec_context is None:
             raise UserError(f"{path} is coded in a way that this libav can't decode: convert it to H.264 first")
+        if streams[0].codec_context.name == "h264":
+            # without it, macroblocks that a damaged picture lacks are patched up and not told of
+            streams[0].codec_context.options = {"err_detect": "aggressive"}
         return container, streams[0]
     except BaseException:
         container.close()
@@ -490,7 +515,7 @@ def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> It
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
-    except av.FFmpegError:
+    except (av.FFmpegError, IndexError):  # PyAV raises the latter where a damaged transport stream names a new stream
         return
 
 

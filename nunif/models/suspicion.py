@@ -1,0 +1,113 @@
+"""What a stranger's torch file is checked for before and after it is opened: it must not cost more than its size.
+
+Opened as weights only, a file runs no code. Still a file of some kilobytes may ask for memory without end: by compressed
+entries, by calls that torch allows, by tensors that repeat a few numbers, by values that hold each other.
+"""
+
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from nunif.errors import UserError, first_line
+
+# Tensors may share their numbers, which are in the file once.
+MAX_GROWTH = 8
+ZIP_START = b"PK\x03\x04"
+NUM_LEGACY_PICKLES = 5  # magic number, version, system, content, keys; the numbers come behind them
+
+_GLOBALS = frozenset(
+    {("collections", "OrderedDict"), ("collections", "Counter"), ("_codecs", "encode")}
+    | {(module, name) for module in ("builtins", "__builtin__") for name in ("set", "complex")}
+    | {("torch", name) for name in ("Size", "device")}
+    | {("torch.storage", "UntypedStorage"), ("torch.storage", "TypedStorage"), ("torch.nn.parameter", "Parameter")}
+    | {("torch._utils", f"_rebuild_{name}") for name in ("tensor", "tensor_v2", "tensor_v3", "parameter")}
+    | {("torch._utils", "_rebuild_parameter_with_state"), ("torch.serialization", "_get_layout")}
+)
+_HIDDEN_GLOBALS = frozenset({"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"})  # torch.save writes none of these
+
+
+def check_before_opening(path: Path) -> None:
+    """Raises UserError when a file names code or more than tensors need, or unpacks to more than it holds."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(ZIP_START)) == ZIP_START:
+                with zipfile.ZipFile(path) as archive:
+                    _check_archive(archive, path)
+                return
+            file.seek(0)
+            for _ in range(NUM_LEGACY_PICKLES):
+                _check_pickle(file, path)
+    except UserError:
+        raise
+    except Exception as error:  # readers of damaged archives and pickles raise anything
+        raise torn(path, error) from error
+
+
+def _check_archive(archive: zipfile.ZipFile, path: Path) -> None:
+    entries, size = archive.infolist(), path.stat().st_size
+    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    # entries that overlap are one another's numbers over again
+    if packed or sum(entry.file_size for entry in entries) > size:
+        why = f"its entry {packed[0]!r} is compressed" if packed else "its entries are longer than the file"
+        raise UserError(f"{path} is no model file as torch writes it ({why}): get it from another source")
+    rotten = archive.testzip()  # torch itself compares no checksums
+    if rotten is not None:
+        raise torn(path, ValueError(f"the checksum of {rotten!r} is wrong"))
+    for entry in entries:
+        if entry.filename.lower().endswith(".pkl"):
+            with archive.open(entry) as file:
+                _check_pickle(file, path)  # type: ignore[arg-type]
+
+
+def _check_pickle(file: BinaryIO, path: Path) -> None:
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if number == 0 and opcode.name != "PROTO":
+            raise ValueError("not a pickle of torch")
+        if opcode.name == "GLOBAL":
+            module, _, name = argument.partition(" ")
+            if (module, name) not in _GLOBALS and not _is_type_of_numbers(module, name):
+                raise carries_code(path, f"{module}.{name}")
+        elif opcode.name in _HIDDEN_GLOBALS:
+            raise carries_code(path, opcode.name)
+
+
+def _is_type_of_numbers(module: str, name: str) -> bool:
+    return module == "torch" and (name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype))
+
+
+def carries_code(path: Path, what: str) -> UserError:
+    """The error for a file that calls something."""
+    what = "".join(letter if letter.isprintable() else "?" for letter in what)[:100]
+    return UserError(f"{path} carries code, not only weights, and was not opened ({what}): get it from another source")
+
+
+def torn(path: Path, error: BaseException) -> UserError:
+    """The error for a file that can't be read."""
+    reason = re.sub(r"^\[enforce fail at [^]]*\][ .]*", "", first_line(error)).partition(". ")[0][:120]
+    return UserError(f"{path} is torn or not a model file ({reason}): fetch or train it again")
+
+
+def check_values(values: Iterable[Any], path: Path) -> None:
+    """Raises UserError when values out of a file are more, written out, than its size explains, or no plain tensors."""
+    size = path.stat().st_size
+    num_values, num_bytes, waiting = 0, 0, list(values)
+    while waiting:
+        value = waiting.pop()
+        num_values += 1 + (len(value) if isinstance(value, (str, bytes)) else 0)
+        if isinstance(value, Tensor):
+            if value.layout != torch.strided or value.is_meta or value.is_quantized:
+                raise UserError(f"{path} holds a tensor without plain numbers ({value.layout}): get it from another source")
+            num_bytes += value.numel() * value.element_size()
+        elif isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple, set)):
+            waiting += value
+        if num_values > size or num_bytes > MAX_GROWTH * size:
+            what = "values" if num_values > size else f"tensors of {num_bytes:,} bytes"
+            raise UserError(f"{path} holds {what} that a file of {size:,} bytes can't hold: get it from another source")
