@@ -366,7 +366,7 @@ def render_view(frames: list[np.ndarray], draws: Draws) -> np.ndarray:
         shape = (round(width * scale), round(height * scale))
         frames = [cv2.resize(frame, shape, interpolation=cv2.INTER_AREA) for frame in frames]
         (height, width), scale = frames[0].shape[:2], 1.0
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), draws.angle, scale)
+    matrix: np.ndarray = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), draws.angle, scale)
     matrix[:, 2] += (size - 1) / 2 - np.array([(width - 1) / 2, (height - 1) / 2])
     return np.stack(
         [cv2.warpAffine(f, matrix, (size, size), flags=draws.enlargement, borderMode=cv2.BORDER_REPLICATE) for f in frames]
@@ -431,6 +431,7 @@ def both_views(scene: Scene, divergence: float) -> Iterator[tuple[np.ndarray, np
     Yields: frames (T, H, W, 3) uint8 and holes (T, H, W) bool. All holes stand to the right of their foreground.
     """
     height, width = scene.view.shape[1:3]
+    assert isinstance(scene.disparity, torch.Tensor)
     shifts = []
     for disparity in scene.disparity:
         shifts.append(

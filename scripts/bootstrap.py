@@ -31,7 +31,7 @@ def main() -> int:
         print("error: the installation failed; what pip printed above says why. Mend it and run the same command again")
         return code
     words = ["-m", "inpaint", "demo", *rest] if target == "demo" else ["-m", "pytest", *rest]
-    return subprocess.run([str(PYTHON), *words], cwd=None if target == "demo" else ROOT).returncode
+    return run(str(PYTHON), *words, cwd=None if target == "demo" else ROOT)
 
 
 def install(target: str) -> int:
@@ -42,16 +42,21 @@ def install(target: str) -> int:
         return 0
     if not PYTHON.exists():
         print(f"making {VENV}", flush=True)
-        code = subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode
+        code = run(sys.executable, "-m", "venv", str(VENV))
         if code != 0:
             print("error: Python can't make virtual environments here; on Debian and Ubuntu: apt install python3-venv")
             return code
     print("installing, some minutes the first time (torch is large)", flush=True)
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    code = subprocess.run([*pip, "-e", f".{EXTRAS[target]}"], cwd=ROOT).returncode
+    code = run(*pip, "-e", f".{EXTRAS[target]}", cwd=ROOT)
     if code == 0:
         stamp.write_text(wanted)
     return code
+
+
+def run(*command: str, cwd: Path | None = None) -> int:
+    """Run a program to its end; its exit code."""
+    return subprocess.run(command, cwd=cwd).returncode  # noqa: S603 - words of this file and of the command line
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ class MemoryDSTT(Model):
         seen = frames.flatten(0, 1) * (1 - holes.flatten(0, 1))
         x, mask = (pad_to_multiple(y, self.size_multiple) for y in (seen, holes.flatten(0, 1)))
         smooth = smooth_fill(x, mask)
-        filled, inputs, rows = smooth, [smooth, mask], []
+        rows: list[Tensor] = []
+        filled, inputs = smooth, [smooth, mask]
         if self.canvas_rows:
             past_rows = None if memory is None else memory[:, self.num_blocks :]
             if past_rows is not None and started is not None:
