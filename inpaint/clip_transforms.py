@@ -52,5 +52,5 @@ def jitter_colour(frames: Tensor, rng: np.random.Generator) -> Tensor:
         return frames.mean(dim=1, keepdim=True).expand_as(frames)
     scale = rng.uniform(0.7, 0.9, 3)
     bias = rng.uniform(0, 1 - scale)
-    scale, bias = (torch.from_numpy(x).to(frames).view(1, 3, 1, 1) for x in (scale, bias))
-    return frames * scale + bias
+    factor, offset = (torch.from_numpy(x).to(frames).view(1, 3, 1, 1) for x in (scale, bias))
+    return frames * factor + offset

@@ -27,7 +27,7 @@ def main(options: ContactSheetOptions) -> None:
     for problem in bad:
         logger.warning("left out: %s", problem)
     chosen = sorted({round(i) for i in np.linspace(0, len(records) - 1, min(options.max_records, len(records)))})
-    rows = []
+    rows: list[list[np.ndarray]] = []
     for index in chosen:
         record = records[index]
         picks = sorted({round(i) for i in np.linspace(0, len(record) - 1, min(COLUMNS, len(record)))})
@@ -39,7 +39,8 @@ def main(options: ContactSheetOptions) -> None:
         rows.append([label(cells[0], record.path.name[-34:]), *cells[1:]])
     half = -(-len(rows) // 2)
     if len(rows) > TALL:  # two records side by side
-        rows = [left + right for left, right in zip_longest(rows[:half], rows[half:], fillvalue=[])]
+        nothing: list[np.ndarray] = []
+        rows = [left + right for left, right in zip_longest(rows[:half], rows[half:], fillvalue=nothing)]
     make_folder(options.output.parent)
     save_png(options.output, tile(rows))
     logger.info("%d of %d records: %s", len(chosen), len(records), options.output)

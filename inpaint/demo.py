@@ -44,7 +44,7 @@ def main(options: DemoOptions) -> None:
     )  # fmt: skip
     split_eval(data)
     run("-m", "inpaint", "contact-sheet", "-i", data / "train", "-o", out / "records.png")
-    train = [
+    train: list[str | Path] = [
         "train.py", "inpaint", "-i", data, "--model-dir", models, "--video", "--arch", ARCH, "--tile-size", TILE,
         "--num-samples", "360", "--backward-step", "2", "--optimizer", "adamw_schedulefree", "--learning-rate", "2e-3",
         "--save-eval-step", "1", "--gpu", "-1",
@@ -77,7 +77,7 @@ def run(*words: str | Path) -> None:
     """Print a command of this program and run it from the project's folder."""
     command = [sys.executable, *map(str, words)]
     print("\n$ " + shlex.join(["python", *command[1:]]), flush=True)
-    if subprocess.run(command, cwd=ROOT).returncode != 0:
+    if subprocess.run(command, cwd=ROOT).returncode != 0:  # noqa: S603 - this program, and no shell between
         raise UserError(f"the demo stopped at: python {shlex.join(command[1:])}")
 
 

@@ -85,13 +85,13 @@ class Recipe:
     config_type: str | None = None  # `model_type` in transformers' config.json
 
 
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RECIPES = {
-    "depth_anything": Recipe(392, 14, **_IMAGENET, config_type="depth_anything"),
+    "depth_anything": Recipe(392, 14, _IMAGENET_MEAN, _IMAGENET_STD, config_type="depth_anything"),
     "zoe": Recipe(384, 32, padded=True, config_type="zoedepth"),
     "zoe_any": Recipe(392, 14, padded=True),
     "depth_pro": Recipe(1536, 1536, square=True, config_type="depth_pro"),
-    "any_v3": Recipe(392, 14, **_IMAGENET, autocast=torch.bfloat16),
+    "any_v3": Recipe(392, 14, _IMAGENET_MEAN, _IMAGENET_STD, autocast=torch.bfloat16),
 }
 
 
@@ -254,10 +254,11 @@ def prepare(images: torch.Tensor, recipe: Recipe, resolution: int) -> tuple[torc
     Returns:
         The network's input, and the margins (top = bottom, left = right) to cut from what it gives.
     """
+    height, width = images.shape[-2:]
     if recipe.square:
         size = (recipe.resolution, recipe.resolution)
     else:
-        size = network_size(*images.shape[-2:], resolution, recipe.multiple)
+        size = network_size(height, width, resolution, recipe.multiple)
     pad = (0, 0)
     if recipe.padded:  # ZoeDepth's margin, 3 sqrt(side / 2) of the source, at the size the network sees
         margins = [3 * math.sqrt(side / 2) for side in images.shape[-2:]]
@@ -302,12 +303,14 @@ def _load_pretrained(model_type: str, model: DepthModel, model_dir: Path | None)
     else:
         network, info = _from_cache_or_hub(model_type, model)
     source = model_dir or model.repo_id
-    expected = (RECIPES[model.family].config_type, "metric" if model.output == "distance" else "relative")
-    found = (network.config.model_type, getattr(network.config, "depth_estimation_type", expected[1]))
+    config: Any = network.config  # its model's own class
+    kind = "metric" if model.output == "distance" else "relative"
+    expected = f"{kind} {RECIPES[model.family].config_type}"
+    found = f"{getattr(config, 'depth_estimation_type', kind)} {config.model_type}"
     if found != expected:
         raise UserError(
-            f"{source} holds a {' '.join(reversed(found))} model, but {model_type} is a {' '.join(reversed(expected))} "
-            f"one: choose the --model-type that fits the weights"
+            f"{source} holds a {found} model, but {model_type} is a {expected} one: choose the --model-type that fits the "
+            "weights"
         )
     missing = info["missing_keys"]
     if len(missing) > MISSING_TOLERATED * len(network.state_dict()):
@@ -316,7 +319,8 @@ def _load_pretrained(model_type: str, model: DepthModel, model_dir: Path | None)
             f"download it again"
         )
     head = getattr(network, "head", None)
-    if getattr(head, "max_depth", 1) is None:  # converted relative models say null, on which transformers fails
+    # converted relative models say null, on which transformers fails
+    if head is not None and getattr(head, "max_depth", 1) is None:
         head.max_depth = 1
     return network
 
@@ -325,6 +329,7 @@ def _from_cache_or_hub(model_type: str, model: DepthModel) -> tuple[torch.nn.Mod
     """A published transformers model: the cache without asking the network, then the Hub, once."""
     from huggingface_hub import constants
 
+    assert model.repo_id is not None
     try:
         return _from_pretrained(model.repo_id, local_files_only=True)
     except OSError as error:

@@ -149,8 +149,8 @@ def smoothed_percentiles(disparity: torch.Tensor) -> torch.Tensor:
 
 def _shrink(disparity: torch.Tensor) -> torch.Tensor:
     """What a fit looks at: (T, h, w) -> (T, pixels) float64."""
-    size = [max(1, side // FIT_STEP) for side in disparity.shape[1:]]
-    return F.adaptive_avg_pool2d(disparity[:, None], size).flatten(1).double()
+    height, width = (max(1, side // FIT_STEP) for side in disparity.shape[1:])
+    return F.adaptive_avg_pool2d(disparity[:, None], (height, width)).flatten(1).double()
 
 
 def _percentiles(values: torch.Tensor, low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -401,7 +401,7 @@ def render_frame(frame: np.ndarray, draws: Draws) -> np.ndarray:
     if scale < 1:
         frame = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
         (height, width), scale = frame.shape[:2], 1.0
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), draws.angle, scale)
+    matrix: np.ndarray = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), draws.angle, scale)
     matrix[:, 2] += (size - 1) / 2 - np.array([(width - 1) / 2, (height - 1) / 2])
     return cv2.warpAffine(frame, matrix, (size, size), flags=draws.enlargement, borderMode=cv2.BORDER_REPLICATE)
 

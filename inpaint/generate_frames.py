@@ -323,7 +323,7 @@ def wobble(picture: np.ndarray, preset: FramesPreset, size: tuple[int, int], rng
         turn = rng.uniform(-preset.max_rotation, preset.max_rotation)
         moved = rng.uniform(-shift, shift, 2)
         light = 1 + rng.uniform(-preset.max_brightness, preset.max_brightness) / 100
-        matrix = cv2.getRotationMatrix2D((picture.shape[1] / 2 - 0.5, picture.shape[0] / 2 - 0.5), turn, scale)
+        matrix: np.ndarray = cv2.getRotationMatrix2D((picture.shape[1] / 2 - 0.5, picture.shape[0] / 2 - 0.5), turn, scale)
         matrix[:, 2] += np.array([width - picture.shape[1], height - picture.shape[0]]) / 2 + moved
         frame = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         frames.append(np.clip(np.rint(frame * light), 0, 255).astype(np.uint8))

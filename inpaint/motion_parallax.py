@@ -142,7 +142,8 @@ def _shrink(frames: np.ndarray) -> np.ndarray:
 
 def _flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Where each pixel of `first` goes in `second`: (h, w, 2) px."""
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return method.calc(first, second, None)  # type: ignore[call-overload]  # its stub knows no None
 
 
 def _choose_baseline(grey: np.ndarray) -> int:
@@ -169,7 +170,7 @@ def _grid(height: int, width: int) -> np.ndarray:
 def _sample(image: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Bilinear values of `image` at pixel coordinates `where` (h, w, 2)."""
     where = np.ascontiguousarray(where, dtype=np.float32)
-    return cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]  # its stub knows no map of pairs
 
 
 def _consistency(there: np.ndarray, back: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ def _paint(layer: Layer, middle: tuple[float, float], frame: np.ndarray, dispari
     if left >= right or top >= bottom:
         return
     part = slice(top, bottom), slice(left, right)
-    to_part, size = np.float32([[1, 0, x - left], [0, 1, y - top]]), (right - left, bottom - top)
+    to_part, size = np.array([[1, 0, x - left], [0, 1, y - top]], np.float32), (right - left, bottom - top)
     opacity = cv2.warpAffine(layer.opacity, to_part, size)
     picture = cv2.warpAffine(layer.picture, to_part, size, borderMode=cv2.BORDER_REFLECT)
     frame[part] += (picture - frame[part]) * opacity[..., None]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from nunif.files import write_whole
 
@@ -76,7 +76,7 @@ def read_rgb_part(path: Path, rows: slice, columns: slice) -> tuple[np.ndarray, 
         stride = 1 + 3 * width
         try:
             unpacked = isal_zlib.decompressobj().decompress(compressed, last * stride)
-        except isal_zlib.error as error:
+        except igzip_lib.IsalError as error:
             raise ValueError("damaged") from error
         lines = np.frombuffer(unpacked, np.uint8)
         if len(lines) != last * stride:

@@ -1,11 +1,27 @@
 """For every test: few threads (machines are shared, and sums must not depend on the number of cores)."""
 
+import sys
+
 import pytest
 import torch
 
 from nunif import cli
 
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Count no lines in tests that take long: counted they take far longer, and quicker ones run the same lines."""
+    coverage = sys.modules.get("coverage")
+    counter = coverage.Coverage.current() if coverage else None
+    if counter is None or not (item.get_closest_marker("slow") or "faults" in item.path.parts):
+        return (yield)
+    counter.stop()
+    try:
+        return (yield)
+    finally:
+        counter.start()
 
 
 @pytest.fixture

@@ -44,19 +44,25 @@ def test_what_ships_does_not_drag_the_trainer_along():
             assert not targets & TRAINING_ONLY, name
 
 
+def test_the_packages_import_nothing_that_stands_beside_them():
+    """tests, benchmarks, scripts and the like: what is installed comes without them."""
+    beside = {path.stem for path in ROOT.iterdir() if path.is_dir() or path.suffix == ".py"} - {"nunif", "inpaint"}
+    assert {"tests", "benchmarks"} <= beside
+    for name, path in MODULES.items():
+        assert not {target.partition(".")[0] for target in imports_of(path)} & beside, name
+
+
 def test_no_circles():
-    # a package's __init__ stands for its modules, so importing one's own package is no circle
-    graph = {name: {t for t in targets if not name.startswith(f"{t}.")} for name, targets in GRAPH.items()}
     done: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
         assert name not in trail, " -> ".join((*trail, name))
         if name not in done:
-            for target in graph[name]:
+            for target in GRAPH[name]:
                 visit(target, (*trail, name))
             done.add(name)
 
-    for name in graph:
+    for name in GRAPH:
         visit(name, ())
 
 

@@ -16,6 +16,7 @@ def conv(in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 
     """3x3 convolution with its weights drawn for a leaky ReLU behind it."""
     layer = nn.Conv2d(in_channels, out_channels, 3, stride, 1, groups=groups)
     nn.init.kaiming_normal_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu")
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer
 
@@ -104,6 +105,7 @@ class PatchEmbedding(nn.Conv2d):
     def __init__(self, channels: int, hidden: int, kernel: int, stride: int) -> None:
         super().__init__(channels, hidden, kernel, stride, padding=kernel // 2)
         nn.init.trunc_normal_(self.weight, std=0.02)
+        assert self.bias is not None
         nn.init.zeros_(self.bias)
 
 
@@ -134,9 +136,9 @@ class PatchUnembedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         padding = self.kernel // 2
-        sizes = dict(stride=self.stride, padding=padding, output_padding=self.stride + 2 * padding - self.kernel)
+        sizes = (self.stride, padding, self.stride + 2 * padding - self.kernel)  # stride, padding, output_padding
         ones = torch.ones_like(tokens[:1, :1])
-        return F.conv_transpose2d(tokens, self.weight, **sizes) + F.conv_transpose2d(ones, self.bias, **sizes)
+        return F.conv_transpose2d(tokens, self.weight, None, *sizes) + F.conv_transpose2d(ones, self.bias, None, *sizes)
 
 
 class FeedForward(nn.Sequential):

@@ -144,6 +144,7 @@ class MemoryDSTT(Model):
         seen = self._look(frames, holes, None if past is None else past.canvas)
         tokens, projected = seen.tokens, []
         for i, block in enumerate(self.blocks):
+            assert isinstance(block, MemoryBlock)
             before = None if past is None else past.projected[i]
             tokens, after = block.stream(tokens, before, seen.grid, self.memory_slots)
             projected.append(after)

@@ -70,7 +70,7 @@ def _check_pickle(file: BinaryIO, path: Path) -> None:
         if number == 0 and opcode.name != "PROTO":
             raise ValueError("not a pickle of torch")
         if opcode.name == "GLOBAL":
-            module, _, name = argument.partition(" ")
+            module, _, name = str(argument).partition(" ")
             if (module, name) not in _GLOBALS and not _is_type_of_numbers(module, name):
                 raise carries_code(path, f"{module}.{name}")
         elif opcode.name in _HIDDEN_GLOBALS:

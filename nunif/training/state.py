@@ -89,10 +89,15 @@ def check_finite(weights: dict[str, Tensor]) -> None:
     """Raises UserError when a weight is NaN or infinite: such weights never replace good ones in a file."""
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
-            raise UserError(
-                f"the weights are no longer finite ({name}), so nothing was saved over the last checkpoint: "
-                "continue from it with --resume and a lower --learning-rate, or with --clip-grad-norm 1"
-            )
+            raise not_finite(name)
+
+
+def not_finite(name: str, where: str = "") -> UserError:
+    """What to say of a weight that is NaN or infinite. where: when it was found, and in what."""
+    return UserError(
+        f"the weights are no longer finite ({name}){where}, so nothing was saved over the last checkpoint: "
+        "continue from it with --resume and a lower --learning-rate, or with --clip-grad-norm 1"
+    )
 
 
 def save_checkpoint(
@@ -127,6 +132,8 @@ def save_checkpoint(
         check_finite(training["opponent"])
     if apart:
         check_finite(training["weights"])
+    for name in ("optimizer", "opponent_optimizer"):
+        check_finite(_moments(training.get(name), name))
     save_model(model, path, state_dict=weights, train_kwargs=train_kwargs, training=training)
 
 
@@ -151,6 +158,14 @@ def remove_oldest(checkpoint: Path, *, keep: int, epoch: int) -> None:
     for path in passed[:-keep]:
         with explain_os_errors(path):
             path.unlink(missing_ok=True)
+
+
+def _moments(optimizer: dict[str, Any] | None, name: str) -> dict[str, Tensor]:
+    """All tensors that an optimizer keeps, by what to call them."""
+    if optimizer is None:
+        return {}
+    entries = ((index, key, value) for index, state in optimizer["state"].items() for key, value in state.items())
+    return {f"{key} {index} of the {name}": value for index, key, value in entries if isinstance(value, Tensor)}
 
 
 def read_training_checkpoint(path: Path, model: Model, *, optimizer_name: str, reset_state: bool) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Window:
     updated: bool = False
     with_gradient: list[bool] = field(default_factory=list)  # for each parameter
     opponent_learned: bool = False  # it has a gradient
+    broken: str | None = None  # a weight that the update left not finite
 
     @staticmethod
     def merge(windows: Sequence["Window"]) -> "Window":
@@ -93,6 +94,7 @@ class Engine:
         if num_records == 0:
             return
         seed_everything(seed)
+        kept = [(buffer, buffer.clone()) for network in self._networks for buffer in network.buffers()]
         with autocast(self.device, self.dtype):
             output = task.train_step(self.model, to_device(batch.data, self.device))
         names = list(output.parts)
@@ -102,6 +104,8 @@ class Engine:
         opponent_loss = output.opponent_loss
         finite = opponent_loss is None or math.isfinite(opponent_loss.item())
         if not finite or not all(math.isfinite(value) for value in (loss, *sample_losses)):
+            for buffer, before in kept:  # layers that normalise have seen it
+                buffer.copy_(before)
             window.non_finite.append(batch.indices)
             window.skipped += num_records
             return
@@ -119,7 +123,7 @@ class Engine:
         """Make one update of the gradients gathered in all processes, and return what all their windows gave.
 
         The gradient is the mean over the records that are in it, however many the window was meant to hold. Without
-        any, or when it is not finite, there is no update and `updated` stays false.
+        any, or when it or the opponent's is not finite, nothing is updated and `updated` stays false.
         """
         parameters = _parameters(self.optimizer)
         window.with_gradient = [parameter.grad is not None for parameter in parameters]
@@ -131,28 +135,41 @@ class Engine:
             return whole
         correction = nominal_records / whole.records
         norm = self._gather_gradients(self.optimizer, whole.with_gradient, correction)
-        if math.isfinite(norm.item()):
+        norms, learning = [norm], [self.optimizer]
+        if whole.opponent_learned and self.opponent_optimizer is not None:
+            every = [True] * len(_parameters(self.opponent_optimizer))
+            norms.append(self._gather_gradients(self.opponent_optimizer, every, correction))
+            learning.append(self.opponent_optimizer)
+        if all(map(math.isfinite, _to_numbers(norms))):
             if self.clip_grad_norm is not None:
                 clip_grads_with_norm_(parameters, self.clip_grad_norm, norm)
-            self.scaler.step(self.optimizer)
-            if self.ema is not None:
+            for optimizer in learning:
+                self.scaler.step(optimizer)
+            whole.broken = self._broken_weight()
+            if self.ema is not None and whole.broken is None:
                 self.ema.update(self.model)
             whole.updated = True
         else:
             # fp16 looks for its scale by overflowing now and then: that is no fault, as long as there is room below
             whole.drop(count=not self.scaler.is_enabled() or self.scaler.get_scale() < 1)
-        if self.opponent is not None and self.opponent_optimizer is not None:
-            if whole.opponent_learned:
-                every = [True] * len(_parameters(self.opponent_optimizer))
-                norm = self._gather_gradients(self.opponent_optimizer, every, correction)
-                if whole.updated and math.isfinite(norm.item()):
-                    self.scaler.step(self.opponent_optimizer)
+        if self.opponent is not None:
             # what it counts and normalises by follows from its own batches, of which processes may have had more or fewer
             self.group.copy_from_first(list(self.opponent.buffers()))
         self.scaler.update()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         return whole
+
+    @property
+    def _networks(self) -> list[nn.Module]:
+        return [self.model] if self.opponent is None else [self.model, self.opponent]
+
+    def _broken_weight(self) -> str | None:
+        """The name of a weight that is not finite, if there is one."""
+        named = [pair for network in self._networks for pair in network.named_parameters()]
+        if math.isfinite(get_total_norm([weight.detach() for _, weight in named]).item()):
+            return None
+        return next((name for name, weight in named if not torch.isfinite(weight).all()), None)
 
     def _gather_gradients(self, optimizer: Optimizer, with_gradient: list[bool], correction: float) -> Tensor:
         """Add up the gradients of all processes, unscaled and times `correction`; returns their norm."""
@@ -173,6 +190,7 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _to_numbers(scalars: list[Tensor], vector: Tensor) -> list[float]:
+def _to_numbers(scalars: list[Tensor], *vectors: Tensor) -> list[float]:
     """All values as floats, in one transfer: on a GPU, this is where a step waits for the device."""
-    return torch.cat([torch.stack([scalar.detach().float() for scalar in scalars]), vector.detach().float()]).tolist()
+    flat = [torch.stack([scalar.detach().float() for scalar in scalars])] + [vector.detach().float() for vector in vectors]
+    return torch.cat(flat).tolist()

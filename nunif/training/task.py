@@ -84,10 +84,18 @@ class Task(Protocol):
     same rate (`opponent_of`). It is in the checkpoint, not in the model file.
     """
 
-    model: Model
-    train_set: Samples
-    eval_set: Samples | None  # None only with --skip-eval
-    collate: Callable[[list[Any]], Any]
+    # properties: an attribute of a narrower type will do
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def train_set(self) -> Samples: ...
+
+    @property
+    def eval_set(self) -> Samples | None: ...  # None only with --skip-eval
+
+    @property
+    def collate(self) -> Callable[[list[Any]], Any]: ...
 
     def train_step(self, model: torch.nn.Module, batch: Any) -> TrainOutput: ...
 

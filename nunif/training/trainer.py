@@ -4,7 +4,7 @@ import glob
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -471,14 +471,24 @@ def _account(run: Run, window: Window, *, position: int, seconds: float) -> None
         )
     news = dict.fromkeys(index for batch in window.non_finite for index in batch if index not in run.named)
     run.named.update(news)
+    where = f"epoch {state.epochs_done + 1}, {position} of {len(epoch.order)} samples"
     if news and run.group.rank == 0:
-        logger.warning("not finite, nothing learned from: %s", _listing([task.sample_name(index) for index in news]))
+        logger.warning("%s: not finite, nothing learned from: %s", where, _names(run, news))
+    if window.broken is not None:
+        learned = _names(run, dict.fromkeys(index for _, index, _ in window.losses))
+        raise files.not_finite(window.broken, f" after update {state.updates} ({where}), learned from {learned}")
     limit = max(MIN_NON_FINITE_PER_EPOCH, MAX_NON_FINITE_SHARE * math.ceil(len(epoch.order) / run.options.batch_size))
-    if not run.options.ignore_nan and (state.non_finite > MAX_NON_FINITE or epoch.non_finite > limit):
+    too_many = state.non_finite > MAX_NON_FINITE or epoch.non_finite > limit
+    if window.non_finite and too_many and not run.options.ignore_nan:
         raise UserError(
             f"{epoch.non_finite} batches of epoch {state.epochs_done + 1} and {state.non_finite} of the run "
-            f"were not finite: {_advice(run)}"
+            f"were not finite, the last after update {state.updates} ({where}), of "
+            f"{_names(run, dict.fromkeys(window.non_finite[-1]))}: {_advice(run)}"
         )
+
+
+def _names(run: Run, indices: Iterable[int]) -> str:
+    return _listing([run.task.sample_name(index) for index in indices])
 
 
 def _advice(run: Run) -> str:

@@ -195,7 +195,7 @@ def to_frame(picture: Picture, *, pixel_format: str | None = None) -> av.VideoFr
 
 def _samples(plane: av.video.plane.VideoPlane, layout: PixelLayout) -> np.ndarray:
     """(h, line) view of a plane in libav's memory, with the padding at the end of its lines."""
-    samples = np.frombuffer(plane, layout.dtype)
+    samples = np.frombuffer(plane, layout.dtype)  # type: ignore[call-overload]  # a buffer, though its stub doesn't say so
     return samples.reshape(-1, plane.line_size // samples.itemsize)
 
 
@@ -373,4 +373,4 @@ def _any_in_step(hole: np.ndarray, step: tuple[int, int]) -> np.ndarray:
         return hole
     (height, width), (down, right) = hole.shape, step
     hole = np.pad(hole, ((0, -height % down), (0, -width % right)))
-    return hole.reshape(hole.shape[0] // down, down, hole.shape[1] // right, right).any(axis=(1, 3))
+    return np.any(hole.reshape(hole.shape[0] // down, down, hole.shape[1] // right, right), axis=(1, 3))

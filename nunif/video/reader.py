@@ -531,13 +531,14 @@ def _scan(path: Path) -> _Packets:
             duration = packet.duration or 0
         if not rows:
             raise UserError(f"{path} holds no picture: it may have been cut off; copy or download it again")
-        time_base = Fraction(stream.time_base)
+        assert stream.time_base is not None  # known once a packet was read
+        time_base = stream.time_base
         stated = stated_duration(stream)
 
-    pts, is_key, reference, shown, damaged = zip(*rows, strict=True)
-    if None in pts or not _is_nearly_sorted(np.array(pts, dtype=np.int64)):
+    times, is_key, reference, shown, damaged = zip(*rows, strict=True)
+    if None in times or not _is_nearly_sorted(np.array(times, dtype=np.int64)):
         return _scan_by_decoding(path)
-    pts = np.array(pts, dtype=np.int64)
+    pts = np.array(times, dtype=np.int64)
     seconds = float((int(pts.max() - pts.min()) + duration) * time_base)
     return _Packets(
         pts=pts,
@@ -553,7 +554,7 @@ def _scan(path: Path) -> _Packets:
 
 def stated_duration(stream: av.stream.Stream) -> float | None:
     """Seconds the stream should last by the file's header (mp4) or tags (Matroska)."""
-    if stream.duration is not None:
+    if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     fields = stream.metadata.get("DURATION", "").split(":")
     try:

@@ -25,7 +25,7 @@ _MPEG_SOUND = {
     "mpeg": frozenset({"ac3", "dca", "mp1float", "mp2float", "mp3float"}),
 }
 
-Mux = Callable[[av.stream.Stream, object], None]  # code a frame (None: what is held back) and write the packets
+Mux = Callable[[av.AudioStream, av.AudioFrame | None], None]  # code a frame (None: what is held back) and write the packets
 
 
 class Sound:
@@ -98,7 +98,7 @@ class Sound:
                     first.setdefault(packet.stream.index, _time_of(packet))
                     yield packet
         except av.FFmpegError as error:
-            reason = error.strerror
+            reason = error.strerror or reason
         for index, end in last.items():
             stream = self._input.streams[index]
             stated = stated_duration(stream)
@@ -157,7 +157,9 @@ class _Coded:
         rates = av.Codec(encoder, "w").audio_rates
         rate = self._decoder.sample_rate if not rates or self._decoder.sample_rate in rates else _OPUS_RATE
         layout = _layout_for(encoder, self._decoder.layout.name, rate)
-        self._stream = container.add_stream(encoder, rate=rate)
+        coded = container.add_stream(encoder, rate=rate)
+        assert isinstance(coded, av.AudioStream)
+        self._stream = coded
         _copy_labels(stream, self._stream)
         coder = self._coder = self._stream.codec_context
         coder.layout = layout
@@ -195,7 +197,9 @@ class _Coded:
 def _layout_for(encoder: str, layout: str, rate: int) -> str:
     """The layout itself where the encoder takes it, else stereo."""
     trial = av.CodecContext.create(encoder, "w")
-    trial.sample_rate, trial.layout, trial.format = rate, layout, av.Codec(encoder, "w").audio_formats[0]
+    formats = av.Codec(encoder, "w").audio_formats
+    assert isinstance(trial, av.AudioCodecContext) and formats
+    trial.sample_rate, trial.layout, trial.format = rate, layout, formats[0]
     trial.time_base = Fraction(1, rate)
     try:
         trial.open()
@@ -206,4 +210,4 @@ def _layout_for(encoder: str, layout: str, rate: int) -> str:
 
 def _copy_labels(source: av.AudioStream, target: av.AudioStream) -> None:
     target.metadata.update({key: value for key, value in source.metadata.items() if key in ("language", "title")})
-    target.disposition = source.disposition.value
+    target.disposition = source.disposition.value  # type: ignore[assignment]  # libav takes the number

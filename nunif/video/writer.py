@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -145,10 +146,12 @@ class VideoWriter:
                 shift = {"avoid_negative_ts": "disabled"} if is_shifty else {}
                 self._container = av.open(f"file:{self._partial}", "w", container_options=shift)
                 self._container.metadata.update(metadata or {})
-                self._stream = self._container.add_stream(self.codec, rate=rate)
-                self._set_up(self._stream.codec_context, sample_aspect_ratio, gop)
-                self._stream.codec_context.options = options
-                self._stream.codec_context.open()
+                stream = self._container.add_stream(self.codec, rate=rate)
+                assert isinstance(stream, av.VideoStream)
+                self._stream = stream
+                self._set_up(stream.codec_context, sample_aspect_ratio, gop)
+                stream.codec_context.options = options
+                stream.codec_context.open()
             if sound_from is not None:
                 self._sound = Sound(sound_from, self._container, encoder=sound_encoder, mux=self._mux)
             with self._explained():
@@ -182,7 +185,9 @@ class VideoWriter:
 
     @property
     def _keeps_times(self) -> bool:
-        return bool(self._container.format.flags & Flags.variable_fps.value)
+        assert self._container is not None
+        variable: Any = Flags.variable_fps.value  # a number, though its stub says otherwise
+        return bool(self._container.format.flags & variable)
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -217,6 +222,7 @@ class VideoWriter:
         self._last_pts, self._last_tick = pts, tick
         self.num_frames += 1
         with self._explained():
+            assert self._stream is not None
             self._mux(self._stream, frame)
             if self._sound is not None:
                 self._sound.advance(pts * self._time_base)
@@ -232,8 +238,9 @@ class VideoWriter:
             text = "%s: %s can't start sound and pictures apart; the sound will be %.2f s off"
             logger.warning(text, self.path, self.path.suffix, abs(late))
 
-    def _mux(self, stream: av.stream.Stream, frame: object) -> None:
+    def _mux(self, stream: av.VideoStream | av.AudioStream, frame: Any) -> None:
         """Encode a frame (None: what is held back) and write what comes out."""
+        assert self._container is not None
         # In one go: were the two calls Python's, Ctrl-C would strike between them and lose the packets.
         deque(map(self._container.mux, map(stream.encode, [frame])), maxlen=0)
 
@@ -273,6 +280,7 @@ class VideoWriter:
 
     def _finish(self, *, sound_until: Fraction | None) -> None:
         """Write what the encoders hold back, the rest of the sound and the end of the file. Can be gone through twice."""
+        assert self._container is not None and self._stream is not None
         with self._explained():
             with suppress(EOFError):  # the second time
                 self._mux(self._stream, None)
@@ -428,6 +436,7 @@ def _choose_pixel_format(encoder: av.Codec, like: str, width: int, height: int) 
 def _opens(encoder: av.Codec, pixel_format: str, width: int, height: int) -> bool:
     """Whether an encoder takes pictures of such a size; some take odd ones."""
     trial = av.CodecContext.create(encoder, "w")
+    assert isinstance(trial, av.VideoCodecContext)
     trial.width, trial.height, trial.pix_fmt, trial.time_base = width, height, pixel_format, Fraction(1, 25)
     trial.options = dict(_CRF_ENCODERS.get(encoder.name, (0, {}))[1])
     try:

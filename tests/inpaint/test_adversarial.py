@@ -47,6 +47,7 @@ def assert_equal(a, b):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_fifty_steps_are_stable_and_the_same_again(run, data, tmp_path):
     for name in ("first", "second"):
         assert run(TRAIN, *words(data, tmp_path / name))[0] == 0
@@ -62,6 +63,7 @@ def test_fifty_steps_are_stable_and_the_same_again(run, data, tmp_path):
     assert rows[1]["skipped"] == 0 and rows[1]["updates"] == 25
 
 
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted(run, data, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     more = dict(updates=16, epochs=2)
@@ -85,6 +87,7 @@ def test_resumed_equals_uninterrupted(run, data, tmp_path, monkeypatch):
         assert_equal(moments, others)
 
 
+@pytest.mark.slow
 def test_the_model_file_holds_no_discriminator_and_a_new_round_forgets_it(run, data, tmp_path):
     more = dict(updates=8, epochs=1)
     assert run(TRAIN, *words(data, tmp_path, **more))[0] == 0

@@ -272,6 +272,7 @@ def served(tmp_path):
     thread.join()
 
 
+@pytest.mark.slow
 def test_starts_from_an_address_and_fetches_it_once(start, served, tmp_path):
     folder, address, asked = served
     model = create_model(TINY)

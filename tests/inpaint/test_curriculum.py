@@ -61,6 +61,7 @@ def assert_equal(a, b):
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_resumed_in_the_middle_of_stage_two_equals_uninterrupted(run, stages, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     code, _, lines = run(TRAIN, *words(stages, whole))
@@ -89,6 +90,7 @@ def test_resumed_in_the_middle_of_stage_two_equals_uninterrupted(run, stages, tm
         assert_equal(weights_of(whole / name), weights_of(parts / name))
 
 
+@pytest.mark.slow
 def test_a_stage_starts_from_the_last_weights_of_the_one_before(run, stages, data, tmp_path):
     code, _, lines = run(TRAIN, *words(stages, tmp_path / "m"))
     assert code == 0 and any(line == f"weights from {tmp_path / 'm' / 'stage1_final.pth'}" for line in lines)
@@ -98,6 +100,7 @@ def test_a_stage_starts_from_the_last_weights_of_the_one_before(run, stages, dat
     assert any("6 samples to train on" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_left_to_do(run, stages, tmp_path):
     assert run(TRAIN, *words(stages, tmp_path / "m"))[0] == 0
     weights = weights_of(tmp_path / "m" / "stage2_final.pth")
@@ -106,6 +109,7 @@ def test_a_finished_run_has_nothing_left_to_do(run, stages, tmp_path):
     assert_equal(weights_of(tmp_path / "m" / "stage2_final.pth"), weights)
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_done_and_has_changed_is_named(run, stages, tmp_path):
     assert run(TRAIN, *words(stages, tmp_path / "m"))[0] == 0
     stages.write_text(stages.read_text().replace("epochs: 1", "epochs: 3").replace("num_samples: 9", "num_samples: 12"))

@@ -124,6 +124,7 @@ def test_moving_normalizer_gives_a_lasting_object_its_room() -> None:
     ("noise", "num_frames", "spread", "spread_within", "middle_within"),
     [(0.0, 300, 0.2903, 0.001, 0.01), (0.05, 2000, 0.25, 0.04, 0.12)],
 )
+@pytest.mark.slow
 def test_a_long_chain_of_fits_neither_drifts_nor_shrinks_nor_runs_away(
     noise: float, num_frames: int, spread: float, spread_within: float, middle_within: float
 ) -> None:

@@ -101,6 +101,7 @@ def test_the_truth_of_a_pan_has_next_to_no_warping_error_and_noise_has():
     assert math.isnan(warping_error(frames, np.zeros_like(holes), motion))
 
 
+@pytest.mark.slow
 def test_families_are_always_the_same_and_behave_as_named():
     frames = panned(5)
     for family in ("static", "moving", "occlusion"):
@@ -147,6 +148,7 @@ def films(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_command(run, films, tmp_path):
     model, out = save_lively_model(tmp_path / "lively.pth"), tmp_path / "out"
     words = ["evaluate", "-i", films, "-m", model, "-m", "zero-memory", "--frames", "4", "-o", out, "--gpu", "-1"]

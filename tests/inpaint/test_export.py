@@ -83,6 +83,7 @@ def differences(backend, other, size=SIZE):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.slow
 def test_an_onnx_file_has_the_contracts_tensors(folder, precision):
     model = onnx.load(folder / f"memory_dstt_v1_tiny_40x56_{precision}.onnx")
     onnx.checker.check_model(model)
@@ -96,6 +97,7 @@ def test_an_onnx_file_has_the_contracts_tensors(folder, precision):
     assert not {"Col2Im", "Loop", "If", "Scan"} & {node.op_type for node in model.graph.node}
 
 
+@pytest.mark.slow
 def test_the_manifest_tells_all_that_a_program_needs(folder, model_path):
     entries = manifest(folder)
     assert sorted(entries) == [
@@ -122,6 +124,7 @@ def test_the_manifest_tells_all_that_a_program_needs(folder, model_path):
     assert any_size["memory"]["shape"] == [1, 4 + 9, 2, "4 * ceil(height / 24) * ceil(width / 24)", 32]
 
 
+@pytest.mark.slow
 def test_onnxruntime_gives_the_pictures_of_torch(folder, model_path):
     torch_backend = open_backend(model_path, device=CPU)
     assert max(differences(open_backend(folder / "memory_dstt_v1_tiny_40x56_fp32.onnx", device=CPU), torch_backend)) <= 1
@@ -176,6 +179,7 @@ def test_what_is_no_engine_is_refused(tmp_path, folder):
 
 
 @pytest.mark.parametrize("precision, bound", [("fp32", 1), ("fp16", 4)])
+@pytest.mark.slow
 def test_a_model_of_windows_exports_windows(tmp_path, precision, bound):
     torch.manual_seed(0)
     model = create_model("inpaint.light_video_inpaint_v1", base_dim=16)
@@ -195,6 +199,7 @@ def test_a_model_of_windows_exports_windows(tmp_path, precision, bound):
     assert np.abs(np.subtract(*np.array(pictures, dtype=int))).max() <= bound
 
 
+@pytest.mark.slow
 def test_a_file_that_computes_something_else_is_not_kept(model_path, tmp_path, monkeypatch):
     class Off(OnnxBackend):
         def step(self, masked, memory):
@@ -247,6 +252,7 @@ def test_tensorrt_that_is_not_there_is_said_before_any_work(model_path, tmp_path
 
 
 @needs_tensorrt
+@pytest.mark.slow
 def test_a_tensorrt_engine_is_built_for_the_gpus_asked_for(model_path, tmp_path, capsys):
     words = ["export", "-m", model_path, "-o", tmp_path, "--format", "tensorrt", "--size", "40x56", "--precision", "fp16"]
     code = cli.run(INPAINT, [str(word) for word in [*words, "--compute-capability", "8.6,8.9", "--gpu", "-1"]])
@@ -259,6 +265,7 @@ def test_a_tensorrt_engine_is_built_for_the_gpus_asked_for(model_path, tmp_path,
 
 
 @needs_tensorrt
+@pytest.mark.slow
 def test_the_network_definition_is_checked_before_it_is_serialised(folder, tmp_path):
     source, target = folder / "memory_dstt_v1_tiny_40x56_fp32.onnx", tmp_path / "e.engine"
     expected = {name: (tuple(shape), "float32") for name, shape in TENSORS.items()}

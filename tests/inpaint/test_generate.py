@@ -139,6 +139,7 @@ def test_seed_and_number_of_crops(video, tmp_path):
     assert make(video, tmp_path / "c", num_samples=3)["made"] == 24
 
 
+@pytest.mark.slow
 def test_clips_never_straddle_a_cut(tmp_path):
     """A cut at frame 22: the clip from 16 on moves behind it where there is room, and is skipped where there is none."""
     scenes = [f for seed in (1, 2) for f, _ in render_scene(192, 108, 22, seed=seed)]
@@ -268,6 +269,7 @@ def test_disk_full_keeps_what_is_finished_and_leaves_nothing_half(video, tmp_pat
     assert tree(tmp_path / "out") == tree(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_one_bad_video_in_a_folder_does_not_stop_the_others(run, video, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()

@@ -281,6 +281,7 @@ def test_a_second_run_reads_no_finished_picture(run, tmp_path, monkeypatch):
     assert code == 0 and lines[-1] == "1 files: made 0, kept 1, left out 0"
 
 
+@pytest.mark.slow
 def test_one_frame_records_train_with_a_batch_size(run, tmp_path):
     from inpaint.commands import TRAIN
 

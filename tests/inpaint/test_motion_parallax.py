@@ -95,6 +95,7 @@ def rejection(clip: np.ndarray) -> str:
     return caught.value.reason
 
 
+@pytest.mark.slow
 def test_clips_it_can_not_work_on_are_rejected_with_the_reason() -> None:
     still = np.repeat(texture(HEIGHT, WIDTH, 3)[None], NUM_FRAMES, axis=0)
     assert rejection(still) == "too little motion"

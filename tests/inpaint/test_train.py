@@ -48,6 +48,7 @@ def rows_of(model_dir):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_the_readme_promises(run, data, tmp_path):
     code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "2"))
     assert code == 0
@@ -65,6 +66,7 @@ def test_a_run_leaves_what_the_readme_promises(run, data, tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", [["--learning-rate-cycles", "2"], ["--optimizer", "adamw_schedulefree"]])
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted(run, data, tmp_path, optimizer):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(TRAIN, *words(data, whole, "--max-epoch", "4", *optimizer))[0] == 0
@@ -93,6 +95,7 @@ def test_resumed_equals_uninterrupted(run, data, tmp_path, optimizer):
     assert drop == [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(parts)]
 
 
+@pytest.mark.slow
 def test_reset_state_keeps_the_weights_and_restarts_the_rest(run, data, tmp_path):
     run(TRAIN, *words(data, tmp_path, "--max-epoch", "2", "--learning-rate", "1e-2"))
     before, _ = state_of(tmp_path)
@@ -105,6 +108,7 @@ def test_reset_state_keeps_the_weights_and_restarts_the_rest(run, data, tmp_path
     assert len(list(tmp_path.glob("*.pth.bk"))) == 2 and len(list(tmp_path.glob("loss.*.csv"))) == 1
 
 
+@pytest.mark.slow
 def test_a_schedule_free_model_scores_the_same_when_loaded(run, data, tmp_path):
     more = ["--optimizer", "adamw_schedulefree", "--learning-rate", "1e-2", "--max-epoch", "3"]
     assert run(TRAIN, *words(data, tmp_path, *more))[0] == 0
@@ -124,6 +128,7 @@ def test_a_schedule_free_model_scores_the_same_when_loaded(run, data, tmp_path):
     assert (out / "clips.png").exists() and (out / "scores.json").exists()
 
 
+@pytest.mark.slow
 def test_checkpoint_file_names_the_arch(run, data, tmp_path):
     torch.manual_seed(9)
     model = create_model(MODEL)
@@ -137,6 +142,7 @@ def test_checkpoint_file_names_the_arch(run, data, tmp_path):
     assert equal(dict(model.state_dict()), dict(state_of(tmp_path / "m")[0]))
 
 
+@pytest.mark.slow
 def test_learning_rate_zero_and_no_effect_are_said(run, data, tmp_path):
     code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "1", "--momentum", "0.5", "--reset-state"))
     assert code == 0
@@ -144,6 +150,7 @@ def test_learning_rate_zero_and_no_effect_are_said(run, data, tmp_path):
     assert any(line.startswith("--reset-state has no effect without --resume") for line in lines)
 
 
+@pytest.mark.slow
 def test_bad_records_are_named_and_left_out(run, data, tmp_path):
     bad = tmp_path / "data"
     shutil.copytree(data, bad)
@@ -172,6 +179,7 @@ def test_what_cannot_work_is_one_line(run, data, tmp_path, more, message):
     assert lines[-1].startswith("error: ") and message in lines[-1]
 
 
+@pytest.mark.slow
 def test_datasets_that_cannot_work(run, data, tmp_path):
     half = tmp_path / "half"
     shutil.copytree(data / "train", half / "train")
@@ -214,6 +222,7 @@ def test_what_does_not_go(run, data, tmp_path, more, message):
     assert code == 1 and lines[-1].startswith(f"error: {message}")
 
 
+@pytest.mark.slow
 def test_other_clips_and_tiles(run, data, tmp_path):
     more = ["--clip-length", "3", "--tile-size", "32x48", "--batch-size", "2", "--mask", "object,strokes=2", "--max-epoch", "1"]
     code, _, lines = run(TRAIN, *words(data, tmp_path, *more))
@@ -221,6 +230,7 @@ def test_other_clips_and_tiles(run, data, tmp_path):
     assert {path.stat().st_size > 0 for path in (tmp_path / "eval").iterdir()} == {True}
 
 
+@pytest.mark.slow
 def test_records_without_masks_need_made_up_holes(run, data, tmp_path):
     for name in ("train", "eval"):
         shutil.copytree(data / name, tmp_path / "data" / name)
@@ -234,6 +244,7 @@ def test_records_without_masks_need_made_up_holes(run, data, tmp_path):
     assert code == 0
 
 
+@pytest.mark.slow
 def test_records_without_a_hole_spoil_no_score(run, data, tmp_path):
     mixed = tmp_path / "data"
     shutil.copytree(data, mixed)
@@ -252,6 +263,7 @@ def test_contact_sheet(run, data, tmp_path):
     assert code == 1 and "must end in .png" in lines[-1]
 
 
+@pytest.mark.slow
 def test_export_at_the_end_of_a_run(run, data, tmp_path):
     pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
     code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "1", "--export", "onnx"))
@@ -269,6 +281,7 @@ def test_an_export_that_can_not_be_is_said_before_training(run, data, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_round_goes_on_with_the_model_of_the_folder(run, data, tmp_path):
     """As in the README: first with --checkpoint-file, then --resume --reset-state, and no --arch in either."""
     model = create_model(MODEL, channels=64)

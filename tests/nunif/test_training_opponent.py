@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import ToyTask, make_options, press_ctrl_c, read_csv
 from torch import nn
 
 from nunif.errors import UserError
 from nunif.models import read_checkpoint
 from nunif.training.task import TrainOutput
 from nunif.training.trainer import train
+from tests.nunif.test_training import ToyTask, make_options, press_ctrl_c, read_csv
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = "toy.net.checkpoint.pth"
@@ -97,12 +97,13 @@ def test_a_loss_of_either_that_is_not_finite_changes_neither(tmp_path, spoiled):
     assert training_of(tmp_path)["state"]["non_finite"] == 2
 
 
-def test_a_gradient_of_it_that_is_not_finite_does_not_reach_its_weights(tmp_path):
+def test_a_gradient_of_it_that_is_not_finite_changes_neither(tmp_path):
     task = ContestTask()
-    before = weights_of(task.opponent)
+    before = [weights_of(network) for network in (task.model, task.opponent)]
     task.opponent[0].weight.register_hook(lambda gradient: gradient * math.inf)
-    train(task, make_options(tmp_path, max_epoch=1))
-    assert equal(before, task.opponent.state_dict())
+    train(task, make_options(tmp_path, max_epoch=1, ignore_nan=True))
+    assert [equal(was, network.state_dict()) for was, network in zip(before, (task.model, task.opponent))] == [True, True]
+    assert training_of(tmp_path)["state"]["non_finite"] == 4
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_schedulefree"])
