@@ -1,6 +1,6 @@
 """What makes the memory earn its place: variants trained on equal data for equal steps, judged on clips never seen.
 
-    python benchmarks/ablation.py -i RECORDS --eval RECORDS --steps 300 --seeds 1,2 -o benchmarks/results/NAME.json
+    python -m benchmarks.ablation -i RECORDS --eval RECORDS --steps 300 --seeds 1,2 -o benchmarks/results/NAME.json
 
 Both folders hold records of 12 frames or more (`create_training_data.py frames` makes them; masks are not needed, the
 holes are made here). All variants of a seed see the same clips, tiles and holes in the same order. After the training
@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from streaming import machine  # type: ignore[import-not-found]
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks.timing import machine
 from inpaint.hole_shapes import moving_shape, strokes
 from inpaint.losses import hole_valid_l1, temporal_l1
 from inpaint.masks import compose

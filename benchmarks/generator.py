@@ -23,14 +23,14 @@ from inpaint.options import GenerateOptions
 SEQ, SKIP, CLIPS = 16, 120, 3
 FILM_FRAMES = CLIPS * (SEQ + SKIP)
 
-# What a stage is: where the function stands that does it. `clip` runs the others, so it is what is left of it.
+# What a stage is: where the functions stand that do it. Those that this version does not have are passed over.
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "decode": [(generate.VideoReader, "read")],
     "cuts": [(generate, "find_cuts")],
     "geometry": [(generate, "render_view")],
     "depth input": [(depth, "prepare")],
     "depth normalisation": [(generate, "_estimate")],
-    "holes": [(generate, "hidden_in_both_views")],
+    "holes": [(generate, name) for name in ("hidden_in_both_views", "shift_of_view", "hidden")],
     "crop": [(generate, "random_hard_tile"), (generate, "clean_crop")],
     "PNG": [(records, "encode_rgb"), (records, "encode_binary")],
     "files": [(generate, "write_record")],
@@ -100,7 +100,7 @@ def stage_clocks() -> Iterator[dict[str, float]]:
 
     with ExitStack() as stack:
         for name, places in STAGES.items():
-            for owner, attribute in places:
+            for owner, attribute in [place for place in places if hasattr(*place)]:
                 stack.enter_context(mock.patch.object(owner, attribute, timed(name, getattr(owner, attribute))))
         yield spent
 

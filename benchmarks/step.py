@@ -13,7 +13,6 @@ from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
 from inpaint.losses import NamedLoss
 from nunif.models import Model, create_model
-from nunif.training.recompute import recompute_activations
 
 CLIP, TILE = 12, 256
 SIZES = ("memory_dstt_v1_small", "memory_dstt_v1")
@@ -49,6 +48,8 @@ def clip(device: torch.device) -> tuple[Tensor, Tensor]:
 
 def ways(model: Model, frames: Tensor, holes: Tensor, setting: Setting) -> dict[str, Callable[[], Any]]:
     """Every way of taking the same step."""
+    from nunif.training.recompute import recompute_activations  # older checkouts don't have it, see `compare`
+
     on_gpu = setting.device.type == "cuda"
     tight = copy.deepcopy(model)
     recompute_activations(tight)

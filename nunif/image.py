@@ -76,7 +76,7 @@ def read_rgb_part(path: Path, rows: slice, columns: slice) -> tuple[np.ndarray, 
         stride = 1 + 3 * width
         try:
             unpacked = isal_zlib.decompressobj().decompress(compressed, last * stride)
-        except igzip_lib.IsalError as error:
+        except igzip_lib.IsalError as error:  # type: ignore[misc]  # the stub has it as a value
             raise ValueError("damaged") from error
         lines = np.frombuffer(unpacked, np.uint8)
         if len(lines) != last * stride:
