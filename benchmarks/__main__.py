@@ -1,7 +1,6 @@
 """Measure: python -m benchmarks NAME [NAME ...], or `all`; `make bench` is `all`."""
 
 import argparse
-import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -46,8 +45,9 @@ def main() -> None:
             about = machine(device)
             run: Callable[[Setting], dict[str, Any]] = import_module(f"benchmarks.{name}").run
             result = {"name": name, **about, **run(setting)}
-        where = "" if device.type == "cpu" else "_" + torch.cuda.get_device_name(device).replace(" ", "_")
-        write_json(words.output / f"{name}{where}.json", json.loads(json.dumps(result, default=str)))
+        where = [] if device.type == "cpu" else [torch.cuda.get_device_name(device).replace(" ", "_")]
+        what = [name, *where, *(["compiled"] if words.compile else []), *setting.models]
+        write_json(words.output / f"{'-'.join(what)}.json", result)
     print(write_report(words.output))
 
 

@@ -23,21 +23,21 @@ def write_report(folder: Path) -> Path:
     for file in sorted(folder.glob("*.json")):
         result = json.loads(file.read_text(encoding="utf-8"))
         if "name" in result:
-            lines += ["", *section(result)]
+            lines += ["", *section(file.stem.replace("-", ", "), result)]
     write_whole(path, ("\n".join(lines) + "\n").encode())
     return path
 
 
-def section(result: dict[str, Any]) -> list[str]:
-    """One benchmark: where it ran, then its tables."""
-    lines = [f"## {result['name']}", ""]
+def section(title: str, result: dict[str, Any]) -> list[str]:
+    """One benchmark: where it ran, then its tables. title: of the file, so that runs of some models stand apart."""
+    lines = [f"## {title}", ""]
     load = "" if result.get("load_before") is None else f", load before {result['load_before']}"
     lines.append(
         f"{result['device']}, torch {result['torch']}, {result['torch_threads']} thread(s), commit {result['commit']}, "
         f"{result['date'][:10]}{load}."
     )
-    for title, rows in tables(result):
-        lines += ["", *([f"**{title}**", ""] if title else []), *table(rows)]
+    for heading, rows in tables(result):
+        lines += ["", *([f"**{heading}**", ""] if heading else []), *table(rows)]
     return lines
 
 
