@@ -158,7 +158,7 @@ def report_updates(path: Path) -> None:
     def account(*args: Any, **kwargs: Any) -> None:
         real(*args, **kwargs)
         _report(path)
-        time.sleep(0.02)
+        time.sleep(0.05)
 
     trainer._account = account
 
