@@ -265,7 +265,9 @@ def parse_tile(text: str) -> tuple[int, int]:
 class TrainOptions(TrainerOptions):
     """`train.py inpaint`."""
 
-    UNREMARKABLE = TrainerOptions.UNREMARKABLE | {"export", "curriculum", "compile", "activation_checkpointing"}
+    UNREMARKABLE = TrainerOptions.UNREMARKABLE | {
+        "arch", "export", "curriculum", "compile", "activation_checkpointing",
+    }  # fmt: skip
 
     data_dir: Path | None = option(
         "-i", "--data-dir", default=None, help="the dataset: a folder with train/ and eval/ (or --curriculum names them)"

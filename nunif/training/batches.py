@@ -1,7 +1,10 @@
 """Batches of drawn samples, loaded by worker processes, unreadable samples sorted out, and moved to a device."""
 
 import dataclasses
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +46,7 @@ class Loader:
             collate_fn=_Collate(collate),
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            worker_init_fn=_leave_signals_to_the_trainer,
+            worker_init_fn=_start_worker,
             pin_memory=pin_memory,
             generator=torch.Generator().manual_seed(0),  # without it, every epoch draws from torch's global generator
         )
@@ -102,7 +105,20 @@ class _Collate:
         return Batch(data, [index for index, _ in good], bad)
 
 
-def _leave_signals_to_the_trainer(_: int) -> None:
+def _start_worker(_: int) -> None:
+    _leave_signals_to_the_trainer()
+    trainer = multiprocessing.parent_process()
+    # torch has a worker end when its parent does; that of a fork server's worker is the fork server, which lives on
+    if trainer is not None and trainer.pid != os.getppid():
+        threading.Thread(target=_end_after, args=(trainer,), daemon=True).start()
+
+
+def _end_after(trainer: Any) -> None:
+    trainer.join()
+    os._exit(1)
+
+
+def _leave_signals_to_the_trainer() -> None:
     # Ctrl-C reaches every process of a terminal, a cluster's signals every process of a job; a worker that died of
     # one would take the window being finished with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -14,6 +14,14 @@ from tests.faults.training import train_words
 from tests.records import make_records
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_running():
+    """A test that fails leaves no process behind, which would keep the whole suite from ending."""
+    yield
+    for command in list(Command.running):
+        command.kill()
+
+
 @pytest.fixture(scope="session")
 def training_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60.0  # more than anything here takes
@@ -28,22 +28,28 @@ if FORKS:
     others += ["torch._dynamo"]  # which the first optimizer imports, and which takes longer than all else
     CONTEXT.set_forkserver_preload([*(f"inpaint.{name}" for name in modules), *others])
 
+METHOD = multiprocessing.get_start_method()  # by which commands start processes of their own
+
 Hook = tuple[Any, ...]  # a function of this module and its arguments
 
 
 class Command:
     """A command in a process of its own, which leads a group of processes."""
 
+    running: ClassVar[list["Command"]] = []  # all that have not ended, as far as anybody has looked
+
     def __init__(self, words: Sequence[object], log: Path, *hooks: Hook) -> None:
         self.log = log
-        self._process = CONTEXT.Process(target=_run, args=([str(word) for word in words], log, hooks))
+        self._process = CONTEXT.Process(target=_run, args=([str(word) for word in words], log, METHOD, hooks))
         self._process.start()
         self.pid = self._process.pid
+        self.running.append(self)
 
     def kill(self) -> None:
         """kill -9; on Windows, TerminateProcess."""
         self._process.kill()
         self._process.join(SECONDS)
+        self._forget()
 
     def send(self, number: int, *, group: bool = False) -> None:
         (os.killpg if group else os.kill)(self.pid, number)
@@ -55,7 +61,25 @@ class Command:
         if code is None:
             self.kill()
             raise AssertionError(f"still running after {seconds} s:\n{self.text}")
+        self._forget()
         return code
+
+    def _forget(self) -> None:
+        if self in self.running:
+            self.running.remove(self)
+
+    def group_is_gone(self, seconds: float) -> bool:
+        """Whether all processes that it had started have ended, or do so in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                os.killpg(self.pid, 0)
+            except ProcessLookupError:
+                return True
+            if time.monotonic() > deadline:
+                os.killpg(self.pid, signal.SIGKILL)
+                return False
+            time.sleep(0.05)
 
     def wait_for_reports(self, path: Path, number: int = 1) -> None:
         """Wait until a hook has reported so often."""
@@ -82,7 +106,8 @@ class Command:
         return self.text.strip().splitlines()
 
 
-def _run(words: list[str], log: Path, hooks: Sequence[Hook]) -> None:
+def _run(words: list[str], log: Path, method: str, hooks: Sequence[Hook]) -> None:
+    start_processes_by(method)
     if hasattr(os, "setsid"):
         os.setsid()
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -112,6 +137,11 @@ def _report(path: Path) -> None:
         file.write(b".")
 
 
+def start_processes_by(method: str) -> None:
+    """How the command starts processes of its own: "fork", or "forkserver", Python's way from 3.14 on."""
+    multiprocessing.set_start_method(method, force=True)
+
+
 def wait_less(seconds: float) -> None:
     """Wait for another training so long only."""
     from nunif.training import trainer
@@ -128,7 +158,7 @@ def report_updates(path: Path) -> None:
     def account(*args: Any, **kwargs: Any) -> None:
         real(*args, **kwargs)
         _report(path)
-        time.sleep(0.02)
+        time.sleep(0.05)
 
     trainer._account = account
 

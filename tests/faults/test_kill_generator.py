@@ -21,7 +21,7 @@ SEED = 3
 def kill_moments(seed: int) -> list[tuple]:
     """Twenty moments, in random order: while starting, some time after a record, and inside a record's pictures."""
     rng = random.Random(seed)
-    moments: list[tuple] = [("start", rng.uniform(0, 0.3)) for _ in range(5)]
+    moments: list[tuple] = [("start", rng.uniform(0, 0.2)) for _ in range(5)]
     moments += [("record", 1, rng.uniform(0, 0.2)) for _ in range(7)]
     moments += [("picture", rng.randint(0, 6)) for _ in range(8)]
     rng.shuffle(moments)

@@ -9,7 +9,7 @@ import pytest
 
 from nunif.models import read_checkpoint
 from tests.faults.generating import generate
-from tests.faults.processes import Command, hashes, report_records, report_updates, wait_less
+from tests.faults.processes import Command, hashes, report_records, report_updates, start_processes_by, wait_less
 from tests.faults.training import NAME, assert_same_run, train_words
 
 pytestmark = [
@@ -88,14 +88,15 @@ def test_a_second_trainer_stops_and_the_first_is_unharmed(training_data, calm_ru
     assert_same_run(folder, calm_run)
 
 
-def test_a_killed_trainer_with_loading_processes_locks_nobody_out(training_data, calm_run, tmp_path):
-    """Its loading processes live on for a moment."""
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_killed_trainer_locks_nobody_out_and_its_loading_processes_end(training_data, calm_run, tmp_path, method):
     folder, reports = tmp_path / "m", tmp_path / "reports"
     words = train_words(training_data, folder, "--num-workers", 1)
-    first = Command(words, tmp_path / "log1", (report_updates, reports))
+    first = Command(words, tmp_path / "log1", (report_updates, reports), (start_processes_by, method))
     first.wait_for_reports(reports, 7)
     first.kill()
     second = Command(train_words(training_data, folder, "--resume"), tmp_path / "log2")
     assert second.wait() == 0, second.text
     assert read_checkpoint(folder / f"{NAME}.checkpoint.pth")["training"]["state"]["epochs_done"] == 5
     assert_same_run(folder, calm_run)
+    assert first.group_is_gone(20)
