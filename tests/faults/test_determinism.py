@@ -1,0 +1,98 @@
+"""From a film to a trained model by real processes: `--seed` alone decides, not workers, and not the order of a hash."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from inpaint.sample_video import render_scene
+from nunif.models import read_checkpoint
+from nunif.video.writer import write_video
+from tests.nunif.test_training import assert_same, without_seconds
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = "inpaint.memory_dstt_v1_tiny"
+
+# Both commands as their scripts call them, in one process: most of the time goes into imports.
+SCRIPT = """
+import sys
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from inpaint.commands import CREATE_TRAINING_DATA, TRAIN
+from nunif import cli
+
+film, folder, seed, workers = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+train, held_back = folder / "data" / "train", folder / "data" / "eval"
+words = ["video_inpaint", "-i", film, "-o", train, "--prefix", "d", "--seq", 12, "--size", 64, "--skip-interval", 0]
+words += ["--divergence-level", 3, "--model-type", "MotionParallax", "--max-workers", workers, "--seed", seed]
+assert cli.run(CREATE_TRAINING_DATA, [str(word) for word in words]) == 0
+records = sorted(path for path in train.iterdir() if path.is_dir() and not path.name.startswith("."))
+held_back.mkdir()
+for record in records[-2:]:
+    record.rename(held_back / record.name)
+words = ["inpaint", "-i", folder / "data", "--model-dir", folder / "model", "--video", "--arch", "memory_dstt_v1_tiny"]
+words += ["--tile-size", 48, "--num-samples", 72, "--max-epoch", 2, "--backward-step", 2, "--save-eval-step", 1, "--gpu", -1]
+words += ["--mask", "occlusion=1,object=1,strokes=1", "--disable-tensorboard", "--num-workers", workers, "--seed", seed]
+assert cli.run(TRAIN, [str(word) for word in words]) == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    """A function that makes records and trains on them; the folder of both."""
+    folder = tmp_path_factory.mktemp("runs")
+    film = folder / "film.mp4"
+    write_video(film, (frame for frame, _ in render_scene(192, 108, 84)), fps=30)
+
+    def make(name: str, *, seed: int, workers: int, hash_seed: int) -> Path:
+        environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-c", SCRIPT, str(film), str(folder / name), str(seed), str(workers)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return folder / name
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def one(make):
+    return make("one", seed=5, workers=1, hash_seed=1)
+
+
+def files_of(folder: Path, pattern: str) -> dict[str, bytes]:
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob(pattern)) if path.is_file()}
+    assert found, f"{folder / pattern} matches nothing"
+    return found
+
+
+def training_of(folder: Path) -> dict:
+    content = read_checkpoint(folder / "model" / f"{MODEL}.checkpoint.pth")
+    return {key: value for key, value in content.items() if key not in ("updated_at", "train_kwargs")}
+
+
+@pytest.mark.slow
+def test_one_worker_and_eight_give_the_same_records_weights_and_previews(make, one):
+    eight = make("eight", seed=5, workers=8, hash_seed=2)
+    records = files_of(one, "data/*/d_*/*")
+    assert len(records) >= 4 * 25 and len(records) % 25 == 0  # 12 frames, 12 holes and a note; some clips have no holes
+    assert records == files_of(eight, "data/*/d_*/*")
+    assert len(files_of(one, "model/eval/*.png")) >= 2
+    assert files_of(one, "model/eval/*.png") == files_of(eight, "model/eval/*.png")
+    assert_same(training_of(one), training_of(eight))
+    best = [read_checkpoint(folder / "model" / f"{MODEL}.pth") for folder in (one, eight)]
+    assert_same(best[0]["state_dict"], best[1]["state_dict"])
+    assert best[0]["metrics"] == best[1]["metrics"]
+    assert without_seconds(one / "model") == without_seconds(eight / "model")
+
+
+@pytest.mark.slow
+def test_another_seed_gives_others(make, one):
+    other = make("other", seed=6, workers=1, hash_seed=1)
+    for pattern in ("data/*/d_*/*_M.png", "data/*/d_*/*_C.png", "model/eval/*.png"):
+        assert files_of(one, pattern) != files_of(other, pattern)
+    weights, others = (training_of(folder)["state_dict"] for folder in (one, other))
+    assert not any(torch.equal(weights[name], others[name]) for name in weights if name.endswith("to_image.weight"))
