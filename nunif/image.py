@@ -87,7 +87,10 @@ def _decode(path: Path, flags: int) -> np.ndarray:
     # OpenCV fills the missing rows of a torn PNG and says nothing, so its end is looked at first
     if data[:8].tobytes() == PNG_SIGNATURE and data[-12:].tobytes() != PNG_END:
         raise ValueError("truncated")
-    picture = cv2.imdecode(data, flags) if data.size else None
+    try:
+        picture = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error as error:  # a header that claims more pixels than OpenCV takes
+        raise ValueError("not a picture of a usable size") from error
     if picture is None:
         raise ValueError("not a readable picture")
     return picture
