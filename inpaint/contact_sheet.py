@@ -8,7 +8,7 @@ import numpy as np
 
 from inpaint.options import ContactSheetOptions
 from inpaint.pictures import label, paint_holes, tile
-from inpaint.records import read_frames, read_holes, scan_records
+from inpaint.records import BadRecord, read_frames, read_holes, scan_records
 from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.image import save_png
@@ -32,15 +32,22 @@ def main(options: ContactSheetOptions) -> None:
         record = records[index]
         picks = sorted({round(i) for i in np.linspace(0, len(record) - 1, min(COLUMNS, len(record)))})
         numbers = [record.numbers[i] for i in picks]
-        painted = read_frames(record, numbers)
-        if record.has_masks:
-            painted = paint_holes(painted, read_holes(record, numbers))
+        try:
+            painted = read_frames(record, numbers)
+            if record.has_masks:
+                painted = paint_holes(painted, read_holes(record, numbers))
+        except BadRecord as problem:
+            logger.warning("left out: %s", problem)
+            continue
         cells = [cv2.resize(frame, (CELL, CELL), interpolation=cv2.INTER_AREA) for frame in painted]
         rows.append([label(cells[0], record.path.name[-34:]), *cells[1:]])
+    if not rows:
+        raise UserError(f"{options.data_dir}: none of the {len(chosen)} records that were looked at can be read")
     half = -(-len(rows) // 2)
+    num_shown = len(rows)
     if len(rows) > TALL:  # two records side by side
         nothing: list[np.ndarray] = []
         rows = [left + right for left, right in zip_longest(rows[:half], rows[half:], fillvalue=nothing)]
     make_folder(options.output.parent)
     save_png(options.output, tile(rows))
-    logger.info("%d of %d records: %s", len(chosen), len(records), options.output)
+    logger.info("%d of %d records: %s", num_shown, len(records), options.output)

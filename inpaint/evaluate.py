@@ -96,7 +96,8 @@ def score_records(options: EvaluateOptions) -> None:
     if options.output is not None:
         write_rows(options.output / "scores.csv", rows)
         write_json(options.output / "scores.json", {"clips": rows, "mean": means(rows)})
-        save_png(options.output / "clips.png", tile(pictures))
+        if pictures:  # those to be shown may be the ones that can't be read
+            save_png(options.output / "clips.png", tile(pictures))
         logger.info("scores.csv, scores.json and clips.png are in %s", options.output)
 
 

@@ -119,7 +119,10 @@ def open_record(path: Path, *, min_frames: int = 1, min_size: int | tuple[int, i
         BadRecord: a missing, unreadable or torn picture, masks beside some frames only, different sizes, fewer than
             `min_frames` frames, or too small pictures.
     """
-    names = [file.name for file in path.iterdir()]
+    try:
+        names = [file.name for file in path.iterdir()]
+    except OSError as error:
+        raise BadRecord(path, f"it can't be read ({error.strerror})") from error
     found = {int(match[1]): match[1] for name in names if (match := _FRAME_NAME.fullmatch(name))}
     has_masks = any(name.endswith("_M.png") for name in names)
     gaps = set(range(min(found, default=0), max(found, default=0))) - found.keys()

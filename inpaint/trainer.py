@@ -155,10 +155,11 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
     clip_length = clip_length_for(model, options)
     cut = (clip_length, parse_tile(options.tile_size), parse_masks(options.mask))
     _check_folders(data)
-    train_set = TrainSet(_share_out([(_scan(f.path / "train", *cut), f.weight) for f in data]), *cut)
+    share = options.max_bad_share
+    train_set = TrainSet(_share_out([(_scan(f.path / "train", *cut, share), f.weight) for f in data]), *cut)
     eval_set = None
     if not options.skip_eval:
-        eval_set = EvalSet([record for f in data for record in _scan(f.path / "eval", *cut)], *cut)
+        eval_set = EvalSet([record for f in data for record in _scan(f.path / "eval", *cut, share)], *cut)
     adversary = None
     if options.discriminator is not None:
         network = DISCRIMINATORS[options.discriminator]()
@@ -186,10 +187,22 @@ def clip_length_for(model: Model, options: TrainOptions) -> int:
     return wanted
 
 
-def _scan(folder: Path, clip_length: int, tile_size: tuple[int, int], masks: dict[str, float]) -> list[Record]:
+def _scan(
+    folder: Path, clip_length: int, tile_size: tuple[int, int], masks: dict[str, float], max_bad_share: float
+) -> list[Record]:
     records, bad = scan_records(folder, min_frames=clip_length, min_size=tile_size)
     for problem in bad:
         logger.warning("left out: %s", problem)
+    total = len(records) + len(bad)
+    if len(bad) > max_bad_share * total:
+        first = ", ".join(f"{problem.record.name}: {problem.reason}" for problem in bad[:5])
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise UserError(
+            f"{folder}: {len(bad)} of {total} records can't be used: mend or remove them, or allow more with --max-bad-share "
+            f"({first}{more})"
+        )
+    if bad:
+        logger.warning("left out: %d of %d records in %s can't be used", len(bad), total, folder)
     usable = [record for record in records if kinds_for(record, masks)]
     advice = f"they have no masks, and --mask makes none up: add --mask {','.join(MADE_MASKS)}"
     if not usable:

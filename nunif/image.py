@@ -137,7 +137,10 @@ def _decode_data(data: bytes, flags: int) -> np.ndarray:
     # OpenCV fills the missing rows of a torn PNG and says nothing, so its end is looked at first
     if data.startswith(PNG_SIGNATURE) and not data.endswith(PNG_END):
         raise ValueError("truncated")
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error as error:  # a header that claims more pixels than OpenCV takes
+        raise ValueError("not a picture of a usable size") from error
     if picture is None:
         raise ValueError("not a readable picture")
     return picture

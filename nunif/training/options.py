@@ -29,6 +29,7 @@ class TrainerOptions:
             "disable_tensorboard",
             "keep_checkpoints",
             "max_epoch",
+            "max_bad_share",
         }
     )
 
@@ -73,6 +74,12 @@ class TrainerOptions:
     )
     disable_hard_example: bool = option(default=False, help="draw all samples equally often instead of hard ones more")
     ignore_nan: bool = option(default=False, help="go on however many losses are not finite (they never reach the weights)")
+    max_bad_share: float = option(
+        default=0.5,
+        minimum=0,
+        maximum=1,
+        help="go on as long as no larger share of the samples can't be read; they are left out",
+    )
     disable_tensorboard: bool = option(default=False, help="write no TensorBoard events under runs/")
 
     resume: bool = option(default=False, help="continue from the checkpoint in --model-dir, exactly")

@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_SUFFIX = ".checkpoint.pth"  # behind the model's name
 CHECKPOINT_SECONDS = 600  # in a long epoch, a checkpoint at least this often: no kill loses more
 LOCK_SECONDS = 10  # until the loading processes of a killed training have ended too
-MAX_BAD_SHARE = 0.5  # of the training set may be unreadable before the run stops
 MAX_NON_FINITE = 100  # batches of the run, and of an epoch: a quarter, though at least 20
 MAX_NON_FINITE_SHARE, MIN_NON_FINITE_PER_EPOCH = 0.25, 20
 
@@ -72,7 +71,7 @@ class Run:
     journal: Journal | None  # in the process that writes
     interruption: Interruption
     saved_at: float
-    named: set[int]  # samples that were told to be not finite
+    named: set[int | str]  # samples that were told to be not finite, and what was said of unreadable ones of the evaluation
 
     def close(self) -> None:
         """End the worker processes and finish the curve and the events."""
@@ -164,6 +163,9 @@ def _run_epochs(run: Run) -> TrainResult:
         left = (run.options.max_epoch - run.state.epochs_done) * per_epoch
         if left and run.group.rank == 0:
             logger.info("  about %s left", _duration(left))
+    if run.state.bad and run.group.rank == 0:
+        names = _listing(list(dict.fromkeys(run.state.bad.values())))
+        logger.warning("%d of %d training samples were left out: %s", len(run.state.bad), len(run.task.train_set), names)
     if run.group.any(run.interruption.requested):
         raise KeyboardInterrupt  # too late to stop anything here, but more may be about to come
     result = _result(run.task, run.options, run.state, metrics)
@@ -460,14 +462,14 @@ def _account(run: Run, window: Window, *, position: int, seconds: float) -> None
     state.non_finite += len(window.non_finite)
     run.history.record([index for _, index, _ in window.losses], [loss for _, _, loss in window.losses])
     for index, name, reason in window.bad:
-        if index not in state.bad:
-            state.bad[index] = f"{name}: {reason}"
-            if run.group.rank == 0:
-                logger.warning("training sample %s is left out: %s", name, reason)
-    if len(state.bad) > MAX_BAD_SHARE * len(task.train_set):
+        # one record may be several samples, and bad in several ways
+        if run.group.rank == 0 and not any(known.startswith(f"{name}: ") for known in state.bad.values()):
+            logger.warning("training sample %s is left out: %s", name, reason)
+        state.bad.setdefault(index, f"{name}: {reason}")
+    if len(state.bad) > run.options.max_bad_share * len(task.train_set):
         raise UserError(
-            f"{len(state.bad)} of {len(task.train_set)} training samples can't be read: mend or remove them "
-            f"({_listing(list(state.bad.values()))})"
+            f"{len(state.bad)} of {len(task.train_set)} training samples can't be read: mend or remove them, or allow more "
+            f"with --max-bad-share ({_listing(list(dict.fromkeys(state.bad.values())))})"
         )
     news = dict.fromkeys(index for batch in window.non_finite for index in batch if index not in run.named)
     run.named.update(news)
@@ -496,6 +498,12 @@ def _advice(run: Run) -> str:
     return f"use {half}a lower --learning-rate or --clip-grad-norm 1, or --ignore-nan; the last checkpoint is unharmed"
 
 
+def _tell_once(run: Run, text: str) -> None:
+    if text not in run.named:
+        run.named.add(text)
+        logger.warning("%s", text)
+
+
 def _evaluation_is_due(run: Run) -> bool:
     number = run.state.epochs_done + 1
     return run.eval_loader is not None and (number % run.options.eval_step == 0 or number == run.options.max_epoch)
@@ -516,7 +524,7 @@ def _evaluate(run: Run) -> dict[str, float] | None:
             dtype=engine.dtype,
             group=run.group,
             seed=options.seed,
-            report=logger.warning,
+            report=lambda text: _tell_once(run, text),
             preview_folder=options.model_dir / "eval" if run.group.rank == 0 else None,
             preview_step=options.save_eval_step,
             interrupted=lambda: run.interruption.requested,
