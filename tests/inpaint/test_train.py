@@ -49,6 +49,13 @@ def rows_of(model_dir):
 
 
 @pytest.mark.slow
+def test_activation_checkpointing_changes_no_bit(run, data, tmp_path):
+    for name, more in (("plain", ()), ("saving", ("--activation-checkpointing",))):
+        assert run(TRAIN, *words(data, tmp_path / name, "--max-epoch", "1", "--skip-eval", *more))[0] == 0
+    weights, _ = state_of(tmp_path / "plain")
+    assert equal(weights, state_of(tmp_path / "saving")[0])
+
+
 def test_a_run_leaves_what_the_readme_promises(run, data, tmp_path):
     code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "2"))
     assert code == 0
