@@ -158,7 +158,7 @@ def rows_of(model_dir):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_fivevening_scene_records_of_two_hundred(run, caplog, originals, tmp_path, num_workers):
+def test_five_bad_records_of_two_hundred(run, caplog, originals, tmp_path, num_workers):
     """Trained on as single pictures, which goes fast."""
     data = tmp_path / "data"
     paths = fill(data / "train", originals, 200)
