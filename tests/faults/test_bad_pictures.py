@@ -166,7 +166,7 @@ def test_five_bad_records_of_two_hundred(run, caplog, originals, tmp_path, num_w
     assert len(spoilt) == 5
     (bad_eval, *_) = fill(data / "eval", originals, 2)
     DECODED["rotten frames"](bad_eval)
-    bad_eval = bad_eval.rename(bad_eval.with_name("e_bad"))
+    bad_eval = bad_eval.rename(bad_eval.with_name("evening_scene"))
     arguments = small_words(data, tmp_path / "m", 197, "--max-epoch", "2", "--num-workers", num_workers)
     arguments.remove("--video")
     arguments[arguments.index("--num-samples") + 1] = "197"
@@ -177,7 +177,7 @@ def test_five_bad_records_of_two_hundred(run, caplog, originals, tmp_path, num_w
         named = [line for line in lines if str(path) in line]
         last = "2 of 197 training samples were left out: " in named[-1]
         assert len(named) == 1 + last and ".png" in named[0] and last == kind.startswith("rotten"), (kind, named)
-    assert len([line for line in lines if "e_bad" in line]) == 1, "over two evaluations"
+    assert len([line for line in lines if "evening_scene" in line]) == 1, "over two evaluations"
     assert any(f"left out: 3 of 200 records in {data / 'train'} can't be used" in line for line in lines)
     assert [row["skipped"] for row in rows_of(tmp_path / "m")] == ["2", "0"]
 
@@ -255,7 +255,7 @@ def test_a_record_that_is_drawn_twice_as_often_is_named_once(tmp_path, caplog):
     assert caplog.text.count("training sample point-2 is left out: its picture") == 1
 
 
-def test_looking_at_records_passes_over_the_bad_ones(run, originals, tmp_path):
+def test_looking_at_records_passes_over_thevening_scene_ones(run, originals, tmp_path):
     paths = fill(tmp_path / "data", originals, 3)
     rot(paths[1] / "0000_C.png")
     code, _, lines = run(INPAINT, "contact-sheet", "-i", tmp_path / "data", "-o", tmp_path / "sheet.png")
