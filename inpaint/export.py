@@ -28,7 +28,7 @@ from tqdm import tqdm
 from inpaint.models.steps import Step, make_step, mask_frame
 from inpaint.options import ExportOptions, parse_formats, parse_size
 from inpaint.runtime import tensorrt
-from inpaint.runtime.backends import PRECISIONS, Backend, OnnxBackend, TorchBackend, import_onnxruntime
+from inpaint.runtime.backends import PRECISIONS, Backend, OnnxBackend, import_onnxruntime
 from inpaint.sample_video import render_scene
 from nunif.device import create_device
 from nunif.errors import UserError
@@ -120,7 +120,9 @@ def export_model(
     pieces = into_windows(check_clip(clip, size, num_frames), step.window)
     logger.info("float32 torch on %d frames of %s, to compare with", num_frames, clip or "a rendered clip")
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # ten bits of mantissa are no reference
-        reference = list(run_clip(TorchBackend(model, device=device), pieces))
+        whole = make_step(copy.deepcopy(model)).to(device, torch.float32).eval().requires_grad_(False)
+        right = ContractBackend(whole, whole, device=device, description="torch")
+        reference = list(run_clip(right, pieces))
 
     def check(backend: Backend, name: str) -> dict[str, Any]:
         parity = compare(run_clip(backend, pieces), reference, tolerance=TOLERANCE[precision], name=name)
@@ -220,7 +222,8 @@ def to_torch_export(export: Export) -> None:
     with whole_path(path) as partial:
         arguments, dynamic_shapes = trace_arguments(export.step, export.size, dynamic=export.dynamic)
         torch.export.save(torch.export.export(export.step, arguments, dynamic_shapes=dynamic_shapes), partial)
-        parity = export.check(ProgramBackend(partial, export.step), path.name)
+        program, where = torch.export.load(partial).module(), "torch.export program on cpu"
+        parity = export.check(ContractBackend(program, export.step, device=CPU, description=where), path.name)
     export.finish(path, begin, format="torch-export", parity=parity)
 
 
@@ -285,19 +288,22 @@ def write_onnx(step: Step, path: Path, *, size: tuple[int, int], dynamic: bool) 
     program.save(path, external_data=False)
 
 
-class ProgramBackend:
-    """A saved torch.export program, for the comparison."""
+class ContractBackend:
+    """Anything in torch with a step's inputs and outputs, memory and all, for the comparison."""
 
     size: tuple[int, int] | None = None
 
-    def __init__(self, path: Path, step: Step) -> None:
-        self.device, self.window, self.description = CPU, step.window, "torch.export program on cpu"
-        self._shapes, self._program = step.shapes, torch.export.load(path).module()
+    def __init__(self, program: Callable[..., Any], step: Step, *, device: torch.device, description: str) -> None:
+        self.device, self.window, self.description = device, step.window, description
+        self._shapes, self._program = step.shapes, program
 
+    @torch.inference_mode()
     def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
         if self.window is not None:
             return self._program(masked), None
-        return self._program(masked, torch.zeros(self._shapes(*masked.shape[-2:])["memory"]) if memory is None else memory)
+        if memory is None:
+            memory = torch.zeros(self._shapes(*masked.shape[-2:])["memory"], device=self.device)
+        return self._program(masked, memory)
 
 
 # --- the comparison ----------------------------------------------------------------------------------------------------

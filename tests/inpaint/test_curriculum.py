@@ -179,7 +179,10 @@ def test_what_a_stage_does_not_say_is_as_on_the_command_line(tmp_path):
     [
         ("stages: []", "s.yaml: there must be a list `stages:` with one block of keys for each stage"),
         ("- a", "s.yaml: there must be a list `stages:`"),
-        ("stages: [{data: d, epoch: 3}]", "s.yaml, stage 1: 'epoch' is not known: choose from adam_beta1, "),
+        (
+            "stages: [{data: d, epoch: 3}]",
+            "s.yaml, stage 1: 'epoch' is not known: choose from activation_checkpointing, adam_beta1, ",
+        ),
         ("stages: [{data: d, epochs: many}]", "s.yaml, stage 1: epochs is 'many': write a whole number"),
         ("stages: [{data: d, video: 1}]", "s.yaml, stage 1: video is 1: write true or false"),
         ("stages: [{data: d}, {data: d, learning_rate: fast}]", "s.yaml, stage 2: learning_rate is 'fast': write a number"),

@@ -399,7 +399,7 @@ def test_models_that_are_refused(run, film, masks, tmp_path):
     (tmp_path / "model.bin").write_bytes(b"no model")
     for name, text in {
         "other.pth": r"other\.pth holds the model 'other\.model', but one named inpaint\.\* is needed here",
-        "no_model.pth": r"no_model\.pth is not a model file, or is torn: fetch or train it again",
+        "no_model.pth": r"no_model\.pth is torn or not a model file .*: fetch or train it again",
         "model.bin": r"model\.bin is of no kind known here: give a model file \(\.pth\), an \.onnx or an \.engine",
         "missing.pth": r"missing\.pth does not exist: give a model file",
         "missing.onnx": r"--model .*missing\.onnx does not exist: give a model file \(\.pth\), an \.onnx or an \.engine",
