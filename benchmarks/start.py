@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.inputs import write_film, write_records
 from benchmarks.setting import Setting
-from benchmarks.timing import ROOT, interleave, rows
+from benchmarks.timing import ROOT, Elsewhere, interleave, rows
 
 
 def run(setting: Setting) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def run(setting: Setting) -> dict[str, Any]:
     return {"rows": rows(timings, baseline="train.py inpaint -h", unit="start")}
 
 
-def until(words: list[str], sign: Callable[[list[str]], bool] | None) -> tuple[float, float, float]:
+def until(words: list[str], sign: Callable[[list[str]], bool] | None) -> Elsewhere:
     """Seconds from the start of a command to its end, or until it has given a sign; then it is ended."""
     begin = time.perf_counter()
     process = subprocess.Popen(
@@ -69,7 +69,7 @@ def until(words: list[str], sign: Callable[[list[str]], bool] | None) -> tuple[f
     process.kill()
     process.wait()
     reader.join()
-    return seconds, 0.0, 0.0
+    return Elsewhere(seconds, 0.0, 0.0)
 
 
 def _has_record(folder: str) -> bool:

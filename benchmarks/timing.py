@@ -10,12 +10,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class Elsewhere(NamedTuple):
+    """What an alternative took that works in another process: seconds, CPU seconds, and its peak of memory in MB."""
+
+    wall: float
+    cpu: float
+    peak_mb: float
 
 
 @dataclass
@@ -38,8 +46,7 @@ def interleave(
 ) -> dict[str, Timing]:
     """Run every alternative once a round. The first `warm_up` rounds don't count.
 
-    An alternative that works in another process returns a tuple of what it took there: seconds on the clock, CPU
-    seconds, and its peak of memory in MB.
+    What an alternative returns is not looked at, unless it is `Elsewhere`.
     """
     timings = {key: Timing() for key in alternatives}
     on_gpu = device is not None and device.type == "cuda"
@@ -58,7 +65,7 @@ def interleave(
             if round_ < warm_up:
                 continue
             timing = timings[key]
-            wall, cpu, peak = elsewhere if isinstance(elsewhere, tuple) else here
+            wall, cpu, peak = elsewhere if isinstance(elsewhere, Elsewhere) else here
             timing.wall.append(wall)
             timing.cpu.append(cpu)
             timing.peak_mb = max(timing.peak_mb or 0, peak)
