@@ -21,7 +21,11 @@ BASELINE = "clip at once, fp32"
 
 def run(setting: Setting) -> dict[str, Any]:
     """Milliseconds of a step (forward, loss, backward, no optimizer) for every way of taking it, by size of the model."""
+    from nunif.device import keep_freed_memory  # not at the top: `compare` takes what is below with older checkouts
+
     frames, holes = clip(setting.device)
+    if setting.device.type == "cpu":
+        keep_freed_memory()  # as the trainer does
     tables = {}
     for name in setting.models or SIZES:
         torch.manual_seed(0)
@@ -48,7 +52,7 @@ def clip(device: torch.device) -> tuple[Tensor, Tensor]:
 
 def ways(model: Model, frames: Tensor, holes: Tensor, setting: Setting) -> dict[str, Callable[[], Any]]:
     """Every way of taking the same step."""
-    from nunif.training.recompute import recompute_activations  # older checkouts don't have it, see `compare`
+    from nunif.training.recompute import recompute_activations
 
     on_gpu = setting.device.type == "cuda"
     tight = copy.deepcopy(model)

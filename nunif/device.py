@@ -1,7 +1,8 @@
 """Device and precision."""
 
+import ctypes
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import torch
 
@@ -9,6 +10,7 @@ from nunif.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # names of mallopt
 AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -35,3 +37,14 @@ def create_device(gpu: int) -> torch.device:
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
     """torch.autocast to `dtype` on `device`; None means full precision."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep blocks that are freed for the next ones, up to 2 GB (glibc; elsewhere nothing changes).
+
+    By itself it gives blocks above 32 MB back at once, and gets them anew page by page: a fifth of a CPU training step.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # no glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nunif import options as options_module
-from nunif.device import AMP_DTYPES
+from nunif.device import AMP_DTYPES, keep_freed_memory
 from nunif.errors import UserError
 from nunif.files import copy_whole, locked, make_folder, remove_partials
 from nunif.models import load_weights, save_model
@@ -221,6 +221,8 @@ def _start(task: Task, options: TrainerOptions, group: Group, device: torch.devi
         raise UserError("the training set is empty: there is nothing to learn from")
     if not options.skip_eval and not (task.eval_set is not None and len(task.eval_set)):
         raise UserError("the evaluation set is empty: move some samples into it, or add --skip-eval")
+    if device.type == "cpu":
+        keep_freed_memory()
     model = task.model.to(device)
     model.train()
     if origin is not None and not origin.resuming:
