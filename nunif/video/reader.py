@@ -291,7 +291,7 @@ class VideoReader:
             self._forget(stop)
 
     def _forget(self, stop: int) -> None:
-        self._start = stop
+        self._start = max(self._start, stop)
         for held in (self._ready, self._decoded):
             for frame in [frame for frame in held if frame < stop]:
                 del held[frame]
