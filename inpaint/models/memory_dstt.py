@@ -198,6 +198,7 @@ class MemoryDSTT(Model):
         return (1, self.num_blocks + self.canvas_rows, self.memory_slots, rows * columns, self.hidden)
 
 
+@torch.compiler.disable  # see `smooth_fill`
 def _recall(seen: Tensor, holes: Tensor, canvas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Go through a clip with the canvas.
 

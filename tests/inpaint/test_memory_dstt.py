@@ -70,6 +70,24 @@ def test_keys_and_values_remembered_give_the_same_as_tokens(model, size):
     torch.testing.assert_close(torch.cat(outputs, dim=1), expected, **CLOSE)
 
 
+def test_the_compiler_gets_the_network_and_not_the_pyramids(model):
+    """With the pyramids of the fill and of the motion in it, inductor takes many minutes and more."""
+    given = []
+
+    def backend(graph, _):
+        given.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    frames, holes = clip(1, 2)
+    with torch.no_grad():
+        expected, _ = model.stream(frames[:, :1], holes[:, :1], None)
+        found, _ = torch.compile(model.stream, backend=backend)(frames[:, :1], holes[:, :1], None)
+    torch._dynamo.reset()
+    torch.testing.assert_close(found, expected, **CLOSE)
+    assert any("conv2d" in name for name in given) and any("attention" in name for name in given)
+    assert not [name for name in given if "avg_pool" in name or "grid_sample" in name]
+
+
 def test_training_clip_equals_stream(model):
     frames, holes = clip(2, 6)
     together, _ = model.train()(frames, holes)
