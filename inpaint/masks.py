@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nunif.compiler import leave_out
+
 ENOUGH = 64  # a pixel of the pyramid is seen if one in so many of its pixels is; less counts in part
 FILL_LEVELS = 7  # halvings of the pyramid: holes up to about 2**7 pixels wide are bridged
 
 
-@torch.compiler.disable  # pyramids take torch's compiler many minutes, and little time by themselves
+@leave_out  # pyramids take torch's compiler many minutes, and little time by themselves
 def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
     """Fill the holes with a smooth continuation of their surroundings; what is seen stays as it is.
 

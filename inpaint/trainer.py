@@ -24,6 +24,7 @@ from inpaint.options import MADE_MASKS, TrainOptions, full_name, parse_formats, 
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import Record, scan_records
 from inpaint.releases import RELEASES
+from nunif.compiler import compile_in_place
 from nunif.device import create_device
 from nunif.download import find_file
 from nunif.errors import UserError
@@ -68,7 +69,7 @@ def train_model(arch: str, data: list[DataFolder], options: TrainOptions) -> tup
     if options.activation_checkpointing:
         recompute_activations(task.model)
     if options.compile:
-        task.model.compile()
+        compile_in_place(task.model)
     return train(task, options), task.model
 
 

@@ -25,6 +25,7 @@ from inpaint.models.blocks import (
     pad_to_multiple,
 )
 from inpaint.models.recall import pack, recall, unpack
+from nunif.compiler import leave_out
 from nunif.models.registry import Model, register_model
 
 ENCODER_STRIDE = 4
@@ -198,7 +199,7 @@ class MemoryDSTT(Model):
         return (1, self.num_blocks + self.canvas_rows, self.memory_slots, rows * columns, self.hidden)
 
 
-@torch.compiler.disable  # see `smooth_fill`
+@leave_out  # see `smooth_fill`
 def _recall(seen: Tensor, holes: Tensor, canvas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Go through a clip with the canvas.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from inpaint.models.steps import CONTRACTS, StreamingStep, make_step
 from inpaint.runtime.tensorrt import TensorRTBackend
+from nunif.compiler import compile_function
 from nunif.device import AMP_DTYPES
 from nunif.errors import UserError, first_line
 from nunif.models import Model, load_model
@@ -87,7 +88,7 @@ class TorchBackend:
         step = make_step(model).to(device, PRECISIONS[precision]).eval().requires_grad_(False)
         self.window = step.window
         run: Callable[..., Any] = step.stream if isinstance(step, StreamingStep) else lambda masked, _: (step(masked), None)
-        self._run = torch.compile(run) if compiled else run
+        self._run = compile_function(run) if compiled else run
         self.description = f"torch {torch.__version__} on {device}, {precision}{', compiled' if compiled else ''}"
 
     @torch.inference_mode()
