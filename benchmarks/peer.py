@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,12 @@ class Peer:
         raise RuntimeError("the peer's process has ended; what it printed above says why")
 
 
-def generators(checkout: Path, film: Path, disparity: Path, out: Path) -> dict[str, Callable[[], Any]]:
+def generators(
+    checkout: Path, film: Path, disparity: Path, out: Path, views: Sequence[tuple[int, float | None]]
+) -> dict[str, Callable[[], Any]]:
+    """views: the short side and the angle of the clips in turn."""
     peer = Peer(checkout)
-    words = [str(film), str(disparity), str(out)]
+    words = [str(film), str(disparity), str(out), json.dumps(views)]
     return {
         "peer": lambda: peer("generate", *words, "as is"),
         "peer, its mask step replaced by ours": lambda: peer("generate", *words, "scan"),
@@ -72,10 +75,12 @@ def serve(checkout: str) -> None:
         print(MARK + json.dumps([wall, cpu, _peak_mb()]), flush=True)
 
 
-def _generate(film: str, disparity: str, out: str, mask: str) -> Callable[[], Any]:
+def _generate(film: str, disparity: str, out: str, views: str, mask: str) -> Callable[[], Any]:
     import argparse
+    import itertools
     import random
     import shutil
+    from unittest import mock
 
     import iw3.depth_model_factory as factory
     import numpy as np
@@ -111,6 +116,20 @@ def _generate(film: str, disparity: str, out: str, mask: str) -> Callable[[], An
         hidden[..., 1:] = reached[..., 1:] <= torch.cummax(reached, dim=-1).values[..., :-1]
         return hidden
 
+    crop_resize = theirs.crop_resize
+
+    def usual_view(frames: torch.Tensor, _: int) -> torch.Tensor:
+        size, angle = next(clips)
+        answers = iter([angle is not None, "bicubic"])  # whether to rotate, and how to scale
+        with (
+            mock.patch.object(random, "choice", lambda _: next(answers)),
+            mock.patch.object(random, "uniform", lambda *_: angle),
+        ):
+            return crop_resize(frames, size)
+
+    theirs.crop_resize = usual_view
+    theirs.gen_mapper, theirs.gen_convergence = lambda _: "none", lambda: 0.5
+    theirs.gen_divergence, theirs.gen_edge_dilation = lambda *_: 4.0, lambda *_: 0
     factory.create_depth_model = lambda name: ConstantDepth()
     theirs.create_stereo_model = lambda *_, **__: None
     theirs.backward_nonwarp_mask = lambda net, c, depth, divergence, **_: (c, scan(c, depth, divergence))
@@ -121,7 +140,11 @@ def _generate(film: str, disparity: str, out: str, mask: str) -> Callable[[], An
         seq=16, num_samples=1, skip_interval=120, skip_first=0, batch_size=2, max_workers=1, divergence_level=1,
     )  # fmt: skip
 
+    clips = itertools.cycle(json.loads(views))
+
     def run() -> None:
+        nonlocal clips
+        clips = itertools.cycle(json.loads(views))
         shutil.rmtree(out, ignore_errors=True)
         random.seed(0)
         torch.manual_seed(0)

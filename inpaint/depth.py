@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 CPU = torch.device("cpu")
 NEAREST_METRES = 0.1  # distances are clamped here before they become disparities
 MAX_ASPECT = 4  # longer frames are squeezed for the network, as in iw3
+ROWS_AT_ONCE = 64
 MISSING_TOLERATED = 0.05  # of the weights; a checkpoint may lack a buffer, but not an encoder
 
 # What to do with a clip's disparity: (networks, motion parallax). For flow, scaling each frame is the better way.
@@ -214,7 +215,7 @@ class NetworkEstimator:
         prepared = []
         for frame in frames:  # one by one: a 1080p batch of floats is fetched from the system anew every time
             image = torch.from_numpy(np.ascontiguousarray(frame[None])).to(self._device)
-            prepared.append(prepare(image.permute(0, 3, 1, 2).float().div_(255), recipe, self._resolution))
+            prepared.append(prepare(image.permute(0, 3, 1, 2), recipe, self._resolution))
         inputs, pad = torch.cat([image for image, _ in prepared]), prepared[0][1]  # (B, 3, h, w)
         with torch.autocast(self._device.type, recipe.autocast, enabled=self._device.type == "cuda"):
             output = self._forward(inputs).float()
@@ -248,7 +249,7 @@ def prepare(images: torch.Tensor, recipe: Recipe, resolution: int) -> tuple[torc
     """Resize, pad and normalise for a network.
 
     Args:
-        images: (B, 3, H, W) in [0, 1].
+        images: (B, 3, H, W) uint8.
         resolution: short side in pixels, margins included.
 
     Returns:
@@ -264,12 +265,22 @@ def prepare(images: torch.Tensor, recipe: Recipe, resolution: int) -> tuple[torc
         margins = [3 * math.sqrt(side / 2) for side in images.shape[-2:]]
         parts = [margin / (side + 2 * margin) for margin, side in zip(margins, images.shape[-2:], strict=True)]
         pad = (round(size[0] * parts[0]), round(size[1] * parts[1]))
-    images = _resize(images, (size[0] - 2 * pad[0], size[1] - 2 * pad[1]), "bicubic").clamp(0, 1)
+    images = _shrink(images, (size[0] - 2 * pad[0], size[1] - 2 * pad[1])).clamp(0, 1)
     if pad != (0, 0):
         images = F.pad(images, (pad[1], pad[1], pad[0], pad[0]), mode="reflect")
     assert images.shape[-2] % recipe.multiple == 0 and images.shape[-1] % recipe.multiple == 0, images.shape
     mean, std = (images.new_tensor(values)[:, None, None] for values in (recipe.mean, recipe.std))
     return (images - mean) / std, pad
+
+
+def _shrink(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(B, 3, H, W) uint8 -> (B, 3, *size) float32 about [0, 1], bicubic with antialiasing."""
+    if images.device.type == "cpu":  # along the rows first, as torch does it, but a few of them at a time: they stay in cache
+        parts = images.split(ROWS_AT_ONCE, dim=-2)
+        small = torch.cat([_resize(part.float().div_(255), (part.shape[-2], size[1]), "bicubic") for part in parts], dim=-2)
+    else:
+        small = images.float().div_(255)
+    return _resize(small, size, "bicubic")
 
 
 def _resize(images: torch.Tensor, size: Any, mode: str) -> torch.Tensor:

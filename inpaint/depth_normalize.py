@@ -31,12 +31,12 @@ def affine_chain(disparity: torch.Tensor) -> torch.Tensor:
     """
     disparity = disparity.float()
     small = _shrink(disparity)  # (T, pixels)
-    aligned, previous = [disparity[0]], small[0]
+    clip, previous = torch.empty_like(disparity), small[0]
+    clip[0] = disparity[0]
     for t in range(1, len(disparity)):
         scale, offset = fit_affine(small[t], previous)
         previous = small[t] * scale + offset
-        aligned.append(disparity[t] * scale + offset)
-    clip = torch.stack(aligned)
+        torch.mul(disparity[t], scale, out=clip[t]).add_(offset)
     return _stretch(clip, *_percentiles(clip.flatten(), *NETWORK_PERCENTILES))
 
 
@@ -161,9 +161,16 @@ def _percentiles(values: torch.Tensor, low: float, high: float) -> tuple[torch.T
 
 
 def _stretch(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-    """Take low to 0 and high to 1 and clip; zeros where the two are the same but for rounding."""
-    span, usable = high - low, _usable(low, high)
-    return torch.where(usable, (values - low) / torch.where(usable, span, 1.0), 0.0).clamp(0, 1)
+    """Take low to 0 and high to 1 and clip; zeros where the two are the same but for rounding.
+
+    values: (T, h, w). low, high: of all frames, or (T, 1, 1).
+    """
+    result = torch.zeros_like(values)
+    lows, highs = (bound.expand(len(values), 1, 1) for bound in (low, high))
+    for frame, stretched, floor, ceiling in zip(values, result, lows, highs, strict=True):
+        if _usable(floor, ceiling):  # frame by frame, in its place: large tensors are fetched from the system anew
+            torch.sub(frame, floor, out=stretched).div_(ceiling - floor).clamp_(0, 1)
+    return result
 
 
 def _usable(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:

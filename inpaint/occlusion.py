@@ -4,6 +4,7 @@ Axes: `...` any leading axes, H W pixels, h w pixels of a disparity map.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -30,16 +31,24 @@ def hidden(shift: Tensor) -> Tensor:
         shift: (..., H, W) float32, pixels towards the right, larger = nearer.
     Returns: (..., H, W) bool.
     """
-    width = shift.shape[-1]
-    position = torch.arange(width, dtype=torch.float32, device=shift.device)
     result = torch.zeros(shift.shape, dtype=torch.bool, device=shift.device)
-    # on a CPU a few rows at a time: what is worked on then stays in its cache
-    at_once = ROWS_AT_ONCE if shift.device.type == "cpu" else shift.numel()
-    for rows, found in zip(shift.reshape(-1, width).split(at_once), result.view(-1, width).split(at_once), strict=True):
-        reached = position + rows
-        before = torch.cummax(reached, dim=-1).values[:, :-1]
-        torch.le(reached[:, 1:], before, out=found[:, 1:])
+    width = shift.shape[-1]
+    for rows, found in _blocks(shift.reshape(-1, width), result.view(-1, width)):
+        _find_hidden(rows, found)
     return result
+
+
+def _find_hidden(shift: Tensor, result: Tensor) -> None:
+    """`hidden` of some rows, (R, W), into (R, W) bool that holds False."""
+    reached = torch.arange(shift.shape[-1], dtype=torch.float32, device=shift.device) + shift
+    before = torch.cummax(reached, dim=-1).values[:, :-1]
+    torch.le(reached[:, 1:], before, out=result[:, 1:])
+
+
+def _blocks(*pictures: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """On a CPU a few rows of each at a time: what is worked on then stays in its cache. Elsewhere all at once."""
+    at_once = ROWS_AT_ONCE if pictures[0].device.type == "cpu" else max(1, len(pictures[0]))
+    return zip(*(picture.split(at_once) for picture in pictures), strict=True)
 
 
 def hidden_in_both_views(disparity: Tensor, **view: Any) -> Tensor:
@@ -49,7 +58,11 @@ def hidden_in_both_views(disparity: Tensor, **view: Any) -> Tensor:
     Returns: (2, H, W) bool, the mirrored one as it is seen in the mirror.
     """
     shift = shift_of_view(disparity, **view)
-    return torch.stack([hidden(shift), hidden(shift.flip(-1))])
+    result = torch.zeros((2, *shift.shape), dtype=torch.bool, device=shift.device)
+    for rows, found, mirrored in _blocks(shift, *result):
+        _find_hidden(rows, found)
+        _find_hidden(rows.flip(-1), mirrored)
+    return result
 
 
 def drop_specks(holes: np.ndarray, *, min_area: int) -> np.ndarray:
@@ -59,10 +72,12 @@ def drop_specks(holes: np.ndarray, *, min_area: int) -> np.ndarray:
     """
     result = np.empty_like(holes)
     for hole, kept in zip(holes, result):
-        _, parts, stats, _ = cv2.connectedComponentsWithStats(hole.astype(np.uint8))
+        # BBDT: on one thread three times as fast as the default
+        found = cv2.connectedComponentsWithStatsWithAlgorithm(hole.astype(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT)
+        _, parts, stats, _ = found
         large = stats[:, cv2.CC_STAT_AREA] >= min_area
         large[0] = False  # what is no hole
-        kept[:] = large[parts]
+        np.take(large, parts, out=kept, mode="clip")  # nothing to clip: it only spares the check of every number
     return result
 
 
@@ -97,12 +112,20 @@ def shift_of_view(
     """
     near = disparity[None, None]  # (1, 1, h, w)
     if edge_dilation:
-        near = F.max_pool2d(near, 2 * edge_dilation + 1, stride=1, padding=edge_dilation)
+        near = _widen(near, edge_dilation)
     near = map_foreground(near, mapping)
     near = F.interpolate(near, size=size, mode="bilinear", align_corners=False)[0, 0]  # (H, W)
-    for rows in near.split(ROWS_AT_ONCE):
+    for (rows,) in _blocks(near):
         rows.copy_(shift_in_pixels(rows, divergence=divergence, convergence=convergence, width=size[1]))
     return near
+
+
+def _widen(disparity: Tensor, radius: int) -> Tensor:
+    """The largest value in a square of 2 * radius + 1 pixels around each. (1, 1, h, w) float32."""
+    side = 2 * radius + 1
+    if disparity.device.type == "cpu":  # the same, 50 times faster
+        return torch.from_numpy(cv2.dilate(disparity[0, 0].numpy(), np.ones((side, side), np.uint8)))[None, None]
+    return F.max_pool2d(disparity, side, stride=1, padding=radius)
 
 
 def map_foreground(disparity: Tensor, mapping: str) -> Tensor:

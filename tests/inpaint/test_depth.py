@@ -257,7 +257,7 @@ def test_the_map_lies_where_the_picture_does(family: str) -> None:
 
 
 def test_zoe_sees_reflected_margins_inside_its_size() -> None:
-    inputs, pad = prepare(torch.rand(1, 3, 540, 960), RECIPES["zoe"], 384)
+    inputs, pad = prepare(torch.randint(256, (1, 3, 540, 960), dtype=torch.uint8), RECIPES["zoe"], 384)
     assert inputs.shape == (1, 3, 384, 672)
     assert pad == (30, 40)
     assert torch.equal(inputs[:, :, 30 - 5], inputs[:, :, 30 + 5])
