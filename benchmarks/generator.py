@@ -36,7 +36,7 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "geometry": [(generate, "render_view")],
     "depth input": [(depth, "prepare")],
     "depth normalisation": [(generate, "_estimate")],
-    "holes": [(generate, name) for name in ("hidden_in_both_views", "shift_of_view", "hidden")],
+    "holes": [(generate, name) for name in ("find_hidden_in_both_views", "hidden_in_both_views", "shift_of_view", "hidden")],
     "crop": [(generate, "random_hard_tile"), (generate, "clean_crop")],
     "PNG": [(records, "encode_rgb"), (records, "encode_binary")],
     "files": [(generate, "write_record")],

@@ -8,7 +8,7 @@ import torch
 from benchmarks.inputs import HEIGHT, WIDTH, street_disparity
 from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
-from inpaint.occlusion import hidden, hidden_in_both_views, shift_of_view
+from inpaint.occlusion import find_hidden_in_both_views, hidden, shift_of_view
 
 VIEW = {"size": (HEIGHT, WIDTH), "divergence": 4.0, "convergence": 0.5}
 
@@ -18,10 +18,11 @@ def run(setting: Setting) -> dict[str, Any]:
     street = street_disparity(392, 700)
     disparity = torch.from_numpy(street)
     shift = shift_of_view(disparity, **VIEW)
+    both = torch.zeros((2, HEIGHT, WIDTH), dtype=torch.bool)
     alternatives = {
         "ours: the scan": lambda: hidden(shift),
         "ours, with the disparity's enlargement": lambda: hidden(shift_of_view(disparity, **VIEW)),
-        "ours, with it, both views": lambda: hidden_in_both_views(disparity, **VIEW),
+        "ours, with it, both views": lambda: find_hidden_in_both_views(disparity, both, **VIEW),
         "the same scan by numpy": lambda: scan_by_numpy(shift.numpy()),
     }
     if setting.peer:

@@ -29,11 +29,11 @@ from inpaint.clip_transforms import random_hard_tile
 from inpaint.depth import ClipRejected, DepthEstimator, create_estimator
 from inpaint.depth_models import MOTION_PARALLAX
 from inpaint.masks import close_pinpricks
-from inpaint.occlusion import MAPPINGS, drop_specks, hidden_in_both_views
+from inpaint.occlusion import MAPPINGS, drop_specks, find_hidden_in_both_views
 from inpaint.options import GenerateOptions
 from inpaint.records import is_finished, making, record_name, write_record
 from nunif import options as options_module
-from nunif.device import create_device
+from nunif.device import create_device, keep_freed_memory
 from nunif.errors import OutputError, UserError
 from nunif.files import make_folder, remove_partials, write_json
 from nunif.parallel import ordered_map, prefetch
@@ -179,6 +179,7 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
     Raises:
         UserError: the video can't be read, is shorter than a record, or records made with other options stand there.
     """
+    keep_freed_memory()  # frames come and go
     with VideoReader(video, max_fps=options.max_fps) as reader:
         recipe = Recipe(video.name, content_hash(video), options)
         plan = range(options.skip_first, len(reader) - options.seq + 1, options.seq + options.skip_interval)
@@ -377,25 +378,35 @@ def render_view(frames: Iterable[np.ndarray], draws: Draws, *, count: int) -> np
 
     Args: frames of (H, W, 3) uint8, taken one by one. Returns: (T, H', W', 3) uint8.
     """
-    view = np.empty(0, np.uint8)
+    view = np.empty((0, 0, 0, 3), np.uint8)
     for t, frame in enumerate(frames):
-        picture = render_frame(frame, draws)
         if t == 0:
-            view = np.empty((count, *picture.shape), np.uint8)
-        view[t] = picture
+            view = np.empty((count, *_view_size(frame, draws), 3), np.uint8)
+        _render_frame(frame, draws, view[t])
     return view
 
 
-def render_frame(frame: np.ndarray, draws: Draws) -> np.ndarray:
-    """One frame of `render_view`."""
+def _view_size(frame: np.ndarray, draws: Draws) -> tuple[int, int]:
+    """Height and width of a frame in `render_view`."""
+    if draws.angle is not None:
+        return draws.view_size, draws.view_size
+    height, width = frame.shape[:2]
+    scale = draws.view_size / min(height, width)
+    return max(draws.view_size, int(height * scale)), max(draws.view_size, int(width * scale))
+
+
+def _render_frame(frame: np.ndarray, draws: Draws, result: np.ndarray) -> None:
+    """One frame of `render_view`, into (H', W', 3) uint8."""
     height, width = frame.shape[:2]
     size = draws.view_size
     if draws.angle is None:
-        if min(height, width) == size:
-            return frame
         scale = size / min(height, width)
-        shape = (max(size, int(width * scale)), max(size, int(height * scale)))
-        return cv2.resize(frame, shape, interpolation=cv2.INTER_AREA if scale < 1 else draws.enlargement)
+        if scale == 1:
+            result[:] = frame
+        else:
+            way = cv2.INTER_AREA if scale < 1 else draws.enlargement
+            cv2.resize(frame, result.shape[1::-1], result, interpolation=way)
+        return
     # the square of side short/sqrt(2) turns freely inside the frame; it becomes size x size
     scale = size / (min(height, width) / 2**0.5)
     if scale < 1:
@@ -403,7 +414,7 @@ def render_frame(frame: np.ndarray, draws: Draws) -> np.ndarray:
         (height, width), scale = frame.shape[:2], 1.0
     matrix: np.ndarray = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), draws.angle, scale)
     matrix[:, 2] += (size - 1) / 2 - np.array([(width - 1) / 2, (height - 1) / 2])
-    return cv2.warpAffine(frame, matrix, (size, size), flags=draws.enlargement, borderMode=cv2.BORDER_REPLICATE)
+    cv2.warpAffine(frame, matrix, (size, size), result, flags=draws.enlargement, borderMode=cv2.BORDER_REPLICATE)
 
 
 def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcome:
@@ -464,18 +475,19 @@ def both_views(scene: Scene, divergence: float) -> Iterator[tuple[np.ndarray, np
     Yields: frames (T, H, W, 3) uint8 and holes (T, H, W) bool. All holes stand to the right of their foreground.
     """
     assert isinstance(scene.disparity, Tensor)
-    holes = np.empty((len(VIEWS), *scene.view.shape[:3]), bool)
+    holes = torch.zeros((len(VIEWS), *scene.view.shape[:3]), dtype=torch.bool)
     for t, disparity in enumerate(scene.disparity):
-        holes[:, t] = hidden_in_both_views(
+        find_hidden_in_both_views(
             disparity,
+            holes[:, t],
             size=scene.view.shape[1:3],
             divergence=divergence,
             convergence=scene.draws.convergence,
             mapping=scene.draws.mapping,
             edge_dilation=scene.draws.edge_dilation,
         )
-    yield scene.view, holes[0]
-    yield scene.view[:, :, ::-1], holes[1]
+    yield scene.view, holes[0].numpy()
+    yield scene.view[:, :, ::-1], holes[1].numpy()
 
 
 def _progress(counts: Counter[str]) -> str:

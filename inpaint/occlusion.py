@@ -51,18 +51,17 @@ def _blocks(*pictures: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(picture.split(at_once) for picture in pictures), strict=True)
 
 
-def hidden_in_both_views(disparity: Tensor, **view: Any) -> Tensor:
+def find_hidden_in_both_views(disparity: Tensor, result: Tensor, **view: Any) -> None:
     """What the other eye misses in a frame as it is, and in its mirror image.
 
-    Args: as of `shift_of_view`.
-    Returns: (2, H, W) bool, the mirrored one as it is seen in the mirror.
+    Args:
+        disparity, view: as of `shift_of_view`.
+        result: (2, H, W) bool that holds False; the mirrored one becomes as it is seen in the mirror.
     """
     shift = shift_of_view(disparity, **view)
-    result = torch.zeros((2, *shift.shape), dtype=torch.bool, device=shift.device)
     for rows, found, mirrored in _blocks(shift, *result):
         _find_hidden(rows, found)
         _find_hidden(rows.flip(-1), mirrored)
-    return result
 
 
 def drop_specks(holes: np.ndarray, *, min_area: int) -> np.ndarray:

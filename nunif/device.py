@@ -42,7 +42,7 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
 def keep_freed_memory() -> None:
     """Let the C library keep blocks that are freed for the next ones, up to 2 GB (glibc; elsewhere nothing changes).
 
-    By itself it gives blocks above 32 MB back at once, and gets them anew page by page: a fifth of a CPU training step.
+    By itself it gives large blocks back at once, and gets them anew page by page: a fifth of a CPU training step.
     """
     with suppress(OSError, AttributeError, TypeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt

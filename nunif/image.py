@@ -33,6 +33,8 @@ def encode_rgb(picture: np.ndarray) -> bytes:
     if picture.dtype != np.uint8:
         return _encode(picture[..., ::-1], _FAST)
     height, width = picture.shape[:2]
+    if picture.strides[1] < 0:  # a mirrored view, which numpy would copy pixel by pixel
+        picture = cv2.flip(picture[:, ::-1], 1)
     pixels = np.ascontiguousarray(picture).reshape(height, 3 * width)
     rows = np.empty((height, 1 + 3 * width), np.uint8)
     rows[:, 0] = _UP

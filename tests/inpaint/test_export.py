@@ -27,6 +27,8 @@ onnx = pytest.importorskip("onnx", reason="the export needs the package onnx")
 pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
 pytest.importorskip("onnxscript", reason="the export needs the package onnxscript")
 
+pytestmark = pytest.mark.xdist_group("export")  # one process: what all share takes minutes
+
 CPU = torch.device("cpu")
 SIZE = (40, 56)
 MEMORY = [1, 4 + 9, 2, 4 * 2 * 3, 32]

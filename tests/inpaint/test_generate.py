@@ -9,7 +9,7 @@ import torch
 
 from inpaint import generate
 from inpaint.depth import ClipRejected
-from inpaint.generate import Draws, both_views, pick_divergence, render_frame
+from inpaint.generate import Draws, both_views, pick_divergence, render_view
 from inpaint.options import GenerateOptions
 from inpaint.records import open_record
 from inpaint.sample_video import render_scene
@@ -182,7 +182,8 @@ def test_pick_divergence():
 @pytest.mark.parametrize("shape", [(108, 192), (240, 160), (1500, 2000)])
 @pytest.mark.parametrize("angle", [None, 30.0])
 def test_views(shape, angle):
-    view = render_frame(np.full((*shape, 3), 200, np.uint8), Draws(720, angle, 1, (0.0, 0.0), 0.0, "none", 0))
+    draws = Draws(720, angle, 1, (0.0, 0.0), 0.0, "none", 0)
+    (view,) = render_view([np.full((*shape, 3), 200, np.uint8)], draws, count=1)
     expected = (720, 720) if angle else (720, 720 * shape[1] // shape[0]) if shape[0] < shape[1] else (1080, 720)
     assert view.shape == (*expected, 3)
     assert view.min() == 200  # a rotated view holds nothing from outside the frame
@@ -191,7 +192,7 @@ def test_views(shape, angle):
 def test_a_rotated_view_turns_about_the_middle():
     frame = np.zeros((200, 300, 3), np.uint8)
     frame[95:105, 145:155] = 255
-    view = render_frame(frame, Draws(720, 37.0, 1, (0.0, 0.0), 0.0, "none", 0))
+    (view,) = render_view([frame], Draws(720, 37.0, 1, (0.0, 0.0), 0.0, "none", 0), count=1)
     ys, xs = np.nonzero(view[..., 0] > 128)
     assert abs(ys.mean() - 359.5) < 2 and abs(xs.mean() - 359.5) < 2
 

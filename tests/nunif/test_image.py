@@ -16,6 +16,11 @@ def test_other_readers_see_the_same_pixels(picture):
     assert decoded.dtype == picture.dtype and np.array_equal(decoded, picture)
 
 
+def test_a_mirrored_view_gives_the_bytes_of_its_copy():
+    mirrored = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)[:, ::-1]
+    assert encode_rgb(mirrored[2:, 1:-1]) == encode_rgb(mirrored[2:, 1:-1].copy())
+
+
 @pytest.mark.parametrize("by", ["us", "opencv", "jpeg"])
 @pytest.mark.parametrize("rows, columns", [((0, 48), (0, 61)), ((5, 20), (7, 9)), ((40, 48), (60, 61)), ((0, 1), (0, 61))])
 def test_a_part_is_the_part_of_the_whole(tmp_path, by, rows, columns):
