@@ -12,7 +12,6 @@ from benchmarks.inputs import scene
 from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
 from inpaint.losses import NamedLoss
-from nunif.compiler import compile_in_place
 from nunif.models import Model, create_model
 
 CLIP, TILE = 12, 256
@@ -71,6 +70,8 @@ def ways(model: Model, frames: Tensor, holes: Tensor, setting: Setting) -> dict[
             f"frame by frame, {name}": lambda dtype=dtype: step(model, frames, holes, dtype=dtype, by_frame=True),
         }
     if setting.compiled:
+        from nunif.compiler import compile_in_place
+
         compiled = copy.deepcopy(model)
         compile_in_place(compiled)
         result["clip at once, fp32, compiled"] = lambda: step(compiled, frames, holes)
