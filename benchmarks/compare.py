@@ -144,7 +144,7 @@ def draw(profiles: dict[str, dict[str, dict[str, float]]], commits: dict[str, st
         axis.set_title(title)
         axis.set_xlabel("CPU ms")
         axis.invert_yaxis()
-        axis.margins(x=0.12)
+        axis.margins(x=0.2)
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
     figure.savefig(path, dpi=110)
 
