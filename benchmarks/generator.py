@@ -23,11 +23,8 @@ from inpaint.options import GenerateOptions
 
 SEQ, SKIP, CLIPS = 16, 120, 3
 FILM_FRAMES = CLIPS * (SEQ + SKIP)
-VIEWS: tuple[tuple[int, float | None], ...] = (
-    (1080, None),
-    (1080, 30.0),
-    (720, None),
-)  # short side and angle, of clips in turn
+# Of clips in turn: the short side, and the angle where the picture is turned.
+VIEWS: tuple[tuple[int, float | None], ...] = ((1080, None), (1080, 30.0), (720, None))
 
 # What a stage is: where the functions stand that do it. Those that this version does not have are passed over.
 STAGES: dict[str, list[tuple[Any, str]]] = {

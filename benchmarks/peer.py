@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def _generate(film: str, disparity: str, out: str, views: str, mask: str) -> Cal
         seq=16, num_samples=1, skip_interval=120, skip_first=0, batch_size=2, max_workers=1, divergence_level=1,
     )  # fmt: skip
 
-    clips = itertools.cycle(json.loads(views))
+    clips: Iterator[tuple[int, float | None]] = iter(())  # of the run that is under way
 
     def run() -> None:
         nonlocal clips

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 CPU = torch.device("cpu")
 NEAREST_METRES = 0.1  # distances are clamped here before they become disparities
 MAX_ASPECT = 4  # longer frames are squeezed for the network, as in iw3
-ROWS_AT_ONCE = 64
+ROWS_AT_ONCE = 64  # of a picture that is resized on a CPU
 MISSING_TOLERATED = 0.05  # of the weights; a checkpoint may lack a buffer, but not an encoder
 
 # What to do with a clip's disparity: (networks, motion parallax). For flow, scaling each frame is the better way.
@@ -265,7 +265,7 @@ def prepare(images: torch.Tensor, recipe: Recipe, resolution: int) -> tuple[torc
         margins = [3 * math.sqrt(side / 2) for side in images.shape[-2:]]
         parts = [margin / (side + 2 * margin) for margin, side in zip(margins, images.shape[-2:], strict=True)]
         pad = (round(size[0] * parts[0]), round(size[1] * parts[1]))
-    images = _shrink(images, (size[0] - 2 * pad[0], size[1] - 2 * pad[1])).clamp(0, 1)
+    images = _to_floats(images, (size[0] - 2 * pad[0], size[1] - 2 * pad[1])).clamp(0, 1)
     if pad != (0, 0):
         images = F.pad(images, (pad[1], pad[1], pad[0], pad[0]), mode="reflect")
     assert images.shape[-2] % recipe.multiple == 0 and images.shape[-1] % recipe.multiple == 0, images.shape
@@ -273,7 +273,7 @@ def prepare(images: torch.Tensor, recipe: Recipe, resolution: int) -> tuple[torc
     return (images - mean) / std, pad
 
 
-def _shrink(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def _to_floats(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """(B, 3, H, W) uint8 -> (B, 3, *size) float32 about [0, 1], bicubic with antialiasing."""
     if images.device.type == "cpu":  # along the rows first, as torch does it, but a few of them at a time: they stay in cache
         parts = images.split(ROWS_AT_ONCE, dim=-2)

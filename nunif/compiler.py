@@ -8,7 +8,8 @@ import torch
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_left_out: dict[str, Callable[..., Any]] = {}
+_left_out: dict[str, Callable[..., Any]] = {}  # as they were written
+_disabled: dict[str, Callable[..., Any]] = {}  # the same for the compiler, once there is one
 
 
 def leave_out(function: Function) -> Function:
@@ -21,7 +22,7 @@ def leave_out(function: Function) -> Function:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return _left_out[name](*args, **kwargs)
+        return _disabled.get(name, function)(*args, **kwargs)
 
     return call  # type: ignore[return-value]
 
@@ -39,6 +40,5 @@ def compile_in_place(module: torch.nn.Module) -> None:
 
 
 def _prepare() -> None:
-    for name, function in _left_out.items():
-        if not hasattr(function, "_torchdynamo_disable"):
-            _left_out[name] = torch.compiler.disable(function)
+    for name in _left_out.keys() - _disabled.keys():
+        _disabled[name] = torch.compiler.disable(_left_out[name])
