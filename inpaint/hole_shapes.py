@@ -14,6 +14,9 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import torch
+
+from inpaint.occlusion import drop_specks, hidden, shift_in_pixels
 
 Shape = Callable[..., np.ndarray]  # (num_frames, size, rng, *, still=None) -> (T, H, W) bool
 
@@ -21,6 +24,9 @@ RECTANGLE_AREA = STROKES_AREA = (0.05, 0.20)  # of the picture
 OBJECT_AREA = (0.04, 0.12)
 SPEED = 0.025  # largest, in sides of the picture per frame
 OUTLINE_POINTS = 24
+THINGS = 3  # beside which strips stand
+STRIPS_DIVERGENCE, STRIPS_CONVERGENCE = (3.0, 12.0), 0.5  # as iw3 counts
+MIN_SPECK = 16  # pixels
 
 
 def rectangles(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None) -> np.ndarray:
@@ -78,7 +84,17 @@ def moving_shape(num_frames: int, size: tuple[int, int], rng: np.random.Generato
     return np.stack(masks) > 0
 
 
-SHAPES: dict[str, Shape] = {"rectangle": rectangles, "strokes": strokes, "object": moving_shape}
+def strips(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None) -> np.ndarray:
+    """What another eye can't see beside made-up things, as records of `occlusion` have it: (T, H, W) bool."""
+    still = _decide(still, rng)
+    things = [moving_shape(num_frames, size, rng, still=still).astype(np.float32) for _ in range(THINGS)]
+    divergence = rng.uniform(*STRIPS_DIVERGENCE)
+    near = torch.from_numpy(sum(things) / THINGS)
+    shift = shift_in_pixels(near, divergence=divergence, convergence=STRIPS_CONVERGENCE, width=size[1])
+    return drop_specks(hidden(shift).numpy(), min_area=MIN_SPECK)
+
+
+SHAPES: dict[str, Shape] = {"rectangle": rectangles, "strokes": strokes, "object": moving_shape, "strips": strips}
 
 
 def _share(pixels: int, size: tuple[int, int], limits: tuple[float, float]) -> bool:

@@ -202,7 +202,7 @@ class ImagesOptions(RecordOptions):
             raise UserError(f"--mask {self.mask}: pictures have no {OCCLUSION}: choose from {', '.join(MADE_MASKS)}")
 
 
-PICTURE_LOSSES = ("l1", "charbonnier")
+PICTURE_LOSSES = ("l1", "charbonnier", "psnr")
 MOTION_LOSSES = ("temporal", "smooth", "warp")  # before the picture loss
 DETAIL_LOSSES = ("dct", "fft", "lpips", "timm")  # behind it
 
@@ -219,13 +219,13 @@ def parse_loss(name: str) -> list[str]:
     if not terms or len(set(terms)) < len(terms):
         raise UserError(
             f"--loss {name} is not known: write any of {', '.join(f'{word}_' for word in MOTION_LOSSES)}, then "
-            f"{' or '.join(PICTURE_LOSSES)}, then any of {', '.join(DETAIL_LOSSES)}, each once, such as temporal_l1dct"
+            f"one of {', '.join(PICTURE_LOSSES)}, then any of {', '.join(DETAIL_LOSSES)}, each once, such as temporal_l1dct"
         )
     return terms
 
 
 OCCLUSION = "occlusion"  # the holes that records bring along
-MADE_MASKS = ("rectangle", "strokes", "object")  # inpaint.hole_shapes.SHAPES, without its cv2
+MADE_MASKS = ("rectangle", "strokes", "object", "strips")  # inpaint.hole_shapes.SHAPES, without its cv2
 MASK_KINDS = (OCCLUSION, *MADE_MASKS)
 
 
@@ -293,8 +293,8 @@ class TrainOptions(TrainerOptions):
     loss: str = option(
         default="temporal_l1",
         metavar="NAME",
-        help="what is made small: any of temporal_, smooth_, warp_, then l1 or charbonnier, then any of dct, fft, lpips, timm "
-        "(warp_ computes optical flow on the CPU; lpips and timm need weights that are downloaded)",
+        help="what is made small: any of temporal_, smooth_, warp_, then l1, charbonnier or psnr, then any of dct, fft, lpips, "
+        "timm (warp_ computes optical flow on the CPU; lpips and timm need weights that are downloaded)",
     )
     discriminator: str | None = option(
         default=None, choices=("t_patch_gan",), help="train against a discriminator of this kind"
@@ -307,6 +307,12 @@ class TrainOptions(TrainerOptions):
     )
     clip_length: int | None = option(
         default=None, minimum=1, help=f"frames of a training clip (default: the model's, {FRAMES_PER_DRAW} for most)"
+    )
+    stream_length: int | None = option(
+        default=None,
+        minimum=1,
+        help="frames of the stream that a training clip is the end of: what comes before it only fills the memory, so that "
+        "long memories are trained at the cost of short clips (default: that of the clip)",
     )
     tile_size: str = option(
         default="256", metavar="N or HxW", help="size of the training tiles in pixels: one number, or height x width"
@@ -330,6 +336,8 @@ class TrainOptions(TrainerOptions):
         parse_tile(self.tile_size)
         if self.clip_length not in (None, 1) and not self.video:
             raise UserError(f"--clip-length {self.clip_length} is for --video: add it, single pictures have no length")
+        if self.stream_length is not None and not self.video:
+            raise UserError(f"--stream-length {self.stream_length} is for --video: add it, single pictures have no length")
         if self.data_dir is None and self.curriculum is None:
             raise UserError("-i is missing: give the folder that holds train/ and eval/")
         if self.curriculum is not None and self.reset_state:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from inpaint.adversarial import Adversary
@@ -20,6 +21,7 @@ from inpaint.losses import NamedLoss
 from inpaint.masks import compose
 from inpaint.metrics import mean_of, score_clip
 from inpaint.models.discriminator import DISCRIMINATORS
+from inpaint.models.streaming import StreamingModel
 from inpaint.options import MADE_MASKS, TrainOptions, full_name, parse_formats, parse_masks, parse_tile
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import Record, scan_records
@@ -154,7 +156,8 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
         UserError: a folder is missing, or holds no usable record; the model can't take clips of that length.
     """
     clip_length = clip_length_for(model, options)
-    cut = (clip_length, parse_tile(options.tile_size), parse_masks(options.mask))
+    stream_length = stream_length_for(model, clip_length, options)
+    cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))
     _check_folders(data)
     share = options.max_bad_share
     train_set = TrainSet(_share_out([(_scan(f.path / "train", *cut, share), f.weight) for f in data]), *cut)
@@ -165,7 +168,7 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
     if options.discriminator is not None:
         network = DISCRIMINATORS[options.discriminator]()
         adversary = Adversary(network, options.discriminator_weight, options.generator_warmup_iteration)
-    return VideoInpaintTask(model, train_set, eval_set, NamedLoss(options.loss), adversary)
+    return VideoInpaintTask(model, train_set, eval_set, NamedLoss(options.loss), adversary, clip_length=clip_length)
 
 
 def _check_folders(data: list[DataFolder]) -> None:
@@ -185,6 +188,20 @@ def clip_length_for(model: Model, options: TrainOptions) -> int:
     if wanted != own and not getattr(model, "any_clip_length", False):
         how = f"--clip-length {wanted}" if options.video else "single pictures (without --video)"
         raise UserError(f"{model.name} takes clips of {own} frames only, not {how}: choose a memory_dstt model for that")
+    return wanted
+
+
+def stream_length_for(model: Model, clip_length: int, options: TrainOptions) -> int:
+    """Frames that are read of a record: those of a training clip, and those that fill the memory before it.
+
+    Raises:
+        UserError: less than a clip, or the model has no memory.
+    """
+    wanted = options.stream_length or clip_length
+    if wanted < clip_length:
+        raise UserError(f"--stream-length {wanted} is less than the {clip_length} frames of a training clip: give more")
+    if wanted > clip_length and not isinstance(model, StreamingModel):
+        raise UserError(f"--stream-length {wanted}: {model.name} has no memory to fill: leave it out, or choose another --arch")
     return wanted
 
 
@@ -229,10 +246,18 @@ class VideoInpaintTask:
     collate = staticmethod(stack)
 
     def __init__(
-        self, model: Model, train_set: TrainSet, eval_set: EvalSet | None, loss: NamedLoss, adversary: Adversary | None = None
+        self,
+        model: Model,
+        train_set: TrainSet,
+        eval_set: EvalSet | None,
+        loss: NamedLoss,
+        adversary: Adversary | None = None,
+        *,
+        clip_length: int,
     ) -> None:
+        """clip_length: frames of a sample, its last ones, that are learned from; those before fill the memory."""
         self.model, self.train_set, self.eval_set = model, train_set, eval_set
-        self.loss, self.adversary = loss, adversary
+        self.loss, self.adversary, self.clip_length = loss, adversary, clip_length
         self.opponent = None if adversary is None else adversary.discriminator
         counts: Counter[Path] = Counter()
         self._copies: list[int] = []  # how many of the same record stand before each
@@ -241,8 +266,7 @@ class VideoInpaintTask:
             counts[record.path] += 1
 
     def train_step(self, model: nn.Module, batch: Sample) -> TrainOutput:
-        frames, holes = batch["frames"], batch["holes"]
-        prediction, _ = model(frames, holes)
+        prediction, frames, holes = self._predict(model, batch)
         losses, parts = self.loss(prediction, frames, holes)
         loss, names = losses.mean(), {name: value.mean() for name, value in parts.items()}
         verdict = None
@@ -254,14 +278,24 @@ class VideoInpaintTask:
         return TrainOutput(loss + verdict[0], losses.detach(), names, opponent_loss=verdict[1])
 
     def eval_step(self, model: nn.Module, batch: Sample) -> EvalOutput:
-        frames, holes = batch["frames"], batch["holes"]
-        prediction, _ = model(frames, holes)
+        prediction, frames, holes = self._predict(model, batch)
         losses, _ = self.loss(prediction, frames, holes)
         filled = compose(frames, holes, prediction)
         scores: list[dict[str, float]] = [score_clip(f, t, h) for f, t, h in zip(filled, frames, holes)]
         metrics = {name: mean_of(scores, name) for name in scores[0]}
         metrics = {"loss": losses.mean().item(), **metrics}
         return EvalOutput(metrics, lambda: preview(frames[0], holes[0], filled[0]))
+
+    def _predict(self, model: nn.Module, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
+        """Prediction, frames and holes of the end of every stream, its memory filled by what comes before."""
+        frames, holes = batch["frames"], batch["holes"]
+        before = frames.shape[1] - self.clip_length
+        if before <= 0:
+            return model(frames, holes)[0], frames, holes
+        with torch.no_grad():
+            _, memory = model(frames[:, :before], holes[:, :before])
+        frames, holes = frames[:, before:], holes[:, before:]
+        return model(frames, holes, memory)[0], frames, holes
 
     def sample_name(self, index: int) -> str:
         path = self.train_set.records[index].path

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from inpaint.metrics import hole_psnr
-from inpaint.models.recall import warp
+from inpaint.models.motion import warp
 
 SIZE = (96, 144)
 KINDS = ("frozen", "panned", "crossing")

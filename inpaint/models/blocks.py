@@ -12,9 +12,9 @@ LEAKY_SLOPE = 0.2
 Projected = tuple[Tensor, Tensor]  # keys and values of the same tokens
 
 
-def conv(in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def conv(in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
     """3x3 convolution with its weights drawn for a leaky ReLU behind it."""
-    layer = nn.Conv2d(in_channels, out_channels, 3, stride, 1, groups=groups)
+    layer = nn.Conv2d(in_channels, out_channels, 3, stride, dilation, dilation, groups)
     nn.init.kaiming_normal_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu")
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

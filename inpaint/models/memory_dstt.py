@@ -22,28 +22,27 @@ from inpaint.models.blocks import (
     MemoryBlock,
     PatchEmbedding,
     PatchUnembedding,
-    pad_to_multiple,
 )
-from inpaint.models.recall import pack, recall, unpack
-from nunif.compiler import leave_out
-from nunif.models.registry import Model, register_model
+from inpaint.models.recall import NUM_KEYS, Memory, empty_memory, numbers_of_cell, pack, unpack
+from inpaint.models.streaming import Later, StreamingModel, over_clip, prepare, recall_clip
+from nunif.models.registry import register_model
 
 ENCODER_STRIDE = 4
 DOUBTFUL = 0.05  # what differs so much from what is seen around is no longer known; see `recall`
 
 
 class Past(NamedTuple):
-    """What a stream remembers: every block's keys and values, (2, B, S, N, hidden) each, and the canvas of `recall`."""
+    """What a stream remembers: every block's keys and values, (2, B, S, N, hidden) each, and the picture memory."""
 
     projected: list[Tensor]
-    canvas: Tensor | None
+    pictures: Memory | None
 
 
 class _Seen(NamedTuple):
     """What is known before the blocks begin.
 
     features: (B*T, C, H/4, W/4). tokens: (B, T, N, hidden). grid: tokens down and across. filled, smooth: (B*T, 3, H, W).
-    softness: (B*T, 1, H, W), how much may be changed. canvas: after the last frame. Without a picture memory None both.
+    softness: (B*T, 1, H, W), how much may be changed. pictures: after the last frame. Without a picture memory None both.
     """
 
     features: Tensor
@@ -52,10 +51,10 @@ class _Seen(NamedTuple):
     filled: Tensor
     smooth: Tensor
     softness: Tensor | None
-    canvas: Tensor | None
+    pictures: Memory | None
 
 
-class MemoryDSTT(Model):
+class MemoryDSTT(StreamingModel):
     """Frames with holes in, frames without out, and the memory handed from call to call.
 
     Args:
@@ -65,9 +64,6 @@ class MemoryDSTT(Model):
         patch_kernel, patch_stride: of a token, in pixels of the 1/4 resolution.
         picture_memory: remember pictures too, not tokens alone.
     """
-
-    clip_length = 12  # frames of a training clip
-    any_clip_length = True
 
     def __init__(
         self,
@@ -86,8 +82,8 @@ class MemoryDSTT(Model):
         self.cell = ENCODER_STRIDE * patch_stride  # pixels between tokens, across and down
         # an even number of tokens each way, so that the temporal blocks' four zones are equal
         self.size_multiple = 2 * self.cell
-        # the canvas lies behind the blocks' tokens, in as many rows of the same shape as it needs
-        self.canvas_rows = -(-4 * self.cell**2 // (memory_slots * hidden)) if picture_memory else 0
+        # the picture memory lies behind the blocks' tokens, in as many rows of the same shape as it needs
+        self.picture_rows = -(-numbers_of_cell(self.cell, NUM_KEYS) // (memory_slots * hidden)) if picture_memory else 0
         self.encoder = FrameEncoder(9 if picture_memory else 4, channels)
         self.hierarchy = HierarchyEncoder(channels)
         self.to_tokens = PatchEmbedding(channels // 2, hidden, patch_kernel, patch_stride)
@@ -114,14 +110,15 @@ class MemoryDSTT(Model):
                 input can't be None.
         Returns:
             the prediction (B, T, 3, H, W) for every pixel, seen ones too, about in [-1, 1] but not clamped;
-            the memory (B, num_blocks + canvas_rows, memory_slots, N, hidden), without gradient.
+            the memory (B, num_blocks + picture_rows, memory_slots, N, hidden), without gradient.
             Both have the type of `frames`; weights of half precision compute in it between.
         """
         b, t, _, height, width = frames.shape
-        rows = None if memory is None or not self.canvas_rows else memory[:, self.num_blocks :]
-        if rows is not None and started is not None:
-            rows = rows * started
-        seen = self._look(frames, holes, None if rows is None else self._unpack(rows, height, width))
+        pictures = None
+        if memory is not None and self.picture_rows:
+            rows = memory[:, self.num_blocks :]
+            pictures = self._unpack(rows if started is None else rows * started, height, width)
+        seen = self._look(frames, holes, pictures)
         tokens, new_memory = seen.tokens, []
         for i, block in enumerate(self.blocks):
             # an empty memory holds the first frame itself: attention to it is then plain attention to the frame
@@ -132,17 +129,20 @@ class MemoryDSTT(Model):
             tokens, past = block(tokens, past, seen.grid)
             new_memory.append(past)
         prediction = self._paint(seen, tokens)[..., :height, :width].unflatten(0, (b, t))
-        packed = [] if seen.canvas is None else [self._pack(seen.canvas)]
+        packed = [] if seen.pictures is None else [self._pack(seen.pictures)]
         return prediction, torch.cat([torch.stack(new_memory, dim=1).to(frames.dtype), *packed], dim=1)
 
-    def stream(self, frames: Tensor, holes: Tensor, past: Past | None) -> tuple[Tensor, Past]:
+    def stream(  # type: ignore[override]
+        self, frames: Tensor, holes: Tensor, past: Past | None, later: Later | None = None
+    ) -> tuple[Tensor, Past]:
         """One frame of a stream, as `forward`, remembering what is quickest to go on with; not for training.
 
         Args:
             frames, holes: as in `forward`, T = 1. past: what the call before returned; None at the start of a stream.
+            later: what frames to come show of this one, where they are known.
         """
         height, width = frames.shape[-2:]
-        seen = self._look(frames, holes, None if past is None else past.canvas)
+        seen = self._look(frames, holes, None if past is None else past.pictures, later)
         tokens, projected = seen.tokens, []
         for i, block in enumerate(self.blocks):
             assert isinstance(block, MemoryBlock)
@@ -150,28 +150,28 @@ class MemoryDSTT(Model):
             tokens, after = block.stream(tokens, before, seen.grid, self.memory_slots)
             projected.append(after)
         prediction = self._paint(seen, tokens)[..., :height, :width].unsqueeze(1)
-        return prediction, Past(projected, seen.canvas)
+        return prediction, Past(projected, seen.pictures)
 
-    def _look(self, frames: Tensor, holes: Tensor, canvas: Tensor | None) -> "_Seen":
-        """All up to the tokens. frames, holes: as in `forward`; canvas: of the frame before, None for an empty one."""
+    def _look(self, frames: Tensor, holes: Tensor, pictures: Memory | None, later: Later | None = None) -> "_Seen":
+        """All up to the tokens. frames, holes: as in `forward`; pictures: after the frame before, None for nothing."""
         dtype = self.to_tokens.weight.dtype
         b, t = frames.shape[:2]
-        seen = frames.flatten(0, 1) * (1 - holes.flatten(0, 1))
-        x, mask = (pad_to_multiple(y, self.size_multiple) for y in (seen, holes.flatten(0, 1)))
-        smooth = smooth_fill(x, mask)
-        filled, inputs, softness = smooth, [smooth, mask], None
-        if self.canvas_rows:
-            if canvas is None:
-                canvas = torch.zeros_like(x.unflatten(0, (b, t))[:, 0, :1]).repeat(1, 4, 1, 1)
-            filled, known, doubt, canvas = _recall(x.unflatten(0, (b, t)), mask.unflatten(0, (b, t)), canvas)
-            inputs = [filled, smooth, mask, known, doubt]
+        x, mask = prepare(frames, holes, self.size_multiple)
+        if self.picture_rows:
+            steps, pictures = recall_clip(x, mask, empty_memory(x[:, 0]) if pictures is None else pictures, [later] * t)
+            filled, smooth, known, doubt = (over_clip(steps, name) for name in ("picture", "smooth", "known", "doubt"))
+            inputs = [filled, smooth, mask.flatten(0, 1), known, doubt]
             # what is known without a doubt stays as it is, so that a good memory can't be learned to be spoilt
             softness = (1 - known * (1 - (doubt / DOUBTFUL).clamp(max=1))).to(dtype)
+        else:
+            mask, softness = mask.flatten(0, 1), None
+            filled = smooth = smooth_fill(x.flatten(0, 1), mask)
+            inputs = [smooth, mask]
         features = self.hierarchy(self.encoder(torch.cat(inputs, dim=1).to(dtype)))
         tokens = self.to_tokens(features)  # (B*T, hidden, h, w)
         grid = (tokens.shape[-2], tokens.shape[-1])
         tokens = tokens.flatten(2).transpose(1, 2).unflatten(0, (b, t))  # (B, T, N, hidden)
-        return _Seen(features, tokens, grid, filled, smooth, softness, canvas)
+        return _Seen(features, tokens, grid, filled, smooth, softness, pictures)
 
     def _paint(self, seen: "_Seen", tokens: Tensor) -> Tensor:
         """From the last block's tokens (B, T, N, hidden) to pictures (B*T, 3, H, W), padding included."""
@@ -183,37 +183,20 @@ class MemoryDSTT(Model):
             filled = torch.lerp(filled, seen.smooth, change[:, 3:].tanh().to(filled.dtype))
         return filled + change[:, :3]
 
-    def _pack(self, canvas: Tensor) -> Tensor:
-        """(B, 4, H, W) -> the rows of the memory that hold it, (B, canvas_rows, memory_slots, N, hidden)."""
-        shape = (self.canvas_rows, self.memory_slots, self.hidden)
-        return pack(canvas, self.cell, math.prod(shape)).unflatten(2, shape).permute(0, 2, 3, 1, 4)
+    def _pack(self, pictures: Memory) -> Tensor:
+        """The rows of the memory that hold the pictures, (B, picture_rows, memory_slots, N, hidden)."""
+        shape = (self.picture_rows, self.memory_slots, self.hidden)
+        return pack(pictures, self.cell, math.prod(shape)).unflatten(2, shape).permute(0, 2, 3, 1, 4)
 
-    def _unpack(self, rows: Tensor, height: int, width: int) -> Tensor:
+    def _unpack(self, rows: Tensor, height: int, width: int) -> Memory:
         """The inverse of `_pack`, for frames of that size."""
         sides = ((side + self.size_multiple - 1) // self.size_multiple * 2 for side in (height, width))
-        return unpack(rows.permute(0, 3, 1, 2, 4).flatten(2), self.cell, (next(sides), next(sides)))
+        return unpack(rows.permute(0, 3, 1, 2, 4).flatten(2), self.cell, (next(sides), next(sides)), NUM_KEYS)
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
         """Shape of the memory of one stream of frames of that size in pixels."""
         rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
-        return (1, self.num_blocks + self.canvas_rows, self.memory_slots, rows * columns, self.hidden)
-
-
-@leave_out  # see `smooth_fill`
-def _recall(seen: Tensor, holes: Tensor, canvas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Go through a clip with the canvas.
-
-    Args: seen (B, T, 3, H, W), 0 in the hole; holes (B, T, 1, H, W); canvas (B, 4, H, W), of the frame before.
-    Returns: filled pictures (B*T, 3, H, W), known and doubt (B*T, 1, H, W) as in `recall`, the canvas afterwards.
-    """
-    steps = []
-    for t in range(seen.shape[1]):
-        steps.append(recall(seen[:, t], holes[:, t], canvas))
-        canvas = steps[-1].canvas
-    filled, known, doubt = (
-        torch.stack([getattr(step, name) for step in steps], dim=1).flatten(0, 1) for name in ("picture", "known", "doubt")
-    )
-    return filled, known, doubt, canvas
+        return (1, self.num_blocks + self.picture_rows, self.memory_slots, rows * columns, self.hidden)
 
 
 def register() -> None:

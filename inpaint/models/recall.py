@@ -1,178 +1,356 @@
 """A picture memory: what stood in the hole before it became a hole, moved to where it is now.
 
-The canvas keeps the last seen colour of every place of the picture. From frame to frame it follows the picture's motion,
-which is measured on what is seen (pyramidal Lucas-Kanade: Lucas and Kanade 1981, Bouguet 2000) and continued into the
-hole. There are no weights in it: what the network makes of the recalled picture is learned, the recalling is not.
+It remembers twice, and there are no weights in either:
 
-Everything is continuous in its inputs (ramps instead of thresholds), so that engines that round otherwise give the same
-picture, and computed in float32, in which alone positions are exact enough.
+- The *canvas* keeps the last seen colour of every place. It is moved on from frame to frame, follows whatever moves, and
+  is sharp while it is young: a hundred samplings blur it.
+- *Key pictures* stay as they are. The motion to one is measured afresh at every frame, so that errors don't add up, and
+  it is sampled once: what was seen a minute ago is as sharp as a second ago. A key learns what it lacks, and gives up
+  what is contradicted for some frames. What was seen is never overwritten by what was painted; what had to be painted
+  is kept at a lower rank, so that the same place looks the same a minute later.
 
-Axes: B batch, H W pixels. Pictures are in [-1, 1], motion in pixels (x, y).
+Both, and what is seen only later where that is known (`overlay_later`), are *candidates* for a pixel; `merge` weighs them by
+hand, and networks learn to do it better.
+
+Almost everything is continuous in its inputs (ramps instead of thresholds), so that engines that round otherwise give
+the same picture. Computed in float32.
+
+Axes: B batch, K keys, H W pixels (even), h w half as many. Pictures are in [-1, 1], motion in pixels (x, y).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inpaint.masks import mean_of_squares, smooth_fill
-from inpaint.metrics import LUMA
+from inpaint.masks import smooth_fill
+from inpaint.models.motion import (
+    NEARLY_ALL,
+    Pyramid,
+    enlarge,
+    follow,
+    halve,
+    inside,
+    known_after,
+    measure_motion,
+    pyramid,
+    ramp,
+    turn_back,
+    warp,
+)
 
-# Chosen on eight real clips with a moving hole, by the error of the recalled picture in the hole.
-LEVELS, FINEST = 5, 1  # the motion is measured from 1/32 down to 1/2 of the picture's size
-ITERATIONS, LARGEST_STEP = 2, 1.5  # of a level; pixels of the level
-SQUARE = 4  # motion is taken as equal in squares of five times so many pixels of the level
-DAMPING = 1e-2  # towards no change, as a share of the square's contrast, and of this contrast:
-FAINT = 1e-2
-UNLIKE = 0.05  # a difference of luma that halves a pixel's say
+NUM_KEYS = 2  # one in use, and one in reserve for when the view comes back
 ALMOST_UNKNOWN = 1e-3  # what is less known has no colour
 MEMBRANE = 0.5  # how much of the difference around the hole is carried into it
+# The constants below were chosen on eleven real clips of 48 frames with three families of holes.
+OLD = 8.0  # frames after which a canvas counts half of what its age leaves it
+KEY_SHARE = 0.25  # of a key beside a canvas that is young
+DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
+SMOOTH_SHARE, ALL_DOUBT = 0.5, 0.2  # so much of the smooth fill where the memory is so much in doubt
+CONTRADICTED, OBEYED = (0.2, 0.4), 1 / 8  # a difference to what is seen; how much trust it costs a frame
+PAINTED = 0.05  # trust in what was never seen
+REPAINTED = 0.05  # how much of it follows a new smooth fill at every frame
+IN_VIEW = 0.75  # a key is given up when less of the picture lies in it, or
+WRONG = 0.5  # when so much of what is seen contradicts it
+IDLE = 300.0  # frames after which a key in reserve makes place for a newer one
+
+# where the planes of a picture lie
+COLOUR, TRUST, AGE, PLANES = slice(0, 3), slice(3, 4), slice(4, 5), 5
 
 
-@dataclass(frozen=True)
-class Recalled:
-    """What is known of a frame.
+class Memory(NamedTuple):
+    """What is known of a stream. All 0 is the start of one.
 
-    canvas: (B, 4, H, W), how well each pixel is known, 0 to 1, behind the colours times that.
-    picture: (B, 3, H, W), the frame, in the hole what is remembered, and a smooth fill where nothing is.
-    doubt: (B, 1, H, W), how much memory and frame differ around the hole, carried into it; 0 where nothing is remembered.
+    canvas: (B, 5, H, W), colours times known, known (0 to 1), frames since it was seen times known.
+    keys: (B, K, 5, H, W), colours, trust (0 nothing, PAINTED, or up to 1), frames since it was seen; the first is in use.
+    places: (B, K, 3, h, w), motion of the last frame to each key, and frames since the key was in use.
     """
 
     canvas: Tensor
-    picture: Tensor
+    keys: Tensor
+    places: Tensor
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may stand in the hole. colour: (B, 3, H, W). The others: (B, 1, H, W).
+
+    known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it. age: frames between it and
+    when it was seen. from_key: seen once and sampled once, at whatever age.
+    """
+
+    colour: Tensor
+    known: Tensor
     doubt: Tensor
+    age: Tensor
+    from_key: bool = False
+    later: bool = False
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Candidates weighed by hand: the sum of `colours` by `weights` is the picture, in the hole.
+
+    picture: (B, 3, H, W), the frame, in the hole what is remembered, and a smooth fill where nothing is. known, doubt:
+    (B, 1, H, W), of the candidates together; known is 1 outside the hole, doubt is 0 there.
+    candidates: as they came. below: (B, 3, H, W), what stands where they know nothing. smooth: (B, 3, H, W), the frame
+    with its hole filled smoothly. weights: of each candidate, of `below` and of `smooth`, (B, 1, H, W) each, 1 together.
+    """
+
+    picture: Tensor
+    known: Tensor
+    doubt: Tensor
+    candidates: tuple[Candidate, ...]
+    below: Tensor
+    smooth: Tensor
+    weights: tuple[Tensor, ...]
 
     @property
-    def known(self) -> Tensor:
-        return self.canvas[:, 3:]
+    def colours(self) -> tuple[Tensor, ...]:
+        return (*(candidate.colour for candidate in self.candidates), self.below, self.smooth)
 
 
-def recall(seen: Tensor, hole: Tensor, canvas: Tensor) -> Recalled:
-    """Fill a frame's hole with what the canvas remembers, and bring the canvas up to date.
+def empty_memory(like: Tensor, *, num_keys: int = NUM_KEYS) -> Memory:
+    """The start of streams of pictures of that shape, (B, ., H, W)."""
+    b, _, height, width = like.shape
+    return Memory(
+        like.new_zeros(b, PLANES, height, width),
+        like.new_zeros(b, num_keys, PLANES, height, width),
+        like.new_zeros(b, num_keys, 3, height // 2, width // 2),
+    )
+
+
+def recall(
+    seen: Tensor, hole: Tensor, memory: Memory, *, later: tuple[Tensor, Tensor] | None = None, keep_key: bool = False
+) -> tuple[Merged, Memory]:
+    """Fill a frame's hole with what is remembered, and bring the memory up to date.
 
     Args:
         seen: (B, 3, H, W), the frame, 0 in the hole. hole: (B, 1, H, W), 1 = missing.
-        canvas: of the frame before; all 0 where nothing is known, as at the start of a stream.
+        memory: after the frame before.
+        later: where frames to come are known, their canvas (`overlay_later`) and the motion to it. It is not remembered.
+        keep_key: never take another key into use.
+    Returns: the candidates, the canvas' first, then the key's, then those of later; and the memory after this frame.
     """
     visible = 1 - hole
-    motion = measure_motion(seen, visible, canvas[:, :3] / canvas[:, 3:].clamp(min=ALMOST_UNKNOWN), canvas[:, 3:])
-    moved = warp(canvas, motion)
-    colour = moved[:, :3] / moved[:, 3:].clamp(min=ALMOST_UNKNOWN)
-    known = ramp(moved[:, 3:], 0.5, 1.0) * _inside(motion)
-    # carried into the hole, the difference at its edge takes away changes of light and what the motion got wrong
+    smooth, here = smooth_fill(seen, hole), pyramid(seen, visible)
+    motion = measure_motion(here, pyramid(*_unmix(memory.canvas)))
+    candidates = [look_up(seen, hole, memory.canvas, motion)]
+    canvas, painted = lay_over(seen, visible, candidates[0]), None
+    if memory.keys.shape[1]:
+        places = _move_on(memory.places, motion)
+        old, place, painted = _look_up_key(seen, hole, here, memory.keys[:, 0], places[:, 0, :2])
+        candidates.append(old)
+    merged = merge(seen, hole, smooth, tuple(candidates), painted)
+    memory = memory._replace(canvas=canvas)
+    if memory.keys.shape[1]:
+        key, fits = _learn(memory.keys[:, 0], place, merged.picture, visible)
+        places = torch.cat([F.pad(place, (0, 0, 0, 0, 0, 1))[:, None], places[:, 1:]], 1)
+        keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
+        if not keep_key:
+            present = torch.cat([merged.picture, merged.known.clamp(min=PAINTED), torch.where(hole > 0, old.age, 0.0)], 1)
+            keys, places = _choose_key(keys, places, fits, present)
+        memory = Memory(canvas, keys, places)
+    if later is not None:
+        candidates.append(look_up(seen, hole, *later, later=True))
+        merged = merge(seen, hole, smooth, tuple(candidates), painted)
+    return merged, memory
+
+
+def look_up(seen: Tensor, hole: Tensor, canvas: Tensor, motion: Tensor, *, later: bool = False) -> Candidate:
+    """What a canvas (B, 5, H, W) shows of the frame, whose motion to it is (B, 2, h, w). later: it is of frames to come."""
+    whole = enlarge(motion, seen)
+    moved = warp(canvas, whole)
+    colour, share = _unmix(moved)
+    known = known_after(share) * inside(whole)
+    colour, doubt = _fit_in(seen, hole, colour, known)
+    return Candidate(colour, known, doubt, moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1, later=later)
+
+
+def lay_over(seen: Tensor, visible: Tensor, candidate: Candidate) -> Tensor:
+    """The canvas (B, 5, H, W) of a frame: what is seen, and the candidate where nothing is."""
+    colour = torch.where(visible > 0, seen, candidate.colour)
+    known = torch.where(visible > 0, visible, candidate.known)
+    age = torch.where(visible > 0, 0.0, candidate.age)
+    return torch.cat([colour * known, known, age * known], dim=1)
+
+
+def merge(
+    seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidate, ...], painted: tuple[Tensor, Tensor] | None = None
+) -> Merged:
+    """Weigh the candidates by hand.
+
+    Args: painted: what was painted before, (B, 3, H, W), and where, (B, 1, H, W). smooth: `smooth_fill` of the frame.
+    """
+    weights = [weigh(candidate) for candidate in candidates]
+    total = torch.stack(weights).sum(0).clamp(min=1e-12)
+    shares = [weight / total for weight in weights]
+    colour = torch.stack([share * c.colour for share, c in zip(shares, candidates)]).sum(0)
+    doubt = torch.stack([share * c.doubt for share, c in zip(shares, candidates)]).sum(0)
+    before, after = (_known_by([c for c in candidates if c.later == later], hole) for later in (False, True))
+    known = torch.where(hole > 0, 1 - (1 - before) * (1 - after), 1 - hole)
+    colour = torch.where(hole > 0, colour, seen)
+    below = smooth_fill(colour, 1 - known)
+    if painted is not None:
+        below = torch.lerp(below, painted[0], painted[1] * hole)
+    # what is known from before and from after as well is better than any smooth fill
+    unsure = SMOOTH_SHARE * known * (doubt / ALL_DOUBT).clamp(max=1) * (1 - before * after) * hole
+    picture = torch.lerp(torch.lerp(below, colour, known), smooth, unsure)
+    kept = known * (1 - unsure)
+    all_weights = (*(share * kept for share in shares), (1 - known) * (1 - unsure), unsure)
+    return Merged(picture, known, doubt * hole * known, candidates, below, smooth, all_weights)
+
+
+def weigh(candidate: Candidate) -> Tensor:
+    """How much a candidate counts beside others, (B, 1, H, W): not at all where nothing is known."""
+    trust = candidate.known * torch.exp(-candidate.doubt / DOUBTFUL)
+    if candidate.from_key:
+        return KEY_SHARE * trust / candidate.age.clamp(min=1)
+    return trust / (candidate.age * (1 + (candidate.age / OLD).square()))
+
+
+def _known_by(candidates: list[Candidate], hole: Tensor) -> Tensor:
+    """(B, 1, H, W): how well a pixel is known by any of the candidates."""
+    unknown = torch.ones_like(hole)
+    for candidate in candidates:
+        unknown = unknown * (1 - candidate.known)
+    return 1 - unknown
+
+
+def _unmix(canvas: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours and how well they are known, of colours times that: (B, 3, H, W), (B, 1, H, W)."""
+    return canvas[:, COLOUR] / canvas[:, TRUST].clamp(min=ALMOST_UNKNOWN), canvas[:, TRUST]
+
+
+def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The difference at the hole's edge carried into it, which takes away changes of light and what the motion got wrong.
+
+    Returns: the colours, and how large the difference is, (B, 1, H, W).
+    """
     difference = seen - colour
     difference = torch.cat([difference, difference.abs().mean(1, keepdim=True)], dim=1)
-    difference, seen_before = _halve(difference, visible * known)
-    difference = _enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
-    colour = (colour + MEMBRANE * difference[:, :3]).clamp(-1, 1)
-    colour, known = torch.where(hole > 0, colour, seen), torch.where(hole > 0, known, visible)
-    picture = torch.lerp(smooth_fill(colour, 1 - known), colour, known)
-    return Recalled(torch.cat([colour * known, known], dim=1), picture, difference[:, 3:] * hole * known)
+    difference, seen_before = halve(difference, (1 - hole) * known)
+    difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
+    return (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1), difference[:, 3:]
 
 
-def measure_motion(frame: Tensor, visible: Tensor, canvas: Tensor, known: Tensor) -> Tensor:
-    """Where each pixel of a frame stands in the canvas: frame(x) = canvas(x + motion(x)).
+# --- key pictures ------------------------------------------------------------------------------------------------------
 
-    Args: frame, canvas: (B, 3, H, W). visible, known: (B, 1, H, W), how much each of their pixels counts, 0 to 1.
-    Returns: (B, 2, H, W). Where nothing is visible it is the continued motion around, where nothing is known 0.
+
+def _move_on(places: Tensor, motion: Tensor) -> Tensor:
+    """Where the frame stands in every key, as far as the motion to the frame before tells; all have been idle so long."""
+    b, k = places.shape[:2]
+    moved = follow(motion.repeat_interleave(k, 0), places.flatten(0, 1)).unflatten(0, (b, k))
+    return torch.cat([moved, places[:, :, 2:] + 1], dim=2)
+
+
+def _look_up_key(
+    seen: Tensor, hole: Tensor, here: Pyramid, key: Tensor, start: Tensor
+) -> tuple[Candidate, Tensor, tuple[Tensor, Tensor]]:
+    """What a key (B, 5, H, W) shows of the frame.
+
+    Returns: the candidate, the motion to the key (B, 2, h, w), and what was painted before: colours and where.
     """
-    weights = torch.tensor(LUMA, dtype=frame.dtype, device=frame.device).view(1, 3, 1, 1)
-    luma = [(picture * weights).sum(1, keepdim=True) for picture in (frame, canvas)]
-    levels = [(luma[0], visible, luma[1], known)]
-    for _ in range(LEVELS):
-        a, visible, b, known = levels[-1]
-        levels.append((*_halve(a, visible), *_halve(b, known)))
-    motion = torch.zeros_like(levels[-1][0]).repeat(1, 2, 1, 1)
-    for level in range(LEVELS, FINEST - 1, -1):
-        a, visible, b, known = levels[level]
-        if level < LEVELS:
-            motion = _enlarge(motion, a) * 2
-        motion = _refine(motion, a, visible, b, known)
-    motion = smooth_fill(motion, 1 - ramp(visible, 0.25, 0.75))
-    return _enlarge(motion, frame) * 2**FINEST
+    trust = key[:, TRUST]
+    place = measure_motion(here, pyramid(key[:, COLOUR], known_after(trust)), start)
+    whole = enlarge(place, seen)
+    moved = warp(torch.cat([key[:, COLOUR] * trust, trust, key[:, AGE]], 1), whole)
+    colour, share = moved[:, COLOUR] / moved[:, TRUST].clamp(min=ALMOST_UNKNOWN), moved[:, TRUST]
+    within = inside(whole)
+    known = known_after(share) * within
+    painted = (colour, ramp(share, 0, 0.8 * PAINTED) * within)
+    colour, doubt = _fit_in(seen, hole, colour, known)
+    return Candidate(colour, known, doubt, moved[:, AGE] + 1, from_key=True), place, painted
 
 
-def _refine(motion: Tensor, a: Tensor, visible: Tensor, b: Tensor, known: Tensor) -> Tensor:
-    """Lucas-Kanade steps on one level: a, b (B, 1, h, w) and how much their pixels count."""
-    visible, known = (ramp(-F.max_pool2d(-x, 3, 1, 1), 0.5, 1.0) for x in (visible, known))  # slopes need both sides
-    a_x, a_y = _slopes(a)
-    for _ in range(ITERATIONS):
-        moved, counts = warp(torch.cat([b, known], 1), motion).split(1, dim=1)
-        b_x, b_y = _slopes(moved)
-        x, y, change = (a_x + b_x) / 2, (a_y + b_y) / 2, moved - a
-        weight = ramp(counts, 0.5, 1.0) * visible * (UNLIKE**2 / (UNLIKE**2 + change.square()))
-        one = torch.ones_like(x)
-        sums = torch.cat([one, x, y, change, x * x, x * y, y * y, x * change, y * change], 1) * weight
-        total, x, y, all_change, xx, xy, yy, x_change, y_change = _mean_around(sums).split(1, dim=1)
-        # a change that is the same all around is one of light, not of place: covariances instead of sums
-        x, y = x / total.clamp(min=1e-6), y / total.clamp(min=1e-6)
-        x_change, y_change = x_change - x * all_change, y_change - y * all_change
-        xx, xy, yy = xx - x * x * total, xy - x * y * total, yy - y * y * total
-        damping = DAMPING * (xx + yy + FAINT)
-        xx, yy = xx + damping, yy + damping
-        step = torch.cat([xy * y_change - yy * x_change, xy * x_change - xx * y_change], 1) / (xx * yy - xy * xy)
-        motion = motion + _enlarge(step.clamp(-LARGEST_STEP, LARGEST_STEP), motion)
-    return motion
+def _learn(key: Tensor, place: Tensor, picture: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """A key brought up to date with a frame's picture, which stands in it by `place`.
+
+    Returns: the key, and whether it is still of use, (B,) bool.
+    """
+    back = enlarge(turn_back(place), picture)
+    now = warp(torch.cat([picture, visible], 1), back)
+    within = inside(back)
+    sees = (now[:, TRUST] * within > NEARLY_ALL).to(now.dtype)
+    colour, trust = key[:, COLOUR], key[:, TRUST]
+    difference = F.avg_pool2d((now[:, COLOUR] - colour).abs().mean(1, keepdim=True), 3, 1, 1)
+    wrong, compared = ramp(difference, *CONTRADICTED), sees * (trust > 0.5)
+    trust = (trust + compared * OBEYED * (1 - 2 * wrong)).clamp(0, 1)
+    replaced = sees * (trust < 0.5)
+    paints = (within > NEARLY_ALL) * (trust < 2 * PAINTED) * (1 - sees)
+    takes = torch.where(replaced > 0, 1.0, paints * torch.where(trust < PAINTED / 2, 1.0, REPAINTED))
+    colour = torch.lerp(colour, now[:, COLOUR], takes)
+    trust = torch.where(replaced > 0, 1.0, torch.where(paints > 0, PAINTED, trust))
+    age = torch.where(sees > 0, 0.0, key[:, AGE] + 1)
+    in_view = inside(enlarge(place, picture)).mean(dim=(1, 2, 3))
+    contradicted = (compared * wrong).mean(dim=(1, 2, 3)) / compared.mean(dim=(1, 2, 3)).clamp(min=1e-6)
+    return torch.cat([colour, trust, age], 1), (in_view >= IN_VIEW) & (contradicted <= WRONG)
 
 
-def warp(picture: Tensor, motion: Tensor) -> Tensor:
-    """picture(x + motion(x)), bilinear, the border repeated: (B, C, H, W), (B, 2, H, W) -> (B, C, H, W)."""
-    height, width = picture.shape[-2:]
-    x, y = _positions(motion)
-    grid = torch.stack([(x + 0.5) * (2 / width) - 1, (y + 0.5) * (2 / height) - 1], dim=-1)
-    return F.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)
+def _choose_key(keys: Tensor, places: Tensor, fits: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep the key in use as long as it fits; else the one in reserve if that fits, else the present picture.
+
+    The reserve is kept until it was idle for long, so that a view comes back to it from however far.
+    """
+    fits = fits.view(-1, 1, 1, 1)
+    present_place = torch.zeros_like(places[:, 0])
+    if keys.shape[1] == 1:
+        new, place = torch.where(fits, keys[:, 0], present), torch.where(fits, places[:, 0], present_place)
+        return new[:, None], place[:, None]
+    (key, reserve), (place, reserve_place) = keys.unbind(1), places.unbind(1)
+    in_view = inside(reserve_place[:, :2] / 2).mean(dim=(1, 2, 3), keepdim=True) >= IN_VIEW
+    empty = reserve[:, TRUST].amax(dim=(1, 2, 3), keepdim=True) < 0.5
+    back = ~fits & ~empty & in_view
+    fresh = ~fits & ~back
+    put_by = back | (fresh & (empty | (reserve_place[:, 2:].amax(dim=(1, 2, 3), keepdim=True) > IDLE)))
+    new_keys = torch.where(back, reserve, torch.where(fresh, present, key)), torch.where(put_by, key, reserve)
+    new_places = (
+        torch.where(back, reserve_place, torch.where(fresh, present_place, place)),
+        torch.where(put_by, place, reserve_place),
+    )
+    return torch.stack(new_keys, 1), torch.stack(new_places, 1)
 
 
-def ramp(x: Tensor, low: float, high: float) -> Tensor:
-    """0 up to `low`, 1 from `high` on, straight between."""
-    return ((x - low) / (high - low)).clamp(0, 1)
+# --- frames to come ----------------------------------------------------------------------------------------------------
 
 
-def pack(canvas: Tensor, cell: int, length: int) -> Tensor:
-    """The canvas as (B, N, length) numbers, one row for each cell of `cell` pixels, zeros behind them."""
-    rows = F.pixel_unshuffle(canvas, cell).flatten(2).transpose(1, 2)  # (B, N, 4 * cell * cell)
+def overlay_later(seen: Tensor, hole: Tensor, canvas: Tensor | None, motion: Tensor | None) -> Tensor:
+    """A frame to come laid over what the frames behind it show: a canvas (B, 5, H, W).
+
+    Args: seen, hole: as in `recall`. canvas: of the frames behind it, and the motion to it; None for the last frame.
+    """
+    visible = 1 - hole
+    if canvas is None or motion is None:
+        return torch.cat([seen, visible, torch.zeros_like(visible)], 1)
+    whole = enlarge(motion, seen)
+    moved = warp(canvas, whole)
+    colour, share = _unmix(moved)
+    known, age = known_after(share) * inside(whole), moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1
+    return lay_over(seen, visible, Candidate(colour, known, known, age))
+
+
+# --- as rows of numbers ------------------------------------------------------------------------------------------------
+
+
+def numbers_of_cell(cell: int, num_keys: int) -> int:
+    """How many numbers of a memory fall to a square of `cell` pixels, an even number."""
+    return PLANES * (1 + num_keys) * cell**2 + 3 * num_keys * (cell // 2) ** 2
+
+
+def pack(memory: Memory, cell: int, length: int) -> Tensor:
+    """The memory as (B, N, length) numbers, one row for each cell of `cell` pixels, zeros behind them."""
+    pictures = torch.cat([memory.canvas, memory.keys.flatten(1, 2)], 1)
+    parts = F.pixel_unshuffle(pictures, cell), F.pixel_unshuffle(memory.places.flatten(1, 2), cell // 2)
+    rows = torch.cat(parts, 1).flatten(2).transpose(1, 2)  # (B, N, numbers of a cell)
     return F.pad(rows, (0, length - rows.shape[2]))
 
 
-def unpack(rows: Tensor, cell: int, grid: tuple[int, int]) -> Tensor:
+def unpack(rows: Tensor, cell: int, grid: tuple[int, int], num_keys: int) -> Memory:
     """The inverse of `pack`; grid: cells in height and width."""
-    return F.pixel_shuffle(rows[:, :, : 4 * cell * cell].transpose(1, 2).unflatten(2, grid), cell)
-
-
-def _positions(motion: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns and rows that the motion points to, (B, H, W) each."""
-    height, width = motion.shape[-2:]
-    columns = torch.arange(width, dtype=motion.dtype, device=motion.device)
-    rows = torch.arange(height, dtype=motion.dtype, device=motion.device)
-    return motion[:, 0] + columns, motion[:, 1] + rows[:, None]
-
-
-def _inside(motion: Tensor) -> Tensor:
-    """(B, 1, H, W): 1 where the motion points into the picture, falling to 0 over the pixel outside it."""
-    height, width = motion.shape[-2:]
-    x, y = _positions(motion)
-    outside = torch.maximum((-x).maximum(x - (width - 1)), (-y).maximum(y - (height - 1)))
-    return 1 - outside.clamp(0, 1).unsqueeze(1)
-
-
-def _halve(picture: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The weighted mean of 2x2 pixels, and the mean of their weights."""
-    sums, weights = mean_of_squares(picture * weight, 2), mean_of_squares(weight, 2)
-    return sums / weights.clamp(min=1e-6), weights
-
-
-def _enlarge(motion: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(motion, size=like.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def _slopes(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences along the rows and the columns."""
-    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    across, along = padded[..., 1:-1, :], padded[..., :, 1:-1]
-    return (across[..., 2:] - across[..., :-2]) / 2, (along[..., 2:, :] - along[..., :-2, :]) / 2
-
-
-def _mean_around(x: Tensor) -> Tensor:
-    """The mean over a square around each SQUARE-th pixel, (B, C, h, w) -> (B, C, h/SQUARE, w/SQUARE) rounded up."""
-    return F.avg_pool2d(mean_of_squares(x, SQUARE), 5, 1, 2, count_include_pad=False)
+    numbers = rows[:, :, : numbers_of_cell(cell, num_keys)].transpose(1, 2).unflatten(2, grid)
+    pictures, places = numbers.split([PLANES * (1 + num_keys) * cell**2, 3 * num_keys * (cell // 2) ** 2], dim=1)
+    pictures, places = F.pixel_shuffle(pictures, cell), F.pixel_shuffle(places, cell // 2)
+    canvas, keys = pictures.split([PLANES, PLANES * num_keys], dim=1)
+    return Memory(canvas, keys.unflatten(1, (num_keys, PLANES)), places.unflatten(1, (num_keys, 3)))

@@ -12,10 +12,12 @@ Other models compute windows of T frames, (1, T, 3, H, W) in and out, and there 
 8-bit colours x scaled by x / 127.5 - 1 are never exactly 0, so the hole is read off the picture.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from inpaint.models.memory_dstt import MemoryDSTT, Past
+from inpaint.models.streaming import Later, StreamingModel
 from nunif.errors import UserError
 from nunif.models import Model
 
@@ -28,7 +30,7 @@ class StreamingStep(nn.Module):
     inputs, outputs = ("masked_frames", "memory"), ("output", "new_memory")
     window: int | None = None
 
-    def __init__(self, model: MemoryDSTT) -> None:
+    def __init__(self, model: StreamingModel) -> None:
         super().__init__()
         self.model = model
 
@@ -38,9 +40,12 @@ class StreamingStep(nn.Module):
         prediction, new_memory = self.model(masked_frames[:, None], holes[:, None], memory, started=started)
         return prediction[:, 0], new_memory
 
-    def stream(self, masked_frames: Tensor, past: Past | None) -> tuple[Tensor, Past]:
-        """The same with a memory that torch can go on with in less time than with the contract's; None at the start."""
-        prediction, past = self.model.stream(masked_frames[:, None], find_holes(masked_frames)[:, None], past)
+    def stream(self, masked_frames: Tensor, past: Any, later: Later | None = None) -> tuple[Tensor, Any]:
+        """The same with a memory that torch can go on with in less time than with the contract's; None at the start.
+
+        later: what frames to come show, where they are known.
+        """
+        prediction, past = self.model.stream(masked_frames[:, None], find_holes(masked_frames)[:, None], past, later)
         return prediction[:, 0], past
 
     def shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:
@@ -78,7 +83,7 @@ def make_step(model: Model) -> Step:
     Raises:
         UserError: a model that takes no clips.
     """
-    if isinstance(model, MemoryDSTT):
+    if isinstance(model, StreamingModel):
         return StreamingStep(model)
     if not hasattr(model, "clip_length"):
         raise UserError(f"{model.name} does not work on video: choose a model that does")

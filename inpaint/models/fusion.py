@@ -1,0 +1,126 @@
+"""Fusion: a small network that chooses, pixel by pixel, what of a picture memory to believe.
+
+The candidates of a pixel - the canvas, the key picture, what is seen only later where that is known, what was painted
+before, a smooth fill (`inpaint.models.recall`) - come with weights by hand. One encoder looks at each of them, whichever
+it is; their mean and maximum tell the surroundings; out comes a logit for each candidate, which is added to the log of
+its weight. Untrained it is the weighing by hand, up to `LEAST`. It makes up no colours: all are picked.
+
+Axes: B batch, T frames in time order, K candidates, C channels, H W pixels, h w a quarter of them.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inpaint.models.blocks import LEAKY_SLOPE, conv
+from inpaint.models.recall import NUM_KEYS, Candidate, Memory, Merged, empty_memory, numbers_of_cell, pack, unpack
+from inpaint.models.streaming import Later, StreamingModel, later_of_clip, prepare, recall_clip
+from nunif.models.registry import register_model
+
+CELL, STRIDE = 8, 4  # pixels of a cell of the memory, and of a pixel of the network
+LEAST = 0.01  # of a weight by hand, so that softmax hands a gradient to every candidate
+CANVAS, KEY, LATER, BELOW, SMOOTH = range(5)  # kinds of candidates
+INPUTS = 11
+DILATIONS = (1, 2, 4, 8, 4, 2)
+
+
+class Past(NamedTuple):
+    """What a stream remembers."""
+
+    pictures: Memory
+
+
+class Fusion(StreamingModel):
+    """Frames with holes in, frames without out, and the memory handed from call to call.
+
+    In training half of the clips are filled knowing their other frames to come, which `stream` gets as `later`; the
+    other half, and everything in evaluation mode, is filled from the past alone.
+
+    Args:
+        channels: of the encoder of a candidate. trunk: of what sees all of them.
+    """
+
+    size_multiple = 2 * CELL
+
+    def __init__(self, *, channels: int = 40, trunk: int = 48) -> None:
+        super().__init__()
+        self.kinds = nn.Parameter(torch.zeros(5, channels, 1, 1))
+        self.look, self.look_again = conv(INPUTS, channels), conv(channels, channels)
+        sides = [2 * channels, *[trunk] * len(DILATIONS)]
+        self.around = nn.Sequential()
+        for i, dilation in enumerate(DILATIONS):
+            self.around.extend([conv(sides[i], sides[i + 1], dilation=dilation), nn.LeakyReLU(LEAKY_SLOPE)])
+        self.decide = conv(channels + trunk, channels)
+        self.to_logit = nn.Conv2d(channels, 1, 1)
+        nn.init.zeros_(self.to_logit.weight)
+        nn.init.zeros_(self.to_logit.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self, frames: Tensor, holes: Tensor, memory: Tensor | None = None, *, started: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Predict whole frames; see `StreamingModel`. Memory: (B, 1, 1, N, size), without gradient."""
+        height, width = frames.shape[-2:]
+        x, mask = prepare(frames, holes, self.size_multiple)
+        with torch.no_grad():
+            if memory is None:
+                pictures = empty_memory(x[:, 0])
+            else:
+                rows = memory[:, 0, 0] if started is None else memory[:, 0, 0] * started
+                pictures = unpack(rows.to(x.dtype), CELL, (x.shape[-2] // CELL, x.shape[-1] // CELL), NUM_KEYS)
+            later = later_of_clip(x, mask) if self.training and torch.rand(()) < 0.5 else None
+            steps, pictures = recall_clip(x, mask, pictures, later)
+        prediction = self._choose(steps, mask)[..., :height, :width]
+        return prediction, pack(pictures, CELL, numbers_of_cell(CELL, NUM_KEYS))[:, None, None]
+
+    def stream(  # type: ignore[override]
+        self, frames: Tensor, holes: Tensor, past: Past | None, later: Later | None = None
+    ) -> tuple[Tensor, Past]:
+        """One frame of a stream, as `forward`; see `StreamingModel`."""
+        height, width = frames.shape[-2:]
+        x, mask = prepare(frames, holes, self.size_multiple)
+        pictures = empty_memory(x[:, 0]) if past is None else past.pictures
+        steps, pictures = recall_clip(x, mask, pictures, [later])
+        return self._choose(steps, mask)[..., :height, :width], Past(pictures)
+
+    def _choose(self, steps: list[Merged], holes: Tensor) -> Tensor:
+        """The candidates of every frame mixed: (B, T, 3, H, W). Frames differ in how many candidates they have."""
+        return torch.stack([self._choose_one(step, hole) for step, hole in zip(steps, holes.unbind(1))], dim=1)
+
+    def _choose_one(self, step: Merged, hole: Tensor) -> Tensor:
+        """(B, 3, H, W). hole: (B, 1, H, W)."""
+        kinds = [LATER if c.later else KEY if c.from_key else CANVAS for c in step.candidates] + [BELOW, SMOOTH]
+        colours = torch.stack(step.colours, 1)  # (B, K, 3, H, W)
+        b, k = colours.shape[:2]
+        features = self._look_at(step, colours, hole).to(self.look.weight.dtype)  # (B*K, INPUTS, h, w)
+        code = self.kinds[kinds].repeat(b, 1, 1, 1)
+        each = F.leaky_relu(self.look(features) + code, LEAKY_SLOPE)
+        each = F.leaky_relu(self.look_again(each), LEAKY_SLOPE).unflatten(0, (b, k))
+        around = self.around(torch.cat([each.mean(1), each.amax(1)], 1))  # (B, trunk, h, w)
+        both = torch.cat([each, around[:, None].expand(-1, k, -1, -1, -1)], 2).flatten(0, 1)
+        logits = self.to_logit(F.leaky_relu(self.decide(both), LEAKY_SLOPE)).to(colours.dtype)
+        logits = F.interpolate(logits, scale_factor=STRIDE, mode="bilinear", align_corners=False).unflatten(0, (b, k))
+        known = [candidate.known for candidate in step.candidates] + [torch.ones_like(hole)] * 2
+        by_hand = torch.stack([weight.maximum(LEAST * x) for weight, x in zip(step.weights, known)], 1)
+        shares = torch.softmax(logits + by_hand.clamp(min=1e-9).log(), dim=1)  # (B, K, 1, H, W)
+        return torch.where(hole > 0, (shares * colours).sum(1), step.picture)
+
+    def _look_at(self, step: Merged, colours: Tensor, hole: Tensor) -> Tensor:
+        """What the network sees of every candidate: (B*K, INPUTS, h, w)."""
+        none = Candidate(step.smooth, torch.zeros_like(hole), torch.zeros_like(hole), torch.zeros_like(hole))
+        facts = [*step.candidates, none, none]
+        known, doubt, age = (torch.stack([getattr(c, name) for c in facts], 1) for name in ("known", "doubt", "age"))
+        apart = (colours - step.picture[:, None]).abs().mean(2, keepdim=True)
+        holes = hole[:, None].expand_as(known)
+        inputs = [colours, colours - step.smooth[:, None], holes, known, 5 * doubt, torch.log1p(age) / 4, 5 * apart]
+        return F.avg_pool2d(torch.cat(inputs, 2).flatten(0, 1), STRIDE)
+
+    def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
+        """Shape of the memory of one stream of frames of that size in pixels."""
+        rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
+        return (1, 1, 1, rows * columns, numbers_of_cell(CELL, NUM_KEYS))
+
+
+def register() -> None:
+    register_model("inpaint.fusion_v1", Fusion, channels=40, trunk=48)

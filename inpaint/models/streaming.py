@@ -1,0 +1,83 @@
+"""What all networks share that fill frame by frame: one frame and a memory in, the picture and the memory out.
+
+Axes: B batch, T frames in time order, H W pixels, N cells of a frame.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inpaint.models.blocks import pad_to_multiple
+from inpaint.models.motion import measure_motion, pyramid
+from inpaint.models.recall import Memory, Merged, overlay_later, recall
+from nunif.compiler import leave_out
+from nunif.models.registry import Model
+
+Later = tuple[Tensor, Tensor]  # the canvas of frames to come (`overlay_later`) and the motion to it, at the padded size
+
+
+class StreamingModel(Model):
+    """Frames with their holes in, whole frames out, and a memory handed from call to call.
+
+    size_multiple: what height and width are padded to inside, by repeating the last row and column.
+    forward: (frames (B, T, 3, H, W) in [-1, 1], holes (B, T, 1, H, W), memory or None) -> (prediction (B, T, 3, H, W),
+        memory). A clip of T frames gives the same as T calls of one frame with the memory handed on. Any H and W; what
+        stands in the holes is not looked at. `started`, one bool, is for graphs, where an input can't be None: False means
+        the start of a stream whatever stands in `memory`.
+    stream: one frame, remembering what is quickest to go on with, and with a look at frames to come; not for training.
+    memory_shape: (1, rows, slots, N, size) of one stream of frames of a size in pixels.
+    """
+
+    clip_length = 12  # frames of a training clip
+    any_clip_length = True
+    size_multiple: int
+
+    def stream(self, frames: Tensor, holes: Tensor, past: Any, later: Later | None = None) -> tuple[Tensor, Any]:
+        raise NotImplementedError
+
+    def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
+        raise NotImplementedError
+
+
+def prepare(frames: Tensor, holes: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
+    """(B, T, ., H, W) -> frames with 0 in the hole, and holes, padded to multiples of a number."""
+    b, t = frames.shape[:2]
+    seen = frames.flatten(0, 1) * (1 - holes.flatten(0, 1))
+    x, mask = (pad_to_multiple(y, multiple).unflatten(0, (b, t)) for y in (seen, holes.flatten(0, 1)))
+    return x, mask
+
+
+@leave_out  # see `smooth_fill`
+def recall_clip(
+    seen: Tensor, holes: Tensor, memory: Memory, later: Sequence[Later | None] | None = None
+) -> tuple[list[Merged], Memory]:
+    """Go through a clip with a picture memory.
+
+    Args: seen (B, T, 3, H, W), 0 in the hole; holes (B, T, 1, H, W); later: for each frame, see `recall`.
+    """
+    steps = []
+    for t in range(seen.shape[1]):
+        merged, memory = recall(seen[:, t], holes[:, t], memory, later=None if later is None else later[t])
+        steps.append(merged)
+    return steps, memory
+
+
+@leave_out
+def later_of_clip(seen: Tensor, holes: Tensor) -> list[Later | None]:
+    """What the frames behind each frame of a clip show of it; the last has none. Shapes as `recall_clip`."""
+    frames, masks = seen.unbind(1), holes.unbind(1)
+    pyramids = [pyramid(frame, 1 - hole) for frame, hole in zip(frames, masks)]
+    found: list[Later | None] = [None]
+    canvas = None
+    for t in reversed(range(1, len(frames))):
+        motion = found[0][1] if found[0] is not None else None
+        canvas = overlay_later(frames[t], masks[t], canvas, motion)
+        found.insert(0, (canvas, measure_motion(pyramids[t - 1], pyramids[t])))
+    return found
+
+
+def over_clip(steps: list[Merged], name: str) -> Tensor:
+    """One field of all frames, (B*T, C, H, W)."""
+    return torch.stack([getattr(step, name) for step in steps], dim=1).flatten(0, 1)
