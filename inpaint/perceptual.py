@@ -82,7 +82,8 @@ def timm_distance() -> Distance:
 def _over_frames(distance: Callable[[Tensor, Tensor], Tensor]) -> Distance:
     def over_frames(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
         filled = compose(target, holes, prediction)
-        values = distance(filled.flatten(0, 1).float().clamp(-1, 1), target.flatten(0, 1).float())
+        with torch.autocast(target.device.type, enabled=False):
+            values = distance(filled.flatten(0, 1).float().clamp(-1, 1), target.flatten(0, 1).float())
         return values.unflatten(0, target.shape[:2]).mean(1)
 
     return over_frames
