@@ -143,6 +143,7 @@ def test_single_frames_have_no_loss_in_time():
         ("temporal_l1", ["temporal", "l1"]),
         ("temporal_l1lpips", ["temporal", "l1", "lpips"]),
         ("temporal_l1dctlpips", ["temporal", "l1", "dct", "lpips"]),
+        ("temporal_l1lite", ["temporal", "l1", "lite"]),
         ("smooth_temporal_charbonnierffttimm", ["smooth", "temporal", "charbonnier", "fft", "timm"]),
     ],
 )
