@@ -19,7 +19,7 @@ from inpaint.dataset import EvalSet
 from inpaint.evaluation.films import BadClip, clip_name, list_clips, make_holes, read_clip, read_masks
 from inpaint.evaluation.methods import BASELINES, Method, open_model, surround_mean, telea
 from inpaint.evaluation.report import Report
-from inpaint.evaluation.scores import Lpips, curve_of, open_lpips, score_film
+from inpaint.evaluation.scores import Score, curve_of, open_perceptual, score_film
 from inpaint.flow import motion_of
 from inpaint.masks import compose, smooth_fill
 from inpaint.metrics import mean_of, score_clip
@@ -117,13 +117,13 @@ def score_films(options: EvaluateOptions) -> None:
     if not families:
         raise UserError(f"--holes {options.holes}: there is nothing to fill: choose from {', '.join(HOLE_FAMILIES)}")
     report = Report(models=models)
-    lpips = open_lpips()
+    perceptual = open_perceptual()
     for path in tqdm(clips, unit="clip", desc="evaluate", disable=None):
         try:
             frames = read_clip(path, start=options.start, num_frames=options.frames, size=size)
             motion = motion_of(frames)
             for family in families:
-                _score_holes(report, options, methods, path, family, frames, motion, lpips)
+                _score_holes(report, options, methods, path, family, frames, motion, perceptual)
         except BadClip as problem:
             logger.warning("left out: %s: %s", path, problem)
     if not report.rows:
@@ -169,7 +169,7 @@ def _score_holes(
     family: str,
     frames: np.ndarray,
     motion: tuple[np.ndarray, np.ndarray],
-    lpips: Lpips | None,
+    perceptual: dict[str, Score],
 ) -> None:
     size = (frames.shape[1], frames.shape[2])
     if options.masks is not None:
@@ -187,8 +187,7 @@ def _score_holes(
         seconds = time.perf_counter() - begin
         output = np.where(holes[..., None], output, frames)
         scores = score_film(output, frames, holes, motion)
-        if lpips is not None:
-            scores["lpips"] = lpips(output, frames)
+        scores |= {column: score(output, frames) for column, score in perceptual.items()}
         report.add(clip_name(path), family, made_of, name, scores, len(frames) / seconds, curve_of(output, frames, holes))
         shown[name] = output
     middle = len(frames) // 2

@@ -16,7 +16,7 @@ from inpaint.flow import flows_back
 from inpaint.masks import compose
 from inpaint.models.motion import warp
 from inpaint.options import parse_loss
-from inpaint.perceptual import lpips_distance, timm_distance
+from inpaint.perceptual import lite_distance, lpips_distance, timm_distance
 
 CHARBONNIER_EPSILON = 1e-3
 DCT_BLOCK = 8
@@ -176,6 +176,7 @@ TERMS: dict[str, Term] = {
     "dct": Term(0.2, lambda: dct_l1),
     "fft": Term(0.2, lambda: fft_l1),
     "lpips": Term(0.2, lpips_distance),
+    "lite": Term(0.1, lite_distance),
     "timm": Term(0.1, timm_distance),
 }
 

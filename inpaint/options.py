@@ -204,7 +204,7 @@ class ImagesOptions(RecordOptions):
 
 PICTURE_LOSSES = ("l1", "charbonnier", "psnr")
 MOTION_LOSSES = ("temporal", "smooth", "warp")  # before the picture loss
-DETAIL_LOSSES = ("dct", "fft", "lpips", "timm")  # behind it
+DETAIL_LOSSES = ("dct", "fft", "lpips", "lite", "timm")  # behind it
 
 
 def parse_loss(name: str) -> list[str]:
@@ -294,7 +294,7 @@ class TrainOptions(TrainerOptions):
         default="temporal_l1",
         metavar="NAME",
         help="what is made small: any of temporal_, smooth_, warp_, then l1, charbonnier or psnr, then any of dct, fft, lpips, "
-        "timm (warp_ computes optical flow on the CPU; lpips and timm need weights that are downloaded)",
+        "lite, timm (warp_ computes optical flow on the CPU; lpips and timm need weights that are downloaded, lite only packages)",
     )
     discriminator: str | None = option(
         default=None, choices=("t_patch_gan",), help="train against a discriminator of this kind"

