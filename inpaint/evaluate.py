@@ -27,6 +27,7 @@ from inpaint.models.memory_dstt import MemoryDSTT
 from inpaint.options import (
     FRAMES_PER_DRAW,
     HOLE_FAMILIES,
+    LONG,
     OCCLUSION,
     ZERO_MEMORY,
     EvaluateOptions,
@@ -46,6 +47,7 @@ from nunif.training.task import BadSample
 logger = logging.getLogger(__name__)
 
 PICTURES = 12  # clips that are shown
+LONG_ENOUGH = 120  # frames in which a memory can age
 
 Fill = Callable[[Tensor, Tensor], Tensor]  # frames (T, 3, H, W) in [-1, 1], holes (T, 1, H, W) -> filled frames
 
@@ -121,6 +123,10 @@ def score_films(options: EvaluateOptions) -> None:
     for path in tqdm(clips, unit="clip", desc="evaluate", disable=None):
         try:
             frames = read_clip(path, start=options.start, num_frames=options.frames, size=size)
+            if LONG in families and len(frames) < LONG_ENOUGH:
+                logger.warning(
+                    "%s has %d frames: --holes long is meant for %d or more (--frames)", path, len(frames), LONG_ENOUGH
+                )
             motion = motion_of(frames)
             for family in families:
                 _score_holes(report, options, methods, path, family, frames, motion, lpips)

@@ -114,6 +114,16 @@ def test_families_are_always_the_same_and_behave_as_named():
     assert make_holes("occlusion", "a", np.zeros_like(frames), seed=1)[1] == "cut-outs"
 
 
+def test_holes_of_the_family_long_are_always_the_same_and_not_there_at_first():
+    frames = np.zeros((24, 48, 64, 3), np.uint8)
+    holes, made_of = make_holes("long", "a", frames, seed=1)
+    assert holes.shape == (24, 48, 64) and made_of == "object"
+    assert not holes[:2].any() and holes[5:19].any(axis=(1, 2)).all() and not holes[-2:].any()
+    np.testing.assert_array_equal(holes, make_holes("long", "a", frames, seed=1)[0])
+    assert (holes != make_holes("long", "b", frames, seed=1)[0]).any()
+    assert (holes != make_holes("long", "a", frames, seed=2)[0]).any()
+
+
 def test_labels_leave_the_film_as_it_is():
     frames = panned(2)
     assert (label(frames[0], "truth") != frames[0]).any()
@@ -191,6 +201,16 @@ def test_masks_are_found_by_name(run, films, tmp_path):
     code, table, lines = run(INPAINT, *words)
     assert code == 0 and "masks, 1 clips" in table
     assert any("still" in line and "has 0 masks of that name" in line for line in lines)
+
+
+def test_long_holes_only_when_asked_for_and_short_clips_are_named(run, films):
+    words = ["evaluate", "-i", films / "pan.mp4", "--baselines", "telea", "--size", "48x64", "--gpu", "-1"]
+    code, table, lines = run(INPAINT, *words, "--holes", "long")
+    assert code == 0 and "long, 1 clips" in table
+    assert f"{films / 'pan.mp4'} has 6 frames: --holes long is meant for 120 or more (--frames)" in lines
+    code, table, lines = run(INPAINT, *words)
+    assert code == 0 and "static, 1 clips" in table and "long" not in table
+    assert not any("meant for 120" in line for line in lines)
 
 
 @pytest.mark.parametrize(
