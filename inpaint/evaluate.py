@@ -19,7 +19,7 @@ from inpaint.dataset import EvalSet
 from inpaint.evaluation.films import BadClip, clip_name, list_clips, make_holes, read_clip, read_masks
 from inpaint.evaluation.methods import BASELINES, Method, open_model, surround_mean, telea
 from inpaint.evaluation.report import Report
-from inpaint.evaluation.scores import Lpips, curve_of, open_lpips, score_film
+from inpaint.evaluation.scores import Lpips, by_thirds, curve_of, open_lpips, score_film
 from inpaint.flow import motion_of
 from inpaint.masks import compose, smooth_fill
 from inpaint.metrics import mean_of, score_clip
@@ -193,6 +193,8 @@ def _score_holes(
         seconds = time.perf_counter() - begin
         output = np.where(holes[..., None], output, frames)
         scores = score_film(output, frames, holes, motion)
+        if family == LONG:
+            scores |= by_thirds(output, frames, holes)
         if lpips is not None:
             scores["lpips"] = lpips(output, frames)
         report.add(clip_name(path), family, made_of, name, scores, len(frames) / seconds, curve_of(output, frames, holes))

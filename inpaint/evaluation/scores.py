@@ -47,6 +47,13 @@ def warping_error(output: np.ndarray, holes: np.ndarray, motion: tuple[np.ndarra
     return 1000 * total / count if count else math.nan
 
 
+def by_thirds(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> dict[str, float]:
+    """The hole-PSNR over the early, middle and late third of the frames that have a hole; NaN in a third without any."""
+    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    thirds = np.array_split(np.flatnonzero(holes.any(axis=(1, 2))), 3)
+    return {name: hole_psnr(x[t], y[t], missing[t]) for name, t in zip(("early", "middle", "late"), thirds)}
+
+
 def curve_of(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> list[float]:
     """The hole-PSNR of every frame by itself; NaN where it has no hole."""
     x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]

@@ -12,7 +12,7 @@ from inpaint.commands import INPAINT
 from inpaint.evaluation.films import make_holes
 from inpaint.evaluation.methods import BASELINES
 from inpaint.evaluation.report import Report, interval
-from inpaint.evaluation.scores import curve_of, score_film, warping_error
+from inpaint.evaluation.scores import by_thirds, curve_of, score_film, warping_error
 from inpaint.flow import motion_of
 from inpaint.options import BASELINES as NAMES
 from inpaint.pictures import label
@@ -92,6 +92,19 @@ def test_scores_of_a_still_and_of_a_flickering_error():
     assert scores["warp_error"] == pytest.approx(1.5379, abs=1e-3)  # 1000 (10 / 255)^2
 
 
+def test_a_memory_that_fades_is_worse_in_every_third():
+    truth, holes = np.full((8, 8, 8, 3), 100, np.uint8), np.zeros((8, 8, 8), bool)
+    holes[1:7, 2:6, 2:6] = True  # 6 of 8 frames have a hole
+    output = truth.copy()
+    for t, error in enumerate([0, 1, 1, 10, 10, 20, 0, 0]):
+        output[t, 2:6, 2:6] += np.uint8(error)
+    # 20 log10(255 / 1), of 10, and of the root of the mean of 400 and 0
+    assert by_thirds(output, truth, holes) == pytest.approx({"early": 48.1308, "middle": 28.1308, "late": 25.1205}, abs=1e-3)
+    holes[2:] = False
+    scores = by_thirds(output, truth, holes)
+    assert scores["early"] == pytest.approx(48.1308, abs=1e-3) and math.isnan(scores["middle"]) and math.isnan(scores["late"])
+
+
 def test_the_truth_of_a_pan_has_next_to_no_warping_error_and_noise_has():
     frames, holes = panned(4), walking_hole(4)
     motion = motion_of(frames)
@@ -144,6 +157,40 @@ def test_two_models_are_compared_in_pairs():
         report.text()
     )
     assert interval(np.full(5, 2.0)) == (2.0, 2.0) and math.isnan(interval(np.ones(1))[0])
+
+
+def test_families_with_scores_of_their_own_and_without_make_tables(tmp_path):
+    report, common = Report(models=[]), {"hole_psnr": 20.0, "lpips": math.nan}
+    report.add("a", "moving", "object", "telea", common, 10.0, [20.0])
+    report.add("a", "long", "object", "telea", {**common, "early": 30.0, "late": math.nan}, 20.0, [20.0])
+    assert report.text() == (
+        "moving, 1 clips           hole_psnr       fps\n"
+        "telea                        20.000    10.000\n"
+        "\n"
+        "long, 1 clips             hole_psnr     early       fps\n"
+        "telea                        20.000    30.000    20.000\n"
+        "\n"
+        "all, 1 clips              hole_psnr       fps\n"
+        "telea                        20.000    15.000"
+    )
+    report.pictures.append([np.zeros((8, 8, 3), np.uint8)])
+    report.titles.append("a")
+    report.write(tmp_path)
+    with open(tmp_path / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["early"] for row in rows] == ["", "30.0"] and [row["fps"] for row in rows] == ["10.0", "20.0"]
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["mean"]["long"]["telea"]["late"] is None and "late" not in scores["mean"]["all"]["telea"]
+
+
+def test_a_score_that_only_one_method_has_is_a_dash_for_others():
+    report = Report(models=[])
+    report.add("a", "moving", "object", "telea", {"hole_psnr": 20.0, "lpips": math.nan}, 10.0, [20.0])
+    report.add("a", "moving", "object", "smooth", {"hole_psnr": 21.0, "lpips": 0.25}, 10.0, [21.0])
+    assert report.text().splitlines()[1:] == [
+        "telea                        20.000         -    10.000",
+        "smooth                       21.000     0.250    10.000",
+    ]
 
 
 @pytest.fixture
@@ -207,9 +254,10 @@ def test_long_holes_only_when_asked_for_and_short_clips_are_named(run, films):
     words = ["evaluate", "-i", films / "pan.mp4", "--baselines", "telea", "--size", "48x64", "--gpu", "-1"]
     code, table, lines = run(INPAINT, *words, "--holes", "long")
     assert code == 0 and "long, 1 clips" in table
+    assert all(name in table for name in ("early", "middle", "late"))
     assert f"{films / 'pan.mp4'} has 6 frames: --holes long is meant for 120 or more (--frames)" in lines
     code, table, lines = run(INPAINT, *words)
-    assert code == 0 and "static, 1 clips" in table and "long" not in table
+    assert code == 0 and "static, 1 clips" in table and "long" not in table and "early" not in table
     assert not any("meant for 120" in line for line in lines)
 
 
