@@ -354,7 +354,8 @@ class TrainOptions(TrainerOptions):
         return max(1, (self.num_samples or 0) // self.frames_per_draw)
 
 
-BASELINES = ("telea", "navier-stokes", "smooth", "surround-mean", "previous-frame", "flow-propagation")
+CAUSAL_BASELINES = ("telea", "navier-stokes", "smooth", "surround-mean", "previous-frame", "flow-propagation")
+BASELINES = (*CAUSAL_BASELINES, "flow-propagation-both")
 ZERO_MEMORY = "zero-memory"
 LONG = "long"  # the family that shows how a memory ages
 HOLE_FAMILIES = ("static", "moving", "occlusion", LONG)
@@ -387,7 +388,9 @@ class EvaluateOptions:
         "its memory emptied before every frame); " + ", ".join(BASELINES),
     )
     baselines: str = option(
-        default=",".join(BASELINES), metavar="NAMES", help="what needs no training and runs beside it, or none"
+        default=",".join(CAUSAL_BASELINES),
+        metavar="NAMES",
+        help="what needs no training and runs beside it, or none; the default's are causal, flow-propagation-both is not",
     )
     masks: Path | None = option(
         default=None, metavar="DIR", help="masks of the films, by their names: a video, a folder of pictures, or one picture"

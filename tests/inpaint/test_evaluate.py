@@ -15,6 +15,7 @@ from inpaint.evaluation.report import Report, interval
 from inpaint.evaluation.scores import by_thirds, curve_of, score_film, warping_error
 from inpaint.flow import motion_of
 from inpaint.options import BASELINES as NAMES
+from inpaint.options import CAUSAL_BASELINES
 from inpaint.pictures import label
 from nunif.image import save_png
 from tests.models import save_lively_model
@@ -70,8 +71,30 @@ def test_flow_propagation_follows_a_pan():
     assert hole_psnr_of("flow-propagation", frames, holes) > hole_psnr_of("previous-frame", frames, holes) + 5
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_baseline_looks_ahead(name):
+def test_both_ways_weighs_what_it_knows_by_how_near_it_is():
+    """Nothing moves; a hole of 5 frames between a picture of 100 and one of 160, and a pixel that nothing ever shows."""
+    frames, holes = np.full((7, 48, 64, 3), 100, np.uint8), np.zeros((7, 48, 64), bool)
+    frames[6] = 160
+    holes[1:6, 20:30, 20:30] = holes[:, 24, 24] = True
+    output = filled("flow-propagation-both", frames, holes)
+    # 5/6 of 100 and 1/6 of 160, then 2/3 and 1/3, ...
+    assert [output[t, 21, 21, 0] for t in range(7)] == [100, 110, 120, 130, 140, 150, 160]
+    assert abs(int(output[3, 24, 24, 0]) - 130) <= 1  # Telea's
+    only_later = filled("flow-propagation-both", frames[3:], holes[3:])
+    assert (only_later[:3, 20:30, 20:30] == 160).all()
+    only_before = filled("flow-propagation-both", frames[:4], holes[:4])
+    assert (only_before[1:, 20:30, 20:30] == 100).all()
+
+
+def test_both_ways_knows_what_only_the_future_shows():
+    frames, holes = panned(), walking_hole()
+    with_future, past = (filled(name, frames, holes) for name in ("flow-propagation-both", "flow-propagation"))
+    first = score_film(with_future[:2], frames[:2], holes[:2], motion_of(frames[:2]))["hole_psnr"]
+    assert first > score_film(past[:2], frames[:2], holes[:2], motion_of(frames[:2]))["hole_psnr"] + 5
+
+
+@pytest.mark.parametrize("name", CAUSAL_BASELINES)
+def test_no_causal_baseline_looks_ahead(name):
     frames, holes = panned(6), walking_hole(6)
     np.testing.assert_array_equal(filled(name, frames[:4], holes[:4]), filled(name, frames, holes)[:4])
 
