@@ -19,7 +19,7 @@ from inpaint.dataset import EvalSet
 from inpaint.evaluation.films import BadClip, clip_name, list_clips, make_holes, read_clip, read_masks
 from inpaint.evaluation.methods import BASELINES, Method, open_model, surround_mean, telea
 from inpaint.evaluation.report import Report
-from inpaint.evaluation.scores import Lpips, by_thirds, curve_of, open_lpips, score_film
+from inpaint.evaluation.scores import Lpips, Motion, by_thirds, curve_of, never_seen, open_lpips, score_film
 from inpaint.flow import motion_of
 from inpaint.masks import compose, smooth_fill
 from inpaint.metrics import mean_of, score_clip
@@ -127,9 +127,9 @@ def score_films(options: EvaluateOptions) -> None:
                 logger.warning(
                     "%s has %d frames: --holes long is meant for %d or more (--frames)", path, len(frames), LONG_ENOUGH
                 )
-            motion = motion_of(frames)
+            motion, motion_reversed = motion_of(frames), motion_of(frames[::-1])
             for family in families:
-                _score_holes(report, options, methods, path, family, frames, motion, lpips)
+                _score_holes(report, options, methods, path, family, frames, motion, motion_reversed, lpips)
         except BadClip as problem:
             logger.warning("left out: %s: %s", path, problem)
     if not report.rows:
@@ -174,7 +174,8 @@ def _score_holes(
     path: Path,
     family: str,
     frames: np.ndarray,
-    motion: tuple[np.ndarray, np.ndarray],
+    motion: Motion,
+    motion_reversed: Motion,
     lpips: Lpips | None,
 ) -> None:
     size = (frames.shape[1], frames.shape[2])
@@ -185,6 +186,7 @@ def _score_holes(
     if not holes.any():
         logger.warning("left out: %s: no %s holes came about", path, family)
         return
+    unseen = never_seen(holes, motion, motion_reversed)
     emptied = np.where(holes[..., None], np.uint8(0), frames)  # a fill must not see what it is to find
     shown = {"input": paint_holes(frames, holes)}
     for name, fill in methods.items():
@@ -192,7 +194,7 @@ def _score_holes(
         output = fill(emptied, holes)
         seconds = time.perf_counter() - begin
         output = np.where(holes[..., None], output, frames)
-        scores = score_film(output, frames, holes, motion)
+        scores = score_film(output, frames, holes, motion, unseen)
         if family == LONG:
             scores |= by_thirds(output, frames, holes)
         if lpips is not None:

@@ -12,7 +12,7 @@ from inpaint.commands import INPAINT
 from inpaint.evaluation.films import make_holes
 from inpaint.evaluation.methods import BASELINES
 from inpaint.evaluation.report import Report, interval
-from inpaint.evaluation.scores import by_thirds, curve_of, score_film, warping_error
+from inpaint.evaluation.scores import by_thirds, curve_of, never_seen, score_film, unseen_sharpness, warping_error
 from inpaint.flow import motion_of
 from inpaint.options import BASELINES as NAMES
 from inpaint.options import CAUSAL_BASELINES
@@ -43,9 +43,13 @@ def filled(name, frames, holes):
     return BASELINES[name](np.where(holes[..., None], np.uint8(0), frames), holes)
 
 
+def score(output, truth, holes):
+    return score_film(output, truth, holes, motion_of(truth), np.zeros_like(holes))
+
+
 def hole_psnr_of(name, frames, holes):
     later = slice(3, None)  # by then the past has shown what is hidden
-    return score_film(filled(name, frames, holes)[later], frames[later], holes[later], motion_of(frames[later]))["hole_psnr"]
+    return score(filled(name, frames, holes)[later], frames[later], holes[later])["hole_psnr"]
 
 
 def test_every_baseline_has_its_name_and_keeps_what_is_seen():
@@ -89,8 +93,8 @@ def test_both_ways_weighs_what_it_knows_by_how_near_it_is():
 def test_both_ways_knows_what_only_the_future_shows():
     frames, holes = panned(), walking_hole()
     with_future, past = (filled(name, frames, holes) for name in ("flow-propagation-both", "flow-propagation"))
-    first = score_film(with_future[:2], frames[:2], holes[:2], motion_of(frames[:2]))["hole_psnr"]
-    assert first > score_film(past[:2], frames[:2], holes[:2], motion_of(frames[:2]))["hole_psnr"] + 5
+    first = score(with_future[:2], frames[:2], holes[:2])["hole_psnr"]
+    assert first > score(past[:2], frames[:2], holes[:2])["hole_psnr"] + 5
 
 
 @pytest.mark.parametrize("name", CAUSAL_BASELINES)
@@ -104,13 +108,13 @@ def test_scores_of_a_still_and_of_a_flickering_error():
     holes[:, 20:40, 20:40] = True
     output = truth.copy()
     output[holes] = 110
-    scores = score_film(output, truth, holes, motion_of(truth))
+    scores = score(output, truth, holes)
     assert scores["flicker"] == pytest.approx(0) and scores["warp_error"] == pytest.approx(0)
     assert scores["hole_psnr"] == pytest.approx(28.1308, abs=1e-3)  # 20 log10(255 / 10)
     assert scores["psnr"] == pytest.approx(39.0123, abs=1e-3)  # 400 of 4900 pixels
     assert curve_of(output, truth, holes) == pytest.approx([28.1308] * 4, abs=1e-3)
     output[1::2][holes[1::2]] = 100
-    scores = score_film(output, truth, holes, motion_of(truth))
+    scores = score(output, truth, holes)
     assert scores["flicker"] == pytest.approx(10, abs=1e-3)
     assert scores["warp_error"] == pytest.approx(1.5379, abs=1e-3)  # 1000 (10 / 255)^2
 
@@ -126,6 +130,55 @@ def test_a_memory_that_fades_is_worse_in_every_third():
     holes[2:] = False
     scores = by_thirds(output, truth, holes)
     assert scores["early"] == pytest.approx(48.1308, abs=1e-3) and math.isnan(scores["middle"]) and math.isnan(scores["late"])
+
+
+def stripes(height):
+    picture = np.zeros((1, 20, 20, 3), np.uint8)
+    picture[:, :, ::2] = height
+    return picture
+
+
+@pytest.mark.parametrize(("height", "sharpness"), [(100, 1.0), (25, 0.25), (0, 0.0), (200, 2.0)])
+def test_sharpness_is_the_gradient_beside_that_of_the_truth(height, sharpness):
+    truth, unseen = stripes(100), np.zeros((1, 20, 20), bool)
+    unseen[:, 4:12, 4:13] = True
+    output = np.where(unseen[..., None], stripes(height), truth)
+    assert unseen_sharpness(output, truth, unseen) == pytest.approx(sharpness)  # the seam around it does not count
+    scores = score_film(output, truth, unseen, motion_of(truth), unseen)
+    assert scores["unseen_sharpness"] == pytest.approx(sharpness)
+
+
+def test_no_sharpness_without_enough_pixels_or_with_nothing_to_be_sharp():
+    truth, unseen = stripes(100), np.zeros((1, 20, 20), bool)
+    unseen[:, 4:12, 4:12] = True  # 49 pixels have their neighbours in it
+    assert math.isnan(unseen_sharpness(truth, truth, unseen))
+    unseen[:, 4:12, 4:13] = True
+    assert math.isnan(unseen_sharpness(truth, stripes(0), unseen))
+
+
+def test_what_no_frame_shows_is_found_along_the_motion():
+    """A row moves right by a pixel per frame under a hole of 3 pixels: one place is in it all the time."""
+    holes = np.zeros((3, 1, 8), bool)
+    holes[:, :, 3:6] = True
+    flow, seen = np.zeros((2, 1, 8, 2), np.float32), np.ones((2, 1, 8), bool)
+    flow[..., 0] = 1
+    unseen = never_seen(holes, (-flow, seen), (flow, seen))
+    assert [np.flatnonzero(frame).tolist() for frame in unseen] == [[3], [4], [5]]
+    unseen = never_seen(holes, (-flow, ~seen), (flow, seen))  # from hole to hole, and the past can't be told
+    assert [np.flatnonzero(frame).tolist() for frame in unseen] == [[3], [3, 4], [3, 4, 5]]
+    unseen = never_seen(holes, (0 * flow, seen), (0 * flow, seen))
+    assert unseen.sum() == 9 and (unseen == holes).all()
+
+
+def test_slow_motion_shows_what_it_uncovers():
+    """0.25 pixels per frame, the hole's first 4 pixels have come from beside it after 16 frames."""
+    holes = np.zeros((17, 1, 16), bool)
+    holes[:, :, 4:12] = True
+    flow, seen = np.zeros((16, 1, 16, 2), np.float32), np.ones((16, 1, 16), bool)
+    flow[..., 0] = 0.25
+    unseen = never_seen(holes, (-flow, seen), (flow, seen))
+    assert np.flatnonzero(unseen[16]).tolist() == [8, 9, 10, 11] and np.flatnonzero(unseen[0]).tolist() == [4, 5, 6, 7]
+    assert np.flatnonzero(unseen[8]).tolist() == [6, 7, 8, 9]
 
 
 def test_the_truth_of_a_pan_has_next_to_no_warping_error_and_noise_has():
@@ -282,6 +335,15 @@ def test_long_holes_only_when_asked_for_and_short_clips_are_named(run, films):
     code, table, lines = run(INPAINT, *words)
     assert code == 0 and "static, 1 clips" in table and "long" not in table and "early" not in table
     assert not any("meant for 120" in line for line in lines)
+
+
+def test_a_flat_fill_of_what_is_never_seen_is_told(run, films, tmp_path):
+    words = ["evaluate", "-i", films / "still", "--holes", "static", "--baselines", "surround-mean,telea", "--gpu", "-1"]
+    code, table, _ = run(INPAINT, *words, "-o", tmp_path / "out")
+    assert code == 0 and "unseen_sharpness" in table
+    with open(tmp_path / "out" / "scores.csv", newline="") as file:
+        sharpness = {row["method"]: float(row["unseen_sharpness"]) for row in csv.DictReader(file)}
+    assert sharpness["surround-mean"] == 0 and 0.1 < sharpness["telea"] < 0.9
 
 
 @pytest.mark.parametrize(
