@@ -16,6 +16,7 @@ from inpaint.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, ho
 logger = logging.getLogger(__name__)
 
 MIN_UNSEEN = 50  # pixels; fewer are no ground to judge sharpness on
+MIN_GRADIENT = 2.0  # grey levels per pixel of the truth on the mean; beside a plain wall the faintest shade is "sharp"
 
 Motion = tuple[np.ndarray, np.ndarray]  # as of `motion_of`
 Lpips = Callable[[np.ndarray, np.ndarray], float]
@@ -59,16 +60,18 @@ def unseen_sharpness(output: np.ndarray, truth: np.ndarray, unseen: np.ndarray) 
 
     PSNR rewards blur there; this does not, and says nothing of whether what was made up is right: noise is sharp too. The
     gradient is the length of the differences to the pixel on the right and to the one below, counted where all three are
-    unseen, so that a seam at the hole's edge is no sharpness. NaN for fewer than 50 such pixels in the clip, or a flat truth.
+    unseen, so that a seam at the hole's edge is no sharpness. NaN for fewer than 50 such pixels in the clip, and where the
+    truth is flat: less than 2 grey levels on the mean.
     """
     inner = unseen[:, :-1, :-1] & unseen[:, :-1, 1:] & unseen[:, 1:, :-1]
-    if inner.sum() < MIN_UNSEEN:
+    count = int(inner.sum())
+    if count < MIN_UNSEEN:
         return math.nan
     made, true = 0.0, 0.0
     for t in np.flatnonzero(inner.any(axis=(1, 2))):
         made += float(_gradient(output[t])[inner[t]].sum(dtype=np.float64))
         true += float(_gradient(truth[t])[inner[t]].sum(dtype=np.float64))
-    return made / true if true else math.nan
+    return made / true if true >= MIN_GRADIENT * count else math.nan
 
 
 def never_seen(holes: np.ndarray, motion: Motion, motion_reversed: Motion) -> np.ndarray:

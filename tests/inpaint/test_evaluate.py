@@ -153,7 +153,8 @@ def test_no_sharpness_without_enough_pixels_or_with_nothing_to_be_sharp():
     unseen[:, 4:12, 4:12] = True  # 49 pixels have their neighbours in it
     assert math.isnan(unseen_sharpness(truth, truth, unseen))
     unseen[:, 4:12, 4:13] = True
-    assert math.isnan(unseen_sharpness(truth, stripes(0), unseen))
+    assert math.isnan(unseen_sharpness(truth, stripes(1), unseen))
+    assert unseen_sharpness(truth, stripes(2), unseen) == pytest.approx(50.0)
 
 
 def test_what_no_frame_shows_is_found_along_the_motion():
