@@ -89,13 +89,15 @@ class Report:
         lines = []
         for family, table in self.means().items():
             count = len(_split(self._families()[family], "clip"))
-            scores = [name for name in next(iter(table.values())) if _is_measured(table, name)]
-            columns = {name: max(10, len(name) + 2) for name in scores}
-            width = max(24, *(len(name) + 2 for name in table))
-            lines.append(f"{f'{family}, {count} clips':<{width}}" + "".join(f"{name:>{w}}" for name, w in columns.items()))
-            for method, values in table.items():
-                numbers = (f"{_number(values[name]):>{w}}" for name, w in columns.items())
-                lines.append(f"{method:<{width}}" + "".join(numbers))
+            columns = [[f"{family}, {count} clips", *table]]
+            for score in next(iter(table.values())):
+                values = [scores[score] for scores in table.values()]
+                if not all(map(math.isnan, values)):
+                    columns.append([score, *map(_number, values)])
+            widths = [max(map(len, column)) + 2 for column in columns]
+            first = max(24, widths[0])
+            for name, *numbers in zip(*columns):
+                lines.append(f"{name:<{first}}" + "".join(f"{n:>{width}}" for n, width in zip(numbers, widths[1:])))
             lines.append("")
         if self.models:
             lines.append("hole-PSNR, clip by clip:")
@@ -178,10 +180,6 @@ def _split(rows: list[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any
     for row in rows:
         parts.setdefault(row[key], []).append(row)
     return parts
-
-
-def _is_measured(table: dict[str, dict[str, float]], score: str) -> bool:
-    return not all(math.isnan(values[score]) for values in table.values())
 
 
 def _number(value: float, digits: int = 3) -> str:
