@@ -19,7 +19,7 @@ from inpaint.dataset import EvalSet
 from inpaint.evaluation.films import BadClip, clip_name, list_clips, make_holes, read_clip, read_masks
 from inpaint.evaluation.methods import BASELINES, Method, open_model, surround_mean, telea
 from inpaint.evaluation.report import Report
-from inpaint.evaluation.scores import Score, curve_of, open_perceptual, score_film
+from inpaint.evaluation.scores import Motion, Score, by_thirds, curve_of, never_seen, open_perceptual, score_film
 from inpaint.flow import motion_of
 from inpaint.masks import compose, smooth_fill
 from inpaint.metrics import mean_of, score_clip
@@ -27,6 +27,7 @@ from inpaint.models.memory_dstt import MemoryDSTT
 from inpaint.options import (
     FRAMES_PER_DRAW,
     HOLE_FAMILIES,
+    LONG,
     OCCLUSION,
     ZERO_MEMORY,
     EvaluateOptions,
@@ -46,6 +47,7 @@ from nunif.training.task import BadSample
 logger = logging.getLogger(__name__)
 
 PICTURES = 12  # clips that are shown
+LONG_ENOUGH = 120  # frames in which a memory can age
 
 Fill = Callable[[Tensor, Tensor], Tensor]  # frames (T, 3, H, W) in [-1, 1], holes (T, 1, H, W) -> filled frames
 
@@ -121,9 +123,13 @@ def score_films(options: EvaluateOptions) -> None:
     for path in tqdm(clips, unit="clip", desc="evaluate", disable=None):
         try:
             frames = read_clip(path, start=options.start, num_frames=options.frames, size=size)
-            motion = motion_of(frames)
+            if LONG in families and len(frames) < LONG_ENOUGH:
+                logger.warning(
+                    "%s has %d frames: --holes long is meant for %d or more (--frames)", path, len(frames), LONG_ENOUGH
+                )
+            motion, motion_reversed = motion_of(frames), motion_of(frames[::-1])
             for family in families:
-                _score_holes(report, options, methods, path, family, frames, motion, perceptual)
+                _score_holes(report, options, methods, path, family, frames, motion, motion_reversed, perceptual)
         except BadClip as problem:
             logger.warning("left out: %s: %s", path, problem)
     if not report.rows:
@@ -168,7 +174,8 @@ def _score_holes(
     path: Path,
     family: str,
     frames: np.ndarray,
-    motion: tuple[np.ndarray, np.ndarray],
+    motion: Motion,
+    motion_reversed: Motion,
     perceptual: dict[str, Score],
 ) -> None:
     size = (frames.shape[1], frames.shape[2])
@@ -179,6 +186,7 @@ def _score_holes(
     if not holes.any():
         logger.warning("left out: %s: no %s holes came about", path, family)
         return
+    unseen = never_seen(holes, motion, motion_reversed)
     emptied = np.where(holes[..., None], np.uint8(0), frames)  # a fill must not see what it is to find
     shown = {"input": paint_holes(frames, holes)}
     for name, fill in methods.items():
@@ -186,7 +194,9 @@ def _score_holes(
         output = fill(emptied, holes)
         seconds = time.perf_counter() - begin
         output = np.where(holes[..., None], output, frames)
-        scores = score_film(output, frames, holes, motion)
+        scores = score_film(output, frames, holes, motion, unseen)
+        if family == LONG:
+            scores |= by_thirds(output, frames, holes)
         scores |= {column: score(output, frames) for column, score in perceptual.items()}
         report.add(clip_name(path), family, made_of, name, scores, len(frames) / seconds, curve_of(output, frames, holes))
         shown[name] = output

@@ -23,6 +23,8 @@ Shape = Callable[..., np.ndarray]  # (num_frames, size, rng, *, still=None) -> (
 RECTANGLE_AREA = STROKES_AREA = (0.05, 0.20)  # of the picture
 OBJECT_AREA = (0.04, 0.12)
 SPEED = 0.025  # largest, in sides of the picture per frame
+VISIT = (0.08, 0.20, 0.80, 0.92)  # of the frames: when a visitor comes, stands, goes and is gone
+SWAY, BREATH = 2.0, 0.02  # of one that stands, to each side: pixels at most, and share of its width
 OUTLINE_POINTS = 24
 THINGS = 3  # beside which strips stand
 STRIPS_DIVERGENCE, STRIPS_CONVERGENCE = (3.0, 12.0), 0.5  # as iw3 counts
@@ -92,6 +94,39 @@ def strips(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, 
     near = torch.from_numpy(sum(things) / THINGS)
     shift = shift_in_pixels(near, divergence=divergence, convergence=STRIPS_CONVERGENCE, width=size[1])
     return drop_specks(hidden(shift).numpy(), min_area=MIN_SPECK)
+
+
+def visiting_shape(num_frames: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A blob or a figure that comes in from the left or right, stands for most of the clip and leaves: (T, H, W) bool.
+
+    Nothing is missing in the first and the last 8 % of the frames. From 20 to 80 % it stands wholly inside, 4 to 12 % of
+    the picture, breathes a little and sways by at most two pixels. For clips of 24 frames or more.
+    """
+    outline = _figure(rng) if rng.random() < 0.5 else _blob(rng)  # (P, 2), x and y around 0
+    sides = np.array([size[1], size[0]], float)
+    times = (np.arange(num_frames) + 0.5) / num_frames
+    standing = (times >= VISIT[1]) & (times <= VISIT[2])
+    away = np.interp(times, VISIT[:2], (1, 0)) ** 2, np.interp(times, VISIT[2:], (0, 1)) ** 2  # it slows down to stand
+    from_left = rng.random(2) < 0.5  # as it comes, as it goes
+    pace, phase = rng.uniform(0.1, 0.4, 2), rng.uniform(0, 2 * math.pi, 2)
+    breath, sway = np.sin(np.arange(num_frames)[:, None] * pace + phase).T  # (T,) each
+    sway *= rng.uniform(0.5, 1) * SWAY
+    room = ((sides - 1) / 2 - SWAY - 1) / (1 + BREATH)  # for half of its width and height
+    while True:
+        points = outline * math.sqrt(rng.uniform(*OBJECT_AREA) * sides.prod() / _polygon_area(outline))
+        squeeze = np.minimum(room / np.abs(points).max(axis=0), 1)
+        points *= squeeze / squeeze[::-1]  # what is too wide is made taller, and the other way round
+        half = np.abs(points).max(axis=0)
+        middle = (sides - 1) / 2 + rng.uniform(-1, 1, 2) * np.maximum(room - half, 0)  # where it stands
+        outside = half[0] * (1 + BREATH) + SWAY + 1
+        x = middle[0] + sway
+        for share, left in zip(away, from_left):
+            x += share * ((-outside if left else sides[0] - 1 + outside) - middle[0])
+        path = np.stack([x, np.full(num_frames, middle[1])], axis=1)
+        stretch = 1 + BREATH * breath[:, None] * np.array([1.0, -0.5])
+        masks = np.stack([_draw(points * s + place, size) for s, place in zip(stretch, path)]) > 0
+        if all(_share(int(mask.sum()), size, OBJECT_AREA) for mask in masks[standing]):
+            return masks
 
 
 SHAPES: dict[str, Shape] = {"rectangle": rectangles, "strokes": strokes, "object": moving_shape, "strips": strips}

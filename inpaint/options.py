@@ -362,9 +362,11 @@ class TrainOptions(TrainerOptions):
         return max(1, (self.num_samples or 0) // self.frames_per_draw)
 
 
-BASELINES = ("telea", "navier-stokes", "smooth", "surround-mean", "previous-frame", "flow-propagation")
+CAUSAL_BASELINES = ("telea", "navier-stokes", "smooth", "surround-mean", "previous-frame", "flow-propagation")
+BASELINES = (*CAUSAL_BASELINES, "flow-propagation-both")
 ZERO_MEMORY = "zero-memory"
-HOLE_FAMILIES = ("static", "moving", "occlusion")
+LONG = "long"  # the family that shows how a memory ages
+HOLE_FAMILIES = ("static", "moving", "occlusion", LONG)
 
 
 def parse_names(flag: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -394,12 +396,18 @@ class EvaluateOptions:
         "its memory emptied before every frame); " + ", ".join(BASELINES),
     )
     baselines: str = option(
-        default=",".join(BASELINES), metavar="NAMES", help="what needs no training and runs beside it, or none"
+        default=",".join(CAUSAL_BASELINES),
+        metavar="NAMES",
+        help="what needs no training and runs beside it, or none; the default's are causal, flow-propagation-both is not",
     )
     masks: Path | None = option(
         default=None, metavar="DIR", help="masks of the films, by their names: a video, a folder of pictures, or one picture"
     )
-    holes: str = option(default=",".join(HOLE_FAMILIES), metavar="NAMES", help="without --masks: holes that are made up")
+    holes: str = option(
+        default="static,moving,occlusion",
+        metavar="NAMES",
+        help=f"without --masks: holes that are made up, any of {', '.join(HOLE_FAMILIES)}; {LONG} is for 120 --frames or more",
+    )
     size: str | None = option(default=None, metavar="HxW", help="scale the films, 240x432 in papers (default: their own size)")
     frames: int = option(default=40, minimum=2, help="of a film, at most")
     start: int = option(default=0, minimum=0, help="the first frame that is used of a film")

@@ -12,8 +12,9 @@ import torch
 
 from inpaint.depth import create_estimator
 from inpaint.depth_models import MOTION_PARALLAX, ClipRejected
-from inpaint.hole_shapes import moving_shape, strokes
+from inpaint.hole_shapes import moving_shape, strokes, visiting_shape
 from inpaint.occlusion import drop_specks, hidden, shift_in_pixels, shift_of_view
+from inpaint.options import LONG
 from nunif.errors import UserError
 from nunif.image import PICTURE_SUFFIXES, read_mask, read_rgb
 from nunif.seed import generator_for
@@ -98,7 +99,8 @@ def read_masks(folder: Path, clip: Path, *, start: int, num_frames: int, size: t
 def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tuple[np.ndarray, str]:
     """The holes of a family in a clip, the same at every call, and in a word what made them.
 
-    family: static (strokes that stand), moving (an object that walks) or occlusion (strips that another eye can't see).
+    family: static (strokes that stand), moving (an object that walks), long (one that comes, stands for most of the clip
+    and goes) or occlusion (strips that another eye can't see).
     """
     rng = generator_for("evaluate", family, name, seed)
     num_frames, size = len(frames), (frames.shape[1], frames.shape[2])
@@ -106,6 +108,8 @@ def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tupl
         return strokes(num_frames, size, rng, still=True), "strokes"
     if family == "moving":
         return moving_shape(num_frames, size, rng, still=False), "object"
+    if family == LONG:
+        return visiting_shape(num_frames, size, rng), "object"
     try:
         disparity = create_estimator(MOTION_PARALLAX)(frames)
         holes = _strips(

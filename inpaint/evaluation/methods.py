@@ -1,10 +1,10 @@
-"""Ways to fill a clip's holes, each causal and without any knowledge of what is missing.
+"""Ways to fill a clip's holes without any knowledge of what is missing; all are causal but what says it goes both ways.
 
 Axes: T frames, H W pixels. A method takes frames (T, H, W, 3) uint8 that are 0 in the holes, and holes (T, H, W) bool,
 True = missing; it returns filled frames (T, H, W, 3) uint8.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -53,12 +53,32 @@ def surround_mean(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 def previous_frame(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
     """Every pixel from the last frame that saw it, at the same place; Telea where none has."""
-    return _remember(frames, holes, along_flow=False)
+    return np.stack([filled for filled, _ in _remember(frames, holes, along_flow=False)])
 
 
 def flow_propagation(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
     """The same carried along the flow from frame to frame; flow in a hole is a smooth fill of that around it."""
-    return _remember(frames, holes, along_flow=True)
+    return np.stack([filled for filled, _ in _remember(frames, holes, along_flow=True)])
+
+
+def flow_propagation_both(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """The same from the frame before and the frame after that saw a pixel, weighted by 1 / how many frames away that is.
+
+    Not causal. Where only one of them is known that one counts; Telea where none is.
+    """
+    past = list(_remember(frames, holes, along_flow=True))
+    future = list(_remember(frames[::-1], holes[::-1], along_flow=True))[::-1]
+    results = []
+    for frame, hole, before, after in zip(frames, holes, past, future):
+        total, weight = np.zeros(frame.shape, np.float32), np.zeros((*hole.shape, 1), np.float32)
+        for filled, age in (before, after):
+            share = (1 / np.maximum(age, 1))[..., None]  # 0 where it was never seen
+            total, weight = total + share * filled, weight + share
+        mean = (total / np.maximum(weight, 1e-6)).round().astype(np.uint8)
+        unknown = hole & (weight[..., 0] == 0)
+        merged = np.where(hole[..., None], mean, frame)
+        results.append(telea(merged, unknown) if unknown.any() else merged)
+    return np.stack(results)
 
 
 def open_model(path: Path, *, device: torch.device, forgets: bool = False) -> Method:
@@ -90,20 +110,24 @@ BASELINES: dict[str, Method] = {  # inpaint.options.BASELINES names them
     "surround-mean": _by_frame(surround_mean),
     "previous-frame": previous_frame,
     "flow-propagation": flow_propagation,
+    "flow-propagation-both": flow_propagation_both,
 }
 
 
-def _remember(frames: np.ndarray, holes: np.ndarray, *, along_flow: bool) -> np.ndarray:
-    results: list[np.ndarray] = []
-    memory, known = frames[0], ~holes[0]
+def _remember(frames: np.ndarray, holes: np.ndarray, *, along_flow: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every frame filled, and how many frames ago each pixel was seen: (H, W) float32, infinite where it never was."""
+    memory, known, age = frames[0], ~holes[0], np.zeros(holes.shape[1:], np.float32)
+    filled = memory
     for t, (frame, hole) in enumerate(zip(frames, holes)):
         if t and along_flow:
-            flow = _flow_around(smooth(frame, hole), results[-1], hole)
-            memory, known = pull(memory, flow, cubic=True), pull(known.astype(np.float32), flow) > 0.99
+            flow = _flow_around(smooth(frame, hole), filled, hole)
+            memory, age = pull(memory, flow, cubic=True), pull(age, flow)
+            known = pull(known.astype(np.float32), flow) > 0.99
         memory, known = np.where(hole[..., None], memory, frame), known | ~hole
+        age = np.where(hole, age + 1, np.float32(0))
         memory[~known] = 0
-        results.append(memory if known.all() else telea(memory, ~known))
-    return np.stack(results)
+        filled = memory if known.all() else telea(memory, ~known)
+        yield filled, np.where(known, age, np.float32(np.inf))
 
 
 def _flow_around(frame: np.ndarray, before: np.ndarray, hole: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import html
 import io
 import math
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,20 @@ class Report:
     def add(
         self, clip: str, family: str, made_of: str, method: str, scores: dict[str, float], fps: float, curve: list[float]
     ) -> None:
-        """One method's scores on one clip with one family of holes."""
+        """One method's scores on one clip with one family of holes, whose rows all have the same scores."""
         self.rows.append({"clip": clip, "family": family, "made_of": made_of, "method": method, **scores, "fps": fps})
         self.curves[clip, family, method] = curve
 
     def means(self) -> dict[str, dict[str, dict[str, float]]]:
-        """The mean of each score over clips: by family ("all" for all of them, where there are several) and method."""
-        return {
-            family: {m: {s: mean_of(of, s) for s in self.rows[0] if s not in KEYS} for m, of in _split(rows, "method").items()}
-            for family, rows in self._families().items()
-        }
+        """The mean of each score over clips: by family ("all" for all of them, where there are several) and method.
+
+        "all" has the scores that every family has: means over different holes would stand side by side otherwise.
+        """
+        result = {}
+        for family, rows in self._families().items():
+            scores = [name for name in rows[0] if name not in KEYS and all(name in row for row in rows)]
+            result[family] = {m: {s: mean_of(of, s) for s in scores} for m, of in _split(rows, "method").items()}
+        return result
 
     def comparisons(self) -> list[dict[str, Any]]:
         """Each model against each other method in hole-PSNR, in pairs clip by clip, by family.
@@ -80,14 +85,19 @@ class Report:
         return result
 
     def text(self) -> str:
-        """The tables and comparisons for a terminal."""
+        """The tables and comparisons for a terminal, without scores that no method of a family has."""
         lines = []
         for family, table in self.means().items():
             count = len(_split(self._families()[family], "clip"))
-            scores = list(next(iter(table.values())))
-            width = max(24, *(len(name) + 2 for name in table))
-            lines.append(f"{f'{family}, {count} clips':<{width}}" + "".join(f"{name:>12}" for name in scores))
-            lines += [f"{m:<{width}}" + "".join(f"{_number(v):>12}" for v in values.values()) for m, values in table.items()]
+            columns = [[f"{family}, {count} clips", *table]]
+            for score in next(iter(table.values())):
+                values = [scores[score] for scores in table.values()]
+                if not all(map(math.isnan, values)):
+                    columns.append([score, *map(_number, values)])
+            widths = [max(map(len, column)) + 2 for column in columns]
+            first = max(24, widths[0])
+            for name, *numbers in zip(*columns):
+                lines.append(f"{name:<{first}}" + "".join(f"{n:>{width}}" for n, width in zip(numbers, widths[1:])))
             lines.append("")
         if self.models:
             lines.append("hole-PSNR, clip by clip:")
@@ -102,7 +112,8 @@ class Report:
     def write(self, folder: Path) -> None:
         """scores.csv, scores.json, clips.png and report.html, each whole or not at all."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, self.rows[0].keys(), lineterminator="\n")
+        names = dict.fromkeys(chain.from_iterable(self.rows))  # families have scores of their own
+        writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_whole(folder / "scores.csv", text.getvalue().encode())

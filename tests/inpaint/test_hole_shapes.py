@@ -1,9 +1,11 @@
 """Made-up holes: their area over a thousand draws, and how they move."""
 
+import math
+
 import numpy as np
 import pytest
 
-from inpaint.hole_shapes import SHAPES
+from inpaint.hole_shapes import SHAPES, visiting_shape
 from inpaint.options import MADE_MASKS
 
 SIZE = (64, 80)
@@ -80,3 +82,38 @@ def test_the_seed_decides(kind):
 def test_any_size_of_picture(kind, size):
     for seed in range(5):
         assert AREAS[kind][0] <= draw(kind, seed, num_frames=1, size=size)[0].mean() <= AREAS[kind][1]
+
+
+def visit(seed, num_frames=120, size=SIZE):
+    return visiting_shape(num_frames, size, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("num_frames", [24, 120])
+@pytest.mark.parametrize("size", [(64, 80), (32, 32), (40, 400), (120, 68)])
+def test_a_visitor_comes_stands_and_goes(num_frames, size):
+    for seed in range(20):
+        masks = visit(seed, num_frames, size)
+        assert masks.shape == (num_frames, *size) and masks.dtype == bool
+        present = np.flatnonzero(masks.any(axis=(1, 2))) / num_frames
+        assert 0.08 <= present.min() <= 0.13 and 0.83 <= present.max() <= 0.92
+        standing = masks[math.ceil(num_frames / 5) : num_frames * 4 // 5]
+        assert 0.04 <= standing.mean(axis=(1, 2)).min() and standing.mean(axis=(1, 2)).max() <= 0.12
+        assert not standing[:, [0, -1]].any() and not standing[:, :, [0, -1]].any()
+        middles = np.array([np.argwhere(mask).mean(axis=0) for mask in standing])
+        assert 0 < np.ptp(middles, axis=0).max() < 6  # pixels: two to each side, and what rounding and breathing add
+
+
+def test_a_visitor_uses_both_sides_and_all_sizes():
+    masks = [visit(seed, size=(48, 64)) for seed in range(100)]
+    first = np.array([mask[np.flatnonzero(mask.any(axis=(1, 2)))[0]] for mask in masks])
+    last = np.array([mask[np.flatnonzero(mask.any(axis=(1, 2)))[-1]] for mask in masks])
+    for side in (first, last):
+        left, right = side[:, :, 0].any(axis=1), side[:, :, -1].any(axis=1)
+        assert (left ^ right).all() and 30 < left.sum() < 70  # it stands in the door of one of them
+    areas = np.array([mask[60].mean() for mask in masks])
+    assert areas.min() < 0.055 and areas.max() > 0.105
+
+
+def test_a_visitor_is_the_same_for_the_same_seed():
+    assert (visit(5) == visit(5)).all()
+    assert (visit(5) != visit(6)).any()
