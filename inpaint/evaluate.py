@@ -23,14 +23,16 @@ from inpaint.evaluation.scores import Motion, Score, by_thirds, curve_of, never_
 from inpaint.flow import motion_of
 from inpaint.masks import compose, smooth_fill
 from inpaint.metrics import mean_of, score_clip
-from inpaint.models.memory_dstt import MemoryDSTT
+from inpaint.models.streaming import StreamingModel
 from inpaint.options import (
     FRAMES_PER_DRAW,
     HOLE_FAMILIES,
     LONG,
     OCCLUSION,
+    UNTRAINED,
     ZERO_MEMORY,
     EvaluateOptions,
+    parse_look_ahead,
     parse_names,
     parse_size,
 )
@@ -64,13 +66,15 @@ def score_records(options: EvaluateOptions) -> None:
     """Tiles of a folder of records with their own holes."""
     if len(options.model) > len(options.model_files) or len(options.model) > 1 or options.masks is not None:
         raise UserError(f"-i {options.data_dir} holds records: give at most one -m, a model file, and no --masks")
-    _tell_no_effect(options, ("--baselines", "--holes", "--size", "--frames", "--start", "--seed"), "on records")
+    _tell_no_effect(
+        options, ("--baselines", "--holes", "--size", "--frames", "--start", "--seed", "--look-ahead"), "on records"
+    )
     device = create_device(options.gpu)
     methods = dict(CLASSICAL)
     if options.model_files:
         model, _ = load_model(options.model_files[0], device=device, expect="inpaint.")
         methods["model"] = lambda f, h: run_model(model, f, h)
-        if isinstance(model, MemoryDSTT):
+        if isinstance(model, StreamingModel):
             methods["model, memory off"] = lambda f, h: run_frames(model, f, h)
     records, bad = scan_records(options.data_dir, min_frames=FRAMES_PER_DRAW, min_size=options.tile_size)
     for problem in bad:
@@ -150,18 +154,23 @@ def _methods(options: EvaluateOptions) -> tuple[dict[str, Method], list[str]]:
     """All that runs, by name, and which of them were asked for with -m."""
     device, names = create_device(options.gpu), []
     methods = {name: BASELINES[name] for name in parse_names("--baselines", options.baselines, tuple(BASELINES))}
+    depths = [parse_look_ahead(word, shots=True) for word in options.look_ahead.split(",")]
     for word in options.model:
         if word in BASELINES:
-            name = word
-            methods[name] = BASELINES[word]
-        else:
-            path = options.model_files[0] if word == ZERO_MEMORY else Path(word)
-            name = word if word == ZERO_MEMORY else path.stem
-            while name != ZERO_MEMORY and name in methods:
+            methods[word] = BASELINES[word]
+            names.append(word)
+            continue
+        special = word in (ZERO_MEMORY, UNTRAINED)
+        path = options.model_files[0] if special else Path(word)
+        for depth in [0] if word == ZERO_MEMORY else depths:
+            name = (word if special else path.stem) + (f"+{depth}" if depth else "")
+            while not special and name in methods:
                 name += "'"
-            methods[name] = open_model(path, device=device, forgets=word == ZERO_MEMORY)
-        if word != ZERO_MEMORY:  # it is what its model is compared with
-            names.append(name)
+            methods[name] = open_model(
+                path, device=device, forgets=word == ZERO_MEMORY, untrained=word == UNTRAINED, look_ahead=depth
+            )
+            if not special:  # they are what a model is compared with
+                names.append(name)
     if not methods:
         raise UserError("there is nothing to judge: give -m a model file or a method, or leave --baselines out")
     return methods, list(dict.fromkeys(names))

@@ -292,13 +292,15 @@ class ContractBackend:
     """Anything in torch with a step's inputs and outputs, memory and all, for the comparison."""
 
     size: tuple[int, int] | None = None
+    multiple: int | None = None
 
     def __init__(self, program: Callable[..., Any], step: Step, *, device: torch.device, description: str) -> None:
         self.device, self.window, self.description = device, step.window, description
         self._shapes, self._program = step.shapes, program
 
     @torch.inference_mode()
-    def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
+    def step(self, masked: Tensor, memory: Any, ahead: Any = None) -> tuple[Tensor, Any]:
+        assert ahead is None
         if self.window is not None:
             return self._program(masked), None
         if memory is None:

@@ -294,7 +294,7 @@ class TrainOptions(TrainerOptions):
         default="temporal_l1",
         metavar="NAME",
         help="what is made small: any of temporal_, smooth_, warp_, then l1, charbonnier or psnr, then any of dct, fft, lpips, "
-        "lite, timm (warp_ computes optical flow on the CPU; lpips and timm need weights that are downloaded, lite only packages)",
+        "lite, timm (warp_ takes optical flow on the CPU; lpips and timm need weights that are downloaded, lite only packages)",
     )
     discriminator: str | None = option(
         default=None, choices=("t_patch_gan",), help="train against a discriminator of this kind"
@@ -362,9 +362,26 @@ class TrainOptions(TrainerOptions):
         return max(1, (self.num_samples or 0) // self.frames_per_draw)
 
 
+LOOK_AHEAD = 8  # frames that films are filled from behind a hole; docs/ablation.md tells why
+SHOT = "shot"
+
+
+def parse_look_ahead(text: str, *, shots: bool) -> int | str:
+    """ "8" -> 8, "shot" -> "shot" where that can be had.
+
+    Raises:
+        UserError: neither.
+    """
+    if text == SHOT and shots:
+        return SHOT
+    if not (text.isascii() and text.isdigit() and int(text) <= 999):
+        raise UserError(f"--look-ahead {text}: give a number of frames up to 999" + (f", or {SHOT}" if shots else ""))
+    return int(text)
+
+
 CAUSAL_BASELINES = ("telea", "navier-stokes", "smooth", "surround-mean", "previous-frame", "flow-propagation")
 BASELINES = (*CAUSAL_BASELINES, "flow-propagation-both")
-ZERO_MEMORY = "zero-memory"
+ZERO_MEMORY, UNTRAINED = "zero-memory", "untrained"
 LONG = "long"  # the family that shows how a memory ages
 HOLE_FAMILIES = ("static", "moving", "occlusion", LONG)
 
@@ -393,7 +410,12 @@ class EvaluateOptions:
         default=(),
         metavar="MODEL",
         help="what is judged, may be given several times: a model file, .onnx or .engine; zero-memory (the first of them, "
-        "its memory emptied before every frame); " + ", ".join(BASELINES),
+        "its memory emptied before every frame); untrained (the first of them with fresh weights); " + ", ".join(BASELINES),
+    )
+    look_ahead: str = option(
+        default="0",
+        metavar="LIST",
+        help="each model file is judged once looking so many frames ahead, as 0,8,shot: see apply",
     )
     baselines: str = option(
         default=",".join(CAUSAL_BASELINES),
@@ -421,13 +443,16 @@ class EvaluateOptions:
         parse_names("--holes", self.holes, HOLE_FAMILIES)
         if self.size is not None:
             parse_size(self.size)
-        if ZERO_MEMORY in self.model and not self.model_files:
-            raise UserError(f"-m {ZERO_MEMORY} needs the model whose memory is emptied: add -m FILE")
+        for word in (ZERO_MEMORY, UNTRAINED):
+            if word in self.model and not self.model_files:
+                raise UserError(f"-m {word} needs the model that it is made of: add -m FILE")
+        for word in self.look_ahead.split(","):
+            parse_look_ahead(word, shots=True)
 
     @property
     def model_files(self) -> list[Path]:
         """What of --model is a file and no name."""
-        return [Path(name) for name in self.model if name not in (*BASELINES, ZERO_MEMORY)]
+        return [Path(name) for name in self.model if name not in (*BASELINES, ZERO_MEMORY, UNTRAINED)]
 
 
 FILE_LAYOUTS = ("nunif", "state-dict", "safetensors")  # nunif.models.checkpoint.LAYOUTS, without its torch
@@ -486,6 +511,17 @@ class ApplyOptions(FilmOptions):
     invert_mask: bool = option(default=False, help="black is missing")
     find_cuts: bool = option("--no-cuts", default=True, help="keep the memory across cuts instead of starting afresh there")
     compare: bool = option(default=False, help="write NAME.compare too: the film with its holes painted, the result beside it")
+    look_ahead: str | None = option(
+        default=None,
+        metavar=f"N or {SHOT}",
+        help="frames that are read ahead, so that a hole is filled from what is seen after it too; 0 is how a live stream is "
+        f"filled; {SHOT}: go through each shot first, for what is seen long before or after a hole that stays "
+        f"(default: {LOOK_AHEAD}; engines 0)",
+    )
+
+    def check(self) -> None:
+        if self.look_ahead is not None:
+            parse_look_ahead(self.look_ahead, shots=True)
 
 
 VIEWS = ("right", "left", "both")
@@ -509,6 +545,13 @@ class StereoOptions(DepthOptions, FilmOptions):
     edge_dilation: int = option(default=2, minimum=0, maximum=16, help="pixels of the depth map by which near things grow")
     dilate: int = option(default=2, minimum=0, maximum=64, help="pixels by which holes grow away from near things")
     batch_size: int = option(default=2, minimum=1, help="frames that the depth estimator takes at once")
+    look_ahead: int | None = option(
+        default=None,
+        minimum=0,
+        maximum=999,
+        help="frames that are read ahead, so that a hole is filled from what is seen after it too "
+        f"(default: {LOOK_AHEAD}; engines 0)",
+    )
 
 
 @dataclass(frozen=True)

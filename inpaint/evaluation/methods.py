@@ -13,12 +13,18 @@ import torch
 
 from inpaint.flow import flow_to, pull
 from inpaint.masks import smooth_fill
+from inpaint.options import LOOK_AHEAD, SHOT
+from inpaint.runtime.backends import TORCH_SUFFIXES, Backend, TorchBackend, open_backend
+from inpaint.runtime.look_ahead import look_through
 from inpaint.runtime.stream import HoleFrame, InpaintStream
-from inpaint.runtime.windows import open_fillers
+from inpaint.runtime.windows import fillers_on
 from nunif.errors import UserError
+from nunif.models import create_model, load_model
+from nunif.seed import seed_everything
 
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
+UNTRAINED_SEED = 71
 RADIUS = 3  # of OpenCV's inpainting, pixels
 RING = 5  # pixels around a hole whose mean colour fills it
 FLOW_MARGIN = 4  # pixels around a hole whose flow the hole has spoilt: half of a patch of DIS
@@ -81,20 +87,36 @@ def flow_propagation_both(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
     return np.stack(results)
 
 
-def open_model(path: Path, *, device: torch.device, forgets: bool = False) -> Method:
+def open_model(
+    path: Path, *, device: torch.device, forgets: bool = False, untrained: bool = False, look_ahead: int | str = 0
+) -> Method:
     """The method that a model file is, frame by frame or in windows, at the clip's own size.
 
-    forgets: start with an empty memory at every frame.
+    Args:
+        forgets: start with an empty memory at every frame. untrained: with fresh weights. look_ahead: frames, or SHOT.
     Raises:
-        UserError: as `open_backend`; or a model without memory is to forget.
+        UserError: as `open_backend`; or a model without memory is to forget, or an engine to be untrained.
     """
-    (filler,) = open_fillers(path, device=device)
+    if untrained:
+        if path.suffix.lower() not in TORCH_SUFFIXES:
+            raise UserError(f"untrained: {path} is an engine, whose weights are part of it: give a model file")
+        trained, _ = load_model(path, expect="inpaint.")
+        seed_everything(UNTRAINED_SEED)
+        backend: Backend = TorchBackend(create_model(trained.name, **trained.kwargs), device=device)
+    else:
+        backend = open_backend(path, device=device)
+    (filler,) = fillers_on(backend, look_ahead=LOOK_AHEAD if isinstance(look_ahead, str) else look_ahead)
     if forgets and not isinstance(filler, InpaintStream):
         raise UserError(f"zero-memory: {path} takes windows of frames and has no memory: leave -m zero-memory out")
 
     def fill(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
         items = (HoleFrame(i, f, h, starts_shot=forgets or i == 0) for i, (f, h) in enumerate(zip(frames, holes)))
-        return np.stack([filled for _, filled in filler.fill(items)])
+        if look_ahead != SHOT:
+            return np.stack([filled for _, filled in filler.fill(items)])
+        assert isinstance(filler, InpaintStream) and backend.multiple is not None
+        masked = ((filler.masked(f, h), False) for f, h in zip(frames, holes))
+        with look_through(masked, backend.multiple) as keys:
+            return np.stack([filled for _, filled in filler.fill(items, keys)])
 
     return fill
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inpaint.models.blocks import LEAKY_SLOPE, conv
-from inpaint.models.recall import NUM_KEYS, Candidate, Memory, Merged, empty_memory, numbers_of_cell, pack, unpack
-from inpaint.models.streaming import Later, StreamingModel, later_of_clip, prepare, recall_clip
+from inpaint.models.recall import NUM_KEYS, Ahead, Candidate, Memory, Merged, empty_memory, numbers_of_cell, pack, unpack
+from inpaint.models.streaming import StreamingModel, ahead_of_clip, prepare, recall_clip
 from nunif.models.registry import register_model
 
 CELL, STRIDE = 8, 4  # pixels of a cell of the memory, and of a pixel of the network
@@ -35,7 +35,7 @@ class Past(NamedTuple):
 class Fusion(StreamingModel):
     """Frames with holes in, frames without out, and the memory handed from call to call.
 
-    In training half of the clips are filled knowing their other frames to come, which `stream` gets as `later`; the
+    In training half of the clips are filled knowing their other frames to come, which `stream` gets as `ahead`; the
     other half, and everything in evaluation mode, is filled from the past alone.
 
     Args:
@@ -69,19 +69,19 @@ class Fusion(StreamingModel):
             else:
                 rows = memory[:, 0, 0] if started is None else memory[:, 0, 0] * started
                 pictures = unpack(rows.to(x.dtype), CELL, (x.shape[-2] // CELL, x.shape[-1] // CELL), NUM_KEYS)
-            later = later_of_clip(x, mask) if self.training and torch.rand(()) < 0.5 else None
-            steps, pictures = recall_clip(x, mask, pictures, later)
+            ahead = ahead_of_clip(x, mask) if self.training and torch.rand(()) < 0.5 else None
+            steps, pictures = recall_clip(x, mask, pictures, ahead)
         prediction = self._choose(steps, mask)[..., :height, :width]
         return prediction, pack(pictures, CELL, numbers_of_cell(CELL, NUM_KEYS))[:, None, None]
 
     def stream(  # type: ignore[override]
-        self, frames: Tensor, holes: Tensor, past: Past | None, later: Later | None = None
+        self, frames: Tensor, holes: Tensor, past: Past | None, ahead: Ahead | None = None
     ) -> tuple[Tensor, Past]:
         """One frame of a stream, as `forward`; see `StreamingModel`."""
         height, width = frames.shape[-2:]
         x, mask = prepare(frames, holes, self.size_multiple)
         pictures = empty_memory(x[:, 0]) if past is None else past.pictures
-        steps, pictures = recall_clip(x, mask, pictures, [later])
+        steps, pictures = recall_clip(x, mask, pictures, [ahead])
         return self._choose(steps, mask)[..., :height, :width], Past(pictures)
 
     def _choose(self, steps: list[Merged], holes: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ from inpaint.models.blocks import (
     PatchEmbedding,
     PatchUnembedding,
 )
-from inpaint.models.recall import NUM_KEYS, Memory, empty_memory, numbers_of_cell, pack, unpack
-from inpaint.models.streaming import Later, StreamingModel, over_clip, prepare, recall_clip
+from inpaint.models.recall import NUM_KEYS, Ahead, Memory, empty_memory, numbers_of_cell, pack, unpack
+from inpaint.models.streaming import StreamingModel, over_clip, prepare, recall_clip
 from nunif.models.registry import register_model
 
 ENCODER_STRIDE = 4
@@ -133,16 +133,16 @@ class MemoryDSTT(StreamingModel):
         return prediction, torch.cat([torch.stack(new_memory, dim=1).to(frames.dtype), *packed], dim=1)
 
     def stream(  # type: ignore[override]
-        self, frames: Tensor, holes: Tensor, past: Past | None, later: Later | None = None
+        self, frames: Tensor, holes: Tensor, past: Past | None, ahead: Ahead | None = None
     ) -> tuple[Tensor, Past]:
         """One frame of a stream, as `forward`, remembering what is quickest to go on with; not for training.
 
         Args:
             frames, holes: as in `forward`, T = 1. past: what the call before returned; None at the start of a stream.
-            later: what frames to come show of this one, where they are known.
+            ahead: what is known of frames to come.
         """
         height, width = frames.shape[-2:]
-        seen = self._look(frames, holes, None if past is None else past.pictures, later)
+        seen = self._look(frames, holes, None if past is None else past.pictures, ahead)
         tokens, projected = seen.tokens, []
         for i, block in enumerate(self.blocks):
             assert isinstance(block, MemoryBlock)
@@ -152,13 +152,13 @@ class MemoryDSTT(StreamingModel):
         prediction = self._paint(seen, tokens)[..., :height, :width].unsqueeze(1)
         return prediction, Past(projected, seen.pictures)
 
-    def _look(self, frames: Tensor, holes: Tensor, pictures: Memory | None, later: Later | None = None) -> "_Seen":
+    def _look(self, frames: Tensor, holes: Tensor, pictures: Memory | None, ahead: Ahead | None = None) -> "_Seen":
         """All up to the tokens. frames, holes: as in `forward`; pictures: after the frame before, None for nothing."""
         dtype = self.to_tokens.weight.dtype
         b, t = frames.shape[:2]
         x, mask = prepare(frames, holes, self.size_multiple)
         if self.picture_rows:
-            steps, pictures = recall_clip(x, mask, empty_memory(x[:, 0]) if pictures is None else pictures, [later] * t)
+            steps, pictures = recall_clip(x, mask, empty_memory(x[:, 0]) if pictures is None else pictures, [ahead] * t)
             filled, smooth, known, doubt = (over_clip(steps, name) for name in ("picture", "smooth", "known", "doubt"))
             inputs = [filled, smooth, mask.flatten(0, 1), known, doubt]
             # what is known without a doubt stays as it is, so that a good memory can't be learned to be spoilt

@@ -63,7 +63,9 @@ def measure_motion(frame: Pyramid, other: Pyramid, start: Tensor | None = None) 
     if start is None:
         motion = torch.zeros_like(coarsest).repeat(1, 2, 1, 1)
     else:
-        motion = F.adaptive_avg_pool2d(start, coarsest.shape[-2:]) / 2**LEVELS
+        motion, whole = start / 2**LEVELS, torch.ones_like(start[:, :1])
+        for _ in range(LEVELS - FINEST):
+            motion, whole = halve(motion, whole)
     for i in reversed(range(len(frame))):
         if i < len(frame) - 1:
             motion = enlarge(motion, frame[i].luma) * 2

@@ -73,6 +73,19 @@ class Memory(NamedTuple):
     places: Tensor
 
 
+class Ahead(NamedTuple):
+    """What is known of frames to come, where a film is read and not a camera.
+
+    canvas, motion: what they show (`overlay_later`), and the frame's motion to it. key: a key picture (B, 5, h, w) to be
+    taken into use; the frame before stands in it as it is. keep_key: no other comes into use by itself.
+    """
+
+    canvas: Tensor | None = None
+    motion: Tensor | None = None
+    key: Tensor | None = None
+    keep_key: bool = False
+
+
 @dataclass(frozen=True)
 class Candidate:
     """What may stand in the hole. colour: (B, 3, H, W). The others: (B, 1, H, W).
@@ -122,19 +135,22 @@ def empty_memory(like: Tensor, *, num_keys: int = NUM_KEYS) -> Memory:
     )
 
 
-def recall(
-    seen: Tensor, hole: Tensor, memory: Memory, *, later: tuple[Tensor, Tensor] | None = None, keep_key: bool = False
-) -> tuple[Merged, Memory]:
+def recall(seen: Tensor, hole: Tensor, memory: Memory, ahead: Ahead | None = None) -> tuple[Merged, Memory]:
     """Fill a frame's hole with what is remembered, and bring the memory up to date.
 
     Args:
         seen: (B, 3, H, W), the frame, 0 in the hole. hole: (B, 1, H, W), 1 = missing.
         memory: after the frame before.
-        later: where frames to come are known, their canvas (`overlay_later`) and the motion to it. It is not remembered.
-        keep_key: never take another key into use.
+        ahead: where frames to come are known. What their canvas shows is not remembered.
     Returns: the candidates, the canvas' first, then the key's, then those of later; and the memory after this frame.
     """
-    visible = 1 - hole
+    visible, ahead = 1 - hole, ahead or Ahead()
+    if ahead.key is not None:
+        keys, places = (
+            torch.cat([first[:, None], rest[:, 1:]], 1)
+            for first, rest in ((ahead.key, memory.keys), (torch.zeros_like(memory.places[:, 0]), memory.places))
+        )
+        memory = memory._replace(keys=keys, places=places)
     smooth, here = smooth_fill(seen, hole), pyramid(seen, visible)
     motion = measure_motion(here, pyramid(*_unmix(memory.canvas)))
     candidates = [look_up(seen, hole, memory.canvas, motion)]
@@ -149,12 +165,12 @@ def recall(
         key, fits = _learn(memory.keys[:, 0], place, merged.picture, visible)
         places = torch.cat([F.pad(place, (0, 0, 0, 0, 0, 1))[:, None], places[:, 1:]], 1)
         keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
-        if not keep_key:
+        if not ahead.keep_key:
             present = torch.cat([merged.picture, merged.known.clamp(min=PAINTED), torch.where(hole > 0, old.age, 0.0)], 1)
             keys, places = _choose_key(keys, places, fits, present)
         memory = Memory(canvas, keys, places)
-    if later is not None:
-        candidates.append(look_up(seen, hole, *later, later=True))
+    if ahead.canvas is not None and ahead.motion is not None:
+        candidates.append(look_up(seen, hole, ahead.canvas, ahead.motion, later=True))
         merged = merge(seen, hole, smooth, tuple(candidates), painted)
     return merged, memory
 

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inpaint.models.streaming import Later, StreamingModel
+from inpaint.models.recall import Ahead
+from inpaint.models.streaming import StreamingModel
 from nunif.errors import UserError
 from nunif.models import Model
 
@@ -40,12 +41,12 @@ class StreamingStep(nn.Module):
         prediction, new_memory = self.model(masked_frames[:, None], holes[:, None], memory, started=started)
         return prediction[:, 0], new_memory
 
-    def stream(self, masked_frames: Tensor, past: Any, later: Later | None = None) -> tuple[Tensor, Any]:
+    def stream(self, masked_frames: Tensor, past: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
         """The same with a memory that torch can go on with in less time than with the contract's; None at the start.
 
-        later: what frames to come show, where they are known.
+        ahead: what is known of frames to come.
         """
-        prediction, past = self.model.stream(masked_frames[:, None], find_holes(masked_frames)[:, None], past, later)
+        prediction, past = self.model.stream(masked_frames[:, None], find_holes(masked_frames)[:, None], past, ahead)
         return prediction[:, 0], past
 
     def shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:

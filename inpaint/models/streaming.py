@@ -11,11 +11,9 @@ from torch import Tensor
 
 from inpaint.models.blocks import pad_to_multiple
 from inpaint.models.motion import measure_motion, pyramid
-from inpaint.models.recall import Memory, Merged, overlay_later, recall
+from inpaint.models.recall import Ahead, Memory, Merged, overlay_later, recall
 from nunif.compiler import leave_out
 from nunif.models.registry import Model
-
-Later = tuple[Tensor, Tensor]  # the canvas of frames to come (`overlay_later`) and the motion to it, at the padded size
 
 
 class StreamingModel(Model):
@@ -34,7 +32,7 @@ class StreamingModel(Model):
     any_clip_length = True
     size_multiple: int
 
-    def stream(self, frames: Tensor, holes: Tensor, past: Any, later: Later | None = None) -> tuple[Tensor, Any]:
+    def stream(self, frames: Tensor, holes: Tensor, past: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
         raise NotImplementedError
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
@@ -51,30 +49,30 @@ def prepare(frames: Tensor, holes: Tensor, multiple: int) -> tuple[Tensor, Tenso
 
 @leave_out  # see `smooth_fill`
 def recall_clip(
-    seen: Tensor, holes: Tensor, memory: Memory, later: Sequence[Later | None] | None = None
+    seen: Tensor, holes: Tensor, memory: Memory, ahead: Sequence[Ahead | None] | None = None
 ) -> tuple[list[Merged], Memory]:
     """Go through a clip with a picture memory.
 
-    Args: seen (B, T, 3, H, W), 0 in the hole; holes (B, T, 1, H, W); later: for each frame, see `recall`.
+    Args: seen (B, T, 3, H, W), 0 in the hole; holes (B, T, 1, H, W); ahead: for each frame, see `recall`.
     """
     steps = []
     for t in range(seen.shape[1]):
-        merged, memory = recall(seen[:, t], holes[:, t], memory, later=None if later is None else later[t])
+        merged, memory = recall(seen[:, t], holes[:, t], memory, None if ahead is None else ahead[t])
         steps.append(merged)
     return steps, memory
 
 
 @leave_out
-def later_of_clip(seen: Tensor, holes: Tensor) -> list[Later | None]:
+def ahead_of_clip(seen: Tensor, holes: Tensor) -> list[Ahead | None]:
     """What the frames behind each frame of a clip show of it; the last has none. Shapes as `recall_clip`."""
     frames, masks = seen.unbind(1), holes.unbind(1)
-    pyramids = [pyramid(frame, 1 - hole) for frame, hole in zip(frames, masks)]
-    found: list[Later | None] = [None]
-    canvas = None
+    levels = [pyramid(frame, 1 - hole) for frame, hole in zip(frames, masks)]
+    found: list[Ahead | None] = [None]
+    canvas = motion = None
     for t in reversed(range(1, len(frames))):
-        motion = found[0][1] if found[0] is not None else None
         canvas = overlay_later(frames[t], masks[t], canvas, motion)
-        found.insert(0, (canvas, measure_motion(pyramids[t - 1], pyramids[t])))
+        motion = measure_motion(levels[t - 1], levels[t])
+        found.insert(0, Ahead(canvas, motion))
     return found
 
 

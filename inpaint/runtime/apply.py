@@ -5,21 +5,25 @@ Axes: H W pixels, 3 = R G B.
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
+from tqdm import tqdm
 
-from inpaint.options import ApplyOptions
+from inpaint.options import SHOT, ApplyOptions
 from inpaint.pictures import HOLE_COLOUR
 from inpaint.runtime.hole_source import hole_advice, open_holes
+from inpaint.runtime.look_ahead import ShotKeys, look_through
 from inpaint.runtime.output import check_apart, go_through, is_folder, open_output, read_ahead, video_writer
-from inpaint.runtime.stream import HoleFrame
+from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
+from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.cuts import mark_cuts
-from nunif.video.reader import Frame, VideoReader
+from nunif.video.reader import BrokenVideo, Frame, VideoReader
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ def main(options: ApplyOptions) -> None:
             precision=options.precision,
             compiled=options.compile,
             max_width=options.max_width,
+            look_ahead=None if options.look_ahead in (None, SHOT) else int(options.look_ahead),
         )
         computed = filler.computed_size(*reversed(size))
         logger.info("%s, at %dx%d", filler.description, computed[1], computed[0])
@@ -60,11 +65,48 @@ def main(options: ApplyOptions) -> None:
 
         shots = split_into_shots(frames, find_cuts=options.find_cuts)
         holed = (HoleFrame(item, item[0].rgb, item[1], starts_shot) for item, starts_shot in shots)
-        go_through(filler.fill(holed), film, write)
+        if options.look_ahead == SHOT:
+            filled = check_looks_ahead(filler, options.model).fill(holed, stack.enter_context(keys_of_shots(options, filler)))
+        else:
+            filled = filler.fill(holed)
+        go_through(filled, film, write)
     if not num_holes:
         advice = hole_advice(invert=options.invert_mask)
         logger.warning("--mask %s marks nothing as missing in any frame: %s", options.mask, advice)
     logger.info("%s: %d frames, %d with a hole", options.output, len(film), num_holes)
+
+
+def check_looks_ahead(filler: Filler, model: Path) -> InpaintStream:
+    """
+    Raises:
+        UserError: the model can't be told of a whole shot.
+    """
+    if not isinstance(filler, InpaintStream) or filler.multiple is None:
+        raise UserError(f"--look-ahead {SHOT} needs the model file (.pth) of a model with a memory, not {model.name}")
+    return filler
+
+
+@contextmanager
+def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[ShotKeys]]:
+    """The key pictures of every shot: the film is read a second time, one shot ahead of its filling."""
+    stream = check_looks_ahead(filler, options.model)
+    assert stream.multiple is not None
+    with (
+        VideoReader(options.input, for_editing=True) as film,
+        open_holes(options.mask, film, invert=options.invert_mask, dilate=options.dilate) as holes,
+        tqdm(total=len(film), unit="frame", desc="looking ahead", disable=None) as bar,
+    ):
+
+        def masked() -> Iterator[tuple[Tensor, bool]]:
+            try:
+                for (frame, hole), starts_shot in split_into_shots(zip(film, holes), find_cuts=options.find_cuts):
+                    bar.update()
+                    yield stream.masked(frame.rgb, hole), starts_shot
+            except (BrokenVideo, UserError) as problem:  # which the filling meets too, and reports, once it gets there
+                logger.debug("looking ahead ends early: %s", problem)
+
+        with look_through(masked(), stream.multiple) as keys:
+            yield keys
 
 
 def split_into_shots(frames: Iterator[FrameAndHole], *, find_cuts: bool) -> Iterator[tuple[FrameAndHole, bool]]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inpaint.models.recall import Ahead
 from inpaint.models.steps import CONTRACTS, StreamingStep, make_step
 from inpaint.runtime.tensorrt import TensorRTBackend
 from nunif.compiler import compile_function
@@ -33,21 +34,24 @@ class Backend(Protocol):
         device: where frames are handed over.
         window: frames that one step takes; None: a single frame, and there is a memory.
         size: (H, W) that every frame must have; None for any.
+        multiple: what a model that can be told of frames to come pads height and width to; None for others.
         description: one line for people.
     """
 
     device: torch.device
     window: int | None
     size: tuple[int, int] | None
+    multiple: int | None
     description: str
 
-    def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
+    def step(self, masked: Tensor, memory: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
         """One frame, or one window.
 
         Args:
             masked: (1, 3, H, W) or (1, window, 3, H, W) float32 on `device`, in [-1, 1], the hole exactly 0
                 (`mask_frame` makes it).
             memory: what the step before returned; None at the start of a stream, and always for windows.
+            ahead: what is known of frames to come, at the padded size; only with `multiple`.
         Returns: the prediction, of the shape of `masked`, float32 on `device`; and the memory.
         """
         ...
@@ -87,13 +91,14 @@ class TorchBackend:
         self.device = device
         step = make_step(model).to(device, PRECISIONS[precision]).eval().requires_grad_(False)
         self.window = step.window
+        self.multiple = step.model.size_multiple if isinstance(step, StreamingStep) else None
         run: Callable[..., Any] = step.stream if isinstance(step, StreamingStep) else lambda masked, _: (step(masked), None)
         self._run = compile_function(run) if compiled else run
         self.description = f"torch {torch.__version__} on {device}, {precision}{', compiled' if compiled else ''}"
 
     @torch.inference_mode()
-    def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        return self._run(masked, memory)
+    def step(self, masked: Tensor, memory: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
+        return self._run(masked, memory) if ahead is None else self._run(masked, memory, ahead)
 
 
 class OnnxBackend:
@@ -101,6 +106,8 @@ class OnnxBackend:
 
     The memory stays where onnxruntime computes. One frame at a time.
     """
+
+    multiple: int | None = None
 
     def __init__(self, path: Path, *, device: torch.device) -> None:
         ort = import_onnxruntime()
@@ -135,7 +142,8 @@ class OnnxBackend:
             raise UserError(f"{path} is for any size but does not say of what: make it with python -m inpaint export --dynamic")
         self.description = f"onnxruntime {ort.__version__} on {self._place[0]}"
 
-    def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
+    def step(self, masked: Tensor, memory: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
+        assert ahead is None
         frame = np.ascontiguousarray(masked.numpy())
         binding = self._session.io_binding()
         binding.bind_cpu_input("masked_frames", frame)

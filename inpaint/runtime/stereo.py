@@ -49,6 +49,7 @@ def main(options: StereoOptions) -> None:
             precision=options.precision,
             compiled=options.compile,
             max_width=options.max_width,
+            look_ahead=options.look_ahead,
         )
         fillers[0].computed_size(height, width)  # an engine of another size is better found now
         estimator = create_estimator(

@@ -3,6 +3,7 @@
 Axes: H W pixels of the film, h w of what is computed, 3 = R G B.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inpaint.models.recall import Ahead
 from inpaint.models.steps import mask_frame
 from inpaint.runtime.backends import Backend, open_backend
+from inpaint.runtime.look_ahead import LookAhead, ShotKeys
 from nunif.device import create_device
 from nunif.errors import UserError
 
@@ -46,26 +49,30 @@ class Filler(Protocol):
 
 
 class InpaintStream:
-    """Fills the holes of a film frame by frame and remembers the last frames.
+    """Fills the holes of a film frame by frame and remembers what it saw.
 
     Every frame must be handed in, also those without a hole: from them the memory knows what a hole hides later.
     """
 
-    def __init__(self, backend: Backend, *, max_width: int | None = None) -> None:
-        """max_width: wider frames are computed at this width; only the hole is taken from the result.
-
+    def __init__(self, backend: Backend, *, max_width: int | None = None, look_ahead: int = 0) -> None:
+        """
+        Args:
+            max_width: wider frames are computed at this width; only the hole is taken from the result.
+            look_ahead: frames that are held back, so that a hole is filled from what is seen after it too. Pictures come
+                so many frames late.
         Raises:
-            UserError: the back end takes windows of frames.
+            UserError: the back end takes windows of frames; it is an engine, and is to look ahead.
         """
         if backend.window is not None:
             raise UserError(
-                f"this model takes windows of {backend.window} frames and can't work frame by frame: use a memory_dstt "
-                "model, or fill whole films with python -m inpaint apply"
+                f"this model takes windows of {backend.window} frames and can't work frame by frame: use fusion_v1 or a "
+                "memory_dstt model, or fill whole films with python -m inpaint apply"
             )
-        self._backend, self._max_width = backend, max_width
-        self.description = backend.description
-        self._memory: Any = None
-        self._size: tuple[int, int] | None = None
+        if look_ahead and backend.multiple is None:
+            raise UserError(f"--look-ahead {look_ahead} needs a model file (.pth): an engine takes one frame at a time, give 0")
+        self._backend, self._max_width, self._look_ahead, self.multiple = backend, max_width, look_ahead, backend.multiple
+        self.description = backend.description + (f", looking {look_ahead} frames ahead" if look_ahead else "")
+        self.reset()
 
     @classmethod
     def open(
@@ -76,29 +83,55 @@ class InpaintStream:
         precision: str | None = None,
         compiled: bool = False,
         max_width: int | None = None,
+        look_ahead: int = 0,
     ) -> "InpaintStream":
         """A stream on a model file (.pth), an .onnx or an .engine. Arguments and errors as `open_backend`."""
         backend = open_backend(Path(path), device=create_device(gpu), precision=precision, compiled=compiled)
-        return cls(backend, max_width=max_width)
+        return cls(backend, max_width=max_width, look_ahead=look_ahead)
 
     def reset(self) -> None:
-        """Forget everything: the next frame starts a stream, as at a cut. Its size may differ."""
-        self._memory = self._size = None
+        """Forget everything, frames that are held back too: the next frame starts a stream, as at a cut.
+
+        Its size may differ. `finish` gives what is held back first.
+        """
+        self._memory: Any = None
+        self._size: tuple[int, int] | None = None
+        self._held: deque[tuple[np.ndarray, np.ndarray, Tensor]] = deque()
+        self._ahead = LookAhead(self._backend.multiple) if self._backend.multiple and self._look_ahead else None
+        self._keys, self._number = ShotKeys(), 0
 
     def computed_size(self, height: int, width: int) -> tuple[int, int]:
         """See `Filler`."""
         return engine_size(height, width, max_width=self._max_width, fixed=self._backend.size)
 
-    def fill(self, frames: Iterable[HoleFrame[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
-        """See `Filler`; nothing is taken ahead."""
-        for frame in frames:
-            if frame.starts_shot:
+    def fill(
+        self, frames: Iterable[HoleFrame[Item]], keys: Iterator[ShotKeys] | None = None
+    ) -> Iterator[tuple[Item, np.ndarray]]:
+        """See `Filler`; `look_ahead` frames are taken ahead, never across shots.
+
+        keys: of each shot in turn, see `look_through`.
+        """
+        items: deque[Item] = deque()
+        for i, frame in enumerate(frames):
+            if frame.starts_shot or i == 0:
+                yield from zip(items, self.finish())
+                items.clear()
                 self.reset()
-            yield frame.item, self(frame.frame, frame.hole)
+                self._keys = ShotKeys() if keys is None else next(keys, ShotKeys())
+            items.append(frame.item)
+            filled = self(frame.frame, frame.hole)
+            if filled is not None:
+                yield items.popleft(), filled
+        yield from zip(items, self.finish())
+
+    def finish(self) -> Iterator[np.ndarray]:
+        """The frames that are held back, filled from what there is of the stream; it may go on afterwards."""
+        while self._held:
+            yield self._fill_first()
 
     @torch.inference_mode()
-    def __call__(self, frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        """Fill one frame.
+    def __call__(self, frame: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
+        """Hand in a frame; get it filled, or with `look_ahead` the one so many frames before it, None where there is none.
 
         Args:
             frame: (H, W, 3) uint8 or uint16 RGB over the type's whole range. What stands in the hole is not looked at.
@@ -111,8 +144,26 @@ class InpaintStream:
         if frame.shape[:2] != hole.shape or self._size not in (None, hole.shape):
             raise ValueError(f"frame {frame.shape}, hole {hole.shape}, frame before {self._size}: sizes must be equal")
         self._size = hole.shape
-        picture, small_hole = to_network(frame, hole, size=self.computed_size(*hole.shape), device=self._backend.device)
-        output, self._memory = self._backend.step(mask_frame(picture, small_hole), self._memory)
+        self._held.append((frame, hole, self.masked(frame, hole)))
+        if self._ahead is not None:
+            self._ahead.push(self._held[-1][2])
+        return self._fill_first() if len(self._held) > self._look_ahead else None
+
+    def masked(self, frame: np.ndarray, hole: np.ndarray) -> Tensor:
+        """What the back end gets of a frame, (1, 3, h, w)."""
+        size = self.computed_size(*hole.shape)
+        return mask_frame(*to_network(frame, hole, size=size, device=self._backend.device))
+
+    @torch.inference_mode()
+    def _fill_first(self) -> np.ndarray:
+        frame, hole, masked = self._held.popleft()
+        ahead = None if self._ahead is None else self._ahead.pop()
+        if self._keys.files:
+            key = self._keys.at(self._number, self._backend.device)
+            ahead = (ahead or Ahead())._replace(key=key, keep_key=True)
+        self._number += 1
+        more = {} if ahead is None else {"ahead": ahead}
+        output, self._memory = self._backend.step(masked, self._memory, **more)
         return from_network(output, frame, hole)
 
 

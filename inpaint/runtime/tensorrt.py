@@ -133,6 +133,8 @@ def check_tensors(found: Shapes, expected: Shapes, source: str) -> None:
 class TensorRTBackend:
     """An engine on the GPU that it was built for. Memory stays on the GPU. One frame at a time."""
 
+    multiple: int | None = None
+
     def __init__(self, path: Path, *, device: torch.device) -> None:
         """
         Raises:
@@ -161,7 +163,8 @@ class TensorRTBackend:
         self.size: tuple[int, int] | None = (height, width)
         self.description = f"{trt.__name__} {trt.__version__} on {device}"
 
-    def step(self, masked: Tensor, memory: Any) -> tuple[Tensor, Any]:
+    def step(self, masked: Tensor, memory: Any, ahead: Any = None) -> tuple[Tensor, Any]:
+        assert ahead is None
         values = {"masked_frames": masked.contiguous()}
         outputs = ["output"]
         if self.window is None:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from inpaint.models.steps import mask_frame
+from inpaint.options import LOOK_AHEAD
 from inpaint.runtime.backends import Backend, open_backend
 from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream, Item, engine_size, from_network, to_network
+from nunif.errors import UserError
 
 # Of a window, shared with the next one; their pictures are blended there. With half of it every frame is a blend, and
 # no place between windows changes more than another: with a third the change there was up to three times that inside.
@@ -29,15 +31,33 @@ def open_fillers(
     precision: str | None = None,
     compiled: bool = False,
     max_width: int | None = None,
+    look_ahead: int | None = 0,
 ) -> list[Filler]:
     """What fills films with the model of a file: `count` of them on one model, each with a memory of its own.
 
-    A memory DSTT works frame by frame, other models in windows. Arguments and errors as `open_backend` and
+    A model with a memory works frame by frame, others in windows. Arguments and errors as `open_backend` and
     `InpaintStream`.
+
+    Args:
+        look_ahead: None for `LOOK_AHEAD` where the file is of a model that can, else 0.
+    Raises:
+        UserError: a model of windows is to look so many frames ahead.
     """
     backend = open_backend(path, device=device, precision=precision, compiled=compiled)
-    kind = InpaintStream if backend.window is None else WindowFiller
-    return [kind(backend, max_width=max_width) for _ in range(count)]
+    return fillers_on(backend, count=count, max_width=max_width, look_ahead=look_ahead)
+
+
+def fillers_on(backend: Backend, *, count: int = 1, max_width: int | None = None, look_ahead: int | None = 0) -> list[Filler]:
+    """See `open_fillers`."""
+    if backend.window is not None:
+        if look_ahead:
+            raise UserError(
+                f"--look-ahead {look_ahead}: this model takes windows of {backend.window} frames as they are, leave it out"
+            )
+        return [WindowFiller(backend, max_width=max_width) for _ in range(count)]
+    if look_ahead is None:
+        look_ahead = LOOK_AHEAD if backend.multiple is not None else 0
+    return [InpaintStream(backend, max_width=max_width, look_ahead=look_ahead) for _ in range(count)]
 
 
 @dataclass(eq=False)
