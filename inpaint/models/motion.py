@@ -70,11 +70,11 @@ def measure_motion(frame: Pyramid, other: Pyramid, start: Tensor | None = None) 
         if i < len(frame) - 1:
             motion = enlarge(motion, frame[i].luma) * 2
         motion, sure = _refine(motion, frame[i], other[i])
-    return smooth_fill(motion, 1 - ramp(frame[0].share, 0.25, 0.75) * sure) * 2**FINEST
+    return smooth_fill(motion, 1 - ramp(frame[0].share, 0.25, 0.75) * enlarge(sure, motion)) * 2**FINEST
 
 
 def _refine(motion: Tensor, frame: Level, other: Level) -> tuple[Tensor, Tensor]:
-    """Lucas-Kanade steps on one level. Returns the motion in its pixels, and how far to believe it, 0 to 1."""
+    """Lucas-Kanade steps on one level. Returns the motion in its pixels, and how far to believe each square's, 0 to 1."""
     b = torch.cat([other.luma, other.whole], 1)
     for _ in range(ITERATIONS):
         moved, counts = warp(b, motion).split(1, dim=1)
@@ -106,7 +106,7 @@ def _refine(motion: Tensor, frame: Level, other: Level) -> tuple[Tensor, Tensor]
         xx, yy = xx + damping, yy + damping
         step = torch.cat([xy * y_change - yy * x_change, xy * x_change - xx * y_change], 1) / (xx * yy - xy * xy)
         motion = motion + enlarge(step.clamp(-LARGEST_STEP, LARGEST_STEP), motion)
-    return motion, enlarge(weaker / (weaker + PLAIN), motion)
+    return motion, weaker / (weaker + PLAIN)
 
 
 def follow(first: Tensor, then: Tensor) -> Tensor:
@@ -124,16 +124,28 @@ def turn_back(motion: Tensor, *, steps: int = 2) -> Tensor:
 
 def warp(picture: Tensor, motion: Tensor) -> Tensor:
     """picture(x + motion(x)), bilinear, the border repeated: (B, C, H, W), (B, 2, H, W) -> (B, C, H, W)."""
-    height, width = picture.shape[-2:]
-    x, y = _positions(motion)
+    return _sample(picture, *_positions(motion))
+
+
+def warp_inside(picture: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
+    """`warp`, and (B, 1, H, W): 1 where the motion points into the picture, falling to 0 over the pixel outside it."""
+    places = _positions(motion)
+    return _sample(picture, *places), _within(*places)
+
+
+def inside(motion: Tensor) -> Tensor:
+    """The second of `warp_inside`."""
+    return _within(*_positions(motion))
+
+
+def _sample(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    height, width = x.shape[-2:]
     grid = torch.stack([(x + 0.5) * (2 / width) - 1, (y + 0.5) * (2 / height) - 1], dim=-1)
     return F.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def inside(motion: Tensor) -> Tensor:
-    """(B, 2, H, W) -> (B, 1, H, W): 1 where it points into the picture, falling to 0 over the pixel outside it."""
-    height, width = motion.shape[-2:]
-    x, y = _positions(motion)
+def _within(x: Tensor, y: Tensor) -> Tensor:
+    height, width = x.shape[-2:]
     outside = torch.maximum((-x).maximum(x - (width - 1)), (-y).maximum(y - (height - 1)))
     return 1 - outside.clamp(0, 1).unsqueeze(1)
 

@@ -38,7 +38,7 @@ from inpaint.models.motion import (
     pyramid,
     ramp,
     turn_back,
-    warp,
+    warp_inside,
 )
 
 NUM_KEYS = 2  # one in use, and one in reserve for when the view comes back
@@ -165,7 +165,8 @@ def recall(seen: Tensor, hole: Tensor, memory: Memory, ahead: Ahead | None = Non
         key, fits = _learn(memory.keys[:, 0], place, merged.picture, visible)
         places = torch.cat([F.pad(place, (0, 0, 0, 0, 0, 1))[:, None], places[:, 1:]], 1)
         keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
-        if not ahead.keep_key:
+        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits
+        if not ahead.keep_key and (keys.is_cuda or torch.compiler.is_compiling() or not fits.all()):
             present = torch.cat([merged.picture, merged.known.clamp(min=PAINTED), torch.where(hole > 0, old.age, 0.0)], 1)
             keys, places = _choose_key(keys, places, fits, present)
         memory = Memory(canvas, keys, places)
@@ -177,10 +178,9 @@ def recall(seen: Tensor, hole: Tensor, memory: Memory, ahead: Ahead | None = Non
 
 def look_up(seen: Tensor, hole: Tensor, canvas: Tensor, motion: Tensor, *, later: bool = False) -> Candidate:
     """What a canvas (B, 5, H, W) shows of the frame, whose motion to it is (B, 2, h, w). later: it is of frames to come."""
-    whole = enlarge(motion, seen)
-    moved = warp(canvas, whole)
+    moved, within = warp_inside(canvas, enlarge(motion, seen))
     colour, share = _unmix(moved)
-    known = known_after(share) * inside(whole)
+    known = known_after(share) * within
     colour, doubt = _fit_in(seen, hole, colour, known)
     return Candidate(colour, known, doubt, moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1, later=later)
 
@@ -201,10 +201,10 @@ def merge(
     Args: painted: what was painted before, (B, 3, H, W), and where, (B, 1, H, W). smooth: `smooth_fill` of the frame.
     """
     weights = [weigh(candidate) for candidate in candidates]
-    total = torch.stack(weights).sum(0).clamp(min=1e-12)
+    total = _sum(weights).clamp(min=1e-12)
     shares = [weight / total for weight in weights]
-    colour = torch.stack([share * c.colour for share, c in zip(shares, candidates)]).sum(0)
-    doubt = torch.stack([share * c.doubt for share, c in zip(shares, candidates)]).sum(0)
+    colour = _sum([share * c.colour for share, c in zip(shares, candidates)])
+    doubt = _sum([share * c.doubt for share, c in zip(shares, candidates)])
     before, after = (_known_by([c for c in candidates if c.later == later], hole) for later in (False, True))
     known = torch.where(hole > 0, 1 - (1 - before) * (1 - after), 1 - hole)
     colour = torch.where(hole > 0, colour, seen)
@@ -225,6 +225,13 @@ def weigh(candidate: Candidate) -> Tensor:
     if candidate.from_key:
         return KEY_SHARE * trust / candidate.age.clamp(min=1)
     return trust / (candidate.age * (1 + (candidate.age / OLD).square()))
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 def _known_by(candidates: list[Candidate], hole: Tensor) -> Tensor:
@@ -271,10 +278,8 @@ def _look_up_key(
     """
     trust = key[:, TRUST]
     place = measure_motion(here, pyramid(key[:, COLOUR], known_after(trust)), start)
-    whole = enlarge(place, seen)
-    moved = warp(torch.cat([key[:, COLOUR] * trust, trust, key[:, AGE]], 1), whole)
-    colour, share = moved[:, COLOUR] / moved[:, TRUST].clamp(min=ALMOST_UNKNOWN), moved[:, TRUST]
-    within = inside(whole)
+    moved, within = warp_inside(torch.cat([key[:, COLOUR] * trust, trust, key[:, AGE]], 1), enlarge(place, seen))
+    colour, share = _unmix(moved)
     known = known_after(share) * within
     painted = (colour, ramp(share, 0, 0.8 * PAINTED) * within)
     colour, doubt = _fit_in(seen, hole, colour, known)
@@ -287,8 +292,7 @@ def _learn(key: Tensor, place: Tensor, picture: Tensor, visible: Tensor) -> tupl
     Returns: the key, and whether it is still of use, (B,) bool.
     """
     back = enlarge(turn_back(place), picture)
-    now = warp(torch.cat([picture, visible], 1), back)
-    within = inside(back)
+    now, within = warp_inside(torch.cat([picture, visible], 1), back)
     sees = (now[:, TRUST] * within > NEARLY_ALL).to(now.dtype)
     colour, trust = key[:, COLOUR], key[:, TRUST]
     difference = F.avg_pool2d((now[:, COLOUR] - colour).abs().mean(1, keepdim=True), 3, 1, 1)
@@ -300,7 +304,7 @@ def _learn(key: Tensor, place: Tensor, picture: Tensor, visible: Tensor) -> tupl
     colour = torch.lerp(colour, now[:, COLOUR], takes)
     trust = torch.where(replaced > 0, 1.0, torch.where(paints > 0, PAINTED, trust))
     age = torch.where(sees > 0, 0.0, key[:, AGE] + 1)
-    in_view = inside(enlarge(place, picture)).mean(dim=(1, 2, 3))
+    in_view = inside(place / 2).mean(dim=(1, 2, 3))
     contradicted = (compared * wrong).mean(dim=(1, 2, 3)) / compared.mean(dim=(1, 2, 3)).clamp(min=1e-6)
     return torch.cat([colour, trust, age], 1), (in_view >= IN_VIEW) & (contradicted <= WRONG)
 
@@ -340,10 +344,9 @@ def overlay_later(seen: Tensor, hole: Tensor, canvas: Tensor | None, motion: Ten
     visible = 1 - hole
     if canvas is None or motion is None:
         return torch.cat([seen, visible, torch.zeros_like(visible)], 1)
-    whole = enlarge(motion, seen)
-    moved = warp(canvas, whole)
+    moved, within = warp_inside(canvas, enlarge(motion, seen))
     colour, share = _unmix(moved)
-    known, age = known_after(share) * inside(whole), moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1
+    known, age = known_after(share) * within, moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1
     return lay_over(seen, visible, Candidate(colour, known, known, age))
 
 

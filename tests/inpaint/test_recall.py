@@ -115,7 +115,7 @@ def test_what_was_painted_is_remembered_and_gives_way_to_what_is_seen():
     _, memory = recall(picture, torch.zeros_like(hole), memory)
     key = memory.keys[:, 0]
     torch.testing.assert_close(key[:, COLOUR][inside], picture[inside], atol=0.01, rtol=0)  # first is 0.1 away
-    assert key[:, TRUST][hole > 0].min() == 1 and key[:, AGE].max() == 0
+    assert key[:, TRUST][hole > 0].min() == 1 and key[:, AGE][hole > 0].max() == 0
 
 
 def test_a_key_is_not_overwritten_by_what_is_painted_over_it():
