@@ -1,6 +1,19 @@
-"""For torch.hub: model = torch.hub.load("OWNER/REPOSITORY", "memory_dstt", checkpoint="model.pth")."""
+"""For torch.hub: model = torch.hub.load("OWNER/REPOSITORY", "fusion", checkpoint="model.pth"), or "memory_dstt"."""
 
 dependencies = ["torch"]
+
+
+def fusion(checkpoint=None, **kwargs):
+    """The fusion net in evaluation mode: prediction, memory = model(frames, holes, memory).
+
+    Args:
+        checkpoint: a model file; None for fresh weights, which weigh by hand.
+        kwargs: sizes, see inpaint.models.fusion.Fusion; without a checkpoint.
+
+    Raises:
+        nunif.errors.UserError: the file is missing, torn, or holds another model.
+    """
+    return _model("inpaint.fusion", checkpoint, "fusion_v1", kwargs)
 
 
 def memory_dstt(checkpoint=None, *, arch="memory_dstt_v1", **kwargs):
@@ -14,8 +27,12 @@ def memory_dstt(checkpoint=None, *, arch="memory_dstt_v1", **kwargs):
     Raises:
         nunif.errors.UserError: the file is missing, torn, or holds another model.
     """
+    return _model("inpaint.memory_dstt", checkpoint, arch, kwargs)
+
+
+def _model(kind, checkpoint, arch, kwargs):
     from nunif.models import create_model, load_model
 
     if checkpoint is not None:
-        return load_model(checkpoint, expect="inpaint.memory_dstt")[0]
+        return load_model(checkpoint, expect=kind)[0]
     return create_model(f"inpaint.{arch}", **kwargs).eval()
