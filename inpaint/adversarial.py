@@ -62,5 +62,5 @@ def adaptive_weight(loss: Tensor, generator_loss: Tensor, weight: Tensor) -> Ten
 
 
 def last_weight(model: nn.Module) -> Tensor:
-    """The weights of the layer that makes the picture: every model of ours calls it `to_image`."""
-    return next(layer.weight for name, layer in model.named_modules() if name.endswith("to_image"))  # type: ignore[return-value]
+    """The weights of the layer that makes the picture, `to_image` in every model of ours, or chooses it, `to_logit`."""
+    return next(layer.weight for name, layer in model.named_modules() if name.endswith(("to_image", "to_logit")))  # type: ignore[return-value]

@@ -1,0 +1,45 @@
+"""The picture of the README: someone who stands in a rendered film from its start, and leaves; removed live, and as a film.
+
+    python scripts/before_after.py pretrained_models/fusion_v1.pth -o docs/before_after.png
+
+Axes: T frames, H W pixels.
+"""
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from inpaint.evaluation.methods import open_model
+from inpaint.hole_shapes import visiting_shape
+from inpaint.options import SHOT
+from inpaint.pictures import label, tile
+from inpaint.sample_video import render_scene
+from nunif.image import save_png
+
+SIZE, NUM_FRAMES, FIRST = (240, 424), 120, 30  # the visitor stands there from frame FIRST on
+SHOWN = (2, 40, 72)  # frames after it
+SEED = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    words = parser.parse_args()
+    frames = np.stack([frame for frame, _ in islice(render_scene(SIZE[1], SIZE[0], NUM_FRAMES), FIRST, None)])
+    holes = visiting_shape(NUM_FRAMES, SIZE, np.random.default_rng(SEED))[FIRST:]
+    visitor = np.where(holes[..., None], np.uint8((40, 34, 60)), frames)
+    emptied = np.where(holes[..., None], np.uint8(0), frames)
+    columns = {"the film": visitor}
+    for name, look_ahead in (("live", 0), ("--look-ahead 8", 8), ("--look-ahead shot", SHOT)):
+        columns[name] = open_model(words.model, device=torch.device("cpu"), look_ahead=look_ahead)(emptied, holes)
+    rows = [[film[t] for film in columns.values()] for t in SHOWN]
+    rows[0] = [label(picture, name) for picture, name in zip(rows[0], columns)]
+    save_png(words.output, tile(rows))
+
+
+if __name__ == "__main__":
+    main()
