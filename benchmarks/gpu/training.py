@@ -117,22 +117,27 @@ def plan(seconds: float, pace: float) -> tuple[int, int]:
 
 @contextmanager
 def stopped_after(seconds: float) -> Iterator[threading.Event]:
-    """While the block runs, a training in it is told to stop once the time is up; the event tells whether it was."""
-    stopped = threading.Event()
+    """While the block runs, a training in it is told to stop once the time is up; the event tells whether it was.
 
-    def stop() -> None:
-        stopped.set()
-        signal.raise_signal(STOP)
+    It is told again every second: one that is only starting does not listen yet.
+    """
+    stopped, over = threading.Event(), threading.Event()
+
+    def tell() -> None:
+        left = max(seconds, 0.0)
+        while not over.wait(left):
+            stopped.set()
+            signal.raise_signal(STOP)
+            left = 1.0
 
     before = signal.signal(STOP, lambda *_: None)  # for when no training is there to take it
-    timer = threading.Timer(max(seconds, 0.0), stop)
-    timer.daemon = True
-    timer.start()
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
     try:
         yield stopped
     finally:
-        timer.cancel()
-        timer.join()
+        over.set()
+        teller.join()
         signal.signal(STOP, before)
 
 
