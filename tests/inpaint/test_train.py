@@ -248,7 +248,8 @@ def test_records_without_masks_need_made_up_holes(run, data, tmp_path):
             mask.unlink()
     code, _, lines = run(TRAIN, *words(tmp_path / "data", tmp_path / "m"))
     assert code == 1 and lines[-1].endswith(
-        "none of its 3 records can be used, they have no masks, and --mask makes none up: add --mask rectangle,strokes,object,strips"
+        "none of its 3 records can be used, they have no masks, and --mask makes none up: "
+        "add --mask rectangle,strokes,object,strips"
     )
     code, _, lines = run(TRAIN, *words(tmp_path / "data", tmp_path / "m", "--mask", "occlusion,object", "--max-epoch", "1"))
     assert code == 0
