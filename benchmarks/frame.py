@@ -137,7 +137,7 @@ def recorded_parts(model: MemoryDSTT, frame: Tensor, hole: Tensor, past: Any) ->
     model.stream(frame, hole, past)
     for handle in handles:
         handle.remove()
-    seen = model._look(frame, hole, past.canvas)
+    seen = model._look(frame, hole, past.pictures)
     for block, before in zip(model.blocks, past.projected):
         calls["blocks"].append(partial(block.stream, seen.tokens, before, seen.grid, model.memory_slots))
     result: dict[str, Callable[[], Any]] = {name: lambda name=name: [call() for call in calls[name]] for name in PARTS}

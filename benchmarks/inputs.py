@@ -3,7 +3,8 @@
 Axes: T frames, H W pixels, h w pixels of a disparity map.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from inpaint.depth_normalize import affine_chain
 from inpaint.hole_shapes import moving_shape
 from inpaint.records import record_name, write_record
 from inpaint.sample_video import render_scene
+from nunif.files import make_folder
+from nunif.image import save_png
 from nunif.seed import generator_for
 
 HEIGHT, WIDTH, FPS = 1080, 1920, 30
@@ -87,4 +90,25 @@ def write_records(folder: Path, count: int, *, num_frames: int = 16, size: int =
         pictures = np.stack([frame[top : top + size, left : left + size] for frame in frames])
         holes = moving_shape(num_frames, (size, size), rng, still=False)
         write_record(folder / record_name("bench", "Constant", "00000000", number), pictures, holes, {})
+    return folder
+
+
+def render_records(
+    folder: Path, seeds: Iterable[int], *, num_frames: int, size: int, least: int | None = None, until: float | None = None
+) -> Path:
+    """A record without masks of each rendered scene. until: no more than `least` once it is so late (time.monotonic())."""
+    for number, seed in enumerate(seeds):
+        if until is not None and number >= (least or 0) and time.monotonic() > until:
+            break
+        frames = np.stack([frame for frame, _ in render_scene(size, size, num_frames, seed=seed)])
+        write_record(folder / record_name("scene", "Rendered", f"{seed:08x}", 0), frames, None, {"seed": seed})
+    return folder
+
+
+def render_films(folder: Path, seeds: Iterable[int], *, num_frames: int, size: tuple[int, int]) -> Path:
+    """A folder of numbered pictures of each rendered scene. size: (H, W)."""
+    for seed in seeds:
+        film = make_folder(folder / f"scene{seed}")
+        for number, (frame, _) in enumerate(render_scene(size[1], size[0], num_frames, seed=seed)):
+            save_png(film / f"{number:04d}.png", frame)
     return folder

@@ -3,6 +3,7 @@
 import gc
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -122,9 +123,11 @@ def peak_mb() -> float:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Where and with what the figures were taken."""
-    command = ["git", "describe", "--always", "--dirty"]
+    command, commit = ["git", "describe", "--always", "--dirty"], ""
+    if shutil.which("git"):  # a copy of the code may be all there is
+        commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return {
-        "commit": subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+        "commit": commit or "unknown",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{processor()}, {os.cpu_count()} cores",
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,

@@ -1,5 +1,6 @@
 """Training in stages: a YAML file says what each stage changes, every stage starts from the weights of the one before.
 
+    arch: memory_dstt_v1
     common:
       clip_length: 5
       tile_size: 360x640
@@ -11,7 +12,8 @@
         learning_rate: 1.0e-4
 
 A key is `data`, `epochs`, `name` or an option of `train.py inpaint` by its name. What neither the stage nor `common` says
-is as on the command line. Paths are as on the command line too: relative to where the program runs.
+is as on the command line. Paths are as on the command line too: relative to where the program runs. `arch`, which may be left
+out, is the model of a run that starts from fresh weights, unless the command line names one.
 """
 
 import dataclasses
@@ -64,6 +66,20 @@ def read_stages(options: TrainOptions) -> list[Stage]:
     Raises:
         UserError: the file is missing or is no YAML, or a stage has an unknown key or a wrong value.
     """
+    path, content = _read_file(options)
+    stages, common = content.get("stages"), content.get("common", {})
+    if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in [*stages, common]):
+        raise UserError(f"--curriculum {path}: there must be a list `stages:` with one block of keys for each stage")
+    return [_read_stage(common | stage, options, f"{path}, stage {number}") for number, stage in enumerate(stages, 1)]
+
+
+def read_arch(options: TrainOptions) -> str | None:
+    """The model that `options.curriculum` names, for runs where the command line names none. Raises as `read_stages`."""
+    path, content = _read_file(options)
+    return None if content.get("arch") is None else _typed(content["arch"], str, f"{path}: arch")
+
+
+def _read_file(options: TrainOptions) -> tuple[Path, dict[str, Any]]:
     assert options.curriculum is not None
     path = RECIPE_FOLDER / f"{options.curriculum}.yaml" if options.curriculum in RECIPES else Path(options.curriculum)
     try:
@@ -73,11 +89,7 @@ def read_stages(options: TrainOptions) -> list[Stage]:
         raise UserError(f"--curriculum {path} does not exist: give a YAML file, or one of the recipes {known}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"--curriculum {path} can't be read as YAML: {' '.join(str(error).split())}") from error
-    content = content if isinstance(content, dict) else {}
-    stages, common = content.get("stages"), content.get("common", {})
-    if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in [*stages, common]):
-        raise UserError(f"--curriculum {path}: there must be a list `stages:` with one block of keys for each stage")
-    return [_read_stage(common | stage, options, f"{path}, stage {number}") for number, stage in enumerate(stages, 1)]
+    return path, content if isinstance(content, dict) else {}
 
 
 def _read_stage(content: dict[str, Any], options: TrainOptions, where: str) -> Stage:

@@ -12,7 +12,7 @@ from nunif.options import changed, option
 from nunif.training.options import TrainerOptions
 
 FRAMES_PER_DRAW = 12  # of a record in training
-RECIPES = ("realtime_memory",)  # files of inpaint/recipes
+RECIPES = ("realtime_memory", "fusion")  # files of inpaint/recipes
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,9 @@ class TrainOptions(TrainerOptions):
         help="train in the stages of this YAML file, or of a recipe that comes along: " + ", ".join(RECIPES),
     )
     video: bool = option(default=False, help="train on clips; without it on single pictures")
-    arch: str | None = option(default=None, help="the model (default: that of --checkpoint-file, else memory_dstt_v1)")
+    arch: str | None = option(
+        default=None, help="the model (default: that of --checkpoint-file, else of --curriculum, else memory_dstt_v1)"
+    )
     checkpoint_file: str | None = option(
         default=None,
         metavar="FILE",

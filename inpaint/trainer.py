@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from inpaint.adversarial import Adversary
-from inpaint.curriculum import DataFolder, Stage, read_stages
+from inpaint.curriculum import DataFolder, Stage, read_arch, read_stages
 from inpaint.dataset import EvalSet, Sample, TrainSet, kinds_for
 from inpaint.export import check_packages, export_model
 from inpaint.losses import NamedLoss
@@ -53,7 +53,7 @@ def main(options: TrainOptions) -> None:
     if options.checkpoint_file is not None and not (options.resume and options.arch is not None):
         options = replace(options, checkpoint_file=str(find_file(options.checkpoint_file, releases=RELEASES)))
     if options.curriculum is not None:
-        result = train_stages(options, read_stages(options))
+        result = train_stages(options, read_stages(options), default_arch=read_arch(options) or DEFAULT_ARCH)
     else:
         assert options.data_dir is not None  # options.check
         arch = choose_arch(options.arch, options.checkpoint_file, options.model_dir if options.resume else None)
@@ -75,9 +75,10 @@ def train_model(arch: str, data: list[DataFolder], options: TrainOptions) -> tup
     return train(task, options), task.model
 
 
-def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
+def train_stages(options: TrainOptions, stages: list[Stage], *, default_arch: str = DEFAULT_ARCH) -> TrainResult:
     """Train stage by stage, each in its folder stageN/, and keep each one's last weights as stageN_final.pth.
 
+    default_arch: see `choose_arch`.
     With --resume, stages that have such a file are done, and the first that has none goes on from its checkpoint.
     """
     finals = [options.model_dir / f"stage{number}_final.pth" for number in range(1, len(stages) + 1)]
@@ -85,7 +86,7 @@ def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
     for stage in stages[num_done:]:
         _check_folders(stage.data)  # not after days of the stages before
         NamedLoss(stage.options.loss)
-    arch = choose_arch(options.arch, finals[num_done - 1] if num_done else options.checkpoint_file)
+    arch = choose_arch(options.arch, finals[num_done - 1] if num_done else options.checkpoint_file, default=default_arch)
     if not options.resume:
         _move_stages_aside(finals, arch, options.checkpoint_file)
     result = None
@@ -132,7 +133,9 @@ def _tell_changes(options: TrainOptions, before: dict[str, Any], title: str) -> 
             logger.warning("%s was trained with %s %s, not %s: it is not trained again", title, flag, before[name], value)
 
 
-def choose_arch(arch: str | None, checkpoint_file: Path | str | None, resumed: Path | None = None) -> str:
+def choose_arch(
+    arch: str | None, checkpoint_file: Path | str | None, resumed: Path | None = None, *, default: str = DEFAULT_ARCH
+) -> str:
     """The full name of the model: as asked for, or that of the file to start from, or the default.
 
     resumed: the folder of a run that goes on; where it holds one checkpoint, that tells the model.
@@ -146,7 +149,7 @@ def choose_arch(arch: str | None, checkpoint_file: Path | str | None, resumed: P
         return name
     paths = list(resumed.glob(f"[!.]*{CHECKPOINT_SUFFIX}")) if resumed else []  # without a dot, with which partial ones start
     names = [path.name.removesuffix(CHECKPOINT_SUFFIX) for path in paths]
-    return names[0] if len(names) == 1 else DEFAULT_ARCH
+    return names[0] if len(names) == 1 else full_name(default)
 
 
 def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> "VideoInpaintTask":

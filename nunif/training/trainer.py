@@ -232,7 +232,7 @@ def _start(task: Task, options: TrainerOptions, group: Group, device: torch.devi
     if opponent is not None:
         group.copy_from_first(list(opponent.to(device).train().state_dict().values()))
     num_draws = options.draws_per_epoch(num_samples)
-    engine = _create_engine(task, options, group, device, num_draws)
+    engine = create_engine(task, options, group, device, num_draws)
     history = LossHistory([task.sample_name(index) for index in range(num_samples)])
     state = State()
     if origin is not None and origin.resuming:
@@ -275,7 +275,8 @@ def _start(task: Task, options: TrainerOptions, group: Group, device: torch.devi
     return run
 
 
-def _create_engine(task: Task, options: TrainerOptions, group: Group, device: torch.device, num_draws: int) -> Engine:
+def create_engine(task: Task, options: TrainerOptions, group: Group, device: torch.device, num_draws: int) -> Engine:
+    """What makes the updates of a model that is on the device already. num_draws: samples of an epoch."""
     dtype = AMP_DTYPES[options.amp_float] if device.type == "cuda" and not options.disable_amp else None
     if dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported():
         raise UserError("--amp-float bf16: this GPU does not have it; use fp16 or --disable-amp")

@@ -77,7 +77,7 @@ class Spoiled(ContestTask):
 
 def engine_for(task, precision: str, **values) -> Engine:
     """The trainer's own, as on a GPU with that precision."""
-    engine = trainer._create_engine(task, make_options("x", **values), Group(), CPU, 8)
+    engine = trainer.create_engine(task, make_options("x", **values), Group(), CPU, 8)
     return to_precision(engine, precision, scale=64.0)
 
 
@@ -207,8 +207,8 @@ def test_weights_that_an_update_breaks_reach_no_average_and_are_named(precision)
 @pytest.fixture(params=PRECISIONS)
 def precision(request, monkeypatch):
     """Runs train as on a GPU in that precision; fp16 begins with torch's own scale, which overflows at first."""
-    real = trainer._create_engine
-    monkeypatch.setattr(trainer, "_create_engine", lambda *args: to_precision(real(*args), request.param, scale=2.0**16))
+    real = trainer.create_engine
+    monkeypatch.setattr(trainer, "create_engine", lambda *args: to_precision(real(*args), request.param, scale=2.0**16))
     return request.param
 
 
@@ -306,8 +306,8 @@ def test_ctrl_c_saves_no_broken_weights(tmp_path):
 
 def test_a_broken_optimizer_never_replaces_a_checkpoint(tmp_path, monkeypatch):
     task = ToyTask()
-    real, engines = trainer._create_engine, []
-    monkeypatch.setattr(trainer, "_create_engine", lambda *args: engines.append(real(*args)) or engines[-1])
+    real, engines = trainer.create_engine, []
+    monkeypatch.setattr(trainer, "create_engine", lambda *args: engines.append(real(*args)) or engines[-1])
 
     def on_step(step: int) -> None:
         if step == 8:

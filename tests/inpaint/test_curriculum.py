@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from inpaint.commands import TRAIN
-from inpaint.curriculum import DataFolder, read_stages
+from inpaint.curriculum import DataFolder, read_arch, read_stages
 from inpaint.options import TrainOptions
-from inpaint.trainer import _share_out
+from inpaint.trainer import _share_out, choose_arch
 from nunif.errors import UserError
 from nunif.models import load_model
 from nunif.training import trainer
@@ -165,6 +165,38 @@ def test_the_published_recipe_says_what_it_says():
         assert (o.scheduler, o.learning_rate_decay) == ("step", 1.0)
 
 
+def test_the_recipe_of_fusion_says_what_it_says():
+    wanted = TrainOptions(
+        model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion", video=True, clip_length=8, stream_length=20,
+        tile_size="144", mask="object=3,strips=3,strokes=2", loss="psnr", max_epoch=30, num_samples=800, batch_size=2,
+        backward_step=1, learning_rate=1e-3, learning_rate_cycles=1, learning_rate_cosine_min=1e-5, clip_grad_norm=1.0,
+        ema_model=True, ema_decay=0.99, disable_hard_example=True, eval_step=5,
+    )  # fmt: skip
+    bare = TrainOptions(model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion")  # without --video too
+    (stage,) = read_stages(bare)
+    assert (stage.name, stage.data, stage.options) == ("fusion", [DataFolder(Path("d"))], wanted)
+    assert wanted.max_epoch * wanted.draws_per_epoch(1000) // wanted.batch_size == 1500  # updates
+    assert read_arch(bare) == "fusion_v1"
+
+
+def test_the_file_s_model_stands_behind_what_the_command_line_says(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("arch: memory_dstt_v1_tiny\nstages: [{data: d}]")
+    assert read_arch(options(path)) == "memory_dstt_v1_tiny" and read_arch(options("realtime_memory")) is None
+    assert choose_arch(None, None, default="memory_dstt_v1_tiny") == MODEL
+    assert choose_arch("fusion_v1", None, default="memory_dstt_v1_tiny") == "inpaint.fusion_v1"
+    path.write_text("arch: [a, b]\nstages: [{data: d}]")
+    with pytest.raises(UserError, match=r"s.yaml: arch is \['a', 'b'\]: write text"):
+        read_arch(options(path))
+
+
+def test_a_run_takes_the_file_s_model(run, stages, data, tmp_path):
+    stages.write_text("arch: memory_dstt_v1_tiny\n" + stages.read_text().partition("  - name: second")[0])
+    code, _, lines = run(TRAIN, "inpaint", "--curriculum", stages, "--model-dir", tmp_path / "m", "--video", "--gpu", "-1")
+    assert code == 0, lines
+    assert torch.load(tmp_path / "m" / "stage1_final.pth", weights_only=True)["name"] == MODEL
+
+
 def test_what_a_stage_does_not_say_is_as_on_the_command_line(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text("stages: [{epochs: 3}, {data: [x, y], seed: 5}]")
@@ -205,7 +237,7 @@ def test_what_is_wrong_is_one_line(tmp_path, text, message):
 
 
 def test_a_missing_file_names_the_recipes(tmp_path):
-    with pytest.raises(UserError, match="none.yaml does not exist: give a YAML file, or one of the recipes realtime_memory"):
+    with pytest.raises(UserError, match="none.yaml does not exist: .* or one of the recipes realtime_memory, fusion"):
         read_stages(options(tmp_path / "none.yaml"))
 
 
