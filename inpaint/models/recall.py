@@ -53,6 +53,7 @@ CONTRADICTED, OBEYED = (0.2, 0.4), 1 / 8  # a difference to what is seen; how mu
 PAINTED = 0.05  # trust in what was never seen
 REPAINTED = 0.05  # how much of it follows a new smooth fill at every frame
 IN_VIEW = 0.75  # a key is given up when less of the picture lies in it, or
+BETTER = 0.05  # when the key in reserve knows so much more of it, or
 WRONG = 0.5  # when so much of what is seen contradicts it
 IDLE = 300.0  # frames after which a key in reserve makes place for a newer one
 
@@ -165,8 +166,9 @@ def recall(seen: Tensor, hole: Tensor, memory: Memory, ahead: Ahead | None = Non
         key, fits = _learn(memory.keys[:, 0], place, merged.picture, visible)
         places = torch.cat([F.pad(place, (0, 0, 0, 0, 0, 1))[:, None], places[:, 1:]], 1)
         keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
-        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits
-        if not ahead.keep_key and (keys.is_cuda or torch.compiler.is_compiling() or not fits.all()):
+        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits, and best
+        looked_at = not (keys.is_cuda or torch.compiler.is_compiling())
+        if not ahead.keep_key and not (looked_at and fits.all() and not _knows_more(keys, places).any()):
             present = torch.cat([merged.picture, merged.known.clamp(min=PAINTED), torch.where(hole > 0, old.age, 0.0)], 1)
             keys, places = _choose_key(keys, places, fits, present)
         memory = Memory(canvas, keys, places)
@@ -304,13 +306,13 @@ def _learn(key: Tensor, place: Tensor, picture: Tensor, visible: Tensor) -> tupl
     colour = torch.lerp(colour, now[:, COLOUR], takes)
     trust = torch.where(replaced > 0, 1.0, torch.where(paints > 0, PAINTED, trust))
     age = torch.where(sees > 0, 0.0, key[:, AGE] + 1)
-    in_view = inside(place / 2).mean(dim=(1, 2, 3))
+    in_view = _in_view(place).flatten()
     contradicted = (compared * wrong).mean(dim=(1, 2, 3)) / compared.mean(dim=(1, 2, 3)).clamp(min=1e-6)
     return torch.cat([colour, trust, age], 1), (in_view >= IN_VIEW) & (contradicted <= WRONG)
 
 
 def _choose_key(keys: Tensor, places: Tensor, fits: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Keep the key in use as long as it fits; else the one in reserve if that fits, else the present picture.
+    """Keep the key in use as long as it fits, and best; else the one in reserve if that fits, else the present picture.
 
     The reserve is kept until it was idle for long, so that a view comes back to it from however far.
     """
@@ -320,9 +322,9 @@ def _choose_key(keys: Tensor, places: Tensor, fits: Tensor, present: Tensor) -> 
         new, place = torch.where(fits, keys[:, 0], present), torch.where(fits, places[:, 0], present_place)
         return new[:, None], place[:, None]
     (key, reserve), (place, reserve_place) = keys.unbind(1), places.unbind(1)
-    in_view = inside(reserve_place[:, :2] / 2).mean(dim=(1, 2, 3), keepdim=True) >= IN_VIEW
+    in_view = _in_view(reserve_place) >= IN_VIEW
     empty = reserve[:, TRUST].amax(dim=(1, 2, 3), keepdim=True) < 0.5
-    back = ~fits & ~empty & in_view
+    back = ~empty & in_view & (~fits | _knows_more(keys, places))
     fresh = ~fits & ~back
     put_by = back | (fresh & (empty | (reserve_place[:, 2:].amax(dim=(1, 2, 3), keepdim=True) > IDLE)))
     new_keys = torch.where(back, reserve, torch.where(fresh, present, key)), torch.where(put_by, key, reserve)
@@ -331,6 +333,19 @@ def _choose_key(keys: Tensor, places: Tensor, fits: Tensor, present: Tensor) -> 
         torch.where(put_by, place, reserve_place),
     )
     return torch.stack(new_keys, 1), torch.stack(new_places, 1)
+
+
+def _knows_more(keys: Tensor, places: Tensor) -> Tensor:
+    """Whether the key in reserve, if there is one, knows clearly more of the picture than the one in use, (B, 1, 1, 1)."""
+    if keys.shape[1] == 1:
+        return torch.zeros_like(keys[:, 0, :1, :1, :1]) > 0
+    first, reserve = (_in_view(places[:, i]) * keys[:, i, TRUST].mean(dim=(1, 2, 3), keepdim=True) for i in (0, 1))
+    return reserve > first + BETTER
+
+
+def _in_view(place: Tensor) -> Tensor:
+    """How much of the picture lies in a key, (B, 1, 1, 1)."""
+    return inside(place[:, :2] / 2).mean(dim=(1, 2, 3), keepdim=True)
 
 
 # --- frames to come ----------------------------------------------------------------------------------------------------
