@@ -283,8 +283,9 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing(run, monkeypatch, film, ma
     assert names(tmp_path) == ["film.mp4", "masks.mkv"]
 
 
+@pytest.mark.parametrize("look_ahead", ["0", "8", "shot"])
 @pytest.mark.parametrize("harm", ["damaged", "cut off"])
-def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm):
+def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm, look_ahead):
     options = dict(gop=48, num_b_frames=0, options={"crf": "12"}, sound="aac")
     if harm == "damaged":
         source = videos.damage_packet(write_clip(tmp_path / "film.mp4", T, **options), 8)
@@ -296,7 +297,7 @@ def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm):
         text = f"error: {source} is cut off or damaged at {float(times_of(source)[-1]):.2f} s: copy or download it again"
         assert 20 < num_frames < 40
     cv2.imwrite(str(tmp_path / "still.png"), grey(hole(3)))
-    code, lines = run(source, tmp_path / "still.png", "out.mp4")
+    code, lines = run(source, tmp_path / "still.png", "out.mp4", "--look-ahead", look_ahead)
     assert code == 1 and lines[-1] == text
     assert names(tmp_path) == ["film.mp4", "out.unfinished.mp4", "still.png"]
     assert len(read(tmp_path / "out.unfinished.mp4")) == num_frames
@@ -311,10 +312,11 @@ def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm):
     ],
     ids=["unreadable", "of another size"],
 )  # fmt: skip
-def test_a_bad_mask_in_the_middle_leaves_what_came_before(run, film, tmp_path, content, text):
+@pytest.mark.parametrize("look_ahead", ["8", "shot"])
+def test_a_bad_mask_in_the_middle_leaves_what_came_before(run, film, tmp_path, content, text, look_ahead):
     folder = write_mask_folder(tmp_path / "masks")
     (folder / "00007.png").write_bytes(content)
-    code, lines = run(film, folder, "out.mp4")
+    code, lines = run(film, folder, "out.mp4", "--look-ahead", look_ahead)
     assert code == 1 and lines[-1].startswith("error: ")
     assert_matches(lines[-1], text)
     assert names(tmp_path) == ["film.mp4", "masks", "out.unfinished.mp4"]
