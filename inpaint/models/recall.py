@@ -51,6 +51,7 @@ DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
 SMOOTH_SHARE, ALL_DOUBT = 0.5, 0.2  # so much of the smooth fill where the memory is so much in doubt
 CONTRADICTED, OBEYED = (0.2, 0.4), 1 / 8  # a difference to what is seen; how much trust it costs a frame
 IN_VIEW = 0.75  # a key is given up when less of the picture lies in it, or
+BETTER = 0.05  # when the key in reserve knows so much more of it, or
 WRONG = 0.5  # when so much of what is seen contradicts it
 IDLE = 300.0  # frames after which a key in reserve makes place for a newer one
 
@@ -163,8 +164,9 @@ def recall(seen: Tensor, hole: Tensor, memory: Memory, ahead: Ahead | None = Non
         key, fits = _learn(memory.keys[:, 0], place, seen, visible)
         places = torch.cat([F.pad(place, (0, 0, 0, 0, 0, 1))[:, None], places[:, 1:]], 1)
         keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
-        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits
-        if not ahead.keep_key and (keys.is_cuda or torch.compiler.is_compiling() or not fits.all()):
+        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits, and best
+        looked_at = not (keys.is_cuda or torch.compiler.is_compiling())
+        if not ahead.keep_key and not (looked_at and fits.all() and not _knows_more(keys, places).any()):
             present = torch.cat([merged.picture, merged.known, torch.where(hole > 0, old.age, 0.0)], 1)
             keys, places = _choose_key(keys, places, fits, present)
         memory = Memory(canvas, keys, places)
@@ -285,13 +287,13 @@ def _learn(key: Tensor, place: Tensor, seen: Tensor, visible: Tensor) -> tuple[T
     replaced = sees & (trust < 0.5)
     colour = torch.where(replaced, now[:, COLOUR], colour)
     trust, age = torch.where(replaced, 1.0, trust), torch.where(sees, 0.0, key[:, AGE] + 1)
-    in_view = inside(place / 2).mean(dim=(1, 2, 3))
+    in_view = _in_view(place).flatten()
     contradicted = (compared * wrong).mean(dim=(1, 2, 3)) / compared.mean(dim=(1, 2, 3)).clamp(min=1e-6)
     return torch.cat([colour, trust, age], 1), (in_view >= IN_VIEW) & (contradicted <= WRONG)
 
 
 def _choose_key(keys: Tensor, places: Tensor, fits: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Keep the key in use as long as it fits; else the one in reserve if that fits, else the present picture.
+    """Keep the key in use as long as it fits, and best; else the one in reserve if that fits, else the present picture.
 
     The reserve is kept until it was idle for long, so that a view comes back to it from however far.
     """
@@ -301,9 +303,9 @@ def _choose_key(keys: Tensor, places: Tensor, fits: Tensor, present: Tensor) -> 
         new, place = torch.where(fits, keys[:, 0], present), torch.where(fits, places[:, 0], present_place)
         return new[:, None], place[:, None]
     (key, reserve), (place, reserve_place) = keys.unbind(1), places.unbind(1)
-    in_view = inside(reserve_place[:, :2] / 2).mean(dim=(1, 2, 3), keepdim=True) >= IN_VIEW
+    in_view = _in_view(reserve_place) >= IN_VIEW
     empty = reserve[:, TRUST].amax(dim=(1, 2, 3), keepdim=True) < 0.5
-    back = ~fits & ~empty & in_view
+    back = ~empty & in_view & (~fits | _knows_more(keys, places))
     fresh = ~fits & ~back
     put_by = back | (fresh & (empty | (reserve_place[:, 2:].amax(dim=(1, 2, 3), keepdim=True) > IDLE)))
     new_keys = torch.where(back, reserve, torch.where(fresh, present, key)), torch.where(put_by, key, reserve)
@@ -312,6 +314,19 @@ def _choose_key(keys: Tensor, places: Tensor, fits: Tensor, present: Tensor) -> 
         torch.where(put_by, place, reserve_place),
     )
     return torch.stack(new_keys, 1), torch.stack(new_places, 1)
+
+
+def _knows_more(keys: Tensor, places: Tensor) -> Tensor:
+    """Whether the key in reserve, if there is one, knows clearly more of the picture than the one in use, (B, 1, 1, 1)."""
+    if keys.shape[1] == 1:
+        return torch.zeros_like(keys[:, 0, :1, :1, :1]) > 0
+    first, reserve = (_in_view(places[:, i]) * keys[:, i, TRUST].mean(dim=(1, 2, 3), keepdim=True) for i in (0, 1))
+    return reserve > first + BETTER
+
+
+def _in_view(place: Tensor) -> Tensor:
+    """How much of the picture lies in a key, (B, 1, 1, 1)."""
+    return inside(place[:, :2] / 2).mean(dim=(1, 2, 3), keepdim=True)
 
 
 # --- frames to come ----------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ho
 class Echo:
     """Computes next to nothing and remembers every frame a little, as far back as single precision reaches."""
 
-    device, window, size, description = CPU, None, None, "echo"
+    device, window, size, multiple, description = CPU, None, None, None, "echo"
 
     def __init__(self) -> None:
         self.in_use: list[int] = []  # bytes, before each step
@@ -123,6 +123,6 @@ def test_the_real_model_streams_on_and_on():
     assert list(whole) == list(alone) and all(np.array_equal(whole[number], alone[number]) for number in alone)
     growth = in_use[-1] - in_use[200]
     assert growth < FLAT, f"{growth / 2**20:.1f} MiB more behind 700 frames than behind 200"
-    assert all(torch.isfinite(x).all() for x in [*long._memory.projected, long._memory.canvas])
+    assert all(torch.isfinite(x).all() for x in [*long._memory.projected, *long._memory.pictures])
     uncut = dict(short.fill(items(cut - 20)))
     assert not np.array_equal(uncut[cut], alone[cut]), "without a cut the past is remembered"

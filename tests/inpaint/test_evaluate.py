@@ -355,7 +355,7 @@ def test_a_flat_fill_of_what_is_never_seen_is_told(run, films, tmp_path):
     ("words", "message"),
     [
         (["-i", "nowhere"], "-i nowhere doesn't exist"),
-        (["-i", ".", "-m", "zero-memory"], "-m zero-memory needs the model whose memory is emptied: add -m FILE"),
+        (["-i", ".", "-m", "zero-memory"], "-m zero-memory needs the model that it is made of: add -m FILE"),
         (["-i", ".", "-m", "tela"], "--model tela does not exist"),
         (["-i", ".", "--baselines", "magic"], "--baselines magic: 'magic' is not known: choose from telea"),
         (["-i", ".", "--holes", "round"], "--holes round: 'round' is not known: choose from static, moving, occlusion"),

@@ -300,7 +300,10 @@ def test_one_frame_records_train_with_a_batch_size(run, tmp_path):
 @pytest.mark.parametrize(
     "more, message",
     [
-        (["--mask", "occlusion"], "--mask occlusion: pictures have no occlusion: choose from rectangle, strokes, object"),
+        (
+            ["--mask", "occlusion"],
+            "--mask occlusion: pictures have no occlusion: choose from rectangle, strokes, object, strips",
+        ),
         ([], "holds neither .bmp .jpeg .jpg .png .tif .tiff .webp nor a video: choose another folder"),
     ],
 )

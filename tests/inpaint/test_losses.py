@@ -153,7 +153,7 @@ def test_names(name, terms):
 
 @pytest.mark.parametrize("name", ["", "l2", "temporal", "l1l1", "dctl1", "l1dctdct", "temporal_temporal_l1"])
 def test_other_names_list_the_known_words(name):
-    with pytest.raises(UserError, match=f"^--loss {name} is not known: write any of temporal_, smooth_, warp_, then l1 or"):
+    with pytest.raises(UserError, match=f"^--loss {name} is not known: write any of temporal_, smooth_, warp_, then one of l1"):
         parse_loss(name)
 
 

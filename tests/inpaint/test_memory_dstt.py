@@ -119,7 +119,7 @@ def test_token_counts_of_the_paper(model, size, tokens):
     frames, holes = clip(1, 1, *size)
     with torch.no_grad():
         output, memory = model(frames, holes)
-    assert memory.shape == (1, 4 + 9, 2, tokens, 32)
+    assert memory.shape == (1, 4 + 38, 2, tokens, 32)
     assert output.shape == (1, 1, 3, *size)
 
 

@@ -211,7 +211,10 @@ def test_single_pictures_without_video(run, data, tmp_path):
     "more, message",
     [
         (["--clip-length", "5"], "--clip-length 5 is for --video: add it, single pictures have no length"),
-        (["--mask", "circle=1"], "--mask circle=1: 'circle' is not known: choose from occlusion, rectangle, strokes, object"),
+        (
+            ["--mask", "circle=1"],
+            "--mask circle=1: 'circle' is not known: choose from occlusion, rectangle, strokes, object, strips",
+        ),
         (["--mask", "object=x"], "--mask object=x: 'x' is no number: write object=1"),
         (["--mask", "object=0"], "--mask object=0: weights are 0 or more, and not all 0"),
         (
@@ -245,7 +248,8 @@ def test_records_without_masks_need_made_up_holes(run, data, tmp_path):
             mask.unlink()
     code, _, lines = run(TRAIN, *words(tmp_path / "data", tmp_path / "m"))
     assert code == 1 and lines[-1].endswith(
-        "none of its 3 records can be used, they have no masks, and --mask makes none up: add --mask rectangle,strokes,object"
+        "none of its 3 records can be used, they have no masks, and --mask makes none up: "
+        "add --mask rectangle,strokes,object,strips"
     )
     code, _, lines = run(TRAIN, *words(tmp_path / "data", tmp_path / "m", "--mask", "occlusion,object", "--max-epoch", "1"))
     assert code == 0

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from inpaint.commands import INPAINT
+from inpaint.options import LOOK_AHEAD
 from inpaint.runtime.apply import side_by_side
 from inpaint.runtime.stream import InpaintStream
 from nunif import cli
@@ -83,15 +84,16 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def by_hand(model, frames, holes, *, starts=(), **options):
-    """What a stream makes of the frames; it forgets at the frames in `starts`."""
-    stream = InpaintStream.open(model, gpu=-1, **options)
+def by_hand(model, frames, holes, *, starts=(), look_ahead=LOOK_AHEAD, **options):
+    """What a stream makes of the frames; it forgets at the frames in `starts`, and looks no further than up to them."""
+    stream = InpaintStream.open(model, gpu=-1, look_ahead=look_ahead, **options)
     results = []
     for number, (frame, missing) in enumerate(zip(frames, holes, strict=True)):
         if number in starts:
+            results += stream.finish()
             stream.reset()
         results.append(stream(frame.rgb, missing))
-    return results
+    return [picture for picture in [*results, *stream.finish()] if picture is not None]
 
 
 @pytest.fixture
@@ -191,7 +193,7 @@ def test_a_film_of_ten_bits_stays_one(run, masks, tmp_path):
 
 def test_computed_smaller_it_still_touches_the_hole_only(run, model, film, masks, tmp_path):
     code, lines = run(film, masks, "small", "--max-width", "48")
-    assert code == 0 and any(line.endswith("on cpu, fp32, at 48x32") for line in lines)
+    assert code == 0 and any(line.endswith("on cpu, fp32, looking 8 frames ahead, at 48x32") for line in lines)
     assert run(film, masks, "full")[1][0].endswith("at 96x64")
     frames, small, full = read(film), read_folder(tmp_path / "small"), read_folder(tmp_path / "full")
     for number in range(T):
@@ -209,7 +211,7 @@ def test_the_memory_starts_afresh_at_a_cut(run, model, tmp_path):
     assert run(source, tmp_path / "still.png", "cut")[0] == 0
     assert run(source, tmp_path / "still.png", "no_cut", "--no-cuts")[0] == 0
     cut, no_cut = read_folder(tmp_path / "cut"), read_folder(tmp_path / "no_cut")
-    (fresh,) = by_hand(model, frames[6:7], holes[6:7])
+    fresh, *_ = by_hand(model, frames[6:], holes[6:])
     assert np.array_equal(cut[6], fresh) and not np.array_equal(no_cut[6], fresh)
     assert np.array_equal(cut, by_hand(model, frames, holes, starts=[6]))
     assert np.array_equal(no_cut, by_hand(model, frames, holes))
@@ -257,8 +259,8 @@ def strike(monkeypatch, number, error):
 def test_ctrl_c_leaves_a_playable_file(run, monkeypatch, tmp_path):
     source = write_clip(tmp_path / "film.mp4", T, sound="aac")
     masks = write_mask_video(tmp_path / "masks.mkv")
-    strike(monkeypatch, 7, KeyboardInterrupt())
-    code, lines = run(source, masks, "out.mp4", "--compare")
+    strike(monkeypatch, 10, KeyboardInterrupt())
+    code, lines = run(source, masks, "out.mp4", "--compare", "--look-ahead", "3")
     assert code == 130 and lines[-1] == "interrupted"
     assert f"{tmp_path / 'out.unfinished.mp4'} holds the 7 frames (0.3 s) that were finished" in lines
     assert names(tmp_path) == ["film.mp4", "masks.mkv", "out.compare.unfinished.mp4", "out.unfinished.mp4"]
@@ -268,8 +270,8 @@ def test_ctrl_c_leaves_a_playable_file(run, monkeypatch, tmp_path):
 
 
 def test_ctrl_c_leaves_a_folder_of_what_is_finished(run, monkeypatch, film, masks, tmp_path):
-    strike(monkeypatch, 7, KeyboardInterrupt())
-    assert run(film, masks, "out")[0] == 130
+    strike(monkeypatch, 10, KeyboardInterrupt())
+    assert run(film, masks, "out", "--look-ahead", "3")[0] == 130
     assert names(tmp_path) == ["film.mp4", "masks.mkv", "out.unfinished"]
     assert len(read_folder(tmp_path / "out.unfinished")) == 7
 
@@ -281,8 +283,9 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing(run, monkeypatch, film, ma
     assert names(tmp_path) == ["film.mp4", "masks.mkv"]
 
 
+@pytest.mark.parametrize("look_ahead", ["0", "8", "shot"])
 @pytest.mark.parametrize("harm", ["damaged", "cut off"])
-def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm):
+def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm, look_ahead):
     options = dict(gop=48, num_b_frames=0, options={"crf": "12"}, sound="aac")
     if harm == "damaged":
         source = videos.damage_packet(write_clip(tmp_path / "film.mp4", T, **options), 8)
@@ -294,7 +297,7 @@ def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm):
         text = f"error: {source} is cut off or damaged at {float(times_of(source)[-1]):.2f} s: copy or download it again"
         assert 20 < num_frames < 40
     cv2.imwrite(str(tmp_path / "still.png"), grey(hole(3)))
-    code, lines = run(source, tmp_path / "still.png", "out.mp4")
+    code, lines = run(source, tmp_path / "still.png", "out.mp4", "--look-ahead", look_ahead)
     assert code == 1 and lines[-1] == text
     assert names(tmp_path) == ["film.mp4", "out.unfinished.mp4", "still.png"]
     assert len(read(tmp_path / "out.unfinished.mp4")) == num_frames
@@ -309,10 +312,11 @@ def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm):
     ],
     ids=["unreadable", "of another size"],
 )  # fmt: skip
-def test_a_bad_mask_in_the_middle_leaves_what_came_before(run, film, tmp_path, content, text):
+@pytest.mark.parametrize("look_ahead", ["8", "shot"])
+def test_a_bad_mask_in_the_middle_leaves_what_came_before(run, film, tmp_path, content, text, look_ahead):
     folder = write_mask_folder(tmp_path / "masks")
     (folder / "00007.png").write_bytes(content)
-    code, lines = run(film, folder, "out.mp4")
+    code, lines = run(film, folder, "out.mp4", "--look-ahead", look_ahead)
     assert code == 1 and lines[-1].startswith("error: ")
     assert_matches(lines[-1], text)
     assert names(tmp_path) == ["film.mp4", "masks", "out.unfinished.mp4"]
@@ -444,4 +448,4 @@ def test_outputs_and_options_that_are_refused(run, film, masks, tmp_path, output
 def test_two_plain_lines_where_there_is_no_terminal(run, film, masks, tmp_path):
     code, lines = run(film, masks, "out.mp4")
     last = f"{tmp_path / 'out.mp4'}: 12 frames, 12 with a hole"
-    assert code == 0 and lines == [f"torch {torch.__version__} on cpu, fp32, at 96x64", last]
+    assert code == 0 and lines == [f"torch {torch.__version__} on cpu, fp32, looking 8 frames ahead, at 96x64", last]

@@ -135,20 +135,27 @@ def test_the_other_eye_sees_the_box_aside_and_a_filled_strip(run, known, film, t
 
 
 def expected(model, frames, view, starts):
-    """Both eyes of every frame, the fill from a stream per eye that starts afresh at the frames in `starts`."""
+    """Both eyes of every frame, the fill from a stream per eye that starts afresh at the frames in `starts`.
+
+    It looks ahead as the command does by itself, but not past those frames.
+    """
     near = torch.zeros(H, W)
     near[BOX] = 1
     shift = shift_of_view(near, size=(H, W), divergence=12.5, convergence=0.0)
     sides = []
     for eye in VIEWS[view]:
-        stream = InpaintStream.open(model, gpu=-1)
+        if eye is None:
+            sides.append(frames)
+            continue
+        stream = InpaintStream.open(model, gpu=-1, look_ahead=options.LOOK_AHEAD)
         side = []
         for number, frame in enumerate(frames):
             if number in starts:
+                side += stream.finish()
                 stream.reset()
-            picture, hole = (frame, None) if eye is None else view_of_eye(frame, shift, eye)
-            side.append(frame if eye is None else turn(stream(turn(picture, eye), turn(hole, eye)), eye))
-        sides.append(side)
+            picture, hole = view_of_eye(frame, shift, eye)
+            side.append(stream(turn(picture, eye), turn(hole, eye)))
+        sides.append([turn(picture, eye) for picture in [*side, *stream.finish()] if picture is not None])
     return sides
 
 
@@ -203,7 +210,7 @@ def test_sound_times_and_colours_are_the_films(run, known, tmp_path):
     source = write_clip(tmp_path / "film.mp4", T, sound="aac", tags=tuple(tags.values()), **irregular)
     code, lines = run(source, "out.mp4")
     assert code == 0 and lines == [
-        f"depth: Known; holes: torch {torch.__version__} on cpu, fp32",
+        f"depth: Known; holes: torch {torch.__version__} on cpu, fp32, looking 8 frames ahead",
         f"{tmp_path / 'out.mp4'}: 12 frames",
     ]
     out = tmp_path / "out.mp4"
@@ -266,12 +273,12 @@ def test_ctrl_c_leaves_a_playable_file(run, known, monkeypatch, film, tmp_path):
 
     def struck(self, frame, missing):
         calls.append(1)
-        if len(calls) > 5:
+        if len(calls) > 7:
             raise KeyboardInterrupt
         return call(self, frame, missing)
 
     monkeypatch.setattr(InpaintStream, "__call__", struck)
-    code, lines = run(film, "out.mp4")
+    code, lines = run(film, "out.mp4", "--look-ahead", "2")
     assert code == 130 and lines[-1] == "interrupted"
     assert names(tmp_path) == ["film.mkv", "out.unfinished.mp4"] and len(read(tmp_path / "out.unfinished.mp4")) == 5
 

@@ -17,12 +17,12 @@ SIZE = (6, 8)
 class Counting:
     """Predicts for every frame ten times the number of the window in whose company it stands, in grey levels."""
 
-    device, window, size, description = CPU, 12, None, "counting"
+    device, window, size, multiple, description = CPU, 12, None, None, "counting"
 
     def __init__(self):
         self.windows = []
 
-    def step(self, masked, memory):
+    def step(self, masked, memory, ahead=None):
         assert masked.shape == (1, 12, 3, *SIZE) and memory is None
         assert (masked[..., 3:, 4:] == 0).all()
         self.windows.append(((masked[0, :, 0, 0, 0] + 1) * 127.5).round().int().tolist())

@@ -1,0 +1,169 @@
+"""The fusion: streaming equals the clip, what it learns from, and that it begins as the weighing by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from inpaint.masks import compose
+from inpaint.models.recall import empty_memory
+from inpaint.models.streaming import ahead_of_clip, prepare, recall_clip
+from nunif.models import create_model
+from tests.exam import noise
+
+CLOSE = dict(atol=1e-5, rtol=0)
+NAME = "inpaint.fusion_v1"
+
+
+@pytest.fixture(scope="module")
+def model():
+    """With an opinion, unlike a fresh one, on every candidate."""
+    torch.manual_seed(0)
+    model = create_model(NAME).eval()
+    nn.init.normal_(model.to_logit.weight, std=5.0)
+    nn.init.normal_(model.kinds, std=0.5)
+    return model
+
+
+def clip(batch=1, frames=4, height=48, width=64, seed=1):
+    """Noise that is panned by a pixel a frame, and a hole that walks the other way."""
+    pictures = torch.cat([noise(height, width + frames, seed=seed + i) for i in range(batch)])
+    holes = torch.zeros(batch, frames, 1, height, width)
+    for t in range(frames):
+        holes[:, t, :, height // 4 : height // 2 + 1, width // 2 - 2 * t : width // 2 + 14 - 2 * t] = 1
+    return torch.stack([pictures[..., t : t + width] for t in range(frames)], 1), holes
+
+
+@torch.no_grad()
+def forward(model, frames, holes, memory=None):
+    """Frame by frame, the memory handed on as a tensor."""
+    outputs = []
+    for t in range(frames.shape[1]):
+        output, memory = model(frames[:, t : t + 1], holes[:, t : t + 1], memory)
+        outputs.append(output)
+    return torch.cat(outputs, dim=1), memory
+
+
+@torch.no_grad()
+def stream(model, frames, holes, ahead=None):
+    """Frame by frame as live streams do it. ahead: of every frame."""
+    past, outputs = None, []
+    for t in range(frames.shape[1]):
+        known = None if ahead is None else ahead[t]
+        output, past = model.stream(frames[:, t : t + 1], holes[:, t : t + 1], past, known)
+        outputs.append(output)
+    return torch.cat(outputs, dim=1)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("size", [(48, 64), (50, 71), (37, 23), (5, 9), (1, 1)])
+def test_clip_equals_stream_equals_a_memory_handed_on(model, size, batch):
+    frames, holes = clip(batch, 6, *size)
+    with torch.no_grad():
+        together, memory = model(frames, holes)
+        _, half = model(frames[:, :3], holes[:, :3])
+        rest, _ = model(frames[:, 3:], holes[:, 3:], half)
+    one_by_one, last_memory = forward(model, frames, holes)
+    torch.testing.assert_close(one_by_one, together, **CLOSE)
+    torch.testing.assert_close(stream(model, frames, holes), together, **CLOSE)
+    torch.testing.assert_close(rest, together[:, 3:], **CLOSE)
+    torch.testing.assert_close(last_memory, memory, **CLOSE)
+    assert together.shape == (batch, 6, 3, *size)
+    assert memory.shape == (batch, *model.memory_shape(*size)[1:])
+    assert torch.equal(together[holes.expand_as(together) == 0], frames[holes.expand_as(frames) == 0])
+
+
+def test_a_start_is_a_start_whatever_stands_in_the_memory(model):
+    frames, holes = clip(1, 3)
+    with torch.no_grad():
+        _, memory = model(frames[:, :2], holes[:, :2])
+        fresh, _ = model(frames[:, 2:], holes[:, 2:])
+        known, _ = model(frames[:, 2:], holes[:, 2:], memory)
+        started = {flag: model(frames[:, 2:], holes[:, 2:], memory, started=torch.tensor(flag))[0] for flag in (False, True)}
+    assert torch.equal(started[False], fresh) and torch.equal(started[True], known)
+    assert (known - fresh).abs().max() > 0.05
+
+
+def test_memory_shape_is_a_row_of_numbers_for_every_cell():
+    fusion = create_model(NAME)
+    assert fusion.memory_shape(360, 640) == (1, 1, 1, 46 * 80, 5 * 3 * 64 + 3 * 2 * 16)
+    assert fusion.memory_shape(1, 1) == (1, 1, 1, 4, 1056)
+
+
+def test_clips_of_a_batch_never_see_each_other(model):
+    frames, holes = clip(3, 4)
+    other = frames.clone()
+    other[1] = -other[1]
+    with torch.no_grad():
+        before, after = model(frames, holes)[0], model(other, holes)[0]
+    torch.testing.assert_close(after[[0, 2]], before[[0, 2]], **CLOSE)
+    assert (after[1] - before[1]).abs().max() > 0.1
+
+
+def test_what_stands_in_the_hole_is_not_seen(model):
+    frames, holes = clip(1, 3)
+    with torch.no_grad():
+        hidden = model(compose(frames, holes, torch.ones_like(frames)), holes)[0]
+        torch.testing.assert_close(hidden, model(frames, holes)[0], **CLOSE)
+
+
+def test_every_second_clip_is_learned_from_with_its_frames_to_come(model):
+    """The seed decides. The other clips, and all that is evaluated, know the past alone."""
+    frames, holes = clip(1, 4, 32, 48)
+    causal = stream(model, frames, holes)
+    knowing = stream(model, frames, holes, ahead_of_clip(*prepare(frames, holes, model.size_multiple)))
+    assert (knowing - causal)[:, :-1].abs().amax(dim=(0, 2, 3, 4)).min() > 0.01
+    torch.testing.assert_close(knowing[:, -1], causal[:, -1], **CLOSE)  # behind the last one comes nothing
+    kinds = {"knowing": knowing, "causal": causal}
+
+    def kind_for(seed):
+        torch.manual_seed(seed)
+        output = model(frames, holes)[0].detach()
+        return next(name for name, expected in kinds.items() if (output - expected).abs().max() < 1e-4)
+
+    model.train()
+    found = [kind_for(seed) for seed in range(12)]
+    assert 3 <= found.count("knowing") <= 9 and [kind_for(seed) for seed in range(4)] == found[:4]
+    model.eval()
+    assert [kind_for(seed) for seed in range(6)] == ["causal"] * 6
+
+
+@pytest.mark.parametrize("knows_future", [False, True])
+def test_untrained_it_is_the_weighing_by_hand(knows_future):
+    """Up to a hundredth that every candidate gets, so that each can be learned to be chosen."""
+    fresh = create_model(NAME).eval()
+    frames, holes = clip(2, 6)
+    x, mask = prepare(frames, holes, fresh.size_multiple)
+    ahead = ahead_of_clip(x, mask) if knows_future else None
+    steps, _ = recall_clip(x, mask, empty_memory(x[:, 0]), ahead)
+    by_hand = torch.stack([step.picture for step in steps], 1)
+    difference = (stream(fresh, frames, holes, ahead) - by_hand).abs()
+    assert 0 < difference.max() < 0.02 and difference[holes.expand_as(difference) == 0].max() == 0
+
+
+def test_memory_carries_no_gradient(model):
+    frames, holes = clip(1, 2)
+    prediction, memory = model(frames, holes)
+    assert prediction.requires_grad and not memory.requires_grad
+
+
+def test_after_a_step_gradients_reach_every_parameter():
+    """At first only the last layer's, as it is zero: nothing is made up before something is learned."""
+    torch.manual_seed(0)
+    fresh = create_model(NAME).train()
+    frames, holes = clip(1, 4)
+
+    def backward():
+        torch.manual_seed(0)  # which knows the frames to come, so that all five kinds of candidates take part
+        fresh.zero_grad()
+        ((fresh(frames, holes)[0] - frames) * holes).abs().sum().backward()
+        return {name for name, parameter in fresh.named_parameters() if parameter.grad.abs().max() > 1e-4}
+
+    assert backward() == {"to_logit.weight"}
+    torch.optim.Adam(fresh.parameters(), lr=0.1).step()
+    # what is added to all logits alike changes no share
+    assert backward() == {name for name, _ in fresh.named_parameters()} - {"to_logit.bias"}
+    assert (fresh.kinds.grad.flatten(1).abs().amax(1) > 0).tolist() == [True] * 5
+
+
+def test_parameters():
+    assert create_model(NAME).num_parameters == 188_929
