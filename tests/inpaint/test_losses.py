@@ -103,7 +103,7 @@ def test_charbonnier_is_l1_far_out_and_square_near_zero():
 
 
 def test_the_log_of_the_squared_error_counts_easy_clips_as_hard_ones():
-    """Six decibels less cost the same everywhere, until an error is a hundredth of the range and nearly right already."""
+    """Half an error saves the same everywhere, until what is left is nearly right already."""
     truth, holes = clip()
     costs = []
     for error in (0.5, 0.25, 0.125, 0.001):
