@@ -1,9 +1,10 @@
 """Fusion: a small network that chooses, pixel by pixel, what of a picture memory to believe.
 
-The candidates of a pixel - the canvas, the key picture, what is seen only later where that is known, what was painted
-before, a smooth fill (`inpaint.models.recall`) - come with weights by hand. One encoder looks at each of them, whichever
-it is; their mean and maximum tell the surroundings; out comes a logit for each candidate, which is added to the log of
-its weight. Untrained it is the weighing by hand, up to `LEAST`. It makes up no colours: all are picked.
+The candidates of a pixel - the canvas, the key picture, what is seen only later where that is known, a smooth fill
+around what is recalled, a smooth fill of the frame (`inpaint.models.recall`) - come with weights by hand. One encoder
+looks at each of them, whichever it is; their mean and maximum tell the surroundings; out comes a logit for each
+candidate, which is added to the log of its weight. Untrained it is the weighing by hand, up to `LEAST`. It makes up no
+colours: all are picked.
 
 Axes: B batch, T frames in time order, K candidates, C channels, H W pixels, h w a quarter of them.
 """

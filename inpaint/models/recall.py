@@ -6,8 +6,8 @@ It remembers twice, and there are no weights in either:
   is sharp while it is young: a hundred samplings blur it.
 - *Key pictures* stay as they are. The motion to one is measured afresh at every frame, so that errors don't add up, and
   it is sampled once: what was seen a minute ago is as sharp as a second ago. A key learns what it lacks, and gives up
-  what is contradicted for some frames. What was seen is never overwritten by what was painted; what had to be painted
-  is kept at a lower rank, so that the same place looks the same a minute later.
+  what is contradicted for some frames. What was seen is never overwritten by what was painted. (To
+  keep what was painted, too, at a lower rank, cost 0.35 dB: what is seen around a place by then knows better.)
 
 Both, and what is seen only later where that is known (`overlay_later`), are *candidates* for a pixel; `merge` weighs them by
 hand, and networks learn to do it better.
@@ -50,8 +50,6 @@ KEY_SHARE = 0.25  # of a key beside a canvas that is young
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
 SMOOTH_SHARE, ALL_DOUBT = 0.5, 0.2  # so much of the smooth fill where the memory is so much in doubt
 CONTRADICTED, OBEYED = (0.2, 0.4), 1 / 8  # a difference to what is seen; how much trust it costs a frame
-PAINTED = 0.05  # trust in what was never seen
-REPAINTED = 0.05  # how much of it follows a new smooth fill at every frame
 IN_VIEW = 0.75  # a key is given up when less of the picture lies in it, or
 BETTER = 0.05  # when the key in reserve knows so much more of it, or
 WRONG = 0.5  # when so much of what is seen contradicts it
@@ -65,7 +63,7 @@ class Memory(NamedTuple):
     """What is known of a stream. All 0 is the start of one.
 
     canvas: (B, 5, H, W), colours times known, known (0 to 1), frames since it was seen times known.
-    keys: (B, K, 5, H, W), colours, trust (0 nothing, PAINTED, or up to 1), frames since it was seen; the first is in use.
+    keys: (B, K, 5, H, W), colours, trust (0 to 1), frames since it was seen; the first is in use.
     places: (B, K, 3, h, w), motion of the last frame to each key, and frames since the key was in use.
     """
 
@@ -155,26 +153,26 @@ def recall(seen: Tensor, hole: Tensor, memory: Memory, ahead: Ahead | None = Non
     smooth, here = smooth_fill(seen, hole), pyramid(seen, visible)
     motion = measure_motion(here, pyramid(*_unmix(memory.canvas)))
     candidates = [look_up(seen, hole, memory.canvas, motion)]
-    canvas, painted = lay_over(seen, visible, candidates[0]), None
+    canvas = lay_over(seen, visible, candidates[0])
     if memory.keys.shape[1]:
         places = _move_on(memory.places, motion)
-        old, place, painted = _look_up_key(seen, hole, here, memory.keys[:, 0], places[:, 0, :2])
+        old, place = _look_up_key(seen, hole, here, memory.keys[:, 0], places[:, 0, :2])
         candidates.append(old)
-    merged = merge(seen, hole, smooth, tuple(candidates), painted)
+    merged = merge(seen, hole, smooth, tuple(candidates))
     memory = memory._replace(canvas=canvas)
     if memory.keys.shape[1]:
-        key, fits = _learn(memory.keys[:, 0], place, merged.picture, visible)
+        key, fits = _learn(memory.keys[:, 0], place, seen, visible)
         places = torch.cat([F.pad(place, (0, 0, 0, 0, 0, 1))[:, None], places[:, 1:]], 1)
         keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
         # where numbers can be looked at for nothing, nothing is chosen as long as the key fits, and best
         looked_at = not (keys.is_cuda or torch.compiler.is_compiling())
         if not ahead.keep_key and not (looked_at and fits.all() and not _knows_more(keys, places).any()):
-            present = torch.cat([merged.picture, merged.known.clamp(min=PAINTED), torch.where(hole > 0, old.age, 0.0)], 1)
+            present = torch.cat([merged.picture, merged.known, torch.where(hole > 0, old.age, 0.0)], 1)
             keys, places = _choose_key(keys, places, fits, present)
         memory = Memory(canvas, keys, places)
     if ahead.canvas is not None and ahead.motion is not None:
         candidates.append(look_up(seen, hole, ahead.canvas, ahead.motion, later=True))
-        merged = merge(seen, hole, smooth, tuple(candidates), painted)
+        merged = merge(seen, hole, smooth, tuple(candidates))
     return merged, memory
 
 
@@ -195,13 +193,8 @@ def lay_over(seen: Tensor, visible: Tensor, candidate: Candidate) -> Tensor:
     return torch.cat([colour * known, known, age * known], dim=1)
 
 
-def merge(
-    seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidate, ...], painted: tuple[Tensor, Tensor] | None = None
-) -> Merged:
-    """Weigh the candidates by hand.
-
-    Args: painted: what was painted before, (B, 3, H, W), and where, (B, 1, H, W). smooth: `smooth_fill` of the frame.
-    """
+def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidate, ...]) -> Merged:
+    """Weigh the candidates by hand. smooth: `smooth_fill` of the frame; the others as in `recall`."""
     weights = [weigh(candidate) for candidate in candidates]
     total = _sum(weights).clamp(min=1e-12)
     shares = [weight / total for weight in weights]
@@ -211,8 +204,6 @@ def merge(
     known = torch.where(hole > 0, 1 - (1 - before) * (1 - after), 1 - hole)
     colour = torch.where(hole > 0, colour, seen)
     below = smooth_fill(colour, 1 - known)
-    if painted is not None:
-        below = torch.lerp(below, painted[0], painted[1] * hole)
     # what is known from before and from after as well is better than any smooth fill
     unsure = SMOOTH_SHARE * known * (doubt / ALL_DOUBT).clamp(max=1) * (1 - before * after) * hole
     picture = torch.lerp(torch.lerp(below, colour, known), smooth, unsure)
@@ -271,41 +262,31 @@ def _move_on(places: Tensor, motion: Tensor) -> Tensor:
     return torch.cat([moved, places[:, :, 2:] + 1], dim=2)
 
 
-def _look_up_key(
-    seen: Tensor, hole: Tensor, here: Pyramid, key: Tensor, start: Tensor
-) -> tuple[Candidate, Tensor, tuple[Tensor, Tensor]]:
-    """What a key (B, 5, H, W) shows of the frame.
-
-    Returns: the candidate, the motion to the key (B, 2, h, w), and what was painted before: colours and where.
-    """
+def _look_up_key(seen: Tensor, hole: Tensor, here: Pyramid, key: Tensor, start: Tensor) -> tuple[Candidate, Tensor]:
+    """What a key (B, 5, H, W) shows of the frame, and the motion to the key (B, 2, h, w)."""
     trust = key[:, TRUST]
     place = measure_motion(here, pyramid(key[:, COLOUR], known_after(trust)), start)
     moved, within = warp_inside(torch.cat([key[:, COLOUR] * trust, trust, key[:, AGE]], 1), enlarge(place, seen))
     colour, share = _unmix(moved)
     known = known_after(share) * within
-    painted = (colour, ramp(share, 0, 0.8 * PAINTED) * within)
     colour, doubt = _fit_in(seen, hole, colour, known)
-    return Candidate(colour, known, doubt, moved[:, AGE] + 1, from_key=True), place, painted
+    return Candidate(colour, known, doubt, moved[:, AGE] + 1, from_key=True), place
 
 
-def _learn(key: Tensor, place: Tensor, picture: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-    """A key brought up to date with a frame's picture, which stands in it by `place`.
+def _learn(key: Tensor, place: Tensor, seen: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """A key brought up to date with what a frame sees, which stands in it by `place`.
 
     Returns: the key, and whether it is still of use, (B,) bool.
     """
-    back = enlarge(turn_back(place), picture)
-    now, within = warp_inside(torch.cat([picture, visible], 1), back)
-    sees = (now[:, TRUST] * within > NEARLY_ALL).to(now.dtype)
+    now, within = warp_inside(torch.cat([seen, visible], 1), enlarge(turn_back(place), seen))
+    sees = now[:, TRUST] * within > NEARLY_ALL
     colour, trust = key[:, COLOUR], key[:, TRUST]
     difference = F.avg_pool2d((now[:, COLOUR] - colour).abs().mean(1, keepdim=True), 3, 1, 1)
-    wrong, compared = ramp(difference, *CONTRADICTED), sees * (trust > 0.5)
+    wrong, compared = ramp(difference, *CONTRADICTED), (sees & (trust > 0.5)).to(now.dtype)
     trust = (trust + compared * OBEYED * (1 - 2 * wrong)).clamp(0, 1)
-    replaced = sees * (trust < 0.5)
-    paints = (within > NEARLY_ALL) * (trust < 2 * PAINTED) * (1 - sees)
-    takes = torch.where(replaced > 0, 1.0, paints * torch.where(trust < PAINTED / 2, 1.0, REPAINTED))
-    colour = torch.lerp(colour, now[:, COLOUR], takes)
-    trust = torch.where(replaced > 0, 1.0, torch.where(paints > 0, PAINTED, trust))
-    age = torch.where(sees > 0, 0.0, key[:, AGE] + 1)
+    replaced = sees & (trust < 0.5)
+    colour = torch.where(replaced, now[:, COLOUR], colour)
+    trust, age = torch.where(replaced, 1.0, trust), torch.where(sees, 0.0, key[:, AGE] + 1)
     in_view = _in_view(place).flatten()
     contradicted = (compared * wrong).mean(dim=(1, 2, 3)) / compared.mean(dim=(1, 2, 3)).clamp(min=1e-6)
     return torch.cat([colour, trust, age], 1), (in_view >= IN_VIEW) & (contradicted <= WRONG)
