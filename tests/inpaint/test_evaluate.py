@@ -8,6 +8,7 @@ import math
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from inpaint.commands import INPAINT
 from inpaint.evaluation.films import make_holes
@@ -19,6 +20,7 @@ from inpaint.options import BASELINES as NAMES
 from inpaint.options import CAUSAL_BASELINES
 from inpaint.pictures import label
 from nunif.image import save_png
+from nunif.models import create_model, save_model
 from tests.models import save_lively_model
 from tests.videos import write_clip
 
@@ -330,6 +332,31 @@ def test_masks_are_found_by_name(run, films, tmp_path):
     assert any("still" in line and "has 0 masks of that name" in line for line in lines)
 
 
+def test_models_look_ahead_as_far_as_asked_for_and_stand_beside_themselves_untrained(run, films, tmp_path):
+    """A hole that is uncovered at the fourth frame: one frame ahead is enough for the third, a whole shot for all."""
+    masks, still = tmp_path / "masks", films / "still"
+    (masks / "still").mkdir(parents=True)
+    for t in range(6):
+        mask = np.zeros((80, 112, 3), np.uint8)
+        mask[30:50, 40:60] = 255 if t < 3 else 0
+        save_png(masks / "still" / f"{t}.png", mask)
+    torch.manual_seed(0)
+    model = create_model("inpaint.fusion_v1")
+    torch.nn.init.normal_(model.to_logit.weight, std=5.0)
+    save_model(model, tmp_path / "fusion.pth")
+    words = ["evaluate", "-i", still, "--masks", masks, "--baselines", "none", "-m", tmp_path / "fusion.pth", "-m", "untrained"]
+    code, table, lines = run(
+        INPAINT, *words, "--look-ahead", "0,1,shot", "--size", "40x56", "--gpu", "-1", "-o", tmp_path / "out"
+    )
+    assert code == 0, lines
+    with open(tmp_path / "out" / "scores.csv", newline="") as file:
+        scores = {row["method"]: float(row["hole_psnr"]) for row in csv.DictReader(file)}
+    assert list(scores) == ["fusion", "fusion+1", "fusion+shot", "untrained", "untrained+1", "untrained+shot"]
+    assert scores["untrained"] + 0.5 < scores["untrained+1"] < scores["untrained+shot"] - 10
+    assert scores["untrained+shot"] > 30 and scores["fusion"] == scores["untrained"]  # nothing is known, by anybody
+    assert all(scores[f"fusion{depth}"] != scores[f"untrained{depth}"] for depth in ("+1", "+shot"))
+
+
 def test_long_holes_only_when_asked_for_and_short_clips_are_named(run, films):
     words = ["evaluate", "-i", films / "pan.mp4", "--baselines", "telea", "--size", "48x64", "--gpu", "-1"]
     code, table, lines = run(INPAINT, *words, "--holes", "long")
@@ -356,6 +383,8 @@ def test_a_flat_fill_of_what_is_never_seen_is_told(run, films, tmp_path):
     [
         (["-i", "nowhere"], "-i nowhere doesn't exist"),
         (["-i", ".", "-m", "zero-memory"], "-m zero-memory needs the model that it is made of: add -m FILE"),
+        (["-i", ".", "-m", "untrained"], "-m untrained needs the model that it is made of: add -m FILE"),
+        (["-i", ".", "--look-ahead", "0,far"], "--look-ahead far: give a number of frames up to 999, or shot"),
         (["-i", ".", "-m", "tela"], "--model tela does not exist"),
         (["-i", ".", "--baselines", "magic"], "--baselines magic: 'magic' is not known: choose from telea"),
         (["-i", ".", "--holes", "round"], "--holes round: 'round' is not known: choose from static, moving, occlusion"),

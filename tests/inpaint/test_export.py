@@ -11,6 +11,9 @@ import torch
 
 from inpaint import export
 from inpaint.commands import INPAINT
+from inpaint.models.motion import warp
+from inpaint.models.recall import NUM_KEYS, TRUST, unpack
+from inpaint.models.steps import make_step, mask_frame
 from inpaint.runtime import tensorrt
 from inpaint.runtime.backends import OnnxBackend, TorchBackend, open_backend
 from inpaint.runtime.stream import HoleFrame, InpaintStream
@@ -21,6 +24,7 @@ from nunif.errors import UserError
 from nunif.models import create_model, load_model, save_model
 from nunif.video.reader import VideoReader
 from nunif.video.writer import write_video
+from tests.exam import scenery
 from tests.models import lively_model, save_lively_model
 
 onnx = pytest.importorskip("onnx", reason="the export needs the package onnx")
@@ -138,6 +142,47 @@ def test_the_file_for_any_size_takes_any_size(folder, model_path, size):
     backend = open_backend(folder / "memory_dstt_v1_tiny_any_fp32.onnx", device=CPU)
     assert backend.size is None
     assert max(differences(backend, open_backend(model_path, device=CPU), size=size)) <= 1
+
+
+def long_film(size, count=300):
+    """Masked frames (1, 3, H, W): a pan over more than a picture's width and back, by fractions of a pixel, twice."""
+    scene = scenery(size[0], 3 * size[1], seed=2)
+    for t in range(count):
+        motion = torch.zeros(1, 2, *scene.shape[-2:])
+        motion[:, 0] = 1.7 * (t % 75 if t % 150 < 75 else 75 - t % 75)
+        hole = torch.zeros(1, 1, *size)
+        left = 10 + (t // 2) % 50
+        hole[..., 20:44, left : left + 20] = 1
+        yield mask_frame(warp(scene, motion)[..., : size[1]], hole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["memory_dstt_v1_tiny", "fusion_v1"])
+def test_three_hundred_frames_later_a_file_still_computes_what_the_model_does(folder, model_path, tmp_path, name):
+    """Its memory carried all the way, and key pictures replaced and taken back."""
+    size = (64, 96)
+    if name == "fusion_v1":
+        torch.manual_seed(0)
+        model = create_model("inpaint.fusion_v1").eval().requires_grad_(False)
+        torch.nn.init.normal_(model.to_logit.weight, std=5.0)
+        path = tmp_path / "fusion.onnx"
+        export.write_onnx(make_step(model), path, size=size, dynamic=False)
+    else:
+        model, path = load_model(model_path)[0], folder / f"{name}_any_fp32.onnx"
+    step = make_step(model)
+    torch_backend = export.ContractBackend(step, step, device=CPU, description="torch")
+    pieces, memories = list(long_film(size)), []
+
+    def reference():
+        for output, memory in export.run_clip(torch_backend, pieces):
+            memories[:] = [memory]
+            yield output, memory
+
+    parity = export.compare(export.run_clip(OnnxBackend(path, device=CPU), pieces), reference(), tolerance=1e-3, name=name)
+    assert parity["frames"] == 300 and parity["largest_difference"] < 1e-3
+    if name == "fusion_v1":
+        keys = unpack(memories[0][:, 0, 0], 8, (8, 12), NUM_KEYS)
+        assert keys.keys[0, 1, TRUST].max() > 0.9 and keys.places[0, 1, 2].min() > 0, "there is one in reserve"
 
 
 def test_the_carried_memory_matters_in_the_file(folder):

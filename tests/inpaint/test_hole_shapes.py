@@ -84,6 +84,25 @@ def test_any_size_of_picture(kind, size):
         assert AREAS[kind][0] <= draw(kind, seed, num_frames=1, size=size)[0].mean() <= AREAS[kind][1]
 
 
+@pytest.mark.parametrize("size", [(256, 256), (180, 320), (40, 400)])
+def test_strips_stand_beside_things_in_every_clip(size):
+    """Narrow and mostly upright, as what another eye can't see: a few per cent of the picture."""
+    masks = [draw("strips", seed, num_frames=3, size=size) for seed in range(12)]
+    assert all(mask.shape == (3, *size) and mask.dtype == bool for mask in masks)
+    shares = np.array([mask.mean(axis=(1, 2)) for mask in masks])
+    assert 0.001 < shares.min() and shares.max() < 0.08
+    for mask in masks:
+        runs = np.diff(np.pad(mask[0].astype(int), ((0, 0), (1, 1))), axis=1) > 0  # where a strip begins
+        widths = mask[0].sum() / runs.sum()
+        assert widths < 0.12 * size[1]
+    num_still = sum(bool((mask == mask[0]).all()) for mask in masks)
+    assert 0 < num_still < 12
+    assert (draw("strips", 5, size=size) == draw("strips", 5, size=size)).all()
+    assert (draw("strips", 5, size=size) != draw("strips", 6, size=size)).any()
+    still = draw("strips", 5, size=size, still=True)
+    assert (still == still[0]).all() and (draw("strips", 5, size=size, still=False) != still).any()
+
+
 def visit(seed, num_frames=120, size=SIZE):
     return visiting_shape(num_frames, size, np.random.default_rng(seed))
 

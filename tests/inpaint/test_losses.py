@@ -13,6 +13,7 @@ from inpaint.losses import (
     dct_matrix,
     fft_l1,
     hole_valid_l1,
+    log_error,
     masked_l1,
     temporal_l1,
     temporal_smooth_l1,
@@ -35,6 +36,7 @@ def clip(frames=4, side=16, batch=1):
 LOSSES = {
     "hole_valid_l1": hole_valid_l1,
     "charbonnier": charbonnier,
+    "log_error": log_error,
     "dct_l1": dct_l1,
     "fft_l1": fft_l1,
     "temporal_l1": temporal_l1,
@@ -100,6 +102,22 @@ def test_charbonnier_is_l1_far_out_and_square_near_zero():
     assert charbonnier(near, truth, holes).item() == pytest.approx(5e-6, rel=0.05)
 
 
+def test_the_log_of_the_squared_error_counts_easy_clips_as_hard_ones():
+    """Half an error saves the same everywhere, until what is left is nearly right already."""
+    truth, holes = clip()
+    costs = []
+    for error in (0.5, 0.25, 0.125, 0.001):
+        wrong = truth.clone()
+        wrong[HOLE] += error
+        costs.append(log_error(wrong, truth, holes).item())
+    assert costs[0] == pytest.approx(5.525453, rel=1e-5)  # ln(1 + 0.25 / 0.001)
+    assert costs[0] - costs[1] == pytest.approx(1.374, abs=1e-3) and costs[1] - costs[2] == pytest.approx(1.340, abs=1e-3)
+    assert costs[3] == pytest.approx(0.0009995, rel=1e-3)
+    outside = torch.where(holes > 0, truth, truth + 0.5)
+    assert log_error(outside, truth, holes).item() == pytest.approx(0.5, rel=1e-5)
+    assert NamedLoss("psnr")(outside, truth, holes)[0].item() == pytest.approx(0.5, rel=1e-5)
+
+
 def test_dct_matrix_is_orthonormal_and_a_constant_is_its_first_wave():
     waves = dct_matrix(8)
     torch.testing.assert_close(waves @ waves.T, torch.eye(8), atol=1e-6, rtol=0)
@@ -144,6 +162,7 @@ def test_single_frames_have_no_loss_in_time():
         ("temporal_l1lpips", ["temporal", "l1", "lpips"]),
         ("temporal_l1dctlpips", ["temporal", "l1", "dct", "lpips"]),
         ("temporal_l1lite", ["temporal", "l1", "lite"]),
+        ("temporal_psnrlite", ["temporal", "psnr", "lite"]),
         ("smooth_temporal_charbonnierffttimm", ["smooth", "temporal", "charbonnier", "fft", "timm"]),
     ],
 )

@@ -9,7 +9,11 @@ import pytest
 import torch
 
 from inpaint.commands import INPAINT, TRAIN
+from inpaint.dataset import TrainSet
+from inpaint.losses import NamedLoss
+from inpaint.trainer import VideoInpaintTask
 from nunif.models import create_model, load_model, save_model
+from tests.models import lively_model
 from tests.records import make_records
 
 MODEL = "inpaint.memory_dstt_v1_tiny"
@@ -72,11 +76,19 @@ def test_a_run_leaves_what_the_readme_promises(run, data, tmp_path):
     )
 
 
-@pytest.mark.parametrize("optimizer", [["--learning-rate-cycles", "2"], ["--optimizer", "adamw_schedulefree"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--learning-rate-cycles", "2"],
+        ["--optimizer", "adamw_schedulefree"],
+        ["--clip-length", "3", "--stream-length", "8", "--num-samples", "9"],
+    ],
+    ids=["cycles", "schedulefree", "streams"],
+)
 @pytest.mark.slow
-def test_resumed_equals_uninterrupted(run, data, tmp_path, optimizer):
+def test_resumed_equals_uninterrupted(run, data, tmp_path, more):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert run(TRAIN, *words(data, whole, "--max-epoch", "4", *optimizer))[0] == 0
+    assert run(TRAIN, *words(data, whole, "--max-epoch", "4", *more))[0] == 0
     # stopped after two of four epochs: the options say four from the start, the process ends early
     from nunif.training import trainer
 
@@ -90,11 +102,11 @@ def test_resumed_equals_uninterrupted(run, data, tmp_path, optimizer):
 
     trainer._train_epoch = stop_in_third
     try:
-        assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *optimizer))[0] == 130
+        assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *more))[0] == 130
     finally:
         trainer._train_epoch = real
     assert len(rows_of(parts)) == 2
-    assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *optimizer, "--resume"))[0] == 0
+    assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *more, "--resume"))[0] == 0
     (weights, training), (other_weights, other_training) = state_of(whole), state_of(parts)
     assert equal(weights, other_weights)
     assert equal(training["optimizer"], other_training["optimizer"])
@@ -178,6 +190,17 @@ def test_bad_records_are_named_and_left_out(run, data, tmp_path):
         (["--checkpoint-file", "nowhere.pth"], "nowhere.pth does not exist"),
         (["--tile-size", "128"], "pictures of 64x64, at least 128x128 are needed"),
         (["--optimizer", "lion"], "--optimizer lion is not known: choose one of adamw"),
+        (
+            ["--stream-length", "4", "--clip-length", "8"],
+            "--stream-length 4 is less than the 8 frames of a training clip: give more",
+        ),
+        (["--stream-length", "11"], "--stream-length 11 is less than the 12 frames of a training clip: give more"),
+        (["--stream-length", "0"], "--stream-length 0 is out of bounds: give a number at least 1"),
+        (["--stream-length", "15"], "14 frames, 15 are needed"),
+        (
+            ["--stream-length", "14", "--arch", "light_video_inpaint_v1"],
+            "--stream-length 14: inpaint.light_video_inpaint_v1 has no memory to fill: leave it out, or choose another --arch",
+        ),
     ],
 )
 def test_what_cannot_work_is_one_line(run, data, tmp_path, more, message):
@@ -211,6 +234,7 @@ def test_single_pictures_without_video(run, data, tmp_path):
     "more, message",
     [
         (["--clip-length", "5"], "--clip-length 5 is for --video: add it, single pictures have no length"),
+        (["--stream-length", "5"], "--stream-length 5 is for --video: add it, single pictures have no length"),
         (
             ["--mask", "circle=1"],
             "--mask circle=1: 'circle' is not known: choose from occlusion, rectangle, strokes, object, strips",
@@ -230,6 +254,47 @@ def test_single_pictures_without_video(run, data, tmp_path):
 def test_what_does_not_go(run, data, tmp_path, more, message):
     code, _, lines = run(TRAIN, "inpaint", "-i", data, "--model-dir", tmp_path, "--gpu", "-1", *more)
     assert code == 1 and lines[-1].startswith(f"error: {message}")
+
+
+def test_only_the_end_of_a_stream_is_learned_from():
+    """Its memory is filled by the frames before, from which no gradient comes; by hand the same, to rounding."""
+    model = lively_model().train()
+    generator = torch.Generator().manual_seed(1)
+    frames = (torch.rand(2, 1, 3, 24, 48, generator=generator) * 2 - 1).repeat(1, 7, 1, 1, 1)
+    holes = torch.zeros(2, 7, 1, 24, 48)
+    holes[:, 2:, :, 6:18, 10:30] = 1
+    loss = NamedLoss("temporal_l1")
+    task = VideoInpaintTask(model, TrainSet([], 7, (24, 48), {}), None, loss, clip_length=3)
+    output = task.train_step(model, {"frames": frames, "holes": holes})
+    found = gradients(model, output.loss)
+    memory = None
+    with torch.no_grad():
+        for t in range(4):
+            _, memory = model(frames[:, t : t + 1], holes[:, t : t + 1], memory)
+    prediction, _ = model(frames[:, 4:], holes[:, 4:], memory)
+    expected, _ = loss(prediction, frames[:, 4:], holes[:, 4:])
+    torch.testing.assert_close(output.sample_losses, expected.detach(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, gradients(model, expected.mean()), atol=1e-4, rtol=1e-3)
+    cold, _ = loss(model(frames[:, 4:], holes[:, 4:])[0], frames[:, 4:], holes[:, 4:])
+    assert (cold - expected).abs().min() > 0.01
+    model.eval()
+    result = task.eval_step(model, {"frames": frames, "holes": holes})
+    assert result.metrics["loss"] == pytest.approx(expected.mean().item(), abs=1e-5)
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+def test_long_streams_are_trained_at_the_cost_of_short_clips(run, data, tmp_path):
+    more = ["--clip-length", "2", "--stream-length", "9", "--num-samples", "12", "--max-epoch", "1"]
+    code, _, lines = run(TRAIN, *words(data, tmp_path, *more))
+    assert code == 0, lines
+    assert any("6 draws per epoch, 3 updates" in line for line in lines)
+    kept = torch.load(tmp_path / f"{MODEL}.checkpoint.pth", weights_only=True)["train_kwargs"]
+    assert (kept["clip_length"], kept["stream_length"]) == (2, 9)
 
 
 @pytest.mark.slow

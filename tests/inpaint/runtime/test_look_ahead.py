@@ -234,7 +234,6 @@ def test_who_leaves_a_shot_at_its_end_leaves_no_ghost_at_its_start(run, two_shot
             pictures = [frame.rgb for frame in film]
         assert all(np.array_equal(picture[~hole], frame[~hole]) for picture, (frame, hole, _) in zip(pictures, frames))
         scores[depth] = [psnr(pictures[t], frames[t][2], frames[t][1]) for t in (5, second + 5)]
-    print(scores)
     assert max(scores["8"]) < 25 and min(scores["shot"]) > 35, scores
     assert not list(temporary.glob("keys-*"))
 

@@ -134,10 +134,10 @@ def test_the_other_eye_sees_the_box_aside_and_a_filled_strip(run, known, film, t
         assert (picture[rows, strip] != frame[rows, strip]).mean() > 0.5
 
 
-def expected(model, frames, view, starts):
+def expected(model, frames, view, starts, look_ahead=options.LOOK_AHEAD):
     """Both eyes of every frame, the fill from a stream per eye that starts afresh at the frames in `starts`.
 
-    It looks ahead as the command does by itself, but not past those frames.
+    It looks ahead, but not past those frames.
     """
     near = torch.zeros(H, W)
     near[BOX] = 1
@@ -147,7 +147,7 @@ def expected(model, frames, view, starts):
         if eye is None:
             sides.append(frames)
             continue
-        stream = InpaintStream.open(model, gpu=-1, look_ahead=options.LOOK_AHEAD)
+        stream = InpaintStream.open(model, gpu=-1, look_ahead=look_ahead)
         side = []
         for number, frame in enumerate(frames):
             if number in starts:
@@ -168,6 +168,16 @@ def test_each_eye_remembers_for_itself_and_forgets_at_a_cut(run, known, model, t
     assert not np.array_equal(made, expected(model, frames, view, starts=[]))
     changed = [not np.array_equal(side, frames) for side in made]
     assert changed == [view != "right", view != "left"]
+
+
+def test_it_looks_ahead_as_far_as_asked_for(run, known, model, film, tmp_path):
+    frames, made = read(film), {}
+    for depth in (0, 3):
+        code, lines = run(film, f"out{depth}", "--view", "both", "--look-ahead", depth, *FAR_APART)
+        assert code == 0 and (", looking 3 frames ahead" in lines[0]) == (depth == 3)
+        made[depth] = eyes(read_folder(tmp_path / f"out{depth}"))
+        assert np.array_equal(made[depth], expected(model, frames, "both", starts=[], look_ahead=depth))
+    assert not np.array_equal(made[0], made[3])
 
 
 def test_holes_and_near_things_grow_as_asked(run, known, film, tmp_path):
@@ -303,6 +313,7 @@ def test_a_film_that_breaks_leaves_all_that_came_before(run, known, tmp_path):
         ("out.mp4", ["--resolution", "392"], "MotionParallax has no use for --resolution 392: leave it out"),
         ("out.mp4", ["--model-type", "Any_V9"], "Any_V9"),
         ("out.mp4", ["--model", "no.onnx"], "--model no.onnx does not exist: give a model file"),
+        ("out.mp4", ["--look-ahead", "1000"], "--look-ahead 1000 is out of bounds: give a number from 0 to 999"),
     ],
 )
 def test_refusals(run, film, tmp_path, output, words, text):
