@@ -44,6 +44,7 @@ def psnr(picture, truth, hole):
     return 10 * np.log10(255**2 / max(error.mean(), 255**2 / 1e10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["memory_dstt_v1_tiny", "fusion_v1"])
 def test_the_long_exam_ends_as_well_as_it_began(name):
     torch.manual_seed(0)
@@ -79,8 +80,9 @@ def test_two_thousand_frames_later_the_hole_is_as_sharp(size, shake, grain, seed
             stream(frame, np.zeros(size, bool))
             continue
         filled = stream(frame, hole)
-        scores[t] = psnr(filled, clean, hole)
-        best[t] = psnr(in_levels(moved(before, *(offset - offset_before))), clean, hole)
+        if t in EARLY or t in LATE:
+            scores[t] = psnr(filled, clean, hole)
+            best[t] = psnr(in_levels(moved(before, *(offset - offset_before))), clean, hole)
     early, last, possible = (np.mean([x[t] for t in part]) for x, part in ((scores, EARLY), (scores, LATE), (best, LATE)))
     assert last > early - 1 and last > possible - apart, (early, last, possible)
     masked = stream.masked(frame, hole)

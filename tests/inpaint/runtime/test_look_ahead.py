@@ -171,17 +171,17 @@ def test_no_more_frames_are_held_than_are_looked_ahead():
 # The key pictures of a shot
 
 
-BACK, WAY, AFTER = 60, 10, 6  # frames that someone stands, walks away, and that are empty
+STANDS, LEAVES, EMPTY = 60, 6, 4  # frames that someone stands in, walks out of, and is no longer in
 
 
-def shot(seed, *, stands=BACK, left=26):
+def shot(seed, *, stands=STANDS, left=26):
     """A camera that stands, and someone who does and then walks out to the right: frames and holes.
 
     The place behind was never seen before. Who stands there is black.
     """
     background = in_bytes(noise(*SIZE, seed=seed))
-    for t in range(stands + WAY + AFTER):
-        hole = person(left + max(0, t - stands) * 5) if t < stands + WAY else np.zeros(SIZE, bool)
+    for t in range(stands + LEAVES + EMPTY):
+        hole = person(left + max(0, t - stands) * 8) if t < stands + LEAVES else np.zeros(SIZE, bool)
         frame = background.copy()
         frame[hole] = 0
         yield frame, hole, background
@@ -199,7 +199,7 @@ def person(left):
 def two_shots(model, tmp_path_factory):
     """A folder with a film of two shots, its masks and a model; and the frames with what stands behind."""
     folder = tmp_path_factory.mktemp("two_shots")
-    frames = [*shot(3), *shot(8, stands=25, left=12)]
+    frames = [*shot(3), *shot(8, stands=16, left=12)]
     lossless = dict(codec="ffv1", num_b_frames=0)
     write_clip(folder / "film.mkv", [frame for frame, _, _ in frames], pixel_format="bgr0", **lossless)
     masks = [np.repeat(hole[..., None], 3, axis=2).astype(np.uint8) * 255 for _, hole, _ in frames]
@@ -224,7 +224,7 @@ def apply(run, folder, output, *words, model="fusion.pth"):
 
 def test_who_leaves_a_shot_at_its_end_leaves_no_ghost_at_its_start(run, two_shots, temporary, tmp_path):
     folder, frames = two_shots
-    second, num_holes = BACK + WAY + AFTER, sum(hole.any() for _, hole, _ in frames)
+    second, num_holes = STANDS + LEAVES + EMPTY, sum(hole.any() for _, hole, _ in frames)
     scores = {}
     for depth in ("8", "shot"):
         out = tmp_path / f"{depth}.mkv"
@@ -240,7 +240,7 @@ def test_who_leaves_a_shot_at_its_end_leaves_no_ghost_at_its_start(run, two_shot
 
 def test_the_keys_of_a_shot_lie_in_files_until_the_next_is_asked_for(temporary, model):
     frames = [*shot(3, stands=3), *shot(8, stands=3)]
-    stream, length = opened(model), 3 + WAY + AFTER
+    stream, length = opened(model), 3 + LEAVES + EMPTY
     masked = ((stream.masked(frame, hole), t in (0, length)) for t, (frame, hole, _) in enumerate(frames))
     with look_through(masked, model.size_multiple) as shots:
         first = next(shots)
