@@ -28,6 +28,7 @@ SWAY, BREATH = 2.0, 0.02  # of one that stands, to each side: pixels at most, an
 OUTLINE_POINTS = 24
 THINGS = 3  # beside which strips stand
 STRIPS_DIVERGENCE, STRIPS_CONVERGENCE = (3.0, 12.0), 0.5  # as iw3 counts
+STRIPS_TRIES = 4
 MIN_SPECK = 16  # pixels
 
 
@@ -87,13 +88,20 @@ def moving_shape(num_frames: int, size: tuple[int, int], rng: np.random.Generato
 
 
 def strips(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None) -> np.ndarray:
-    """What another eye can't see beside made-up things, as records of `occlusion` have it: (T, H, W) bool."""
+    """What another eye can't see beside made-up things, as records of `occlusion` have it: (T, H, W) bool.
+
+    In pictures so small that no strip comes about in some tries, the first thing itself is missing.
+    """
     still = _decide(still, rng)
-    things = [moving_shape(num_frames, size, rng, still=still).astype(np.float32) for _ in range(THINGS)]
-    divergence = rng.uniform(*STRIPS_DIVERGENCE)
-    near = torch.from_numpy(sum(things) / THINGS)
-    shift = shift_in_pixels(near, divergence=divergence, convergence=STRIPS_CONVERGENCE, width=size[1])
-    return drop_specks(hidden(shift).numpy(), min_area=MIN_SPECK)
+    for _ in range(STRIPS_TRIES):
+        things = [moving_shape(num_frames, size, rng, still=still) for _ in range(THINGS)]
+        near = torch.from_numpy(np.mean(things, axis=0, dtype=np.float32))
+        divergence = rng.uniform(*STRIPS_DIVERGENCE)
+        shift = shift_in_pixels(near, divergence=divergence, convergence=STRIPS_CONVERGENCE, width=size[1])
+        holes = drop_specks(hidden(shift).numpy(), min_area=MIN_SPECK)
+        if holes.any():
+            return holes
+    return things[0]
 
 
 def visiting_shape(num_frames: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

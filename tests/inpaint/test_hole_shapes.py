@@ -136,3 +136,7 @@ def test_a_visitor_uses_both_sides_and_all_sizes():
 def test_a_visitor_is_the_same_for_the_same_seed():
     assert (visit(5) == visit(5)).all()
     assert (visit(5) != visit(6)).any()
+
+
+def test_strips_leave_something_to_fill_in_the_smallest_tiles():
+    assert all(SHAPES["strips"](4, (32, 32), np.random.default_rng(seed)).any() for seed in range(10))
