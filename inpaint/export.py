@@ -39,6 +39,7 @@ from nunif.video.reader import VideoReader
 logger = logging.getLogger(__name__)
 
 OPSET = 20
+SLOWLY_FOLDED = {"ConvTranspose", "AveragePool", "Resize", "GridSample"}
 MANIFEST = "manifest.json"
 # Largest difference from the float32 model that passes, of a range of 2. Half precision ends at 1e-3 to 1e-2.
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
@@ -278,10 +279,10 @@ def write_onnx(step: Step, path: Path, *, size: tuple[int, int], dynamic: bool) 
             input_names=list(step.inputs), output_names=list(step.outputs), dynamic_shapes=dynamic_shapes,
         )  # fmt: skip
         # Constants are worked out with onnx's reference in plain Python. The bias of the token-to-image layer, a transposed
-        # convolution of ones, takes it minutes, and the result would be too large to be kept anyway. The optimizer's
-        # rewriting rules change next to nothing here and take it longer than all the rest.
+        # convolution of ones, and the means of ones take it minutes, and what comes out would be too large to be kept. The
+        # optimizer's rewriting rules change next to nothing here and take it longer than all the rest.
         inline(program.model)
-        fold_constants(program.model, should_fold=lambda node: False if node.op_type == "ConvTranspose" else None)
+        fold_constants(program.model, should_fold=lambda node: False if node.op_type in SLOWLY_FOLDED else None)
         remove_unused_nodes(program.model)
     if step.window is None:
         program.model.metadata_props["size_multiple"] = str(step.model.size_multiple)

@@ -31,7 +31,8 @@ onnx = pytest.importorskip("onnx", reason="the export needs the package onnx")
 pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
 pytest.importorskip("onnxscript", reason="the export needs the package onnxscript")
 
-pytestmark = pytest.mark.xdist_group("export")  # one process: what all share takes minutes
+# one process: what all share takes minutes, most of them the file for any size
+pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.timeout(1500)]
 
 CPU = torch.device("cpu")
 SIZE = (40, 56)
