@@ -19,6 +19,7 @@ from inpaint.models.motion import Pyramid, measure_motion, pyramid
 from inpaint.models.recall import Ahead, Memory, empty_memory, overlay_later, recall
 from inpaint.models.steps import find_holes
 
+OLDEST = 60_000.0  # frames
 SURROUNDINGS = 48  # pixels around a hole that are looked at, to see how well what is found fits there
 
 
@@ -119,7 +120,8 @@ def _keys_of_shots(frames: Iterator[tuple[Tensor, bool]], multiple: int, folder:
         """The key in use goes into its file, as it is now."""
         assert memory is not None
         keys.files[since] = folder / f"{since}.npy"
-        np.save(keys.files[since], memory.keys[:, 0].half().cpu().numpy())
+        # half an hour of frames is more than half precision holds, and infinitely old times a weight of 0 is no number
+        np.save(keys.files[since], memory.keys[:, 0].clamp(max=OLDEST).half().cpu().numpy())
 
     for masked, starts_shot in frames:
         seen, hole = (pad_to_multiple(x, multiple) for x in (masked, find_holes(masked)))
