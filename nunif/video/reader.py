@@ -471,11 +471,16 @@ def _check_file(path: Path) -> None:
         raise UserError(f"{path} is empty (0 bytes): copy or download it again")
 
 
+def open_input(path: Path) -> av.container.InputContainer:
+    """Open a file of pictures and sound. Titles and handlers that aren't UTF-8, which old programs write, are no error."""
+    # the prefix keeps libav from reading a colon in a name as a protocol
+    return av.open(f"file:{path}", metadata_errors="replace")
+
+
 def _open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Open a file and find its picture stream; cover art isn't one. libav's log is silent unless someone sets it."""
     try:
-        # The prefix keeps libav from reading a colon in a name as a protocol.
-        container = av.open(f"file:{path}")
+        container = open_input(path)
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             raise UserError(f"{path} can't be read: {error.strerror}") from error

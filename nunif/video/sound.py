@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 
 from nunif.errors import UserError
-from nunif.video.reader import DURATION_TOLERANCE, stated_duration
+from nunif.video.reader import DURATION_TOLERANCE, open_input, stated_duration
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Sound:
         """
         self._path = path
         try:
-            self._input = av.open(f"file:{path}")
+            self._input = open_input(path)
         except av.FFmpegError as error:
             raise UserError(f"{path} can't be read for its sound ({error.strerror}): check the path") from error
         self._tracks: dict[int, _Copied | _Coded] = {}

@@ -518,6 +518,21 @@ def test_sound_is_copied_in_time(tmp_path, sound, source_name, name, start):
     assert abs(times_of(tmp_path / name)[0] - times_of(source)[0]) <= Fraction(1, 2000)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
+def test_names_inside_that_are_no_utf_8(tmp_path, name):
+    """Titles and handlers that old programs wrote, or that are damaged, are no reason to refuse the film or its sound."""
+    path = write_clip(tmp_path / name, 48, sound="aac", sound_start=Fraction(0))
+    data, sound = path.read_bytes(), sound_of(path)
+    spoiled = [word for word in (b"VideoHandler", b"SoundHandler", b"ENCODER") if word in data]
+    for word in spoiled:
+        data = data.replace(word, word[:3] + b"\xe9" + word[4:])
+    assert spoiled
+    path.write_bytes(data)
+    copy_film(path, tmp_path / "copy.mkv")
+    assert len(times_of(tmp_path / "copy.mkv")) == 48
+    assert [digest for digest, _ in sound_of(tmp_path / "copy.mkv")] == [digest for digest, _ in sound]
+
+
 def test_sound_before_late_pictures(tmp_path):
     times = [1000 + 40 * number for number in range(30)]
     source = write_clip(tmp_path / "source.mkv", 30, times=times, time_base=Fraction(1, 1000), fps=25, sound="aac")
