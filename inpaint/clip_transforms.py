@@ -54,3 +54,8 @@ def jitter_colour(frames: Tensor, rng: np.random.Generator) -> Tensor:
     bias = rng.uniform(0, 1 - scale)
     factor, offset = (torch.from_numpy(x).to(frames).view(1, 3, 1, 1) for x in (scale, bias))
     return frames * factor + offset
+
+
+def change_brightness(frames: Tensor, factors: tuple[float, float], rng: np.random.Generator) -> Tensor:
+    """The whole clip times one factor drawn between the two. frames: (T, 3, H, W) in [0, 1]. Returns the same."""
+    return frames if factors == (1, 1) else (frames * rng.uniform(*factors)).clamp(max=1)

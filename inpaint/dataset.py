@@ -11,7 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.clip_transforms import MAX_LEFT, MAX_RIGHT, fixed_hard_tile, grow_holes, jitter_colour, random_hard_tile
+from inpaint.clip_transforms import (
+    MAX_LEFT,
+    MAX_RIGHT,
+    change_brightness,
+    fixed_hard_tile,
+    grow_holes,
+    jitter_colour,
+    random_hard_tile,
+)
 from inpaint.hole_shapes import SHAPES
 from inpaint.options import OCCLUSION
 from inpaint.records import BadRecord, Record, read_frames, read_holes
@@ -38,8 +46,14 @@ class _Clips:
         return len(self.records)
 
 
+@dataclass(frozen=True)
 class TrainSet(_Clips):
-    """Random clips, tiles, holes and colours out of records; everything random follows from the draw's seed."""
+    """Random clips, tiles, holes and colours out of records; everything random follows from the draw's seed.
+
+    brightness: the factors between which each clip's is drawn.
+    """
+
+    brightness: tuple[float, float] = (1.0, 1.0)
 
     def __getitem__(self, draw: Draw) -> Sample:
         record, rng = self.records[draw.index], np.random.default_rng(draw.seed)
@@ -58,7 +72,8 @@ class TrainSet(_Clips):
             frames = read_frames(record, numbers, *tile)
         except BadRecord as problem:
             raise BadSample(str(problem.record), problem.reason) from problem
-        return _sample(jitter_colour(_to_unit(frames), rng), holes)
+        colours = jitter_colour(_to_unit(frames), rng)
+        return _sample(change_brightness(colours, self.brightness, rng), holes)
 
     def _recorded_holes(
         self, record: Record, numbers: tuple[str, ...], rng: np.random.Generator

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,10 @@ class Export:
     common: dict[str, Any]
     files: list[Path] = field(default_factory=list)
 
+    @cached_property
+    def traced(self) -> torch.export.ExportedProgram:
+        return trace(self.step, self.size, dynamic=self.dynamic)
+
     def path(self, ending: str) -> Path:
         return self.stem.with_name(self.stem.name + ending)
 
@@ -189,7 +194,7 @@ def to_onnx(export: Export, *, checked: bool) -> None:
     """checked: run it with onnxruntime; otherwise it is only made for TensorRT."""
     begin, path = time.monotonic(), export.path(".onnx")
     with whole_path(path) as partial:
-        write_onnx(export.step, partial, size=export.size, dynamic=export.dynamic)
+        write_onnx(export.traced, export.step, partial)
         parity = {"not_run": "not run, it was made for TensorRT"}
         if checked:
             parity = export.check(OnnxBackend(partial, device=CPU), path.name)
@@ -221,8 +226,7 @@ def to_torch_export(export: Export) -> None:
     """A program for torch.export.load."""
     begin, path = time.monotonic(), export.path(".pt2")
     with whole_path(path) as partial:
-        arguments, dynamic_shapes = trace_arguments(export.step, export.size, dynamic=export.dynamic)
-        torch.export.save(torch.export.export(export.step, arguments, dynamic_shapes=dynamic_shapes), partial)
+        torch.export.save(export.traced, partial)
         program, where = torch.export.load(partial).module(), "torch.export program on cpu"
         parity = export.check(ContractBackend(program, export.step, device=CPU, description=where), path.name)
     export.finish(path, begin, format="torch-export", parity=parity)
@@ -257,26 +261,27 @@ def describe_contract(step: Step, size: tuple[int, int], *, dynamic: bool) -> di
     }
 
 
-def trace_arguments(step: Step, size: tuple[int, int], *, dynamic: bool) -> tuple[tuple[Tensor, ...], Any]:
-    """What the exporters follow through the model: tensors, and which of their sides may vary (None: none)."""
+def trace(step: Step, size: tuple[int, int], *, dynamic: bool) -> torch.export.ExportedProgram:
+    """The step as torch.export follows it, for one size or any: what all formats begin with, and what takes longest."""
     shapes = step.shapes(*(DYNAMIC_EXAMPLE if dynamic else size))
     tensors = tuple(torch.zeros(shapes[name]) for name in step.inputs)
-    if not dynamic:
-        return tensors, None
-    sides = torch.export.Dim
-    frames = {tensors[0].ndim - 2: sides.DYNAMIC, tensors[0].ndim - 1: sides.DYNAMIC}
-    return tensors, (frames, *({3: sides.AUTO} for _ in tensors[1:]))
+    dynamic_shapes = None
+    if dynamic:
+        sides = torch.export.Dim
+        frames = {tensors[0].ndim - 2: sides.DYNAMIC, tensors[0].ndim - 1: sides.DYNAMIC}
+        dynamic_shapes = (frames, *({3: sides.AUTO} for _ in tensors[1:]))
+    with _quiet():
+        return torch.export.export(step, tensors, dynamic_shapes=dynamic_shapes)
 
 
-def write_onnx(step: Step, path: Path, *, size: tuple[int, int], dynamic: bool) -> None:
+def write_onnx(traced: torch.export.ExportedProgram, step: Step, path: Path) -> None:
     """Write one ONNX file with its weights in it."""
     from onnxscript.optimizer import fold_constants, inline, remove_unused_nodes
 
-    tensors, dynamic_shapes = trace_arguments(step, size, dynamic=dynamic)
     with _quiet():
         program: Any = torch.onnx.export(
-            step, tensors, dynamo=True, opset_version=OPSET, optimize=False, verbose=False,
-            input_names=list(step.inputs), output_names=list(step.outputs), dynamic_shapes=dynamic_shapes,
+            traced, dynamo=True, opset_version=OPSET, optimize=False, verbose=False,
+            input_names=list(step.inputs), output_names=list(step.outputs),
         )  # fmt: skip
         # Constants are worked out with onnx's reference in plain Python. The bias of the token-to-image layer, a transposed
         # convolution of ones, and the means of ones take it minutes, and what comes out would be too large to be kept. The

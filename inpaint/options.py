@@ -261,6 +261,21 @@ def parse_tile(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
+def parse_brightness(text: str) -> tuple[float, float]:
+    """ "0.25,1.15" -> (0.25, 1.15).
+
+    Raises:
+        UserError: not two numbers in order, from 0 to 4.
+    """
+    try:
+        low, high = (float(word) for word in text.split(","))
+    except ValueError:
+        low, high = -1.0, -1.0
+    if not 0 < low <= high <= 4:
+        raise UserError(f"--brightness {text}: give two factors in order, above 0 and up to 4, such as 0.25,1.15")
+    return low, high
+
+
 @dataclass(frozen=True)
 class TrainOptions(TrainerOptions):
     """`train.py inpaint`."""
@@ -319,6 +334,12 @@ class TrainOptions(TrainerOptions):
     tile_size: str = option(
         default="256", metavar="N or HxW", help="size of the training tiles in pixels: one number, or height x width"
     )
+    brightness: str = option(
+        default="1,1",
+        metavar="LOW,HIGH",
+        help="each training clip gets a brightness drawn between these factors, as 0.25,1.15: so that models are as good "
+        "in the dark",
+    )
     batch_size: int = option(default=1, minimum=1, help="clips, or without --video pictures, per forward pass")
     num_samples: int | None = option(
         default=20000, minimum=1, help="frames drawn per epoch; a record counts as those that are used of it"
@@ -336,6 +357,7 @@ class TrainOptions(TrainerOptions):
         parse_masks(self.mask)
         parse_loss(self.loss)
         parse_tile(self.tile_size)
+        parse_brightness(self.brightness)
         if self.clip_length not in (None, 1) and not self.video:
             raise UserError(f"--clip-length {self.clip_length} is for --video: add it, single pictures have no length")
         if self.stream_length is not None and not self.video:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from inpaint.adversarial import Adversary
@@ -22,7 +21,7 @@ from inpaint.masks import compose
 from inpaint.metrics import mean_of, score_clip
 from inpaint.models.discriminator import DISCRIMINATORS
 from inpaint.models.streaming import StreamingModel
-from inpaint.options import MADE_MASKS, TrainOptions, full_name, parse_formats, parse_masks, parse_tile
+from inpaint.options import MADE_MASKS, TrainOptions, full_name, parse_brightness, parse_formats, parse_masks, parse_tile
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import Record, scan_records
 from inpaint.releases import RELEASES
@@ -163,7 +162,8 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
     cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))
     _check_folders(data)
     share = options.max_bad_share
-    train_set = TrainSet(_share_out([(_scan(f.path / "train", *cut, share), f.weight) for f in data]), *cut)
+    records = _share_out([(_scan(f.path / "train", *cut, share), f.weight) for f in data])
+    train_set = TrainSet(records, *cut, parse_brightness(options.brightness))
     eval_set = None
     if not options.skip_eval:
         eval_set = EvalSet([record for f in data for record in _scan(f.path / "eval", *cut, share)], *cut)
@@ -295,8 +295,8 @@ class VideoInpaintTask:
         before = frames.shape[1] - self.clip_length
         if before <= 0:
             return model(frames, holes)[0], frames, holes
-        with torch.no_grad():
-            _, memory = model(frames[:, :before], holes[:, :before])
+        assert isinstance(self.model, StreamingModel)  # stream_length_for
+        memory = self.model.remember(frames[:, :before], holes[:, :before])
         frames, holes = frames[:, before:], holes[:, before:]
         return model(frames, holes, memory)[0], frames, holes
 

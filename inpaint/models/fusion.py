@@ -21,6 +21,7 @@ from inpaint.models.streaming import StreamingModel, ahead_of_clip, prepare, rec
 from nunif.models.registry import register_model
 
 CELL, STRIDE = 8, 4  # pixels of a cell of the memory, and of a pixel of the network
+LEARNED_SIDE = 128  # of the square around a pixel of the hole that is learned from in a frame
 LEAST = 0.01  # of a weight by hand, so that softmax hands a gradient to every candidate
 CANVAS, KEY, LATER, BELOW, SMOOTH = range(5)  # kinds of candidates
 INPUTS = 11
@@ -37,7 +38,9 @@ class Fusion(StreamingModel):
     """Frames with holes in, frames without out, and the memory handed from call to call.
 
     In training half of the clips are filled knowing their other frames to come, which `stream` gets as `ahead`; the
-    other half, and everything in evaluation mode, is filled from the past alone.
+    other half, and everything in evaluation mode, is filled from the past alone. What is remembered is so of whole
+    frames, and costs most; of each the network fills a square of `LEARNED_SIDE` pixels around any pixel of the hole, and
+    what lies outside is weighed by hand.
 
     Args:
         channels: of the encoder of a candidate. trunk: of what sees all of them.
@@ -65,15 +68,17 @@ class Fusion(StreamingModel):
         height, width = frames.shape[-2:]
         x, mask = prepare(frames, holes, self.size_multiple)
         with torch.no_grad():
-            if memory is None:
-                pictures = empty_memory(x[:, 0])
-            else:
-                rows = memory[:, 0, 0] if started is None else memory[:, 0, 0] * started
-                pictures = unpack(rows.to(x.dtype), CELL, (x.shape[-2] // CELL, x.shape[-1] // CELL), NUM_KEYS)
+            pictures = self._unpack(x, memory, started)
             ahead = ahead_of_clip(x, mask) if self.training and torch.rand(()) < 0.5 else None
             steps, pictures = recall_clip(x, mask, pictures, ahead)
-        prediction = self._choose(steps, mask)[..., :height, :width]
-        return prediction, pack(pictures, CELL, numbers_of_cell(CELL, NUM_KEYS))[:, None, None]
+        choose = self._choose_parts if self.training else self._choose_one
+        prediction = torch.stack([choose(step, hole) for step, hole in zip(steps, mask.unbind(1))], dim=1)
+        return prediction[..., :height, :width], self._pack(pictures)
+
+    @torch.no_grad()
+    def remember(self, frames: Tensor, holes: Tensor, memory: Tensor | None = None) -> Tensor:
+        x, mask = prepare(frames, holes, self.size_multiple)
+        return self._pack(recall_clip(x, mask, self._unpack(x, memory))[1])
 
     def stream(  # type: ignore[override]
         self, frames: Tensor, holes: Tensor, past: Past | None, ahead: Ahead | None = None
@@ -83,14 +88,28 @@ class Fusion(StreamingModel):
         x, mask = prepare(frames, holes, self.size_multiple)
         pictures = empty_memory(x[:, 0]) if past is None else past.pictures
         steps, pictures = recall_clip(x, mask, pictures, [ahead])
-        return self._choose(steps, mask)[..., :height, :width], Past(pictures)
+        return self._choose_one(steps[0], mask[:, 0])[:, None, :, :height, :width], Past(pictures)
 
-    def _choose(self, steps: list[Merged], holes: Tensor) -> Tensor:
-        """The candidates of every frame mixed: (B, T, 3, H, W). Frames differ in how many candidates they have."""
-        return torch.stack([self._choose_one(step, hole) for step, hole in zip(steps, holes.unbind(1))], dim=1)
+    def _unpack(self, x: Tensor, memory: Tensor | None, started: Tensor | None = None) -> Memory:
+        if memory is None:
+            return empty_memory(x[:, 0])
+        rows = memory[:, 0, 0] if started is None else memory[:, 0, 0] * started
+        return unpack(rows.to(x.dtype), CELL, (x.shape[-2] // CELL, x.shape[-1] // CELL), NUM_KEYS)
+
+    def _pack(self, pictures: Memory) -> Tensor:
+        return pack(pictures, CELL, numbers_of_cell(CELL, NUM_KEYS))[:, None, None]
+
+    def _choose_parts(self, step: Merged, hole: Tensor) -> Tensor:
+        """What is learned from: the picture as weighed by hand, but for a square around any pixel of each sample's hole."""
+        parts = [(slice(i, i + 1), slice(None), *_around_hole(mask[0])) for i, mask in enumerate(hole)]
+        cut = step.map(lambda x: torch.cat([x[part] for part in parts]))
+        picture = step.picture.clone()
+        for part, chosen in zip(parts, self._choose_one(cut, torch.cat([hole[part] for part in parts]))):
+            picture[part] = chosen
+        return picture
 
     def _choose_one(self, step: Merged, hole: Tensor) -> Tensor:
-        """(B, 3, H, W). hole: (B, 1, H, W)."""
+        """The candidates of a frame mixed, (B, 3, H, W). hole: (B, 1, H, W)."""
         kinds = [LATER if c.later else KEY if c.from_key else CANVAS for c in step.candidates] + [BELOW, SMOOTH]
         colours = torch.stack(step.colours, 1)  # (B, K, 3, H, W)
         b, k = colours.shape[:2]
@@ -121,6 +140,18 @@ class Fusion(StreamingModel):
         """Shape of the memory of one stream of frames of that size in pixels."""
         rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
         return (1, 1, 1, rows * columns, numbers_of_cell(CELL, NUM_KEYS))
+
+
+def _around_hole(hole: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of a square around a random pixel of a hole (H, W), on the network's grid."""
+    places = hole.nonzero()
+    pixel = places[int(torch.randint(len(places), ()))].tolist() if len(places) else (0, 0)
+    starts = (
+        min(max(0, at - LEARNED_SIDE // 2), max(0, side - LEARNED_SIDE)) // STRIDE * STRIDE
+        for at, side in zip(pixel, hole.shape)
+    )
+    rows, columns = (slice(start, start + LEARNED_SIDE) for start in starts)
+    return rows, columns
 
 
 def register() -> None:

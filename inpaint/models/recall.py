@@ -5,9 +5,10 @@ It remembers twice, and there are no weights in either:
 - The *canvas* keeps the last seen colour of every place. It is moved on from frame to frame, follows whatever moves, and
   is sharp while it is young: a hundred samplings blur it.
 - *Key pictures* stay as they are. The motion to one is measured afresh at every frame, so that errors don't add up, and
-  it is sampled once: what was seen a minute ago is as sharp as a second ago. A key learns what it lacks, and gives up
-  what is contradicted for some frames. What was seen is never overwritten by what was painted. (To
-  keep what was painted, too, at a lower rank, cost 0.35 dB: what is seen around a place by then knows better.)
+  it is sampled once: what was seen a minute ago is as sharp as a second ago. A key learns what it lacks, averages grain
+  out where the camera stands still, and gives up what is contradicted for some frames. What was seen is never overwritten
+  by what was painted. (To keep what was painted, too, at a lower rank, cost 0.35 dB: what is seen around a place by then
+  knows better.)
 
 Both, and what is seen only later where that is known (`overlay_later`), are *candidates* for a pixel; `merge` weighs them by
 hand, and networks learn to do it better.
@@ -18,7 +19,8 @@ the same picture. Computed in float32.
 Axes: B batch, K keys, H W pixels (even), h w half as many. Pictures are in [-1, 1], motion in pixels (x, y).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -47,9 +49,11 @@ MEMBRANE = 0.5  # how much of the difference around the hole is carried into it
 # The constants below were chosen on eleven real clips of 48 frames with three families of holes.
 OLD = 8.0  # frames after which a canvas counts half of what its age leaves it
 KEY_SHARE = 0.25  # of a key beside a canvas that is young
+NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in coding
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
 SMOOTH_SHARE, ALL_DOUBT = 0.5, 0.2  # so much of the smooth fill where the memory is so much in doubt
 CONTRADICTED, OBEYED = (0.2, 0.4), 1 / 8  # a difference to what is seen; how much trust it costs a frame
+SAME, WHOLE, MEAN = (0.04, 0.08), (0.05, 0.15), 0.25  # a difference that is grain; pixels off the key's; how fast it goes
 IN_VIEW = 0.75  # a key is given up when less of the picture lies in it, or
 BETTER = 0.05  # when the key in reserve knows so much more of it, or
 WRONG = 0.5  # when so much of what is seen contradicts it
@@ -122,6 +126,22 @@ class Merged:
     @property
     def colours(self) -> tuple[Tensor, ...]:
         return (*(candidate.colour for candidate in self.candidates), self.below, self.smooth)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Merged":
+        """The same of all its pictures after `change`, such as a part of them."""
+        candidates = tuple(
+            replace(c, colour=change(c.colour), known=change(c.known), doubt=change(c.doubt), age=change(c.age))
+            for c in self.candidates
+        )
+        return Merged(
+            change(self.picture),
+            change(self.known),
+            change(self.doubt),
+            candidates,
+            change(self.below),
+            change(self.smooth),
+            tuple(map(change, self.weights)),
+        )
 
 
 def empty_memory(like: Tensor, *, num_keys: int = NUM_KEYS) -> Memory:
@@ -243,13 +263,13 @@ def _unmix(canvas: Tensor) -> tuple[Tensor, Tensor]:
 def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """The difference at the hole's edge carried into it, which takes away changes of light and what the motion got wrong.
 
-    Returns: the colours, and how large the difference is, (B, 1, H, W).
+    Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W).
     """
     difference = seen - colour
     difference = torch.cat([difference, difference.abs().mean(1, keepdim=True)], dim=1)
     difference, seen_before = halve(difference, (1 - hole) * known)
     difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
-    return (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1), difference[:, 3:]
+    return (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1), (difference[:, 3:] - NOISE).clamp(min=0)
 
 
 # --- key pictures ------------------------------------------------------------------------------------------------------
@@ -285,7 +305,10 @@ def _learn(key: Tensor, place: Tensor, seen: Tensor, visible: Tensor) -> tuple[T
     wrong, compared = ramp(difference, *CONTRADICTED), (sees & (trust > 0.5)).to(now.dtype)
     trust = (trust + compared * OBEYED * (1 - 2 * wrong)).clamp(0, 1)
     replaced = sees & (trust < 0.5)
-    colour = torch.where(replaced, now[:, COLOUR], colour)
+    # where the camera stands still grain is averaged out; between pixels that would blur
+    off_pixels = enlarge((place - place.round()).abs().amax(1, keepdim=True), seen)
+    same = compared * (1 - ramp(difference, *SAME)) * (1 - ramp(off_pixels, *WHOLE))
+    colour = torch.where(replaced, now[:, COLOUR], torch.lerp(colour, now[:, COLOUR], MEAN * same))
     trust, age = torch.where(replaced, 1.0, trust), torch.where(sees, 0.0, key[:, AGE] + 1)
     in_view = _in_view(place).flatten()
     contradicted = (compared * wrong).mean(dim=(1, 2, 3)) / compared.mean(dim=(1, 2, 3)).clamp(min=1e-6)

@@ -32,6 +32,11 @@ class StreamingModel(Model):
     any_clip_length = True
     size_multiple: int
 
+    @torch.no_grad()
+    def remember(self, frames: Tensor, holes: Tensor, memory: Tensor | None = None) -> Tensor:
+        """The memory after a clip whose pictures nobody needs; see `forward`."""
+        return self(frames, holes, memory)[1]
+
     def stream(self, frames: Tensor, holes: Tensor, past: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
         raise NotImplementedError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from inpaint.clip_transforms import fixed_hard_tile, grow_holes, jitter_colour, random_hard_tile
+from inpaint.clip_transforms import change_brightness, fixed_hard_tile, grow_holes, jitter_colour, random_hard_tile
 from inpaint.dataset import EvalSet, TrainSet, kinds_for
 from inpaint.records import scan_records, write_record
 from nunif.training.task import BadSample, Draw
@@ -112,6 +112,20 @@ def test_colour_jitter_stays_in_range_and_is_the_same_for_all_frames():
             scale = (out[0, 0, 0, 1] - out[0, 0, 0, 0]) / (frames[0, 0, 0, 1] - frames[0, 0, 0, 0])
             assert 0.7 <= scale <= 0.9
     assert 160 < kinds["same"] < 240 and 3 < kinds["grey"] < 25
+
+
+def test_brightness_is_one_factor_for_a_clip_between_the_two_given(tmp_path):
+    frames = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    factors = []
+    for seed in range(100):
+        out = change_brightness(frames, (0.25, 1.25), np.random.default_rng(seed))
+        assert out.max() <= 1
+        factors.append(float(out[0, 0, 0, 0] / frames[0, 0, 0, 0]))
+        torch.testing.assert_close(out, (frames * factors[-1]).clamp(max=1))
+    assert 0.25 <= min(factors) < 0.3 and 1.2 < max(factors) <= 1.25
+    records = numbered_record(tmp_path)
+    plain, dark = (TrainSet(records, 12, (32, 32), OCCLUSION_ONLY, b)[Draw(0, 5)]["frames"] for b in ((1, 1), (0.5, 0.5)))
+    torch.testing.assert_close(dark + 1, (plain + 1) / 2)
 
 
 def test_an_unreadable_picture_is_a_bad_sample_with_its_name(tmp_path):

@@ -167,7 +167,8 @@ def test_three_hundred_frames_later_a_file_still_computes_what_the_model_does(fo
         model = create_model("inpaint.fusion_v1").eval().requires_grad_(False)
         torch.nn.init.normal_(model.to_logit.weight, std=5.0)
         path = tmp_path / "fusion.onnx"
-        export.write_onnx(make_step(model), path, size=size, dynamic=False)
+        step = make_step(model)
+        export.write_onnx(export.trace(step, size, dynamic=False), step, path)
     else:
         model, path = load_model(model_path)[0], folder / f"{name}_any_fp32.onnx"
     step = make_step(model)

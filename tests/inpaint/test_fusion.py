@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from inpaint.masks import compose
+from inpaint.models.fusion import LEARNED_SIDE
 from inpaint.models.recall import empty_memory
 from inpaint.models.streaming import ahead_of_clip, prepare, recall_clip
 from nunif.models import create_model
@@ -125,6 +126,35 @@ def test_every_second_clip_is_learned_from_with_its_frames_to_come(model):
     assert 3 <= found.count("knowing") <= 9 and [kind_for(seed) for seed in range(4)] == found[:4]
     model.eval()
     assert [kind_for(seed) for seed in range(6)] == ["causal"] * 6
+
+
+def test_of_a_large_frame_a_square_around_the_hole_is_learned_from(model):
+    """And the memory is that of whole frames."""
+    frames, holes = clip(2, 3, 32, 320)
+    holes[:] = 0
+    holes[:, 1:, :, 8:24, 20:300] = 1
+    with torch.no_grad():
+        whole, memory = model(frames, holes)
+        steps, _ = recall_clip(*prepare(frames, holes, model.size_multiple), empty_memory(frames[:, 0]))
+        by_hand = torch.stack([step.picture for step in steps], 1)
+        model.train()
+        torch.manual_seed(1)  # which knows the past alone
+        learned, _ = model(frames, holes)
+        assert torch.equal(model.remember(frames, holes), memory)
+        half = model.remember(frames[:, :2], holes[:, :2])
+        torch.testing.assert_close(model.remember(frames[:, 2:], holes[:, 2:], half), memory, **CLOSE)
+        model.eval()
+    squares = set()
+    for one, all_of_it, hand in zip(learned.flatten(0, 1), whole.flatten(0, 1), by_hand.flatten(0, 1)):
+        columns = ((one - hand).abs().amax(dim=(0, 1)) > 0).nonzero().flatten()
+        if len(columns):
+            first, last = int(columns[0]), int(columns[-1])
+            assert last - first < LEARNED_SIDE
+            square = slice(first, last + 1)  # whose edge cuts off a part of what the network sees
+            off, learned_off = ((x - all_of_it)[..., square].abs().mean() for x in (hand, one))
+            assert learned_off < 0.8 * off
+            squares.add(first)
+    assert len(squares) >= 3 and torch.equal(learned[:, 0], frames[:, 0])
 
 
 @pytest.mark.parametrize("knows_future", [False, True])
