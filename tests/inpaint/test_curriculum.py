@@ -167,9 +167,10 @@ def test_the_published_recipe_says_what_it_says():
 
 def test_the_recipe_of_fusion_says_what_it_says():
     wanted = TrainOptions(
-        model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion", video=True, clip_length=8, stream_length=20,
-        tile_size="144", mask="object=3,strips=3,strokes=2", loss="psnr", max_epoch=30, num_samples=800, batch_size=2,
-        backward_step=1, learning_rate=1e-3, learning_rate_cycles=1, learning_rate_cosine_min=1e-5, clip_grad_norm=1.0,
+        model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion", video=True, clip_length=12,
+        tile_size="192x320", mask="object=3,strips=3,strokes=2", brightness="0.25,1.15", loss="psnr", max_epoch=30,
+        num_samples=1200, batch_size=2, backward_step=1,
+        learning_rate=1e-3, learning_rate_cycles=1, learning_rate_cosine_min=1e-5, clip_grad_norm=1.0,
         ema_model=True, ema_decay=0.99, disable_hard_example=True, eval_step=5,
     )  # fmt: skip
     bare = TrainOptions(model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion")  # without --video too
