@@ -157,6 +157,8 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
     Raises:
         UserError: a folder is missing, or holds no usable record; the model can't take clips of that length.
     """
+    if not model.num_parameters:
+        raise UserError(f"{model.name} has nothing to train: choose another --arch, such as fusion_v1")
     clip_length = clip_length_for(model, options)
     stream_length = stream_length_for(model, clip_length, options)
     cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))

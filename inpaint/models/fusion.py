@@ -9,18 +9,17 @@ colours: all are picked.
 Axes: B batch, T frames in time order, K candidates, C channels, H W pixels, h w a quarter of them.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inpaint.models.blocks import LEAKY_SLOPE, conv
-from inpaint.models.recall import NUM_KEYS, Ahead, Candidate, Memory, Merged, empty_memory, numbers_of_cell, pack, unpack
-from inpaint.models.streaming import StreamingModel, ahead_of_clip, prepare, recall_clip
+from inpaint.models.picture_memory import PictureMemory
+from inpaint.models.recall import Ahead, Candidate, Merged
+from inpaint.models.streaming import ahead_of_clip
 from nunif.models.registry import register_model
 
-CELL, STRIDE = 8, 4  # pixels of a cell of the memory, and of a pixel of the network
+STRIDE = 4  # pixels of a pixel of the network
 LEARNED_SIDE = 128  # of the square around a pixel of the hole that is learned from in a frame
 LEAST = 0.01  # of a weight by hand, so that softmax hands a gradient to every candidate
 CANVAS, KEY, LATER, BELOW, SMOOTH = range(5)  # kinds of candidates
@@ -28,14 +27,8 @@ INPUTS = 11
 DILATIONS = (1, 2, 4, 8, 4, 2)
 
 
-class Past(NamedTuple):
-    """What a stream remembers."""
-
-    pictures: Memory
-
-
-class Fusion(StreamingModel):
-    """Frames with holes in, frames without out, and the memory handed from call to call.
+class Fusion(PictureMemory):
+    """A picture memory whose candidates are weighed by a network.
 
     In training half of the clips are filled knowing their other frames to come, which `stream` gets as `ahead`; the
     other half, and everything in evaluation mode, is filled from the past alone. What is remembered is so of whole
@@ -45,8 +38,6 @@ class Fusion(StreamingModel):
     Args:
         channels: of the encoder of a candidate. trunk: of what sees all of them.
     """
-
-    size_multiple = 2 * CELL
 
     def __init__(self, *, channels: int = 40, trunk: int = 48) -> None:
         super().__init__()
@@ -61,54 +52,22 @@ class Fusion(StreamingModel):
         nn.init.zeros_(self.to_logit.weight)
         nn.init.zeros_(self.to_logit.bias)  # type: ignore[arg-type]
 
-    def forward(
-        self, frames: Tensor, holes: Tensor, memory: Tensor | None = None, *, started: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Predict whole frames; see `StreamingModel`. Memory: (B, 1, 1, N, size), without gradient."""
-        height, width = frames.shape[-2:]
-        x, mask = prepare(frames, holes, self.size_multiple)
-        with torch.no_grad():
-            pictures = self._unpack(x, memory, started)
-            ahead = ahead_of_clip(x, mask) if self.training and torch.rand(()) < 0.5 else None
-            steps, pictures = recall_clip(x, mask, pictures, ahead)
-        choose = self._choose_parts if self.training else self._choose_one
-        prediction = torch.stack([choose(step, hole) for step, hole in zip(steps, mask.unbind(1))], dim=1)
-        return prediction[..., :height, :width], self._pack(pictures)
+    def look_ahead(self, x: Tensor, mask: Tensor) -> list[Ahead | None] | None:
+        return ahead_of_clip(x, mask) if self.training and torch.rand(()) < 0.5 else None
 
-    @torch.no_grad()
-    def remember(self, frames: Tensor, holes: Tensor, memory: Tensor | None = None) -> Tensor:
-        x, mask = prepare(frames, holes, self.size_multiple)
-        return self._pack(recall_clip(x, mask, self._unpack(x, memory))[1])
-
-    def stream(  # type: ignore[override]
-        self, frames: Tensor, holes: Tensor, past: Past | None, ahead: Ahead | None = None
-    ) -> tuple[Tensor, Past]:
-        """One frame of a stream, as `forward`; see `StreamingModel`."""
-        height, width = frames.shape[-2:]
-        x, mask = prepare(frames, holes, self.size_multiple)
-        pictures = empty_memory(x[:, 0]) if past is None else past.pictures
-        steps, pictures = recall_clip(x, mask, pictures, [ahead])
-        return self._choose_one(steps[0], mask[:, 0])[:, None, :, :height, :width], Past(pictures)
-
-    def _unpack(self, x: Tensor, memory: Tensor | None, started: Tensor | None = None) -> Memory:
-        if memory is None:
-            return empty_memory(x[:, 0])
-        rows = memory[:, 0, 0] if started is None else memory[:, 0, 0] * started
-        return unpack(rows.to(x.dtype), CELL, (x.shape[-2] // CELL, x.shape[-1] // CELL), NUM_KEYS)
-
-    def _pack(self, pictures: Memory) -> Tensor:
-        return pack(pictures, CELL, numbers_of_cell(CELL, NUM_KEYS))[:, None, None]
+    def choose(self, step: Merged, hole: Tensor) -> Tensor:
+        return self._choose_parts(step, hole) if self.training else self._choose(step, hole)
 
     def _choose_parts(self, step: Merged, hole: Tensor) -> Tensor:
         """What is learned from: the picture as weighed by hand, but for a square around any pixel of each sample's hole."""
         parts = [(slice(i, i + 1), slice(None), *_around_hole(mask[0])) for i, mask in enumerate(hole)]
         cut = step.map(lambda x: torch.cat([x[part] for part in parts]))
         picture = step.picture.clone()
-        for part, chosen in zip(parts, self._choose_one(cut, torch.cat([hole[part] for part in parts]))):
+        for part, chosen in zip(parts, self._choose(cut, torch.cat([hole[part] for part in parts]))):
             picture[part] = chosen
         return picture
 
-    def _choose_one(self, step: Merged, hole: Tensor) -> Tensor:
+    def _choose(self, step: Merged, hole: Tensor) -> Tensor:
         """The candidates of a frame mixed, (B, 3, H, W). hole: (B, 1, H, W)."""
         kinds = [LATER if c.later else KEY if c.from_key else CANVAS for c in step.candidates] + [BELOW, SMOOTH]
         colours = torch.stack(step.colours, 1)  # (B, K, 3, H, W)
@@ -135,11 +94,6 @@ class Fusion(StreamingModel):
         holes = hole[:, None].expand_as(known)
         inputs = [colours, colours - step.smooth[:, None], holes, known, 5 * doubt, torch.log1p(age) / 4, 5 * apart]
         return F.avg_pool2d(torch.cat(inputs, 2).flatten(0, 1), STRIDE)
-
-    def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
-        """Shape of the memory of one stream of frames of that size in pixels."""
-        rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
-        return (1, 1, 1, rows * columns, numbers_of_cell(CELL, NUM_KEYS))
 
 
 def _around_hole(hole: Tensor) -> tuple[slice, slice]:

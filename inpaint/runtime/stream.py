@@ -65,8 +65,8 @@ class InpaintStream:
         """
         if backend.window is not None:
             raise UserError(
-                f"this model takes windows of {backend.window} frames and can't work frame by frame: use fusion_v1 or a "
-                "memory_dstt model, or fill whole films with python -m inpaint apply"
+                f"this model takes windows of {backend.window} frames and can't work frame by frame: use picture_memory_v1, "
+                "fusion_v1 or a memory_dstt model, or fill whole films with python -m inpaint apply"
             )
         if look_ahead and backend.multiple is None:
             raise UserError(f"--look-ahead {look_ahead} needs a model file (.pth): an engine takes one frame at a time, give 0")

@@ -195,5 +195,24 @@ def test_after_a_step_gradients_reach_every_parameter():
     assert (fresh.kinds.grad.flatten(1).abs().amax(1) > 0).tolist() == [True] * 5
 
 
+def test_the_picture_memory_alone_is_a_model_too():
+    """The weighing by hand, in a clip, handed on and in streams that look ahead; nothing in it can be trained."""
+    memory_alone = create_model("inpaint.picture_memory_v1").eval()
+    frames, holes = clip(2, 6)
+    x, mask = prepare(frames, holes, memory_alone.size_multiple)
+    steps, _ = recall_clip(x, mask, empty_memory(x[:, 0]))
+    by_hand = torch.stack([step.picture for step in steps], 1)
+    together, memory = memory_alone(frames, holes)
+    torch.testing.assert_close(together, by_hand, **CLOSE)
+    one_by_one, last_memory = forward(memory_alone, frames, holes)
+    torch.testing.assert_close(one_by_one, together, **CLOSE)
+    torch.testing.assert_close(last_memory, memory, **CLOSE)
+    ahead = ahead_of_clip(x, mask)
+    knowing = torch.stack([step.picture for step in recall_clip(x, mask, empty_memory(x[:, 0]), ahead)[0]], 1)
+    torch.testing.assert_close(stream(memory_alone, frames, holes, ahead), knowing, **CLOSE)
+    assert (knowing - by_hand).abs().max() > 0.01
+    assert memory_alone.num_parameters == 0 and memory_alone.memory_shape(48, 64) == (1, *memory.shape[1:])
+
+
 def test_parameters():
     assert create_model(NAME).num_parameters == 188_929

@@ -1,4 +1,4 @@
-"""The model that comes along: it opens, it is small, it remembers, and it is no worse than what needs no training."""
+"""The models that come along: they open, are small, remember, and are no worse than what needs no training."""
 
 from pathlib import Path
 
@@ -8,19 +8,25 @@ import torch
 from nunif.models import create_model, load_model
 from tests.exam import KINDS, sit
 
-PATH = Path(__file__).parents[2] / "pretrained_models" / "memory_dstt_v1_tiny.pth"
+FOLDER = Path(__file__).parents[2] / "pretrained_models"
+NAMES = ("picture_memory_v1", "memory_dstt_v1_tiny")
 
 
-@pytest.fixture(scope="module")
-def model():
-    return load_model(PATH, expect="inpaint.")[0].eval()
+@pytest.fixture(scope="module", params=NAMES)
+def model(request):
+    return load_model(FOLDER / f"{request.param}.pth", expect="inpaint.")[0].eval()
+
+
+def test_the_card_names_every_file():
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert {path.stem for path in FOLDER.glob("*.pth")} == set(NAMES)
+    assert all(f"## {name}.pth" in card for name in NAMES)
 
 
 def test_it_is_small_and_finite(model):
-    assert model.name == "inpaint.memory_dstt_v1_tiny"
-    assert PATH.stat().st_size < 12e6
+    path = FOLDER / f"{model.name.removeprefix('inpaint.')}.pth"
+    assert path.stat().st_size < 12e6
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
-    assert (PATH.parent / "README.md").read_text(encoding="utf-8").startswith("# ")
 
 
 @pytest.mark.parametrize("kind", KINDS)

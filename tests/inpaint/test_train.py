@@ -198,6 +198,12 @@ def test_bad_records_are_named_and_left_out(run, data, tmp_path):
         (["--stream-length", "0"], "--stream-length 0 is out of bounds: give a number at least 1"),
         (["--stream-length", "15"], "14 frames, 15 are needed"),
         (
+            ["--brightness", "1.2,0.3"],
+            "--brightness 1.2,0.3: give two factors in order, above 0 and up to 4, such as 0.25,1.15",
+        ),
+        (["--brightness", "dark"], "--brightness dark: give two factors"),
+        (["--arch", "picture_memory_v1"], "inpaint.picture_memory_v1 has nothing to train: choose another --arch"),
+        (
             ["--stream-length", "14", "--arch", "light_video_inpaint_v1"],
             "--stream-length 14: inpaint.light_video_inpaint_v1 has no memory to fill: leave it out, or choose another --arch",
         ),
