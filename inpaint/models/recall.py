@@ -50,6 +50,7 @@ MEMBRANE = 0.5  # how much of the difference around the hole is carried into it
 OLD = 8.0  # frames after which a canvas counts half of what its age leaves it
 KEY_SHARE = 0.25  # of a key beside a canvas that is young
 NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in coding
+MOST_DOUBT = 2.0  # of a range of 2
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
 SMOOTH_SHARE, ALL_DOUBT = 0.5, 0.2  # so much of the smooth fill where the memory is so much in doubt
 CONTRADICTED, OBEYED = (0.2, 0.4), 1 / 8  # a difference to what is seen; how much trust it costs a frame
@@ -215,7 +216,9 @@ def lay_over(seen: Tensor, visible: Tensor, candidate: Candidate) -> Tensor:
 
 def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidate, ...]) -> Merged:
     """Weigh the candidates by hand. smooth: `smooth_fill` of the frame; the others as in `recall`."""
-    weights = [weigh(candidate) for candidate in candidates]
+    # counted from the least doubt, so that where all is in doubt the weights don't vanish
+    least = torch.stack([torch.where(c.known > 0, c.doubt, MOST_DOUBT) for c in candidates]).amin(0)
+    weights = [weigh(candidate, least) for candidate in candidates]
     total = _sum(weights).clamp(min=1e-12)
     shares = [weight / total for weight in weights]
     colour = _sum([share * c.colour for share, c in zip(shares, candidates)])
@@ -232,9 +235,9 @@ def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidat
     return Merged(picture, known, doubt * hole * known, candidates, below, smooth, all_weights)
 
 
-def weigh(candidate: Candidate) -> Tensor:
-    """How much a candidate counts beside others, (B, 1, H, W): not at all where nothing is known."""
-    trust = candidate.known * torch.exp(-candidate.doubt / DOUBTFUL)
+def weigh(candidate: Candidate, least: Tensor) -> Tensor:
+    """How much a candidate counts beside others, (B, 1, H, W): not at all where nothing is known. least: doubt of them all."""
+    trust = candidate.known * torch.exp((least - candidate.doubt).clamp(max=0) / DOUBTFUL)
     if candidate.from_key:
         return KEY_SHARE * trust / candidate.age.clamp(min=1)
     return trust / (candidate.age * (1 + (candidate.age / OLD).square()))

@@ -153,6 +153,17 @@ def test_weights_by_hand_make_the_picture():
     torch.testing.assert_close(sum(merged.weights), torch.ones_like(hole), atol=1e-5, rtol=0)
 
 
+def test_where_all_is_in_doubt_nothing_turns_grey():
+    """After a jump of light, or very fast motion, weights that all vanish left no colour but the middle of the range."""
+    hole = hole_at()
+    dark, bright = (torch.full((1, 3, *SIZE), value) for value in (-0.6, 1.0))
+    _, memory = recall(dark, torch.zeros_like(hole), empty_memory(dark))
+    merged, _ = recall(bright * (1 - hole), hole, memory)
+    torch.testing.assert_close(sum(merged.weights), torch.ones_like(hole), atol=1e-4, rtol=0)
+    inside = hole.expand(1, 3, -1, -1) > 0
+    torch.testing.assert_close(merged.picture[inside].mean(), torch.tensor(0.6), atol=0.02, rtol=0)  # half old, half new
+
+
 def test_what_is_seen_only_later_fills_the_hole():
     picture, hole = noise(*SIZE), hole_at()
     canvas = overlay_later(picture, torch.zeros_like(hole), None, None)
