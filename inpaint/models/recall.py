@@ -6,7 +6,7 @@ It remembers twice, and there are no weights in either:
   is sharp while it is young: a hundred samplings blur it.
 - *Key pictures* stay as they are. The motion to one is measured afresh at every frame, so that errors don't add up, and
   it is sampled once: what was seen a minute ago is as sharp as a second ago. A key learns what it lacks, averages grain
-  out where the camera stands still, and gives up what is contradicted for some frames. What was seen is never overwritten
+  out while all is seen and nothing moves, and gives up what is contradicted for some frames. What was seen is never overwritten
   by what was painted. (To keep what was painted, too, at a lower rank, cost 0.35 dB: what is seen around a place by then
   knows better.)
 
@@ -54,7 +54,7 @@ MOST_DOUBT = 2.0  # of a range of 2
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
 SMOOTH_SHARE, ALL_DOUBT = 0.5, 0.2  # so much of the smooth fill where the memory is so much in doubt
 CONTRADICTED, OBEYED = (0.2, 0.4), 1 / 8  # a difference to what is seen; how much trust it costs a frame
-SAME, WHOLE, MEAN = (0.04, 0.08), (0.05, 0.15), 0.25  # a difference that is grain; pixels off the key's; how fast it goes
+SAME, STILL, MEAN = (0.04, 0.08), (0.05, 0.15), 0.25  # a difference that is grain; pixels of motion; how fast grain goes
 IN_VIEW = 0.75  # a key is given up when less of the picture lies in it, or
 BETTER = 0.05  # when the key in reserve knows so much more of it, or
 WRONG = 0.5  # when so much of what is seen contradicts it
@@ -308,9 +308,9 @@ def _learn(key: Tensor, place: Tensor, seen: Tensor, visible: Tensor) -> tuple[T
     wrong, compared = ramp(difference, *CONTRADICTED), (sees & (trust > 0.5)).to(now.dtype)
     trust = (trust + compared * OBEYED * (1 - 2 * wrong)).clamp(0, 1)
     replaced = sees & (trust < 0.5)
-    # where the camera stands still grain is averaged out; between pixels that would blur
-    off_pixels = enlarge((place - place.round()).abs().amax(1, keepdim=True), seen)
-    same = compared * (1 - ramp(difference, *SAME)) * (1 - ramp(off_pixels, *WHOLE))
+    # as long as all is seen and stands still, grain is averaged out; later, what is seen would drift away from what is hidden
+    moved = enlarge(place.abs().amax(1, keepdim=True), seen)
+    same = compared * (1 - ramp(difference, *SAME)) * (1 - ramp(moved, *STILL)) * visible.amin(dim=(2, 3), keepdim=True)
     colour = torch.where(replaced, now[:, COLOUR], torch.lerp(colour, now[:, COLOUR], MEAN * same))
     trust, age = torch.where(replaced, 1.0, trust), torch.where(sees, 0.0, key[:, AGE] + 1)
     in_view = _in_view(place).flatten()
