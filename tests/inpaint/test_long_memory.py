@@ -22,14 +22,12 @@ EARLY, LATE = range(12, 21), range(1960, 2001)
 SIZE = (96, 144)
 
 
-def untrained():
-    torch.manual_seed(0)
-    return create_model("inpaint.fusion_v1").eval()
+def picture_memory():
+    return create_model("inpaint.picture_memory_v1").eval()
 
 
 def live_stream():
-    """A stream on the untrained fusion."""
-    return InpaintStream(TorchBackend(untrained(), device=CPU))
+    return InpaintStream(TorchBackend(picture_memory(), device=CPU))
 
 
 def in_levels(picture):
@@ -49,7 +47,7 @@ def psnr(picture, truth, hole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["memory_dstt_v1_tiny", "fusion_v1"])
+@pytest.mark.parametrize("name", ["memory_dstt_v1_tiny", "picture_memory_v1"])
 def test_the_long_exam_ends_as_well_as_it_began(name):
     torch.manual_seed(0)
     scores = sit_long(create_model(f"inpaint.{name}").eval())
@@ -65,7 +63,7 @@ def test_two_thousand_frames_later_the_hole_is_as_sharp():
 
     Beside each stands the best that can be had of one frame: the last before the hole, sampled once by the true motion.
     """
-    rng, model = np.random.default_rng(2), untrained()
+    rng, model = np.random.default_rng(2), picture_memory()
     wide = scenery(SIZE[0] + 16, SIZE[1] + 16, seed=2)
     hole = np.zeros(SIZE, bool)
     hole[SIZE[0] // 3 : 2 * SIZE[0] // 3, SIZE[1] // 3 : 2 * SIZE[1] // 3] = True
