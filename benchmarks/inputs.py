@@ -94,13 +94,22 @@ def write_records(folder: Path, count: int, *, num_frames: int = 16, size: int =
 
 
 def render_records(
-    folder: Path, seeds: Iterable[int], *, num_frames: int, size: int, least: int | None = None, until: float | None = None
+    folder: Path,
+    seeds: Iterable[int],
+    *,
+    num_frames: int,
+    size: tuple[int, int],
+    least: int | None = None,
+    until: float | None = None,
 ) -> Path:
-    """A record without masks of each rendered scene. until: no more than `least` once it is so late (time.monotonic())."""
+    """A record without masks of each rendered scene.
+
+    size: (H, W). until: no more than `least` once it is so late (time.monotonic()).
+    """
     for number, seed in enumerate(seeds):
         if until is not None and number >= (least or 0) and time.monotonic() > until:
             break
-        frames = np.stack([frame for frame, _ in render_scene(size, size, num_frames, seed=seed)])
+        frames = np.stack([frame for frame, _ in render_scene(size[1], size[0], num_frames, seed=seed)])
         write_record(folder / record_name("scene", "Rendered", f"{seed:08x}", 0), frames, None, {"seed": seed})
     return folder
 

@@ -21,7 +21,7 @@ from benchmarks.gpu.updates import prepare_training, updates
 from benchmarks.inputs import render_records
 from benchmarks.setting import Setting
 from inpaint.curriculum import DataFolder, read_arch, read_stages
-from inpaint.options import TrainOptions, full_name
+from inpaint.options import TrainOptions, full_name, parse_tile
 from inpaint.trainer import train_model
 from nunif.errors import UserError
 from nunif.models import read_checkpoint, save_model
@@ -33,7 +33,7 @@ from nunif.training.trainer import CHECKPOINT_SUFFIX
 
 RECIPE, FOLDER = "fusion", "gpu-training"
 RENDERED = range(1000, 1096)  # seeds of scenes to learn from; as many as there is time for, and the first four
-FEWEST, SIDE, SPARE_FRAMES = 4, 256, 4  # records; pixels; frames of a record beyond those that are read of it
+FEWEST, SPARE_FRAMES, SPARE = 4, 4, 32  # records; frames and pixels of a record beyond those that are read of it
 RENDERING, PACING = 0.05, 0.06  # of the time
 LEAST = 3  # updates of which the pace is measured
 PLANNED = 0.9  # of the time that is left, for updates: epochs end with files, and a pace may be wrong
@@ -48,13 +48,14 @@ def train_recipe(setting: Setting, *, until: float) -> Iterator[dict[str, Any]]:
     options = TrainOptions(model_dir=setting.output / FOLDER, curriculum=RECIPE, data_dir=setting.scratch, gpu=setting.gpu)
     (stage,), arch = read_stages(options), read_arch(options)
     assert arch is not None
-    length = stage.options.stream_length
-    assert length is not None
+    length = stage.options.stream_length or stage.options.frames_per_draw
+    height, width = parse_tile(stage.options.tile_size)
     data = setting.card.data
     if data is None:
         data = setting.scratch / "scenes"
         deadline = begin + RENDERING * time_left
-        render_records(data / "train", RENDERED, num_frames=length + SPARE_FRAMES, size=SIDE, least=FEWEST, until=deadline)
+        size = height + SPARE, width + SPARE
+        render_records(data / "train", RENDERED, num_frames=length + SPARE_FRAMES, size=size, least=FEWEST, until=deadline)
     # the films judge: an evaluation of the trainer's would take of the time
     options = replace(
         stage.options, data_dir=data, batch_size=setting.card.batch_size, skip_eval=True, eval_step=1, disable_tensorboard=True

@@ -39,7 +39,7 @@ def measure_updates(setting: Setting, *, until: float) -> Iterator[Rows]:
     On the CPU only with one: there nothing says that more do not fit before the machine swaps.
     """
     data = setting.scratch / "updates"
-    render_records(data / "train", range(RECORDS), num_frames=CLIP, size=setting.card.tile)
+    render_records(data / "train", range(RECORDS), num_frames=CLIP, size=(setting.card.tile, setting.card.tile))
     batches = [(SINGLE,), LARGER] if setting.device.type == "cuda" else [(SINGLE,)]
     cells = [(name, sizes) for name in setting.models or SIZES for sizes in batches]
     rows: Rows = []

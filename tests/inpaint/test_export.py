@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sys
 
 import cv2
@@ -121,7 +122,7 @@ def test_the_manifest_tells_all_that_a_program_needs(folder, model_path):
         assert "x / 127.5 - 1" in entry["value_range"] and "exactly 0" in entry["hole"] and "zero" in entry["start_of_stream"]
         parity = entry["parity"]
         assert parity["frames"] == 24 and parity["clip"] == "clip.mp4"
-        assert 0 <= parity["largest_difference"] <= (2e-2 if "fp16" in name else 1e-4)
+        assert 0 <= parity["largest_difference"] <= (2e-2 if "fp16" in name else 3e-4)
     tensors = entries["memory_dstt_v1_tiny_40x56_fp16.onnx"]
     assert {k: v["shape"] for k, v in [*tensors["inputs"].items(), *tensors["outputs"].items()]} == TENSORS
     assert {v["type"] for v in [*tensors["inputs"].values(), *tensors["outputs"].values()]} == {"float32"}
@@ -248,17 +249,23 @@ def test_a_model_of_windows_exports_windows(tmp_path, precision, bound):
     assert np.abs(np.subtract(*np.array(pictures, dtype=int))).max() <= bound
 
 
-@pytest.mark.slow
-def test_a_file_that_computes_something_else_is_not_kept(model_path, tmp_path, monkeypatch):
+def take_file_made_before(monkeypatch, path):
+    """An export that begins with a file that stands there already, as making one takes half a minute."""
+    monkeypatch.setattr(export, "trace", lambda *_, **__: None)
+    monkeypatch.setattr(export, "write_onnx", lambda traced, step, target: shutil.copy(path, target))
+
+
+def test_a_file_that_computes_something_else_is_not_kept(folder, model_path, tmp_path, monkeypatch):
     class Off(OnnxBackend):
         def step(self, masked, memory):
             output, memory = super().step(masked, memory)
             return output + 0.01, memory
 
     monkeypatch.setattr(export, "OnnxBackend", Off)
+    take_file_made_before(monkeypatch, folder / "memory_dstt_v1_tiny_40x56_fp32.onnx")
     model, _ = load_model(model_path)
     with pytest.raises(UserError, match=r"computes something else than the model: the pictures differ by up to 0\.01"):
-        export.export_model(model, model_path, tmp_path, formats=["onnx"], size=(24, 24))
+        export.export_model(model, model_path, tmp_path, formats=["onnx"], size=SIZE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -302,7 +309,8 @@ def test_tensorrt_that_is_not_there_is_said_before_any_work(model_path, tmp_path
 
 @needs_tensorrt
 @pytest.mark.slow
-def test_a_tensorrt_engine_is_built_for_the_gpus_asked_for(model_path, tmp_path, capsys):
+def test_a_tensorrt_engine_is_built_for_the_gpus_asked_for(folder, model_path, tmp_path, monkeypatch):
+    take_file_made_before(monkeypatch, folder / "memory_dstt_v1_tiny_40x56_fp16.onnx")
     words = ["export", "-m", model_path, "-o", tmp_path, "--format", "tensorrt", "--size", "40x56", "--precision", "fp16"]
     code = cli.run(INPAINT, [str(word) for word in [*words, "--compute-capability", "8.6,8.9", "--gpu", "-1"]])
     assert code == 0
