@@ -32,7 +32,8 @@ onnx = pytest.importorskip("onnx", reason="the export needs the package onnx")
 pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
 pytest.importorskip("onnxscript", reason="the export needs the package onnxscript")
 
-# one process: what all share takes minutes, most of them the file for any size
+# one process, and once a session, whatever else is run in between: what all share takes minutes, most of them the file for
+# any size
 pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.timeout(1500)]
 
 CPU = torch.device("cpu")
@@ -48,19 +49,19 @@ except UserError:
 needs_tensorrt = pytest.mark.skipif(not has_tensorrt, reason="needs the package tensorrt-rtx, or tensorrt")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model_path(tmp_path_factory):
     return save_lively_model(tmp_path_factory.mktemp("model") / "m.pth")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     write_video(path, (frame for frame, _ in render_scene(SIZE[1], SIZE[0], 24)), fps=24, crf=4)
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(model_path, clip, tmp_path_factory):
     """The same model in both precisions and as a torch.export program, then for any size."""
     out = tmp_path_factory.mktemp("out")
