@@ -1,4 +1,4 @@
-"""For torch.hub: model = torch.hub.load("OWNER/REPOSITORY", "fusion", checkpoint="model.pth"), or "memory_dstt"."""
+"""For torch.hub: torch.hub.load("OWNER/REPOSITORY", "fusion", checkpoint="model.pth"); "memory_dstt", "picture_memory"."""
 
 dependencies = ["torch"]
 
@@ -14,6 +14,18 @@ def fusion(checkpoint=None, **kwargs):
         nunif.errors.UserError: the file is missing, torn, or holds another model.
     """
     return _model("inpaint.fusion", checkpoint, "fusion_v1", kwargs)
+
+
+def picture_memory(checkpoint=None):
+    """The picture memory, which has no weights: prediction, memory = model(frames, holes, memory).
+
+    Args:
+        checkpoint: a model file; None for the same without one.
+
+    Raises:
+        nunif.errors.UserError: the file is missing, torn, or holds another model.
+    """
+    return _model("inpaint.picture_memory", checkpoint, "picture_memory_v1", {})
 
 
 def memory_dstt(checkpoint=None, *, arch="memory_dstt_v1", **kwargs):

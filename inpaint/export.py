@@ -40,7 +40,7 @@ from nunif.video.reader import VideoReader
 logger = logging.getLogger(__name__)
 
 OPSET = 20
-SLOWLY_FOLDED = {"ConvTranspose", "AveragePool", "Resize", "GridSample"}
+SLOWLY_FOLDED = {"ConvTranspose", "AveragePool", "Resize", "GridSample"}  # see write_onnx
 MANIFEST = "manifest.json"
 # Largest difference from the float32 model that passes, of a range of 2. Half precision ends at 1e-3 to 1e-2.
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}

@@ -265,7 +265,7 @@ def parse_brightness(text: str) -> tuple[float, float]:
     """ "0.25,1.15" -> (0.25, 1.15).
 
     Raises:
-        UserError: not two numbers in order, from 0 to 4.
+        UserError: not two numbers in order, above 0 and up to 4.
     """
     try:
         low, high = (float(word) for word in text.split(","))

@@ -47,7 +47,7 @@ def psnr(picture, truth, hole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["memory_dstt_v1_tiny", "picture_memory_v1"])
+@pytest.mark.parametrize("name", ["memory_dstt_v1_tiny", "fusion_v1"])
 def test_the_long_exam_ends_as_well_as_it_began(name):
     torch.manual_seed(0)
     scores = sit_long(create_model(f"inpaint.{name}").eval())
@@ -116,4 +116,4 @@ def test_a_pan_away_and_back_finds_the_picture_again(widths, speed):
         scores.append(psnr(filled, frame, hole) if hole.any() else None)
     assert None in scores[20:-20]
     before, after = np.mean(scores[12:20]), np.mean(scores[-10:])
-    assert after > min(before, 60) - 3, (before, after)  # above 60 nobody sees a difference
+    assert after > min(before, 60) - 3 and after > 45, (before, after)  # above 60 nobody sees a difference
