@@ -39,8 +39,8 @@ from nunif.files import make_folder, remove_partials, write_json
 from nunif.parallel import ordered_map, prefetch
 from nunif.seed import generator_for
 from nunif.video.cuts import find_cuts
-from nunif.video.film import Film, film_hash, list_films, open_film
-from nunif.video.reader import BrokenVideo, Frame, find_gaps
+from nunif.video.film import Film, folder_hash, list_films, open_film
+from nunif.video.reader import BrokenVideo, Frame, content_hash, find_gaps
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,8 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
     """
     keep_freed_memory()  # frames come and go
     with open_film(video, fps=options.fps, max_fps=options.max_fps) as reader:
-        recipe = Recipe(video.name, film_hash(video), options)
+        file_hash = folder_hash(video) if video.is_dir() else content_hash(video)
+        recipe = Recipe(video.resolve().name if video.is_dir() else video.name, file_hash, options)
         plan = range(options.skip_first, len(reader) - options.seq + 1, options.seq + options.skip_interval)
         if not plan:
             after = f" after --skip-first {options.skip_first}" if options.skip_first else ""

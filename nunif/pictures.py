@@ -68,6 +68,31 @@ def refuse_unread(path: Path, name: str) -> None:
         raise UserError(f"{name} {what} can't be read: convert to PNG or TIFF, with 16 bits where there are more than 8")
 
 
+def check_exists(path: Path, name: str) -> None:
+    """
+    Raises:
+        UserError: there is nothing at `path`; where it has signs that other programs take for any number, what to do.
+    """
+    if path.exists():
+        return
+    if any(sign in path.name for sign in "%#*") and path.parent.is_dir():
+        raise UserError(f"{name} doesn't exist: name the folder {path.parent}, whose numbered pictures are taken")
+    raise UserError(f"{name} doesn't exist: check the path")
+
+
+def check_alone(picture: Path, name: str) -> None:
+    """
+    Raises:
+        UserError: a picture of a kind that can't be read, or one of a numbered row, where the row must be meant.
+    """
+    if picture.suffix.lower() != ".gif":  # which is a video too
+        refuse_unread(picture, name)
+    if is_picture(picture) and picture.is_file() and (count := len(row_of(picture))) > 1:
+        raise UserError(
+            f"{name} is one picture of a row of {count}: name the folder {picture.parent} for all, or move the one elsewhere"
+        )
+
+
 def row_of(picture: Path) -> list[Path]:
     """The pictures beside one whose names differ from its name in one number only, itself included."""
     parts = re.split(r"(\d+)", picture.name)

@@ -18,7 +18,7 @@ from inpaint.options import LONG
 from inpaint.runtime.hole_source import Paired, open_masks
 from nunif.errors import UserError
 from nunif.image import read_rgb
-from nunif.pictures import numbered_pictures, pictures_in
+from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
 from nunif.seed import generator_for
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
 
@@ -38,14 +38,16 @@ def list_clips(path: Path) -> list[Path]:
     Raises:
         UserError: there is none.
     """
-    if not path.exists():
-        raise UserError(f"-i {path} doesn't exist: check the path")
+    check_exists(path, f"-i {path}")
+    if path.is_file():
+        check_alone(path, f"-i {path}")
     if path.is_file() or _pictures(path):
         return [path]
     clips = [
         p for p in sorted(path.iterdir()) if not p.name.startswith(".") and (_is_video(p) or (p.is_dir() and _pictures(p)))
     ]
     if not clips:
+        refuse_unread(path, f"-i {path}")
         raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
     return clips
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from inpaint.mask_pictures import MaskPicture, MaskReading, mask_of_frame, read_mask_picture, sample_positions, understand
 from nunif.errors import UserError
-from nunif.pictures import is_picture, numbered_pictures, refuse_unread, row_of
+from nunif.pictures import check_exists, is_picture, numbered_pictures, refuse_unread, row_of
 from nunif.video.film import Film, PictureFilm
 from nunif.video.reader import BrokenVideo, VideoReader
 
@@ -113,8 +113,7 @@ def open_masks(
     def understood(samples: Iterable[MaskPicture]) -> MaskReading:
         return understand(name, samples, objects=objects, invert=invert, large_holes=large_holes)
 
-    if not path.exists():
-        raise UserError(f"{name} doesn't exist: check the path")
+    check_exists(path, name)
     if path.is_dir() or is_picture(path):
         files = _paired_by_number(path, frames, name, start, stop) if path.is_dir() else [path]
         first = _read(files[0], name, size)  # what is wrong with all of them is better said now

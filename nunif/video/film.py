@@ -19,7 +19,7 @@ import numpy as np
 
 from nunif.errors import UserError
 from nunif.image import PNG_SIGNATURE
-from nunif.pictures import UNREAD_SUFFIXES, is_picture, numbered_pictures, pictures_in, refuse_unread, row_of
+from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
 from nunif.video import picture as pictures
 from nunif.video.reader import BrokenVideo, Frame, VideoInfo, VideoReader, content_hash, list_videos, select_frames
 
@@ -177,27 +177,14 @@ def open_film(path: Path, *, fps: str | None = None, max_fps: float | None = Non
     if path.is_dir():
         if fps is None:
             logger.info("%s is taken as %d pictures per second: --fps chooses", path, DEFAULT_FPS)
-        return PictureFilm(path, fps=parse_fps(fps or str(DEFAULT_FPS)), max_fps=max_fps, for_editing=for_editing)
+        return PictureFilm(
+            path, fps=parse_fps(str(DEFAULT_FPS) if fps is None else fps), max_fps=max_fps, for_editing=for_editing
+        )
     if fps is not None:
         raise UserError(f"--fps {fps} is for a folder of pictures, and {path} is none: leave it out")
-    check_no_single_picture(path)
+    check_exists(path, str(path))
+    check_alone(path, str(path))
     return VideoReader(path, max_fps=max_fps, for_editing=for_editing)
-
-
-def check_no_single_picture(path: Path) -> None:
-    """
-    Raises:
-        UserError: a picture that must be meant as a part of its folder, a name that stands for several, or a picture of
-            a kind that can't be read.
-    """
-    if not path.exists() and any(mark in path.name for mark in "%#*") and path.parent.is_dir():
-        raise UserError(f"{path} doesn't exist: name the folder {path.parent}, its numbered pictures are taken")
-    if path.suffix.lower() in UNREAD_SUFFIXES and path.suffix.lower() != ".gif" and path.exists():
-        refuse_unread(path, str(path))
-    if is_picture(path) and path.is_file() and (count := len(row_of(path))) > 1:
-        raise UserError(
-            f"{path} is one picture of a row of {count}: name the folder {path.parent} for all, or move the one elsewhere"
-        )
 
 
 def parse_fps(text: str) -> Fraction:
@@ -236,14 +223,12 @@ def list_films(path: Path) -> list[Path]:
         return folders
 
 
-def film_hash(path: Path) -> str:
-    """8 hex digits of a film's content; of a folder, that of its pictures in order. Names and dates don't matter.
+def folder_hash(path: Path) -> str:
+    """8 hex digits of the pictures of a folder in order, as `content_hash` of a file; names and dates don't matter.
 
     Raises:
         UserError: as `content_hash` and `numbered_pictures`.
     """
-    if not path.is_dir():
-        return content_hash(path)
     digest = hashlib.blake2b(digest_size=4)
     for file in numbered_pictures(path, name=str(path)).values():
         digest.update(content_hash(file).encode())

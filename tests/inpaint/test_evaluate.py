@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from inpaint.commands import INPAINT
+from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
 from inpaint.evaluation.films import make_holes, read_masks
 from inpaint.evaluation.methods import BASELINES
 from inpaint.evaluation.report import Report, interval
@@ -404,6 +404,18 @@ def test_numbers_that_do_not_fit_are_refused(run, tmp_path, film, masks, text):
     (line,) = [line for line in lines if line.startswith("left out")]
     with pytest.raises(RuntimeError, match=text):
         raise RuntimeError(line)
+
+
+def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
+    folder = write_numbered(tmp_path / "a", range(3), shown_at)
+    code, _, lines = run(INPAINT, "evaluate", "-i", folder / "0001.png", "--gpu", "-1")
+    assert code == 1 and f"-i {folder / '0001.png'} is one picture of a row of 3: name the folder {folder} for all" in lines[-1]
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.exr").write_bytes(b"x")
+    code, _, lines = run(INPAINT, "evaluate", "-i", tmp_path / "b", "--gpu", "-1")
+    assert code == 1 and f"-i {tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF" in lines[-1]
+    code, _, lines = run(CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "b", "-o", tmp_path / "out")
+    assert code == 1 and f"{tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF" in lines[-1]
 
 
 def test_masks_of_evaluate_mean_what_those_of_apply_do(run, tmp_path):

@@ -3,9 +3,11 @@
 Axes: T frames, H W pixels, 3 = R G B.
 """
 
+import functools
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from inpaint.runtime.apply import side_by_side
 from inpaint.runtime.stream import InpaintStream
 from nunif import cli
 from nunif.image import encode_binary
+from nunif.models import create_model, save_model
 from nunif.video.color import ColorTags
 from nunif.video.reader import VideoReader
 from tests import videos
@@ -346,6 +349,99 @@ def test_more_masks_than_frames_is_a_warning(run, film, tmp_path):
     code, lines = run(film, masks, "out.mp4")
     assert code == 0 and f"--mask {masks} has 14 frames, the film 12 frames: the last ones are left out" in lines
     assert len(read(tmp_path / "out.mp4")) == T
+
+
+# Folders of numbered pictures as the film
+
+
+def write_film_folder(path, *, dtype=np.uint8, suffix="png", first=1001):
+    """Frames that tell their number; with 16 bits they hold what 8 can't."""
+    path.mkdir()
+    for number in range(T):
+        picture = videos.numbered_frame(number)[..., ::-1]
+        picture = picture if dtype == np.uint8 else picture.astype(np.uint16) * 255 + 77
+        assert cv2.imwrite(str(path / f"plate.{first + number}.{suffix}"), picture)
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [("png", np.uint8), ("png", np.uint16), ("tif", np.uint16), ("jpg", np.uint8)])
+@pytest.mark.parametrize("look_ahead", ["0", "8"])
+def test_a_folder_of_pictures_is_filled_into_a_folder(run, model, tmp_path, suffix, dtype, look_ahead):
+    source = write_film_folder(tmp_path / "plate", dtype=dtype, suffix=suffix)
+    mask = write_mask_folder(tmp_path / "masks")
+    code, lines = run(source, mask, "out", "--look-ahead", look_ahead)
+    assert code == 0 and lines[-1] == f"{tmp_path / 'out'}: 12 frames, 12 with a hole", lines
+    results = read_folder(tmp_path / "out")
+    assert len(results) == T
+    for number, picture in enumerate(results):
+        before = cv2.imread(str(source / f"plate.{1001 + number}.{suffix}"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+        apart = np.abs(picture.astype(int) - before)
+        assert picture.dtype == dtype and (apart[hole(number)] > 0).mean() > 0.5
+        assert apart[~hole(number)].max() <= (40 if suffix == "jpg" else 0)  # decoders smooth the chroma of JPEGs as they like
+
+
+@pytest.mark.parametrize("words", [[], ["--look-ahead", "shot"]])
+def test_a_folder_of_pictures_becomes_a_video_of_the_rate_asked_for(run, tmp_path, words):
+    source = write_film_folder(tmp_path / "plate", dtype=np.uint16)
+    mask = write_mask_video(tmp_path / "masks.mkv", fps=30)
+    model = save_model(create_model("inpaint.fusion_v1"), tmp_path / "fusion.pth") or tmp_path / "fusion.pth"
+    out = tmp_path / "out.mkv"
+    words = [*words, "--codec", "ffv1", "--pixel-format", "gbrp16le", "--fps", "23.976"]
+    code, lines = run(source, mask, out.name, *words, model=model)
+    assert code == 0, lines
+    with av.open(str(out)) as container:
+        assert container.streams.video[0].average_rate == Fraction(24000, 1001)
+        decoded = list(container.decode(video=0))
+    assert [float(frame.pts * frame.time_base) for frame in decoded] == pytest.approx(
+        [number * 1001 / 24000 for number in range(T)], abs=6e-4
+    )
+    for number, frame in enumerate(decoded):
+        before = cv2.imread(str(source / f"plate.{1001 + number}.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+        after = np.dstack([np.frombuffer(plane, np.uint16).reshape(H, -1)[:, :W] for plane in frame.planes])[..., [2, 0, 1]]
+        assert np.array_equal(after[~hole(number)], before[~hole(number)])
+
+
+def test_a_folder_film_without_a_rate_is_told_which_it_gets(run, tmp_path, masks):
+    source = write_film_folder(tmp_path / "plate")
+    code, lines = run(source, masks, "out.mp4", "--compare")
+    assert code == 0 and f"{source} is taken as 24 pictures per second: --fps chooses" in lines
+    assert times_of(tmp_path / "out.mp4") == [Fraction(number, 24) for number in range(T)]
+    assert [videos.number_of(frame.rgb) for frame in read(tmp_path / "out.mp4")] == list(range(T))
+
+
+def test_masks_are_those_of_the_pictures_numbers(run, tmp_path):
+    source = write_film_folder(tmp_path / "plate", first=1)
+    mask = write_mask_folder(tmp_path / "masks", [hole(0), *(hole(number) for number in range(T)), hole(0)])  # 0 to 13
+    assert run(source, mask, "out")[0] == 0
+    for number, picture in enumerate(read_folder(tmp_path / "out")):
+        before = cv2.imread(str(source / f"plate.{1 + number}.png"))[..., ::-1]
+        assert np.array_equal(np.any(picture != before, axis=2) & ~hole(number), np.zeros((H, W), bool))
+        assert np.any(picture != before, axis=2)[hole(number)].mean() > 0.5
+
+
+def test_folders_of_pictures_that_are_refused(run, tmp_path, film):
+    mask = write_mask_folder(tmp_path / "masks")
+    source = write_film_folder(tmp_path / "plate")
+    refused = functools.partial(assert_refused, run, tmp_path)
+    text = r"plate\.1001\.png is one picture of a row of 12: name the folder .*plate for all, or move the one elsewhere"
+    refused(source / "plate.1001.png", mask, "out.mp4", [], text)
+    refused(source, mask, "out.mp4", ["--fps", "fast"], r"--fps fast is no rate: give frames per second such as 24, 23\.976")
+    refused(film, mask, "out.mp4", ["--fps", "25"], r"--fps 25 is for a folder of pictures, and .*film\.mp4 is none: leave it")
+    refused(source, mask, "plate", [], r"plate can't be written: it is the source .*plate; choose another name")
+    (source / "plate.1005.png").unlink()
+    refused(source, mask, "out.mp4", [], r"plate: there is no picture with the number 1005: every frame needs one")
+    (tmp_path / "exr").mkdir()
+    (tmp_path / "exr" / "a.1.exr").write_bytes(b"x")
+    refused(tmp_path / "exr", mask, "out.mp4", [], r"exr holds 1 \.exr pictures, which can't be read: convert to PNG or TIFF")
+
+
+def test_a_torn_picture_leaves_what_came_before(run, tmp_path):
+    source, mask = write_film_folder(tmp_path / "plate"), write_mask_folder(tmp_path / "masks")
+    path = source / "plate.1007.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    code, lines = run(source, mask, "out")
+    assert code == 1 and lines[-1].startswith(f"error: {path} can't be used (") and "copy or download it again" in lines[-1]
+    assert len(read_folder(tmp_path / "out.unfinished")) == 6
 
 
 # Refusals: one line, exit code 1, and nothing left

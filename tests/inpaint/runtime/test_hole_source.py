@@ -325,6 +325,8 @@ def test_pictures_of_a_kind_that_is_not_read_are_named(tmp_path, film):
     text = r"--mask .*m holds 3 \.exr pictures, which can't be read: convert to PNG or TIFF, with 16 bits"
     with pytest.raises(UserError, match=text):
         holes_of(tmp_path / "m", film)
+    with pytest.raises(UserError, match=r"--mask .*doesn't exist: name the folder .*m, whose numbered pictures are taken"):
+        holes_of(tmp_path / "m" / "matte.%d.exr", film)
     with pytest.raises(UserError, match=r"matte\.0\.exr is a \.exr picture, which can't be read: convert to PNG or TIFF"):
         holes_of(tmp_path / "m" / "matte.0.exr", film)
 
