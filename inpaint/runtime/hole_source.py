@@ -179,8 +179,10 @@ def _paired_by_number(folder: Path, frames: Paired, name: str, start: int, stop:
 
     Where the film's pictures have numbers too, equal ones belong together. Otherwise masks may start at any number.
     """
-    found = numbered_pictures(folder, name=name, even_steps=frames.numbers is not None)
-    own, theirs = list(found), list(frames.numbers or [])
+    theirs = list(frames.numbers or [])
+    is_stepping = len(theirs) > 2 and theirs[1] > theirs[0] + 1  # every fifth frame of a longer film
+    found = numbered_pictures(folder, name=name, even_steps=is_stepping)
+    own = list(found)
     _check_count(name, "pictures", len(own), stop, frames.count)
     missing = [number for number in theirs if number not in found]
     # other numbers altogether, or counted from 1 and from 0

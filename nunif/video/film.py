@@ -4,21 +4,23 @@ Axes: H W pixels.
 """
 
 import hashlib
-import io
 import logging
+import math
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Protocol
 
-import av
 import numpy as np
 
 from nunif.errors import UserError
 from nunif.image import PNG_SIGNATURE
+from nunif.parallel import ordered_map
 from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
 from nunif.video import picture as pictures
 from nunif.video.reader import BrokenVideo, Frame, VideoInfo, VideoReader, content_hash, list_videos, select_frames
@@ -26,6 +28,7 @@ from nunif.video.reader import BrokenVideo, Frame, VideoInfo, VideoReader, conte
 logger = logging.getLogger(__name__)
 
 DEFAULT_FPS = 24
+_READERS = 4  # threads
 _NTSC = {Fraction(n * 1000, 1001): {round(n * 1000 / 1001, digits) for digits in (2, 3)} for n in (24, 30, 48, 60, 120)}
 _COMPONENTS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # of a PNG, by its colour type
 
@@ -98,6 +101,7 @@ class PictureFilm:
         self.numbers = [list(found)[position] for position in self._pts]
         self.times = np.array([float(number / fps) for number in self._pts.tolist()])
         self._held: dict[int, Frame] = {}
+        self._lock = Lock()
 
     @property
     def num_frames(self) -> int:
@@ -108,7 +112,8 @@ class PictureFilm:
         return len(self._files)
 
     def __iter__(self) -> Iterator[Frame]:
-        return (self.read(number, number + 1)[0] for number in range(len(self)))
+        """All frames, some of them read in threads before they are asked for. Raises BrokenVideo as `read` does."""
+        return ordered_map(self._frame, range(len(self)), workers=min(_READERS, os.cpu_count() or 1))
 
     def __enter__(self) -> "PictureFilm":
         return self
@@ -137,32 +142,36 @@ class PictureFilm:
     def _frame(self, number: int) -> Frame:
         file, time = self._files[number], float(self.times[number])
         try:
-            return self._decode(file, int(self._pts[number]), time)
-        except (av.FFmpegError, OSError, ValueError, StopIteration) as error:
+            return replace(self._read_picture(file), pts=int(self._pts[number]), time=time)
+        except (BrokenVideo, UserError):
+            reason = "it is damaged, cut off or of a kind that this libav can't decode"
+        except (OSError, ValueError) as error:
+            reason = str(error)
+        with self._lock:
             self.broken_at = time if self.broken_at is None else min(self.broken_at, time)
-            broken = BrokenVideo(file, time)
-            reason = error.strerror if isinstance(error, OSError) else error
-            broken.args = (f"{file} can't be used ({reason or 'no picture'})",)
-            raise broken from error
+        broken = BrokenVideo(file, time)
+        broken.args = (f"{file} can't be used ({reason})",)
+        raise broken
 
-    def _decode(self, file: Path, pts: int, time: float) -> Frame:
-        info = self.info
-        with av.open(io.BytesIO(file.read_bytes())) as container:  # a name with % in it would be a pattern
-            stream = container.streams.video[0]
-            if stream.codec_context.name == "mjpeg":
-                stream.codec_context.options = {"err_detect": "explode"}  # else what is torn off is grey
-            decoded = next(container.decode(stream))
-        picture = pictures.from_frame(decoded, color=info.color, width=decoded.width, height=decoded.height)
-        picture = pictures.rotate(picture, round(-decoded.rotation / 90) * 90 % 360)
-        if picture.size != self._size:
-            sizes = [f"{width}x{height}" for height, width in (picture.size, self._size)]
+    def _read_picture(self, file: Path) -> Frame:
+        if file.suffix.lower() in (".jpg", ".jpeg") and _is_torn_jpeg(file.read_bytes()):
+            raise ValueError("it is cut off")  # libav makes the rest grey
+        with VideoReader(file, for_editing=True) as reader:
+            (frame,) = reader.read(0, 1)
+            info = reader.info
+        assert frame.picture is not None
+        if frame.picture.size != self._size:
+            sizes = [f"{width}x{height}" for height, width in (frame.picture.size, self._size)]
             raise ValueError(f"it is {sizes[0]}, others are {sizes[1]}")
-        old, new = pictures.layout_of(picture.pixel_format), pictures.layout_of(info.picture_format)
-        if old.bits > new.bits or (new.is_grey and not old.is_grey):
-            raise ValueError(f"it holds more ({old.name}) than {new.name} of the others: save all in one format")
-        picture = pictures.convert(picture, info.picture_format)
-        rgb = pictures.to_rgb(picture)
-        return Frame(rgb=rgb, pts=pts, time=time, picture=picture if self._for_editing else None)
+        wanted = self.info.picture_format
+        if info.picture_format != wanted:
+            old, new = pictures.layout_of(info.picture_format), pictures.layout_of(wanted)
+            is_coarser = not old.is_grey and (new.is_grey or math.prod(new.step) > math.prod(old.step))
+            if is_coarser or old.bits > new.bits or (old.alpha is not None and new.alpha is None):
+                raise ValueError(f"it holds more ({old.name}) than others do ({new.name}): save all in one format")
+            picture = pictures.convert(frame.picture, wanted)
+            frame = replace(frame, picture=picture, rgb=pictures.to_rgb(picture))
+        return frame if self._for_editing else replace(frame, picture=None, rgb=_in_8_bits(frame.rgb))
 
 
 def open_film(path: Path, *, fps: str | None = None, max_fps: float | None = None, for_editing: bool = False) -> Film:
@@ -233,6 +242,16 @@ def folder_hash(path: Path) -> str:
     for file in numbered_pictures(path, name=str(path)).values():
         digest.update(content_hash(file).encode())
     return digest.hexdigest()
+
+
+def _in_8_bits(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) as a reader has it that isn't for editing."""
+    return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
+
+
+def _is_torn_jpeg(data: bytes) -> bool:
+    """Whether no end follows the start of the last scan."""
+    return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 def _capacity(file: Path) -> int:

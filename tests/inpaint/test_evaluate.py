@@ -392,6 +392,7 @@ ROW = range(1001, 1021)
             r"has no picture with the number 1001, which the film has: the film's run from 1001 to 1020, ",
         ),
         (ROW, range(1003, 1020), r"has no picture with the number 1001, .* the masks' from 1003 to 1019; give both the same"),
+        (ROW, range(0, 100, 5), r"--masks .*masks.a: there is no picture with the number 1 and 75 more"),
         (ROW, range(1001, 1004), r"has 3 pictures, the film 20 frames: every frame needs one"),
     ],
 )

@@ -213,6 +213,14 @@ def test_pictures_that_do_not_fit_the_others(tmp_path, change, text):
         film.read(2, 3)
 
 
+def test_a_finer_jpeg_than_the_first_is_not_made_coarse(tmp_path):
+    (tmp_path / "row").mkdir()
+    for number, subsampling in enumerate([2, 0, 2]):  # 4:2:0, 4:4:4
+        Image.fromarray(shown(number)).save(tmp_path / "row" / f"{number}.jpg", subsampling=subsampling)
+    with PictureFilm(tmp_path / "row") as film, pytest.raises(BrokenVideo, match=r"it holds more \(yuv444p\) than others do"):
+        list(film)
+
+
 def test_films_of_a_folder(tmp_path):
     row = write_row(tmp_path / "rows" / "b")
     assert list_films(row) == [row]
