@@ -204,6 +204,9 @@ def understand(
             )
     elif meaning is not Meaning.BRIGHT:
         logger.info("%s: %s", name, meaning.value)
+    elif others := sum(look.meaning in (Meaning.NUMBERS, Meaning.COLOURS) and not look.is_certain for look in looks):
+        text = "%s: %d of %d pictures looked at could number objects, others are black and white: %s; --objects chooses numbers"
+        logger.warning(text, name, others, len(looks), meaning.value)
     shares = [abs(bool(invert) - look.shares[meaning]) for look in looks]
     num_large = sum(share > LARGE for share in shares)
     if num_large * 2 > len(shares) and not large_holes:
@@ -229,12 +232,13 @@ class _Look:
     meaning: Meaning | None
     shares: dict[Meaning, float]
     numbers: frozenset[int]
+    is_certain: bool
 
     @classmethod
     def at(cls, picture: MaskPicture, name: str, objects: tuple[int, ...]) -> "_Look":
         shares = {kind: float(MaskReading(name, kind, objects).hole(picture).mean()) for kind in Meaning}
         numbers = np.unique(picture.numbers).tolist() if objects and picture.numbers is not None else []
-        return cls(picture.meaning, shares, frozenset(numbers))
+        return cls(picture.meaning, shares, frozenset(numbers), picture.is_indexed)
 
 
 def _with_palette(data: bytes) -> MaskPicture | None:

@@ -3,6 +3,7 @@
 Axes: T frames, H W pixels. Frames are (T, H, W, 3) uint8, holes (T, H, W) bool, True = missing.
 """
 
+import logging
 import re
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from nunif.image import read_rgb
 from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
 from nunif.seed import generator_for
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
+
+logger = logging.getLogger(__name__)
 
 DIVERGENCE, CONVERGENCE = 5.0, 0.5  # of the occlusion strips, as iw3 counts
 CUTOUTS = 3  # things that strips stand beside where a clip's own depth can't be had
@@ -56,6 +59,10 @@ def read_clip(path: Path, *, start: int, num_frames: int, size: tuple[int, int] 
     """Up to `num_frames` frames from number `start` on, at `size` (H, W) or their own. Raises BadClip."""
     try:
         if path.is_dir():
+            try:
+                numbered_pictures(path, name=str(path), even_steps=True)
+            except UserError as problem:
+                logger.warning("%s: its pictures are taken in the order of their names", problem)
             frames = [read_rgb(file) for file in _pictures(path)[start : start + num_frames]]
         else:
             with VideoReader(path) as video:

@@ -23,7 +23,16 @@ from nunif.image import PNG_SIGNATURE
 from nunif.parallel import ordered_map
 from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
 from nunif.video import picture as pictures
-from nunif.video.reader import BrokenVideo, Frame, VideoInfo, VideoReader, content_hash, list_videos, select_frames
+from nunif.video.reader import (
+    VIDEO_SUFFIXES,
+    BrokenVideo,
+    Frame,
+    VideoInfo,
+    VideoReader,
+    content_hash,
+    list_videos,
+    select_frames,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -184,6 +193,9 @@ def open_film(path: Path, *, fps: str | None = None, max_fps: float | None = Non
         UserError: there is none; a rate for a video; or one picture of a numbered row, where the row must be meant.
     """
     if path.is_dir():
+        if not pictures_in(path):
+            refuse_unread(path, str(path))
+            raise UserError(f"{path} is a folder without pictures: name a film in it, or a folder of numbered pictures")
         if fps is None:
             logger.info("%s is taken as %d pictures per second: --fps chooses", path, DEFAULT_FPS)
         return PictureFilm(
@@ -220,16 +232,23 @@ def list_films(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return list_videos(path)
-    try:
-        return list_videos(path)
-    except UserError as none:
-        if pictures_in(path):
-            return [path]
-        folders = [p for p in sorted(path.iterdir()) if p.is_dir() and not p.name.startswith(".") and pictures_in(p)]
-        if not folders:
-            refuse_unread(path, str(path))
-            raise UserError(f"{none}, or numbered pictures") from none
-        return folders
+    if pictures_in(path) and not _has_videos(path):
+        return [path]
+    folders = [p for p in sorted(path.iterdir()) if p.is_dir() and not p.name.startswith(".") and pictures_in(p)]
+    if not folders:
+        refuse_unread(path, str(path))
+    if not folders or _has_videos(path):
+        videos = list_videos(path)
+        if folders:
+            logger.warning(
+                "%s holds videos, which are taken; its %d folders of pictures are not: name them", path, len(folders)
+            )
+        return videos
+    return folders
+
+
+def _has_videos(path: Path) -> bool:
+    return any(file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".") for file in path.iterdir())
 
 
 def folder_hash(path: Path) -> str:

@@ -407,6 +407,13 @@ def test_numbers_that_do_not_fit_are_refused(run, tmp_path, film, masks, text):
         raise RuntimeError(line)
 
 
+def test_a_film_with_a_gap_is_scored_without_masks_and_said(run, tmp_path):
+    clip = write_numbered(tmp_path / "a", [1, 2, 4, 5], shown_at)
+    code, _, lines = run(INPAINT, "evaluate", "-i", clip, "--holes", "static", "--baselines", "smooth", "--gpu", "-1")
+    text = f"{clip}: there is no picture with the number 3: every frame needs one: its pictures are taken in the order of"
+    assert code == 0 and any(line.startswith(text) for line in lines)
+
+
 def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
     folder = write_numbered(tmp_path / "a", range(3), shown_at)
     code, _, lines = run(INPAINT, "evaluate", "-i", folder / "0001.png", "--gpu", "-1")

@@ -150,6 +150,7 @@ def test_numbers_order_the_film_and_not_names(tmp_path):
         ([1001, 1002, 1007], [], r"row: there is no picture with the number 1003 and 3 more: every frame needs one"),
         ([0, 5, 10], [], r"row: there is no picture with the number 1 and 7 more"),
         ([1, 2], ["b.0002.jpg"], r"row: b\.0002\.jpg and plate\.0002\.png have one number: remove one of them"),
+        ([], ["a.mp4"], r"row is a folder without pictures: name a film in it, or a folder of numbered pictures"),
         ([], ["a.png"], r"row holds no numbered picture: expected one per frame, such as 00000\.png"),
         ([], ["a.1.exr", "a.2.exr"], r"row holds 2 \.exr pictures, which can't be read: convert to PNG or TIFF, with 16 bits"),
         ([], ["a.1.dpx", "a.2.dpx"], r"row holds 2 \.dpx pictures, which can't be read"),
@@ -221,7 +222,7 @@ def test_a_finer_jpeg_than_the_first_is_not_made_coarse(tmp_path):
         list(film)
 
 
-def test_films_of_a_folder(tmp_path):
+def test_films_of_a_folder(tmp_path, caplog):
     row = write_row(tmp_path / "rows" / "b")
     assert list_films(row) == [row]
     other = write_row(tmp_path / "rows" / "a", name="{}.jpg")
@@ -229,8 +230,13 @@ def test_films_of_a_folder(tmp_path):
     assert list_films(tmp_path / "rows") == [other, row]
     film = write_clip(tmp_path / "rows" / "c.mp4", 2)
     assert list_films(tmp_path / "rows") == [film] and list_films(film) == [film]
-    with pytest.raises(UserError, match=r"empty holds no video: expected files ending in .*, or numbered pictures"):
+    assert caplog.messages == [
+        f"{tmp_path / 'rows'} holds videos, which are taken; its 2 folders of pictures are not: name them"
+    ]
+    with pytest.raises(UserError, match=r"empty holds no video: expected files ending in"):
         list_films(tmp_path / "rows" / "empty")
+    with pytest.raises(UserError, match=r"empty is a folder without pictures: name a film in it, or a folder of numbered"):
+        open_film(tmp_path / "rows" / "empty")
 
 
 def test_the_hash_is_that_of_the_pictures_in_order(tmp_path):

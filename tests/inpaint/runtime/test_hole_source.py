@@ -246,7 +246,7 @@ def test_numbers_are_asked_for_where_there_are_none(tmp_path, film):
         holes_of(write(tmp_path / "m.png", picture), film, objects=(1,))
 
 
-def test_frames_without_an_object_do_not_change_how_the_others_are_meant(tmp_path, film):
+def test_frames_without_an_object_do_not_change_how_the_others_are_meant(tmp_path, film, caplog):
     """The second frame has nothing but coding noise, which by itself could be numbers."""
     noise = np.zeros(SIZE, np.uint8)
     noise[2:10, 2:10] = 2
@@ -254,6 +254,10 @@ def test_frames_without_an_object_do_not_change_how_the_others_are_meant(tmp_pat
         write(tmp_path / "m" / f"{number}.png", grey)
     holes = holes_of(tmp_path / "m", film)
     assert [int(hole.sum()) for hole in holes] == [16, 0, 16]
+    assert caplog.messages == [
+        f"--mask {tmp_path / 'm'}: 1 of 3 pictures looked at could number objects, others are black and white: "
+        "what is bright is missing; --objects chooses numbers"
+    ]
 
 
 def test_the_alpha_of_a_mask_video(tmp_path, film, caplog):
