@@ -37,7 +37,7 @@ class Paired:
     def with_film(cls, film: Film) -> "Paired":
         if isinstance(film, PictureFilm):
             return cls(len(film), numbers=film.numbers)
-        return cls(len(film), times=film.times, fps=film.info.fps)
+        return cls(len(film), times=film.times, fps=float(film.info.rate))
 
 
 @contextmanager
@@ -212,6 +212,6 @@ def _check_times(masks: VideoReader, frames: Paired, name: str) -> None:
     apart = float(np.abs(masks.times[:shared] - frames.times[:shared]).max())
     if shared > 1 and apart > 0.5 * np.median(np.diff(frames.times)):
         raise UserError(
-            f"{name} has {len(masks)} frames at {masks.info.fps:.5g} per second, the film {frames.count} at {frames.fps:.5g}, "
+            f"{name} has {len(masks)} frames at {float(masks.info.rate):.5g} per second, the film {frames.count} at {frames.fps:.5g}, "
             f"and their times part by {apart:.2f} s: give every frame of the film a mask of its own"
         )
