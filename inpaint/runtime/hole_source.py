@@ -210,8 +210,9 @@ def _check_times(masks: VideoReader, frames: Paired, name: str) -> None:
         return
     shared = min(len(masks), frames.count)
     apart = float(np.abs(masks.times[:shared] - frames.times[:shared]).max())
+    rate = float(masks.info.rate)
     if shared > 1 and apart > 0.5 * np.median(np.diff(frames.times)):
         raise UserError(
-            f"{name} has {len(masks)} frames at {float(masks.info.rate):.5g} per second, the film {frames.count} at {frames.fps:.5g}, "
+            f"{name} has {len(masks)} frames at {rate:.5g} per second, the film {frames.count} at {frames.fps:.5g}, "
             f"and their times part by {apart:.2f} s: give every frame of the film a mask of its own"
         )

@@ -93,18 +93,15 @@ class PictureFilm:
         self._for_editing = for_editing
         found = numbered_pictures(path, name=str(path))
         files = list(found.values())
-        with VideoReader(max(files, key=_capacity), for_editing=True) as reader:
-            (first,) = reader.read(0, 1)
-            self.info = replace(
-                reader.info,
-                path=path,
-                fps=float(fps),
-                num_packets=len(files),
-                time_base=1 / fps,
-                rate=fps,
-            )
-        assert first.picture is not None
-        self._size = first.picture.size
+        self.info = replace(
+            _info_of_first(sorted(files, key=_capacity, reverse=True)),
+            path=path,
+            fps=float(fps),
+            num_packets=len(files),
+            time_base=1 / fps,
+            rate=fps,
+        )
+        self._size = (self.info.height, self.info.width)
         self._pts = select_frames(np.arange(len(files)), time_base=1 / fps, max_fps=max_fps)
         self._files = [files[position] for position in self._pts]
         self.numbers = [list(found)[position] for position in self._pts]
@@ -165,22 +162,20 @@ class PictureFilm:
     def _read_picture(self, file: Path) -> Frame:
         if file.suffix.lower() in (".jpg", ".jpeg") and _is_torn_jpeg(file.read_bytes()):
             raise ValueError("it is cut off")  # libav makes the rest grey
-        with VideoReader(file, for_editing=True) as reader:
+        with VideoReader(file, for_editing=self._for_editing) as reader:
             (frame,) = reader.read(0, 1)
-            info = reader.info
-        assert frame.picture is not None
-        if frame.picture.size != self._size:
-            sizes = [f"{width}x{height}" for height, width in (frame.picture.size, self._size)]
+        if frame.rgb.shape[:2] != self._size:
+            sizes = [f"{width}x{height}" for height, width in (frame.rgb.shape[:2], self._size)]
             raise ValueError(f"it is {sizes[0]}, others are {sizes[1]}")
         wanted = self.info.picture_format
-        if info.picture_format != wanted:
-            old, new = pictures.layout_of(info.picture_format), pictures.layout_of(wanted)
-            is_coarser = not old.is_grey and (new.is_grey or math.prod(new.step) > math.prod(old.step))
-            if is_coarser or old.bits > new.bits or (old.alpha is not None and new.alpha is None):
-                raise ValueError(f"it holds more ({old.name}) than others do ({new.name}): save all in one format")
-            picture = pictures.convert(frame.picture, wanted)
-            frame = replace(frame, picture=picture, rgb=pictures.to_rgb(picture))
-        return frame if self._for_editing else replace(frame, picture=None, rgb=_in_8_bits(frame.rgb))
+        if frame.picture is None or frame.picture.pixel_format == wanted:
+            return frame
+        old, new = pictures.layout_of(frame.picture.pixel_format), pictures.layout_of(wanted)
+        is_coarser = not old.is_grey and (new.is_grey or math.prod(new.step) > math.prod(old.step))
+        if is_coarser or old.bits > new.bits or (old.alpha is not None and new.alpha is None):
+            raise ValueError(f"it holds more ({old.name}) than others do ({new.name}): save all in one format")
+        picture = pictures.convert(frame.picture, wanted)
+        return replace(frame, picture=picture, rgb=pictures.to_rgb(picture))
 
 
 def open_film(path: Path, *, fps: str | None = None, max_fps: float | None = None, for_editing: bool = False) -> Film:
@@ -263,9 +258,17 @@ def folder_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _in_8_bits(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) as a reader has it that isn't for editing."""
-    return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
+def _info_of_first(files: list[Path]) -> VideoInfo:
+    """What the first of some pictures that can be read says of itself. Raises UserError where none can."""
+    problem = None
+    for file in files:
+        try:
+            with VideoReader(file, for_editing=True) as reader:
+                return reader.info
+        except UserError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
 
 
 def _is_torn_jpeg(data: bytes) -> bool:

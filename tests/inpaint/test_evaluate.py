@@ -464,7 +464,9 @@ def test_a_mask_video_of_another_rate_is_no_mask_of_the_film(run, tmp_path):
     assert run(INPAINT, *words)[0] == 0
     write_clip(tmp_path / "masks" / "a.mkv", masks[:5], codec="ffv1", pixel_format="gray", num_b_frames=0, fps=12)
     code, _, lines = run(INPAINT, *words)
-    assert code == 1 and any("a.mkv has 5 frames at 12 per second" in line and "the film 8 at 24" in line for line in lines), lines
+    assert code == 1 and any("a.mkv has 5 frames at 12 per second" in line and "the film 8 at 24" in line for line in lines), (
+        lines
+    )
 
 
 def test_models_look_ahead_as_far_as_asked_for_and_stand_beside_themselves_untrained(run, films, tmp_path):

@@ -200,6 +200,19 @@ def test_a_torn_picture_is_named_when_it_is_asked_for(tmp_path, suffix):
         assert [number_of(frame.rgb) for frame in film.read(4, 6)] == [5, 6]
 
 
+def test_a_torn_first_picture_is_no_reason_to_refuse_the_others(tmp_path):
+    folder = write_row(tmp_path / "row")
+    torn(folder / "plate.1001.png")
+    with PictureFilm(folder) as film:
+        with pytest.raises(BrokenVideo, match=r"plate\.1001\.png can't be used"):
+            film.read(0, 1)
+        assert [number_of(frame.rgb) for frame in film.read(1, 6)] == [2, 3, 4, 5, 6]
+    for file in folder.iterdir():
+        torn(file)
+    with pytest.raises(UserError, match=r"plate\.1001\.png can't be decoded"):
+        PictureFilm(folder)
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -210,7 +223,7 @@ def test_a_torn_picture_is_named_when_it_is_asked_for(tmp_path, suffix):
 def test_pictures_that_do_not_fit_the_others(tmp_path, change, text):
     folder = write_row(tmp_path / "row", name="{}.tif")
     cv2.imwrite(str(folder / "1003.tif"), change(shown(3)))
-    with PictureFilm(folder) as film, pytest.raises(BrokenVideo, match=text):
+    with PictureFilm(folder, for_editing=True) as film, pytest.raises(BrokenVideo, match=text):
         film.read(2, 3)
 
 
@@ -218,7 +231,10 @@ def test_a_finer_jpeg_than_the_first_is_not_made_coarse(tmp_path):
     (tmp_path / "row").mkdir()
     for number, subsampling in enumerate([2, 0, 2]):  # 4:2:0, 4:4:4
         Image.fromarray(shown(number)).save(tmp_path / "row" / f"{number}.jpg", subsampling=subsampling)
-    with PictureFilm(tmp_path / "row") as film, pytest.raises(BrokenVideo, match=r"it holds more \(yuv444p\) than others do"):
+    with (
+        PictureFilm(tmp_path / "row", for_editing=True) as film,
+        pytest.raises(BrokenVideo, match=r"it holds more \(yuv444p\) than others do"),
+    ):
         list(film)
 
 
