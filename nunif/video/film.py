@@ -7,8 +7,10 @@ import hashlib
 import logging
 import math
 import os
+import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +19,7 @@ from types import TracebackType
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from nunif.errors import UserError
 from nunif.image import PNG_SIGNATURE
@@ -163,6 +166,8 @@ class PictureFilm:
         if file.suffix.lower() in (".jpg", ".jpeg") and _is_torn_jpeg(file.read_bytes()):
             raise ValueError("it is cut off")  # libav makes the rest grey
         with VideoReader(file, for_editing=self._for_editing) as reader:
+            if unfit := _why_unfit(file, reader.info):
+                raise ValueError(unfit)
             (frame,) = reader.read(0, 1)
         if frame.rgb.shape[:2] != self._size:
             sizes = [f"{width}x{height}" for height, width in (frame.rgb.shape[:2], self._size)]
@@ -264,11 +269,24 @@ def _info_of_first(files: list[Path]) -> VideoInfo:
     for file in files:
         try:
             with VideoReader(file, for_editing=True) as reader:
+                if unfit := _why_unfit(file, reader.info):
+                    raise UserError(f"{file} can't be used ({unfit})")
                 return reader.info
         except UserError as error:
             problem = problem or error
     assert problem is not None
     raise problem
+
+
+def _why_unfit(file: Path, info: VideoInfo) -> str:
+    """Why a picture that libav decodes isn't what is meant; nothing where it is."""
+    if re.search("f(16|32)", info.pixel_format):
+        return "its numbers are floating-point: convert to 16 bits, which end at white"
+    if file.suffix.lower() in (".tif", ".tiff"):
+        with suppress(OSError, ValueError, SyntaxError), Image.open(file) as image:
+            if "jpeg" in str(image.info.get("compression", "")):
+                return "it is a TIFF packed as JPEG, whose colours libav gets wrong: save it with LZW or without compression"
+    return ""
 
 
 def _is_torn_jpeg(data: bytes) -> bool:

@@ -238,6 +238,30 @@ def test_a_finer_jpeg_than_the_first_is_not_made_coarse(tmp_path):
         list(film)
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "tiled"])
+def test_tiffs_as_others_pack_them(tmp_path, compression):
+    (tmp_path / "row").mkdir()
+    how = {"tiffinfo": {322: 16, 323: 16}} if compression == "tiled" else {"compression": compression}
+    Image.fromarray(shown(7)).save(tmp_path / "row" / "1.tif", **how)
+    assert np.array_equal(read(tmp_path / "row")[0].rgb, shown(7))
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_tiffs_that_would_come_out_wrong_are_refused(tmp_path, place):
+    """Linear light above white, and JPEG in TIFF, which libav takes for RGB."""
+    folder = write_row(tmp_path / "row", [1, 2, 3], name="{}.tif")
+    cv2.imwrite(str(folder / f"{place}.tif"), shown(place).astype(np.float32) / 100)
+    with PictureFilm(folder, for_editing=True) as film, pytest.raises(BrokenVideo, match="its numbers are floating-point"):
+        film.read(place - 1, place)
+    Image.fromarray(shown(place)).save(folder / f"{place}.tif", compression="jpeg")
+    with PictureFilm(folder) as film, pytest.raises(BrokenVideo, match=rf"{place}\.tif can't be used \(it is a TIFF packed as"):
+        film.read(place - 1, place)
+    for number in (1, 2, 3):
+        Image.fromarray(shown(number)).save(folder / f"{number}.tif", compression="jpeg")
+    with pytest.raises(UserError, match=r"1\.tif can't be used \(it is a TIFF packed as JPEG, whose colours"):
+        PictureFilm(folder)
+
+
 def test_films_of_a_folder(tmp_path, caplog):
     row = write_row(tmp_path / "rows" / "b")
     assert list_films(row) == [row]

@@ -4,6 +4,7 @@ Axes: T frames, H W pixels, 3 = R G B.
 """
 
 import functools
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from inpaint.commands import INPAINT
 from inpaint.options import LOOK_AHEAD
@@ -24,6 +26,7 @@ from nunif.video.color import ColorTags
 from nunif.video.reader import VideoReader
 from tests import videos
 from tests.models import save_lively_model
+from tests.pictures import voc_palette
 from tests.videos import shots, sound_of, times_of, write_clip
 
 H, W, T = 64, 96, 12
@@ -349,6 +352,51 @@ def test_more_masks_than_frames_is_a_warning(run, film, tmp_path):
     code, lines = run(film, masks, "out.mp4")
     assert code == 0 and f"--mask {masks} has 14 frames, the film 12 frames: the last ones are left out" in lines
     assert len(read(tmp_path / "out.mp4")) == T
+
+
+# Masks as other programs write them; what each means is in test_mask_pictures and test_hole_source
+
+
+def test_objects_of_a_palette_mask_and_a_mask_in_alpha(run, film, tmp_path):
+    indices = np.where(hole(0), 1, np.where(hole(8), 8, 0)).astype(np.uint8)  # 8 is (64, 0, 0)
+    picture = Image.fromarray(indices, "P")
+    picture.putpalette(voc_palette())
+    picture.save(tmp_path / "voc.png")
+    cut_out = np.full((H, W, 4), 255, np.uint8)
+    cut_out[..., 3] = np.where(hole(3), 255, 0)
+    Image.fromarray(cut_out).save(tmp_path / "alpha.png")
+    before = read(film)
+    for name, words, missing in (
+        ("voc.png", [], hole(0) | hole(8)),
+        ("voc.png", ["--objects", "8"], hole(8) & ~hole(0)),
+        ("voc.png", ["--objects", "1,8", "--look-ahead", "0"], hole(0) | hole(8)),
+        ("alpha.png", [], hole(3)),
+    ):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        code, lines = run(film, tmp_path / name, "out", *words)
+        assert code == 0, lines
+        for old, new in zip(before, read_folder(tmp_path / "out"), strict=True):
+            changed = np.any(old.rgb != new, axis=2)
+            assert not changed[~missing].any() and changed[missing].mean() > 0.25, (name, words)
+    text = r"--objects 1,b: give the numbers of objects in the masks, such as 1,8"
+    assert_refused(run, tmp_path, film, tmp_path / "voc.png", "out.mp4", ["--objects", "1,b"], text)
+
+
+def test_the_whole_picture_is_replaced_only_when_asked_for(run, film, tmp_path):
+    mask = write_mask_folder(tmp_path / "masks", [~hole(number) for number in range(T)])
+    for number in range(T // 2):  # half of them are not most
+        cv2.imwrite(str(mask / f"{number:05d}.png"), grey(hole(number)))
+    assert run(film, mask, "half.mp4")[0] == 0
+    cv2.imwrite(str(mask / "00000.png"), grey(np.ones((H, W), bool)))
+    text = (
+        r"masks marks more than 90% of the picture as missing in 7 of 12 pictures looked at .* add --large-holes if it is meant"
+    )
+    for number in range(1, T // 2 + 1):
+        cv2.imwrite(str(mask / f"{number:05d}.png"), grey(np.ones((H, W), bool)) if number == 1 else grey(hole(number)))
+    for number in range(T // 2 + 1, T):
+        cv2.imwrite(str(mask / f"{number:05d}.png"), grey(np.ones((H, W), bool)))
+    assert_refused(run, tmp_path, film, mask, "out.mp4", [], text)
+    assert run(film, mask, "out.mp4", "--large-holes")[0] == 0
 
 
 # Folders of numbered pictures as the film
