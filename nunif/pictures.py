@@ -51,8 +51,8 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a path has the suffix of a picture that can be read."""
-    return path.suffix.lower() in PICTURE_SUFFIXES
+    """Whether a path has the suffix of a picture that can be read, and is no folder."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()
 
 
 def refuse_unread(path: Path, name: str) -> None:
@@ -87,7 +87,7 @@ def check_alone(picture: Path, name: str) -> None:
     """
     if picture.suffix.lower() != ".gif":  # which is a video too
         refuse_unread(picture, name)
-    if is_picture(picture) and picture.is_file() and (count := len(row_of(picture))) > 1:
+    if is_picture(picture) and (count := len(row_of(picture))) > 1:
         raise UserError(
             f"{name} is one picture of a row of {count}: name the folder {picture.parent} for all, or move the one elsewhere"
         )
