@@ -34,6 +34,7 @@ from inpaint.options import (
     EvaluateOptions,
     parse_look_ahead,
     parse_names,
+    parse_objects,
     parse_size,
 )
 from inpaint.pictures import label, paint_holes, tile, to_uint8
@@ -112,6 +113,8 @@ def score_films(options: EvaluateOptions) -> None:
     _tell_no_effect(options, ("--tile-size",), "on films")
     if options.masks is not None:
         _tell_no_effect(options, ("--holes", "--seed"), "with --masks")
+    else:
+        _tell_no_effect(options, ("--objects", "--large-holes"), "without --masks")
     methods, models = _methods(options)
     size = parse_size(options.size) if options.size else None
     clips = list_clips(options.data_dir)
@@ -189,7 +192,16 @@ def _score_holes(
 ) -> None:
     size = (frames.shape[1], frames.shape[2])
     if options.masks is not None:
-        holes, made_of = read_masks(options.masks, path, start=options.start, num_frames=len(frames), size=size), "masks"
+        holes = read_masks(
+            options.masks,
+            path,
+            start=options.start,
+            num_frames=len(frames),
+            size=size,
+            objects=parse_objects(options.objects),
+            large_holes=options.large_holes,
+        )
+        made_of = "masks"
     else:
         holes, made_of = make_holes(family, clip_name(path), frames, seed=options.seed)
     if not holes.any():

@@ -28,6 +28,7 @@ from nunif.errors import OutputError, UserError
 from nunif.files import make_folder
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
+from nunif.pictures import refuse_unread
 from nunif.seed import generator_for
 from nunif.video.cuts import CUT_MARGIN, mark_cuts
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash, find_gaps
@@ -126,6 +127,8 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
             sources.append(Source(_below(folder, parent), tuple(own), "folders"))
     chosen = [source for source in sources if _is_wanted(source.name, folder.resolve().name, preset)]
     if not chosen:
+        for place in sorted({file.parent for file in files}):
+            refuse_unread(place, str(place))
         found = f"it holds {len(videos)} videos and {len(pictures)} pictures, none in such a place" if files else "it is empty"
         wanted = preset.layout or " or ".join(KINDS[kind] for kind in kinds)
         raise UserError(f"{folder}: {found}; looked for {wanted}")

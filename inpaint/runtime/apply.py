@@ -7,12 +7,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from inpaint.options import SHOT, ApplyOptions
+from inpaint.options import SHOT, ApplyOptions, parse_objects
 from inpaint.pictures import HOLE_COLOUR
 from inpaint.runtime.hole_source import hole_advice, open_holes
 from inpaint.runtime.look_ahead import ShotKeys, look_through
@@ -23,7 +24,8 @@ from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.cuts import mark_cuts
-from nunif.video.reader import BrokenVideo, Frame, VideoReader
+from nunif.video.film import open_film
+from nunif.video.reader import BrokenVideo, Frame
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +37,8 @@ def main(options: ApplyOptions) -> None:
     compare_path = comparison_path(options.output) if options.compare else None
     check_apart(filter(None, [options.output, compare_path]), [options.input, options.mask])
     with ExitStack() as stack:
-        film = stack.enter_context(VideoReader(options.input, for_editing=True))
-        holes = stack.enter_context(open_holes(options.mask, film, invert=options.invert_mask, dilate=options.dilate))
+        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True))
+        holes = stack.enter_context(open_holes(options.mask, film, **how_masks_are_read(options)))
         size = (film.info.width, film.info.height)
         (filler,) = open_fillers(
             options.model,
@@ -76,6 +78,16 @@ def main(options: ApplyOptions) -> None:
     logger.info("%s: %d frames, %d with a hole", options.output, len(film), num_holes)
 
 
+def how_masks_are_read(options: ApplyOptions) -> dict[str, Any]:
+    """What `open_holes` is told."""
+    return {
+        "invert": options.invert_mask,
+        "dilate": options.dilate,
+        "objects": parse_objects(options.objects),
+        "large_holes": options.large_holes,
+    }
+
+
 def check_looks_ahead(filler: Filler, model: Path) -> InpaintStream:
     """
     Raises:
@@ -92,8 +104,8 @@ def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[Sh
     stream = check_looks_ahead(filler, options.model)
     assert stream.multiple is not None
     with (
-        VideoReader(options.input, for_editing=True) as film,
-        open_holes(options.mask, film, invert=options.invert_mask, dilate=options.dilate) as holes,
+        open_film(options.input, fps=options.fps, for_editing=True) as film,
+        open_holes(options.mask, film, **how_masks_are_read(options)) as holes,
         tqdm(total=len(film), unit="frame", desc="looking ahead", disable=None) as bar,
     ):
 

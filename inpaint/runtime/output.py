@@ -18,9 +18,10 @@ from inpaint.options import FilmOptions
 from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.parallel import prefetch
+from nunif.video.film import Film
 from nunif.video.folder import FolderWriter
 from nunif.video.picture import Picture
-from nunif.video.reader import BrokenVideo, VideoReader
+from nunif.video.reader import BrokenVideo
 from nunif.video.writer import VideoWriter
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def check_apart(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
 
 
 @contextmanager
-def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int]) -> Iterator[Output]:
+def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> Iterator[Output]:
     """A video with the film's sound, times and colours, or a folder of PNGs where the name has no suffix.
 
     Args:
@@ -93,7 +94,7 @@ def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int
 
 
 def video_writer(
-    path: Path, film: VideoReader, *, size: tuple[int, int], options: FilmOptions | None = None, sound: bool = False
+    path: Path, film: Film, *, size: tuple[int, int], options: FilmOptions | None = None, sound: bool = False
 ) -> VideoWriter:
     """A writer of a video with the film's times and colours; without `options` in the suffix's usual codec."""
     info = film.info
@@ -114,7 +115,7 @@ def video_writer(
 
 
 @contextmanager
-def read_ahead(items: Iterable[Item], film: VideoReader) -> Iterator[Iterator[Item]]:
+def read_ahead(items: Iterable[Item], film: Film) -> Iterator[Iterator[Item]]:
     """The same items, the next one read in a thread while one is in use.
 
     Where the film or its mask is damaged the items end, so that all before it get done; the block then raises.
@@ -141,7 +142,7 @@ def read_ahead(items: Iterable[Item], film: VideoReader) -> Iterator[Iterator[It
         raise UserError(f"{film.path} is cut off or damaged at {film.broken_at:.2f} s: copy or download it again")
 
 
-def go_through(items: Iterable[Item], film: VideoReader, step: Callable[[Item], None]) -> None:
+def go_through(items: Iterable[Item], film: Film, step: Callable[[Item], None]) -> None:
     """`step` with every item, one per frame of the film, while a bar shows frames and frames per second."""
     with logging_redirect_tqdm(), tqdm(total=len(film), unit="frame", desc=film.path.name, disable=None) as bar:
         for item in items:

@@ -24,7 +24,8 @@ from inpaint.runtime.stream import Filler, HoleFrame
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
 from nunif.video.cuts import mark_cuts
-from nunif.video.reader import Frame, VideoReader
+from nunif.video.film import open_film
+from nunif.video.reader import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def main(options: StereoOptions) -> None:
     check_apart([options.output], [options.input])
     device = create_device(options.gpu)
     with ExitStack() as stack:
-        film = stack.enter_context(VideoReader(options.input, for_editing=True))
+        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True))
         width, height = film.info.width, film.info.height
         eyes = VIEWS[options.view]
         fillers = open_fillers(

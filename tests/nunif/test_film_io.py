@@ -817,12 +817,6 @@ def test_deep_png(tmp_path):
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)[..., ::-1], picture)
 
 
-def test_masks(tmp_path):
-    colors = np.array([[[0, 0, 0], [128, 0, 0], [0, 128, 0], [127, 127, 127], [255, 255, 255]]], dtype=np.uint8)
-    image.save_png(tmp_path / "a.png", colors)
-    assert image.read_mask(tmp_path / "a.png").tolist() == [[False, True, True, False, True]]
-
-
 def test_a_reader_closes_while_another_thread_reads(tmp_path):
     source = write_clip(tmp_path / "source.mkv", 200, width=320, height=240)
     for _ in range(5):

@@ -3,13 +3,17 @@
 Axes: T frames, H W pixels, 3 = R G B.
 """
 
+import functools
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from inpaint.commands import INPAINT
 from inpaint.options import LOOK_AHEAD
@@ -17,10 +21,12 @@ from inpaint.runtime.apply import side_by_side
 from inpaint.runtime.stream import InpaintStream
 from nunif import cli
 from nunif.image import encode_binary
+from nunif.models import create_model, save_model
 from nunif.video.color import ColorTags
 from nunif.video.reader import VideoReader
 from tests import videos
 from tests.models import save_lively_model
+from tests.pictures import voc_palette
 from tests.videos import shots, sound_of, times_of, write_clip
 
 H, W, T = 64, 96, 12
@@ -348,6 +354,142 @@ def test_more_masks_than_frames_is_a_warning(run, film, tmp_path):
     assert len(read(tmp_path / "out.mp4")) == T
 
 
+# Masks as other programs write them; what each means is in test_mask_pictures and test_hole_source
+
+
+def test_objects_of_a_palette_mask_and_a_mask_in_alpha(run, film, tmp_path):
+    indices = np.where(hole(0), 1, np.where(hole(8), 8, 0)).astype(np.uint8)  # 8 is (64, 0, 0)
+    picture = Image.fromarray(indices, "P")
+    picture.putpalette(voc_palette())
+    picture.save(tmp_path / "voc.png")
+    cut_out = np.full((H, W, 4), 255, np.uint8)
+    cut_out[..., 3] = np.where(hole(3), 255, 0)
+    Image.fromarray(cut_out).save(tmp_path / "alpha.png")
+    before = read(film)
+    for name, words, missing in (
+        ("voc.png", [], hole(0) | hole(8)),
+        ("voc.png", ["--objects", "8"], hole(8) & ~hole(0)),
+        ("alpha.png", [], hole(3)),
+    ):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        code, lines = run(film, tmp_path / name, "out", "--look-ahead", "0", *words)
+        assert code == 0, lines
+        for old, new in zip(before, read_folder(tmp_path / "out"), strict=True):
+            changed = np.any(old.rgb != new, axis=2)
+            assert not changed[~missing].any() and changed[missing].mean() > 0.25, (name, words)
+    text = r"--objects 1,b: give the numbers of objects in the masks, such as 1,8"
+    assert_refused(run, tmp_path, film, tmp_path / "voc.png", "out.mp4", ["--objects", "1,b"], text)
+
+
+def test_the_whole_picture_is_replaced_only_when_asked_for(run, film, tmp_path):
+    mask = write_mask_folder(tmp_path / "masks", [~hole(number) for number in range(T)])
+    for number in range(T // 2):  # half of them are not most
+        cv2.imwrite(str(mask / f"{number:05d}.png"), grey(hole(number)))
+    assert run(film, mask, "half.mp4")[0] == 0
+    cv2.imwrite(str(mask / "00000.png"), grey(np.ones((H, W), bool)))
+    text = (
+        r"masks marks more than 90% of the picture as missing in 7 of 12 pictures looked at .* add --large-holes if it is meant"
+    )
+    for number in range(1, T // 2 + 1):
+        cv2.imwrite(str(mask / f"{number:05d}.png"), grey(np.ones((H, W), bool)) if number == 1 else grey(hole(number)))
+    for number in range(T // 2 + 1, T):
+        cv2.imwrite(str(mask / f"{number:05d}.png"), grey(np.ones((H, W), bool)))
+    assert_refused(run, tmp_path, film, mask, "out.mp4", [], text)
+    assert run(film, mask, "out.mp4", "--large-holes")[0] == 0
+
+
+# Folders of numbered pictures as the film
+
+
+def write_film_folder(path, *, dtype=np.uint8, suffix="png", first=1001):
+    """Frames that tell their number; with 16 bits they hold what 8 can't."""
+    path.mkdir()
+    for number in range(T):
+        picture = videos.numbered_frame(number)[..., ::-1]
+        picture = picture if dtype == np.uint8 else picture.astype(np.uint16) * 255 + 77
+        assert cv2.imwrite(str(path / f"plate.{first + number}.{suffix}"), picture)
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [("png", np.uint8), ("png", np.uint16), ("tif", np.uint16), ("jpg", np.uint8)])
+def test_a_folder_of_pictures_is_filled_into_a_folder(run, model, tmp_path, suffix, dtype):
+    source = write_film_folder(tmp_path / "plate", dtype=dtype, suffix=suffix)
+    mask = write_mask_folder(tmp_path / "masks")
+    code, lines = run(source, mask, "out", "--look-ahead", "0")
+    assert code == 0 and lines[-1] == f"{tmp_path / 'out'}: 12 frames, 12 with a hole", lines
+    results = read_folder(tmp_path / "out")
+    assert len(results) == T
+    for number, picture in enumerate(results):
+        before = cv2.imread(str(source / f"plate.{1001 + number}.{suffix}"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+        apart = np.abs(picture.astype(int) - before)
+        assert picture.dtype == dtype and (apart[hole(number)] > 0).mean() > 0.5
+        assert apart[~hole(number)].max() <= (40 if suffix == "jpg" else 0)  # decoders smooth the chroma of JPEGs as they like
+
+
+@pytest.mark.parametrize("words", [[], ["--look-ahead", "shot"]])
+def test_a_folder_of_pictures_becomes_a_video_of_the_rate_asked_for(run, tmp_path, words):
+    source = write_film_folder(tmp_path / "plate", dtype=np.uint16)
+    mask = write_mask_video(tmp_path / "masks.mkv", fps=30)
+    model = save_model(create_model("inpaint.fusion_v1"), tmp_path / "fusion.pth") or tmp_path / "fusion.pth"
+    out = tmp_path / "out.mkv"
+    words = [*words, "--codec", "ffv1", "--pixel-format", "gbrp16le", "--fps", "23.976"]
+    code, lines = run(source, mask, out.name, *words, model=model)
+    assert code == 0, lines
+    with av.open(str(out)) as container:
+        assert container.streams.video[0].average_rate == Fraction(24000, 1001)
+        decoded = list(container.decode(video=0))
+    assert [float(frame.pts * frame.time_base) for frame in decoded] == pytest.approx(
+        [number * 1001 / 24000 for number in range(T)], abs=6e-4
+    )
+    for number, frame in enumerate(decoded):
+        before = cv2.imread(str(source / f"plate.{1001 + number}.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+        after = np.dstack([np.frombuffer(plane, np.uint16).reshape(H, -1)[:, :W] for plane in frame.planes])[..., [2, 0, 1]]
+        assert np.array_equal(after[~hole(number)], before[~hole(number)])
+
+
+def test_a_folder_film_without_a_rate_is_told_which_it_gets(run, tmp_path, masks):
+    source = write_film_folder(tmp_path / "plate")
+    code, lines = run(source, masks, "out.mp4", "--compare")
+    assert code == 0 and f"{source} is taken as 24 pictures per second: --fps chooses" in lines
+    assert times_of(tmp_path / "out.mp4") == [Fraction(number, 24) for number in range(T)]
+    assert [videos.number_of(frame.rgb) for frame in read(tmp_path / "out.mp4")] == list(range(T))
+
+
+def test_masks_are_those_of_the_pictures_numbers(run, tmp_path):
+    source = write_film_folder(tmp_path / "plate", first=1)
+    mask = write_mask_folder(tmp_path / "masks", [hole(0), *(hole(number) for number in range(T)), hole(0)])  # 0 to 13
+    assert run(source, mask, "out")[0] == 0
+    for number, picture in enumerate(read_folder(tmp_path / "out")):
+        before = cv2.imread(str(source / f"plate.{1 + number}.png"))[..., ::-1]
+        assert np.array_equal(np.any(picture != before, axis=2) & ~hole(number), np.zeros((H, W), bool))
+        assert np.any(picture != before, axis=2)[hole(number)].mean() > 0.5
+
+
+def test_folders_of_pictures_that_are_refused(run, tmp_path, film):
+    mask = write_mask_folder(tmp_path / "masks")
+    source = write_film_folder(tmp_path / "plate")
+    refused = functools.partial(assert_refused, run, tmp_path)
+    text = r"plate\.1001\.png is one picture of a row of 12: name the folder .*plate for all, or move the one elsewhere"
+    refused(source / "plate.1001.png", mask, "out.mp4", [], text)
+    refused(source, mask, "out.mp4", ["--fps", "fast"], r"--fps fast is no rate: give frames per second such as 24, 23\.976")
+    refused(film, mask, "out.mp4", ["--fps", "25"], r"--fps 25 is for a folder of pictures, and .*film\.mp4 is none: leave it")
+    refused(source, mask, "plate", [], r"plate can't be written: it is the source .*plate; choose another name")
+    (source / "plate.1005.png").unlink()
+    refused(source, mask, "out.mp4", [], r"plate: there is no picture with the number 1005: every frame needs one")
+    (tmp_path / "exr").mkdir()
+    (tmp_path / "exr" / "a.1.exr").write_bytes(b"x")
+    refused(tmp_path / "exr", mask, "out.mp4", [], r"exr holds 1 \.exr pictures, which can't be read: convert to PNG or TIFF")
+
+
+def test_a_torn_picture_leaves_what_came_before(run, tmp_path):
+    source, mask = write_film_folder(tmp_path / "plate"), write_mask_folder(tmp_path / "masks")
+    path = source / "plate.1007.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    code, lines = run(source, mask, "out")
+    assert code == 1 and lines[-1].startswith(f"error: {path} can't be used (") and "copy or download it again" in lines[-1]
+    assert len(read_folder(tmp_path / "out.unfinished")) == 6
+
+
 # Refusals: one line, exit code 1, and nothing left
 
 
@@ -370,7 +512,7 @@ def assert_refused(run, tmp_path, source, mask, output, words, text, **options):
     [
         ([hole(0)] * 10, {}, r"--mask .*masks\.mkv has 10 frames, the film 12 frames: every frame needs one"),
         ([hole(0)[:32, :48]] * T, {}, r"--mask .*masks\.mkv is 48x32, the film 96x64: scale it to the film"),
-        ([hole(0)] * T, {"fps": 30}, r"has 29\.973 frames per second, the film 24, and their times part by 0\.09 s"),
+        ([hole(0)] * 15, {"fps": 30}, r"has 15 frames at 30 per second, the film 12 at 24, and their times part by 0\.09 s"),
     ],
     ids=["too short", "size", "rate"],
 )  # fmt: skip

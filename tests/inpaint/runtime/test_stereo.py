@@ -214,6 +214,25 @@ def test_the_command_line_offers_what_there_is():
 # What is carried over
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_folder_of_pictures(run, known, tmp_path, dtype):
+    (tmp_path / "row").mkdir()
+    frames = [frame if dtype == np.uint8 else frame.astype(np.uint16) * 255 + 77 for frame in shots([T], width=W, height=H)]
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / "row" / f"{99 + number}.png"), frame[..., ::-1])  # 99 comes before 100
+    assert run(tmp_path / "row", "out", *FAR_APART)[0] == 0
+    left, right = eyes(read_folder(tmp_path / "out"))
+    assert left[0].dtype == dtype and np.array_equal(left, frames) and not np.array_equal(right, left)
+    code, lines = run(tmp_path / "row", "out.mkv", "--codec", "ffv1", "--fps", "30000/1001", *FAR_APART)
+    assert code == 0, lines
+    expected = [number * 1001 / 30000 for number in range(T)]
+    assert [float(time) for time in times_of(tmp_path / "out.mkv")] == pytest.approx(expected, abs=6e-4)
+    code, lines = run(tmp_path / "row" / "100.png", "out.mp4")
+    assert code == 1 and lines[-1].endswith(
+        f"100.png is one picture of a row of 12: name the folder {tmp_path / 'row'} for all, or move the one elsewhere"
+    )
+
+
 def test_sound_times_and_colours_are_the_films(run, known, tmp_path):
     irregular = dict(times=[0, 40, 80, 130, 170, 250, 290, 330, 370, 420, 460, 500], time_base=Fraction(1, 1000))
     tags = dict(matrix=5, range=2, primaries=5, transfer=6)  # BT.601, full range
