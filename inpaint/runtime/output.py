@@ -19,7 +19,7 @@ from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.parallel import prefetch
 from nunif.video.folder import FolderWriter
-from nunif.video.picture import Picture
+from nunif.video.picture import Picture, alpha_of
 from nunif.video.reader import BrokenVideo, VideoReader
 from nunif.video.writer import VideoWriter
 
@@ -49,7 +49,8 @@ class _Folder:
         self._writer = writer
 
     def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
-        self._writer.write(rgb)
+        alpha = None if picture is None else alpha_of(picture)
+        self._writer.write(rgb if alpha is None else np.dstack([rgb, alpha]))
 
 
 def is_folder(output: Path) -> bool:

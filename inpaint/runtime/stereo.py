@@ -24,6 +24,7 @@ from inpaint.runtime.stream import Filler, HoleFrame
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
 from nunif.video.cuts import mark_cuts
+from nunif.video.picture import is_see_through
 from nunif.video.reader import Frame, VideoReader
 
 logger = logging.getLogger(__name__)
@@ -64,9 +65,12 @@ def main(options: StereoOptions) -> None:
         layout = LAYOUTS[options.layout]
         output = stack.enter_context(open_output(options, film, size=layout.size(width, height)))
         flat: Counter[str] = Counter()
+        see_through = False
 
         def write(views: tuple[EyeView, EyeView]) -> None:
+            nonlocal see_through
             (depth, left), (_, right) = views
+            see_through = see_through or (depth.item.picture is not None and is_see_through(depth.item.picture))
             if depth.rejected:
                 flat[depth.rejected] += 1
             output.write(layout.compose(left, right), depth.item.pts)
@@ -86,6 +90,9 @@ def main(options: StereoOptions) -> None:
             make_eye(shared, eye, filler, hole_growth=options.dilate) for shared, eye, filler in zip(tee(shifts), eyes, fillers)
         )
         go_through(zip(left, right), film, write)
+    if see_through:
+        text = "%s is transparent in places (alpha), two eyes are not: the alpha is left out; apply carries it over"
+        logger.warning(text, film.path)
     for reason, count in flat.most_common():
         logger.warning("%d of %d frames have no depth and are flat: %s", count, len(film), reason)
     logger.info("%s: %d frames", options.output, len(film))

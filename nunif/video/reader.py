@@ -43,6 +43,8 @@ DURATION_TOLERANCE = 0.5
 # `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of them.
 _STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
 _MAX_UNEVEN = 0.1
+# Their alpha is a second stream of pictures, which libav's own decoders leave out and these don't.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Demuxers that take text files for videos.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "ass", "srt", "webvtt", "lrc", "subviewer", "txt"})
 
@@ -213,7 +215,7 @@ class VideoReader:
         self._container: av.container.InputContainer | None = None
         _check_file(path)
         packets = self._packets = _scan(path)
-        self.info, self._decoded_size = _probe(path, packets)
+        self.info, self._decoded_size = _probe(path, packets, with_alpha=for_editing)
 
         usable = np.flatnonzero(packets.is_shown & (packets.entry >= 0))
         if not len(usable):
@@ -323,7 +325,7 @@ class VideoReader:
         if self._container is not None:
             self._container.close()
         self._container, stream = _open_video(self.path)
-        self._decoder = stream.codec_context
+        self._decoder = _decoder_of(stream, with_alpha=self._for_editing)
         self._demuxer = _demux(self._container, stream)
         self._position = 0  # packet that comes next
         self._num_decoded = 0
@@ -648,20 +650,37 @@ def _is_hidden_vp8(packet: av.Packet) -> bool:
     return not bytes(packet)[0] & 0x10
 
 
-def _decode_all(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+def _decoder_of(stream: av.VideoStream, *, with_alpha: bool) -> av.VideoCodecContext:
+    """A stream's decoder; `with_alpha`: one that gives the alpha too, where there is any."""
+    decoder = stream.codec_context
+    better = _ALPHA_DECODERS.get(decoder.name, "")
+    marks = {key.lower(): value for key, value in stream.metadata.items()}
+    if not with_alpha or marks.get("alpha_mode", "0") == "0" or better not in av.codecs_available:
+        return decoder
+    other = av.CodecContext.create(better, "r")
+    assert isinstance(other, av.VideoCodecContext)
+    other.extradata = decoder.extradata
+    return other
+
+
+def _decode_all(
+    container: av.container.InputContainer, stream: av.VideoStream, decoder: av.VideoCodecContext | None = None
+) -> Iterator[av.VideoFrame]:
     """All pictures in the decoder's order; packets that fail are passed over."""
+    decoder = decoder or stream.codec_context
     for packet in chain(_demux(container, stream), [None]):  # None: give out what the decoder holds
         try:
-            frames = stream.codec_context.decode(packet)
+            frames = decoder.decode(packet)
         except av.FFmpegError:
             continue
         yield from frames
 
 
-def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
+def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInfo, tuple[int, int]]:
     """Decode the first good picture: what the stream says, and the (width, height) before rotation."""
     with _opened(path) as (container, stream):
-        frame = next((frame for frame in _decode_all(container, stream) if not frame.is_corrupt), None)
+        decoder = _decoder_of(stream, with_alpha=with_alpha)
+        frame = next((frame for frame in _decode_all(container, stream, decoder) if not frame.is_corrupt), None)
         if frame is None:
             raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
         # libav's angle is counter-clockwise.

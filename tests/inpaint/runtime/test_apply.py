@@ -6,6 +6,7 @@ Axes: T frames, H W pixels, 3 = R G B.
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -449,3 +450,44 @@ def test_two_plain_lines_where_there_is_no_terminal(run, film, masks, tmp_path):
     code, lines = run(film, masks, "out.mp4")
     last = f"{tmp_path / 'out.mp4'}: 12 frames, 12 with a hole"
     assert code == 0 and lines == [f"torch {torch.__version__} on cpu, fp32, looking 8 frames ahead, at 96x64", last]
+
+
+# Films with transparency
+
+
+def write_see_through(path, codec="ffv1", pixel_format="gbrap"):
+    """T frames, lossless, whose alpha rises from left to right."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=24)
+        stream.width, stream.height, stream.pix_fmt = W, H, pixel_format
+        for number in range(T):
+            rgba = np.dstack([videos.numbered_frame(number), np.tile(np.linspace(0, 255, W).astype(np.uint8), (H, 1))])
+            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format=pixel_format, threads=1)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("pixel_format", "top"), [("bgra", 255), ("gbrap12le", 65535)])
+def test_a_folder_of_a_transparent_film_is_transparent(run, masks, tmp_path, pixel_format, top):
+    source = write_see_through(tmp_path / "film.mkv", pixel_format=pixel_format)
+    code, lines = run(source, masks, "out")
+    assert code == 0 and not [line for line in lines if "in places" in line]
+    files = sorted((tmp_path / "out").iterdir())
+    assert len(files) == T
+    for number, file in enumerate(files):
+        bgra = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        assert bgra.shape == (H, W, 4) and np.iinfo(bgra.dtype).max == top
+        assert np.abs(bgra[..., 3] / top - np.linspace(0, 1, W)).max() < 1 / 200
+        seen = ~hole(number)
+        expected = videos.numbered_frame(number)[seen] / 255
+        assert np.abs(bgra[seen][:, [2, 1, 0]] / top - expected).max() < 1 / 200
+
+
+@pytest.mark.parametrize(("name", "is_kept"), [("out.webm", True), ("out.mp4", False)])
+def test_alpha_goes_through_apply_or_a_line_says_not(run, masks, tmp_path, name, is_kept):
+    source = write_see_through(tmp_path / "film.mov", "prores_ks", "yuva444p10le")
+    code, lines = run(source, masks, name)
+    assert code == 0 and len(times_of(tmp_path / name)) == T
+    assert bool([line for line in lines if "transparent in places" in line and "left out" in line]) is not is_kept

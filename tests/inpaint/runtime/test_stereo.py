@@ -5,6 +5,7 @@ Axes: T frames, H W pixels, 3 = R G B.
 
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -321,3 +322,17 @@ def test_refusals(run, film, tmp_path, output, words, text):
     code, lines = run(film, output, *words)
     assert code == 1 and lines[-1].startswith("error: ") and text.format(tmp_path) in lines[-1]
     assert names(tmp_path) == ["film.mkv"] and film.read_bytes() == content
+
+
+def test_a_transparent_film_loses_its_alpha_with_a_line(run, known, tmp_path):
+    frames = [np.dstack([picture, np.full((H, W), 128, np.uint8)]) for picture in shots([T], width=W, height=H)]
+    with av.open(str(tmp_path / "film.mov"), "w") as container:
+        stream = container.add_stream("qtrle", rate=24)
+        stream.width, stream.height, stream.pix_fmt = W, H, "argb"
+        for number, rgba in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format="argb", threads=1)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    code, lines = run(tmp_path / "film.mov", "out.webm")
+    assert code == 0 and len([line for line in lines if "film.mov is transparent in places" in line]) == 1
