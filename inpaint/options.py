@@ -523,6 +523,7 @@ class FilmOptions:
     codec: str | None = option(default=None, help="libav's name of the encoder (default: by the suffix, libx264 for .mp4)")
     quality: int | None = option(default=None, minimum=0, maximum=63, help="CRF of the encoder, lower is better")
     pixel_format: str | None = option(default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)")
+    extras: bool = option("--no-extras", default=True, help="leave out the film's subtitles, chapters, tags and attachments")
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
 
 

@@ -70,7 +70,7 @@ def check_apart(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
 
 @contextmanager
 def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int]) -> Iterator[Output]:
-    """A video with the film's sound, times and colours, or a folder of PNGs where the name has no suffix.
+    """A video with the film's sound, subtitles, times and colours, or a folder of PNGs where the name has no suffix.
 
     Args:
         size: (width, height) of what will be written.
@@ -86,6 +86,8 @@ def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int
         with FolderWriter(path) as folder:
             if film.info.has_sound:
                 logger.warning("%s has sound, a folder of pictures has none", film.path)
+            if options.extras and film.info.extras:
+                logger.warning("%s has %s, a folder of pictures has none of it", film.path, ", ".join(film.info.extras))
             yield _Folder(folder)
     else:
         make_folder(path.parent)
@@ -110,7 +112,8 @@ def video_writer(
         color=info.color,
         like_pixel_format=info.picture_format,
         sample_aspect_ratio=info.sample_aspect_ratio,
-        sound_from=film.path if sound and info.has_sound else None,
+        sound_from=film.path if sound else None,
+        extras=bool(sound and options and options.extras),
     )
 
 

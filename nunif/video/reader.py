@@ -30,6 +30,7 @@ from av.stream import Disposition
 from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.color import ColorTags, read_tags, to_rgb
+from nunif.video.extras import list_extras
 from nunif.video.picture import Picture
 
 VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
@@ -80,6 +81,7 @@ class VideoInfo:
     rate: Fraction  # frames per second, as the file states it; only a name where the rate varies
     sample_aspect_ratio: Fraction | None  # width to height of a pixel; None: not said
     has_sound: bool
+    extras: tuple[str, ...] = ()  # in words, what else there is: subtitles, chapters, ...
 
 
 @dataclass(frozen=True)
@@ -705,5 +707,6 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
             rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
             sample_aspect_ratio=1 / aspect if aspect and rotation % 180 else aspect,
             has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
+            extras=tuple(list_extras(container)),
         )
         return info, (frame.width, frame.height)

@@ -21,6 +21,7 @@ from nunif.errors import OutputError, UserError
 from nunif.files import PARTIAL_PREFIX, describe_os_error
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags, suited_tags, write_tags
+from nunif.video.extras import tell_of_lost_tags
 from nunif.video.picture import Picture, layout_of, nearest_format, planar_format
 from nunif.video.sound import Sound
 
@@ -93,6 +94,7 @@ class VideoWriter:
         like_pixel_format: str = "yuv420p",
         sample_aspect_ratio: Fraction | None = None,
         sound_from: Path | None = None,
+        extras: bool = False,
         metadata: Mapping[str, str] | None = None,
         gop: int | None = None,
         keep_unfinished: bool = True,
@@ -112,6 +114,7 @@ class VideoWriter:
             like_pixel_format: the source's.
             sample_aspect_ratio: width to height of a pixel; None isn't written.
             sound_from: a file whose sound to carry over, on the clock of `write`; None for a silent film.
+            extras: carry over its subtitles, chapters, tags and attachments too; a line names what can't be.
             metadata: of the file, such as its title.
             gop: most frames from one keyframe to the next; None for the encoder's own choice.
             keep_unfinished: whether an exception leaves NAME.unfinished.SUFFIX.
@@ -160,7 +163,7 @@ class VideoWriter:
                 stream.codec_context.options = options
                 stream.codec_context.open()
             if sound_from is not None:
-                self._sound = Sound(sound_from, self._container, encoder=sound_encoder, mux=self._mux)
+                self._sound = Sound(sound_from, self._container, encoder=sound_encoder, mux=self._mux, extras=extras)
             with self._explained():
                 self._container.start_encoding()
         except BaseException:
@@ -250,7 +253,8 @@ class VideoWriter:
         if self._keeps_times:
             return
         self._origin = start
-        if self._sound is not None and abs(late := self._sound.start - start) > _LATE_SOUND:
+        sound_start = None if self._sound is None else self._sound.start
+        if sound_start is not None and abs(late := sound_start - start) > _LATE_SOUND:
             text = "%s: %s can't start sound and pictures apart; the sound will be %.2f s off"
             logger.warning(text, self.path, self.path.suffix, abs(late))
 
@@ -267,8 +271,11 @@ class VideoWriter:
             elif not self.num_frames:
                 raise _no_frames(self.path)
             else:
+                sound = self._sound
                 try:
                     self._finish(sound_until=None)
+                    if sound is not None and sound.extras:
+                        tell_of_lost_tags(self.path, sound.tags, sound.labels, written=self._partial)
                     with self._explained():
                         os.replace(self._partial, self.path)
                 except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from nunif.video.color import ColorTags
 from nunif.video.reader import VideoReader
 from tests import videos
 from tests.models import save_lively_model
+from tests.nunif.test_extras import contents, write_rich
 from tests.videos import shots, sound_of, times_of, write_clip
 
 H, W, T = 64, 96, 12
@@ -491,3 +492,17 @@ def test_alpha_goes_through_apply_or_a_line_says_not(run, masks, tmp_path, name,
     code, lines = run(source, masks, name)
     assert code == 0 and len(times_of(tmp_path / name)) == T
     assert bool([line for line in lines if "transparent in places" in line and "left out" in line]) is not is_kept
+
+
+def test_subtitles_chapters_and_title_go_through_apply(run, tmp_path):
+    source = write_rich(tmp_path / "film.mkv", subtitles=["subrip"], sounds=["eng", "fre"])
+    cv2.imwrite(str(tmp_path / "still.png"), grey(hole(2)))
+    before = contents(source)
+    for name, words in (("a.mkv", []), ("b.mkv", ["--no-extras"]), ("c.mp4", []), ("d", []), ("e", ["--no-extras"])):
+        code, lines = run(source, tmp_path / "still.png", name, "--look-ahead", "0", *words)
+        lost = [line for line in lines if line.startswith(str(source)) and "subtitles (srt)" in line]
+        assert code == 0 and bool(lost) == (name in "c.mp4 d")
+        if name == "a.mkv":
+            assert contents(tmp_path / name) == before | dict(tags=contents(tmp_path / name)["tags"])
+        if name == "b.mkv":
+            assert contents(tmp_path / name)["sounds"] == ["eng", "fre"] and not contents(tmp_path / name)["subtitles"]
