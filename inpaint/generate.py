@@ -40,6 +40,7 @@ from nunif.parallel import ordered_map, prefetch
 from nunif.seed import generator_for
 from nunif.video.cuts import find_cuts
 from nunif.video.reader import BrokenVideo, Frame, VideoReader, content_hash, find_gaps, list_videos
+from nunif.video.tone import describe_transfer
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Recipe:
     source: str  # the file's name, for record.json only
     file_hash: str
     options: GenerateOptions
+    color: dict[str, str] = field(default_factory=dict)  # see `describe_transfer`
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -70,7 +72,8 @@ class Recipe:
         values = options_module.to_dict(self.options)
         elsewhere = ("dataset_dir", "data_dir", "prefix", "model_type", "depth_model_dir", "allow_third_party_code")
         no_matter = ("batch_size", "gpu", "max_workers")
-        return {"version": VERSION, **{k: v for k, v in values.items() if k not in elsewhere + no_matter}}
+        mapped = {k: v for k, v in self.color.items() if k == "tone_mapped"}
+        return {"version": VERSION, **{k: v for k, v in values.items() if k not in elsewhere + no_matter}, **mapped}
 
     def number(self, clip: int, view: int, crop: int) -> int:
         """The SEQUENCE_NO of a record, from the clip's place in the video, the view and the crop."""
@@ -181,7 +184,7 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
     """
     keep_freed_memory()  # frames come and go
     with VideoReader(video, max_fps=options.max_fps) as reader:
-        recipe = Recipe(video.name, content_hash(video), options)
+        recipe = Recipe(video.name, content_hash(video), options, describe_transfer(reader.info.color))
         plan = range(options.skip_first, len(reader) - options.seq + 1, options.seq + options.skip_interval)
         if not plan:
             after = f" after --skip-first {options.skip_first}" if options.skip_first else ""
@@ -429,6 +432,7 @@ def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcom
     info = {
         "source": recipe.source,
         "file_hash": recipe.file_hash,
+        **recipe.color,
         "start_seconds": round(scene.seconds[0], 6),
         "end_seconds": round(scene.seconds[1], 6),
         "model_type": options.model_type,

@@ -78,6 +78,9 @@ def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int
         UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
     """
     path = options.output
+    if (tone := film.info.tone_map) is not None:
+        text = "%s is %s: the model sees it as SDR BT.709, outside the holes the film stays as it is"
+        logger.info(text, film.path, tone.name)
     if is_folder(path):
         for name in ("codec", "quality", "pixel_format"):
             if (value := getattr(options, name)) is not None:
@@ -86,6 +89,9 @@ def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int
         with FolderWriter(path) as folder:
             if film.info.has_sound:
                 logger.warning("%s has sound, a folder of pictures has none", film.path)
+            if tone is not None:
+                text = "%s: the pictures are %s like the film, and PNGs don't say so: tell the program that reads them"
+                logger.warning(text, path, tone.name)
             if options.extras and film.info.extras:
                 logger.warning("%s has %s, a folder of pictures has none of it", film.path, ", ".join(film.info.extras))
             yield _Folder(folder)

@@ -12,6 +12,7 @@ Words used below:
 """
 
 import hashlib
+import logging
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ from nunif.video import picture as pictures
 from nunif.video.color import ColorTags, read_tags, to_rgb
 from nunif.video.extras import list_extras
 from nunif.video.picture import Picture
+from nunif.video.tone import ToneMap, to_8_bits, tone_map_of
+
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
 
@@ -83,12 +87,19 @@ class VideoInfo:
     has_sound: bool
     extras: tuple[str, ...] = ()  # in words, what else there is: subtitles, chapters, ...
 
+    @property
+    def tone_map(self) -> ToneMap | None:
+        """What brings the pictures to SDR BT.709; None: they are there, or don't say."""
+        return tone_map_of(self.color)
+
 
 @dataclass(frozen=True)
 class Frame:
     """One picture, upright."""
 
-    rgb: np.ndarray  # (H, W, 3) uint8, contiguous; for editing, uint16 from 0 to 65535 where a sample has over 8 bits
+    # (H, W, 3) uint8, contiguous, SDR: HDR and wide colours are tone-mapped (nunif.video.tone). For editing as the film has
+    # it, and uint16 from 0 to 65535 where a sample has over 8 bits
+    rgb: np.ndarray
     pts: int  # in units of VideoInfo.time_base; the frame's number where the file has no times
     time: float  # seconds after the video's first picture
     picture: Picture | None  # the coded numbers behind `rgb`, when reading for editing
@@ -219,6 +230,9 @@ class VideoReader:
         packets = self._packets = _scan(path)
         self.info, self._decoded_size = _probe(path, packets, with_alpha=for_editing)
 
+        self._tone = None if for_editing else self.info.tone_map
+        if self._tone is not None:
+            logger.info("%s is %s: its pictures are tone-mapped to SDR BT.709", path, self._tone.name)
         usable = np.flatnonzero(packets.is_shown & (packets.entry >= 0))
         if not len(usable):
             raise UserError(f"{path} holds no picture that can be decoded: copy or download it again")
@@ -437,7 +451,7 @@ class VideoReader:
     def _convert(self, frame: int, decoded: av.VideoFrame) -> Frame:
         width, height = self._decoded_size
         picture = None
-        if self._for_editing:
+        if self._for_editing or self._tone is not None:
             picture = pictures.from_frame(decoded, color=self.info.color, width=width, height=height)
             picture = pictures.rotate(picture, self.info.rotation)
         if picture is not None and self.info.bit_depth > 8:
@@ -445,6 +459,8 @@ class VideoReader:
         else:
             rgb = to_rgb(decoded, width=width, height=height)  # (H, W, 3) as coded
             rgb = np.ascontiguousarray(np.rot90(rgb, k=-self.info.rotation // 90))  # upright
+        if self._tone is not None:
+            rgb, picture = to_8_bits(self._tone.to_sdr(rgb)), None
         return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]), picture=picture)
 
     def _seconds(self, pts: int) -> float:

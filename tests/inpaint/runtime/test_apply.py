@@ -23,6 +23,7 @@ from nunif.video.reader import VideoReader
 from tests import videos
 from tests.models import save_lively_model
 from tests.nunif.test_extras import contents, write_rich
+from tests.nunif.test_tone import HLG, PQ, WHITE_OF_HLG, WHITE_OF_PQ, level, write_levels
 from tests.videos import shots, sound_of, times_of, write_clip
 
 H, W, T = 64, 96, 12
@@ -506,3 +507,40 @@ def test_subtitles_chapters_and_title_go_through_apply(run, tmp_path):
             assert contents(tmp_path / name) == before | dict(tags=contents(tmp_path / name)["tags"])
         if name == "b.mkv":
             assert contents(tmp_path / name)["sounds"] == ["eng", "fre"] and not contents(tmp_path / name)["subtitles"]
+
+
+# Films of high dynamic range
+
+
+@pytest.mark.parametrize("words", [[], ["--look-ahead", "shot"]], ids=str)
+@pytest.mark.parametrize("color", [PQ, HLG], ids=str)
+def test_the_model_sees_hdr_as_sdr_and_the_film_keeps_its_samples(run, model, masks, tmp_path, monkeypatch, color, words):
+    """A film in the white of HDR's paper: the model sees 230 of 255, and its picture comes back in the film's transfer."""
+    share = WHITE_OF_PQ if color == PQ else WHITE_OF_HLG
+    source = write_levels(tmp_path / "film.mkv", level(share), color, count=T, size=(H, W))
+    seen = []
+    masked = InpaintStream.masked
+    monkeypatch.setattr(InpaintStream, "masked", lambda self, frame, hole: (seen.append(frame), masked(self, frame, hole))[1])
+    # a perfect model: what it paints is what it saw around the hole
+    monkeypatch.setattr("inpaint.runtime.stream.from_network", lambda output, frame, hole: frame)
+    code, lines = run(source, masks, "out.mkv", "--codec", "ffv1", *words)
+    assert code == 0 and [line for line in lines if "the model sees it as SDR BT.709" in line]
+    assert len(seen) == T * (2 if words else 1)
+    for frame in seen:
+        assert frame.dtype == np.uint16 and np.abs(frame / 257 - 230).max() <= 2
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.color_primaries, stream.codec_context.color_trc) == (color.primaries, color.transfer)
+        for number, frame in enumerate(container.decode(stream)):
+            assert frame.format.name == "yuv420p10le"
+            luma = np.frombuffer(frame.planes[0], np.uint16).reshape(H, -1)[:, :W]
+            assert set(np.unique(luma[~hole(number)])) == {level(share)}
+            assert np.abs(luma[hole(number)].astype(int) - level(share)).max() <= 2
+
+
+def test_a_folder_of_an_hdr_film_says_what_its_pictures_are(run, masks, tmp_path):
+    source = write_levels(tmp_path / "film.mkv", level(WHITE_OF_PQ), PQ, count=T, size=(H, W))
+    code, lines = run(source, masks, "out")
+    assert code == 0 and [line for line in lines if "the pictures are PQ BT.2020 like the film" in line]
+    for number, picture in enumerate(read_folder(tmp_path / "out")):
+        assert np.abs(picture[~hole(number)] / 65535 - WHITE_OF_PQ).max() < 0.002
