@@ -6,6 +6,7 @@ Axes: H W pixels, 3 = R G B.
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -19,6 +20,7 @@ from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.parallel import prefetch
 from nunif.video.folder import FolderWriter
+from nunif.video.mastering import Mastering
 from nunif.video.picture import Picture, alpha_of
 from nunif.video.reader import BrokenVideo, VideoReader
 from nunif.video.writer import VideoWriter
@@ -81,6 +83,8 @@ def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int
     if (tone := film.info.tone_map) is not None:
         text = "%s is %s: the model sees it as SDR BT.709, outside the holes the film stays as it is"
         logger.info(text, film.path, tone.name)
+    if film.info.dynamic:
+        logger.warning("%s has %s, which can't be carried over", film.path, ", ".join(film.info.dynamic))
     if is_folder(path):
         for name in ("codec", "quality", "pixel_format"):
             if (value := getattr(options, name)) is not None:
@@ -106,6 +110,8 @@ def video_writer(
 ) -> VideoWriter:
     """A writer of a video with the film's times and colours; without `options` in the suffix's usual codec."""
     info = film.info
+    # a turned picture has its chroma elsewhere
+    mastering = replace(info.mastering, chroma_location=None) if info.rotation else info.mastering
     return VideoWriter(
         path,
         width=size[0],
@@ -119,6 +125,7 @@ def video_writer(
         like_pixel_format=info.picture_format,
         sample_aspect_ratio=info.sample_aspect_ratio,
         sound_from=film.path if sound else None,
+        mastering=mastering if sound else Mastering(),
         extras=bool(sound and options and options.extras),
     )
 

@@ -32,6 +32,7 @@ from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.color import ColorTags, read_tags, to_rgb
 from nunif.video.extras import list_extras
+from nunif.video.mastering import Mastering, list_dynamic, read_mastering
 from nunif.video.picture import Picture
 from nunif.video.tone import ToneMap, to_8_bits, tone_map_of
 
@@ -86,6 +87,8 @@ class VideoInfo:
     sample_aspect_ratio: Fraction | None  # width to height of a pixel; None: not said
     has_sound: bool
     extras: tuple[str, ...] = ()  # in words, what else there is: subtitles, chapters, ...
+    mastering: Mastering = Mastering()
+    dynamic: tuple[str, ...] = ()  # in words, what else the pictures bring along: Dolby Vision, ...
 
     @property
     def tone_map(self) -> ToneMap | None:
@@ -724,5 +727,7 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
             sample_aspect_ratio=1 / aspect if aspect and rotation % 180 else aspect,
             has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
             extras=tuple(list_extras(container)),
+            mastering=read_mastering(frame, stream),
+            dynamic=tuple(list_dynamic(frame, stream)),
         )
         return info, (frame.width, frame.height)

@@ -22,6 +22,7 @@ from nunif.files import PARTIAL_PREFIX, describe_os_error
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags, suited_tags, write_tags
 from nunif.video.extras import tell_of_lost_tags
+from nunif.video.mastering import Mastering, options_for
 from nunif.video.picture import Picture, layout_of, nearest_format, planar_format
 from nunif.video.sound import Sound
 
@@ -60,6 +61,7 @@ _ALPHA_ADVICE = "a .webm, a .mov with the codec prores_ks, an .mkv with the code
 # Their alpha is a second stream of pictures beside the first, and only Matroska has a place for it.
 _ALPHA_ASIDE = frozenset({"libvpx", "libvpx-vp9"})
 _MATROSKA = frozenset({".mkv", ".webm"})
+_NO_MASTERING = Mastering()
 
 
 class VideoWriter:
@@ -95,6 +97,7 @@ class VideoWriter:
         sample_aspect_ratio: Fraction | None = None,
         sound_from: Path | None = None,
         extras: bool = False,
+        mastering: Mastering = _NO_MASTERING,
         metadata: Mapping[str, str] | None = None,
         gop: int | None = None,
         keep_unfinished: bool = True,
@@ -114,6 +117,7 @@ class VideoWriter:
             like_pixel_format: the source's.
             sample_aspect_ratio: width to height of a pixel; None isn't written.
             sound_from: a file whose sound to carry over, on the clock of `write`; None for a silent film.
+            mastering: HDR10's static metadata and the place of the chroma; a line names what can't be written.
             extras: carry over its subtitles, chapters, tags and attachments too; a line names what can't be.
             metadata: of the file, such as its title.
             gop: most frames from one keyframe to the next; None for the encoder's own choice.
@@ -145,9 +149,18 @@ class VideoWriter:
         encoder = _find_encoder(self.codec, path)
         self._keeps_alpha = self.codec not in _ALPHA_ASIDE or path.suffix.lower() in _MATROSKA
         options = _quality_options(path, self.codec, quality)
+        noted, lost = options_for(mastering, self.codec, path.suffix)
+        options |= {name: f"{options[name]}:{value}" if name in options else value for name, value in noted.items()}
+        if lost:
+            text = "%s: %s of the film can't be kept by %s in %s: choose the codec libx265 or libx264"
+            logger.warning(text, path, ", ".join(lost), self.codec, path.suffix)
         like = like_pixel_format if self._keeps_alpha else pictures.without_alpha(like_pixel_format)
         self.pixel_format = pixel_format or _choose_pixel_format(encoder, like, self._size, options)
         self._keeps_alpha &= _known_layout(self.pixel_format, path).alpha is not None
+        had, has = layout_of(planar_format(like_pixel_format)).bits, _known_layout(self.pixel_format, path).bits
+        if pixel_format is None and has < had:
+            text = "%s: the film's %d bits become %d, the most that %s takes of such a film: another codec may keep them"
+            logger.warning(text, path, had, has, self.codec)
         self.color = suited_tags(color, is_rgb=_known_layout(self.pixel_format, path).is_rgb)
         try:
             with self._explained():

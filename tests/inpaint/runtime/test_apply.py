@@ -23,6 +23,7 @@ from nunif.video.reader import VideoReader
 from tests import videos
 from tests.models import save_lively_model
 from tests.nunif.test_extras import contents, write_rich
+from tests.nunif.test_mastering import DISPLAY, NUMBERS, chroma_of, said, with_dolby_vision
 from tests.nunif.test_tone import HLG, PQ, WHITE_OF_HLG, WHITE_OF_PQ, level, write_levels
 from tests.videos import shots, sound_of, times_of, write_clip
 
@@ -536,6 +537,26 @@ def test_the_model_sees_hdr_as_sdr_and_the_film_keeps_its_samples(run, model, ma
             luma = np.frombuffer(frame.planes[0], np.uint16).reshape(H, -1)[:, :W]
             assert set(np.unique(luma[~hole(number)])) == {level(share)}
             assert np.abs(luma[hole(number)].astype(int) - level(share)).max() <= 2
+
+
+def test_hdr10_goes_through_apply(run, masks, tmp_path):
+    settings = {"x264-params": f"mastering-display={DISPLAY}:cll=1000,400", "chroma_sample_location": "topleft"}
+    source = write_clip(tmp_path / "film.mkv", T, pixel_format="yuv420p10le", tags=(9, 1, 9, 16), options=settings)
+    assert said(source) == (pytest.approx(NUMBERS), (1000, 400))
+    assert run(source, masks, "out.mp4")[0] == 0
+    assert said(tmp_path / "out.mp4") == (pytest.approx(NUMBERS), (1000, 400)) and chroma_of(tmp_path / "out.mp4") == (1, 1)
+    code, lines = run(source, masks, "out.mkv", "--codec", "ffv1")
+    assert code == 0 and [
+        line for line in lines if "HDR10 metadata (mastering display, MaxCLL) of the film can't be kept" in line
+    ]
+
+
+def test_dolby_vision_is_told_of(run, masks, tmp_path):
+    if not videos.HAS_X265:
+        pytest.skip("this libav has no such encoder")
+    source = write_clip(tmp_path / "film.mp4", T, codec="libx265", pixel_format="yuv420p10le", tags=(9, 1, 9, 16))
+    code, lines = run(with_dolby_vision(source), masks, "out.mp4")
+    assert code == 0 and f"{source} has Dolby Vision, which can't be carried over" in lines
 
 
 def test_a_folder_of_an_hdr_film_says_what_its_pictures_are(run, masks, tmp_path):
