@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 _ABOUT_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
 _WITH_CHAPTERS = frozenset({"matroska", "webm", "mp4", "mov", "ipod"})
+_WITH_TIMECODE = frozenset({"matroska", "webm", "mp4", "mov"})
 _MATROSKA = "matroska"
 _QUICKTIME = frozenset({"mp4", "mov", "ipod"})  # cover art is a stream of one picture there
 _QUICKTIME_COVERS = frozenset({"bmp", "mjpeg", "png"})
@@ -66,7 +67,10 @@ def add_extras(
     copied: list[av.stream.Stream] = []
     target.metadata.update(tags_of(source.metadata) | dict(target.metadata))
     for old, new in zip(source.streams.video[:1], target.streams.video):
-        new.metadata.update(labels_of(old) | {key: old.metadata[key] for key in ("timecode",) if key in old.metadata})
+        new.metadata.update(labels_of(old))
+        if timecode := {key.lower(): value for key, value in old.metadata.items()}.get("timecode"):
+            new.metadata["timecode"] = timecode
+            lost += ["the timecode"] * (container not in _WITH_TIMECODE)
     if chapters := source.chapters():
         if container in _WITH_CHAPTERS:
             target.set_chapters(chapters)
@@ -130,10 +134,11 @@ def _covers_of(source: av.container.InputContainer) -> list[av.VideoStream]:
 
 
 def _data_of(source: av.container.InputContainer) -> list[str]:
-    """Streams of data, in words. A QuickTime file keeps its chapters in one, which isn't counted."""
-    chapters = bool(source.chapters()) and "mp4" in source.format.name
-    streams = [stream for stream in source.streams.data if not (chapters and stream.codec_context is None)]
-    return [f"a data stream ({stream.name or stream.metadata.get('handler_name', 'unknown')})" for stream in streams]
+    """Streams of data, in words; not those in which QuickTime keeps timecode and chapters."""
+    has_chapters = bool(source.chapters()) and "mp4" in source.format.name
+    streams = [stream for stream in source.streams.data if "timecode" not in stream.metadata]
+    names = [stream.name or stream.metadata.get("handler_name", "unknown") for stream in streams]
+    return [f"a data stream ({name})" for name in names if not (has_chapters and name == "bin_data")]
 
 
 def _read_cover(path: Path, index: int) -> bytes:

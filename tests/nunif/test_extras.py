@@ -230,6 +230,25 @@ def test_subtitles_do_not_hold_back_the_sound(tmp_path):
         assert sum(frame.samples for frame in container.decode(audio=0)) >= 44100
 
 
+@pytest.mark.parametrize("name", ["a.mov", "a.mp4", "a.mkv", "a.webm", "a.avi", "a.ts"])
+def test_timecode(tmp_path, caplog, name):
+    with av.open(str(tmp_path / "s.mov"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.metadata["timecode"] = "01:00:00:00"
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(format="yuv420p", threads=1)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    copy(tmp_path / "s.mov", tmp_path / name)
+    with av.open(str(tmp_path / name)) as container:
+        tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+    lines = [line for line in caplog.messages if "the timecode can't be kept in" in line]
+    assert bool(lines) == (tags.get("timecode") != "01:00:00:00") == (name in ("a.avi", "a.ts"))
+    assert not [line for line in caplog.messages if "data" in line.replace(str(tmp_path), "")]
+
+
 def test_a_plain_film_has_no_extras(tmp_path, caplog):
     source = write_clip(tmp_path / "s.mp4", 12, sound="aac")
     set_rotation(source, 90)
