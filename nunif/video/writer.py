@@ -157,10 +157,9 @@ class VideoWriter:
         like = like_pixel_format if self._keeps_alpha else pictures.without_alpha(like_pixel_format)
         self.pixel_format = pixel_format or _choose_pixel_format(encoder, like, self._size, options)
         self._keeps_alpha &= _known_layout(self.pixel_format, path).alpha is not None
-        had, has = layout_of(planar_format(like_pixel_format)).bits, _known_layout(self.pixel_format, path).bits
-        if pixel_format is None and has < had:
-            text = "%s: the film's %d bits become %d, the most that %s takes of such a film: another codec may keep them"
-            logger.warning(text, path, had, has, self.codec)
+        if pixel_format is None and (losses := _losses(like_pixel_format, self.pixel_format)):
+            text = "%s: the film's %s, which is what %s takes: libx264, libx265 or ffv1 may keep more"
+            logger.warning(text, path, " and ".join(losses), self.codec)
         self.color = suited_tags(color, is_rgb=_known_layout(self.pixel_format, path).is_rgb)
         try:
             with self._explained():
@@ -467,6 +466,16 @@ def _choose_pixel_format(encoder: av.Codec, like: str, size: tuple[int, int], op
     like = planar_format(like)
     known = pictures.formats_by_nearness(like, _formats_of(encoder) or [like])
     return next((name for name in known if _opens(encoder, name, size, options)), known[0])
+
+
+def _losses(film: str, written: str) -> list[str]:
+    """In words, what a film's pixel format has and the written one lacks; alpha is told of when there is some."""
+    old, new = layout_of(planar_format(film)), layout_of(written)
+    losses = [f"{old.bits} bits become {new.bits}"] if new.bits < old.bits else []
+    (down, right), (new_down, new_right) = ((1, 1) if layout.is_rgb else layout.step for layout in (old, new))
+    if not old.is_grey and new_down * new_right > down * right:
+        losses.append(f"chroma of {down}x{right} pixels becomes one of {new_down}x{new_right}")
+    return losses
 
 
 def _opens(encoder: av.Codec, pixel_format: str, size: tuple[int, int], options: dict[str, str]) -> bool:

@@ -144,9 +144,28 @@ def test_the_display_alone(tmp_path):
     assert said(tmp_path / "a.mp4") == (pytest.approx(NUMBERS), None)
 
 
-def test_fewer_bits_are_told_of(tmp_path, caplog):
-    copy(write_hdr10(tmp_path / "s.mkv"), tmp_path / "a.avi")
-    assert f"{tmp_path / 'a.avi'}: the film's 10 bits become 8" in "\n".join(caplog.messages)
+@pytest.mark.parametrize(
+    ("pixel_format", "name", "codec", "lost"),
+    [
+        ("yuv420p10le", "a.avi", "mpeg4", "10 bits become 8"),
+        ("yuv420p10le", "a.webm", "libvpx-vp9", "10 bits become 8"),
+        ("yuv444p", "a.avi", "mpeg4", "chroma of 1x1 pixels becomes one of 2x2"),
+        ("yuv422p10le", "a.mpg", "mpeg2video", "10 bits become 8"),
+        ("gbrp10le", "a.mkv", "libsvtav1", "chroma of 1x1 pixels becomes one of 2x2"),
+        ("yuv420p10le", "a.mp4", "libx264", ""),
+        ("yuv444p", "a.mp4", "libx264", ""),
+        ("bgr0", "a.mp4", "libx264", ""),
+        ("gbrp10le", "a.mkv", "ffv1", ""),
+        ("gray", "a.mp4", "libx264", ""),
+        ("yuv422p", "a.mov", "prores_ks", ""),
+    ],
+)
+def test_fewer_bits_and_less_chroma_are_told_of(tmp_path, caplog, pixel_format, name, codec, lost):
+    encoder_or_skip(codec)
+    source = write_clip(tmp_path / "s.mkv", 4, width=64, height=64, codec="ffv1", pixel_format=pixel_format, num_b_frames=0)
+    copy(source, tmp_path / name, codec=codec)
+    lines = [line for line in caplog.messages if f"{tmp_path / name}: the film's " in line and f"what {codec} takes" in line]
+    assert [lost in line for line in lines] == [True] * bool(lost)
 
 
 # Dolby Vision and HDR10+
