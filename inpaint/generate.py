@@ -41,6 +41,7 @@ from nunif.seed import generator_for
 from nunif.video.cuts import find_cuts
 from nunif.video.film import Film, folder_hash, list_films, open_film
 from nunif.video.reader import BrokenVideo, Frame, content_hash, find_gaps
+from nunif.video.tone import describe_transfer
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Recipe:
     source: str  # the file's name, for record.json only
     file_hash: str
     options: GenerateOptions
+    color: dict[str, str] = field(default_factory=dict)  # see `describe_transfer`
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -71,7 +73,8 @@ class Recipe:
         values = options_module.to_dict(self.options)
         elsewhere = ("dataset_dir", "data_dir", "prefix", "model_type", "depth_model_dir", "allow_third_party_code")
         no_matter = ("batch_size", "gpu", "max_workers", *(["fps"] if self.options.fps is None else []))
-        return {"version": VERSION, **{k: v for k, v in values.items() if k not in elsewhere + no_matter}}
+        mapped = {k: v for k, v in self.color.items() if k == "tone_mapped"}
+        return {"version": VERSION, **{k: v for k, v in values.items() if k not in elsewhere + no_matter}, **mapped}
 
     def number(self, clip: int, view: int, crop: int) -> int:
         """The SEQUENCE_NO of a record, from the clip's place in the video, the view and the crop."""
@@ -183,7 +186,8 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
     keep_freed_memory()  # frames come and go
     with open_film(video, fps=options.fps, max_fps=options.max_fps) as reader:
         file_hash = folder_hash(video) if video.is_dir() else content_hash(video)
-        recipe = Recipe(video.resolve().name if video.is_dir() else video.name, file_hash, options)
+        name = video.resolve().name if video.is_dir() else video.name
+        recipe = Recipe(name, file_hash, options, describe_transfer(reader.info.color))
         plan = range(options.skip_first, len(reader) - options.seq + 1, options.seq + options.skip_interval)
         if not plan:
             after = f" after --skip-first {options.skip_first}" if options.skip_first else ""
@@ -431,6 +435,7 @@ def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcom
     info = {
         "source": recipe.source,
         "file_hash": recipe.file_hash,
+        **recipe.color,
         "start_seconds": round(scene.seconds[0], 6),
         "end_seconds": round(scene.seconds[1], 6),
         "model_type": options.model_type,

@@ -32,6 +32,7 @@ from nunif.pictures import refuse_unread
 from nunif.seed import generator_for
 from nunif.video.cuts import CUT_MARGIN, mark_cuts
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash, find_gaps
+from nunif.video.tone import describe_transfer
 
 logger = logging.getLogger(__name__)
 
@@ -185,11 +186,13 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
         if not groups:
             return Counter({"too short": 1})
         counts: Counter[str] = Counter()
+        color = {} if reader is None else describe_transfer(reader.info.color)
         recorded = {
             "version": VERSION, "preset": options.preset or "", "seed": options.seed, "size": options.size,
             "seq": preset.seq, "step": preset.step, "groups": preset.groups, "skip_interval": preset.skip_interval,
             "max_rotation": preset.max_rotation, "max_shift": preset.max_shift, "max_brightness": preset.max_brightness,
         }  # fmt: skip
+        recorded |= {key: value for key, value in color.items() if key == "tone_mapped"}
         label = label_of(options)
         todo = []
         for number, frames in enumerate(groups):
@@ -208,7 +211,7 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
                 frames = wobble(frames[0], preset, size, rng)
             else:
                 frames = np.stack([fit(frame, size) for frame in frames])
-            info = {"source": source.name, "frames": numbers, "options": recorded}
+            info = {"source": source.name, **color, "frames": numbers, "options": recorded}
             write_record(options.data_dir / record_name(options.prefix, label, file_hash, number), frames, None, info)
             return "made"
 

@@ -559,6 +559,7 @@ class FilmOptions:
     quality: int | None = option(default=None, minimum=0, maximum=63, help="CRF of the encoder, lower is better")
     pixel_format: str | None = option(default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)")
     fps: str | None = option(default=None, metavar="RATE", help=FPS_HELP)
+    extras: bool = option("--no-extras", default=True, help="leave out the film's subtitles, chapters, tags and attachments")
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
 
 

@@ -44,6 +44,11 @@ def encode_rgb(picture: np.ndarray) -> bytes:
     return PNG_SIGNATURE + header + _chunk(b"IDAT", isal_zlib.compress(rows, 1)) + PNG_END
 
 
+def encode_rgba(picture: np.ndarray) -> bytes:
+    """A PNG of an (H, W, 4) uint8 or uint16 picture with alpha (0 = transparent, not premultiplied), lossless."""
+    return _encode(picture[..., [2, 1, 0, 3]], _FAST)
+
+
 def encode_binary(mask: np.ndarray) -> bytes:
     """A one-bit PNG of an (H, W) bool mask; readers see 0 and 255."""
     return _encode(mask.astype(np.uint8) * 255, _BINARY)

@@ -4,8 +4,9 @@ Axes: H W pixels, 3 = R G B.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from inpaint.pictures import HOLE_COLOUR
 from inpaint.runtime.hole_source import hole_advice, open_holes
 from inpaint.runtime.look_ahead import ShotKeys, look_through
 from inpaint.runtime.output import check_apart, go_through, is_folder, open_output, read_ahead, video_writer
-from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream
+from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
 from nunif.errors import UserError
@@ -67,11 +68,11 @@ def main(options: ApplyOptions) -> None:
 
         shots = split_into_shots(frames, find_cuts=options.find_cuts)
         holed = (HoleFrame(item, item[0].rgb, item[1], starts_shot) for item, starts_shot in shots)
+        fill: Callable[[Iterable[HoleFrame]], Iterator[tuple[Any, np.ndarray]]] = filler.fill
         if options.look_ahead == SHOT:
-            filled = check_looks_ahead(filler, options.model).fill(holed, stack.enter_context(keys_of_shots(options, filler)))
-        else:
-            filled = filler.fill(holed)
-        go_through(filled, film, write)
+            stream = check_looks_ahead(filler, options.model)
+            fill = partial(stream.fill, keys=stack.enter_context(keys_of_shots(options, filler)))
+        go_through(fill_in_sdr(fill, holed, film.info.tone_map), film, write)
     if not num_holes:
         advice = hole_advice(invert=options.invert_mask)
         logger.warning("--mask %s marks nothing as missing in any frame: %s", options.mask, advice)
@@ -108,12 +109,13 @@ def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[Sh
         open_holes(options.mask, film, **how_masks_are_read(options)) as holes,
         tqdm(total=len(film), unit="frame", desc="looking ahead", disable=None) as bar,
     ):
+        tone = film.info.tone_map
 
         def masked() -> Iterator[tuple[Tensor, bool]]:
             try:
                 for (frame, hole), starts_shot in split_into_shots(zip(film, holes), find_cuts=options.find_cuts):
                     bar.update()
-                    yield stream.masked(frame.rgb, hole), starts_shot
+                    yield stream.masked(tone.to_sdr(frame.rgb) if tone else frame.rgb, hole), starts_shot
             except (BrokenVideo, UserError) as problem:  # which the filling meets too, and reports, once it gets there
                 logger.debug("looking ahead ends early: %s", problem)
 

@@ -6,6 +6,7 @@ Axes: H W pixels, 3 = R G B.
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -20,7 +21,8 @@ from nunif.files import make_folder
 from nunif.parallel import prefetch
 from nunif.video.film import Film
 from nunif.video.folder import FolderWriter
-from nunif.video.picture import Picture
+from nunif.video.mastering import Mastering
+from nunif.video.picture import Picture, alpha_of
 from nunif.video.reader import BrokenVideo
 from nunif.video.writer import VideoWriter
 
@@ -50,7 +52,8 @@ class _Folder:
         self._writer = writer
 
     def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
-        self._writer.write(rgb)
+        alpha = None if picture is None else alpha_of(picture)
+        self._writer.write(rgb if alpha is None else np.dstack([rgb, alpha]))
 
 
 def is_folder(output: Path) -> bool:
@@ -70,7 +73,7 @@ def check_apart(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
 
 @contextmanager
 def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> Iterator[Output]:
-    """A video with the film's sound, times and colours, or a folder of PNGs where the name has no suffix.
+    """A video with the film's sound, subtitles, times and colours, or a folder of PNGs where the name has no suffix.
 
     Args:
         size: (width, height) of what will be written.
@@ -78,6 +81,11 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
         UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
     """
     path = options.output
+    if (tone := film.info.tone_map) is not None:
+        text = "%s is %s: the model sees it as SDR BT.709, outside the holes the film stays as it is"
+        logger.info(text, film.path, tone.name)
+    if film.info.dynamic:
+        logger.warning("%s has %s, which can't be carried over", film.path, ", ".join(film.info.dynamic))
     if is_folder(path):
         for name in ("codec", "quality", "pixel_format"):
             if (value := getattr(options, name)) is not None:
@@ -86,6 +94,11 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
         with FolderWriter(path) as folder:
             if film.info.has_sound:
                 logger.warning("%s has sound, a folder of pictures has none", film.path)
+            if tone is not None:
+                text = "%s: the pictures are %s like the film, and PNGs don't say so: tell the program that reads them"
+                logger.warning(text, path, tone.name)
+            if options.extras and film.info.extras:
+                logger.warning("%s has %s, a folder of pictures has none of it", film.path, ", ".join(film.info.extras))
             yield _Folder(folder)
     else:
         make_folder(path.parent)
@@ -98,6 +111,8 @@ def video_writer(
 ) -> VideoWriter:
     """A writer of a video with the film's times and colours; without `options` in the suffix's usual codec."""
     info = film.info
+    # a turned picture has its chroma elsewhere
+    mastering = replace(info.mastering, chroma_location=None) if info.rotation else info.mastering
     return VideoWriter(
         path,
         width=size[0],
@@ -110,7 +125,9 @@ def video_writer(
         color=info.color,
         like_pixel_format=info.picture_format,
         sample_aspect_ratio=info.sample_aspect_ratio,
-        sound_from=film.path if sound and info.has_sound else None,
+        sound_from=film.path if sound else None,
+        mastering=mastering if sound else Mastering(),
+        extras=bool(sound and options and options.extras),
     )
 
 

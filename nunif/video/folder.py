@@ -10,7 +10,7 @@ import numpy as np
 
 from nunif.errors import UserError
 from nunif.files import PARTIAL_PREFIX, explain_os_errors, make_folder
-from nunif.image import encode_rgb
+from nunif.image import encode_rgb, encode_rgba
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +46,10 @@ class FolderWriter:
         return self
 
     def write(self, picture: np.ndarray) -> None:
-        """Add a picture (H, W, 3), uint8 or uint16."""
+        """Add a picture (H, W, 3), or with alpha (H, W, 4), uint8 or uint16."""
+        data = encode_rgb(picture) if picture.shape[2] == 3 else encode_rgba(picture)
         with explain_os_errors(self.path):
-            (self._partial / f"{self.num_frames:06d}.png").write_bytes(encode_rgb(picture))
+            (self._partial / f"{self.num_frames:06d}.png").write_bytes(data)
         self.num_frames += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

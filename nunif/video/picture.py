@@ -125,18 +125,26 @@ def _is_known(pixel_format: str) -> bool:
 def nearest_format(pixel_format: str, candidates: Iterable[str]) -> str:
     """Of some formats, the one that loses least of a picture in `pixel_format`, then the one that adds least.
 
-    Losing colour is worst, then depth, then resolution of the chroma, then a change between Y'CbCr and RGB.
+    Losing colour is worst, then alpha, depth, resolution of the chroma, then a change between Y'CbCr and RGB.
+
+    Raises:
+        ValueError: there is no candidate.
     """
+    return formats_by_nearness(pixel_format, candidates)[0]
+
+
+def formats_by_nearness(pixel_format: str, candidates: Iterable[str]) -> list[str]:
+    """The candidates that hold pictures, those that lose least first: see `nearest_format`."""
     want = layout_of(pixel_format)
 
     def cost(name: str) -> tuple:
         have = layout_of(name)
         return (
             have.is_grey and not want.is_grey,
+            want.alpha is not None and have.alpha is None,
             max(0, want.bits - have.bits),
             0 if want.is_grey else max(0, have.step[0] * have.step[1] - want.step[0] * want.step[1]),
             have.is_rgb != want.is_rgb,
-            want.alpha is not None and have.alpha is None,
             have.is_grey != want.is_grey,
             have.bits,
             -have.step[0] * have.step[1],
@@ -145,7 +153,31 @@ def nearest_format(pixel_format: str, candidates: Iterable[str]) -> str:
             not have.is_planar,
         )
 
-    return min((name for name in candidates if layout_of(name).planes), key=cost)
+    return sorted((name for name in candidates if layout_of(name).planes), key=cost)
+
+
+@cache
+def without_alpha(pixel_format: str) -> str:
+    """The planar format of the same numbers without alpha: yuv444p12le for yuva444p12le."""
+    opaque = (name for name in _planar_formats() if layout_of(name).alpha is None)
+    return nearest_format(pixel_format, opaque)
+
+
+def alpha_of(picture: Picture) -> np.ndarray | None:
+    """(H, W) alpha over the whole range of uint8, or of uint16 where a sample has over 8 bits; None: there is none."""
+    layout = layout_of(picture.pixel_format)
+    if layout.alpha is None:
+        return None
+    alpha, top = picture.planes[layout.alpha], 2**layout.bits - 1
+    if top in (255, 65535):
+        return alpha
+    return (alpha.astype(np.uint32) * 65535 // top).astype(np.uint16)
+
+
+def is_see_through(picture: Picture) -> bool:
+    """Whether a pixel of the picture isn't opaque."""
+    layout = layout_of(picture.pixel_format)
+    return layout.alpha is not None and int(picture.planes[layout.alpha].min()) < 2**layout.bits - 1
 
 
 def from_frame(frame: av.VideoFrame, *, color: ColorTags, width: int, height: int) -> Picture:
@@ -168,8 +200,10 @@ def from_frame(frame: av.VideoFrame, *, color: ColorTags, width: int, height: in
         views = [luma, pairs[:, 0::2], pairs[:, 1::2]]
         return Picture(tuple(view[:h, :w].copy() for view, (h, w) in zip(views, shapes, strict=True)), pixel_format, color)
     if not (is_as_wanted and source.is_planar):
-        kept = dict(src_colorspace=color.matrix, dst_colorspace=color.matrix)
-        kept |= dict(src_color_range=color.range, dst_color_range=color.range)
+        kept = dict(src_colorspace=color.matrix, src_color_range=color.range)
+        if not (layout.is_rgb or layout.is_grey):
+            color = colors.suited_tags(color, is_rgb=False)  # grey with alpha may call itself RGB
+        kept |= dict(dst_colorspace=color.matrix, dst_color_range=color.range)
         frame = frame.reformat(format=pixel_format, width=width, height=height, threads=1, **kept)
     planes = tuple(_samples(plane, layout)[:h, :w].copy() for plane, (h, w) in zip(frame.planes, shapes, strict=True))
     return Picture(planes, pixel_format, color)
@@ -305,7 +339,11 @@ def convert(picture: Picture, pixel_format: str) -> Picture:
     old, new = layout_of(picture.pixel_format), layout_of(pixel_format)
     height, width = picture.size
     if (old.is_rgb, old.is_grey) != (new.is_rgb, new.is_grey):
-        return from_rgb(_to_rgb16(picture), pixel_format=pixel_format, color=picture.color)
+        other = from_rgb(_to_rgb16(picture), pixel_format=pixel_format, color=picture.color)
+        if old.alpha is None or new.alpha is None:
+            return other
+        alpha = _change_depth(picture.planes[old.alpha], old, new, is_full=True, has_middle=False)
+        return replace(other, planes=(*other.planes[: new.alpha], alpha, *other.planes[new.alpha + 1 :]))
     is_full = colors.is_full_range(picture.color, num_components=len(old.planes), is_rgb=old.is_rgb)
     planes: dict[int, np.ndarray] = {}
     for component, (source, target) in enumerate(zip(old.planes, new.planes, strict=True)):

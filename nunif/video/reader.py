@@ -12,6 +12,7 @@ Words used below:
 """
 
 import hashlib
+import logging
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
@@ -30,7 +31,12 @@ from av.stream import Disposition
 from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.color import ColorTags, read_tags, to_rgb
+from nunif.video.extras import list_extras
+from nunif.video.mastering import Mastering, list_dynamic, read_mastering
 from nunif.video.picture import Picture
+from nunif.video.tone import ToneMap, to_8_bits, tone_map_of
+
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
 
@@ -43,6 +49,8 @@ DURATION_TOLERANCE = 0.5
 # `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of them.
 _STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
 _MAX_UNEVEN = 0.1
+# Their alpha is a second stream of pictures, which libav's own decoders leave out and these don't.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Demuxers that take text files for videos.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "ass", "srt", "webvtt", "lrc", "subviewer", "txt"})
 
@@ -78,13 +86,23 @@ class VideoInfo:
     rate: Fraction  # frames per second, as the file states it; only a name where the rate varies
     sample_aspect_ratio: Fraction | None  # width to height of a pixel; None: not said
     has_sound: bool
+    extras: tuple[str, ...] = ()  # in words, what else there is: subtitles, chapters, ...
+    mastering: Mastering = Mastering()
+    dynamic: tuple[str, ...] = ()  # in words, what else the pictures bring along: Dolby Vision, ...
+
+    @property
+    def tone_map(self) -> ToneMap | None:
+        """What brings the pictures to SDR BT.709; None: they are there, or don't say."""
+        return tone_map_of(self.color)
 
 
 @dataclass(frozen=True)
 class Frame:
     """One picture, upright."""
 
-    rgb: np.ndarray  # (H, W, 3) uint8, contiguous; for editing, uint16 from 0 to 65535 where a sample has over 8 bits
+    # (H, W, 3) uint8, contiguous, SDR: HDR and wide colours are tone-mapped (nunif.video.tone). For editing as the film has
+    # it, and uint16 from 0 to 65535 where a sample has over 8 bits
+    rgb: np.ndarray
     pts: int  # in units of VideoInfo.time_base; the frame's number where the file has no times
     time: float  # seconds after the video's first picture
     picture: Picture | None  # the coded numbers behind `rgb`, when reading for editing
@@ -213,8 +231,11 @@ class VideoReader:
         self._container: av.container.InputContainer | None = None
         _check_file(path)
         packets = self._packets = _scan(path)
-        self.info, self._decoded_size = _probe(path, packets)
+        self.info, self._decoded_size = _probe(path, packets, with_alpha=for_editing)
 
+        self._tone = None if for_editing else self.info.tone_map
+        if self._tone is not None:
+            logger.info("%s is %s: its pictures are tone-mapped to SDR BT.709", path, self._tone.name)
         usable = np.flatnonzero(packets.is_shown & (packets.entry >= 0))
         if not len(usable):
             raise UserError(f"{path} holds no picture that can be decoded: copy or download it again")
@@ -323,7 +344,7 @@ class VideoReader:
         if self._container is not None:
             self._container.close()
         self._container, stream = _open_video(self.path)
-        self._decoder = stream.codec_context
+        self._decoder = _decoder_of(stream, with_alpha=self._for_editing)
         self._demuxer = _demux(self._container, stream)
         self._position = 0  # packet that comes next
         self._num_decoded = 0
@@ -433,7 +454,7 @@ class VideoReader:
     def _convert(self, frame: int, decoded: av.VideoFrame) -> Frame:
         width, height = self._decoded_size
         picture = None
-        if self._for_editing:
+        if self._for_editing or self._tone is not None:
             picture = pictures.from_frame(decoded, color=self.info.color, width=width, height=height)
             picture = pictures.rotate(picture, self.info.rotation)
         if picture is not None and self.info.bit_depth > 8:
@@ -441,6 +462,8 @@ class VideoReader:
         else:
             rgb = to_rgb(decoded, width=width, height=height)  # (H, W, 3) as coded
             rgb = np.ascontiguousarray(np.rot90(rgb, k=-self.info.rotation // 90))  # upright
+        if self._tone is not None:
+            rgb, picture = to_8_bits(self._tone.to_sdr(rgb)), None
         return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]), picture=picture)
 
     def _seconds(self, pts: int) -> float:
@@ -648,20 +671,37 @@ def _is_hidden_vp8(packet: av.Packet) -> bool:
     return not bytes(packet)[0] & 0x10
 
 
-def _decode_all(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+def _decoder_of(stream: av.VideoStream, *, with_alpha: bool) -> av.VideoCodecContext:
+    """A stream's decoder; `with_alpha`: one that gives the alpha too, where there is any."""
+    decoder = stream.codec_context
+    better = _ALPHA_DECODERS.get(decoder.name, "")
+    marks = {key.lower(): value for key, value in stream.metadata.items()}
+    if not with_alpha or marks.get("alpha_mode", "0") == "0" or better not in av.codecs_available:
+        return decoder
+    other = av.CodecContext.create(better, "r")
+    assert isinstance(other, av.VideoCodecContext)
+    other.extradata = decoder.extradata
+    return other
+
+
+def _decode_all(
+    container: av.container.InputContainer, stream: av.VideoStream, decoder: av.VideoCodecContext | None = None
+) -> Iterator[av.VideoFrame]:
     """All pictures in the decoder's order; packets that fail are passed over."""
+    decoder = decoder or stream.codec_context
     for packet in chain(_demux(container, stream), [None]):  # None: give out what the decoder holds
         try:
-            frames = stream.codec_context.decode(packet)
+            frames = decoder.decode(packet)
         except av.FFmpegError:
             continue
         yield from frames
 
 
-def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
+def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInfo, tuple[int, int]]:
     """Decode the first good picture: what the stream says, and the (width, height) before rotation."""
     with _opened(path) as (container, stream):
-        frame = next((frame for frame in _decode_all(container, stream) if not frame.is_corrupt), None)
+        decoder = _decoder_of(stream, with_alpha=with_alpha)
+        frame = next((frame for frame in _decode_all(container, stream, decoder) if not frame.is_corrupt), None)
         if frame is None:
             raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
         # libav's angle is counter-clockwise.
@@ -686,5 +726,8 @@ def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
             rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
             sample_aspect_ratio=1 / aspect if aspect and rotation % 180 else aspect,
             has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
+            extras=tuple(list_extras(container)),
+            mastering=read_mastering(frame, stream),
+            dynamic=tuple(list_dynamic(frame, stream)),
         )
         return info, (frame.width, frame.height)

@@ -1,4 +1,4 @@
-"""The sound of one file carried into another, piece by piece, as its pictures are written.
+"""The sound of one file carried into another, piece by piece, as its pictures are written; its subtitles with it.
 
 A packet is copied as it is where the new container takes its codec. Else the sound is coded anew.
 """
@@ -7,11 +7,14 @@ import io
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import av
 
 from nunif.errors import UserError
+from nunif.video.extras import add_extras, labels_of, tags_of
 from nunif.video.reader import DURATION_TOLERANCE, open_input, stated_duration
 
 logger = logging.getLogger(__name__)
@@ -20,18 +23,28 @@ _BIT_RATE = 96_000  # per channel, where sound is coded anew
 _OPUS_RATE = 48_000  # also what all containers and players take
 
 # MPEG's containers swallow any codec, and what they don't know comes out as data.
-_MPEG_SOUND = {
-    "mpegts": frozenset({"aac", "ac3", "dca", "eac3", "mp1float", "mp2float", "mp3float", "opus", "libopus", "truehd"}),
-    "mpeg": frozenset({"ac3", "dca", "mp1float", "mp2float", "mp3float"}),
+_MPEG_TAKES = {
+    "mpegts": frozenset(
+        {"aac", "ac3", "dca", "eac3", "mp1float", "mp2float", "mp3float", "opus", "libopus", "truehd", "dvbsub"}
+    ),
+    "mpeg": frozenset({"ac3", "dca", "mp1float", "mp2float", "mp3float", "dvdsub"}),
 }
 
 Mux = Callable[[av.AudioStream, av.AudioFrame | None], None]  # code a frame (None: what is held back) and write the packets
 
 
 class Sound:
-    """All sound streams of a file. Use as a context manager."""
+    """All sound streams of a file, and with `extras` what else it holds. Use as a context manager.
 
-    def __init__(self, path: Path, container: av.container.OutputContainer, *, encoder: str, mux: Mux) -> None:
+    Attributes:
+        start: of the first sound in seconds; None: there is none.
+        tags: the file's.
+        labels: kind, language and title of the new streams, in order.
+    """
+
+    def __init__(
+        self, path: Path, container: av.container.OutputContainer, *, encoder: str, mux: Mux, extras: bool = False
+    ) -> None:
         """Open the file and add its sound streams to `container`.
 
         Args:
@@ -39,6 +52,7 @@ class Sound:
             container: the new file, before its header is written.
             encoder: libav's name of the encoder for sound that can't be copied.
             mux: encodes and writes.
+            extras: carry over subtitles, chapters, tags and attachments too, see `nunif.video.extras`.
 
         Raises:
             UserError: the file can't be read, or its sound not be coded.
@@ -64,13 +78,28 @@ class Sound:
                     raise UserError(
                         f"{path}: the sound ({codec}) can't be coded as {encoder} ({error}): choose another suffix"
                     ) from error
+        has_sound = bool(self._tracks)
+        self.extras, self.tags = extras, tags_of(self._input.metadata)
+        if extras:
+            for other in add_extras(path, self._input, container, takes=partial(_takes, container)):
+                self._tracks[other.index] = _Copied(other, container)
+        streams = [self._input.streams[index] for index in self._tracks]
+        self.labels: list[tuple[str, dict[str, str]]] = [(each.type, labels_of(each)) for each in streams]
         self._packets = self._demux()
+        self.start: Fraction | None = None
+        if has_sound:
+            head: list[av.Packet] = []
+            for packet in self._packets:
+                head.append(packet)
+                if packet.stream.type == "audio":
+                    self.start = _time_of(packet)
+                    break
+            self._packets = chain(head, self._packets)
         self._next: av.Packet | None = next(self._packets, None)
-        self.start = Fraction(0) if self._next is None else _time_of(self._next)  # seconds
 
     def advance(self, until: Fraction | None) -> None:
         """Write the sound that starts before a time in seconds, of the file's own clock; None: to its end."""
-        while self._next is not None and (until is None or _time_of(self._next) < until):
+        while self._next is not None and (until is None or not _is_sound(self._next) or _time_of(self._next) < until):
             # Taken off first: an interruption costs no packet its turn twice.
             packet, self._next = self._next, None
             self._tracks[packet.stream.index].take(packet)
@@ -101,6 +130,8 @@ class Sound:
             reason = error.strerror or reason
         for index, end in last.items():
             stream = self._input.streams[index]
+            if stream.type != "audio":
+                continue  # subtitles end when nobody speaks any more
             stated = stated_duration(stream)
             reached = end - first[index] if stream.duration is not None else end  # Matroska counts from 0
             if stated is not None and reached < stated - DURATION_TOLERANCE:
@@ -113,9 +144,13 @@ def _time_of(packet: av.Packet) -> Fraction:
     return Fraction(0) if ticks is None else ticks * Fraction(packet.time_base)
 
 
-def _takes(container: av.container.OutputContainer, stream: av.AudioStream) -> bool:
+def _is_sound(packet: av.Packet) -> bool:
+    return packet.stream.type == "audio"
+
+
+def _takes(container: av.container.OutputContainer, stream: av.stream.Stream) -> bool:
     """Whether a container like this one can be written with the stream's packets: its header is written as a trial."""
-    if stream.codec_context.name not in _MPEG_SOUND.get(container.format.name, {stream.codec_context.name}):
+    if stream.codec_context.name not in _MPEG_TAKES.get(container.format.name, {stream.codec_context.name}):
         return False
     trial = av.open(io.BytesIO(), "w", format=container.format.name)
     try:
@@ -129,16 +164,20 @@ def _takes(container: av.container.OutputContainer, stream: av.AudioStream) -> b
 
 
 class _Copied:
-    """A sound stream whose packets are passed on."""
+    """A stream whose packets are passed on."""
 
-    def __init__(self, stream: av.AudioStream, container: av.container.OutputContainer) -> None:
+    def __init__(self, stream: av.stream.Stream, container: av.container.OutputContainer) -> None:
         self._container = container
         self._stream = container.add_stream_from_template(stream)
         _copy_labels(stream, self._stream)
         self._last: int | None = None
 
     def take(self, packet: av.Packet) -> None:
-        if packet.dts is None or (self._last is not None and packet.dts <= self._last):
+        if not _is_sound(packet):
+            if packet.pts is None:
+                packet.pts = 0  # cover art
+            packet.dts = packet.pts
+        elif packet.dts is None or (self._last is not None and packet.dts <= self._last):
             return  # behind a damaged place; the container would refuse it
         self._last = packet.dts
         packet.stream = self._stream
@@ -208,6 +247,6 @@ def _layout_for(encoder: str, layout: str, rate: int) -> str:
         return "stereo"
 
 
-def _copy_labels(source: av.AudioStream, target: av.AudioStream) -> None:
-    target.metadata.update({key: value for key, value in source.metadata.items() if key in ("language", "title")})
+def _copy_labels(source: av.stream.Stream, target: av.stream.Stream) -> None:
+    target.metadata.update(labels_of(source))
     target.disposition = source.disposition.value  # type: ignore[assignment]  # libav takes the number

@@ -21,6 +21,8 @@ from nunif.errors import OutputError, UserError
 from nunif.files import PARTIAL_PREFIX, describe_os_error
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags, suited_tags, write_tags
+from nunif.video.extras import tell_of_lost_tags
+from nunif.video.mastering import Mastering, options_for
 from nunif.video.picture import Picture, layout_of, nearest_format, planar_format
 from nunif.video.sound import Sound
 
@@ -55,6 +57,11 @@ _FIXED_RATE_ENCODERS = frozenset({"mpeg1video", "mpeg2video"})
 _FINEST_TIME = {"mpeg4": 65535}  # parts of a second
 _LATE_SOUND = 0.1  # seconds; later than this is heard
 _ADVICE = "choose another suffix, codec or pixel format"
+_ALPHA_ADVICE = "a .webm, a .mov with the codec prores_ks, an .mkv with the codec ffv1, or a folder of pictures"
+# Their alpha is a second stream of pictures beside the first, and only Matroska has a place for it.
+_ALPHA_ASIDE = frozenset({"libvpx", "libvpx-vp9"})
+_MATROSKA = frozenset({".mkv", ".webm"})
+_NO_MASTERING = Mastering()
 
 
 class VideoWriter:
@@ -89,6 +96,8 @@ class VideoWriter:
         like_pixel_format: str = "yuv420p",
         sample_aspect_ratio: Fraction | None = None,
         sound_from: Path | None = None,
+        extras: bool = False,
+        mastering: Mastering = _NO_MASTERING,
         metadata: Mapping[str, str] | None = None,
         gop: int | None = None,
         keep_unfinished: bool = True,
@@ -108,6 +117,8 @@ class VideoWriter:
             like_pixel_format: the source's.
             sample_aspect_ratio: width to height of a pixel; None isn't written.
             sound_from: a file whose sound to carry over, on the clock of `write`; None for a silent film.
+            mastering: HDR10's static metadata and the place of the chroma; a line names what can't be written.
+            extras: carry over its subtitles, chapters, tags and attachments too; a line names what can't be.
             metadata: of the file, such as its title.
             gop: most frames from one keyframe to the next; None for the encoder's own choice.
             keep_unfinished: whether an exception leaves NAME.unfinished.SUFFIX.
@@ -136,9 +147,20 @@ class VideoWriter:
         default_codec, sound_encoder = _default_codecs(path)
         self.codec = codec or default_codec
         encoder = _find_encoder(self.codec, path)
-        self.pixel_format = pixel_format or _choose_pixel_format(encoder, like_pixel_format, width, height)
-        self.color = suited_tags(color, is_rgb=_known_layout(self.pixel_format, path).is_rgb)
+        self._keeps_alpha = self.codec not in _ALPHA_ASIDE or path.suffix.lower() in _MATROSKA
         options = _quality_options(path, self.codec, quality)
+        noted, lost = options_for(mastering, self.codec, path.suffix)
+        options |= {name: f"{options[name]}:{value}" if name in options else value for name, value in noted.items()}
+        if lost:
+            text = "%s: %s of the film can't be kept by %s in %s: choose the codec libx265 or libx264"
+            logger.warning(text, path, ", ".join(lost), self.codec, path.suffix)
+        like = like_pixel_format if self._keeps_alpha else pictures.without_alpha(like_pixel_format)
+        self.pixel_format = pixel_format or _choose_pixel_format(encoder, like, self._size, options)
+        self._keeps_alpha &= _known_layout(self.pixel_format, path).alpha is not None
+        if pixel_format is None and (losses := _losses(like_pixel_format, self.pixel_format)):
+            text = "%s: the film's %s, which is what %s takes: libx264, libx265 or ffv1 may keep more"
+            logger.warning(text, path, " and ".join(losses), self.codec)
+        self.color = suited_tags(color, is_rgb=_known_layout(self.pixel_format, path).is_rgb)
         try:
             with self._explained():
                 # Sound may start before 0 (an encoder's run-up). These would rather shift everything, and needn't.
@@ -153,7 +175,7 @@ class VideoWriter:
                 stream.codec_context.options = options
                 stream.codec_context.open()
             if sound_from is not None:
-                self._sound = Sound(sound_from, self._container, encoder=sound_encoder, mux=self._mux)
+                self._sound = Sound(sound_from, self._container, encoder=sound_encoder, mux=self._mux, extras=extras)
             with self._explained():
                 self._container.start_encoding()
         except BaseException:
@@ -212,6 +234,8 @@ class VideoWriter:
         if not isinstance(picture, Picture):
             planar = planar_format(self.pixel_format)
             picture = pictures.from_rgb(picture, pixel_format=planar, color=self.color)
+        elif not self._keeps_alpha and pictures.is_see_through(picture):
+            self._tell_of_alpha()
         frame = pictures.to_frame(picture, pixel_format=self.pixel_format)
         if not self.num_frames:
             self._start(pts)
@@ -227,6 +251,13 @@ class VideoWriter:
             if self._sound is not None:
                 self._sound.advance(pts * self._time_base)
 
+    def _tell_of_alpha(self) -> None:
+        text = (
+            "%s: the film is transparent in places, which %s (%s) in %s can't hold: the alpha is left out; to keep it write %s"
+        )
+        logger.warning(text, self.path, self.codec, self.pixel_format, self.path.suffix, _ALPHA_ADVICE)
+        self._keeps_alpha = True  # said once
+
     def _start(self, pts: int) -> None:
         """Take note of the first picture's time. Where the container keeps none, it is where the film begins."""
         self._first_pts = pts
@@ -234,7 +265,8 @@ class VideoWriter:
         if self._keeps_times:
             return
         self._origin = start
-        if self._sound is not None and abs(late := self._sound.start - start) > _LATE_SOUND:
+        sound_start = None if self._sound is None else self._sound.start
+        if sound_start is not None and abs(late := sound_start - start) > _LATE_SOUND:
             text = "%s: %s can't start sound and pictures apart; the sound will be %.2f s off"
             logger.warning(text, self.path, self.path.suffix, abs(late))
 
@@ -251,8 +283,11 @@ class VideoWriter:
             elif not self.num_frames:
                 raise _no_frames(self.path)
             else:
+                sound = self._sound
                 try:
                     self._finish(sound_until=None)
+                    if sound is not None and sound.extras:
+                        tell_of_lost_tags(self.path, sound.tags, sound.labels, written=self._partial)
                     with self._explained():
                         os.replace(self._partial, self.path)
                 except KeyboardInterrupt:
@@ -316,12 +351,16 @@ class VideoWriter:
 
     def _describe(self, error: Exception) -> str:
         (width, height), layout = self._size, layout_of(self.pixel_format)
-        if width % layout.step[1] or height % layout.step[0]:
-            return f"{self.path}: {width}x{height} can't be {self.pixel_format}; choose yuv444p or an even size"
-        formats = " ".join(_formats_of(av.Codec(self.codec, "w")))
+        encoder, options = av.Codec(self.codec, "w"), _quality_options(self.path, self.codec, None)
+        known = _formats_of(encoder)
+        usable = [name for name in known if _opens(encoder, name, self._size, options)]
+        if usable and (width % layout.step[1] or height % layout.step[0]):
+            better = nearest_format(self.pixel_format, usable)
+            return f"{self.path}: {width}x{height} can't be {self.pixel_format}; choose {better} or an even size"
+        takes = " ".join(usable) or ("nothing of that size" if known else "any format")
         return (
             f"{self.path} can't be written with codec {self.codec} and pixel format {self.pixel_format} "
-            f"at {width}x{height} ({error}; the codec takes {formats or 'any format'}): {_ADVICE}"
+            f"at {width}x{height} ({error}; the codec takes {takes}): {_ADVICE}"
         )
 
 
@@ -422,23 +461,30 @@ def _formats_of(encoder: av.Codec) -> list[str]:
     return [video_format.name for video_format in encoder.video_formats or []]
 
 
-def _choose_pixel_format(encoder: av.Codec, like: str, width: int, height: int) -> str:
+def _choose_pixel_format(encoder: av.Codec, like: str, size: tuple[int, int], options: dict[str, str]) -> str:
+    """The nearest format that the encoder opens with at this size: some of those it names it never does."""
     like = planar_format(like)
-    known = _formats_of(encoder) or [like]
-    chosen = nearest_format(like, known)
-    down, right = layout_of(chosen).step
-    full = [name for name in known if layout_of(name).step == (1, 1) and layout_of(name).planes]
-    if full and (width % right or height % down) and not _opens(encoder, chosen, width, height):
-        return nearest_format(like, full)
-    return chosen
+    known = pictures.formats_by_nearness(like, _formats_of(encoder) or [like])
+    return next((name for name in known if _opens(encoder, name, size, options)), known[0])
 
 
-def _opens(encoder: av.Codec, pixel_format: str, width: int, height: int) -> bool:
-    """Whether an encoder takes pictures of such a size; some take odd ones."""
+def _losses(film: str, written: str) -> list[str]:
+    """In words, what a film's pixel format has and the written one lacks; alpha is told of when there is some."""
+    old, new = layout_of(planar_format(film)), layout_of(written)
+    losses = [f"{old.bits} bits become {new.bits}"] if new.bits < old.bits else []
+    (down, right), (new_down, new_right) = ((1, 1) if layout.is_rgb else layout.step for layout in (old, new))
+    if not old.is_grey and new_down * new_right > down * right:
+        losses.append(f"chroma of {down}x{right} pixels becomes one of {new_down}x{new_right}")
+    return losses
+
+
+def _opens(encoder: av.Codec, pixel_format: str, size: tuple[int, int], options: dict[str, str]) -> bool:
+    """Whether an encoder takes such pictures of (width, height); some take odd sizes."""
     trial = av.CodecContext.create(encoder, "w")
     assert isinstance(trial, av.VideoCodecContext)
-    trial.width, trial.height, trial.pix_fmt, trial.time_base = width, height, pixel_format, Fraction(1, 25)
-    trial.options = dict(_CRF_ENCODERS.get(encoder.name, (0, {}))[1])
+    trial.width, trial.height = size
+    trial.pix_fmt, trial.time_base = pixel_format, Fraction(1, 25)
+    trial.options = {name: value.replace("log-level=error", "log-level=none") for name, value in options.items()}
     try:
         trial.open()
         return True

@@ -18,6 +18,7 @@ from inpaint.sample_video import render_scene
 from nunif import cli
 from nunif.errors import UserError
 from nunif.video.writer import write_video
+from tests.videos import write_clip
 
 SEQ, SIZE = 4, 128
 
@@ -319,3 +320,17 @@ def test_one_bad_video_in_a_folder_does_not_stop_the_others(run, video, tmp_path
     code, line = run(*words)
     assert (code, line) == (1, "error: 1 of 2 videos failed; the others are finished")
     assert any(p.is_dir() for p in (tmp_path / "out").iterdir()) or list((tmp_path / "out").glob(".skipped-*"))
+
+
+def test_a_record_names_the_films_transfer_and_hdr_is_tone_mapped(video, tmp_path):
+    """The same code numbers, tagged as BT.709 and as PQ: the records of PQ are brighter, by BT.2390's curve."""
+    frames = [frame for frame, _ in render_scene(192, 108, 12)]
+    means = {}
+    for transfer, name in ((1, "bt709"), (16, "smpte2084")):
+        tags = (9, 1, 9, 16) if transfer == 16 else (1, 1, 1, 1)
+        path = write_clip(tmp_path / f"{name}.mkv", frames, codec="ffv1", num_b_frames=0, tags=tags)
+        assert make(path, tmp_path / name)["made"]
+        for info in (json.loads(path.read_text()) for path in (tmp_path / name).rglob("record.json")):
+            assert info["transfer"] == name and ("tone_mapped" in info) == (transfer == 16)
+        means[name] = np.mean([cv2.imread(str(path)).mean() for path in (tmp_path / name).rglob("*_C.png")])
+    assert means["smpte2084"] > means["bt709"] + 20

@@ -26,6 +26,9 @@ from nunif.video.color import ColorTags
 from nunif.video.reader import VideoReader
 from tests import videos
 from tests.models import save_lively_model
+from tests.nunif.test_extras import contents, write_rich
+from tests.nunif.test_mastering import DISPLAY, NUMBERS, chroma_of, said, with_dolby_vision
+from tests.nunif.test_tone import HLG, PQ, WHITE_OF_HLG, WHITE_OF_PQ, level, write_levels
 from tests.pictures import voc_palette
 from tests.videos import shots, sound_of, times_of, write_clip
 
@@ -591,3 +594,115 @@ def test_two_plain_lines_where_there_is_no_terminal(run, film, masks, tmp_path):
     code, lines = run(film, masks, "out.mp4")
     last = f"{tmp_path / 'out.mp4'}: 12 frames, 12 with a hole"
     assert code == 0 and lines == [f"torch {torch.__version__} on cpu, fp32, looking 8 frames ahead, at 96x64", last]
+
+
+# Films with transparency
+
+
+def write_see_through(path, codec="ffv1", pixel_format="gbrap"):
+    """T frames, lossless, whose alpha rises from left to right."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=24)
+        stream.width, stream.height, stream.pix_fmt = W, H, pixel_format
+        for number in range(T):
+            rgba = np.dstack([videos.numbered_frame(number), np.tile(np.linspace(0, 255, W).astype(np.uint8), (H, 1))])
+            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format=pixel_format, threads=1)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("pixel_format", "top"), [("bgra", 255), ("gbrap12le", 65535)])
+def test_a_folder_of_a_transparent_film_is_transparent(run, masks, tmp_path, pixel_format, top):
+    source = write_see_through(tmp_path / "film.mkv", pixel_format=pixel_format)
+    code, lines = run(source, masks, "out")
+    assert code == 0 and not [line for line in lines if "in places" in line]
+    files = sorted((tmp_path / "out").iterdir())
+    assert len(files) == T
+    for number, file in enumerate(files):
+        bgra = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        assert bgra.shape == (H, W, 4) and np.iinfo(bgra.dtype).max == top
+        assert np.abs(bgra[..., 3] / top - np.linspace(0, 1, W)).max() < 1 / 200
+        seen = ~hole(number)
+        expected = videos.numbered_frame(number)[seen] / 255
+        assert np.abs(bgra[seen][:, [2, 1, 0]] / top - expected).max() < 1 / 200
+
+
+@pytest.mark.parametrize(("name", "is_kept"), [("out.webm", True), ("out.mp4", False)])
+def test_alpha_goes_through_apply_or_a_line_says_not(run, masks, tmp_path, name, is_kept):
+    source = write_see_through(tmp_path / "film.mov", "prores_ks", "yuva444p10le")
+    code, lines = run(source, masks, name)
+    assert code == 0 and len(times_of(tmp_path / name)) == T
+    assert bool([line for line in lines if "transparent in places" in line and "left out" in line]) is not is_kept
+
+
+def test_subtitles_chapters_and_title_go_through_apply(run, tmp_path):
+    source = write_rich(tmp_path / "film.mkv", subtitles=["subrip"], sounds=["eng", "fre"])
+    cv2.imwrite(str(tmp_path / "still.png"), grey(hole(2)))
+    before = contents(source)
+    for name, words in (("a.mkv", []), ("b.mkv", ["--no-extras"]), ("c.mp4", []), ("d", []), ("e", ["--no-extras"])):
+        code, lines = run(source, tmp_path / "still.png", name, "--look-ahead", "0", *words)
+        lost = [line for line in lines if line.startswith(str(source)) and "subtitles (srt)" in line]
+        assert code == 0 and bool(lost) == (name in "c.mp4 d")
+        if name == "a.mkv":
+            assert contents(tmp_path / name) == before | dict(tags=contents(tmp_path / name)["tags"])
+        if name == "b.mkv":
+            assert contents(tmp_path / name)["sounds"] == ["eng", "fre"] and not contents(tmp_path / name)["subtitles"]
+
+
+# Films of high dynamic range
+
+
+@pytest.mark.parametrize("words", [[], ["--look-ahead", "shot"]], ids=str)
+@pytest.mark.parametrize("color", [PQ, HLG], ids=str)
+def test_the_model_sees_hdr_as_sdr_and_the_film_keeps_its_samples(run, model, masks, tmp_path, monkeypatch, color, words):
+    """A film in the white of HDR's paper: the model sees 230 of 255, and its picture comes back in the film's transfer."""
+    share = WHITE_OF_PQ if color == PQ else WHITE_OF_HLG
+    source = write_levels(tmp_path / "film.mkv", level(share), color, count=T, size=(H, W))
+    seen = []
+    masked = InpaintStream.masked
+    monkeypatch.setattr(InpaintStream, "masked", lambda self, frame, hole: (seen.append(frame), masked(self, frame, hole))[1])
+    # a perfect model: what it paints is what it saw around the hole
+    monkeypatch.setattr("inpaint.runtime.stream.from_network", lambda output, frame, hole: frame)
+    code, lines = run(source, masks, "out.mkv", "--codec", "ffv1", *words)
+    assert code == 0 and [line for line in lines if "the model sees it as SDR BT.709" in line]
+    assert len(seen) == T * (2 if words else 1)
+    for frame in seen:
+        assert frame.dtype == np.uint16 and np.abs(frame / 257 - 230).max() <= 2
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.color_primaries, stream.codec_context.color_trc) == (color.primaries, color.transfer)
+        for number, frame in enumerate(container.decode(stream)):
+            assert frame.format.name == "yuv420p10le"
+            luma = np.frombuffer(frame.planes[0], np.uint16).reshape(H, -1)[:, :W]
+            assert set(np.unique(luma[~hole(number)])) == {level(share)}
+            assert np.abs(luma[hole(number)].astype(int) - level(share)).max() <= 2
+
+
+def test_hdr10_goes_through_apply(run, masks, tmp_path):
+    settings = {"x264-params": f"mastering-display={DISPLAY}:cll=1000,400", "chroma_sample_location": "topleft"}
+    source = write_clip(tmp_path / "film.mkv", T, pixel_format="yuv420p10le", tags=(9, 1, 9, 16), options=settings)
+    assert said(source) == (pytest.approx(NUMBERS), (1000, 400))
+    assert run(source, masks, "out.mp4")[0] == 0
+    assert said(tmp_path / "out.mp4") == (pytest.approx(NUMBERS), (1000, 400)) and chroma_of(tmp_path / "out.mp4") == (1, 1)
+    code, lines = run(source, masks, "out.mkv", "--codec", "ffv1")
+    assert code == 0 and [
+        line for line in lines if "HDR10 metadata (mastering display, MaxCLL) of the film can't be kept" in line
+    ]
+
+
+def test_dolby_vision_is_told_of(run, masks, tmp_path):
+    if not videos.HAS_X265:
+        pytest.skip("this libav has no such encoder")
+    source = write_clip(tmp_path / "film.mp4", T, codec="libx265", pixel_format="yuv420p10le", tags=(9, 1, 9, 16))
+    code, lines = run(with_dolby_vision(source), masks, "out.mp4")
+    assert code == 0 and f"{source} has Dolby Vision, which can't be carried over" in lines
+
+
+def test_a_folder_of_an_hdr_film_says_what_its_pictures_are(run, masks, tmp_path):
+    source = write_levels(tmp_path / "film.mkv", level(WHITE_OF_PQ), PQ, count=T, size=(H, W))
+    code, lines = run(source, masks, "out")
+    assert code == 0 and [line for line in lines if "the pictures are PQ BT.2020 like the film" in line]
+    for number, picture in enumerate(read_folder(tmp_path / "out")):
+        assert np.abs(picture[~hole(number)] / 65535 - WHITE_OF_PQ).max() < 0.002

@@ -5,6 +5,7 @@ Axes: T frames, H W pixels, 3 = R G B.
 
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from nunif.video.color import ColorTags
 from nunif.video.reader import VideoReader
 from tests import videos
 from tests.models import save_lively_model
+from tests.nunif.test_tone import PQ, WHITE_OF_PQ, level, write_levels
 from tests.videos import shots, sound_of, times_of, write_clip
 
 H, W, T = 64, 96, 12
@@ -340,3 +342,45 @@ def test_refusals(run, film, tmp_path, output, words, text):
     code, lines = run(film, output, *words)
     assert code == 1 and lines[-1].startswith("error: ") and text.format(tmp_path) in lines[-1]
     assert names(tmp_path) == ["film.mkv"] and film.read_bytes() == content
+
+
+def test_a_transparent_film_loses_its_alpha_with_a_line(run, known, tmp_path):
+    frames = [np.dstack([picture, np.full((H, W), 128, np.uint8)]) for picture in shots([T], width=W, height=H)]
+    with av.open(str(tmp_path / "film.mov"), "w") as container:
+        stream = container.add_stream("qtrle", rate=24)
+        stream.width, stream.height, stream.pix_fmt = W, H, "argb"
+        for number, rgba in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format="argb", threads=1)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    code, lines = run(tmp_path / "film.mov", "out.webm")
+    assert code == 0 and len([line for line in lines if "film.mov is transparent in places" in line]) == 1
+
+
+def test_depth_and_model_see_hdr_as_sdr_and_both_eyes_stay_hdr(run, monkeypatch, tmp_path):
+    source = write_levels(tmp_path / "film.mkv", level(WHITE_OF_PQ), PQ, count=T, size=(H, W))
+    seen = []
+
+    class Looking(Known):
+        def raw_disparity(self, frames):
+            seen.extend(frames)
+            near = torch.zeros(len(frames), H, W)
+            near[(slice(None), *BOX)] = 1
+            return near
+
+    monkeypatch.setattr(stereo, "create_estimator", lambda *_, **__: Looking())
+    filled = []
+    masked = InpaintStream.masked
+    monkeypatch.setattr(InpaintStream, "masked", lambda self, frame, hole: (filled.append(frame), masked(self, frame, hole))[1])
+    assert run(source, "out.mkv", "--codec", "ffv1", *FAR_APART)[0] == 0
+    assert len(seen) >= T and len(filled) == T
+    for frame in seen:
+        assert frame.dtype == np.uint8 and np.abs(frame.astype(int) - 230).max() <= 2
+    assert all(np.abs(np.median(frame) / 257 - 230) <= 2 for frame in filled)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.color_primaries, stream.codec_context.color_trc) == (9, 16)
+        for frame in container.decode(stream):
+            luma = np.frombuffer(frame.planes[0], np.uint16).reshape(H, -1)[:, : 2 * W]
+            assert np.abs(luma[:, :W].astype(int) - level(WHITE_OF_PQ)).max() <= 1
