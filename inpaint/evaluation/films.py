@@ -16,6 +16,7 @@ from inpaint.hole_shapes import moving_shape, strokes, visiting_shape
 from inpaint.occlusion import drop_specks, hidden, shift_in_pixels, shift_of_view
 from inpaint.options import LONG
 from nunif.errors import UserError
+from nunif.files import tell_if_dangling
 from nunif.image import PICTURE_SUFFIXES, read_mask, read_rgb
 from nunif.seed import generator_for
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
@@ -40,9 +41,10 @@ def list_clips(path: Path) -> list[Path]:
         raise UserError(f"-i {path} doesn't exist: check the path")
     if path.is_file() or _pictures(path):
         return [path]
-    clips = [
-        p for p in sorted(path.iterdir()) if not p.name.startswith(".") and (_is_video(p) or (p.is_dir() and _pictures(p)))
-    ]
+    entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    for entry in entries:
+        tell_if_dangling(entry)
+    clips = [p for p in entries if _is_video(p) or (p.is_dir() and _pictures(p))]
     if not clips:
         raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
     return clips
