@@ -41,7 +41,7 @@ from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import scan_records
 from nunif.device import create_device
 from nunif.errors import UserError
-from nunif.files import make_folder, write_json, write_whole
+from nunif.files import make_folder, write_json, write_text
 from nunif.image import save_png
 from nunif.models import Model, load_model
 from nunif.options import changed
@@ -288,7 +288,7 @@ def write_rows(path: Path, rows: list[dict]) -> None:
     writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    write_text(path, text.getvalue())
 
 
 def _per_frame(frames: Tensor, holes: Tensor, fill: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Tensor:

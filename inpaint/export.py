@@ -226,8 +226,10 @@ def to_torch_export(export: Export) -> None:
     """A program for torch.export.load."""
     begin, path = time.monotonic(), export.path(".pt2")
     with whole_path(path) as partial:
-        torch.export.save(export.traced, partial)
-        program, where = torch.export.load(partial).module(), "torch.export program on cpu"
+        with open(partial, "wb") as file:  # by Python, because a path may be no text
+            torch.export.save(export.traced, file)
+        with open(partial, "rb") as file:
+            program, where = torch.export.load(file).module(), "torch.export program on cpu"
         parity = export.check(ContractBackend(program, export.step, device=CPU, description=where), path.name)
     export.finish(path, begin, format="torch-export", parity=parity)
 

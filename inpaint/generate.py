@@ -35,7 +35,7 @@ from inpaint.records import is_finished, making, record_name, write_record
 from nunif import options as options_module
 from nunif.device import create_device, keep_freed_memory
 from nunif.errors import OutputError, UserError
-from nunif.files import make_folder, remove_partials, write_json
+from nunif.files import longer_name, make_folder, remove_partials, write_json
 from nunif.parallel import ordered_map, prefetch
 from nunif.seed import generator_for
 from nunif.video.cuts import find_cuts
@@ -210,9 +210,10 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
 
 def _make_missing(reader: Film, recipe: Recipe, plan: range, estimator: DepthEstimator) -> Counter[str]:
     """Make the records that are missing, and count as `generate_from_video` does."""
-    name, folder = f".skipped-{recipe.name(0).rpartition('_')[0]}.json", recipe.options.data_dir
-    remove_partials(folder, f"*-{glob.escape(name)}")
-    journal = Journal(folder / name, recipe.recorded)
+    folder = recipe.options.data_dir
+    path = longer_name(folder / f"{recipe.name(0).rpartition('_')[0]}.json", before=".skipped-")
+    remove_partials(folder, f"*-{glob.escape(path.name)}")
+    journal = Journal(path, recipe.recorded)
     todo, kept = split_finished(recipe, range(len(plan)), journal)
     counts: Counter[str] = Counter(kept=kept)
     counts.update(f"skipped: {reason}" for reason in journal.skipped.values())

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from inpaint.options import PRESETS, FramesOptions, FramesPreset, parse_size
 from inpaint.records import INFO_NAME, is_finished, making, record_name, write_record
 from nunif.errors import OutputError, UserError
-from nunif.files import make_folder
+from nunif.files import files_below, make_folder, plain_text, raise_if_short
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
 from nunif.pictures import refuse_unread
@@ -146,13 +146,9 @@ def find_files(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist: check the path")
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = files_below(folder)
     records = {file.parent for file in files if file.name == INFO_NAME}  # the records may go below the pictures
-    return [
-        file
-        for file in files
-        if file.parent not in records and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]
+    return [file for file in files if file.parent not in records]
 
 
 def _below(folder: Path, path: Path) -> str:
@@ -228,7 +224,7 @@ def hash_of(source: Source) -> str:
         return content_hash(source.files[0])
     digest = hashlib.blake2b(digest_size=4)
     for file in source.files:
-        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        digest.update(f"{plain_text(file.name)}\0{file.stat().st_size}\0".encode())
     for index in sorted({0, len(source.files) // 2, len(source.files) - 1}):
         digest.update(content_hash(source.files[index]).encode())
     return digest.hexdigest()
@@ -286,6 +282,7 @@ def _read_pictures(files: list[Path]) -> np.ndarray:
         try:
             pictures.append(read_rgb(file))
         except (OSError, ValueError) as error:
+            raise_if_short(error, file)
             logger.warning("left out: %s can't be read (%s)", file, error)
             raise Skipped("unreadable picture") from error
     if len({picture.shape for picture in pictures}) > 1:

@@ -18,7 +18,7 @@ from inpaint.hole_shapes import SHAPES
 from inpaint.options import ImagesOptions, parse_masks
 from inpaint.records import is_finished, making, record_name, write_record
 from nunif.errors import UserError
-from nunif.files import make_folder
+from nunif.files import make_folder, raise_if_short
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
 from nunif.seed import generator_for
@@ -102,6 +102,7 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
                 write_record(options.data_dir / names[number], part[None], holes, info)
                 counts["made"] += 1
     except (OSError, ValueError, BrokenVideo) as error:
+        raise_if_short(error, file)
         logger.warning("left out: %s can't be read (%s)", file, error)
         counts["left out"] += 1
     return counts

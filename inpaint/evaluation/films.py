@@ -18,6 +18,7 @@ from inpaint.occlusion import drop_specks, hidden, shift_in_pixels, shift_of_vie
 from inpaint.options import LONG
 from inpaint.runtime.hole_source import Paired, open_masks
 from nunif.errors import UserError
+from nunif.files import tell_if_dangling
 from nunif.image import read_rgb
 from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
 from nunif.seed import generator_for
@@ -46,9 +47,10 @@ def list_clips(path: Path) -> list[Path]:
         check_alone(path, f"-i {path}")
     if path.is_file() or _pictures(path):
         return [path]
-    clips = [
-        p for p in sorted(path.iterdir()) if not p.name.startswith(".") and (_is_video(p) or (p.is_dir() and _pictures(p)))
-    ]
+    entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    for entry in entries:
+        tell_if_dangling(entry)
+    clips = [p for p in entries if _is_video(p) or (p.is_dir() and _pictures(p))]
     if not clips:
         refuse_unread(path, f"-i {path}")
         raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")

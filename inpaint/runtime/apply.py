@@ -23,6 +23,7 @@ from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
 from nunif.errors import UserError
+from nunif.files import longer_name
 from nunif.video import picture as pictures
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import open_film
@@ -131,8 +132,8 @@ def split_into_shots(frames: Iterator[FrameAndHole], *, find_cuts: bool) -> Iter
 def comparison_path(output: Path) -> Path:
     """NAME.compare.SUFFIX beside the output; .mp4 beside a folder."""
     if is_folder(output):
-        return output.absolute().with_name(f"{output.absolute().name}.compare.mp4")
-    return output.with_name(f"{output.stem}.compare{output.suffix}")
+        return longer_name(output.absolute(), after=".compare", suffix=".mp4")
+    return longer_name(output, after=".compare")
 
 
 def side_by_side(frame: np.ndarray, hole: np.ndarray, filled: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ import numpy as np
 from av.stream import Disposition
 
 from nunif.errors import UserError
+from nunif.files import tell_if_dangling
 from nunif.video import picture as pictures
 from nunif.video.color import ColorTags, read_tags, to_rgb
 from nunif.video.extras import list_extras
@@ -118,11 +119,10 @@ def list_videos(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"{path} doesn't exist: check the path")
-    videos = sorted(
-        file
-        for file in path.iterdir()
-        if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
+    named = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith("."))
+    for file in named:
+        tell_if_dangling(file)
+    videos = [file for file in named if file.is_file()]
     if not videos:
         raise UserError(f"{path} holds no video: expected files ending in {' '.join(sorted(VIDEO_SUFFIXES))}")
     return videos

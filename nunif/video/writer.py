@@ -18,7 +18,7 @@ import numpy as np
 from av.format import Flags
 
 from nunif.errors import OutputError, UserError
-from nunif.files import PARTIAL_PREFIX, describe_os_error
+from nunif.files import describe_os_error, longer_name, partial_path
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags, suited_tags, write_tags
 from nunif.video.extras import tell_of_lost_tags
@@ -130,7 +130,7 @@ class VideoWriter:
         self.path = path
         self.num_frames = 0
         self.unfinished_path: Path | None = None
-        self._partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
+        self._partial = partial_path(path)
         self._size = (width, height)
         self._rate, self._time_base = rate, time_base
         self._keep_unfinished = keep_unfinished
@@ -301,7 +301,7 @@ class VideoWriter:
             return
         assert self._last_pts is not None
         end = self._last_pts * self._time_base + 1 / self._rate
-        unfinished = self.path.with_name(f"{self.path.stem}.unfinished{self.path.suffix}")
+        unfinished = longer_name(self.path, after=".unfinished")
         try:
             self._finish(sound_until=end)
             with self._explained():
