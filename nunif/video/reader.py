@@ -12,13 +12,14 @@ Words used below:
 """
 
 import hashlib
+import logging
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -29,8 +30,11 @@ from av.stream import Disposition
 
 from nunif.errors import UserError
 from nunif.video import picture as pictures
+from nunif.video.clock import has_free_clock, read_clock
 from nunif.video.color import ColorTags, read_tags, to_rgb
 from nunif.video.picture import Picture
+
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
 
@@ -40,6 +44,8 @@ _RATE_TOLERANCE = Fraction(5, 100)
 _MAX_REORDER = 32
 # A file that ends so many seconds before its header says is taken as cut off.
 DURATION_TOLERANCE = 0.5
+# The demuxer takes the last packets before a join for damaged, as the count of what follows doesn't fit.
+_MARKED_AT_JOIN = 3
 # `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of them.
 _STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
 _MAX_UNEVEN = 0.1
@@ -322,7 +328,7 @@ class VideoReader:
         """Start the second pass at the beginning of the file."""
         if self._container is not None:
             self._container.close()
-        self._container, stream = _open_video(self.path)
+        self._container, stream = open_video(self.path)
         self._decoder = stream.codec_context
         self._demuxer = _demux(self._container, stream)
         self._position = 0  # packet that comes next
@@ -389,6 +395,7 @@ class VideoReader:
                 self._has_skipped = True
                 return
             self._outstanding = {other for other in self._outstanding if other >= number - _MAX_REORDER} | {number}
+            packet.pts = int(packets.pts[number])
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError:
@@ -477,7 +484,7 @@ def open_input(path: Path) -> av.container.InputContainer:
     return av.open(f"file:{path}", metadata_errors="replace")
 
 
-def _open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
+def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Open a file and find its picture stream; cover art isn't one. libav's log is silent unless someone sets it."""
     try:
         container = open_input(path)
@@ -507,7 +514,7 @@ def _open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    container, stream = _open_video(path)
+    container, stream = open_video(path)
     try:
         yield container, stream
     finally:
@@ -538,19 +545,30 @@ def _scan(path: Path) -> _Packets:
             raise UserError(f"{path} holds no picture: it may have been cut off; copy or download it again")
         assert stream.time_base is not None  # known once a packet was read
         time_base = stream.time_base
-        stated = stated_duration(stream)
+        stated = None if has_free_clock(container) else stated_duration(stream)
 
     times, is_key, reference, shown, damaged = zip(*rows, strict=True)
-    if None in times or not _is_nearly_sorted(np.array(times, dtype=np.int64)):
+    if None in times:
         return _scan_by_decoding(path)
-    pts = np.array(times, dtype=np.int64)
+    with _opened(path) as (container, stream):
+        clock, index = read_clock(container, stream), stream.index
+    shifts = [round(shift / time_base) for shift in islice(clock.shifts(index), len(times))]
+    pts = np.array(times, dtype=np.int64) + np.array(shifts, dtype=np.int64)
+    if not _is_nearly_sorted(pts):
+        return _scan_by_decoding(path)
+    is_damaged = np.array(damaged)
+    if len(parts := clock.firsts(index)) > 1:
+        for first in parts[1:]:
+            is_damaged[max(0, first - _MARKED_AT_JOIN) : first] = False
+        found = ", ".join(f"{float((pts[first] - pts[0]) * time_base):.2f} s" for first in parts[1:])
+        logger.info("%s: its clock starts over at %s; the parts are put one behind the other", path, found)
     seconds = float((int(pts.max() - pts.min()) + duration) * time_base)
     return _Packets(
         pts=pts,
-        entry=_entries(pts, np.array(is_key)),
+        entry=_entries(pts, np.array(is_key), parts),
         is_reference=np.array(reference),
         is_shown=np.array(shown),
-        is_damaged=np.array(damaged),
+        is_damaged=is_damaged,
         time_base=time_base,
         numbered=False,
         ends_early=stated is not None and seconds < stated - DURATION_TOLERANCE,
@@ -600,17 +618,23 @@ def _scan_by_decoding(path: Path) -> _Packets:
     )
 
 
-def _entries(pts: np.ndarray, is_key: np.ndarray) -> np.ndarray:
+def _entries(pts: np.ndarray, is_key: np.ndarray, parts: Sequence[int] = (0,)) -> np.ndarray:
     """(P,) int64: the keyframe packet from which each packet can be decoded, -1 where none comes before it.
 
     Usually the last keyframe. A picture coded after it but shown before it (open GOP) needs the one before that.
+
+    Args:
+        parts: packets with which parts of a joined film begin; no picture is predicted from those of an earlier part.
     """
     keys = np.flatnonzero(is_key)
     if not len(keys):
         return np.zeros(len(pts), dtype=np.int64)  # nothing is marked: it can only be read from the start
-    last = np.searchsorted(keys, np.arange(len(pts)), side="right") - 1  # (P,) position in keys
+    packets = np.arange(len(pts))
+    last = np.searchsorted(keys, packets, side="right") - 1  # (P,) position in keys
     last -= (last >= 0) & (pts[keys[np.maximum(last, 0)]] > pts)
-    return np.where(last >= 0, keys[np.maximum(last, 0)], -1)
+    entry = np.where(last >= 0, keys[np.maximum(last, 0)], -1)
+    begun = np.array(parts)[np.searchsorted(parts, packets, side="right") - 1]  # (P,) the packet that begins its part
+    return np.where(entry >= begun, entry, -1)
 
 
 def _reference_test(stream: av.VideoStream) -> Callable[[av.Packet], bool]:

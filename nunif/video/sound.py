@@ -12,11 +12,13 @@ from pathlib import Path
 import av
 
 from nunif.errors import UserError
-from nunif.video.reader import DURATION_TOLERANCE, open_input, stated_duration
+from nunif.video.clock import Clock, read_clock
+from nunif.video.reader import DURATION_TOLERANCE, open_input, open_video, stated_duration
 
 logger = logging.getLogger(__name__)
 
 _BIT_RATE = 96_000  # per channel, where sound is coded anew
+_ROUNDING = 0.005  # seconds by which times of sound are off
 _OPUS_RATE = 48_000  # also what all containers and players take
 
 # MPEG's containers swallow any codec, and what they don't know comes out as data.
@@ -56,9 +58,13 @@ class Sound:
                 self._tracks[stream.index] = _Copied(stream, container)
             else:
                 codec = stream.codec_context.name
+                heard = _first_heard(path, stream)
+                if heard is None:
+                    logger.warning("%s: a sound stream (%s) can't be decoded and is left out", path, codec)
+                    continue
                 logger.info("%s: the sound (%s) is coded anew as %s", path, codec, encoder)
                 try:
-                    self._tracks[stream.index] = _Coded(stream, container, encoder=encoder, mux=mux)
+                    self._tracks[stream.index] = _Coded(stream, heard, container, encoder=encoder, mux=mux)
                 except (av.FFmpegError, ValueError) as error:
                     self.close()
                     raise UserError(
@@ -69,7 +75,7 @@ class Sound:
         self.start = Fraction(0) if self._next is None else _time_of(self._next)  # seconds
 
     def advance(self, until: Fraction | None) -> None:
-        """Write the sound that starts before a time in seconds, of the file's own clock; None: to its end."""
+        """Write the sound that starts before a time in seconds, of the pictures' clock; None: to its end."""
         while self._next is not None and (until is None or _time_of(self._next) < until):
             # Taken off first: an interruption costs no packet its turn twice.
             packet, self._next = self._next, None
@@ -88,12 +94,15 @@ class Sound:
 
     def _demux(self) -> Iterator[av.Packet]:
         streams = [self._input.streams[index] for index in self._tracks]
+        clock = _clock_of(self._path)
+        shifts = {stream.index: clock.shifts(stream.index) for stream in streams}
         first: dict[int, Fraction] = {}
         last: dict[int, Fraction] = {}
         reason = "it breaks off"
         try:
             for packet in self._input.demux(streams) if streams else ():
                 if packet.size:
+                    _move(packet, next(shifts[packet.stream.index]))
                     last[packet.stream.index] = _time_of(packet)
                     first.setdefault(packet.stream.index, _time_of(packet))
                     yield packet
@@ -101,11 +110,29 @@ class Sound:
             reason = error.strerror or reason
         for index, end in last.items():
             stream = self._input.streams[index]
-            stated = stated_duration(stream)
+            stated = stated_duration(stream) if clock.is_stated else None
             reached = end - first[index] if stream.duration is not None else end  # Matroska counts from 0
             if stated is not None and reached < stated - DURATION_TOLERANCE:
                 text = "%s: the sound is damaged at %.2f s (%s); what follows is left out"
                 logger.warning(text, self._path, float(end), reason)
+
+
+def _clock_of(path: Path) -> Clock:
+    """The clock that the pictures of a file are read with; its own where it has none."""
+    try:
+        container, stream = open_video(path)
+    except UserError:
+        return Clock()
+    with container:
+        return read_clock(container, stream)
+
+
+def _move(packet: av.Packet, shift: Fraction) -> None:
+    """Add to a packet's times."""
+    ticks = round(shift / Fraction(packet.time_base))
+    if ticks:
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
 
 
 def _time_of(packet: av.Packet) -> Fraction:
@@ -126,6 +153,21 @@ def _takes(container: av.container.OutputContainer, stream: av.AudioStream) -> b
         return False
     finally:
         trial.close()
+
+
+def _first_heard(path: Path, stream: av.AudioStream) -> tuple[int, str] | None:
+    """Rate and layout of a sound stream. One that begins late in the file (joined ones) tells them once it is decoded."""
+    coder = stream.codec_context
+    if coder.sample_rate and coder.channels:
+        return coder.sample_rate, coder.layout.name
+    with open_input(path) as container:
+        try:
+            for frame in container.decode(container.streams[stream.index]):
+                assert isinstance(frame, av.AudioFrame)
+                return frame.sample_rate, frame.layout.name
+        except av.FFmpegError:
+            pass
+    return None
 
 
 class _Copied:
@@ -151,12 +193,22 @@ class _Copied:
 class _Coded:
     """A sound stream that is decoded and coded anew."""
 
-    def __init__(self, stream: av.AudioStream, container: av.container.OutputContainer, *, encoder: str, mux: Mux) -> None:
+    def __init__(
+        self,
+        stream: av.AudioStream,
+        heard: tuple[int, str],
+        container: av.container.OutputContainer,
+        *,
+        encoder: str,
+        mux: Mux,
+    ) -> None:
         self._decoder = stream.codec_context
         self._mux = mux
         rates = av.Codec(encoder, "w").audio_rates
-        rate = self._decoder.sample_rate if not rates or self._decoder.sample_rate in rates else _OPUS_RATE
-        layout = _layout_for(encoder, self._decoder.layout.name, rate)
+        rate, layout = heard
+        if rates and rate not in rates:
+            rate = _OPUS_RATE
+        layout = _layout_for(encoder, layout, rate)
         coded = container.add_stream(encoder, rate=rate)
         assert isinstance(coded, av.AudioStream)
         self._stream = coded
@@ -171,17 +223,27 @@ class _Coded:
         )
         self._is_damaged = False
         self._path = stream.container.name
+        self._end: float | None = None  # seconds, of what was decoded last
 
     def take(self, packet: av.Packet | None) -> None:
         try:
             frames = self._decoder.decode(packet)
-            resampled = [piece for frame in frames for piece in self._resampler.resample(frame)]
+            resampled = [piece for frame in frames if self._follows(frame) for piece in self._resampler.resample(frame)]
         except (av.FFmpegError, ValueError) as error:
             if not self._is_damaged:
                 logger.warning("%s: the sound is damaged (%s); the damaged places are left out", self._path, error)
             self._is_damaged = True
             return
         self._write(resampled)
+
+    def _follows(self, frame: av.AudioFrame) -> bool:
+        """Whether a frame comes after the last one, and not over it, as behind a damaged place or where files were joined."""
+        if frame.time is None:
+            return True
+        if self._end is not None and frame.time < self._end - _ROUNDING:
+            return False
+        self._end = frame.time + frame.samples / frame.sample_rate
+        return True
 
     def finish(self) -> None:
         self.take(None)
