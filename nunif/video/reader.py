@@ -32,7 +32,7 @@ from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.clock import has_free_clock, read_clock
 from nunif.video.color import ColorTags, read_tags, to_rgb
-from nunif.video.picture import Picture
+from nunif.video.picture import Orientation, Picture
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +67,12 @@ class BrokenVideo(Exception):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of its picture stream. All sizes are as displayed, after rotation."""
+    """What a file says of its picture stream. All sizes are as displayed, turned upright."""
 
     path: Path
     width: int
     height: int
-    rotation: int  # 0, 90, 180 or 270 degrees clockwise turn the decoded picture upright
+    orientation: Orientation  # of the decoded picture
     fps: float  # average over the whole file, before any selection; 0 for a single picture
     num_packets: int  # coded pictures in the file, before any selection
     codec: str
@@ -442,12 +442,12 @@ class VideoReader:
         picture = None
         if self._for_editing:
             picture = pictures.from_frame(decoded, color=self.info.color, width=width, height=height)
-            picture = pictures.rotate(picture, self.info.rotation)
+            picture = pictures.turn_upright(picture, self.info.orientation)
         if picture is not None and self.info.bit_depth > 8:
             rgb = pictures.to_rgb(picture)
         else:
             rgb = to_rgb(decoded, width=width, height=height)  # (H, W, 3) as coded
-            rgb = np.ascontiguousarray(np.rot90(rgb, k=-self.info.rotation // 90))  # upright
+            rgb = self.info.orientation.apply(rgb)
         return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]), picture=picture)
 
     def _seconds(self, pts: int) -> float:
@@ -683,22 +683,23 @@ def _decode_all(container: av.container.InputContainer, stream: av.VideoStream) 
 
 
 def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
-    """Decode the first good picture: what the stream says, and the (width, height) before rotation."""
+    """Decode the first good picture: what the stream says, and the (width, height) as decoded."""
     with _opened(path) as (container, stream):
         frame = next((frame for frame in _decode_all(container, stream) if not frame.is_corrupt), None)
         if frame is None:
             raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
-        # libav's angle is counter-clockwise.
-        rotation = round(-frame.rotation / 90) * 90 % 360
-        width, height = (frame.width, frame.height) if rotation % 180 == 0 else (frame.height, frame.width)
+        orientation = pictures.read_orientation(frame)
+        if not orientation.is_exact:
+            logger.warning("%s asks to be turned by an odd angle; it is turned by %d degrees", path, orientation.degrees)
+        width, height = (frame.height, frame.width) if orientation.is_on_its_side else (frame.width, frame.height)
         span = int(packets.pts.max() - packets.pts.min()) * packets.time_base if len(packets.pts) > 1 else 0
         aspect = stream.sample_aspect_ratio or None
-        upright = pictures.upright_format(frame.format.name, rotation, width=frame.width, height=frame.height)
+        upright = pictures.upright_format(frame.format.name, orientation, width=frame.width, height=frame.height)
         info = VideoInfo(
             path=path,
             width=width,
             height=height,
-            rotation=rotation,
+            orientation=orientation,
             fps=float((len(packets.pts) - 1) / span) if span else 0.0,
             num_packets=len(packets.pts),
             codec=stream.codec_context.name,
@@ -708,7 +709,7 @@ def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
             color=read_tags(frame, stream.codec_context),
             time_base=packets.time_base,
             rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
-            sample_aspect_ratio=1 / aspect if aspect and rotation % 180 else aspect,
+            sample_aspect_ratio=1 / aspect if aspect and orientation.is_on_its_side else aspect,
             has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
         )
         return info, (frame.width, frame.height)
