@@ -59,9 +59,9 @@ def main(options: ApplyOptions) -> None:
             nonlocal num_holes
             (frame, hole), filled = item
             num_holes += bool(hole.any())
-            output.write(filled, frame.pts, frame.picture and pictures.paste(frame.picture, filled, hole))
+            output.write(filled, frame, frame.picture and pictures.paste(frame.picture, filled, hole))
             if comparison is not None:
-                comparison.write(side_by_side(frame.rgb, hole, filled), frame.pts)
+                comparison.write(side_by_side(frame.rgb, hole, filled), frame.pts, frame.duration)
 
         shots = split_into_shots(frames, find_cuts=options.find_cuts)
         holed = (HoleFrame(item, item[0].rgb, item[1], starts_shot) for item, starts_shot in shots)

@@ -20,7 +20,7 @@ from nunif.files import make_folder
 from nunif.parallel import prefetch
 from nunif.video.folder import FolderWriter
 from nunif.video.picture import Picture
-from nunif.video.reader import BrokenVideo, VideoReader
+from nunif.video.reader import BrokenVideo, Frame, VideoReader
 from nunif.video.writer import VideoWriter
 
 logger = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ Item = TypeVar("Item")
 class Output(Protocol):
     """Takes pictures with their times."""
 
-    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
-        """rgb: (H, W, 3). picture: the same in the source's own planes, if the caller has it; video takes it."""
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
+        """rgb: (H, W, 3). frame: whose time it takes. picture: the same in the source's own planes, if there is one."""
         ...
 
 
@@ -40,15 +40,15 @@ class _Video:
     def __init__(self, writer: VideoWriter) -> None:
         self._writer = writer
 
-    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
-        self._writer.write(rgb if picture is None else picture, pts)
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
+        self._writer.write(rgb if picture is None else picture, frame.pts, frame.duration)
 
 
 class _Folder:
     def __init__(self, writer: FolderWriter) -> None:
         self._writer = writer
 
-    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
         self._writer.write(rgb)
 
 

@@ -69,7 +69,7 @@ def main(options: StereoOptions) -> None:
             (depth, left), (_, right) = views
             if depth.rejected:
                 flat[depth.rejected] += 1
-            output.write(layout.compose(left, right), depth.item.pts)
+            output.write(layout.compose(left, right), depth.item)
 
         frames = stack.enter_context(read_ahead(film, film))
         shots = mark_cuts(frames, picture=lambda frame: frame.rgb)

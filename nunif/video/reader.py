@@ -32,6 +32,7 @@ from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.clock import has_free_clock, read_clock
 from nunif.video.color import ColorTags, read_tags, to_rgb
+from nunif.video.matroska import count_pictures
 from nunif.video.picture import Orientation, Picture
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ _MAX_REORDER = 32
 DURATION_TOLERANCE = 0.5
 # The demuxer takes the last packets before a join for damaged, as the count of what follows doesn't fit.
 _MARKED_AT_JOIN = 3
+# A file's own rate is believed if most pictures come about as fast: times of a millisecond round that much and more.
+_RATE_DIFFERENCE = Fraction(1, 10)
 # `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of them.
 _STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
 _MAX_UNEVEN = 0.1
@@ -81,7 +84,7 @@ class VideoInfo:
     bit_depth: int  # of a sample
     color: ColorTags
     time_base: Fraction  # seconds; what a frame's pts counts
-    rate: Fraction  # frames per second, as the file states it; only a name where the rate varies
+    rate: Fraction  # frames per second, as the file states it; where it varies, that of most frames
     sample_aspect_ratio: Fraction | None  # width to height of a pixel; None: not said
     has_sound: bool
 
@@ -93,6 +96,7 @@ class Frame:
     rgb: np.ndarray  # (H, W, 3) uint8, contiguous; for editing, uint16 from 0 to 65535 where a sample has over 8 bits
     pts: int  # in units of VideoInfo.time_base; the frame's number where the file has no times
     time: float  # seconds after the video's first picture
+    duration: int  # in units of VideoInfo.time_base: to the next frame, or to the end of the film
     picture: Picture | None  # the coded numbers behind `rgb`, when reading for editing
 
 
@@ -186,6 +190,7 @@ class _Packets:
     time_base: Fraction
     numbered: bool  # the times are made up: pts is a count of the decoder's pictures, and only whole reading works
     ends_early: bool  # the file breaks off before its end
+    end: int  # when the last picture stops being shown, in units of `time_base`
 
 
 class VideoReader:
@@ -228,6 +233,7 @@ class VideoReader:
         pts, first_of_pts = np.unique(packets.pts[usable], return_index=True)
         kept = select_frames(pts, time_base=packets.time_base, max_fps=max_fps)
         self._pts = pts[kept]  # (M,)
+        self._durations = np.diff(self._pts, append=packets.end)  # (M,)
         self._packet = usable[first_of_pts[kept]]  # (M,) frame -> packet
         self._frame = np.full(len(packets.pts), -1, dtype=np.int64)  # (P,) packet -> frame, -1: not selected
         self._frame[self._packet] = np.arange(len(kept))
@@ -448,7 +454,8 @@ class VideoReader:
         else:
             rgb = to_rgb(decoded, width=width, height=height)  # (H, W, 3) as coded
             rgb = self.info.orientation.apply(rgb)
-        return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]), picture=picture)
+        duration = int(self._durations[frame])
+        return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]), duration=duration, picture=picture)
 
     def _seconds(self, pts: int) -> float:
         return float((pts - self._origin) * self._packets.time_base)
@@ -539,15 +546,19 @@ def _scan(path: Path) -> _Packets:
         is_hidden = _is_hidden_vp8 if stream.codec_context.name == "vp8" else lambda packet: False
         for packet in _demux(container, stream):
             is_shown = not (packet.is_discard or is_hidden(packet))
-            rows.append((packet.pts, packet.is_keyframe, is_reference(packet), is_shown, packet.is_corrupt))
-            duration = packet.duration or 0
+            rows.append(
+                (packet.pts, packet.is_keyframe, is_reference(packet), is_shown, packet.is_corrupt, packet.duration or 0)
+            )
         if not rows:
             raise UserError(f"{path} holds no picture: it may have been cut off; copy or download it again")
         assert stream.time_base is not None  # known once a packet was read
         time_base = stream.time_base
         stated = None if has_free_clock(container) else stated_duration(stream)
+        stated_end = None if stated is None else _stated_end(container, stream)
+        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        is_matroska = container.format.name.startswith("matroska")
 
-    times, is_key, reference, shown, damaged = zip(*rows, strict=True)
+    times, is_key, reference, shown, damaged, durations = zip(*rows, strict=True)
     if None in times:
         return _scan_by_decoding(path)
     with _opened(path) as (container, stream):
@@ -562,17 +573,36 @@ def _scan(path: Path) -> _Packets:
             is_damaged[max(0, first - _MARKED_AT_JOIN) : first] = False
         found = ", ".join(f"{float((pts[first] - pts[0]) * time_base):.2f} s" for first in parts[1:])
         logger.info("%s: its clock starts over at %s; the parts are put one behind the other", path, found)
-    seconds = float((int(pts.max() - pts.min()) + duration) * time_base)
+    belongs = np.array(shown)
+    seconds = float((int(pts.max() - pts.min()) + durations[-1]) * time_base)
+    ends_early = stated is not None and seconds < stated - DURATION_TOLERANCE
+    if ends_early and is_matroska and stated_end is not None:
+        ends_early = count_pictures(path) != len(pts)  # else the last picture is meant to last
+    last = int(np.argmax(np.where(belongs, pts, pts.min())))
+    end = int(pts[last]) + (durations[last] or max(1, round(1 / rate / time_base)))
+    if stated_end is not None and not ends_early and stated_end > pts[last] * time_base:
+        end = round(stated_end / time_base)
     return _Packets(
         pts=pts,
         entry=_entries(pts, np.array(is_key), parts),
         is_reference=np.array(reference),
-        is_shown=np.array(shown),
+        is_shown=belongs,
         is_damaged=is_damaged,
         time_base=time_base,
         numbered=False,
-        ends_early=stated is not None and seconds < stated - DURATION_TOLERANCE,
+        ends_early=ends_early,
+        end=end,
     )
+
+
+def _stated_end(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Seconds, on the stream's own clock, at which its last picture ends by the file's header (mp4) or tags (Matroska)."""
+    if stream.duration is not None and stream.time_base is not None:
+        return ((stream.start_time or 0) + stream.duration) * stream.time_base
+    stated = stated_duration(stream)
+    if stated is None or container.duration is None or stated > container.duration / av.time_base + DURATION_TOLERANCE:
+        return None  # a tag that was left over from another file
+    return Fraction(stated)
 
 
 def stated_duration(stream: av.stream.Stream) -> float | None:
@@ -615,6 +645,7 @@ def _scan_by_decoding(path: Path) -> _Packets:
         time_base=1 / Fraction(rate),
         numbered=True,
         ends_early=False,
+        end=count,
     )
 
 
@@ -708,8 +739,17 @@ def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
             bit_depth=pictures.layout_of(frame.format.name).bits,
             color=read_tags(frame, stream.codec_context),
             time_base=packets.time_base,
-            rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
+            rate=_usual_rate(packets, Fraction(stream.average_rate or stream.guessed_rate or 25)),
             sample_aspect_ratio=1 / aspect if aspect and orientation.is_on_its_side else aspect,
             has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
         )
         return info, (frame.width, frame.height)
+
+
+def _usual_rate(packets: _Packets, stated: Fraction) -> Fraction:
+    """The rate that a file states, or that of most of its pictures where these come faster or slower than it says."""
+    steps = np.diff(np.unique(packets.pts))
+    if not len(steps):
+        return stated
+    usual = 1 / (int(np.median(steps)) * packets.time_base)
+    return stated if abs(usual / stated - 1) < _RATE_DIFFERENCE else usual

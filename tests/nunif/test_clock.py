@@ -19,9 +19,9 @@ BROADCAST = {
 }
 
 
-def clip(path: Path, *, start: str = "1.4", **options) -> Path:
-    """48 numbered frames with a tone as long, on a clock that begins at so many seconds."""
-    return write_clip(path, 48, container_options={} if path.suffix == ".mpg" else {"output_ts_offset": start}, **options)
+def clip(path: Path, *, start: str = "1.4", count: int = 48, **options) -> Path:
+    """Numbered frames with a tone as long, on a clock that begins at so many seconds."""
+    return write_clip(path, count, container_options={} if path.suffix == ".mpg" else {"output_ts_offset": start}, **options)
 
 
 def join(path: Path, *parts: Path) -> Path:

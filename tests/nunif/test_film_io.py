@@ -55,7 +55,7 @@ def copy_film(source: Path, target: Path, *, change=lambda frame: frame.picture,
         same |= dict(like_pixel_format=info.picture_format, sample_aspect_ratio=info.sample_aspect_ratio)
         with VideoWriter(target, **(same | dict(sound_from=source if info.has_sound else None) | options)) as writer:
             for frame in reader:
-                writer.write(change(frame), frame.pts)
+                writer.write(change(frame), frame.pts, frame.duration)
     return writer
 
 
