@@ -105,7 +105,7 @@ def read_clock(container: av.container.InputContainer, pictures: av.VideoStream)
             logger.warning(
                 "%s: another picture stream begins where the first ends, as where different files were joined; it is left "
                 "out: make each part a film of its own, or join them with a program that makes one stream of them",
-                container.name,
+                container.name.removeprefix("file:"),
             )
     sounds = {i: _without_slips(others) for i, others in runs.items() if container.streams[i].type == "audio"}
     return Clock(_line_up(pictures.index, parts, sounds), is_stated=False)

@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
+from av.audio.layout import AudioLayout
 
 from nunif.errors import UserError
 from nunif.video.clock import Clock, read_clock
@@ -26,6 +28,17 @@ _MPEG_SOUND = {
     "mpegts": frozenset({"aac", "ac3", "dca", "eac3", "mp1float", "mp2float", "mp3float", "opus", "libopus", "truehd"}),
     "mpeg": frozenset({"ac3", "dca", "mp1float", "mp2float", "mp3float"}),
 }
+
+# Layouts that an encoder may take, the usual ones of as many channels first.
+_LAYOUTS = (
+    "7.1", "7.1(wide)", "7.1(wide-side)", "octagonal",
+    "6.1", "6.1(back)", "6.1(front)", "7.0", "7.0(front)",
+    "5.1", "5.1(side)", "6.0", "6.0(front)", "hexagonal",
+    "5.0", "5.0(side)", "4.1",
+    "quad", "quad(side)", "4.0", "3.1",
+    "3.0", "2.1", "3.0(back)", "stereo", "mono",
+)  # fmt: skip
+_TRIAL_SAMPLES = 1024
 
 Mux = Callable[[av.AudioStream, av.AudioFrame | None], None]  # code a frame (None: what is held back) and write the packets
 
@@ -64,7 +77,7 @@ class Sound:
                     continue
                 logger.info("%s: the sound (%s) is coded anew as %s", path, codec, encoder)
                 try:
-                    self._tracks[stream.index] = _Coded(stream, heard, container, encoder=encoder, mux=mux)
+                    self._tracks[stream.index] = _Coded(path, stream, heard, container, encoder=encoder, mux=mux)
                 except (av.FFmpegError, ValueError) as error:
                     self.close()
                     raise UserError(
@@ -195,6 +208,7 @@ class _Coded:
 
     def __init__(
         self,
+        path: Path,
         stream: av.AudioStream,
         heard: tuple[int, str],
         container: av.container.OutputContainer,
@@ -208,7 +222,9 @@ class _Coded:
         rate, layout = heard
         if rates and rate not in rates:
             rate = _OPUS_RATE
-        layout = _layout_for(encoder, layout, rate)
+        kept, layout = layout, _layout_for(encoder, layout, rate)
+        if (change := _describe_change(kept, layout, rate)) is not None:
+            logger.warning("%s: of the sound, %s: %s takes no other; .mkv keeps it", path, change, encoder)
         coded = container.add_stream(encoder, rate=rate)
         assert isinstance(coded, av.AudioStream)
         self._stream = coded
@@ -222,7 +238,7 @@ class _Coded:
             format=coder.format, layout=coder.layout, rate=rate, frame_size=coder.frame_size or None
         )
         self._is_damaged = False
-        self._path = stream.container.name
+        self._path = path
         self._end: float | None = None  # seconds, of what was decoded last
 
     def take(self, packet: av.Packet | None) -> None:
@@ -257,7 +273,21 @@ class _Coded:
 
 
 def _layout_for(encoder: str, layout: str, rate: int) -> str:
-    """The layout itself where the encoder takes it, else stereo."""
+    """The layout itself where the encoder takes it, else one of as many channels, else one of fewer."""
+    wanted = AudioLayout(layout)
+    num_channels = wanted.nb_channels
+    names = {channel.name for channel in wanted.channels}
+    known = [(name, AudioLayout(name)) for name in _LAYOUTS]
+    as_many = [(name, other) for name, other in known if other.nb_channels == num_channels]
+    as_many.sort(key=lambda item: -len(names & {channel.name for channel in item[1].channels}))  # keeps the order of equals
+    fewer = [name for name, other in known if other.nb_channels < num_channels]
+    for candidate in [layout, *(name for name, _ in as_many), *fewer]:
+        if _opens(encoder, candidate, rate) and _silenced(layout, candidate, rate) != names:
+            return candidate
+    return "stereo"
+
+
+def _opens(encoder: str, layout: str, rate: int) -> bool:
     trial = av.CodecContext.create(encoder, "w")
     formats = av.Codec(encoder, "w").audio_formats
     assert isinstance(trial, av.AudioCodecContext) and formats
@@ -265,9 +295,36 @@ def _layout_for(encoder: str, layout: str, rate: int) -> str:
     trial.time_base = Fraction(1, rate)
     try:
         trial.open()
-        return layout
+        return True
     except (av.FFmpegError, ValueError):
-        return "stereo"
+        return False
+
+
+def _silenced(source: str, target: str, rate: int) -> set[str]:
+    """Channels that aren't heard any more after a change of layout; found by trying, all of them where it can't be made."""
+    channels = [channel.name for channel in AudioLayout(source).channels]
+    lost: set[str] = set()
+    for number, name in enumerate(channels):
+        samples = np.zeros((_TRIAL_SAMPLES, len(channels)), np.float32)
+        samples[:, number] = 0.5
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=source)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        try:
+            heard = av.AudioResampler(format="flt", layout=target, rate=rate).resample(frame)
+        except (av.FFmpegError, ValueError):
+            return set(channels)
+        if not any(piece.to_ndarray().any() for piece in heard):
+            lost.add(name)
+    return lost
+
+
+def _describe_change(source: str, target: str, rate: int) -> str | None:
+    """What is lost where sound gets another layout; None: nothing."""
+    before, after = AudioLayout(source).nb_channels, AudioLayout(target).nb_channels
+    lost = sorted(_silenced(source, target, rate))
+    if before <= after and not lost:
+        return None
+    return f"{before} channels ({source}) become {after} ({target})" + (f", {' '.join(lost)} is lost" if lost else "")
 
 
 def _copy_labels(source: av.AudioStream, target: av.AudioStream) -> None:
