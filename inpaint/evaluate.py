@@ -126,7 +126,7 @@ def score_films(options: EvaluateOptions) -> None:
     perceptual = open_perceptual()
     for path in tqdm(clips, unit="clip", desc="evaluate", disable=None):
         try:
-            frames = read_clip(path, start=options.start, num_frames=options.frames, size=size)
+            frames = read_clip(path, start=options.start, num_frames=options.frames, size=size, deinterlace=options.deinterlace)
             if LONG in families and len(frames) < LONG_ENOUGH:
                 logger.warning(
                     "%s has %d frames: --holes long is meant for %d or more (--frames)", path, len(frames), LONG_ENOUGH
@@ -189,7 +189,15 @@ def _score_holes(
 ) -> None:
     size = (frames.shape[1], frames.shape[2])
     if options.masks is not None:
-        holes, made_of = read_masks(options.masks, path, start=options.start, num_frames=len(frames), size=size), "masks"
+        holes = read_masks(
+            options.masks,
+            path,
+            start=options.start,
+            num_frames=len(frames),
+            size=size,
+            deinterlace=options.deinterlace,
+        )
+        made_of = "masks"
     else:
         holes, made_of = make_holes(family, clip_name(path), frames, seed=options.seed)
     if not holes.any():

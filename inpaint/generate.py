@@ -70,6 +70,8 @@ class Recipe:
         values = options_module.to_dict(self.options)
         elsewhere = ("dataset_dir", "data_dir", "prefix", "model_type", "depth_model_dir", "allow_third_party_code")
         no_matter = ("batch_size", "gpu", "max_workers")
+        if not values["deinterlace"]:
+            del values["deinterlace"]  # records of before it came are the same
         return {"version": VERSION, **{k: v for k, v in values.items() if k not in elsewhere + no_matter}}
 
     def number(self, clip: int, view: int, crop: int) -> int:
@@ -180,7 +182,7 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
         UserError: the video can't be read, is shorter than a record, or records made with other options stand there.
     """
     keep_freed_memory()  # frames come and go
-    with VideoReader(video, max_fps=options.max_fps) as reader:
+    with VideoReader(video, max_fps=options.max_fps, deinterlace=options.deinterlace) as reader:
         recipe = Recipe(video.name, content_hash(video), options)
         plan = range(options.skip_first, len(reader) - options.seq + 1, options.seq + options.skip_interval)
         if not plan:

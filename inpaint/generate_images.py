@@ -79,11 +79,13 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
         "version": VERSION, "seed": options.seed, "size": options.size, "mask": options.mask,
         "num_samples": options.num_samples, "every": options.every,
     }  # fmt: skip
+    if options.deinterlace and file.suffix.lower() not in PICTURE_SUFFIXES:
+        recorded["deinterlace"] = True
     kinds = parse_masks(options.mask)
     weights = np.array(list(kinds.values())) / sum(kinds.values())
     counts: Counter[str] = Counter()
     try:
-        for place, read in _pictures_of(file, options.every):
+        for place, read in _pictures_of(file, options.every, deinterlace=options.deinterlace):
             numbers = range(place * options.num_samples, (place + 1) * options.num_samples)
             names = {number: record_name(options.prefix, LABEL, file_hash, number) for number in numbers}
             todo = [number for number in numbers if not is_finished(options.data_dir, names[number], recorded)]
@@ -105,7 +107,7 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
     return counts
 
 
-def _pictures_of(file: Path, every: float) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
+def _pictures_of(file: Path, every: float, *, deinterlace: bool) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
     """How to read the picture of a file, or a frame every so many seconds of a video, with its number among those.
 
     Raises:
@@ -115,7 +117,7 @@ def _pictures_of(file: Path, every: float) -> Iterator[tuple[int, Callable[[], n
         yield 0, partial(read_rgb, file)
         return
     try:
-        reader = VideoReader(file, max_fps=1 / every)
+        reader = VideoReader(file, max_fps=1 / every, deinterlace=deinterlace)
     except UserError as error:
         raise ValueError(error) from error
     with reader:
@@ -124,7 +126,10 @@ def _pictures_of(file: Path, every: float) -> Iterator[tuple[int, Callable[[], n
 
 
 def _read_frame(reader: VideoReader, number: int) -> np.ndarray:
-    return reader.read(number, number + 1)[0].rgb
+    try:
+        return reader.read(number, number + 1)[0].rgb
+    except UserError as error:  # from here on it is interlaced
+        raise ValueError(error) from error
 
 
 def random_crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -193,7 +193,7 @@ def autorotated(path: Path) -> list[tuple[np.ndarray, ...]]:
     return filtered(path, _AUTOROTATE[DISPLAY_MATRICES.index(matrix)])
 
 
-def filtered(path: Path, filters: str) -> list[tuple[np.ndarray, ...]]:
+def filtered(path: Path, filters: str, *, dtype: type = np.uint8) -> list[tuple[np.ndarray, ...]]:
     """The planes of all pictures of a film, put through filters of libavfilter ("hflip,vflip=...")."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -214,10 +214,7 @@ def filtered(path: Path, filters: str) -> list[tuple[np.ndarray, ...]]:
                 except (av.FFmpegError, EOFError):
                     break
     return [
-        tuple(
-            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
-            for plane in picture.planes
-        )
+        tuple(np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width].copy() for plane in picture.planes)
         for picture in shown
     ]
 

@@ -48,13 +48,15 @@ def list_clips(path: Path) -> list[Path]:
     return clips
 
 
-def read_clip(path: Path, *, start: int, num_frames: int, size: tuple[int, int] | None) -> np.ndarray:
+def read_clip(
+    path: Path, *, start: int, num_frames: int, size: tuple[int, int] | None, deinterlace: bool = False
+) -> np.ndarray:
     """Up to `num_frames` frames from number `start` on, at `size` (H, W) or their own. Raises BadClip."""
     try:
         if path.is_dir():
             frames = [read_rgb(file) for file in _pictures(path)[start : start + num_frames]]
         else:
-            with VideoReader(path) as video:
+            with VideoReader(path, deinterlace=deinterlace) as video:
                 stop = min(start + num_frames, len(video))
                 frames = [frame.rgb for frame in video.read(min(start, stop), stop)]
     except (UserError, BrokenVideo, ValueError, OSError) as error:
@@ -68,7 +70,9 @@ def read_clip(path: Path, *, start: int, num_frames: int, size: tuple[int, int] 
     return np.stack(frames)
 
 
-def read_masks(folder: Path, clip: Path, *, start: int, num_frames: int, size: tuple[int, int]) -> np.ndarray:
+def read_masks(
+    folder: Path, clip: Path, *, start: int, num_frames: int, size: tuple[int, int], deinterlace: bool = False
+) -> np.ndarray:
     """The masks of a clip: what in `folder` has its name, a video, a folder of pictures, or one picture for all frames.
 
     White is missing. Scaled to `size` (H, W) by the nearest pixel. Raises BadClip.
@@ -81,7 +85,7 @@ def read_masks(folder: Path, clip: Path, *, start: int, num_frames: int, size: t
         if path.is_dir():
             masks = [read_mask(file) for file in _pictures(path)[start : start + num_frames]]
         elif _is_video(path):
-            with VideoReader(path) as video:
+            with VideoReader(path, deinterlace=deinterlace) as video:
                 stop = min(start + num_frames, len(video))
                 masks = [frame.rgb.max(axis=2) > 127 for frame in video.read(min(start, stop), stop)]
         else:

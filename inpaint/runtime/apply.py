@@ -35,7 +35,7 @@ def main(options: ApplyOptions) -> None:
     compare_path = comparison_path(options.output) if options.compare else None
     check_apart(filter(None, [options.output, compare_path]), [options.input, options.mask])
     with ExitStack() as stack:
-        film = stack.enter_context(VideoReader(options.input, for_editing=True))
+        film = stack.enter_context(VideoReader(options.input, for_editing=True, deinterlace=options.deinterlace))
         holes = stack.enter_context(open_holes(options.mask, film, invert=options.invert_mask, dilate=options.dilate))
         size = (film.info.width, film.info.height)
         (filler,) = open_fillers(
@@ -92,7 +92,7 @@ def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[Sh
     stream = check_looks_ahead(filler, options.model)
     assert stream.multiple is not None
     with (
-        VideoReader(options.input, for_editing=True) as film,
+        VideoReader(options.input, for_editing=True, deinterlace=options.deinterlace) as film,
         open_holes(options.mask, film, invert=options.invert_mask, dilate=options.dilate) as holes,
         tqdm(total=len(film), unit="frame", desc="looking ahead", disable=None) as bar,
     ):

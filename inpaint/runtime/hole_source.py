@@ -54,7 +54,7 @@ def open_holes(path: Path, film: VideoReader, *, invert: bool = False, dilate: i
             raise UserError(f"--mask {path} marks nothing as missing: {hole_advice(invert=invert)}")
         yield repeat(hole, len(film))
     else:
-        with VideoReader(path) as masks:
+        with VideoReader(path, deinterlace=film.deinterlaces) as masks:
             _check_video(masks, film)
             yield (finish(masks.read(i, i + 1)[0].rgb.max(axis=2) > 127) for i in range(len(film)))
 

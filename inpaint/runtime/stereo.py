@@ -39,7 +39,7 @@ def main(options: StereoOptions) -> None:
     check_apart([options.output], [options.input])
     device = create_device(options.gpu)
     with ExitStack() as stack:
-        film = stack.enter_context(VideoReader(options.input, for_editing=True))
+        film = stack.enter_context(VideoReader(options.input, for_editing=True, deinterlace=options.deinterlace))
         width, height = film.info.width, film.info.height
         eyes = VIEWS[options.view]
         fillers = open_fillers(

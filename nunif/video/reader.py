@@ -15,7 +15,7 @@ import hashlib
 import logging
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,6 +32,7 @@ from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.clock import has_free_clock, read_clock
 from nunif.video.color import ColorTags, read_tags, to_rgb
+from nunif.video.deinterlace import Deinterlacer, stated_first_field
 from nunif.video.matroska import count_pictures
 from nunif.video.picture import Orientation, Picture
 
@@ -49,6 +50,8 @@ DURATION_TOLERANCE = 0.5
 _MARKED_AT_JOIN = 3
 # A file's own rate is believed if most pictures come about as fast: times of a millisecond round that much and more.
 _RATE_DIFFERENCE = Fraction(1, 10)
+# Pictures that are looked at when a file is opened.
+_NUM_PROBED = 8
 # `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of them.
 _STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
 _MAX_UNEVEN = 0.1
@@ -87,6 +90,7 @@ class VideoInfo:
     rate: Fraction  # frames per second, as the file states it; where it varies, that of most frames
     sample_aspect_ratio: Fraction | None  # width to height of a pixel; None: not said
     has_sound: bool
+    is_interlaced: bool  # in the beginning: pictures hold two fields, taken at two times
 
 
 @dataclass(frozen=True)
@@ -202,20 +206,24 @@ class VideoReader:
 
     Attributes:
         info: what the file says of itself.
+        deinterlaces: see __init__.
         times: (M,) float64 seconds after the video's first picture, of the selected frames, ascending.
         broken_at: the earliest time in seconds at which the file was found to be damaged or cut off; None so far.
     """
 
-    def __init__(self, path: Path, *, max_fps: float | None = None, for_editing: bool = False) -> None:
-        """Open a video, find the times of its frames and decode one of them.
+    def __init__(
+        self, path: Path, *, max_fps: float | None = None, for_editing: bool = False, deinterlace: bool = False
+    ) -> None:
+        """Open a video, find the times of its frames and decode some of them.
 
         Args:
             path: a file.
             max_fps: keep at most so many frames per second (5 % more at most), above 0; None keeps all.
             for_editing: give the frames their `picture`, and `rgb` more than 8 bits where the source has more.
+            deinterlace: make whole pictures of interlaced ones, as many as there are; every picture is decoded then.
 
         Raises:
-            UserError: no such file, or no picture can be got from it.
+            UserError: no such file, no picture can be got from it, or it is interlaced; the latter may be found out later.
         """
         self.path = path
         self._for_editing = for_editing
@@ -224,7 +232,10 @@ class VideoReader:
         self._container: av.container.InputContainer | None = None
         _check_file(path)
         packets = self._packets = _scan(path)
-        self.info, self._decoded_size = _probe(path, packets)
+        self.info, self._decoded_size, self._first_field = _probe(path, packets)
+        if self.info.is_interlaced and not deinterlace:
+            raise _is_interlaced(path)
+        self.deinterlaces = deinterlace
 
         usable = np.flatnonzero(packets.is_shown & (packets.entry >= 0))
         if not len(usable):
@@ -251,7 +262,7 @@ class VideoReader:
         self._start = 0  # no frame before this one is asked for any more
         self._ready: dict[int, Frame] = {}
         self._decoded: dict[int, Frame] = {}  # came out of the decoder, not asked for yet, or not known yet to be sound
-        self._may_skip = not packets.numbered
+        self._may_skip = not (packets.numbered or deinterlace)
         self._open()
 
     @property
@@ -343,6 +354,7 @@ class VideoReader:
         self._has_skipped = False
         self._entry = -1  # keyframe packet that decoding last started from after a skip
         self._is_dirty = False  # a damaged packet that nothing depends on went in, and leaves traces all the same
+        self._deinterlacer = Deinterlacer(self._first_field) if self.deinterlaces else None
         self._in_doubt = False  # that keyframe didn't come out whole
         self._at_end = False
 
@@ -415,9 +427,15 @@ class VideoReader:
             self._num_decoded += 1
             if pts is not None:
                 self._accept(pts, frame)
+        if packet is None and self._deinterlacer is not None:
+            self._keep(self._deinterlacer.flush())
 
     def _accept(self, pts: int, frame: av.VideoFrame) -> None:
-        """Take in a picture from the decoder: keep it if it may be asked for."""
+        """Take in a picture from the decoder: keep it if it may be asked for.
+
+        Raises:
+            UserError: it is interlaced, and the ones looked at in the beginning were not.
+        """
         where = min(int(np.searchsorted(self._all_pts, pts)), len(self._all_pts) - 1)
         if self._all_pts[where] != pts:
             return
@@ -427,10 +445,22 @@ class VideoReader:
             self._in_doubt |= packet == self._entry
             if not self._in_doubt:
                 self._mark_damaged(packet)
-            return
-        index = int(self._frame[packet])
-        if index >= self._start and index not in self._ready and index not in self._decoded:
-            self._decoded[index] = self._convert(index, frame)  # at once: the decoder uses its buffers again
+        if self._deinterlacer is None:
+            if not frame.is_corrupt:
+                if frame.interlaced_frame:
+                    raise _is_interlaced(self.path, self._seconds(pts))
+                self._keep([(packet, frame)])
+        elif frame.is_corrupt or self._is_spoilt(packet):
+            self._keep(self._deinterlacer.flush())  # so that no good picture is made with rows of a bad one
+        else:
+            self._keep(self._deinterlacer.push(frame, packet))
+
+    def _keep(self, frames: Iterable[tuple[int, av.VideoFrame]]) -> None:
+        """Of whole pictures and their packets, those that may be asked for."""
+        for packet, frame in frames:
+            index = int(self._frame[packet])
+            if index >= self._start and index not in self._ready and index not in self._decoded:
+                self._decoded[index] = self._convert(index, frame)  # at once: the decoder uses its buffers again
 
     def _is_spoilt(self, packet: int) -> bool:
         """Whether damage lies on the way from the packet's keyframe to the packet."""
@@ -713,12 +743,22 @@ def _decode_all(container: av.container.InputContainer, stream: av.VideoStream) 
         yield from frames
 
 
-def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
-    """Decode the first good picture: what the stream says, and the (width, height) as decoded."""
+def _is_interlaced(path: Path, time: float | None = None) -> UserError:
+    where = "" if time is None else f" from {time:.2f} s on"
+    return UserError(
+        f"{path} is interlaced{where}, each picture is two woven into one: use --deinterlace, which makes whole ones of them"
+    )
+
+
+def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int], str | None]:
+    """Decode the first good pictures: what the stream says, the (width, height) as decoded, and `stated_first_field`."""
     with _opened(path) as (container, stream):
-        frame = next((frame for frame in _decode_all(container, stream) if not frame.is_corrupt), None)
-        if frame is None:
+        good = (frame for frame in _decode_all(container, stream) if not frame.is_corrupt)
+        frames = list(islice(good, _NUM_PROBED))
+        if not frames:
             raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
+        frame = frames[0]
+        first_field = stated_first_field(stream.codec_context)
         orientation = pictures.read_orientation(frame)
         if not orientation.is_exact:
             logger.warning("%s asks to be turned by an odd angle; it is turned by %d degrees", path, orientation.degrees)
@@ -742,8 +782,9 @@ def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
             rate=_usual_rate(packets, Fraction(stream.average_rate or stream.guessed_rate or 25)),
             sample_aspect_ratio=1 / aspect if aspect and orientation.is_on_its_side else aspect,
             has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
+            is_interlaced=first_field is not None or any(frame.interlaced_frame for frame in frames),
         )
-        return info, (frame.width, frame.height)
+        return info, (frame.width, frame.height), first_field
 
 
 def _usual_rate(packets: _Packets, stated: Fraction) -> Fraction:

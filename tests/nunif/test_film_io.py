@@ -47,9 +47,11 @@ def assert_same(one: Picture, other: Picture) -> None:
         np.testing.assert_array_equal(plane, other_plane)
 
 
-def copy_film(source: Path, target: Path, *, change=lambda frame: frame.picture, **options) -> VideoWriter:
+def copy_film(
+    source: Path, target: Path, *, change=lambda frame: frame.picture, deinterlace: bool = False, **options
+) -> VideoWriter:
     """Read a film for editing and write what `change` makes of its frames, as the commands do."""
-    with VideoReader(source, for_editing=True) as reader:
+    with VideoReader(source, for_editing=True, deinterlace=deinterlace) as reader:
         info = reader.info
         same = dict(width=info.width, height=info.height, rate=info.rate, time_base=info.time_base, color=info.color)
         same |= dict(like_pixel_format=info.picture_format, sample_aspect_ratio=info.sample_aspect_ratio)

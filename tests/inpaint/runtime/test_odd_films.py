@@ -12,6 +12,7 @@ from nunif import cli
 from tests import videos
 from tests.models import save_lively_model
 from tests.nunif.test_clock import check_in_time, clip, join
+from tests.nunif.test_deinterlace import FILTER, SOURCES, woven
 from tests.nunif.test_durations import GIF, ends, write_lasting
 from tests.videos import write_clip
 
@@ -79,3 +80,24 @@ def test_what_lies_outside_the_hole_stands_as_a_player_shows_it(run, tmp_path, m
         else:
             assert np.array_equal(luma[~hole], expected[~hole])
             assert (luma[hole] != expected[hole]).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", ["h264 tff.mp4", "mpeg2.mpg"])
+def test_interlaced_films(run, tmp_path, name):
+    source = write_clip(tmp_path / name, woven(8), **SOURCES[name])
+    out, lines = run(source, "out.mkv", "--codec", "ffv1", code=1)
+    assert not out.exists() and lines[-1].endswith("use --deinterlace, which makes whole ones of them")
+    assert lines[-1].startswith(f"error: {source} is interlaced")
+    out, _ = run(source, "out.mkv", "--codec", "ffv1", "--deinterlace")
+    with av.open(str(out)) as container:
+        frames = list(container.decode(video=0))
+    whole = [planes[0] for planes in videos.filtered(source, FILTER)]
+    hole = np.zeros((H, W), bool)
+    hole[20:40, 8:40] = True
+    assert len(frames) == 8 and not any(frame.interlaced_frame for frame in frames)
+    for frame, expected in zip(frames, whole, strict=True):
+        luma = frame.to_ndarray()[:H, :W].astype(int)
+        if run.command == "apply":
+            assert np.array_equal(luma[~hole], expected[~hole])
+        else:
+            assert np.abs(luma - expected).max() <= 2
