@@ -431,11 +431,7 @@ class VideoReader:
             self._keep(self._deinterlacer.flush())
 
     def _accept(self, pts: int, frame: av.VideoFrame) -> None:
-        """Take in a picture from the decoder: keep it if it may be asked for.
-
-        Raises:
-            UserError: it is interlaced, and the ones looked at in the beginning were not.
-        """
+        """Take in a picture from the decoder: keep it if it may be asked for. Raises as `_check_kind` does."""
         where = min(int(np.searchsorted(self._all_pts, pts)), len(self._all_pts) - 1)
         if self._all_pts[where] != pts:
             return
@@ -445,15 +441,30 @@ class VideoReader:
             self._in_doubt |= packet == self._entry
             if not self._in_doubt:
                 self._mark_damaged(packet)
+        if not frame.is_corrupt:
+            self._check_kind(frame, self._seconds(pts))
         if self._deinterlacer is None:
             if not frame.is_corrupt:
-                if frame.interlaced_frame:
-                    raise _is_interlaced(self.path, self._seconds(pts))
                 self._keep([(packet, frame)])
         elif frame.is_corrupt or self._is_spoilt(packet):
             self._keep(self._deinterlacer.flush())  # so that no good picture is made with rows of a bad one
         else:
             self._keep(self._deinterlacer.push(frame, packet))
+
+    def _check_kind(self, frame: av.VideoFrame, time: float) -> None:
+        """
+        Raises:
+            UserError: the picture has another size than the first, or is interlaced, which that was not.
+        """
+        size = (frame.width, frame.height)
+        if size != self._decoded_size:
+            first, second = ("x".join(map(str, sides)) for sides in (self._decoded_size, size))
+            raise UserError(
+                f"{self.path} changes its size from {first} to {second} at {time:.2f} s: cut it there, "
+                "each part is a film of its own"
+            )
+        if self._deinterlacer is None and frame.interlaced_frame:
+            raise _is_interlaced(self.path, time)
 
     def _keep(self, frames: Iterable[tuple[int, av.VideoFrame]]) -> None:
         """Of whole pictures and their packets, those that may be asked for."""

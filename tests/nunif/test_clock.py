@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nunif.errors import UserError
 from nunif.video.reader import VideoReader
 from tests.nunif.test_film_io import copy_film
 from tests.videos import heard, number_of, sound_of, times_of, write_clip
@@ -139,3 +140,16 @@ def test_a_second_picture_stream_is_said_to_be_left_out(tmp_path, caplog):
     source = join(tmp_path / "source.ts", one, other)
     assert numbers_of(source) == list(range(48))
     assert caplog.messages[0].startswith(f"{source}: another picture stream begins where the first ends")
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_joined_films_of_two_sizes_are_refused_at_the_joint(tmp_path, codec):
+    one = write_clip(tmp_path / "one.ts", 30, fps=25, codec=codec)
+    two = write_clip(tmp_path / "two.ts", 30, fps=25, codec=codec, width=64, height=48)
+    source = join(tmp_path / "source.ts", one, two)
+    with pytest.raises(UserError) as caught:
+        copy_film(source, tmp_path / "a.mp4")
+    text = f"{source} changes its size from 96x64 to 64x48 at 1.20 s: cut it there, each part is a film of its own"
+    assert str(caught.value) == text
+    assert numbers_of(tmp_path / "a.unfinished.mp4") == list(range(len(times_of(tmp_path / "a.unfinished.mp4"))))
+    assert len(times_of(tmp_path / "a.unfinished.mp4")) >= 26
