@@ -129,7 +129,7 @@ def score_films(options: EvaluateOptions) -> None:
     perceptual = open_perceptual()
     for path in tqdm(clips, unit="clip", desc="evaluate", disable=None):
         try:
-            frames = read_clip(path, start=options.start, num_frames=options.frames, size=size)
+            frames = read_clip(path, start=options.start, num_frames=options.frames, size=size, deinterlace=options.deinterlace)
             if LONG in families and len(frames) < LONG_ENOUGH:
                 logger.warning(
                     "%s has %d frames: --holes long is meant for %d or more (--frames)", path, len(frames), LONG_ENOUGH
@@ -200,6 +200,7 @@ def _score_holes(
             size=size,
             objects=parse_objects(options.objects),
             large_holes=options.large_holes,
+            deinterlace=options.deinterlace,
         )
         made_of = "masks"
     else:

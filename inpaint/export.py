@@ -329,7 +329,7 @@ def check_clip(path: Path | None, size: tuple[int, int], num_frames: int) -> lis
     if path is None:
         pictures = [frame for frame, _ in render_scene(width, height, num_frames)]
     else:
-        with VideoReader(path) as reader:
+        with VideoReader(path, deinterlace=True) as reader:  # it is only compared with itself
             if len(reader) < num_frames:
                 raise UserError(f"--clip {path} has {len(reader)} frames, {num_frames} are compared: choose a longer one")
             frames = (reader.read(i, i + 1)[0].rgb for i in range(num_frames))

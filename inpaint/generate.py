@@ -73,6 +73,8 @@ class Recipe:
         values = options_module.to_dict(self.options)
         elsewhere = ("dataset_dir", "data_dir", "prefix", "model_type", "depth_model_dir", "allow_third_party_code")
         no_matter = ("batch_size", "gpu", "max_workers", *(["fps"] if self.options.fps is None else []))
+        if not values["deinterlace"]:
+            del values["deinterlace"]  # records of before it came are the same
         mapped = {k: v for k, v in self.color.items() if k == "tone_mapped"}
         return {"version": VERSION, **{k: v for k, v in values.items() if k not in elsewhere + no_matter}, **mapped}
 
@@ -184,7 +186,7 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
         UserError: the video can't be read, is shorter than a record, or records made with other options stand there.
     """
     keep_freed_memory()  # frames come and go
-    with open_film(video, fps=options.fps, max_fps=options.max_fps) as reader:
+    with open_film(video, fps=options.fps, max_fps=options.max_fps, deinterlace=options.deinterlace) as reader:
         file_hash = folder_hash(video) if video.is_dir() else content_hash(video)
         name = video.resolve().name if video.is_dir() else video.name
         recipe = Recipe(name, file_hash, options, describe_transfer(reader.info.color))

@@ -175,7 +175,7 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
         UserError: the source can't be read, or records made with other options stand there.
     """
     file_hash = hash_of(source)
-    reader = VideoReader(source.files[0]) if source.kind == "videos" else None
+    reader = VideoReader(source.files[0], deinterlace=options.deinterlace) if source.kind == "videos" else None
     try:
         num_frames = len(reader) if reader is not None else 1 if source.kind == "stills" else len(source.files)
         groups = plan_groups(num_frames, preset, seed=options.seed, file_hash=file_hash, kind=source.kind)
@@ -189,6 +189,8 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
             "max_rotation": preset.max_rotation, "max_shift": preset.max_shift, "max_brightness": preset.max_brightness,
         }  # fmt: skip
         recorded |= {key: value for key, value in color.items() if key == "tone_mapped"}
+        if options.deinterlace and reader is not None:
+            recorded["deinterlace"] = True
         label = label_of(options)
         todo = []
         for number, frames in enumerate(groups):

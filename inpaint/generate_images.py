@@ -80,11 +80,13 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
         "version": VERSION, "seed": options.seed, "size": options.size, "mask": options.mask,
         "num_samples": options.num_samples, "every": options.every,
     }  # fmt: skip
+    if options.deinterlace and file.suffix.lower() not in PICTURE_SUFFIXES:
+        recorded["deinterlace"] = True
     kinds = parse_masks(options.mask)
     weights = np.array(list(kinds.values())) / sum(kinds.values())
     counts: Counter[str] = Counter()
     try:
-        for place, color, read in _pictures_of(file, options.every):
+        for place, color, read in _pictures_of(file, options.every, deinterlace=options.deinterlace):
             recorded |= {key: value for key, value in color.items() if key == "tone_mapped"}
             numbers = range(place * options.num_samples, (place + 1) * options.num_samples)
             names = {number: record_name(options.prefix, LABEL, file_hash, number) for number in numbers}
@@ -108,7 +110,9 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
     return counts
 
 
-def _pictures_of(file: Path, every: float) -> Iterator[tuple[int, dict[str, str], Callable[[], np.ndarray]]]:
+def _pictures_of(
+    file: Path, every: float, *, deinterlace: bool
+) -> Iterator[tuple[int, dict[str, str], Callable[[], np.ndarray]]]:
     """How to read the picture of a file, or a frame every so many seconds of a video, with its number among those.
 
     Between them, for a video, its transfer: see `describe_transfer`.
@@ -120,7 +124,7 @@ def _pictures_of(file: Path, every: float) -> Iterator[tuple[int, dict[str, str]
         yield 0, {}, partial(read_rgb, file)
         return
     try:
-        reader = VideoReader(file, max_fps=1 / every)
+        reader = VideoReader(file, max_fps=1 / every, deinterlace=deinterlace)
     except UserError as error:
         raise ValueError(error) from error
     with reader:
@@ -129,7 +133,10 @@ def _pictures_of(file: Path, every: float) -> Iterator[tuple[int, dict[str, str]
 
 
 def _read_frame(reader: VideoReader, number: int) -> np.ndarray:
-    return reader.read(number, number + 1)[0].rgb
+    try:
+        return reader.read(number, number + 1)[0].rgb
+    except UserError as error:  # from here on it is interlaced
+        raise ValueError(error) from error
 
 
 def random_crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -16,6 +16,11 @@ FPS_HELP = "frames per second of a folder of pictures, as 23.976 or 30000/1001 (
 RECIPES = ("realtime_memory", "fusion")  # files of inpaint/recipes
 
 
+def _deinterlace() -> bool:
+    """The option of all commands that read films."""
+    return option(default=False, help="make whole pictures of interlaced films, by bwdif; without it they are refused")
+
+
 @dataclass(frozen=True)
 class DepthOptions:
     """Which depth estimator to use; for the commands that need one."""
@@ -44,6 +49,7 @@ class GenerateOptions(DepthOptions):
         default="clip", choices=("clip", "frame"), help="scale disparity over the clip, or frame by frame as iw3 does"
     )
     max_fps: float = option(default=30.0, minimum=0.001, help="leave out frames above this rate")
+    deinterlace: bool = _deinterlace()
     fps: str | None = option(default=None, metavar="RATE", help=FPS_HELP)
     seq: int = option(default=16, minimum=1, help="frames of a record")
     skip_first: int = option(default=0, minimum=0, help="frames left out at the beginning")
@@ -159,6 +165,7 @@ PRESETS = {
 class RecordOptions:
     """Where records go, what they are called, and what decides their bytes; for the commands that make them."""
 
+    deinterlace: bool = _deinterlace()
     data_dir: Path = option("-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train")
     prefix: str = option(default="", help="first word of the records' names")
     seed: int = option(default=71, help="of all random draws; the same seed makes the same records")
@@ -490,6 +497,7 @@ class EvaluateOptions(MaskOptions):
     )
     size: str | None = option(default=None, metavar="HxW", help="scale the films, 240x432 in papers (default: their own size)")
     frames: int = option(default=40, minimum=2, help="of a film, at most")
+    deinterlace: bool = _deinterlace()
     start: int = option(default=0, minimum=0, help="the first frame that is used of a film")
     seed: int = option(default=71, help="of the holes")
     output: Path | None = option("-o", "--output", default=None, help="folder for report.html, CSV, JSON, and pictures")
@@ -560,6 +568,7 @@ class FilmOptions:
     pixel_format: str | None = option(default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)")
     fps: str | None = option(default=None, metavar="RATE", help=FPS_HELP)
     extras: bool = option("--no-extras", default=True, help="leave out the film's subtitles, chapters, tags and attachments")
+    deinterlace: bool = _deinterlace()
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
 
 

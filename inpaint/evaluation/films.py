@@ -57,7 +57,9 @@ def list_clips(path: Path) -> list[Path]:
     return clips
 
 
-def read_clip(path: Path, *, start: int, num_frames: int, size: tuple[int, int] | None) -> np.ndarray:
+def read_clip(
+    path: Path, *, start: int, num_frames: int, size: tuple[int, int] | None, deinterlace: bool = False
+) -> np.ndarray:
     """Up to `num_frames` frames from number `start` on, at `size` (H, W) or their own. Raises BadClip."""
     try:
         if path.is_dir():
@@ -67,7 +69,7 @@ def read_clip(path: Path, *, start: int, num_frames: int, size: tuple[int, int] 
                 logger.warning("%s: its pictures are taken in the order of their names", problem)
             frames = [read_rgb(file) for file in _pictures(path)[start : start + num_frames]]
         else:
-            with VideoReader(path) as video:
+            with VideoReader(path, deinterlace=deinterlace) as video:
                 stop = min(start + num_frames, len(video))
                 frames = [frame.rgb for frame in video.read(min(start, stop), stop)]
     except (UserError, BrokenVideo, ValueError, OSError) as error:
@@ -90,6 +92,7 @@ def read_masks(
     size: tuple[int, int],
     objects: tuple[int, ...] = (),
     large_holes: bool = False,
+    deinterlace: bool = False,
 ) -> np.ndarray:
     """The masks of a clip: what in `folder` has its name, a video, a folder of pictures, or one picture for all frames.
 
@@ -108,7 +111,7 @@ def read_masks(
             numbers = list(numbered_pictures(clip, name=f"-i {clip}", even_steps=True))
             frames = Paired(len(numbers), numbers=numbers)
         else:
-            with VideoReader(clip) as video:
+            with VideoReader(clip, deinterlace=deinterlace) as video:
                 frames = Paired.with_film(video)
         with open_masks(
             path,
@@ -119,6 +122,7 @@ def read_masks(
             objects=objects,
             invert=None,
             large_holes=large_holes,
+            deinterlace=deinterlace,
         ) as masks:
             resized = [cv2.resize(m.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0 for m in masks]
     except (UserError, BrokenVideo) as error:

@@ -39,7 +39,7 @@ def main(options: ApplyOptions) -> None:
     compare_path = comparison_path(options.output) if options.compare else None
     check_apart(filter(None, [options.output, compare_path]), [options.input, options.mask])
     with ExitStack() as stack:
-        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True))
+        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace))
         holes = stack.enter_context(open_holes(options.mask, film, **how_masks_are_read(options)))
         size = (film.info.width, film.info.height)
         (filler,) = open_fillers(
@@ -63,9 +63,9 @@ def main(options: ApplyOptions) -> None:
             nonlocal num_holes
             (frame, hole), filled = item
             num_holes += bool(hole.any())
-            output.write(filled, frame.pts, frame.picture and pictures.paste(frame.picture, filled, hole))
+            output.write(filled, frame, frame.picture and pictures.paste(frame.picture, filled, hole))
             if comparison is not None:
-                comparison.write(side_by_side(frame.rgb, hole, filled), frame.pts)
+                comparison.write(side_by_side(frame.rgb, hole, filled), frame.pts, frame.duration)
 
         shots = split_into_shots(frames, find_cuts=options.find_cuts)
         holed = (HoleFrame(item, item[0].rgb, item[1], starts_shot) for item, starts_shot in shots)
@@ -87,6 +87,7 @@ def how_masks_are_read(options: ApplyOptions) -> dict[str, Any]:
         "dilate": options.dilate,
         "objects": parse_objects(options.objects),
         "large_holes": options.large_holes,
+        "deinterlace": options.deinterlace,
     }
 
 
@@ -106,7 +107,7 @@ def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[Sh
     stream = check_looks_ahead(filler, options.model)
     assert stream.multiple is not None
     with (
-        open_film(options.input, fps=options.fps, for_editing=True) as film,
+        open_film(options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace) as film,
         open_holes(options.mask, film, **how_masks_are_read(options)) as holes,
         tqdm(total=len(film), unit="frame", desc="looking ahead", disable=None) as bar,
     ):

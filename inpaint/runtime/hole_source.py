@@ -49,6 +49,7 @@ def open_holes(
     dilate: int = 0,
     objects: tuple[int, ...] = (),
     large_holes: bool = False,
+    deinterlace: bool = False,
 ) -> Iterator[Iterator[np.ndarray]]:
     """The hole of every frame of `film`, in order: (H, W) bool, True = missing.
 
@@ -59,6 +60,7 @@ def open_holes(
         dilate: pixels by which holes grow, up, down and to the sides (as often with a 3x3 cross, as the field does).
         objects: the numbers of the objects that are missing; none: all.
         large_holes: whether holes of nearly the whole picture are meant.
+        deinterlace: of a video, as of `VideoReader`.
 
     Raises:
         UserError: nothing usable at `path`; fewer masks than frames, a gap in the numbers, another size or rate; nearly all
@@ -76,6 +78,7 @@ def open_holes(
         objects=objects,
         invert=invert,
         large_holes=large_holes,
+        deinterlace=deinterlace,
     ) as holes:
         if is_picture(path):
             hole = finish(next(holes))
@@ -98,6 +101,7 @@ def open_masks(
     objects: tuple[int, ...] = (),
     invert: bool | None = False,
     large_holes: bool = False,
+    deinterlace: bool = False,
 ) -> Iterator[Iterator[np.ndarray]]:
     """The masks of the frames [start, stop), as `open_holes` has them. One picture is repeated.
 
@@ -129,13 +133,13 @@ def open_masks(
         return
     if path.suffix.lower() != ".gif":
         refuse_unread(path, name)
-    with VideoReader(path, for_editing=True) as masks:
+    with VideoReader(path, for_editing=True, deinterlace=deinterlace) as masks:
         info = masks.info
         if size not in (None, (info.height, info.width)):
             raise _wrong_size(name, (info.height, info.width), size)
         _check_times(masks, frames, name)
         _check_count(name, "frames", len(masks), stop, frames.count)
-        with VideoReader(path, for_editing=True) as sampled:
+        with VideoReader(path, for_editing=True, deinterlace=deinterlace) as sampled:
             reading = understood(_decodable(sampled, start, stop))
         yield (reading.hole(mask_of_frame(masks.read(i, i + 1)[0], info)) for i in range(start, stop))
 

@@ -19,11 +19,11 @@ from inpaint.options import FilmOptions
 from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.parallel import prefetch
-from nunif.video.film import Film
+from nunif.video.film import Film, PictureFilm
 from nunif.video.folder import FolderWriter
 from nunif.video.mastering import Mastering
 from nunif.video.picture import Picture, alpha_of
-from nunif.video.reader import BrokenVideo
+from nunif.video.reader import BrokenVideo, Frame
 from nunif.video.writer import VideoWriter
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ Item = TypeVar("Item")
 class Output(Protocol):
     """Takes pictures with their times."""
 
-    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
-        """rgb: (H, W, 3). picture: the same in the source's own planes, if the caller has it; video takes it."""
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
+        """rgb: (H, W, 3). frame: whose time it takes. picture: the same in the source's own planes, if there is one."""
         ...
 
 
@@ -43,15 +43,15 @@ class _Video:
     def __init__(self, writer: VideoWriter) -> None:
         self._writer = writer
 
-    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
-        self._writer.write(rgb if picture is None else picture, pts)
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
+        self._writer.write(rgb if picture is None else picture, frame.pts, frame.duration)
 
 
 class _Folder:
     def __init__(self, writer: FolderWriter) -> None:
         self._writer = writer
 
-    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
         alpha = None if picture is None else alpha_of(picture)
         self._writer.write(rgb if alpha is None else np.dstack([rgb, alpha]))
 
@@ -112,7 +112,7 @@ def video_writer(
     """A writer of a video with the film's times and colours; without `options` in the suffix's usual codec."""
     info = film.info
     # a turned picture has its chroma elsewhere
-    mastering = replace(info.mastering, chroma_location=None) if info.rotation else info.mastering
+    mastering = replace(info.mastering, chroma_location=None) if not info.orientation.is_upright else info.mastering
     return VideoWriter(
         path,
         width=size[0],
@@ -125,7 +125,7 @@ def video_writer(
         color=info.color,
         like_pixel_format=info.picture_format,
         sample_aspect_ratio=info.sample_aspect_ratio,
-        sound_from=film.path if sound else None,
+        sound_from=film.path if sound and not isinstance(film, PictureFilm) else None,
         mastering=mastering if sound else Mastering(),
         extras=bool(sound and options and options.extras),
     )

@@ -42,7 +42,7 @@ def main(options: StereoOptions) -> None:
     check_apart([options.output], [options.input])
     device = create_device(options.gpu)
     with ExitStack() as stack:
-        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True))
+        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace))
         width, height = film.info.width, film.info.height
         eyes = VIEWS[options.view]
         fillers = open_fillers(
@@ -75,7 +75,7 @@ def main(options: StereoOptions) -> None:
             see_through = see_through or (depth.item.picture is not None and is_see_through(depth.item.picture))
             if depth.rejected:
                 flat[depth.rejected] += 1
-            output.write(layout.compose(left, right), depth.item.pts)
+            output.write(layout.compose(left, right), depth.item)
 
         frames = stack.enter_context(read_ahead(film, film))
         shots = mark_cuts(frames, picture=lambda frame: frame.rgb)

@@ -106,6 +106,7 @@ class PictureFilm:
         )
         self._size = (self.info.height, self.info.width)
         self._pts = select_frames(np.arange(len(files)), time_base=1 / fps, max_fps=max_fps)
+        self._durations = np.diff(self._pts, append=len(files))
         self._files = [files[position] for position in self._pts]
         self.numbers = [list(found)[position] for position in self._pts]
         self.times = np.array([float(number / fps) for number in self._pts.tolist()])
@@ -150,8 +151,9 @@ class PictureFilm:
 
     def _frame(self, number: int) -> Frame:
         file, time = self._files[number], float(self.times[number])
+        pts, duration = int(self._pts[number]), int(self._durations[number])
         try:
-            return replace(self._read_picture(file), pts=int(self._pts[number]), time=time)
+            return replace(self._read_picture(file), pts=pts, time=time, duration=duration)
         except (BrokenVideo, UserError):
             reason = "it is damaged, cut off or of a kind that this libav can't decode"
         except (OSError, ValueError) as error:
@@ -183,11 +185,14 @@ class PictureFilm:
         return replace(frame, picture=picture, rgb=pictures.to_rgb(picture))
 
 
-def open_film(path: Path, *, fps: str | None = None, max_fps: float | None = None, for_editing: bool = False) -> Film:
+def open_film(
+    path: Path, *, fps: str | None = None, max_fps: float | None = None, for_editing: bool = False, deinterlace: bool = False
+) -> Film:
     """A video file, or a folder of numbered pictures. See `VideoReader` and `PictureFilm`.
 
     Args:
         fps: of a folder, as `parse_fps` takes it; None: 24.
+        deinterlace: of a video; pictures don't say whether they are interlaced, and a folder of them is taken as it is.
 
     Raises:
         UserError: there is none; a rate for a video; or one picture of a numbered row, where the row must be meant.
@@ -196,6 +201,8 @@ def open_film(path: Path, *, fps: str | None = None, max_fps: float | None = Non
         if not pictures_in(path):
             refuse_unread(path, str(path))
             raise UserError(f"{path} is a folder without pictures: name a film in it, or a folder of numbered pictures")
+        if deinterlace:
+            logger.warning("--deinterlace is for videos: the pictures in %s are taken as they are", path)
         if fps is None:
             logger.info("%s is taken as %d pictures per second: --fps chooses", path, DEFAULT_FPS)
         return PictureFilm(
@@ -205,7 +212,7 @@ def open_film(path: Path, *, fps: str | None = None, max_fps: float | None = Non
         raise UserError(f"--fps {fps} is for a folder of pictures, and {path} is none: leave it out")
     check_exists(path, str(path))
     check_alone(path, str(path))
-    return VideoReader(path, max_fps=max_fps, for_editing=for_editing)
+    return VideoReader(path, max_fps=max_fps, for_editing=for_editing, deinterlace=deinterlace)
 
 
 def parse_fps(text: str) -> Fraction:

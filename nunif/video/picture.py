@@ -4,6 +4,7 @@ Axes: H W pixels, h w samples of a plane (chroma has fewer than pixels), 3 = R G
 A step is how many pixels one sample of a plane covers, down and to the right.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +20,8 @@ from nunif.video.color import ColorTags
 # swscale 9 has a race there: now and then a narrow p010 picture comes out with some of its luma overwritten.
 _CHROMA_PAIRS = {"nv12": 0, "nv16": 0, "nv24": 0, "p010le": 6, "p210le": 6, "p410le": 6, "p012le": 4, "p212le": 4}
 _CHROMA_PAIRS |= {"p412le": 4, "p016le": 0, "p216le": 0, "p416le": 0}
+
+_ANGLE_TOLERANCE = 1.0  # degrees
 
 
 @dataclass(frozen=True)
@@ -238,28 +241,75 @@ def _shapes(layout: PixelLayout, height: int, width: int) -> list[tuple[int, int
     return [layout.shape_of(plane, height, width) for plane in range(num_planes)]
 
 
-def upright_format(pixel_format: str, degrees: int, *, width: int, height: int) -> str:
-    """The planar format of a decoded picture of any format after it is turned clockwise by 0, 90, 180 or 270 degrees.
+@dataclass(frozen=True)
+class Orientation:
+    """How a decoded picture is turned upright: mirrored left to right first if at all, then turned clockwise.
+
+    Attributes:
+        degrees: 0, 90, 180 or 270.
+        mirrored: a camera that shows its owner, or a film that was flipped, says so.
+        is_exact: whether the file asks for just that; what asks for another angle is turned by the nearest of these.
+    """
+
+    degrees: int = 0
+    mirrored: bool = False
+    is_exact: bool = True
+
+    @property
+    def is_upright(self) -> bool:
+        return self.degrees == 0 and not self.mirrored
+
+    @property
+    def is_on_its_side(self) -> bool:
+        return self.degrees % 180 != 0
+
+    def apply(self, plane: np.ndarray) -> np.ndarray:
+        """(H, W, ...) as decoded -> upright, contiguous."""
+        return np.ascontiguousarray(np.rot90(plane[:, ::-1] if self.mirrored else plane, k=-self.degrees // 90))
+
+
+UPRIGHT = Orientation()
+
+
+def read_orientation(frame: av.VideoFrame) -> Orientation:
+    """What a decoded picture's display matrix asks for, as ffmpeg follows it.
+
+    The matrix (a b u, c d v, x y w) takes a pixel (p, q), counted from the left and the top, to (a p + c q, b p + d q).
+    """
+    found = frame.side_data.get("DISPLAYMATRIX")
+    if found is None:
+        return UPRIGHT
+    a, b, _, c, d = np.frombuffer(found, np.int32)[:5].astype(np.float64).tolist()  # type: ignore[call-overload]  # a buffer
+    mirrored = a * d < b * c
+    if mirrored:
+        a, b = -a, -b
+    angle = math.degrees(math.atan2(b, a))
+    quarters = round(angle / 90)
+    return Orientation(quarters * 90 % 360, mirrored, is_exact=abs(angle - 90 * quarters) < _ANGLE_TOLERANCE)
+
+
+def upright_format(pixel_format: str, orientation: Orientation, *, width: int, height: int) -> str:
+    """The planar format of a decoded picture of any format after it is turned upright.
 
     Where the chroma doesn't fall on the turned grid it needs full resolution: at odd sizes, and turned by 90 or 270
     degrees where it isn't halved equally both ways.
     """
     pixel_format = planar_format(pixel_format)
     down, right = layout_of(pixel_format).step
-    if degrees % 360 == 0 or not (height % down or width % right or (degrees % 180 and down != right)):
+    fits = not (height % down or width % right or (orientation.is_on_its_side and down != right))
+    if orientation.is_upright or fits:
         return pixel_format
     full = (name for name in _planar_formats() if layout_of(name).step == (1, 1) and not layout_of(name).is_grey)
     return nearest_format(pixel_format, full)
 
 
-def rotate(picture: Picture, degrees: int) -> Picture:
-    """Turn a picture clockwise by 0, 90, 180 or 270 degrees, into `upright_format`."""
+def turn_upright(picture: Picture, orientation: Orientation) -> Picture:
+    """Turn a picture upright, into `upright_format`."""
     height, width = picture.size
-    picture = convert(picture, upright_format(picture.pixel_format, degrees, width=width, height=height))
-    if degrees % 360 == 0:
+    picture = convert(picture, upright_format(picture.pixel_format, orientation, width=width, height=height))
+    if orientation.is_upright:
         return picture
-    turned = tuple(np.ascontiguousarray(np.rot90(plane, k=-degrees // 90)) for plane in picture.planes)
-    return replace(picture, planes=turned)
+    return replace(picture, planes=tuple(orientation.apply(plane) for plane in picture.planes))
 
 
 def to_rgb(picture: Picture) -> np.ndarray:

@@ -9,12 +9,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import av
 import numpy as np
+from av.codec.context import Flags as CodecFlags
 from av.format import Flags
 
 from nunif.errors import OutputError, UserError
@@ -56,6 +58,8 @@ _CODEC_TAGS = {("libx265", ".mp4"): "hvc1", ("libx265", ".m4v"): "hvc1", ("libx2
 _FIXED_RATE_ENCODERS = frozenset({"mpeg1video", "mpeg2video"})
 _FINEST_TIME = {"mpeg4": 65535}  # parts of a second
 _LATE_SOUND = 0.1  # seconds; later than this is heard
+# Each picture has its own duration, or none has.
+_WITH_DURATIONS, _WITHOUT_DURATIONS = frozenset({".mkv", ".webm"}), frozenset({".mpg", ".ts"})
 _ADVICE = "choose another suffix, codec or pixel format"
 _ALPHA_ADVICE = "a .webm, a .mov with the codec prores_ks, an .mkv with the codec ffv1, or a folder of pictures"
 # Their alpha is a second stream of pictures beside the first, and only Matroska has a place for it.
@@ -73,6 +77,7 @@ class VideoWriter:
 
     Pictures and sound keep their times, on one clock. MPEG-TS and MPEG-PS start a little later than the source;
     Matroska and WebM round to milliseconds; AVI and MPEG-1/2 know constant frame rates only, and AVI no late start.
+    The last picture lasts as long as it should, but in MPEG-TS and MPEG-PS.
 
     Attributes:
         codec: libav's name of the encoder.
@@ -139,6 +144,10 @@ class VideoWriter:
         self._origin = Fraction(0)  # what the file counts its seconds from
         self._last_pts: int | None = None
         self._last_tick: int | None = None
+        self._last_duration = 1 / rate  # seconds
+        self._most_off = Fraction(0)  # seconds by which a picture's time differs from what was asked for
+        self._delay: int | None = None  # see `_delay_of`; of the first picture
+        self._coded: deque[av.Packet] = deque()  # pictures that are on their way to the file
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
         self._sound: Sound | None = None
@@ -189,6 +198,7 @@ class VideoWriter:
         write_tags(coder, self.color)
         if aspect is not None:
             coder.sample_aspect_ratio = aspect
+        coder.flags |= CodecFlags.frame_duration
         if gop is not None:
             coder.gop_size = gop
         if self.codec not in _CRF_ENCODERS:
@@ -214,12 +224,13 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def write(self, picture: Picture | np.ndarray, pts: int) -> None:
+    def write(self, picture: Picture | np.ndarray, pts: int, duration: int | None = None) -> None:
         """Add a picture, and the sound up to it.
 
         Args:
             picture: in any planar format, or (H, W, 3) RGB, uint8 or uint16.
             pts: its time in units of `time_base`, later than the one before.
+            duration: how long it is shown if it is the last, in the same units; None: as long as others, on average.
 
         Raises:
             UserError: the disk is full or refuses otherwise.
@@ -239,15 +250,19 @@ class VideoWriter:
         frame = pictures.to_frame(picture, pixel_format=self.pixel_format)
         if not self.num_frames:
             self._start(pts)
-        tick = round((pts * self._time_base - self._origin) / self._tick)
+        time = pts * self._time_base - self._origin
+        tick = round(time / self._tick)
         tick = tick if self._last_tick is None else max(tick, self._last_tick + 1)
-        frame.pts, frame.time_base = tick, self._tick
+        self._most_off = max(self._most_off, abs(tick * self._tick - time))
+        length = 1 / self._rate if duration is None else duration * self._time_base
+        frame.pts, frame.time_base, frame.duration = tick, self._tick, max(1, round(length / self._tick))
         # Counted first: Ctrl-C comes up when the encoder has taken the picture.
         self._last_pts, self._last_tick = pts, tick
+        self._last_duration = length
         self.num_frames += 1
         with self._explained():
             assert self._stream is not None
-            self._mux(self._stream, frame)
+            self._mux_pictures(frame)
             if self._sound is not None:
                 self._sound.advance(pts * self._time_base)
 
@@ -269,6 +284,42 @@ class VideoWriter:
         if sound_start is not None and abs(late := sound_start - start) > _LATE_SOUND:
             text = "%s: %s can't start sound and pictures apart; the sound will be %.2f s off"
             logger.warning(text, self.path, self.path.suffix, abs(late))
+
+    def _mux_pictures(self, frame: av.VideoFrame | None) -> None:
+        """Encode a picture (None: what is held back) and write what comes out, but for the last of it.
+
+        In mp4 the film lasts as long as the packet says that is coded last, and an encoder may hand it out before it is
+        known that no other follows.
+        """
+        assert self._container is not None and self._stream is not None
+        # each in one go, see below
+        self._coded.extend(chain.from_iterable(map(self._stream.encode, [frame])))
+        if self._delay is None and self._coded:
+            self._delay = _delay_of(self._coded[0])
+        deque(map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded) - 1))), maxlen=0)
+
+    def _mux_last_picture(self) -> None:
+        assert self._container is not None and self._last_tick is not None
+        start = self._last_tick * self._tick
+        for packet in self._coded:
+            assert packet.pts is not None
+            unit = Fraction(packet.time_base)
+            rest = (start + self._last_duration) / unit - packet.pts
+            if self.path.suffix.lower() in _WITH_DURATIONS:
+                packet.duration = max(1, round(rest)) if packet.pts * unit == start else packet.duration
+            else:  # all durations together are the film's, and they count from when a packet is decoded
+                packet.duration = max(1, round(rest), round(rest) + _delay_of(packet) - (self._delay or 0))
+        deque(map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded)))), maxlen=0)
+        if self._most_off > _LATE_SOUND:
+            logger.warning(
+                "%s: pictures stand up to %.2f s beside their times, as %s with %s knows one rate only: choose .mp4 or .mkv",
+                self.path, float(self._most_off), self.path.suffix, self.codec,
+            )  # fmt: skip
+        if self.path.suffix.lower() in _WITHOUT_DURATIONS and self._last_duration > 1 / self._rate + _LATE_SOUND:
+            logger.warning(
+                "%s: %s doesn't say how long a picture lasts; the last one will not stay for its %.2f s: choose .mp4 or .mkv",
+                self.path, self.path.suffix, float(self._last_duration),
+            )  # fmt: skip
 
     def _mux(self, stream: av.VideoStream | av.AudioStream, frame: Any) -> None:
         """Encode a frame (None: what is held back) and write what comes out."""
@@ -300,7 +351,7 @@ class VideoWriter:
         if not self._keep_unfinished or not self.num_frames or self._is_lost or not self._partial.exists():
             return
         assert self._last_pts is not None
-        end = self._last_pts * self._time_base + 1 / self._rate
+        end = self._last_pts * self._time_base + self._last_duration
         unfinished = longer_name(self.path, after=".unfinished")
         try:
             self._finish(sound_until=end)
@@ -318,7 +369,8 @@ class VideoWriter:
         assert self._container is not None and self._stream is not None
         with self._explained():
             with suppress(EOFError):  # the second time
-                self._mux(self._stream, None)
+                self._mux_pictures(None)
+            self._mux_last_picture()
             if self._sound is not None:
                 self._sound.advance(sound_until)
                 self._sound.finish()
@@ -327,6 +379,7 @@ class VideoWriter:
     def _clear_away(self) -> None:
         """Let go of everything and remove the file if it still has its provisional name."""
         sound, container = self._sound, self._container
+        self._coded.clear()
         self._sound = self._container = self._stream = None  # encoders are large, and in a circle with this object
         try:
             if sound is not None:
@@ -409,6 +462,11 @@ def write_video(
         writer.write(first, 0)
         for number, frame in enumerate(frames, start=1):
             writer.write(frame, number)
+
+
+def _delay_of(packet: av.Packet) -> int:
+    """How much later than decoded a packet is shown, in units of its own."""
+    return 0 if packet.pts is None or packet.dts is None else packet.pts - packet.dts
 
 
 def _no_frames(path: Path) -> UserError:
