@@ -5,10 +5,10 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import av
-from av.sidedata.sidedata import SideData
+
+from nunif.video.side_data import side_data_of
 
 _DISPLAY = struct.Struct("22i")  # AVMasteringDisplayMetadata: R G B white as x and y, least and most light; two flags
 _LIGHT = struct.Struct("2I")  # AVContentLightMetadata
@@ -54,13 +54,13 @@ def read_mastering(frame: av.VideoFrame, stream: av.VideoStream) -> Mastering:
     """What a film's first picture and its stream say."""
     display: tuple[float, ...] | None = None
     light: tuple[int, int] | None = None
-    for data in _side_data(frame):
+    for kind, data in side_data_of(frame).items():
         content = bytes(data)
-        if data.type.name == "MASTERING_DISPLAY_METADATA" and len(content) >= _DISPLAY.size:
+        if kind == "MASTERING_DISPLAY_METADATA" and len(content) >= _DISPLAY.size:
             *numbers, has_primaries, has_light = _DISPLAY.unpack_from(content)
             if has_primaries and has_light:
                 display = tuple(above / (below or 1) for above, below in zip(numbers[::2], numbers[1::2]))
-        elif data.type.name == "CONTENT_LIGHT_LEVEL" and len(content) >= _LIGHT.size:
+        elif kind == "CONTENT_LIGHT_LEVEL" and len(content) >= _LIGHT.size:
             most, mean = _LIGHT.unpack_from(content)
             light = (most, mean) if most or mean else None
     is_halved = frame.format.chroma_width(16) == frame.format.chroma_height(16) == 8
@@ -68,14 +68,9 @@ def read_mastering(frame: av.VideoFrame, stream: av.VideoStream) -> Mastering:
     return Mastering(display, light, None if siting is None else _SITINGS.get((siting[1][0], siting[2][0])))
 
 
-def _side_data(frame: av.VideoFrame) -> list[SideData]:
-    container: Any = frame.side_data  # a mapping by kind as well, and that is all its stub says
-    return [container[index] for index in range(len(container))]
-
-
 def list_dynamic(frame: av.VideoFrame, stream: av.VideoStream) -> list[str]:
     """In words, what a film's first picture and its stream bring along that is never carried over."""
-    names = [_DYNAMIC.get(str(data.type.name)) for data in _side_data(frame)]
+    names = [_DYNAMIC.get(kind) for kind in side_data_of(frame)]
     names += ["Dolby Vision"] * bool(_DOLBY_VISION.search(_matroska_header(stream)))
     return list(dict.fromkeys(name for name in names if name))
 

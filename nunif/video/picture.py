@@ -15,6 +15,7 @@ import numpy as np
 
 from nunif.video import color as colors
 from nunif.video.color import ColorTags
+from nunif.video.side_data import side_data_of
 
 # Formats with Cb and Cr by turns in one plane, and by how many bits their numbers are shifted up. Taken apart here, as
 # swscale 9 has a race there: now and then a narrow p010 picture comes out with some of its luma overwritten.
@@ -276,7 +277,7 @@ def read_orientation(frame: av.VideoFrame) -> Orientation:
 
     The matrix (a b u, c d v, x y w) takes a pixel (p, q), counted from the left and the top, to (a p + c q, b p + d q).
     """
-    found = frame.side_data.get("DISPLAYMATRIX")
+    found = side_data_of(frame).get("DISPLAYMATRIX")
     if found is None:
         return UPRIGHT
     a, b, _, c, d = np.frombuffer(found, np.int32)[:5].astype(np.float64).tolist()  # type: ignore[call-overload]  # a buffer

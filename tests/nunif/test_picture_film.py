@@ -8,7 +8,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nunif.errors import UserError
 from nunif.pictures import numbered_pictures
@@ -86,18 +86,19 @@ def test_all_come_in_the_format_of_the_richest(tmp_path):
     assert np.array_equal(frames[1].rgb, shown(2, dtype=np.uint16))
 
 
-def test_photos_stand_upright(tmp_path):
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_stand_upright(tmp_path, orientation):
     picture = Image.fromarray(shown(5))
     tags = picture.getexif()
-    tags[0x0112] = 6  # to be turned clockwise by 90 degrees
+    tags[0x0112] = orientation
     (tmp_path / "row").mkdir()
     for number in (1, 2):
         picture.save(tmp_path / "row" / f"{number}.jpg", exif=tags, quality=98)
+    truth = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "row" / "2.jpg")).convert("RGB")).astype(int)
     with PictureFilm(tmp_path / "row", for_editing=True) as film:
-        assert (film.info.width, film.info.height) == (H, W)
+        assert (film.info.height, film.info.width) == truth.shape[:2]
         (frame,) = film.read(1, 2)
-    assert frame.rgb.shape == (W, H, 3) and frame.picture.size == (W, H)
-    assert number_of(np.ascontiguousarray(np.rot90(frame.rgb))) == 5
+    assert frame.picture.size == truth.shape[:2] and np.abs(frame.rgb - truth).max() <= 40
 
 
 @pytest.mark.parametrize(
@@ -283,3 +284,16 @@ def test_the_hash_is_that_of_the_pictures_in_order(tmp_path):
     first, same = write_row(tmp_path / "a"), write_row(tmp_path / "b", name="x{}.png")
     other = write_row(tmp_path / "c", range(1002, 1008))
     assert folder_hash(first) == folder_hash(same) != folder_hash(other)
+
+
+def test_frames_last_until_the_next(tmp_path):
+    write_row(tmp_path / "row", range(5))
+    assert [frame.duration for frame in read(tmp_path / "row")] == [1] * 5
+    assert [frame.duration for frame in read(tmp_path / "row", max_fps=12)] == [2, 2, 1]
+
+
+def test_pictures_are_not_deinterlaced_and_a_line_says_so(tmp_path, caplog):
+    write_row(tmp_path / "row")
+    with open_film(tmp_path / "row", fps="24", deinterlace=True) as film:
+        assert len(film) == 6
+    assert caplog.messages == [f"--deinterlace is for videos: the pictures in {tmp_path / 'row'} are taken as they are"]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from inpaint.runtime.hole_source import open_holes
 from nunif.errors import UserError
+from nunif.video.film import open_film
 from nunif.video.reader import VideoReader
 from tests.pictures import voc_palette
 from tests.videos import write_clip
@@ -339,3 +340,14 @@ def test_the_number_is_what_differs_in_the_names(tmp_path, film):
     for number in range(NUM_FRAMES):
         write(tmp_path / "m" / f"plate_{1001 + number}_4k_v2.png", mask(number))
     assert_numbers(holes_of(tmp_path / "m", film), [0, 1, 2])
+
+
+def test_an_interlaced_mask_video_is_refused_or_made_whole(tmp_path):
+    path = write_clip(
+        tmp_path / "m.mkv", [np.full((*SIZE, 3), 255, np.uint8)] * NUM_FRAMES,
+        codec="ffv1", num_b_frames=0, options={"field_order": "bb"},
+    )  # fmt: skip
+    with open_film(write(tmp_path / "row" / "0.png", mask(0)).parent, fps="24") as pictures:
+        with pytest.raises(UserError, match="use --deinterlace"):
+            holes_of(path, pictures, large_holes=True)
+        assert all(hole.all() for hole in holes_of(path, pictures, large_holes=True, deinterlace=True))
