@@ -49,7 +49,7 @@ def clips(film: Path, *, decode_all: bool) -> list[Any]:
 
 def without_pictures(film: Path, *, decode_all: bool) -> None:
     """The same without turning what the decoder gives into RGB."""
-    nothing = Frame(np.zeros((1, 1, 3), np.uint8), 0, 0.0, None)
+    nothing = Frame(np.zeros((1, 1, 3), np.uint8), 0, 0.0, 0, None)
     with mock.patch.object(VideoReader, "_convert", lambda *_: nothing):
         clips(film, decode_all=decode_all)
 

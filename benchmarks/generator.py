@@ -20,6 +20,7 @@ from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
 from inpaint import depth, generate, records
 from inpaint.options import GenerateOptions
+from nunif.video.reader import VideoReader
 
 SEQ, SKIP, CLIPS = 16, 120, 3
 FILM_FRAMES = CLIPS * (SEQ + SKIP)
@@ -28,7 +29,7 @@ VIEWS: tuple[tuple[int, float | None], ...] = ((1080, None), (1080, 30.0), (720,
 
 # What a stage is: where the functions stand that do it. Those that this version does not have are passed over.
 STAGES: dict[str, list[tuple[Any, str]]] = {
-    "decode": [(generate.VideoReader, "read")],
+    "decode": [(VideoReader, "read")],
     "cuts": [(generate, "find_cuts")],
     "geometry": [(generate, "render_view")],
     "depth input": [(depth, "prepare")],

@@ -34,13 +34,14 @@ from inpaint.options import (
     EvaluateOptions,
     parse_look_ahead,
     parse_names,
+    parse_objects,
     parse_size,
 )
 from inpaint.pictures import label, paint_holes, tile, to_uint8
 from inpaint.records import scan_records
 from nunif.device import create_device
 from nunif.errors import UserError
-from nunif.files import make_folder, write_json, write_whole
+from nunif.files import make_folder, write_json, write_text
 from nunif.image import save_png
 from nunif.models import Model, load_model
 from nunif.options import changed
@@ -112,6 +113,8 @@ def score_films(options: EvaluateOptions) -> None:
     _tell_no_effect(options, ("--tile-size",), "on films")
     if options.masks is not None:
         _tell_no_effect(options, ("--holes", "--seed"), "with --masks")
+    else:
+        _tell_no_effect(options, ("--objects", "--large-holes"), "without --masks")
     methods, models = _methods(options)
     size = parse_size(options.size) if options.size else None
     clips = list_clips(options.data_dir)
@@ -126,7 +129,7 @@ def score_films(options: EvaluateOptions) -> None:
     perceptual = open_perceptual()
     for path in tqdm(clips, unit="clip", desc="evaluate", disable=None):
         try:
-            frames = read_clip(path, start=options.start, num_frames=options.frames, size=size)
+            frames = read_clip(path, start=options.start, num_frames=options.frames, size=size, deinterlace=options.deinterlace)
             if LONG in families and len(frames) < LONG_ENOUGH:
                 logger.warning(
                     "%s has %d frames: --holes long is meant for %d or more (--frames)", path, len(frames), LONG_ENOUGH
@@ -189,7 +192,17 @@ def _score_holes(
 ) -> None:
     size = (frames.shape[1], frames.shape[2])
     if options.masks is not None:
-        holes, made_of = read_masks(options.masks, path, start=options.start, num_frames=len(frames), size=size), "masks"
+        holes = read_masks(
+            options.masks,
+            path,
+            start=options.start,
+            num_frames=len(frames),
+            size=size,
+            objects=parse_objects(options.objects),
+            large_holes=options.large_holes,
+            deinterlace=options.deinterlace,
+        )
+        made_of = "masks"
     else:
         holes, made_of = make_holes(family, clip_name(path), frames, seed=options.seed)
     if not holes.any():
@@ -276,7 +289,7 @@ def write_rows(path: Path, rows: list[dict]) -> None:
     writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    write_text(path, text.getvalue())
 
 
 def _per_frame(frames: Tensor, holes: Tensor, fill: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Tensor:

@@ -35,11 +35,13 @@ from inpaint.records import is_finished, making, record_name, write_record
 from nunif import options as options_module
 from nunif.device import create_device, keep_freed_memory
 from nunif.errors import OutputError, UserError
-from nunif.files import make_folder, remove_partials, write_json
+from nunif.files import longer_name, make_folder, remove_partials, write_json
 from nunif.parallel import ordered_map, prefetch
 from nunif.seed import generator_for
 from nunif.video.cuts import find_cuts
-from nunif.video.reader import BrokenVideo, Frame, VideoReader, content_hash, find_gaps, list_videos
+from nunif.video.film import Film, folder_hash, list_films, open_film
+from nunif.video.reader import BrokenVideo, Frame, content_hash, find_gaps
+from nunif.video.tone import describe_transfer
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +65,18 @@ class Recipe:
     source: str  # the file's name, for record.json only
     file_hash: str
     options: GenerateOptions
+    color: dict[str, str] = field(default_factory=dict)  # see `describe_transfer`
 
     @property
     def recorded(self) -> dict[str, Any]:
         """The options that shape a record and are not in its name; records that differ in them are not mixed."""
         values = options_module.to_dict(self.options)
         elsewhere = ("dataset_dir", "data_dir", "prefix", "model_type", "depth_model_dir", "allow_third_party_code")
-        no_matter = ("batch_size", "gpu", "max_workers")
-        return {"version": VERSION, **{k: v for k, v in values.items() if k not in elsewhere + no_matter}}
+        no_matter = ("batch_size", "gpu", "max_workers", *(["fps"] if self.options.fps is None else []))
+        if not values["deinterlace"]:
+            del values["deinterlace"]  # records of before it came are the same
+        mapped = {k: v for k, v in self.color.items() if k == "tone_mapped"}
+        return {"version": VERSION, **{k: v for k, v in values.items() if k not in elsewhere + no_matter}, **mapped}
 
     def number(self, clip: int, view: int, crop: int) -> int:
         """The SEQUENCE_NO of a record, from the clip's place in the video, the view and the crop."""
@@ -141,7 +147,7 @@ def main(options: GenerateOptions) -> None:
     Raises:
         UserError: nothing could be done, or some of several videos failed (the others are finished first).
     """
-    videos = list_videos(options.dataset_dir)
+    videos = list_films(options.dataset_dir)
     make_folder(options.data_dir)
     if options.model_type == MOTION_PARALLAX:
         for flag in options_module.changed(options):
@@ -180,8 +186,10 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
         UserError: the video can't be read, is shorter than a record, or records made with other options stand there.
     """
     keep_freed_memory()  # frames come and go
-    with VideoReader(video, max_fps=options.max_fps) as reader:
-        recipe = Recipe(video.name, content_hash(video), options)
+    with open_film(video, fps=options.fps, max_fps=options.max_fps, deinterlace=options.deinterlace) as reader:
+        file_hash = folder_hash(video) if video.is_dir() else content_hash(video)
+        name = video.resolve().name if video.is_dir() else video.name
+        recipe = Recipe(name, file_hash, options, describe_transfer(reader.info.color))
         plan = range(options.skip_first, len(reader) - options.seq + 1, options.seq + options.skip_interval)
         if not plan:
             after = f" after --skip-first {options.skip_first}" if options.skip_first else ""
@@ -202,11 +210,12 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
     return counts
 
 
-def _make_missing(reader: VideoReader, recipe: Recipe, plan: range, estimator: DepthEstimator) -> Counter[str]:
+def _make_missing(reader: Film, recipe: Recipe, plan: range, estimator: DepthEstimator) -> Counter[str]:
     """Make the records that are missing, and count as `generate_from_video` does."""
-    name, folder = f".skipped-{recipe.name(0).rpartition('_')[0]}.json", recipe.options.data_dir
-    remove_partials(folder, f"*-{glob.escape(name)}")
-    journal = Journal(folder / name, recipe.recorded)
+    folder = recipe.options.data_dir
+    path = longer_name(folder / f"{recipe.name(0).rpartition('_')[0]}.json", before=".skipped-")
+    remove_partials(folder, f"*-{glob.escape(path.name)}")
+    journal = Journal(path, recipe.recorded)
     todo, kept = split_finished(recipe, range(len(plan)), journal)
     counts: Counter[str] = Counter(kept=kept)
     counts.update(f"skipped: {reason}" for reason in journal.skipped.values())
@@ -243,7 +252,7 @@ def split_finished(recipe: Recipe, clips: Iterable[int], journal: Journal) -> tu
     return todo, kept
 
 
-def read_clips(reader: VideoReader, plan: range, todo: list[int], recipe: Recipe) -> Iterator[Clip | Outcome]:
+def read_clips(reader: Film, plan: range, todo: list[int], recipe: Recipe) -> Iterator[Clip | Outcome]:
     """The clips of a video in order, moved behind a cut or gap where there is room, or the reason why there is none."""
     gaps = find_gaps(reader.times)
     for number in todo:
@@ -260,7 +269,7 @@ def read_clips(reader: VideoReader, plan: range, todo: list[int], recipe: Recipe
             yield clip
 
 
-def _read_uncut(reader: VideoReader, gaps: list[int], start: int, limit: int, seq: int) -> list[Frame] | str:
+def _read_uncut(reader: Film, gaps: list[int], start: int, limit: int, seq: int) -> list[Frame] | str:
     """The first `seq` successive frames from `start` on without a cut among them, or why there are none.
 
     All of them lie before `limit`, where the next clip begins; the reader then holds none that it has no use for.
@@ -429,6 +438,7 @@ def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcom
     info = {
         "source": recipe.source,
         "file_hash": recipe.file_hash,
+        **recipe.color,
         "start_seconds": round(scene.seconds[0], 6),
         "end_seconds": round(scene.seconds[1], 6),
         "model_type": options.model_type,

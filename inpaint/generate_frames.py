@@ -25,12 +25,14 @@ from tqdm import tqdm
 from inpaint.options import PRESETS, FramesOptions, FramesPreset, parse_size
 from inpaint.records import INFO_NAME, is_finished, making, record_name, write_record
 from nunif.errors import OutputError, UserError
-from nunif.files import make_folder
+from nunif.files import files_below, make_folder, plain_text, raise_if_short
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
+from nunif.pictures import refuse_unread
 from nunif.seed import generator_for
 from nunif.video.cuts import CUT_MARGIN, mark_cuts
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash, find_gaps
+from nunif.video.tone import describe_transfer
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +128,8 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
             sources.append(Source(_below(folder, parent), tuple(own), "folders"))
     chosen = [source for source in sources if _is_wanted(source.name, folder.resolve().name, preset)]
     if not chosen:
+        for place in sorted({file.parent for file in files}):
+            refuse_unread(place, str(place))
         found = f"it holds {len(videos)} videos and {len(pictures)} pictures, none in such a place" if files else "it is empty"
         wanted = preset.layout or " or ".join(KINDS[kind] for kind in kinds)
         raise UserError(f"{folder}: {found}; looked for {wanted}")
@@ -142,13 +146,9 @@ def find_files(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist: check the path")
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = files_below(folder)
     records = {file.parent for file in files if file.name == INFO_NAME}  # the records may go below the pictures
-    return [
-        file
-        for file in files
-        if file.parent not in records and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]
+    return [file for file in files if file.parent not in records]
 
 
 def _below(folder: Path, path: Path) -> str:
@@ -175,18 +175,22 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
         UserError: the source can't be read, or records made with other options stand there.
     """
     file_hash = hash_of(source)
-    reader = VideoReader(source.files[0]) if source.kind == "videos" else None
+    reader = VideoReader(source.files[0], deinterlace=options.deinterlace) if source.kind == "videos" else None
     try:
         num_frames = len(reader) if reader is not None else 1 if source.kind == "stills" else len(source.files)
         groups = plan_groups(num_frames, preset, seed=options.seed, file_hash=file_hash, kind=source.kind)
         if not groups:
             return Counter({"too short": 1})
         counts: Counter[str] = Counter()
+        color = {} if reader is None else describe_transfer(reader.info.color)
         recorded = {
             "version": VERSION, "preset": options.preset or "", "seed": options.seed, "size": options.size,
             "seq": preset.seq, "step": preset.step, "groups": preset.groups, "skip_interval": preset.skip_interval,
             "max_rotation": preset.max_rotation, "max_shift": preset.max_shift, "max_brightness": preset.max_brightness,
         }  # fmt: skip
+        recorded |= {key: value for key, value in color.items() if key == "tone_mapped"}
+        if options.deinterlace and reader is not None:
+            recorded["deinterlace"] = True
         label = label_of(options)
         todo = []
         for number, frames in enumerate(groups):
@@ -205,7 +209,7 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
                 frames = wobble(frames[0], preset, size, rng)
             else:
                 frames = np.stack([fit(frame, size) for frame in frames])
-            info = {"source": source.name, "frames": numbers, "options": recorded}
+            info = {"source": source.name, **color, "frames": numbers, "options": recorded}
             write_record(options.data_dir / record_name(options.prefix, label, file_hash, number), frames, None, info)
             return "made"
 
@@ -222,7 +226,7 @@ def hash_of(source: Source) -> str:
         return content_hash(source.files[0])
     digest = hashlib.blake2b(digest_size=4)
     for file in source.files:
-        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        digest.update(f"{plain_text(file.name)}\0{file.stat().st_size}\0".encode())
     for index in sorted({0, len(source.files) // 2, len(source.files) - 1}):
         digest.update(content_hash(source.files[index]).encode())
     return digest.hexdigest()
@@ -280,6 +284,7 @@ def _read_pictures(files: list[Path]) -> np.ndarray:
         try:
             pictures.append(read_rgb(file))
         except (OSError, ValueError) as error:
+            raise_if_short(error, file)
             logger.warning("left out: %s can't be read (%s)", file, error)
             raise Skipped("unreadable picture") from error
     if len({picture.shape for picture in pictures}) > 1:

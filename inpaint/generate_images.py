@@ -18,11 +18,12 @@ from inpaint.hole_shapes import SHAPES
 from inpaint.options import ImagesOptions, parse_masks
 from inpaint.records import is_finished, making, record_name, write_record
 from nunif.errors import UserError
-from nunif.files import make_folder
+from nunif.files import make_folder, raise_if_short
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
 from nunif.seed import generator_for
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
+from nunif.video.tone import describe_transfer
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +80,14 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
         "version": VERSION, "seed": options.seed, "size": options.size, "mask": options.mask,
         "num_samples": options.num_samples, "every": options.every,
     }  # fmt: skip
+    if options.deinterlace and file.suffix.lower() not in PICTURE_SUFFIXES:
+        recorded["deinterlace"] = True
     kinds = parse_masks(options.mask)
     weights = np.array(list(kinds.values())) / sum(kinds.values())
     counts: Counter[str] = Counter()
     try:
-        for place, read in _pictures_of(file, options.every):
+        for place, color, read in _pictures_of(file, options.every, deinterlace=options.deinterlace):
+            recorded |= {key: value for key, value in color.items() if key == "tone_mapped"}
             numbers = range(place * options.num_samples, (place + 1) * options.num_samples)
             names = {number: record_name(options.prefix, LABEL, file_hash, number) for number in numbers}
             todo = [number for number in numbers if not is_finished(options.data_dir, names[number], recorded)]
@@ -96,35 +100,43 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
                 part = random_crop(picture, options.size, rng)
                 kind = str(rng.choice(list(kinds), p=weights))
                 holes = SHAPES[kind](1, part.shape[:2], rng)
-                info = {"source": file.name, "frame": place, "holes": kind, "options": recorded}
+                info = {"source": file.name, **color, "frame": place, "holes": kind, "options": recorded}
                 write_record(options.data_dir / names[number], part[None], holes, info)
                 counts["made"] += 1
     except (OSError, ValueError, BrokenVideo) as error:
+        raise_if_short(error, file)
         logger.warning("left out: %s can't be read (%s)", file, error)
         counts["left out"] += 1
     return counts
 
 
-def _pictures_of(file: Path, every: float) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
+def _pictures_of(
+    file: Path, every: float, *, deinterlace: bool
+) -> Iterator[tuple[int, dict[str, str], Callable[[], np.ndarray]]]:
     """How to read the picture of a file, or a frame every so many seconds of a video, with its number among those.
+
+    Between them, for a video, its transfer: see `describe_transfer`.
 
     Raises:
         ValueError: a video that can't be opened. Reading raises as `read_rgb` and `VideoReader.read` do.
     """
     if file.suffix.lower() in PICTURE_SUFFIXES:
-        yield 0, partial(read_rgb, file)
+        yield 0, {}, partial(read_rgb, file)
         return
     try:
-        reader = VideoReader(file, max_fps=1 / every)
+        reader = VideoReader(file, max_fps=1 / every, deinterlace=deinterlace)
     except UserError as error:
         raise ValueError(error) from error
     with reader:
         for i in range(len(reader)):
-            yield i, partial(_read_frame, reader, i)
+            yield i, describe_transfer(reader.info.color), partial(_read_frame, reader, i)
 
 
 def _read_frame(reader: VideoReader, number: int) -> np.ndarray:
-    return reader.read(number, number + 1)[0].rgb
+    try:
+        return reader.read(number, number + 1)[0].rgb
+    except UserError as error:  # from here on it is interlaced
+        raise ValueError(error) from error
 
 
 def random_crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

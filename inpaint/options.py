@@ -12,7 +12,13 @@ from nunif.options import changed, option
 from nunif.training.options import TrainerOptions
 
 FRAMES_PER_DRAW = 12  # of a record in training
+FPS_HELP = "frames per second of a folder of pictures, as 23.976 or 30000/1001 (default: 24)"
 RECIPES = ("realtime_memory", "fusion")  # files of inpaint/recipes
+
+
+def _deinterlace() -> bool:
+    """The option of all commands that read films."""
+    return option(default=False, help="make whole pictures of interlaced films, by bwdif; without it they are refused")
 
 
 @dataclass(frozen=True)
@@ -34,13 +40,17 @@ class DepthOptions:
 class GenerateOptions(DepthOptions):
     """`create_training_data.py video_inpaint`."""
 
-    dataset_dir: Path = option("-i", "--dataset-dir", help="a video, or a folder of videos that are taken one by one")
+    dataset_dir: Path = option(
+        "-i", "--dataset-dir", help="a video or a folder of numbered pictures, or a folder of such that are taken one by one"
+    )
     data_dir: Path = option("-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train")
     prefix: str = option(default="", help="first word of the records' names")
     depth_normalize: str = option(
         default="clip", choices=("clip", "frame"), help="scale disparity over the clip, or frame by frame as iw3 does"
     )
     max_fps: float = option(default=30.0, minimum=0.001, help="leave out frames above this rate")
+    deinterlace: bool = _deinterlace()
+    fps: str | None = option(default=None, metavar="RATE", help=FPS_HELP)
     seq: int = option(default=16, minimum=1, help="frames of a record")
     skip_first: int = option(default=0, minimum=0, help="frames left out at the beginning")
     skip_interval: int = option(default=16, minimum=0, help="frames left out between records")
@@ -155,6 +165,7 @@ PRESETS = {
 class RecordOptions:
     """Where records go, what they are called, and what decides their bytes; for the commands that make them."""
 
+    deinterlace: bool = _deinterlace()
     data_dir: Path = option("-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train")
     prefix: str = option(default="", help="first word of the records' names")
     seed: int = option(default=71, help="of all random draws; the same seed makes the same records")
@@ -390,6 +401,36 @@ LOOK_AHEAD = 8  # frames that films are filled from behind a hole; docs/ablation
 SHOT = "shot"
 
 
+def parse_objects(text: str | None) -> tuple[int, ...]:
+    """ "1,8" -> (1, 8); None -> (), which is all.
+
+    Raises:
+        UserError: something that is no number of an object.
+    """
+    words = [] if text is None else [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and int(word) < 65536 for word in words):
+        raise UserError(f"--objects {text}: give the numbers of objects in the masks, such as 1,8")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """How masks are read; for the commands that take them."""
+
+    objects: str | None = option(
+        default=None,
+        metavar="NUMBERS",
+        help="of masks that number objects, as the palettes of DAVIS and VOC do: which are missing, as 1,8 "
+        "(default: all but 0 and 255)",
+    )
+    large_holes: bool = option(
+        default=False, help="masks that mark nearly the whole picture are meant so, and not by a mistake"
+    )
+
+    def check(self) -> None:
+        parse_objects(self.objects)
+
+
 def parse_look_ahead(text: str, *, shots: bool) -> int | str:
     """ "8" -> 8, "shot" -> "shot" where that can be had.
 
@@ -424,7 +465,7 @@ def parse_names(flag: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(MaskOptions):
     """`python -m inpaint evaluate`."""
 
     data_dir: Path = option("-i", "--data-dir", help="films or folders of pictures, one of them or a folder; or of records")
@@ -456,6 +497,7 @@ class EvaluateOptions:
     )
     size: str | None = option(default=None, metavar="HxW", help="scale the films, 240x432 in papers (default: their own size)")
     frames: int = option(default=40, minimum=2, help="of a film, at most")
+    deinterlace: bool = _deinterlace()
     start: int = option(default=0, minimum=0, help="the first frame that is used of a film")
     seed: int = option(default=71, help="of the holes")
     output: Path | None = option("-o", "--output", default=None, help="folder for report.html, CSV, JSON, and pictures")
@@ -463,6 +505,7 @@ class EvaluateOptions:
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
 
     def check(self) -> None:
+        super().check()
         parse_names("--baselines", self.baselines, BASELINES)
         parse_names("--holes", self.holes, HOLE_FAMILIES)
         if self.size is not None:
@@ -510,7 +553,7 @@ class CheckpointOptions:
 class FilmOptions:
     """A film in, a film out, and the model between; for the commands that run one."""
 
-    input: Path = option("-i", "--input", help="the film")
+    input: Path = option("-i", "--input", help="the film: a video, or a folder of numbered pictures")
     output: Path = option("-o", "--output", help="the video to be written; a name without suffix is a folder of PNGs")
     model: Path = option("-m", "--model", help="model file (.pth), or an .onnx or .engine made by export")
     max_width: int | None = option(
@@ -523,11 +566,14 @@ class FilmOptions:
     codec: str | None = option(default=None, help="libav's name of the encoder (default: by the suffix, libx264 for .mp4)")
     quality: int | None = option(default=None, minimum=0, maximum=63, help="CRF of the encoder, lower is better")
     pixel_format: str | None = option(default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)")
+    fps: str | None = option(default=None, metavar="RATE", help=FPS_HELP)
+    extras: bool = option("--no-extras", default=True, help="leave out the film's subtitles, chapters, tags and attachments")
+    deinterlace: bool = _deinterlace()
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
 
 
 @dataclass(frozen=True)
-class ApplyOptions(FilmOptions):
+class ApplyOptions(MaskOptions, FilmOptions):
     """`python -m inpaint apply`."""
 
     mask: Path = option(help="what is missing, in white: a video, a folder of numbered pictures, or one picture for all frames")
@@ -544,6 +590,7 @@ class ApplyOptions(FilmOptions):
     )
 
     def check(self) -> None:
+        super().check()
         if self.look_ahead is not None:
             parse_look_ahead(self.look_ahead, shots=True)
 

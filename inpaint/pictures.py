@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from nunif.files import plain_text
+
 HOLE_COLOUR = (255, 0, 255)
 GAP = 4
 
@@ -41,5 +43,5 @@ def label(picture: np.ndarray, text: str) -> np.ndarray:
     """A copy of the picture with a line of text in its upper left corner."""
     picture = picture.copy()  # OpenCV draws in place
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(picture, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, thickness, cv2.LINE_AA)
+        cv2.putText(picture, plain_text(text), (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, thickness, cv2.LINE_AA)
     return picture

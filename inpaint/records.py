@@ -18,7 +18,15 @@ from typing import Any
 import numpy as np
 
 from nunif.errors import UserError
-from nunif.files import explain_os_errors, locked, remove_partials, write_json, write_whole_folder
+from nunif.files import (
+    explain_os_errors,
+    locked,
+    raise_if_short,
+    remove_partials,
+    tell_if_dangling,
+    write_json,
+    write_whole_folder,
+)
 from nunif.image import encode_binary, encode_rgb, png_size, read_grey, read_rgb_part
 
 INFO_NAME = "record.json"
@@ -122,6 +130,7 @@ def open_record(path: Path, *, min_frames: int = 1, min_size: int | tuple[int, i
     try:
         names = [file.name for file in path.iterdir()]
     except OSError as error:
+        raise_if_short(error, path)
         raise BadRecord(path, f"it can't be read ({error.strerror})") from error
     found = {int(match[1]): match[1] for name in names if (match := _FRAME_NAME.fullmatch(name))}
     has_masks = any(name.endswith("_M.png") for name in names)
@@ -139,6 +148,7 @@ def open_record(path: Path, *, min_frames: int = 1, min_size: int | tuple[int, i
             except FileNotFoundError:
                 raise BadRecord(path, f"{name} is missing") from None
             except (OSError, ValueError) as error:
+                raise_if_short(error, path / name)
                 raise BadRecord(path, f"{name} can't be read ({error})") from error
             size = size or this
             if this != size:
@@ -176,6 +186,7 @@ def _read(record: Record, name: str, read: Callable[[Path], tuple[np.ndarray, tu
     try:
         picture, size = read(record.path / name)
     except (OSError, ValueError) as error:
+        raise_if_short(error, record.path / name)
         raise BadRecord(record.path, f"{name} can't be read ({error})") from error
     if size != record.size:
         raise BadRecord(record.path, f"{name} has changed its size")
@@ -194,8 +205,11 @@ def scan_records(
         raise UserError(f"{folder} does not exist: make records there with create_training_data.py, or move some there")
     good, bad = [], []
     with explain_os_errors(folder):
-        paths = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         for path in paths:
+            if not path.is_dir():
+                tell_if_dangling(path)
+                continue
             try:
                 good.append(open_record(path, min_frames=min_frames, min_size=min_size))
             except BadRecord as problem:

@@ -1,7 +1,9 @@
 """The command line: a table of commands, parsed without torch, run by late import, left by one exit."""
 
 import argparse
+import errno
 import importlib
+import io
 import logging
 import os
 import signal
@@ -15,6 +17,10 @@ from nunif.errors import UserError
 logger = logging.getLogger(__name__)
 
 END_SIGNALS = ("SIGTERM", "SIGUSR1")  # beside Ctrl-C; Windows lacks the second
+_PLAIN_ERRORS = {  # of the system, which may come up wherever a file is looked at
+    errno.ENAMETOOLONG: "the name is too long for this file system, choose a shorter one",
+    errno.EMFILE: "too many files are open, allow more (ulimit -n 65536)",
+}
 EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 130
 
 
@@ -50,8 +56,7 @@ def run(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog:
         values = options_module.from_namespace(command.options, namespace)
         _load(command.function)(values)
     except UserError as error:
-        # it may quote names out of a stranger's file, which must not steer the terminal
-        print("error: " + "".join(letter if letter.isprintable() else "?" for letter in str(error)), file=sys.stderr)
+        _print_error(str(error))
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -60,7 +65,17 @@ def run(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog:
         # the reader of our output has gone (`... | head`): nobody is left to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
+    except OSError as error:
+        if error.errno not in _PLAIN_ERRORS:
+            raise
+        _print_error(f"{error.filename}: {_PLAIN_ERRORS[error.errno]}")
+        return EXIT_ERROR
     return EXIT_OK
+
+
+def _print_error(text: str) -> None:
+    # it may quote names out of a stranger's file, which must not steer the terminal
+    print("error: " + "".join(letter if letter.isprintable() else "?" for letter in text), file=sys.stderr)
 
 
 def main(commands: Sequence[Command], *, prog: str | None = None) -> None:
@@ -70,6 +85,8 @@ def main(commands: Sequence[Command], *, prog: str | None = None) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
     for name in END_SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), interrupt)

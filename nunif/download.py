@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from nunif.errors import UserError
-from nunif.files import PARTIAL_PREFIX, explain_os_errors, file_sha256, locked, make_folder, write_whole
+from nunif.files import explain_os_errors, file_sha256, locked, longer_name, make_folder, partial_path, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def _read(response: HTTPResponse) -> bytes:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(PARTIAL_PREFIX + path.name)
+    return partial_path(path, own=False)
 
 
 def _size(path: Path) -> int:
@@ -206,7 +206,7 @@ def _size(path: Path) -> int:
 
 def _stamp(path: Path) -> Path:
     """Beside the partial file: the address that it comes from, and the server's mark of the content's version."""
-    return path.with_name(f"{PARTIAL_PREFIX}{path.name}.stamp")
+    return longer_name(partial_path(path, own=False), suffix=".stamp")
 
 
 def _read_stamp(path: Path, url: str) -> str | None:

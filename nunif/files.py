@@ -14,11 +14,18 @@ from typing import Any, BinaryIO
 
 import filelock
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, whose files can always be locked
+    fcntl = None  # type: ignore[assignment]
+
 from nunif.errors import OutputError, UserError
 
 logger = logging.getLogger(__name__)
 
 PARTIAL_PREFIX = ".partial-"  # everything that is still being written starts with this; readers pass over it
+SAFE_LENGTH = 143  # bytes of a name that every file system takes (eCryptfs; most take 255)
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # of a file system without locks
 
 
 @contextmanager
@@ -30,6 +37,12 @@ def explain_os_errors(path: Path) -> Iterator[None]:
         raise OutputError(describe_os_error(error, path)) from error
 
 
+def raise_if_short(error: Exception, path: Path) -> None:
+    """Raise a UserError where a file can't be read for lack of open files or memory, which is not the file's fault."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise UserError(describe_os_error(error, path).replace("written", "read")) from error
+
+
 def describe_os_error(error: OSError, path: Path, *, keeps: bool = True) -> str:
     """One line for a failed write to `path`. keeps: whether what is finished there stays."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -39,6 +52,10 @@ def describe_os_error(error: OSError, path: Path, *, keeps: bool = True) -> str:
         return f"{path} can't be written ({error.strerror}): choose another folder or change its permissions"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return f"{path} can't be made a folder because a file stands in its way: choose another name"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many files are open to open {path}: close other programs, or allow more (ulimit -n 65536)"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{path} can't be written: its name is too long for this file system, choose a shorter one"
     return f"{path} can't be written: {error.strerror or error}"
 
 
@@ -59,13 +76,22 @@ def make_folder(path: Path) -> Path:
 def locked(path: Path, *, busy: str, seconds: float | None = None, advice: str = "") -> Iterator[None]:
     """Hold a lock file, alone among all processes, while the block runs. The file of a killed process locks nobody out.
 
+    Where the file system has no locks the file's being there is the lock, which a killed process may leave behind.
+
     busy: what another process is doing that holds it, told while waiting. seconds: how long to wait at most; None: as
         long as it takes.
 
     Raises:
         UserError: `busy` and `advice`, when the time is up; or the file can't be written.
     """
-    lock = filelock.FileLock(str(path))
+    with explain_os_errors(path.parent):
+        has_locks = _has_locks(path.parent)
+    path = path if has_locks else longer_name(path, suffix=".soft")
+    if not has_locks:
+        logger.info("%s: this file system has no locks, so %s is there while it is in use", path.parent, path.name)
+        left = f"if none is running any more, delete {path}"
+        busy, advice = f"{busy} ({left})", f"{advice}; {left}" if advice else left
+    lock = filelock.FileLock(str(path)) if has_locks else filelock.SoftFileLock(str(path))
     with explain_os_errors(path.parent):
         try:
             lock.acquire(timeout=0)
@@ -78,9 +104,49 @@ def locked(path: Path, *, busy: str, seconds: float | None = None, advice: str =
     try:
         yield
     finally:
-        with suppress(OSError):  # on Windows it can't go before it is let go
-            path.unlink()
+        if has_locks:
+            with suppress(OSError):  # on Windows it can't go before it is let go
+                path.unlink()
         lock.release()
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether files in a folder can be locked: network drives, and what containers and FUSE mount, may not let them be."""
+    if fcntl is None:
+        return True
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return False
+    return True
+
+
+def longer_name(path: Path, before: str = "", after: str = "", suffix: str | None = None) -> Path:
+    """`path` with more in its name: before it, between its stem and its suffix, or a further suffix behind it all.
+
+    Where the name would be longer than file systems take that take `path`, the stem is cut, and eight hex digits of the
+    whole name tell it from others.
+    """
+    stem, suffix = (path.stem, path.suffix) if suffix is None else (path.name, suffix)
+    most, end = max(SAFE_LENGTH, len(os.fsencode(path.name))), after + suffix
+    if len(os.fsencode(before + stem + end)) > most:
+        end = f"~{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}{after}{suffix[:16]}"
+        while stem and len(os.fsencode(before + stem + end)) > most:
+            stem = stem[:-1]
+    return path.with_name(before + stem + end)
+
+
+def partial_path(path: Path, *, own: bool = True) -> Path:
+    """Where `path` is written until it is whole: a hidden name beside it. own: of this process alone."""
+    return longer_name(path, f"{PARTIAL_PREFIX}{os.getpid()}-" if own else PARTIAL_PREFIX)
+
+
+def plain_text(text: str) -> str:
+    """The text with all that no UTF-8 can hold, such as the bytes of file names in other encodings, written as \\udc83."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def remove_partials(folder: Path, *patterns: str) -> None:
@@ -93,6 +159,43 @@ def remove_partials(folder: Path, *patterns: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files of a folder tree in order, without hidden ones and those in hidden folders. Links are followed.
+
+    Each folder is visited once, under its own name rather than a link's, so that links may lead anywhere. What can't be
+    gone into is told.
+    """
+    found: list[Path] = []
+    seen: dict[tuple[int, int], Path] = {}
+    folders, links = [folder], list[Path]()
+    while folders or links:
+        path = folders.pop() if folders else links.pop(0)
+        try:
+            status = path.stat()
+            first = seen.setdefault((status.st_dev, status.st_ino), path)
+            if first != path:
+                logger.info("left out: %s is the folder %s again", path, first)
+                continue
+            entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        except OSError as error:
+            logger.warning("left out: %s can't be read (%s)", path, error.strerror)
+            continue
+        for entry in entries:
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(entry)
+            elif entry.is_file():
+                found.append(entry)
+            else:
+                tell_if_dangling(entry)
+    return sorted(found)
+
+
+def tell_if_dangling(path: Path) -> None:
+    """Say so where `path` is a link to nothing, which looks like a file or a folder to people and like nothing to programs."""
+    if path.is_symlink() and not path.exists():
+        logger.warning("left out: %s is a link to %s, which is not there", path, os.readlink(path))
 
 
 def file_sha256(path: Path) -> str:
@@ -110,7 +213,7 @@ def whole_path(path: Path) -> Iterator[Path]:
 
     Raises UserError when the disk is full or the folder can't be written.
     """
-    partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
+    partial = partial_path(path)
     with explain_os_errors(path):
         try:
             yield partial
@@ -144,9 +247,14 @@ def write_whole(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write `plain_text` of a text, whole or not at all."""
+    write_whole(path, plain_text(text).encode())
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with a final newline, whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    """Write `value` as indented JSON with a final newline, whole or not at all. File names of any bytes can be read back."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_whole_folder(path: Path, fill: Callable[[Path], None]) -> None:
@@ -155,7 +263,7 @@ def write_whole_folder(path: Path, fill: Callable[[Path], None]) -> None:
     A folder already standing at `path` is kept and the new one is dropped. A hidden folder that a killed run left
     behind is replaced.
     """
-    partial = path.with_name(PARTIAL_PREFIX + path.name)
+    partial = partial_path(path, own=False)
     with explain_os_errors(path):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -44,6 +44,11 @@ def encode_rgb(picture: np.ndarray) -> bytes:
     return PNG_SIGNATURE + header + _chunk(b"IDAT", isal_zlib.compress(rows, 1)) + PNG_END
 
 
+def encode_rgba(picture: np.ndarray) -> bytes:
+    """A PNG of an (H, W, 4) uint8 or uint16 picture with alpha (0 = transparent, not premultiplied), lossless."""
+    return _encode(picture[..., [2, 1, 0, 3]], _FAST)
+
+
 def encode_binary(mask: np.ndarray) -> bytes:
     """A one-bit PNG of an (H, W) bool mask; readers see 0 and 255."""
     return _encode(mask.astype(np.uint8) * 255, _BINARY)
@@ -60,7 +65,7 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         ValueError: the file is not a picture or is torn. OSError: it can't be read.
     """
-    return _decode(path, cv2.IMREAD_COLOR_RGB)
+    return decode(path.read_bytes(), cv2.IMREAD_COLOR_RGB)
 
 
 def read_rgb_part(path: Path, rows: slice, columns: slice) -> tuple[np.ndarray, tuple[int, int]]:
@@ -89,21 +94,27 @@ def read_rgb_part(path: Path, rows: slice, columns: slice) -> tuple[np.ndarray, 
             for above, line in zip(part, part[1:]):
                 np.add(above, line, out=line)
             return part[first:].reshape(last - first, right - left, 3), (height, width)
-    whole = _decode_data(data, cv2.IMREAD_COLOR_RGB)
+    whole = decode(data, cv2.IMREAD_COLOR_RGB)
     return whole[rows, columns], (whole.shape[0], whole.shape[1])
 
 
 def read_grey(path: Path) -> np.ndarray:
     """An image file as (H, W) uint8. Raises as `read_rgb` does."""
-    return _decode(path, cv2.IMREAD_GRAYSCALE)
+    return decode(path.read_bytes(), cv2.IMREAD_GRAYSCALE)
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """An image file as (H, W) bool: True where red, green or blue is brighter than half. Raises as `read_rgb` does.
-
-    Half, since masks come as JPEG too; any colour, since label images have a palette (its first is a dark red).
-    """
-    return read_rgb(path).max(axis=2) > 127
+def decode(data: bytes, flags: int) -> np.ndarray:
+    """The pixels of an image file's content, as OpenCV's `flags` ask for. Raises ValueError as `read_rgb` does."""
+    # OpenCV fills the missing rows of a torn PNG and says nothing, so its end is looked at first
+    if data.startswith(PNG_SIGNATURE) and not data.endswith(PNG_END):
+        raise ValueError("truncated")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error as error:  # a header that claims more pixels than OpenCV takes
+        raise ValueError("not a picture of a usable size") from error
+    if picture is None:
+        raise ValueError("not a readable picture")
+    return picture
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -129,23 +140,6 @@ def _encode(picture: np.ndarray, parameters: list[int]) -> bytes:
     if not done:
         raise ValueError(f"a picture of shape {picture.shape} can't be written as PNG")
     return data.tobytes()
-
-
-def _decode(path: Path, flags: int) -> np.ndarray:
-    return _decode_data(path.read_bytes(), flags)
-
-
-def _decode_data(data: bytes, flags: int) -> np.ndarray:
-    # OpenCV fills the missing rows of a torn PNG and says nothing, so its end is looked at first
-    if data.startswith(PNG_SIGNATURE) and not data.endswith(PNG_END):
-        raise ValueError("truncated")
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error as error:  # a header that claims more pixels than OpenCV takes
-        raise ValueError("not a picture of a usable size") from error
-    if picture is None:
-        raise ValueError("not a readable picture")
-    return picture
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -1,12 +1,17 @@
-"""Everything from nothing: makes .venv, installs the project, and runs `demo`, `test` or `bench` in it.
+"""Everything from nothing: makes .venv, installs the project, and runs `demo`, `test`, `bench` or `test-lowest` in it.
 
     python scripts/bootstrap.py demo [--video FILE]
     python scripts/bootstrap.py test [pytest arguments]
     python scripts/bootstrap.py bench [arguments of python -m benchmarks, else "all"]
+    python scripts/bootstrap.py test-lowest [pytest arguments]
+
+`test-lowest` is for before a release: it makes .venv-lowest with the lowest version of every package that setup.cfg allows,
+and runs the quick tests there. Run it with the oldest Python (3.10), which all of those versions have files for.
 
 Needs Python 3.10 or newer and nothing else; installs again only when setup.cfg or pyproject.toml has changed.
 """
 
+import configparser
 import hashlib
 import os
 import subprocess
@@ -14,9 +19,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-EXTRAS = {"demo": "", "test": "[test]", "bench": "[export]"}
+EXTRAS = {"demo": "", "test": "[test]", "bench": "[export]", "test-lowest": "[test]"}
+LOWEST = "test-lowest"
+QUICK = ("-m", "not slow and not gpu", "--ignore=tests/test_checks.py")  # other versions of ruff and mypy say other things
 PACKAGES = ("nunif", "inpaint")
 LEAST_COVERED = 85  # per cent of the lines of each; without pytest arguments only, when all tests run
 
@@ -29,44 +34,57 @@ def main() -> int:
         print(__doc__)
         return 2
     target, rest = sys.argv[1], sys.argv[2:]
-    code = install(target)
+    venv = ROOT / (".venv-lowest" if target == LOWEST else ".venv")
+    python = str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    code = install(target, venv, python)
     if code != 0:
         print("error: the installation failed; what pip printed above says why. Mend it and run the same command again")
         return code
     if target == "demo":
-        return run(str(PYTHON), "-m", "inpaint", "demo", *rest)
+        return run(python, "-m", "inpaint", "demo", *rest)
     if target == "bench":
-        return run(str(PYTHON), "-m", "benchmarks", *(rest or ["all"]), cwd=ROOT)
-    return run(str(PYTHON), "-m", "pytest", *rest, cwd=ROOT) if rest else test_everything()
+        return run(python, "-m", "benchmarks", *(rest or ["all"]), cwd=ROOT)
+    if target == LOWEST or rest:
+        return run(python, "-m", "pytest", *(rest or QUICK), cwd=ROOT)
+    return test_everything(python)
 
 
-def test_everything() -> int:
+def test_everything(python: str) -> int:
     """Run all tests, and see that they run enough of the lines of each package."""
     if sys.version_info >= (3, 12):
         os.environ["COVERAGE_CORE"] = "sysmon"  # costs next to nothing, but older Pythons don't have it
-    code = run(str(PYTHON), "-m", "pytest", *(f"--cov={package}" for package in PACKAGES), "--cov-report=", cwd=ROOT)
+    code = run(python, "-m", "pytest", *(f"--cov={package}" for package in PACKAGES), "--cov-report=", cwd=ROOT)
     for package in PACKAGES if code == 0 else ():
         print(f"lines of {package} that are tested, in per cent, at least {LEAST_COVERED}: ", end="", flush=True)
         words = ("coverage", "report", f"--include={package}/*", f"--fail-under={LEAST_COVERED}", "--format=total")
-        code |= run(str(PYTHON), "-m", *words, cwd=ROOT)
+        code |= run(python, "-m", *words, cwd=ROOT)
     return code
 
 
-def install(target: str) -> int:
-    """Make .venv and install the project with what `target` needs, unless that was done before."""
+def lowest() -> list[str]:
+    """Every package that setup.cfg names for the tests, at the lowest version that it allows: `numpy==2.0`."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = config["options.extras_require"]
+    lines = (config["options"]["install_requires"] + extras["test"]).strip().splitlines()
+    return [line.replace(">=", "==", 1) for line in lines]
+
+
+def install(target: str, venv: Path, python: str) -> int:
+    """Make a virtual environment and install the project with what `target` needs, unless that was done before."""
     wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in ("setup.cfg", "pyproject.toml"))).hexdigest()
-    stamp = VENV / f"installed-{target}"
-    if stamp.exists() and stamp.read_text() == wanted and PYTHON.exists():
+    stamp = venv / f"installed-{target}"
+    if stamp.exists() and stamp.read_text() == wanted and Path(python).exists():
         return 0
-    if not PYTHON.exists():
-        print(f"making {VENV}", flush=True)
-        code = run(sys.executable, "-m", "venv", str(VENV))
+    if not Path(python).exists():
+        print(f"making {venv}", flush=True)
+        code = run(sys.executable, "-m", "venv", str(venv))
         if code != 0:
             print("error: Python can't make virtual environments here; on Debian and Ubuntu: apt install python3-venv")
             return code
     print("installing, some minutes the first time (torch is large)", flush=True)
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    code = run(*pip, "-e", f".{EXTRAS[target]}", cwd=ROOT)
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    code = run(*pip, "-e", f".{EXTRAS[target]}", *(lowest() if target == LOWEST else ()), cwd=ROOT)
     if code == 0:
         stamp.write_text(wanted)
     return code

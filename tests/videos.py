@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.filter
 import numpy as np
 
 _BITS = 8
@@ -151,15 +152,71 @@ def heard(path: Path) -> tuple[float, float, float]:
         return times[loud[0]], times[loud[-1]], float(np.sqrt((samples[loud[0] : loud[-1]] ** 2).mean()))
 
 
-def set_rotation(path: Path, degrees: int) -> Path:
-    """Mark an mp4 as a phone does that was held sideways: to be turned by 90, 180 or 270 degrees clockwise."""
-    a, b, c, d = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
-    one = 1 << 16
+# (a, b, c, d) of every quarter turn, mirrored or not: a pixel (p, q) goes to (a p + c q, b p + d q)
+DISPLAY_MATRICES = [
+    (1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0),
+    (-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0),
+]  # fmt: skip
+# The filters that ffmpeg follows them with.
+_AUTOROTATE = [
+    "",
+    "transpose=clock",
+    "hflip,vflip,copy",
+    "transpose=cclock",
+    "hflip",
+    "vflip,copy",  # which turns it by counting lines backwards
+    "transpose=cclock_flip",
+    "transpose=clock_flip",
+]
+
+
+def set_display_matrix(path: Path, a: float, b: float, c: float, d: float) -> Path:
+    """Put a display matrix into an mp4."""
     data = bytearray(path.read_bytes())
     matrix = data.index(b"tkhd") + 44
-    data[matrix : matrix + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    a, b, c, d = (round(value * (1 << 16)) for value in (a, b, c, d))
+    data[matrix : matrix + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path
+
+
+def set_rotation(path: Path, degrees: int) -> Path:
+    """Mark an mp4 as a phone does that was held sideways: to be turned by 90, 180 or 270 degrees clockwise."""
+    return set_display_matrix(path, *DISPLAY_MATRICES[degrees // 90])
+
+
+def autorotated(path: Path) -> list[tuple[np.ndarray, ...]]:
+    """The planes of a yuv420p mp4 of `set_display_matrix` as ffmpeg shows them, by libavfilter."""
+    data = path.read_bytes()
+    fields = struct.unpack(">9i", data[data.index(b"tkhd") + 44 :][:36])
+    matrix = tuple(round(fields[place] / (1 << 16)) for place in (0, 1, 3, 4))
+    return filtered(path, _AUTOROTATE[DISPLAY_MATRICES.index(matrix)])
+
+
+def filtered(path: Path, filters: str, *, dtype: type = np.uint8) -> list[tuple[np.ndarray, ...]]:
+    """The planes of all pictures of a film, put through filters of libavfilter ("hflip,vflip=...")."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        graph = av.filter.Graph()
+        last = graph.add_buffer(template=stream)
+        for name, _, arguments in (step.partition("=") for step in filters.split(",") if step):
+            following = graph.add(name, arguments or None)
+            last.link_to(following)
+            last = following
+        last.link_to(graph.add("buffersink"))
+        graph.configure()
+        shown = []
+        for frame in [*container.decode(stream), None]:
+            graph.push(frame)
+            while True:
+                try:
+                    shown.append(graph.pull())
+                except (av.FFmpegError, EOFError):
+                    break
+    return [
+        tuple(np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width].copy() for plane in picture.planes)
+        for picture in shown
+    ]
 
 
 def write_sound(path: Path, *, codec: str = "aac", with_cover: bool = False) -> Path:

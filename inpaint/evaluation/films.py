@@ -3,6 +3,7 @@
 Axes: T frames, H W pixels. Frames are (T, H, W, 3) uint8, holes (T, H, W) bool, True = missing.
 """
 
+import logging
 import re
 from pathlib import Path
 
@@ -15,10 +16,15 @@ from inpaint.depth_models import MOTION_PARALLAX, ClipRejected
 from inpaint.hole_shapes import moving_shape, strokes, visiting_shape
 from inpaint.occlusion import drop_specks, hidden, shift_in_pixels, shift_of_view
 from inpaint.options import LONG
+from inpaint.runtime.hole_source import Paired, open_masks
 from nunif.errors import UserError
-from nunif.image import PICTURE_SUFFIXES, read_mask, read_rgb
+from nunif.files import tell_if_dangling
+from nunif.image import read_rgb
+from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
 from nunif.seed import generator_for
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
+
+logger = logging.getLogger(__name__)
 
 DIVERGENCE, CONVERGENCE = 5.0, 0.5  # of the occlusion strips, as iw3 counts
 CUTOUTS = 3  # things that strips stand beside where a clip's own depth can't be had
@@ -36,25 +42,34 @@ def list_clips(path: Path) -> list[Path]:
     Raises:
         UserError: there is none.
     """
-    if not path.exists():
-        raise UserError(f"-i {path} doesn't exist: check the path")
+    check_exists(path, f"-i {path}")
+    if path.is_file():
+        check_alone(path, f"-i {path}")
     if path.is_file() or _pictures(path):
         return [path]
-    clips = [
-        p for p in sorted(path.iterdir()) if not p.name.startswith(".") and (_is_video(p) or (p.is_dir() and _pictures(p)))
-    ]
+    entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    for entry in entries:
+        tell_if_dangling(entry)
+    clips = [p for p in entries if _is_video(p) or (p.is_dir() and _pictures(p))]
     if not clips:
+        refuse_unread(path, f"-i {path}")
         raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
     return clips
 
 
-def read_clip(path: Path, *, start: int, num_frames: int, size: tuple[int, int] | None) -> np.ndarray:
+def read_clip(
+    path: Path, *, start: int, num_frames: int, size: tuple[int, int] | None, deinterlace: bool = False
+) -> np.ndarray:
     """Up to `num_frames` frames from number `start` on, at `size` (H, W) or their own. Raises BadClip."""
     try:
         if path.is_dir():
+            try:
+                numbered_pictures(path, name=str(path), even_steps=True)
+            except UserError as problem:
+                logger.warning("%s: its pictures are taken in the order of their names", problem)
             frames = [read_rgb(file) for file in _pictures(path)[start : start + num_frames]]
         else:
-            with VideoReader(path) as video:
+            with VideoReader(path, deinterlace=deinterlace) as video:
                 stop = min(start + num_frames, len(video))
                 frames = [frame.rgb for frame in video.read(min(start, stop), stop)]
     except (UserError, BrokenVideo, ValueError, OSError) as error:
@@ -68,29 +83,50 @@ def read_clip(path: Path, *, start: int, num_frames: int, size: tuple[int, int] 
     return np.stack(frames)
 
 
-def read_masks(folder: Path, clip: Path, *, start: int, num_frames: int, size: tuple[int, int]) -> np.ndarray:
+def read_masks(
+    folder: Path,
+    clip: Path,
+    *,
+    start: int,
+    num_frames: int,
+    size: tuple[int, int],
+    objects: tuple[int, ...] = (),
+    large_holes: bool = False,
+    deinterlace: bool = False,
+) -> np.ndarray:
     """The masks of a clip: what in `folder` has its name, a video, a folder of pictures, or one picture for all frames.
 
-    White is missing. Scaled to `size` (H, W) by the nearest pixel. Raises BadClip.
+    They are read and paired with the frames as `apply` does it; pictures with pictures by number. Scaled to `size` (H, W)
+    by the nearest pixel.
+
+    Raises:
+        BadClip: there are none, they don't fit or can't be read, or they mark nothing.
     """
     found = [p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)]
     if len(found) != 1:
         raise BadClip(f"--masks {folder} has {len(found)} masks of that name, and it must be one")
     (path,) = found
     try:
-        if path.is_dir():
-            masks = [read_mask(file) for file in _pictures(path)[start : start + num_frames]]
-        elif _is_video(path):
-            with VideoReader(path) as video:
-                stop = min(start + num_frames, len(video))
-                masks = [frame.rgb.max(axis=2) > 127 for frame in video.read(min(start, stop), stop)]
+        if clip.is_dir():
+            numbers = list(numbered_pictures(clip, name=f"-i {clip}", even_steps=True))
+            frames = Paired(len(numbers), numbers=numbers)
         else:
-            masks = [read_mask(path)] * num_frames
-    except (UserError, BrokenVideo, ValueError, OSError) as error:
-        raise BadClip(f"its masks can't be read: {error}") from error
-    if len(masks) < num_frames:
-        raise BadClip(f"--masks {path} has {len(masks)} frames for {num_frames} of the clip: every frame needs one")
-    resized = [cv2.resize(m.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0 for m in masks]
+            with VideoReader(clip, deinterlace=deinterlace) as video:
+                frames = Paired.with_film(video)
+        with open_masks(
+            path,
+            frames,
+            name=f"--masks {path}",
+            start=start,
+            stop=start + num_frames,
+            objects=objects,
+            invert=None,
+            large_holes=large_holes,
+            deinterlace=deinterlace,
+        ) as masks:
+            resized = [cv2.resize(m.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0 for m in masks]
+    except (UserError, BrokenVideo) as error:
+        raise BadClip(f"its masks can't be used: {error}") from error
     if not np.any(resized):
         raise BadClip(f"--masks {path} marks nothing as missing: white is missing")
     return np.stack(resized)
@@ -138,6 +174,8 @@ def _is_video(path: Path) -> bool:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """By the last number in their names, then by name."""
-    files = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
-    return sorted(files, key=lambda p: (int((re.findall(r"\d+", p.stem) or ["0"])[-1]), p.name))
+    """By number; where numbers are missing or told twice, by the last number in their names, then by name."""
+    try:
+        return list(numbered_pictures(folder, name=str(folder), even_steps=True).values())
+    except UserError:
+        return sorted(pictures_in(folder), key=lambda p: (int((re.findall(r"\d+", p.stem) or ["0"])[-1]), p.name))

@@ -15,7 +15,7 @@ import numpy as np
 
 from inpaint.metrics import mean_of
 from inpaint.pictures import tile
-from nunif.files import write_json, write_whole
+from nunif.files import plain_text, write_json, write_text
 from nunif.image import save_png
 
 KEYS = ("clip", "family", "made_of", "method")
@@ -116,13 +116,13 @@ class Report:
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_whole(folder / "scores.csv", text.getvalue().encode())
+        write_text(folder / "scores.csv", text.getvalue())
         scores = {"clips": self.rows, "mean": self.means(), "comparisons": self.comparisons()}
         write_json(folder / "scores.json", _without_nan(scores))
         height = max(row[0].shape[0] for row in self.pictures)
         width = max(row[0].shape[1] for row in self.pictures)
         save_png(folder / "clips.png", tile([[_pad(picture, height, width) for picture in row] for row in self.pictures]))
-        write_whole(folder / "report.html", self.page().encode())
+        write_text(folder / "report.html", self.page())
 
     def page(self) -> str:
         """An HTML page that needs no other file."""
@@ -152,8 +152,9 @@ class Report:
         for i, (method, rows) in enumerate(methods.items()):
             values = {(row["clip"], row["family"]): row["hole_psnr"] for row in rows}
             places = np.arange(len(groups)) + (i - len(methods) / 2) * 0.8 / len(methods)
-            axes.bar(places, [values.get(group, math.nan) for group in groups], 0.8 / len(methods), label=method)
-        axes.set_xticks(range(len(groups)), [f"{clip}\n{family}" for clip, family in groups], rotation=60, fontsize=7)
+            axes.bar(places, [values.get(group, math.nan) for group in groups], 0.8 / len(methods), label=plain_text(method))
+        names = [plain_text(f"{clip}\n{family}") for clip, family in groups]
+        axes.set_xticks(range(len(groups)), names, rotation=60, fontsize=7)
         return _finish(figure, axes)
 
     def _over_time(self, clip: str, family: str) -> bytes:
@@ -161,7 +162,7 @@ class Report:
         axes = figure.subplots()
         for (c, f, method), curve in self.curves.items():
             if (c, f) == (clip, family):
-                axes.plot(curve, label=method)
+                axes.plot(curve, label=plain_text(method))
         axes.set_xlabel("frame")
         return _finish(figure, axes)
 

@@ -4,26 +4,30 @@ Axes: H W pixels, 3 = R G B.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from inpaint.options import SHOT, ApplyOptions
+from inpaint.options import SHOT, ApplyOptions, parse_objects
 from inpaint.pictures import HOLE_COLOUR
 from inpaint.runtime.hole_source import hole_advice, open_holes
 from inpaint.runtime.look_ahead import ShotKeys, look_through
 from inpaint.runtime.output import check_apart, go_through, is_folder, open_output, read_ahead, video_writer
-from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream
+from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
 from nunif.errors import UserError
+from nunif.files import longer_name
 from nunif.video import picture as pictures
 from nunif.video.cuts import mark_cuts
-from nunif.video.reader import BrokenVideo, Frame, VideoReader
+from nunif.video.film import open_film
+from nunif.video.reader import BrokenVideo, Frame
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +39,8 @@ def main(options: ApplyOptions) -> None:
     compare_path = comparison_path(options.output) if options.compare else None
     check_apart(filter(None, [options.output, compare_path]), [options.input, options.mask])
     with ExitStack() as stack:
-        film = stack.enter_context(VideoReader(options.input, for_editing=True))
-        holes = stack.enter_context(open_holes(options.mask, film, invert=options.invert_mask, dilate=options.dilate))
+        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace))
+        holes = stack.enter_context(open_holes(options.mask, film, **how_masks_are_read(options)))
         size = (film.info.width, film.info.height)
         (filler,) = open_fillers(
             options.model,
@@ -59,21 +63,32 @@ def main(options: ApplyOptions) -> None:
             nonlocal num_holes
             (frame, hole), filled = item
             num_holes += bool(hole.any())
-            output.write(filled, frame.pts, frame.picture and pictures.paste(frame.picture, filled, hole))
+            output.write(filled, frame, frame.picture and pictures.paste(frame.picture, filled, hole))
             if comparison is not None:
-                comparison.write(side_by_side(frame.rgb, hole, filled), frame.pts)
+                comparison.write(side_by_side(frame.rgb, hole, filled), frame.pts, frame.duration)
 
         shots = split_into_shots(frames, find_cuts=options.find_cuts)
         holed = (HoleFrame(item, item[0].rgb, item[1], starts_shot) for item, starts_shot in shots)
+        fill: Callable[[Iterable[HoleFrame]], Iterator[tuple[Any, np.ndarray]]] = filler.fill
         if options.look_ahead == SHOT:
-            filled = check_looks_ahead(filler, options.model).fill(holed, stack.enter_context(keys_of_shots(options, filler)))
-        else:
-            filled = filler.fill(holed)
-        go_through(filled, film, write)
+            stream = check_looks_ahead(filler, options.model)
+            fill = partial(stream.fill, keys=stack.enter_context(keys_of_shots(options, filler)))
+        go_through(fill_in_sdr(fill, holed, film.info.tone_map), film, write)
     if not num_holes:
         advice = hole_advice(invert=options.invert_mask)
         logger.warning("--mask %s marks nothing as missing in any frame: %s", options.mask, advice)
     logger.info("%s: %d frames, %d with a hole", options.output, len(film), num_holes)
+
+
+def how_masks_are_read(options: ApplyOptions) -> dict[str, Any]:
+    """What `open_holes` is told."""
+    return {
+        "invert": options.invert_mask,
+        "dilate": options.dilate,
+        "objects": parse_objects(options.objects),
+        "large_holes": options.large_holes,
+        "deinterlace": options.deinterlace,
+    }
 
 
 def check_looks_ahead(filler: Filler, model: Path) -> InpaintStream:
@@ -92,16 +107,17 @@ def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[Sh
     stream = check_looks_ahead(filler, options.model)
     assert stream.multiple is not None
     with (
-        VideoReader(options.input, for_editing=True) as film,
-        open_holes(options.mask, film, invert=options.invert_mask, dilate=options.dilate) as holes,
+        open_film(options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace) as film,
+        open_holes(options.mask, film, **how_masks_are_read(options)) as holes,
         tqdm(total=len(film), unit="frame", desc="looking ahead", disable=None) as bar,
     ):
+        tone = film.info.tone_map
 
         def masked() -> Iterator[tuple[Tensor, bool]]:
             try:
                 for (frame, hole), starts_shot in split_into_shots(zip(film, holes), find_cuts=options.find_cuts):
                     bar.update()
-                    yield stream.masked(frame.rgb, hole), starts_shot
+                    yield stream.masked(tone.to_sdr(frame.rgb) if tone else frame.rgb, hole), starts_shot
             except (BrokenVideo, UserError) as problem:  # which the filling meets too, and reports, once it gets there
                 logger.debug("looking ahead ends early: %s", problem)
 
@@ -117,8 +133,8 @@ def split_into_shots(frames: Iterator[FrameAndHole], *, find_cuts: bool) -> Iter
 def comparison_path(output: Path) -> Path:
     """NAME.compare.SUFFIX beside the output; .mp4 beside a folder."""
     if is_folder(output):
-        return output.absolute().with_name(f"{output.absolute().name}.compare.mp4")
-    return output.with_name(f"{output.stem}.compare{output.suffix}")
+        return longer_name(output.absolute(), after=".compare", suffix=".mp4")
+    return longer_name(output, after=".compare")
 
 
 def side_by_side(frame: np.ndarray, hole: np.ndarray, filled: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from inpaint.runtime.tensorrt import TensorRTBackend
 from nunif.compiler import compile_function
 from nunif.device import AMP_DTYPES, keep_freed_memory
 from nunif.errors import UserError, first_line
+from nunif.files import plain_text
 from nunif.models import Model, load_model
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,9 @@ class OnnxBackend:
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors only
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
+            # by its content where its path is no text, which onnxruntime wants
+            source = str(path) if str(path) == plain_text(str(path)) else path.read_bytes()
+            self._session = ort.InferenceSession(source, options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions have no common base but this
             raise UserError(f"{path} can't be opened by onnxruntime ({first_line(error)}): export it again") from error
         shapes = {value.name: value.shape for value in self._session.get_inputs()}

@@ -4,59 +4,144 @@ Axes: H W pixels of the film, upright.
 """
 
 import logging
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import pairwise, repeat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from inpaint.mask_pictures import MaskPicture, MaskReading, mask_of_frame, read_mask_picture, sample_positions, understand
 from nunif.errors import UserError
-from nunif.image import PICTURE_SUFFIXES, read_mask
-from nunif.video.reader import VideoReader
+from nunif.pictures import check_exists, is_picture, numbered_pictures, refuse_unread, row_of
+from nunif.video.film import Film, PictureFilm
+from nunif.video.reader import BrokenVideo, VideoReader
 
 logger = logging.getLogger(__name__)
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
+@dataclass(frozen=True)
+class Paired:
+    """The frames that masks are for. A video has times, a folder of pictures has numbers."""
+
+    count: int
+    times: np.ndarray | None = None
+    fps: float = 0.0
+    numbers: Sequence[int] | None = None
+
+    @classmethod
+    def with_film(cls, film: Film) -> "Paired":
+        if isinstance(film, PictureFilm):
+            return cls(len(film), numbers=film.numbers)
+        return cls(len(film), times=film.times, fps=float(film.info.rate))
+
+
 @contextmanager
-def open_holes(path: Path, film: VideoReader, *, invert: bool = False, dilate: int = 0) -> Iterator[Iterator[np.ndarray]]:
-    """The hole of every frame of `film`, in order: (H, W) bool, True = missing. Bright is missing.
+def open_holes(
+    path: Path,
+    film: Film,
+    *,
+    invert: bool = False,
+    dilate: int = 0,
+    objects: tuple[int, ...] = (),
+    large_holes: bool = False,
+    deinterlace: bool = False,
+) -> Iterator[Iterator[np.ndarray]]:
+    """The hole of every frame of `film`, in order: (H, W) bool, True = missing.
 
     Args:
-        path: a video as long as the film and of its rate; a folder of pictures, one per frame, ordered by the last
-            number in their names; or one picture for all frames. All of the film's size.
-        invert: dark is missing.
+        path: a video as long as the film; a folder of pictures, one per frame, by number; or one picture for all frames.
+            All of the film's size. How a picture says what is missing: see `inpaint.mask_pictures`.
+        invert: what they don't show is missing.
         dilate: pixels by which holes grow, up, down and to the sides (as often with a 3x3 cross, as the field does).
+        objects: the numbers of the objects that are missing; none: all.
+        large_holes: whether holes of nearly the whole picture are meant.
+        deinterlace: of a video, as of `VideoReader`.
 
     Raises:
-        UserError: nothing usable at `path`; fewer masks than frames, a gap in the numbers, another size or rate; while
-            iterating, a picture that can't be read. BrokenVideo: while iterating, a damaged video.
+        UserError: nothing usable at `path`; fewer masks than frames, a gap in the numbers, another size or rate; nearly all
+            is hole; while iterating, a picture that can't be read. BrokenVideo: while iterating, a damaged video.
     """
-    size = (film.info.height, film.info.width)
 
-    def finish(mask: np.ndarray) -> np.ndarray:
-        hole = ~mask if invert else mask
+    def finish(hole: np.ndarray) -> np.ndarray:
         return cv2.dilate(hole.astype(np.uint8), _CROSS, iterations=dilate) > 0 if dilate else hole
 
-    if not path.exists():
-        raise UserError(f"--mask {path} doesn't exist: check the path")
-    if path.is_dir():
-        files = _numbered(path, len(film))
-        _read(files[0], size)  # what is wrong with all of them is better said now
-        yield (finish(_read(file, size)) for file in files)
-    elif path.suffix.lower() in PICTURE_SUFFIXES:
-        hole = finish(_read(path, size))
-        if not hole.any():
-            raise UserError(f"--mask {path} marks nothing as missing: {hole_advice(invert=invert)}")
-        yield repeat(hole, len(film))
-    else:
-        with VideoReader(path) as masks:
-            _check_video(masks, film)
-            yield (finish(masks.read(i, i + 1)[0].rgb.max(axis=2) > 127) for i in range(len(film)))
+    with open_masks(
+        path,
+        Paired.with_film(film),
+        name=f"--mask {path}",
+        size=(film.info.height, film.info.width),
+        objects=objects,
+        invert=invert,
+        large_holes=large_holes,
+        deinterlace=deinterlace,
+    ) as holes:
+        if is_picture(path):
+            hole = finish(next(holes))
+            if not hole.any():
+                raise UserError(f"--mask {path} marks nothing as missing: {hole_advice(invert=invert)}")
+            yield repeat(hole, len(film))
+        else:
+            yield map(finish, holes)
+
+
+@contextmanager
+def open_masks(
+    path: Path,
+    frames: Paired,
+    *,
+    name: str,
+    size: tuple[int, int] | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    objects: tuple[int, ...] = (),
+    invert: bool | None = False,
+    large_holes: bool = False,
+    deinterlace: bool = False,
+) -> Iterator[Iterator[np.ndarray]]:
+    """The masks of the frames [start, stop), as `open_holes` has them. One picture is repeated.
+
+    Args:
+        name: of the masks, for messages.
+        size: (H, W) that all must have; None: any.
+        invert: None where that can't be asked for.
+
+    Raises: as `open_holes`.
+    """
+    stop = frames.count if stop is None else stop
+
+    def understood(samples: Iterable[MaskPicture]) -> MaskReading:
+        return understand(name, samples, objects=objects, invert=invert, large_holes=large_holes)
+
+    check_exists(path, name)
+    if path.is_dir() or is_picture(path):
+        files = _paired_by_number(path, frames, name, start, stop) if path.is_dir() else [path]
+        first = _read(files[0], name, size)  # what is wrong with all of them is better said now
+        reading = understood(_readable(files, name, size))
+        if path.is_dir():
+            yield (reading.hole(_read(file, name, size)) for file in files)
+        else:
+            if (count := len(row_of(path))) > 1:
+                logger.warning(
+                    "%s is one picture of a row of %d: it is taken for all frames; name its folder if not", name, count
+                )
+            yield repeat(reading.hole(first), stop - start)
+        return
+    if path.suffix.lower() != ".gif":
+        refuse_unread(path, name)
+    with VideoReader(path, for_editing=True, deinterlace=deinterlace) as masks:
+        info = masks.info
+        if size not in (None, (info.height, info.width)):
+            raise _wrong_size(name, (info.height, info.width), size)
+        _check_times(masks, frames, name)
+        _check_count(name, "frames", len(masks), stop, frames.count)
+        with VideoReader(path, for_editing=True, deinterlace=deinterlace) as sampled:
+            reading = understood(_decodable(sampled, start, stop))
+        yield (reading.hole(mask_of_frame(masks.read(i, i + 1)[0], info)) for i in range(start, stop))
 
 
 def hole_advice(*, invert: bool) -> str:
@@ -64,55 +149,74 @@ def hole_advice(*, invert: bool) -> str:
     return "black is missing with --invert-mask, leave it out" if invert else "white is missing, or use --invert-mask"
 
 
-def _read(path: Path, size: tuple[int, int]) -> np.ndarray:
+def _read(file: Path, name: str, size: tuple[int, int] | None) -> MaskPicture:
+    name = f"{name.partition(' ')[0]} {file}"
     try:
-        mask = read_mask(path)
+        mask = read_mask_picture(file)
     except (OSError, ValueError) as error:
-        raise UserError(f"--mask {path} can't be read ({error}): make it again") from error
-    if mask.shape != size:
-        raise UserError(f"--mask {path} is {mask.shape[1]}x{mask.shape[0]}, the film {size[1]}x{size[0]}: scale it to the film")
+        raise UserError(f"{name} can't be read ({error}): make it again") from error
+    if size not in (None, mask.size):
+        raise _wrong_size(name, mask.size, size)
     return mask
 
 
-def _numbered(folder: Path, num_frames: int) -> list[Path]:
-    """The first `num_frames` pictures of a folder by number; they may start at any number."""
-    found: dict[int, Path] = {}
-    for file in sorted(folder.iterdir()):
-        digits = re.findall(r"\d+", file.stem)
-        if file.suffix.lower() not in PICTURE_SUFFIXES or file.name.startswith(".") or not digits:
-            continue
-        number = int(digits[-1])
-        if number in found:
-            raise UserError(f"--mask {folder}: {found[number].name} and {file.name} have one number: remove one of them")
-        found[number] = file
-    if not found:
-        raise UserError(f"--mask {folder} holds no numbered picture: expected one per frame, such as 00000.png, 00001.png")
-    numbers = sorted(found)
-    num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
-    if num_missing:
-        first = next(low + 1 for low, high in pairwise(numbers) if high > low + 1)
-        more = f" and {num_missing - 1} more" if num_missing > 1 else ""
-        raise UserError(f"--mask {folder}: there is no picture with the number {first}{more}: every frame needs one")
-    _check_count(f"--mask {folder}", "pictures", len(found), num_frames)
-    return [found[number] for number in numbers[:num_frames]]
+def _wrong_size(name: str, size: tuple[int, int], wanted: tuple[int, int] | None) -> UserError:
+    assert wanted is not None
+    return UserError(f"{name} is {size[1]}x{size[0]}, the film {wanted[1]}x{wanted[0]}: scale it to the film")
 
 
-def _check_count(name: str, what: str, num_masks: int, num_frames: int) -> None:
-    if num_masks < num_frames:
+def _readable(files: list[Path], name: str, size: tuple[int, int] | None) -> Iterator[MaskPicture]:
+    """Some of the masks; one that can't be read is told of when its turn comes."""
+    for position in sample_positions(len(files)):
+        with suppress(UserError):
+            yield _read(files[position], name, size)
+
+
+def _decodable(masks: VideoReader, start: int, stop: int) -> Iterator[MaskPicture]:
+    for position in sample_positions(stop - start):
+        with suppress(BrokenVideo):
+            yield mask_of_frame(masks.read(start + position, start + position + 1)[0], masks.info)
+
+
+def _paired_by_number(folder: Path, frames: Paired, name: str, start: int, stop: int) -> list[Path]:
+    """The masks of the frames [start, stop) from a folder.
+
+    Where the film's pictures have numbers too, equal ones belong together. Otherwise masks may start at any number.
+    """
+    theirs = list(frames.numbers or [])
+    is_stepping = len(theirs) > 2 and theirs[1] > theirs[0] + 1  # every fifth frame of a longer film
+    found = numbered_pictures(folder, name=name, even_steps=is_stepping)
+    own = list(found)
+    _check_count(name, "pictures", len(own), stop, frames.count)
+    missing = [number for number in theirs if number not in found]
+    # other numbers altogether, or counted from 1 and from 0
+    is_apart = len(missing) == len(theirs) or (len(own) == len(theirs) and {own[0], theirs[0]} == {0, 1})
+    if missing and is_apart or not theirs:
+        return [found[number] for number in own[start:stop]]
+    if missing and (own[0] != theirs[0] or missing[0] in theirs[:stop]):
+        raise UserError(
+            f"{name} has no picture with the number {missing[0]}, which the film has: the film's run from {theirs[0]} to "
+            f"{theirs[-1]}, the masks' from {own[0]} to {own[-1]}; give both the same numbers"
+        )
+    return [found[number] for number in theirs[start:stop]]
+
+
+def _check_count(name: str, what: str, num_masks: int, num_needed: int, num_frames: int) -> None:
+    if num_masks < num_needed:
         raise UserError(f"{name} has {num_masks} {what}, the film {num_frames} frames: every frame needs one")
     if num_masks > num_frames:
         logger.warning("%s has %d %s, the film %d frames: the last ones are left out", name, num_masks, what, num_frames)
 
 
-def _check_video(masks: VideoReader, film: VideoReader) -> None:
-    name, info, other = f"--mask {masks.path}", film.info, masks.info
-    if (other.width, other.height) != (info.width, info.height):
-        raise UserError(f"{name} is {other.width}x{other.height}, the film {info.width}x{info.height}: scale it to the film")
-    shared = min(len(masks), len(film))
-    apart = np.abs(masks.times[:shared] - film.times[:shared]).max()
-    if shared > 1 and apart > 0.5 * np.median(np.diff(film.times)):
+def _check_times(masks: VideoReader, frames: Paired, name: str) -> None:
+    """As many masks as frames belong together one by one, whatever their times: masks are often written at a round rate."""
+    if len(masks) == frames.count or frames.times is None:
+        return
+    shared = min(len(masks), frames.count)
+    apart = float(np.abs(masks.times[:shared] - frames.times[:shared]).max())
+    rate = float(masks.info.rate)
+    if shared > 1 and apart > 0.5 * np.median(np.diff(frames.times)):
         raise UserError(
-            f"{name} has {other.fps:.5g} frames per second, the film {info.fps:.5g}, and their times part by {apart:.2f} s: "
-            "give every frame of the film a mask of its own"
+            f"{name} has {len(masks)} frames at {rate:.5g} per second, the film {frames.count} at {frames.fps:.5g}, "
+            f"and their times part by {apart:.2f} s: give every frame of the film a mask of its own"
         )
-    _check_count(name, "frames", len(masks), len(film))

@@ -6,6 +6,7 @@ Axes: H W pixels, 3 = R G B.
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -18,9 +19,11 @@ from inpaint.options import FilmOptions
 from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.parallel import prefetch
+from nunif.video.film import Film, PictureFilm
 from nunif.video.folder import FolderWriter
-from nunif.video.picture import Picture
-from nunif.video.reader import BrokenVideo, VideoReader
+from nunif.video.mastering import Mastering
+from nunif.video.picture import Picture, alpha_of
+from nunif.video.reader import BrokenVideo, Frame
 from nunif.video.writer import VideoWriter
 
 logger = logging.getLogger(__name__)
@@ -31,8 +34,8 @@ Item = TypeVar("Item")
 class Output(Protocol):
     """Takes pictures with their times."""
 
-    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
-        """rgb: (H, W, 3). picture: the same in the source's own planes, if the caller has it; video takes it."""
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
+        """rgb: (H, W, 3). frame: whose time it takes. picture: the same in the source's own planes, if there is one."""
         ...
 
 
@@ -40,16 +43,17 @@ class _Video:
     def __init__(self, writer: VideoWriter) -> None:
         self._writer = writer
 
-    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
-        self._writer.write(rgb if picture is None else picture, pts)
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
+        self._writer.write(rgb if picture is None else picture, frame.pts, frame.duration)
 
 
 class _Folder:
     def __init__(self, writer: FolderWriter) -> None:
         self._writer = writer
 
-    def write(self, rgb: np.ndarray, pts: int, picture: Picture | None = None) -> None:
-        self._writer.write(rgb)
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
+        alpha = None if picture is None else alpha_of(picture)
+        self._writer.write(rgb if alpha is None else np.dstack([rgb, alpha]))
 
 
 def is_folder(output: Path) -> bool:
@@ -68,8 +72,8 @@ def check_apart(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
 
 
 @contextmanager
-def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int]) -> Iterator[Output]:
-    """A video with the film's sound, times and colours, or a folder of PNGs where the name has no suffix.
+def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> Iterator[Output]:
+    """A video with the film's sound, subtitles, times and colours, or a folder of PNGs where the name has no suffix.
 
     Args:
         size: (width, height) of what will be written.
@@ -77,6 +81,11 @@ def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int
         UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
     """
     path = options.output
+    if (tone := film.info.tone_map) is not None:
+        text = "%s is %s: the model sees it as SDR BT.709, outside the holes the film stays as it is"
+        logger.info(text, film.path, tone.name)
+    if film.info.dynamic:
+        logger.warning("%s has %s, which can't be carried over", film.path, ", ".join(film.info.dynamic))
     if is_folder(path):
         for name in ("codec", "quality", "pixel_format"):
             if (value := getattr(options, name)) is not None:
@@ -85,6 +94,11 @@ def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int
         with FolderWriter(path) as folder:
             if film.info.has_sound:
                 logger.warning("%s has sound, a folder of pictures has none", film.path)
+            if tone is not None:
+                text = "%s: the pictures are %s like the film, and PNGs don't say so: tell the program that reads them"
+                logger.warning(text, path, tone.name)
+            if options.extras and film.info.extras:
+                logger.warning("%s has %s, a folder of pictures has none of it", film.path, ", ".join(film.info.extras))
             yield _Folder(folder)
     else:
         make_folder(path.parent)
@@ -93,10 +107,12 @@ def open_output(options: FilmOptions, film: VideoReader, *, size: tuple[int, int
 
 
 def video_writer(
-    path: Path, film: VideoReader, *, size: tuple[int, int], options: FilmOptions | None = None, sound: bool = False
+    path: Path, film: Film, *, size: tuple[int, int], options: FilmOptions | None = None, sound: bool = False
 ) -> VideoWriter:
     """A writer of a video with the film's times and colours; without `options` in the suffix's usual codec."""
     info = film.info
+    # a turned picture has its chroma elsewhere
+    mastering = replace(info.mastering, chroma_location=None) if not info.orientation.is_upright else info.mastering
     return VideoWriter(
         path,
         width=size[0],
@@ -109,12 +125,14 @@ def video_writer(
         color=info.color,
         like_pixel_format=info.picture_format,
         sample_aspect_ratio=info.sample_aspect_ratio,
-        sound_from=film.path if sound and info.has_sound else None,
+        sound_from=film.path if sound and not isinstance(film, PictureFilm) else None,
+        mastering=mastering if sound else Mastering(),
+        extras=bool(sound and options and options.extras),
     )
 
 
 @contextmanager
-def read_ahead(items: Iterable[Item], film: VideoReader) -> Iterator[Iterator[Item]]:
+def read_ahead(items: Iterable[Item], film: Film) -> Iterator[Iterator[Item]]:
     """The same items, the next one read in a thread while one is in use.
 
     Where the film or its mask is damaged the items end, so that all before it get done; the block then raises.
@@ -141,7 +159,7 @@ def read_ahead(items: Iterable[Item], film: VideoReader) -> Iterator[Iterator[It
         raise UserError(f"{film.path} is cut off or damaged at {film.broken_at:.2f} s: copy or download it again")
 
 
-def go_through(items: Iterable[Item], film: VideoReader, step: Callable[[Item], None]) -> None:
+def go_through(items: Iterable[Item], film: Film, step: Callable[[Item], None]) -> None:
     """`step` with every item, one per frame of the film, while a bar shows frames and frames per second."""
     with logging_redirect_tqdm(), tqdm(total=len(film), unit="frame", desc=film.path.name, disable=None) as bar:
         for item in items:

@@ -20,11 +20,14 @@ from inpaint.options import StereoOptions
 from inpaint.runtime.depth_stream import DepthFrame, stream_disparity
 from inpaint.runtime.output import check_apart, go_through, open_output, read_ahead
 from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, turn, view_of_eye
-from inpaint.runtime.stream import Filler, HoleFrame
+from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
 from nunif.video.cuts import mark_cuts
-from nunif.video.reader import Frame, VideoReader
+from nunif.video.film import open_film
+from nunif.video.picture import is_see_through
+from nunif.video.reader import Frame
+from nunif.video.tone import ToneMap, to_8_bits
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ def main(options: StereoOptions) -> None:
     check_apart([options.output], [options.input])
     device = create_device(options.gpu)
     with ExitStack() as stack:
-        film = stack.enter_context(VideoReader(options.input, for_editing=True))
+        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace))
         width, height = film.info.width, film.info.height
         eyes = VIEWS[options.view]
         fillers = open_fillers(
@@ -61,15 +64,18 @@ def main(options: StereoOptions) -> None:
             allow_third_party=options.allow_third_party_code,
         )
         logger.info("depth: %s; holes: %s", estimator.name, fillers[0].description)
-        layout = LAYOUTS[options.layout]
+        layout, tone = LAYOUTS[options.layout], film.info.tone_map
         output = stack.enter_context(open_output(options, film, size=layout.size(width, height)))
         flat: Counter[str] = Counter()
+        see_through = False
 
         def write(views: tuple[EyeView, EyeView]) -> None:
+            nonlocal see_through
             (depth, left), (_, right) = views
+            see_through = see_through or (depth.item.picture is not None and is_see_through(depth.item.picture))
             if depth.rejected:
                 flat[depth.rejected] += 1
-            output.write(layout.compose(left, right), depth.item.pts)
+            output.write(layout.compose(left, right), depth.item)
 
         frames = stack.enter_context(read_ahead(film, film))
         shots = mark_cuts(frames, picture=lambda frame: frame.rgb)
@@ -77,15 +83,19 @@ def main(options: StereoOptions) -> None:
         depths = stream_disparity(
             shots,
             estimator,
-            rgb=lambda frame: to_8_bits(frame.rgb),
+            rgb=lambda frame: to_8_bits(tone.to_sdr(frame.rgb) if tone else frame.rgb),
             window=max(1, round(WINDOW_SECONDS * per_second)),
             fade=max(1, round(FADE_SECONDS * per_second)),
         )
         shifts = ((depth, shift_of(depth, options, (height, width))) for depth in depths)
         left, right = (
-            make_eye(shared, eye, filler, hole_growth=options.dilate) for shared, eye, filler in zip(tee(shifts), eyes, fillers)
+            make_eye(shared, eye, filler, hole_growth=options.dilate, tone=tone)
+            for shared, eye, filler in zip(tee(shifts), eyes, fillers)
         )
         go_through(zip(left, right), film, write)
+    if see_through:
+        text = "%s is transparent in places (alpha), two eyes are not: the alpha is left out; apply carries it over"
+        logger.warning(text, film.path)
     for reason, count in flat.most_common():
         logger.warning("%d of %d frames have no depth and are flat: %s", count, len(film), reason)
     logger.info("%s: %d frames", options.output, len(film))
@@ -103,9 +113,14 @@ def shift_of(depth: DepthFrame[Frame], options: StereoOptions, size: tuple[int, 
 
 
 def make_eye(
-    frames: Iterable[tuple[DepthFrame[Frame], Tensor]], eye: Eye | None, filler: Filler, *, hole_growth: int
+    frames: Iterable[tuple[DepthFrame[Frame], Tensor]],
+    eye: Eye | None,
+    filler: Filler,
+    *,
+    hole_growth: int,
+    tone: ToneMap | None = None,
 ) -> Iterator[EyeView]:
-    """One eye's view of every frame: the frame itself, or moved by its shift and filled."""
+    """One eye's view of every frame: the frame itself, or moved by its shift and filled. tone: of the film."""
     if eye is None:
         yield from ((depth, depth.item.rgb) for depth, _ in frames)
         return
@@ -115,10 +130,5 @@ def make_eye(
             picture, hole = view_of_eye(depth.item.rgb, shift, eye, hole_growth=hole_growth)
             yield HoleFrame(depth, turn(picture, eye), turn(hole, eye), depth.starts_shot)
 
-    for depth, filled in filler.fill(moved()):
+    for depth, filled in fill_in_sdr(filler.fill, moved(), tone):
         yield depth, turn(filled, eye)
-
-
-def to_8_bits(picture: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 -> uint8."""
-    return picture if picture.dtype == np.uint8 else (picture >> 8).astype(np.uint8)

@@ -4,7 +4,7 @@ Axes: H W pixels of the film, h w of what is computed, 3 = R G B.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -20,6 +20,7 @@ from inpaint.runtime.backends import Backend, open_backend
 from inpaint.runtime.look_ahead import LookAhead, ShotKeys
 from nunif.device import create_device
 from nunif.errors import UserError
+from nunif.video.tone import ToneMap
 
 Item = TypeVar("Item")
 
@@ -46,6 +47,26 @@ class Filler(Protocol):
     def fill(self, frames: Iterable[HoleFrame[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
         """Every frame once and in order, filled; some may be taken ahead. Nothing is remembered across shots."""
         ...
+
+
+def fill_in_sdr(
+    fill: Callable[[Iterable[HoleFrame[Any]]], Iterator[tuple[Any, np.ndarray]]],
+    frames: Iterable[HoleFrame[Item]],
+    tone: ToneMap | None,
+) -> Iterator[tuple[Item, np.ndarray]]:
+    """`fill` with frames that are brought to SDR for it, as networks know pictures; the film's own outside the holes.
+
+    tone: of the film; None where it is SDR.
+    """
+    if tone is None:
+        yield from fill(frames)
+        return
+    seen = (HoleFrame(frame, tone.to_sdr(frame.frame), frame.hole, frame.starts_shot) for frame in frames)
+    for frame, filled in fill(seen):
+        if frame.hole.any():
+            yield frame.item, np.where(frame.hole[..., None], tone.from_sdr(filled), frame.frame)
+        else:
+            yield frame.item, frame.frame
 
 
 class InpaintStream:

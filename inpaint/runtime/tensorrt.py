@@ -84,7 +84,7 @@ def build_engine(onnx_path: Path, engine_path: Path, *, capabilities: Sequence[s
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(onnx_path)):
+    if not parser.parse(onnx_path.read_bytes()):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
         operators = sorted({error.node_operator() for error in errors if error.node_operator()})
         what = f"the operator {', '.join(operators)}" if operators else "the file"

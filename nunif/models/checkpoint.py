@@ -3,13 +3,16 @@
 Three layouts:
 - nunif (nagadomi/nunif, MIT), so that its tools open our files and ours open its: a dict with `nunif_model` (1), `name`,
   `updated_at`, `kwargs`, `state_dict`, and further entries beside these;
-- state-dict: tensors by name and nothing else; when reading, also one level or two down in a dict, and with the prefix
-  that torch's data parallel wrappers give;
+- state-dict: tensors by name and nothing else; when reading, also one level or two down in a dict;
 - safetensors, with `name`, `kwargs` (JSON) and what else is known in its metadata.
+
+When reading, tensors lose what wrappers (torch.compile, data parallel, Lightning) put before their names.
 """
 
 import json
+import logging
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -30,12 +33,22 @@ from nunif.files import whole_file, write_whole
 from nunif.models.registry import Model, create_model, foreign_layouts
 from nunif.models.suspicion import carries_code, check_before_opening, check_values, torn
 
+logger = logging.getLogger(__name__)
+
 NUNIF, STATE_DICT, SAFETENSORS = LAYOUTS = ("nunif", "state-dict", "safetensors")
 REQUIRED = ("nunif_model", "name", "kwargs", "state_dict")
 SAFETENSORS_SUFFIX = ".safetensors"
 
-NESTS = ("netG", "state_dict", "model")  # entries under which others keep their tensors
-PARALLEL_PREFIX = "module."
+# Entries under which others keep their tensors; averages, which are what is evaluated, before what they are of.
+NESTS = (
+    *("params_ema", "state_dict_ema", "ema_state_dict", "model_ema", "ema"),
+    *("netG", "state_dict", "model_state_dict", "model", "params", "net", "network", "generator", "module", "weights"),
+)
+# Parts of names that wrappers give: these wherever they stand,
+WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+PARALLEL_PREFIX = "module."  # this before all names,
+LIGHTNING_PREFIX = "model."  # and this before those of the network, with those of losses and metrics beside them
+COUNT_OF_AVERAGE = "n_averaged"  # beside the weights of torch's AveragedModel
 JSON_ENTRIES = ("kwargs", "epoch", "metrics")  # of safetensors' metadata, whose values are all text
 PARTS_PER_TENSOR, MIN_PARTS = 20, 1000  # modules and parameters that a model may have for each tensor in its file
 
@@ -172,26 +185,54 @@ def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, 
         raise torn(path, error) from error
     if isinstance(content, dict) and all(key in content for key in REQUIRED):
         check_values(content.values(), path)
+        if isinstance(content["state_dict"], Mapping) and _is_tensors(content["state_dict"]):
+            content["state_dict"] = _unwrap(content["state_dict"], path)
         return NUNIF, content
-    tensors = _find_tensors(content)
+    where, tensors = next(_find_tensors(content), ("", None))
     if tensors is None:
         raise UserError(
-            f"{path} holds no model in this project's layout, which has the entries {', '.join(REQUIRED)}, nor only tensors"
+            f"{path} holds no model in this project's layout, which has the entries {', '.join(REQUIRED)}, nor only tensors: "
+            "save its tensors alone, with torch.save(model.state_dict(), FILE)"
         )
+    others = [key for key in NESTS if key in content and key != where.partition(".")[0]] if where else []
+    if others:
+        logger.info("%s: the weights are those of its entry %s; left out: %s", path, where, ", ".join(others))
     check_values(tensors.values(), path)
-    return STATE_DICT, {"state_dict": tensors}
+    return STATE_DICT, {"state_dict": _unwrap(tensors, path, lightning=where.endswith("state_dict"))}
 
 
-def _find_tensors(content: Any) -> dict[str, Tensor] | None:
-    """The plain tensors in what a file holds, under their own names; None if there are none."""
-    for _ in range(3):
-        if not isinstance(content, Mapping) or not content:
-            return None
-        if all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
-            wrapped = all(name.startswith(PARALLEL_PREFIX) for name in content)
-            return {name.removeprefix(PARALLEL_PREFIX) if wrapped else name: value for name, value in content.items()}
-        content = next((content[key] for key in NESTS if isinstance(content.get(key), Mapping)), None)
-    return None
+def _find_tensors(content: Any, depth: int = 3) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+    """Dicts of nothing but tensors in what a file holds, the likeliest first, and under which entries they lie."""
+    if not isinstance(content, Mapping) or not content or not depth:
+        return
+    if _is_tensors(content):
+        yield "", content
+        return
+    for key in NESTS:
+        for where, tensors in _find_tensors(content.get(key), depth - 1):
+            yield f"{key}.{where}".rstrip("."), tensors
+
+
+def _is_tensors(content: Mapping[Any, Any]) -> bool:
+    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
+
+
+def _unwrap(tensors: Mapping[str, Tensor], path: Path, *, lightning: bool = False) -> dict[str, Tensor]:
+    """Tensors under the names that they have in the model itself; as they are where two would get the same name.
+
+    lightning: they may be Lightning's, with those of losses and metrics beside the network's, which are left out.
+    """
+    found = {WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
+    if len(found) < len(tensors):
+        return dict(tensors)
+    while prefix := next((p for p in (PARALLEL_PREFIX, LIGHTNING_PREFIX) if any(name.startswith(p) for name in found)), None):
+        rest = [name for name in found if not name.startswith(prefix)]
+        if rest and prefix == LIGHTNING_PREFIX and lightning:
+            logger.info("%s: the weights are those of %s*; left out: %s", path, prefix, _first_five(rest))
+        elif rest and not (prefix == PARALLEL_PREFIX and rest == [COUNT_OF_AVERAGE]):
+            break
+        found = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+    return found
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -205,13 +246,12 @@ def _is_safetensors(path: Path) -> bool:
 
 def _read_safetensors(path: Path, device: torch.device | str) -> tuple[str, dict[str, Any]]:
     try:
-        with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            # a copy, because the file is mapped into memory and may be replaced
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+        data = path.read_bytes()  # by Python, because a path may be no text
+        tensors = {name: tensor.to(device) for name, tensor in safetensors.torch.load(data).items()}
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is torn or not a safetensors file ({first_line(error)}): fetch or make it again") from error
-    content: dict[str, Any] = {"state_dict": tensors}
+    content: dict[str, Any] = {"state_dict": _unwrap(tensors, path)}
     if "name" in metadata:
         content |= {"nunif_model": 1, "name": metadata["name"], "kwargs": {}}
         content |= {key: metadata[key] for key in ("updated_at",) if key in metadata}

@@ -84,7 +84,10 @@ def _is_type_of_numbers(module: str, name: str) -> bool:
 def carries_code(path: Path, what: str) -> UserError:
     """The error for a file that calls something."""
     what = "".join(letter if letter.isprintable() else "?" for letter in what)[:100]
-    return UserError(f"{path} carries code, not only weights, and was not opened ({what}): get it from another source")
+    return UserError(
+        f"{path} carries code, not only weights, and was not opened ({what}): get it from another source, "
+        "or have its state_dict alone saved where it was made"
+    )
 
 
 def torn(path: Path, error: BaseException) -> UserError:

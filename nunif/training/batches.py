@@ -3,9 +3,11 @@
 import dataclasses
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +15,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+try:
+    import resource
+except ModuleNotFoundError:  # Windows, which has no such limit
+    resource = None  # type: ignore[assignment]
+
 from nunif.errors import UserError
 from nunif.seed import seed_everything
 from nunif.training.task import BadSample, Draw, Samples
+
+MANY_FILES = 65536
 
 
 @dataclass
@@ -39,6 +48,8 @@ class Loader:
     """Loads batches of `samples`. The worker processes live until `close`."""
 
     def __init__(self, samples: Samples, collate: Callable[[list[Any]], Any], *, num_workers: int, pin_memory: bool) -> None:
+        if num_workers:
+            _allow_open_files()
         self._plan: list[Sequence[Draw]] = []  # the torch loader iterates over this very list
         self._loader = DataLoader(
             _Guarded(samples),
@@ -55,13 +66,19 @@ class Loader:
         """The batches of these draws, in their order. A list without draws gives a batch without data.
 
         Raises:
-            UserError: the dataset raised one.
+            UserError: the dataset raised one, or the machine has too little for the worker processes.
         """
         self._plan[:] = batches
-        for batch in self._loader:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+        try:
+            for batch in self._loader:
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch
+        except (RuntimeError, OSError, MemoryError) as error:
+            lack = lack_of(error)
+            if lack is None:
+                raise
+            raise UserError(lack) from error
 
     def close(self) -> None:
         """End the worker processes.
@@ -72,6 +89,40 @@ class Loader:
         shut_down = getattr(getattr(self._loader, "_iterator", None), "_shutdown_workers", None)
         if shut_down is not None:
             shut_down()
+
+
+_LACKS = (  # words of torch and the system, and what to say; the first that fits
+    (
+        r"Too many open files|ancdata",
+        "too many files are open: allow more (ulimit -n 65536), or load samples without processes for it (--num-workers 0)",
+    ),
+    (
+        r"No space left on device|shared memory|Bus error|unable to (open|write|mmap|resize)",
+        "the loading processes have too little shared memory (/dev/shm): give them more (docker run --shm-size 8g), "
+        "or load samples without them (--num-workers 0)",
+    ),
+    (
+        r"DataLoader worker .*(killed by signal|exited unexpectedly)|Cannot allocate memory|MemoryError",
+        "a loading process was ended, as happens where memory runs out: use fewer of them (--num-workers 1, or 0 for none), "
+        "or a smaller --batch-size",
+    ),
+)
+
+
+def lack_of(error: BaseException) -> str | None:
+    """What the machine has too little of, and what to do, if that is why loading processes failed; None for other errors."""
+    text = f"{type(error).__name__}: {error}"
+    return next((advice for words, advice in _LACKS if re.search(words, text)), None)
+
+
+def _allow_open_files() -> None:
+    """Let this process open as many files as the system lets it, since every tensor on its way between processes is one."""
+    if resource is not None:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        wanted = MANY_FILES if most == resource.RLIM_INFINITY else min(most, MANY_FILES)
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < wanted:
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class _Guarded(Dataset):

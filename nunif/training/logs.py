@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nunif.errors import OutputError, UserError
-from nunif.files import explain_os_errors, whole_file, write_whole
+from nunif.files import explain_os_errors, plain_text, whole_file, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(path, text.getvalue().encode("utf-8"))
+    write_text(path, text.getvalue())
 
 
 class Journal:
@@ -102,6 +102,9 @@ def open_events(folder: Path, *, first_epoch: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         logger.info("TensorBoard is not installed, so there are no events: pip install tensorboard adds them")
+        return None
+    if str(folder) != plain_text(str(folder)):
+        logger.warning("%s: TensorBoard can't write where a name is not UTF-8, so there are no events", folder)
         return None
     with explain_os_errors(folder):
         return SummaryWriter(str(folder), purge_step=first_epoch)
@@ -156,7 +159,7 @@ def log_file(path: Path, *, quiet: bool) -> Iterator[None]:
             package.setLevel(level)
         return
     with explain_os_errors(path):
-        handler = _LogFile(path, encoding="utf-8")
+        handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.setLevel(logging.INFO)
     root = logging.getLogger()

@@ -133,6 +133,8 @@ class Engine:
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             return whole
+        # what a network counts and normalises by follows from the batches of its own process, which others haven't seen
+        self.group.copy_from_first([buffer for network in self._networks for buffer in network.buffers()])
         correction = nominal_records / whole.records
         norm = self._gather_gradients(self.optimizer, whole.with_gradient, correction)
         norms, learning = [norm], [self.optimizer]
@@ -152,9 +154,6 @@ class Engine:
         else:
             # fp16 looks for its scale by overflowing now and then: that is no fault, as long as there is room below
             whole.drop(count=not self.scaler.is_enabled() or self.scaler.get_scale() < 1)
-        if self.opponent is not None:
-            # what it counts and normalises by follows from its own batches, of which processes may have had more or fewer
-            self.group.copy_from_first(list(self.opponent.buffers()))
         self.scaler.update()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)

@@ -21,7 +21,7 @@ from nunif.files import copy_whole, locked, make_folder, remove_partials
 from nunif.models import load_weights, save_model
 from nunif.seed import derive_seed
 from nunif.training import state as files
-from nunif.training.batches import Loader
+from nunif.training.batches import Loader, lack_of
 from nunif.training.distributed import Group, join_group
 from nunif.training.ema import Ema, evaluation_weights
 from nunif.training.evaluation import evaluate
@@ -141,6 +141,12 @@ def train(task: Task, options: TrainerOptions) -> TrainResult:
             try:
                 with run.interruption, logging_redirect_tqdm():
                     return _run_epochs(run)
+            except RuntimeError as error:
+                # torch tells of a loading process that was ended wherever we are when it happens
+                lack = lack_of(error) if str(error).startswith("DataLoader worker") else None
+                if lack is None:
+                    raise
+                raise UserError(lack) from error
             finally:
                 run.close()
 

@@ -9,8 +9,8 @@ from types import TracebackType
 import numpy as np
 
 from nunif.errors import UserError
-from nunif.files import PARTIAL_PREFIX, explain_os_errors, make_folder
-from nunif.image import encode_rgb
+from nunif.files import explain_os_errors, longer_name, make_folder, partial_path
+from nunif.image import encode_rgb, encode_rgba
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class FolderWriter:
         self.path, self.num_frames = path, 0
         self.unfinished_path: Path | None = None
         make_folder(path.parent)
-        self._partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
+        self._partial = partial_path(path)
         with explain_os_errors(path):
             shutil.rmtree(self._partial, ignore_errors=True)  # of a killed run that had our number
             self._partial.mkdir()
@@ -46,9 +46,10 @@ class FolderWriter:
         return self
 
     def write(self, picture: np.ndarray) -> None:
-        """Add a picture (H, W, 3), uint8 or uint16."""
+        """Add a picture (H, W, 3), or with alpha (H, W, 4), uint8 or uint16."""
+        data = encode_rgb(picture) if picture.shape[2] == 3 else encode_rgba(picture)
         with explain_os_errors(self.path):
-            (self._partial / f"{self.num_frames:06d}.png").write_bytes(encode_rgb(picture))
+            (self._partial / f"{self.num_frames:06d}.png").write_bytes(data)
         self.num_frames += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -72,7 +73,7 @@ class FolderWriter:
     def _keep_what_there_is(self) -> None:
         if not self.num_frames or not self._partial.exists():
             return
-        unfinished = self.path.with_name(f"{self.path.name}.unfinished")
+        unfinished = longer_name(self.path, suffix=".unfinished")
         try:
             with explain_os_errors(unfinished):
                 if unfinished.exists():

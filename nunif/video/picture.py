@@ -4,6 +4,7 @@ Axes: H W pixels, h w samples of a plane (chroma has fewer than pixels), 3 = R G
 A step is how many pixels one sample of a plane covers, down and to the right.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,11 +15,14 @@ import numpy as np
 
 from nunif.video import color as colors
 from nunif.video.color import ColorTags
+from nunif.video.side_data import side_data_of
 
 # Formats with Cb and Cr by turns in one plane, and by how many bits their numbers are shifted up. Taken apart here, as
 # swscale 9 has a race there: now and then a narrow p010 picture comes out with some of its luma overwritten.
 _CHROMA_PAIRS = {"nv12": 0, "nv16": 0, "nv24": 0, "p010le": 6, "p210le": 6, "p410le": 6, "p012le": 4, "p212le": 4}
 _CHROMA_PAIRS |= {"p412le": 4, "p016le": 0, "p216le": 0, "p416le": 0}
+
+_ANGLE_TOLERANCE = 1.0  # degrees
 
 
 @dataclass(frozen=True)
@@ -125,18 +129,26 @@ def _is_known(pixel_format: str) -> bool:
 def nearest_format(pixel_format: str, candidates: Iterable[str]) -> str:
     """Of some formats, the one that loses least of a picture in `pixel_format`, then the one that adds least.
 
-    Losing colour is worst, then depth, then resolution of the chroma, then a change between Y'CbCr and RGB.
+    Losing colour is worst, then alpha, depth, resolution of the chroma, then a change between Y'CbCr and RGB.
+
+    Raises:
+        ValueError: there is no candidate.
     """
+    return formats_by_nearness(pixel_format, candidates)[0]
+
+
+def formats_by_nearness(pixel_format: str, candidates: Iterable[str]) -> list[str]:
+    """The candidates that hold pictures, those that lose least first: see `nearest_format`."""
     want = layout_of(pixel_format)
 
     def cost(name: str) -> tuple:
         have = layout_of(name)
         return (
             have.is_grey and not want.is_grey,
+            want.alpha is not None and have.alpha is None,
             max(0, want.bits - have.bits),
             0 if want.is_grey else max(0, have.step[0] * have.step[1] - want.step[0] * want.step[1]),
             have.is_rgb != want.is_rgb,
-            want.alpha is not None and have.alpha is None,
             have.is_grey != want.is_grey,
             have.bits,
             -have.step[0] * have.step[1],
@@ -145,7 +157,31 @@ def nearest_format(pixel_format: str, candidates: Iterable[str]) -> str:
             not have.is_planar,
         )
 
-    return min((name for name in candidates if layout_of(name).planes), key=cost)
+    return sorted((name for name in candidates if layout_of(name).planes), key=cost)
+
+
+@cache
+def without_alpha(pixel_format: str) -> str:
+    """The planar format of the same numbers without alpha: yuv444p12le for yuva444p12le."""
+    opaque = (name for name in _planar_formats() if layout_of(name).alpha is None)
+    return nearest_format(pixel_format, opaque)
+
+
+def alpha_of(picture: Picture) -> np.ndarray | None:
+    """(H, W) alpha over the whole range of uint8, or of uint16 where a sample has over 8 bits; None: there is none."""
+    layout = layout_of(picture.pixel_format)
+    if layout.alpha is None:
+        return None
+    alpha, top = picture.planes[layout.alpha], 2**layout.bits - 1
+    if top in (255, 65535):
+        return alpha
+    return (alpha.astype(np.uint32) * 65535 // top).astype(np.uint16)
+
+
+def is_see_through(picture: Picture) -> bool:
+    """Whether a pixel of the picture isn't opaque."""
+    layout = layout_of(picture.pixel_format)
+    return layout.alpha is not None and int(picture.planes[layout.alpha].min()) < 2**layout.bits - 1
 
 
 def from_frame(frame: av.VideoFrame, *, color: ColorTags, width: int, height: int) -> Picture:
@@ -168,8 +204,10 @@ def from_frame(frame: av.VideoFrame, *, color: ColorTags, width: int, height: in
         views = [luma, pairs[:, 0::2], pairs[:, 1::2]]
         return Picture(tuple(view[:h, :w].copy() for view, (h, w) in zip(views, shapes, strict=True)), pixel_format, color)
     if not (is_as_wanted and source.is_planar):
-        kept = dict(src_colorspace=color.matrix, dst_colorspace=color.matrix)
-        kept |= dict(src_color_range=color.range, dst_color_range=color.range)
+        kept = dict(src_colorspace=color.matrix, src_color_range=color.range)
+        if not (layout.is_rgb or layout.is_grey):
+            color = colors.suited_tags(color, is_rgb=False)  # grey with alpha may call itself RGB
+        kept |= dict(dst_colorspace=color.matrix, dst_color_range=color.range)
         frame = frame.reformat(format=pixel_format, width=width, height=height, threads=1, **kept)
     planes = tuple(_samples(plane, layout)[:h, :w].copy() for plane, (h, w) in zip(frame.planes, shapes, strict=True))
     return Picture(planes, pixel_format, color)
@@ -204,28 +242,75 @@ def _shapes(layout: PixelLayout, height: int, width: int) -> list[tuple[int, int
     return [layout.shape_of(plane, height, width) for plane in range(num_planes)]
 
 
-def upright_format(pixel_format: str, degrees: int, *, width: int, height: int) -> str:
-    """The planar format of a decoded picture of any format after it is turned clockwise by 0, 90, 180 or 270 degrees.
+@dataclass(frozen=True)
+class Orientation:
+    """How a decoded picture is turned upright: mirrored left to right first if at all, then turned clockwise.
+
+    Attributes:
+        degrees: 0, 90, 180 or 270.
+        mirrored: a camera that shows its owner, or a film that was flipped, says so.
+        is_exact: whether the file asks for just that; what asks for another angle is turned by the nearest of these.
+    """
+
+    degrees: int = 0
+    mirrored: bool = False
+    is_exact: bool = True
+
+    @property
+    def is_upright(self) -> bool:
+        return self.degrees == 0 and not self.mirrored
+
+    @property
+    def is_on_its_side(self) -> bool:
+        return self.degrees % 180 != 0
+
+    def apply(self, plane: np.ndarray) -> np.ndarray:
+        """(H, W, ...) as decoded -> upright, contiguous."""
+        return np.ascontiguousarray(np.rot90(plane[:, ::-1] if self.mirrored else plane, k=-self.degrees // 90))
+
+
+UPRIGHT = Orientation()
+
+
+def read_orientation(frame: av.VideoFrame) -> Orientation:
+    """What a decoded picture's display matrix asks for, as ffmpeg follows it.
+
+    The matrix (a b u, c d v, x y w) takes a pixel (p, q), counted from the left and the top, to (a p + c q, b p + d q).
+    """
+    found = side_data_of(frame).get("DISPLAYMATRIX")
+    if found is None:
+        return UPRIGHT
+    a, b, _, c, d = np.frombuffer(found, np.int32)[:5].astype(np.float64).tolist()  # type: ignore[call-overload]  # a buffer
+    mirrored = a * d < b * c
+    if mirrored:
+        a, b = -a, -b
+    angle = math.degrees(math.atan2(b, a))
+    quarters = round(angle / 90)
+    return Orientation(quarters * 90 % 360, mirrored, is_exact=abs(angle - 90 * quarters) < _ANGLE_TOLERANCE)
+
+
+def upright_format(pixel_format: str, orientation: Orientation, *, width: int, height: int) -> str:
+    """The planar format of a decoded picture of any format after it is turned upright.
 
     Where the chroma doesn't fall on the turned grid it needs full resolution: at odd sizes, and turned by 90 or 270
     degrees where it isn't halved equally both ways.
     """
     pixel_format = planar_format(pixel_format)
     down, right = layout_of(pixel_format).step
-    if degrees % 360 == 0 or not (height % down or width % right or (degrees % 180 and down != right)):
+    fits = not (height % down or width % right or (orientation.is_on_its_side and down != right))
+    if orientation.is_upright or fits:
         return pixel_format
     full = (name for name in _planar_formats() if layout_of(name).step == (1, 1) and not layout_of(name).is_grey)
     return nearest_format(pixel_format, full)
 
 
-def rotate(picture: Picture, degrees: int) -> Picture:
-    """Turn a picture clockwise by 0, 90, 180 or 270 degrees, into `upright_format`."""
+def turn_upright(picture: Picture, orientation: Orientation) -> Picture:
+    """Turn a picture upright, into `upright_format`."""
     height, width = picture.size
-    picture = convert(picture, upright_format(picture.pixel_format, degrees, width=width, height=height))
-    if degrees % 360 == 0:
+    picture = convert(picture, upright_format(picture.pixel_format, orientation, width=width, height=height))
+    if orientation.is_upright:
         return picture
-    turned = tuple(np.ascontiguousarray(np.rot90(plane, k=-degrees // 90)) for plane in picture.planes)
-    return replace(picture, planes=turned)
+    return replace(picture, planes=tuple(orientation.apply(plane) for plane in picture.planes))
 
 
 def to_rgb(picture: Picture) -> np.ndarray:
@@ -305,7 +390,11 @@ def convert(picture: Picture, pixel_format: str) -> Picture:
     old, new = layout_of(picture.pixel_format), layout_of(pixel_format)
     height, width = picture.size
     if (old.is_rgb, old.is_grey) != (new.is_rgb, new.is_grey):
-        return from_rgb(_to_rgb16(picture), pixel_format=pixel_format, color=picture.color)
+        other = from_rgb(_to_rgb16(picture), pixel_format=pixel_format, color=picture.color)
+        if old.alpha is None or new.alpha is None:
+            return other
+        alpha = _change_depth(picture.planes[old.alpha], old, new, is_full=True, has_middle=False)
+        return replace(other, planes=(*other.planes[: new.alpha], alpha, *other.planes[new.alpha + 1 :]))
     is_full = colors.is_full_range(picture.color, num_components=len(old.planes), is_rgb=old.is_rgb)
     planes: dict[int, np.ndarray] = {}
     for component, (source, target) in enumerate(zip(old.planes, new.planes, strict=True)):

@@ -12,13 +12,14 @@ Words used below:
 """
 
 import hashlib
+import logging
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -28,9 +29,18 @@ import numpy as np
 from av.stream import Disposition
 
 from nunif.errors import UserError
+from nunif.files import tell_if_dangling
 from nunif.video import picture as pictures
+from nunif.video.clock import has_free_clock, read_clock
 from nunif.video.color import ColorTags, read_tags, to_rgb
-from nunif.video.picture import Picture
+from nunif.video.deinterlace import Deinterlacer, stated_first_field
+from nunif.video.extras import list_extras
+from nunif.video.mastering import Mastering, list_dynamic, read_mastering
+from nunif.video.matroska import count_pictures
+from nunif.video.picture import Orientation, Picture
+from nunif.video.tone import ToneMap, to_8_bits, tone_map_of
+
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
 
@@ -40,9 +50,17 @@ _RATE_TOLERANCE = Fraction(5, 100)
 _MAX_REORDER = 32
 # A file that ends so many seconds before its header says is taken as cut off.
 DURATION_TOLERANCE = 0.5
+# The demuxer takes the last packets before a join for damaged, as the count of what follows doesn't fit.
+_MARKED_AT_JOIN = 3
+# A file's own rate is believed if most pictures come about as fast: times of a millisecond round that much and more.
+_RATE_DIFFERENCE = Fraction(1, 10)
+# Pictures that are looked at when a file is opened.
+_NUM_PROBED = 8
 # `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of them.
 _STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
 _MAX_UNEVEN = 0.1
+# Their alpha is a second stream of pictures, which libav's own decoders leave out and these don't.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Demuxers that take text files for videos.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "ass", "srt", "webvtt", "lrc", "subviewer", "txt"})
 
@@ -61,12 +79,12 @@ class BrokenVideo(Exception):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of its picture stream. All sizes are as displayed, after rotation."""
+    """What a file says of its picture stream. All sizes are as displayed, turned upright."""
 
     path: Path
     width: int
     height: int
-    rotation: int  # 0, 90, 180 or 270 degrees clockwise turn the decoded picture upright
+    orientation: Orientation  # of the decoded picture
     fps: float  # average over the whole file, before any selection; 0 for a single picture
     num_packets: int  # coded pictures in the file, before any selection
     codec: str
@@ -75,18 +93,30 @@ class VideoInfo:
     bit_depth: int  # of a sample
     color: ColorTags
     time_base: Fraction  # seconds; what a frame's pts counts
-    rate: Fraction  # frames per second, as the file states it; only a name where the rate varies
+    rate: Fraction  # frames per second, as the file states it; where it varies, that of most frames
     sample_aspect_ratio: Fraction | None  # width to height of a pixel; None: not said
     has_sound: bool
+    is_interlaced: bool  # in the beginning: pictures hold two fields, taken at two times
+    extras: tuple[str, ...] = ()  # in words, what else there is: subtitles, chapters, ...
+    mastering: Mastering = Mastering()
+    dynamic: tuple[str, ...] = ()  # in words, what else the pictures bring along: Dolby Vision, ...
+
+    @property
+    def tone_map(self) -> ToneMap | None:
+        """What brings the pictures to SDR BT.709; None: they are there, or don't say."""
+        return tone_map_of(self.color)
 
 
 @dataclass(frozen=True)
 class Frame:
     """One picture, upright."""
 
-    rgb: np.ndarray  # (H, W, 3) uint8, contiguous; for editing, uint16 from 0 to 65535 where a sample has over 8 bits
+    # (H, W, 3) uint8, contiguous, SDR: HDR and wide colours are tone-mapped (nunif.video.tone). For editing as the film has
+    # it, and uint16 from 0 to 65535 where a sample has over 8 bits
+    rgb: np.ndarray
     pts: int  # in units of VideoInfo.time_base; the frame's number where the file has no times
     time: float  # seconds after the video's first picture
+    duration: int  # in units of VideoInfo.time_base: to the next frame, or to the end of the film
     picture: Picture | None  # the coded numbers behind `rgb`, when reading for editing
 
 
@@ -100,11 +130,10 @@ def list_videos(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"{path} doesn't exist: check the path")
-    videos = sorted(
-        file
-        for file in path.iterdir()
-        if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
+    named = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith("."))
+    for file in named:
+        tell_if_dangling(file)
+    videos = [file for file in named if file.is_file()]
     if not videos:
         raise UserError(f"{path} holds no video: expected files ending in {' '.join(sorted(VIDEO_SUFFIXES))}")
     return videos
@@ -180,6 +209,7 @@ class _Packets:
     time_base: Fraction
     numbered: bool  # the times are made up: pts is a count of the decoder's pictures, and only whole reading works
     ends_early: bool  # the file breaks off before its end
+    end: int  # when the last picture stops being shown, in units of `time_base`
 
 
 class VideoReader:
@@ -191,20 +221,24 @@ class VideoReader:
 
     Attributes:
         info: what the file says of itself.
+        deinterlaces: see __init__.
         times: (M,) float64 seconds after the video's first picture, of the selected frames, ascending.
         broken_at: the earliest time in seconds at which the file was found to be damaged or cut off; None so far.
     """
 
-    def __init__(self, path: Path, *, max_fps: float | None = None, for_editing: bool = False) -> None:
-        """Open a video, find the times of its frames and decode one of them.
+    def __init__(
+        self, path: Path, *, max_fps: float | None = None, for_editing: bool = False, deinterlace: bool = False
+    ) -> None:
+        """Open a video, find the times of its frames and decode some of them.
 
         Args:
             path: a file.
             max_fps: keep at most so many frames per second (5 % more at most), above 0; None keeps all.
             for_editing: give the frames their `picture`, and `rgb` more than 8 bits where the source has more.
+            deinterlace: make whole pictures of interlaced ones, as many as there are; every picture is decoded then.
 
         Raises:
-            UserError: no such file, or no picture can be got from it.
+            UserError: no such file, no picture can be got from it, or it is interlaced; the latter may be found out later.
         """
         self.path = path
         self._for_editing = for_editing
@@ -213,8 +247,14 @@ class VideoReader:
         self._container: av.container.InputContainer | None = None
         _check_file(path)
         packets = self._packets = _scan(path)
-        self.info, self._decoded_size = _probe(path, packets)
+        self.info, self._decoded_size, self._first_field = _probe(path, packets, with_alpha=for_editing)
+        if self.info.is_interlaced and not deinterlace:
+            raise _is_interlaced(path)
+        self.deinterlaces = deinterlace
 
+        self._tone = None if for_editing else self.info.tone_map
+        if self._tone is not None:
+            logger.info("%s is %s: its pictures are tone-mapped to SDR BT.709", path, self._tone.name)
         usable = np.flatnonzero(packets.is_shown & (packets.entry >= 0))
         if not len(usable):
             raise UserError(f"{path} holds no picture that can be decoded: copy or download it again")
@@ -222,6 +262,7 @@ class VideoReader:
         pts, first_of_pts = np.unique(packets.pts[usable], return_index=True)
         kept = select_frames(pts, time_base=packets.time_base, max_fps=max_fps)
         self._pts = pts[kept]  # (M,)
+        self._durations = np.diff(self._pts, append=packets.end)  # (M,)
         self._packet = usable[first_of_pts[kept]]  # (M,) frame -> packet
         self._frame = np.full(len(packets.pts), -1, dtype=np.int64)  # (P,) packet -> frame, -1: not selected
         self._frame[self._packet] = np.arange(len(kept))
@@ -239,7 +280,7 @@ class VideoReader:
         self._start = 0  # no frame before this one is asked for any more
         self._ready: dict[int, Frame] = {}
         self._decoded: dict[int, Frame] = {}  # came out of the decoder, not asked for yet, or not known yet to be sound
-        self._may_skip = not packets.numbered
+        self._may_skip = not (packets.numbered or deinterlace)
         self._open()
 
     @property
@@ -322,8 +363,8 @@ class VideoReader:
         """Start the second pass at the beginning of the file."""
         if self._container is not None:
             self._container.close()
-        self._container, stream = _open_video(self.path)
-        self._decoder = stream.codec_context
+        self._container, stream = open_video(self.path)
+        self._decoder = _decoder_of(stream, with_alpha=self._for_editing)
         self._demuxer = _demux(self._container, stream)
         self._position = 0  # packet that comes next
         self._num_decoded = 0
@@ -331,6 +372,7 @@ class VideoReader:
         self._has_skipped = False
         self._entry = -1  # keyframe packet that decoding last started from after a skip
         self._is_dirty = False  # a damaged packet that nothing depends on went in, and leaves traces all the same
+        self._deinterlacer = Deinterlacer(self._first_field) if self.deinterlaces else None
         self._in_doubt = False  # that keyframe didn't come out whole
         self._at_end = False
 
@@ -389,6 +431,7 @@ class VideoReader:
                 self._has_skipped = True
                 return
             self._outstanding = {other for other in self._outstanding if other >= number - _MAX_REORDER} | {number}
+            packet.pts = int(packets.pts[number])
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError:
@@ -402,9 +445,11 @@ class VideoReader:
             self._num_decoded += 1
             if pts is not None:
                 self._accept(pts, frame)
+        if packet is None and self._deinterlacer is not None:
+            self._keep(self._deinterlacer.flush())
 
     def _accept(self, pts: int, frame: av.VideoFrame) -> None:
-        """Take in a picture from the decoder: keep it if it may be asked for."""
+        """Take in a picture from the decoder: keep it if it may be asked for. Raises as `_check_kind` does."""
         where = min(int(np.searchsorted(self._all_pts, pts)), len(self._all_pts) - 1)
         if self._all_pts[where] != pts:
             return
@@ -414,10 +459,37 @@ class VideoReader:
             self._in_doubt |= packet == self._entry
             if not self._in_doubt:
                 self._mark_damaged(packet)
-            return
-        index = int(self._frame[packet])
-        if index >= self._start and index not in self._ready and index not in self._decoded:
-            self._decoded[index] = self._convert(index, frame)  # at once: the decoder uses its buffers again
+        if not frame.is_corrupt:
+            self._check_kind(frame, self._seconds(pts))
+        if self._deinterlacer is None:
+            if not frame.is_corrupt:
+                self._keep([(packet, frame)])
+        elif frame.is_corrupt or self._is_spoilt(packet):
+            self._keep(self._deinterlacer.flush())  # so that no good picture is made with rows of a bad one
+        else:
+            self._keep(self._deinterlacer.push(frame, packet))
+
+    def _check_kind(self, frame: av.VideoFrame, time: float) -> None:
+        """
+        Raises:
+            UserError: the picture has another size than the first, or is interlaced, which that was not.
+        """
+        size = (frame.width, frame.height)
+        if size != self._decoded_size:
+            first, second = ("x".join(map(str, sides)) for sides in (self._decoded_size, size))
+            raise UserError(
+                f"{self.path} changes its size from {first} to {second} at {time:.2f} s: cut it there, "
+                "each part is a film of its own"
+            )
+        if self._deinterlacer is None and frame.interlaced_frame:
+            raise _is_interlaced(self.path, time)
+
+    def _keep(self, frames: Iterable[tuple[int, av.VideoFrame]]) -> None:
+        """Of whole pictures and their packets, those that may be asked for."""
+        for packet, frame in frames:
+            index = int(self._frame[packet])
+            if index >= self._start and index not in self._ready and index not in self._decoded:
+                self._decoded[index] = self._convert(index, frame)  # at once: the decoder uses its buffers again
 
     def _is_spoilt(self, packet: int) -> bool:
         """Whether damage lies on the way from the packet's keyframe to the packet."""
@@ -433,15 +505,18 @@ class VideoReader:
     def _convert(self, frame: int, decoded: av.VideoFrame) -> Frame:
         width, height = self._decoded_size
         picture = None
-        if self._for_editing:
+        if self._for_editing or self._tone is not None:
             picture = pictures.from_frame(decoded, color=self.info.color, width=width, height=height)
-            picture = pictures.rotate(picture, self.info.rotation)
+            picture = pictures.turn_upright(picture, self.info.orientation)
         if picture is not None and self.info.bit_depth > 8:
             rgb = pictures.to_rgb(picture)
         else:
             rgb = to_rgb(decoded, width=width, height=height)  # (H, W, 3) as coded
-            rgb = np.ascontiguousarray(np.rot90(rgb, k=-self.info.rotation // 90))  # upright
-        return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]), picture=picture)
+            rgb = self.info.orientation.apply(rgb)
+        if self._tone is not None:
+            rgb, picture = to_8_bits(self._tone.to_sdr(rgb)), None
+        duration = int(self._durations[frame])
+        return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]), duration=duration, picture=picture)
 
     def _seconds(self, pts: int) -> float:
         return float((pts - self._origin) * self._packets.time_base)
@@ -477,7 +552,7 @@ def open_input(path: Path) -> av.container.InputContainer:
     return av.open(f"file:{path}", metadata_errors="replace")
 
 
-def _open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
+def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Open a file and find its picture stream; cover art isn't one. libav's log is silent unless someone sets it."""
     try:
         container = open_input(path)
@@ -507,7 +582,7 @@ def _open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    container, stream = _open_video(path)
+    container, stream = open_video(path)
     try:
         yield container, stream
     finally:
@@ -532,29 +607,63 @@ def _scan(path: Path) -> _Packets:
         is_hidden = _is_hidden_vp8 if stream.codec_context.name == "vp8" else lambda packet: False
         for packet in _demux(container, stream):
             is_shown = not (packet.is_discard or is_hidden(packet))
-            rows.append((packet.pts, packet.is_keyframe, is_reference(packet), is_shown, packet.is_corrupt))
-            duration = packet.duration or 0
+            rows.append(
+                (packet.pts, packet.is_keyframe, is_reference(packet), is_shown, packet.is_corrupt, packet.duration or 0)
+            )
         if not rows:
             raise UserError(f"{path} holds no picture: it may have been cut off; copy or download it again")
         assert stream.time_base is not None  # known once a packet was read
         time_base = stream.time_base
-        stated = stated_duration(stream)
+        stated = None if has_free_clock(container) else stated_duration(stream)
+        stated_end = None if stated is None else _stated_end(container, stream)
+        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        is_matroska = container.format.name.startswith("matroska")
 
-    times, is_key, reference, shown, damaged = zip(*rows, strict=True)
-    if None in times or not _is_nearly_sorted(np.array(times, dtype=np.int64)):
+    times, is_key, reference, shown, damaged, durations = zip(*rows, strict=True)
+    if None in times:
         return _scan_by_decoding(path)
-    pts = np.array(times, dtype=np.int64)
-    seconds = float((int(pts.max() - pts.min()) + duration) * time_base)
+    with _opened(path) as (container, stream):
+        clock, index = read_clock(container, stream), stream.index
+    shifts = [round(shift / time_base) for shift in islice(clock.shifts(index), len(times))]
+    pts = np.array(times, dtype=np.int64) + np.array(shifts, dtype=np.int64)
+    if not _is_nearly_sorted(pts):
+        return _scan_by_decoding(path)
+    is_damaged = np.array(damaged)
+    if len(parts := clock.firsts(index)) > 1:
+        for first in parts[1:]:
+            is_damaged[max(0, first - _MARKED_AT_JOIN) : first] = False
+        found = ", ".join(f"{float((pts[first] - pts[0]) * time_base):.2f} s" for first in parts[1:])
+        logger.info("%s: its clock starts over at %s; the parts are put one behind the other", path, found)
+    belongs = np.array(shown)
+    seconds = float((int(pts.max() - pts.min()) + durations[-1]) * time_base)
+    ends_early = stated is not None and seconds < stated - DURATION_TOLERANCE
+    if ends_early and is_matroska and stated_end is not None:
+        ends_early = count_pictures(path) != len(pts)  # else the last picture is meant to last
+    last = int(np.argmax(np.where(belongs, pts, pts.min())))
+    end = int(pts[last]) + (durations[last] or max(1, round(1 / rate / time_base)))
+    if stated_end is not None and not ends_early and stated_end > pts[last] * time_base:
+        end = round(stated_end / time_base)
     return _Packets(
         pts=pts,
-        entry=_entries(pts, np.array(is_key)),
+        entry=_entries(pts, np.array(is_key), parts),
         is_reference=np.array(reference),
-        is_shown=np.array(shown),
-        is_damaged=np.array(damaged),
+        is_shown=belongs,
+        is_damaged=is_damaged,
         time_base=time_base,
         numbered=False,
-        ends_early=stated is not None and seconds < stated - DURATION_TOLERANCE,
+        ends_early=ends_early,
+        end=end,
     )
+
+
+def _stated_end(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Seconds, on the stream's own clock, at which its last picture ends by the file's header (mp4) or tags (Matroska)."""
+    if stream.duration is not None and stream.time_base is not None:
+        return ((stream.start_time or 0) + stream.duration) * stream.time_base
+    stated = stated_duration(stream)
+    if stated is None or container.duration is None or stated > container.duration / av.time_base + DURATION_TOLERANCE:
+        return None  # a tag that was left over from another file
+    return Fraction(stated)
 
 
 def stated_duration(stream: av.stream.Stream) -> float | None:
@@ -597,20 +706,27 @@ def _scan_by_decoding(path: Path) -> _Packets:
         time_base=1 / Fraction(rate),
         numbered=True,
         ends_early=False,
+        end=count,
     )
 
 
-def _entries(pts: np.ndarray, is_key: np.ndarray) -> np.ndarray:
+def _entries(pts: np.ndarray, is_key: np.ndarray, parts: Sequence[int] = (0,)) -> np.ndarray:
     """(P,) int64: the keyframe packet from which each packet can be decoded, -1 where none comes before it.
 
     Usually the last keyframe. A picture coded after it but shown before it (open GOP) needs the one before that.
+
+    Args:
+        parts: packets with which parts of a joined film begin; no picture is predicted from those of an earlier part.
     """
     keys = np.flatnonzero(is_key)
     if not len(keys):
         return np.zeros(len(pts), dtype=np.int64)  # nothing is marked: it can only be read from the start
-    last = np.searchsorted(keys, np.arange(len(pts)), side="right") - 1  # (P,) position in keys
+    packets = np.arange(len(pts))
+    last = np.searchsorted(keys, packets, side="right") - 1  # (P,) position in keys
     last -= (last >= 0) & (pts[keys[np.maximum(last, 0)]] > pts)
-    return np.where(last >= 0, keys[np.maximum(last, 0)], -1)
+    entry = np.where(last >= 0, keys[np.maximum(last, 0)], -1)
+    begun = np.array(parts)[np.searchsorted(parts, packets, side="right") - 1]  # (P,) the packet that begins its part
+    return np.where(entry >= begun, entry, -1)
 
 
 def _reference_test(stream: av.VideoStream) -> Callable[[av.Packet], bool]:
@@ -648,33 +764,61 @@ def _is_hidden_vp8(packet: av.Packet) -> bool:
     return not bytes(packet)[0] & 0x10
 
 
-def _decode_all(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+def _decoder_of(stream: av.VideoStream, *, with_alpha: bool) -> av.VideoCodecContext:
+    """A stream's decoder; `with_alpha`: one that gives the alpha too, where there is any."""
+    decoder = stream.codec_context
+    better = _ALPHA_DECODERS.get(decoder.name, "")
+    marks = {key.lower(): value for key, value in stream.metadata.items()}
+    if not with_alpha or marks.get("alpha_mode", "0") == "0" or better not in av.codecs_available:
+        return decoder
+    other = av.CodecContext.create(better, "r")
+    assert isinstance(other, av.VideoCodecContext)
+    other.extradata = decoder.extradata
+    return other
+
+
+def _decode_all(
+    container: av.container.InputContainer, stream: av.VideoStream, decoder: av.VideoCodecContext | None = None
+) -> Iterator[av.VideoFrame]:
     """All pictures in the decoder's order; packets that fail are passed over."""
+    decoder = decoder or stream.codec_context
     for packet in chain(_demux(container, stream), [None]):  # None: give out what the decoder holds
         try:
-            frames = stream.codec_context.decode(packet)
+            frames = decoder.decode(packet)
         except av.FFmpegError:
             continue
         yield from frames
 
 
-def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
-    """Decode the first good picture: what the stream says, and the (width, height) before rotation."""
+def _is_interlaced(path: Path, time: float | None = None) -> UserError:
+    where = "" if time is None else f" from {time:.2f} s on"
+    return UserError(
+        f"{path} is interlaced{where}, each picture is two woven into one: use --deinterlace, which makes whole ones of them"
+    )
+
+
+def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInfo, tuple[int, int], str | None]:
+    """Decode the first good pictures: what the stream says, the (width, height) as decoded, and `stated_first_field`."""
     with _opened(path) as (container, stream):
-        frame = next((frame for frame in _decode_all(container, stream) if not frame.is_corrupt), None)
-        if frame is None:
+        decoder = _decoder_of(stream, with_alpha=with_alpha)
+        good = (frame for frame in _decode_all(container, stream, decoder) if not frame.is_corrupt)
+        frames = list(islice(good, _NUM_PROBED))
+        if not frames:
             raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
-        # libav's angle is counter-clockwise.
-        rotation = round(-frame.rotation / 90) * 90 % 360
-        width, height = (frame.width, frame.height) if rotation % 180 == 0 else (frame.height, frame.width)
+        frame = frames[0]
+        first_field = stated_first_field(stream.codec_context)
+        orientation = pictures.read_orientation(frame)
+        if not orientation.is_exact:
+            logger.warning("%s asks to be turned by an odd angle; it is turned by %d degrees", path, orientation.degrees)
+        width, height = (frame.height, frame.width) if orientation.is_on_its_side else (frame.width, frame.height)
         span = int(packets.pts.max() - packets.pts.min()) * packets.time_base if len(packets.pts) > 1 else 0
         aspect = stream.sample_aspect_ratio or None
-        upright = pictures.upright_format(frame.format.name, rotation, width=frame.width, height=frame.height)
+        upright = pictures.upright_format(frame.format.name, orientation, width=frame.width, height=frame.height)
         info = VideoInfo(
             path=path,
             width=width,
             height=height,
-            rotation=rotation,
+            orientation=orientation,
             fps=float((len(packets.pts) - 1) / span) if span else 0.0,
             num_packets=len(packets.pts),
             codec=stream.codec_context.name,
@@ -683,8 +827,21 @@ def _probe(path: Path, packets: _Packets) -> tuple[VideoInfo, tuple[int, int]]:
             bit_depth=pictures.layout_of(frame.format.name).bits,
             color=read_tags(frame, stream.codec_context),
             time_base=packets.time_base,
-            rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
-            sample_aspect_ratio=1 / aspect if aspect and rotation % 180 else aspect,
+            rate=_usual_rate(packets, Fraction(stream.average_rate or stream.guessed_rate or 25)),
+            sample_aspect_ratio=1 / aspect if aspect and orientation.is_on_its_side else aspect,
             has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
+            is_interlaced=first_field is not None or any(frame.interlaced_frame for frame in frames),
+            extras=tuple(list_extras(container)),
+            mastering=read_mastering(frame, stream),
+            dynamic=tuple(list_dynamic(frame, stream)),
         )
-        return info, (frame.width, frame.height)
+        return info, (frame.width, frame.height), first_field
+
+
+def _usual_rate(packets: _Packets, stated: Fraction) -> Fraction:
+    """The rate that a file states, or that of most of its pictures where these come faster or slower than it says."""
+    steps = np.diff(np.unique(packets.pts))
+    if not len(steps):
+        return stated
+    usual = 1 / (int(np.median(steps)) * packets.time_base)
+    return stated if abs(usual / stated - 1) < _RATE_DIFFERENCE else usual

@@ -1,4 +1,4 @@
-"""The sound of one file carried into another, piece by piece, as its pictures are written.
+"""The sound of one file carried into another, piece by piece, as its pictures are written; its subtitles with it.
 
 A packet is copied as it is where the new container takes its codec. Else the sound is coded anew.
 """
@@ -7,31 +7,59 @@ import io
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import av
+import numpy as np
+from av.audio.layout import AudioLayout
 
 from nunif.errors import UserError
-from nunif.video.reader import DURATION_TOLERANCE, open_input, stated_duration
+from nunif.video.clock import Clock, read_clock
+from nunif.video.extras import add_extras, labels_of, tags_of
+from nunif.video.reader import DURATION_TOLERANCE, open_input, open_video, stated_duration
 
 logger = logging.getLogger(__name__)
 
 _BIT_RATE = 96_000  # per channel, where sound is coded anew
+_ROUNDING = 0.005  # seconds by which times of sound are off
 _OPUS_RATE = 48_000  # also what all containers and players take
 
 # MPEG's containers swallow any codec, and what they don't know comes out as data.
-_MPEG_SOUND = {
-    "mpegts": frozenset({"aac", "ac3", "dca", "eac3", "mp1float", "mp2float", "mp3float", "opus", "libopus", "truehd"}),
-    "mpeg": frozenset({"ac3", "dca", "mp1float", "mp2float", "mp3float"}),
+_MPEG_TAKES = {
+    "mpegts": frozenset(
+        {"aac", "ac3", "dca", "eac3", "mp1float", "mp2float", "mp3float", "opus", "libopus", "truehd", "dvbsub"}
+    ),
+    "mpeg": frozenset({"ac3", "dca", "mp1float", "mp2float", "mp3float", "dvdsub"}),
 }
+
+# Layouts that an encoder may take, the usual ones of as many channels first.
+_LAYOUTS = (
+    "7.1", "7.1(wide)", "7.1(wide-side)", "octagonal",
+    "6.1", "6.1(back)", "6.1(front)", "7.0", "7.0(front)",
+    "5.1", "5.1(side)", "6.0", "6.0(front)", "hexagonal",
+    "5.0", "5.0(side)", "4.1",
+    "quad", "quad(side)", "4.0", "3.1",
+    "3.0", "2.1", "3.0(back)", "stereo", "mono",
+)  # fmt: skip
+_TRIAL_SAMPLES = 1024
 
 Mux = Callable[[av.AudioStream, av.AudioFrame | None], None]  # code a frame (None: what is held back) and write the packets
 
 
 class Sound:
-    """All sound streams of a file. Use as a context manager."""
+    """All sound streams of a file, and with `extras` what else it holds. Use as a context manager.
 
-    def __init__(self, path: Path, container: av.container.OutputContainer, *, encoder: str, mux: Mux) -> None:
+    Attributes:
+        start: of the first sound in seconds; None: there is none.
+        tags: the file's.
+        labels: kind, language and title of the new streams, in order.
+    """
+
+    def __init__(
+        self, path: Path, container: av.container.OutputContainer, *, encoder: str, mux: Mux, extras: bool = False
+    ) -> None:
         """Open the file and add its sound streams to `container`.
 
         Args:
@@ -39,6 +67,7 @@ class Sound:
             container: the new file, before its header is written.
             encoder: libav's name of the encoder for sound that can't be copied.
             mux: encodes and writes.
+            extras: carry over subtitles, chapters, tags and attachments too, see `nunif.video.extras`.
 
         Raises:
             UserError: the file can't be read, or its sound not be coded.
@@ -56,21 +85,40 @@ class Sound:
                 self._tracks[stream.index] = _Copied(stream, container)
             else:
                 codec = stream.codec_context.name
+                heard = _first_heard(path, stream)
+                if heard is None:
+                    logger.warning("%s: a sound stream (%s) can't be decoded and is left out", path, codec)
+                    continue
                 logger.info("%s: the sound (%s) is coded anew as %s", path, codec, encoder)
                 try:
-                    self._tracks[stream.index] = _Coded(stream, container, encoder=encoder, mux=mux)
+                    self._tracks[stream.index] = _Coded(path, stream, heard, container, encoder=encoder, mux=mux)
                 except (av.FFmpegError, ValueError) as error:
                     self.close()
                     raise UserError(
                         f"{path}: the sound ({codec}) can't be coded as {encoder} ({error}): choose another suffix"
                     ) from error
+        has_sound = bool(self._tracks)
+        self.extras, self.tags = extras, tags_of(self._input.metadata)
+        if extras:
+            for other in add_extras(path, self._input, container, takes=partial(_takes, container)):
+                self._tracks[other.index] = _Copied(other, container)
+        streams = [self._input.streams[index] for index in self._tracks]
+        self.labels: list[tuple[str, dict[str, str]]] = [(each.type, labels_of(each)) for each in streams]
         self._packets = self._demux()
+        self.start: Fraction | None = None
+        if has_sound:
+            head: list[av.Packet] = []
+            for packet in self._packets:
+                head.append(packet)
+                if packet.stream.type == "audio":
+                    self.start = _time_of(packet)
+                    break
+            self._packets = chain(head, self._packets)
         self._next: av.Packet | None = next(self._packets, None)
-        self.start = Fraction(0) if self._next is None else _time_of(self._next)  # seconds
 
     def advance(self, until: Fraction | None) -> None:
-        """Write the sound that starts before a time in seconds, of the file's own clock; None: to its end."""
-        while self._next is not None and (until is None or _time_of(self._next) < until):
+        """Write the sound that starts before a time in seconds, of the pictures' clock; None: to its end."""
+        while self._next is not None and (until is None or not _is_sound(self._next) or _time_of(self._next) < until):
             # Taken off first: an interruption costs no packet its turn twice.
             packet, self._next = self._next, None
             self._tracks[packet.stream.index].take(packet)
@@ -88,12 +136,15 @@ class Sound:
 
     def _demux(self) -> Iterator[av.Packet]:
         streams = [self._input.streams[index] for index in self._tracks]
+        clock = _clock_of(self._path)
+        shifts = {stream.index: clock.shifts(stream.index) for stream in streams}
         first: dict[int, Fraction] = {}
         last: dict[int, Fraction] = {}
         reason = "it breaks off"
         try:
             for packet in self._input.demux(streams) if streams else ():
                 if packet.size:
+                    _move(packet, next(shifts[packet.stream.index]))
                     last[packet.stream.index] = _time_of(packet)
                     first.setdefault(packet.stream.index, _time_of(packet))
                     yield packet
@@ -101,11 +152,31 @@ class Sound:
             reason = error.strerror or reason
         for index, end in last.items():
             stream = self._input.streams[index]
-            stated = stated_duration(stream)
+            if stream.type != "audio":
+                continue  # subtitles end when nobody speaks any more
+            stated = stated_duration(stream) if clock.is_stated else None
             reached = end - first[index] if stream.duration is not None else end  # Matroska counts from 0
             if stated is not None and reached < stated - DURATION_TOLERANCE:
                 text = "%s: the sound is damaged at %.2f s (%s); what follows is left out"
                 logger.warning(text, self._path, float(end), reason)
+
+
+def _clock_of(path: Path) -> Clock:
+    """The clock that the pictures of a file are read with; its own where it has none."""
+    try:
+        container, stream = open_video(path)
+    except UserError:
+        return Clock()
+    with container:
+        return read_clock(container, stream)
+
+
+def _move(packet: av.Packet, shift: Fraction) -> None:
+    """Add to a packet's times."""
+    ticks = round(shift / Fraction(packet.time_base))
+    if ticks:
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
 
 
 def _time_of(packet: av.Packet) -> Fraction:
@@ -113,9 +184,13 @@ def _time_of(packet: av.Packet) -> Fraction:
     return Fraction(0) if ticks is None else ticks * Fraction(packet.time_base)
 
 
-def _takes(container: av.container.OutputContainer, stream: av.AudioStream) -> bool:
+def _is_sound(packet: av.Packet) -> bool:
+    return packet.stream.type == "audio"
+
+
+def _takes(container: av.container.OutputContainer, stream: av.stream.Stream) -> bool:
     """Whether a container like this one can be written with the stream's packets: its header is written as a trial."""
-    if stream.codec_context.name not in _MPEG_SOUND.get(container.format.name, {stream.codec_context.name}):
+    if stream.codec_context.name not in _MPEG_TAKES.get(container.format.name, {stream.codec_context.name}):
         return False
     trial = av.open(io.BytesIO(), "w", format=container.format.name)
     try:
@@ -128,17 +203,36 @@ def _takes(container: av.container.OutputContainer, stream: av.AudioStream) -> b
         trial.close()
 
 
-class _Copied:
-    """A sound stream whose packets are passed on."""
+def _first_heard(path: Path, stream: av.AudioStream) -> tuple[int, str] | None:
+    """Rate and layout of a sound stream. One that begins late in the file (joined ones) tells them once it is decoded."""
+    coder = stream.codec_context
+    if coder.sample_rate and coder.channels:
+        return coder.sample_rate, coder.layout.name
+    with open_input(path) as container:
+        try:
+            for frame in container.decode(container.streams[stream.index]):
+                assert isinstance(frame, av.AudioFrame)
+                return frame.sample_rate, frame.layout.name
+        except av.FFmpegError:
+            pass
+    return None
 
-    def __init__(self, stream: av.AudioStream, container: av.container.OutputContainer) -> None:
+
+class _Copied:
+    """A stream whose packets are passed on."""
+
+    def __init__(self, stream: av.stream.Stream, container: av.container.OutputContainer) -> None:
         self._container = container
         self._stream = container.add_stream_from_template(stream)
         _copy_labels(stream, self._stream)
         self._last: int | None = None
 
     def take(self, packet: av.Packet) -> None:
-        if packet.dts is None or (self._last is not None and packet.dts <= self._last):
+        if not _is_sound(packet):
+            if packet.pts is None:
+                packet.pts = 0  # cover art
+            packet.dts = packet.pts
+        elif packet.dts is None or (self._last is not None and packet.dts <= self._last):
             return  # behind a damaged place; the container would refuse it
         self._last = packet.dts
         packet.stream = self._stream
@@ -151,12 +245,25 @@ class _Copied:
 class _Coded:
     """A sound stream that is decoded and coded anew."""
 
-    def __init__(self, stream: av.AudioStream, container: av.container.OutputContainer, *, encoder: str, mux: Mux) -> None:
+    def __init__(
+        self,
+        path: Path,
+        stream: av.AudioStream,
+        heard: tuple[int, str],
+        container: av.container.OutputContainer,
+        *,
+        encoder: str,
+        mux: Mux,
+    ) -> None:
         self._decoder = stream.codec_context
         self._mux = mux
         rates = av.Codec(encoder, "w").audio_rates
-        rate = self._decoder.sample_rate if not rates or self._decoder.sample_rate in rates else _OPUS_RATE
-        layout = _layout_for(encoder, self._decoder.layout.name, rate)
+        rate, layout = heard
+        if rates and rate not in rates:
+            rate = _OPUS_RATE
+        kept, layout = layout, _layout_for(encoder, layout, rate)
+        if (change := _describe_change(kept, layout, rate)) is not None:
+            logger.warning("%s: of the sound, %s: %s takes no other; .mkv keeps it", path, change, encoder)
         coded = container.add_stream(encoder, rate=rate)
         assert isinstance(coded, av.AudioStream)
         self._stream = coded
@@ -170,18 +277,28 @@ class _Coded:
             format=coder.format, layout=coder.layout, rate=rate, frame_size=coder.frame_size or None
         )
         self._is_damaged = False
-        self._path = stream.container.name
+        self._path = path
+        self._end: float | None = None  # seconds, of what was decoded last
 
     def take(self, packet: av.Packet | None) -> None:
         try:
             frames = self._decoder.decode(packet)
-            resampled = [piece for frame in frames for piece in self._resampler.resample(frame)]
+            resampled = [piece for frame in frames if self._follows(frame) for piece in self._resampler.resample(frame)]
         except (av.FFmpegError, ValueError) as error:
             if not self._is_damaged:
                 logger.warning("%s: the sound is damaged (%s); the damaged places are left out", self._path, error)
             self._is_damaged = True
             return
         self._write(resampled)
+
+    def _follows(self, frame: av.AudioFrame) -> bool:
+        """Whether a frame comes after the last one, and not over it, as behind a damaged place or where files were joined."""
+        if frame.time is None:
+            return True
+        if self._end is not None and frame.time < self._end - _ROUNDING:
+            return False
+        self._end = frame.time + frame.samples / frame.sample_rate
+        return True
 
     def finish(self) -> None:
         self.take(None)
@@ -195,7 +312,21 @@ class _Coded:
 
 
 def _layout_for(encoder: str, layout: str, rate: int) -> str:
-    """The layout itself where the encoder takes it, else stereo."""
+    """The layout itself where the encoder takes it, else one of as many channels, else one of fewer."""
+    wanted = AudioLayout(layout)
+    num_channels = wanted.nb_channels
+    names = {channel.name for channel in wanted.channels}
+    known = [(name, AudioLayout(name)) for name in _LAYOUTS]
+    as_many = [(name, other) for name, other in known if other.nb_channels == num_channels]
+    as_many.sort(key=lambda item: -len(names & {channel.name for channel in item[1].channels}))  # keeps the order of equals
+    fewer = [name for name, other in known if other.nb_channels < num_channels]
+    for candidate in [layout, *(name for name, _ in as_many), *fewer]:
+        if _opens(encoder, candidate, rate) and _silenced(layout, candidate, rate) != names:
+            return candidate
+    return "stereo"
+
+
+def _opens(encoder: str, layout: str, rate: int) -> bool:
     trial = av.CodecContext.create(encoder, "w")
     formats = av.Codec(encoder, "w").audio_formats
     assert isinstance(trial, av.AudioCodecContext) and formats
@@ -203,11 +334,38 @@ def _layout_for(encoder: str, layout: str, rate: int) -> str:
     trial.time_base = Fraction(1, rate)
     try:
         trial.open()
-        return layout
+        return True
     except (av.FFmpegError, ValueError):
-        return "stereo"
+        return False
 
 
-def _copy_labels(source: av.AudioStream, target: av.AudioStream) -> None:
-    target.metadata.update({key: value for key, value in source.metadata.items() if key in ("language", "title")})
+def _silenced(source: str, target: str, rate: int) -> set[str]:
+    """Channels that aren't heard any more after a change of layout; found by trying, all of them where it can't be made."""
+    channels = [channel.name for channel in AudioLayout(source).channels]
+    lost: set[str] = set()
+    for number, name in enumerate(channels):
+        samples = np.zeros((_TRIAL_SAMPLES, len(channels)), np.float32)
+        samples[:, number] = 0.5
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=source)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        try:
+            heard = av.AudioResampler(format="flt", layout=target, rate=rate).resample(frame)
+        except (av.FFmpegError, ValueError):
+            return set(channels)
+        if not any(piece.to_ndarray().any() for piece in heard):
+            lost.add(name)
+    return lost
+
+
+def _describe_change(source: str, target: str, rate: int) -> str | None:
+    """What is lost where sound gets another layout; None: nothing."""
+    before, after = AudioLayout(source).nb_channels, AudioLayout(target).nb_channels
+    lost = sorted(_silenced(source, target, rate))
+    if before <= after and not lost:
+        return None
+    return f"{before} channels ({source}) become {after} ({target})" + (f", {' '.join(lost)} is lost" if lost else "")
+
+
+def _copy_labels(source: av.stream.Stream, target: av.stream.Stream) -> None:
+    target.metadata.update(labels_of(source))
     target.disposition = source.disposition.value  # type: ignore[assignment]  # libav takes the number

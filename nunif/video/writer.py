@@ -9,18 +9,22 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import av
 import numpy as np
+from av.codec.context import Flags as CodecFlags
 from av.format import Flags
 
 from nunif.errors import OutputError, UserError
-from nunif.files import PARTIAL_PREFIX, describe_os_error
+from nunif.files import describe_os_error, longer_name, partial_path
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags, suited_tags, write_tags
+from nunif.video.extras import tell_of_lost_tags
+from nunif.video.mastering import Mastering, options_for
 from nunif.video.picture import Picture, layout_of, nearest_format, planar_format
 from nunif.video.sound import Sound
 
@@ -54,7 +58,14 @@ _CODEC_TAGS = {("libx265", ".mp4"): "hvc1", ("libx265", ".m4v"): "hvc1", ("libx2
 _FIXED_RATE_ENCODERS = frozenset({"mpeg1video", "mpeg2video"})
 _FINEST_TIME = {"mpeg4": 65535}  # parts of a second
 _LATE_SOUND = 0.1  # seconds; later than this is heard
+# Each picture has its own duration, or none has.
+_WITH_DURATIONS, _WITHOUT_DURATIONS = frozenset({".mkv", ".webm"}), frozenset({".mpg", ".ts"})
 _ADVICE = "choose another suffix, codec or pixel format"
+_ALPHA_ADVICE = "a .webm, a .mov with the codec prores_ks, an .mkv with the codec ffv1, or a folder of pictures"
+# Their alpha is a second stream of pictures beside the first, and only Matroska has a place for it.
+_ALPHA_ASIDE = frozenset({"libvpx", "libvpx-vp9"})
+_MATROSKA = frozenset({".mkv", ".webm"})
+_NO_MASTERING = Mastering()
 
 
 class VideoWriter:
@@ -66,6 +77,7 @@ class VideoWriter:
 
     Pictures and sound keep their times, on one clock. MPEG-TS and MPEG-PS start a little later than the source;
     Matroska and WebM round to milliseconds; AVI and MPEG-1/2 know constant frame rates only, and AVI no late start.
+    The last picture lasts as long as it should, but in MPEG-TS and MPEG-PS.
 
     Attributes:
         codec: libav's name of the encoder.
@@ -89,6 +101,8 @@ class VideoWriter:
         like_pixel_format: str = "yuv420p",
         sample_aspect_ratio: Fraction | None = None,
         sound_from: Path | None = None,
+        extras: bool = False,
+        mastering: Mastering = _NO_MASTERING,
         metadata: Mapping[str, str] | None = None,
         gop: int | None = None,
         keep_unfinished: bool = True,
@@ -108,6 +122,8 @@ class VideoWriter:
             like_pixel_format: the source's.
             sample_aspect_ratio: width to height of a pixel; None isn't written.
             sound_from: a file whose sound to carry over, on the clock of `write`; None for a silent film.
+            mastering: HDR10's static metadata and the place of the chroma; a line names what can't be written.
+            extras: carry over its subtitles, chapters, tags and attachments too; a line names what can't be.
             metadata: of the file, such as its title.
             gop: most frames from one keyframe to the next; None for the encoder's own choice.
             keep_unfinished: whether an exception leaves NAME.unfinished.SUFFIX.
@@ -119,7 +135,7 @@ class VideoWriter:
         self.path = path
         self.num_frames = 0
         self.unfinished_path: Path | None = None
-        self._partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
+        self._partial = partial_path(path)
         self._size = (width, height)
         self._rate, self._time_base = rate, time_base
         self._keep_unfinished = keep_unfinished
@@ -128,6 +144,10 @@ class VideoWriter:
         self._origin = Fraction(0)  # what the file counts its seconds from
         self._last_pts: int | None = None
         self._last_tick: int | None = None
+        self._last_duration = 1 / rate  # seconds
+        self._most_off = Fraction(0)  # seconds by which a picture's time differs from what was asked for
+        self._delay: int | None = None  # see `_delay_of`; of the first picture
+        self._coded: deque[av.Packet] = deque()  # pictures that are on their way to the file
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
         self._sound: Sound | None = None
@@ -136,9 +156,20 @@ class VideoWriter:
         default_codec, sound_encoder = _default_codecs(path)
         self.codec = codec or default_codec
         encoder = _find_encoder(self.codec, path)
-        self.pixel_format = pixel_format or _choose_pixel_format(encoder, like_pixel_format, width, height)
-        self.color = suited_tags(color, is_rgb=_known_layout(self.pixel_format, path).is_rgb)
+        self._keeps_alpha = self.codec not in _ALPHA_ASIDE or path.suffix.lower() in _MATROSKA
         options = _quality_options(path, self.codec, quality)
+        noted, lost = options_for(mastering, self.codec, path.suffix)
+        options |= {name: f"{options[name]}:{value}" if name in options else value for name, value in noted.items()}
+        if lost:
+            text = "%s: %s of the film can't be kept by %s in %s: choose the codec libx265 or libx264"
+            logger.warning(text, path, ", ".join(lost), self.codec, path.suffix)
+        like = like_pixel_format if self._keeps_alpha else pictures.without_alpha(like_pixel_format)
+        self.pixel_format = pixel_format or _choose_pixel_format(encoder, like, self._size, options)
+        self._keeps_alpha &= _known_layout(self.pixel_format, path).alpha is not None
+        if pixel_format is None and (losses := _losses(like_pixel_format, self.pixel_format)):
+            text = "%s: the film's %s, which is what %s takes: libx264, libx265 or ffv1 may keep more"
+            logger.warning(text, path, " and ".join(losses), self.codec)
+        self.color = suited_tags(color, is_rgb=_known_layout(self.pixel_format, path).is_rgb)
         try:
             with self._explained():
                 # Sound may start before 0 (an encoder's run-up). These would rather shift everything, and needn't.
@@ -153,7 +184,7 @@ class VideoWriter:
                 stream.codec_context.options = options
                 stream.codec_context.open()
             if sound_from is not None:
-                self._sound = Sound(sound_from, self._container, encoder=sound_encoder, mux=self._mux)
+                self._sound = Sound(sound_from, self._container, encoder=sound_encoder, mux=self._mux, extras=extras)
             with self._explained():
                 self._container.start_encoding()
         except BaseException:
@@ -167,6 +198,7 @@ class VideoWriter:
         write_tags(coder, self.color)
         if aspect is not None:
             coder.sample_aspect_ratio = aspect
+        coder.flags |= CodecFlags.frame_duration
         if gop is not None:
             coder.gop_size = gop
         if self.codec not in _CRF_ENCODERS:
@@ -192,12 +224,13 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def write(self, picture: Picture | np.ndarray, pts: int) -> None:
+    def write(self, picture: Picture | np.ndarray, pts: int, duration: int | None = None) -> None:
         """Add a picture, and the sound up to it.
 
         Args:
             picture: in any planar format, or (H, W, 3) RGB, uint8 or uint16.
             pts: its time in units of `time_base`, later than the one before.
+            duration: how long it is shown if it is the last, in the same units; None: as long as others, on average.
 
         Raises:
             UserError: the disk is full or refuses otherwise.
@@ -212,20 +245,33 @@ class VideoWriter:
         if not isinstance(picture, Picture):
             planar = planar_format(self.pixel_format)
             picture = pictures.from_rgb(picture, pixel_format=planar, color=self.color)
+        elif not self._keeps_alpha and pictures.is_see_through(picture):
+            self._tell_of_alpha()
         frame = pictures.to_frame(picture, pixel_format=self.pixel_format)
         if not self.num_frames:
             self._start(pts)
-        tick = round((pts * self._time_base - self._origin) / self._tick)
+        time = pts * self._time_base - self._origin
+        tick = round(time / self._tick)
         tick = tick if self._last_tick is None else max(tick, self._last_tick + 1)
-        frame.pts, frame.time_base = tick, self._tick
+        self._most_off = max(self._most_off, abs(tick * self._tick - time))
+        length = 1 / self._rate if duration is None else duration * self._time_base
+        frame.pts, frame.time_base, frame.duration = tick, self._tick, max(1, round(length / self._tick))
         # Counted first: Ctrl-C comes up when the encoder has taken the picture.
         self._last_pts, self._last_tick = pts, tick
+        self._last_duration = length
         self.num_frames += 1
         with self._explained():
             assert self._stream is not None
-            self._mux(self._stream, frame)
+            self._mux_pictures(frame)
             if self._sound is not None:
                 self._sound.advance(pts * self._time_base)
+
+    def _tell_of_alpha(self) -> None:
+        text = (
+            "%s: the film is transparent in places, which %s (%s) in %s can't hold: the alpha is left out; to keep it write %s"
+        )
+        logger.warning(text, self.path, self.codec, self.pixel_format, self.path.suffix, _ALPHA_ADVICE)
+        self._keeps_alpha = True  # said once
 
     def _start(self, pts: int) -> None:
         """Take note of the first picture's time. Where the container keeps none, it is where the film begins."""
@@ -234,9 +280,46 @@ class VideoWriter:
         if self._keeps_times:
             return
         self._origin = start
-        if self._sound is not None and abs(late := self._sound.start - start) > _LATE_SOUND:
+        sound_start = None if self._sound is None else self._sound.start
+        if sound_start is not None and abs(late := sound_start - start) > _LATE_SOUND:
             text = "%s: %s can't start sound and pictures apart; the sound will be %.2f s off"
             logger.warning(text, self.path, self.path.suffix, abs(late))
+
+    def _mux_pictures(self, frame: av.VideoFrame | None) -> None:
+        """Encode a picture (None: what is held back) and write what comes out, but for the last of it.
+
+        In mp4 the film lasts as long as the packet says that is coded last, and an encoder may hand it out before it is
+        known that no other follows.
+        """
+        assert self._container is not None and self._stream is not None
+        # each in one go, see below
+        self._coded.extend(chain.from_iterable(map(self._stream.encode, [frame])))
+        if self._delay is None and self._coded:
+            self._delay = _delay_of(self._coded[0])
+        deque(map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded) - 1))), maxlen=0)
+
+    def _mux_last_picture(self) -> None:
+        assert self._container is not None and self._last_tick is not None
+        start = self._last_tick * self._tick
+        for packet in self._coded:
+            assert packet.pts is not None
+            unit = Fraction(packet.time_base)
+            rest = (start + self._last_duration) / unit - packet.pts
+            if self.path.suffix.lower() in _WITH_DURATIONS:
+                packet.duration = max(1, round(rest)) if packet.pts * unit == start else packet.duration
+            else:  # all durations together are the film's, and they count from when a packet is decoded
+                packet.duration = max(1, round(rest), round(rest) + _delay_of(packet) - (self._delay or 0))
+        deque(map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded)))), maxlen=0)
+        if self._most_off > _LATE_SOUND:
+            logger.warning(
+                "%s: pictures stand up to %.2f s beside their times, as %s with %s knows one rate only: choose .mp4 or .mkv",
+                self.path, float(self._most_off), self.path.suffix, self.codec,
+            )  # fmt: skip
+        if self.path.suffix.lower() in _WITHOUT_DURATIONS and self._last_duration > 1 / self._rate + _LATE_SOUND:
+            logger.warning(
+                "%s: %s doesn't say how long a picture lasts; the last one will not stay for its %.2f s: choose .mp4 or .mkv",
+                self.path, self.path.suffix, float(self._last_duration),
+            )  # fmt: skip
 
     def _mux(self, stream: av.VideoStream | av.AudioStream, frame: Any) -> None:
         """Encode a frame (None: what is held back) and write what comes out."""
@@ -251,8 +334,11 @@ class VideoWriter:
             elif not self.num_frames:
                 raise _no_frames(self.path)
             else:
+                sound = self._sound
                 try:
                     self._finish(sound_until=None)
+                    if sound is not None and sound.extras:
+                        tell_of_lost_tags(self.path, sound.tags, sound.labels, written=self._partial)
                     with self._explained():
                         os.replace(self._partial, self.path)
                 except KeyboardInterrupt:
@@ -265,8 +351,8 @@ class VideoWriter:
         if not self._keep_unfinished or not self.num_frames or self._is_lost or not self._partial.exists():
             return
         assert self._last_pts is not None
-        end = self._last_pts * self._time_base + 1 / self._rate
-        unfinished = self.path.with_name(f"{self.path.stem}.unfinished{self.path.suffix}")
+        end = self._last_pts * self._time_base + self._last_duration
+        unfinished = longer_name(self.path, after=".unfinished")
         try:
             self._finish(sound_until=end)
             with self._explained():
@@ -283,7 +369,8 @@ class VideoWriter:
         assert self._container is not None and self._stream is not None
         with self._explained():
             with suppress(EOFError):  # the second time
-                self._mux(self._stream, None)
+                self._mux_pictures(None)
+            self._mux_last_picture()
             if self._sound is not None:
                 self._sound.advance(sound_until)
                 self._sound.finish()
@@ -292,6 +379,7 @@ class VideoWriter:
     def _clear_away(self) -> None:
         """Let go of everything and remove the file if it still has its provisional name."""
         sound, container = self._sound, self._container
+        self._coded.clear()
         self._sound = self._container = self._stream = None  # encoders are large, and in a circle with this object
         try:
             if sound is not None:
@@ -316,12 +404,16 @@ class VideoWriter:
 
     def _describe(self, error: Exception) -> str:
         (width, height), layout = self._size, layout_of(self.pixel_format)
-        if width % layout.step[1] or height % layout.step[0]:
-            return f"{self.path}: {width}x{height} can't be {self.pixel_format}; choose yuv444p or an even size"
-        formats = " ".join(_formats_of(av.Codec(self.codec, "w")))
+        encoder, options = av.Codec(self.codec, "w"), _quality_options(self.path, self.codec, None)
+        known = _formats_of(encoder)
+        usable = [name for name in known if _opens(encoder, name, self._size, options)]
+        if usable and (width % layout.step[1] or height % layout.step[0]):
+            better = nearest_format(self.pixel_format, usable)
+            return f"{self.path}: {width}x{height} can't be {self.pixel_format}; choose {better} or an even size"
+        takes = " ".join(usable) or ("nothing of that size" if known else "any format")
         return (
             f"{self.path} can't be written with codec {self.codec} and pixel format {self.pixel_format} "
-            f"at {width}x{height} ({error}; the codec takes {formats or 'any format'}): {_ADVICE}"
+            f"at {width}x{height} ({error}; the codec takes {takes}): {_ADVICE}"
         )
 
 
@@ -370,6 +462,11 @@ def write_video(
         writer.write(first, 0)
         for number, frame in enumerate(frames, start=1):
             writer.write(frame, number)
+
+
+def _delay_of(packet: av.Packet) -> int:
+    """How much later than decoded a packet is shown, in units of its own."""
+    return 0 if packet.pts is None or packet.dts is None else packet.pts - packet.dts
 
 
 def _no_frames(path: Path) -> UserError:
@@ -422,23 +519,30 @@ def _formats_of(encoder: av.Codec) -> list[str]:
     return [video_format.name for video_format in encoder.video_formats or []]
 
 
-def _choose_pixel_format(encoder: av.Codec, like: str, width: int, height: int) -> str:
+def _choose_pixel_format(encoder: av.Codec, like: str, size: tuple[int, int], options: dict[str, str]) -> str:
+    """The nearest format that the encoder opens with at this size: some of those it names it never does."""
     like = planar_format(like)
-    known = _formats_of(encoder) or [like]
-    chosen = nearest_format(like, known)
-    down, right = layout_of(chosen).step
-    full = [name for name in known if layout_of(name).step == (1, 1) and layout_of(name).planes]
-    if full and (width % right or height % down) and not _opens(encoder, chosen, width, height):
-        return nearest_format(like, full)
-    return chosen
+    known = pictures.formats_by_nearness(like, _formats_of(encoder) or [like])
+    return next((name for name in known if _opens(encoder, name, size, options)), known[0])
 
 
-def _opens(encoder: av.Codec, pixel_format: str, width: int, height: int) -> bool:
-    """Whether an encoder takes pictures of such a size; some take odd ones."""
+def _losses(film: str, written: str) -> list[str]:
+    """In words, what a film's pixel format has and the written one lacks; alpha is told of when there is some."""
+    old, new = layout_of(planar_format(film)), layout_of(written)
+    losses = [f"{old.bits} bits become {new.bits}"] if new.bits < old.bits else []
+    (down, right), (new_down, new_right) = ((1, 1) if layout.is_rgb else layout.step for layout in (old, new))
+    if not old.is_grey and new_down * new_right > down * right:
+        losses.append(f"chroma of {down}x{right} pixels becomes one of {new_down}x{new_right}")
+    return losses
+
+
+def _opens(encoder: av.Codec, pixel_format: str, size: tuple[int, int], options: dict[str, str]) -> bool:
+    """Whether an encoder takes such pictures of (width, height); some take odd sizes."""
     trial = av.CodecContext.create(encoder, "w")
     assert isinstance(trial, av.VideoCodecContext)
-    trial.width, trial.height, trial.pix_fmt, trial.time_base = width, height, pixel_format, Fraction(1, 25)
-    trial.options = dict(_CRF_ENCODERS.get(encoder.name, (0, {}))[1])
+    trial.width, trial.height = size
+    trial.pix_fmt, trial.time_base = pixel_format, Fraction(1, 25)
+    trial.options = {name: value.replace("log-level=error", "log-level=none") for name, value in options.items()}
     try:
         trial.open()
         return True

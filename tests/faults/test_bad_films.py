@@ -68,7 +68,7 @@ def test_a_bad_film_gives_the_clips_that_are_whole(tmp_path, monkeypatch, caplog
     def watched(reader, *arguments):
         for item in read_clips(reader, *arguments):
             if isinstance(item, generate.Clip):
-                frames = [np.rot90(frame.rgb, reader.info.rotation // 90) for frame in item.frames]
+                frames = [np.rot90(frame.rgb, reader.info.orientation.degrees // 90) for frame in item.frames]
                 seen.append([number_of(frame) for frame in frames])
             yield item
 

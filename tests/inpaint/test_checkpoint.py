@@ -94,6 +94,15 @@ def test_shows_plain_and_official_files(run, model, official, tmp_path):
     assert found["layout"] == "official DSTT" and found["name"] == "inpaint.dstt_v1"
 
 
+@pytest.mark.parametrize("nest", ["model_state_dict", "net", "params_ema"])
+def test_official_weights_of_a_compiled_network_are_recognised(run, official, tmp_path, nest):
+    weights = {f"module._orig_mod.{name}": tensor for name, tensor in official[1].state_dict().items()}
+    torch.save({nest: weights, "epoch": 3}, tmp_path / "compiled.pth")
+    assert facts(run(INPAINT, "checkpoint", tmp_path / "compiled.pth")[1])["layout"] == "official DSTT"
+    loaded, expected = (load_model(path, expect="inpaint.")[0] for path in (tmp_path / "compiled.pth", official[0]))
+    assert same(loaded.state_dict(), expected)
+
+
 def test_text_from_a_file_does_not_steer_the_terminal(run, model, tmp_path):
     save_model(model, tmp_path / "m.pth", epoch="\x1b[2J\n7")
     assert facts(run(INPAINT, "checkpoint", tmp_path / "m.pth")[1])["epoch"] == "?[2J?7"

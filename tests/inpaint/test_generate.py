@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from inpaint.sample_video import render_scene
 from nunif import cli
 from nunif.errors import UserError
 from nunif.video.writer import write_video
+from tests.videos import write_clip
 
 SEQ, SIZE = 4, 128
 
@@ -270,6 +273,43 @@ def test_disk_full_keeps_what_is_finished_and_leaves_nothing_half(video, tmp_pat
     assert tree(tmp_path / "out") == tree(tmp_path / "undisturbed")
 
 
+@pytest.fixture(scope="module")
+def row(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("row") / "shot"
+    folder.mkdir()
+    for number, (frame, _) in enumerate(render_scene(192, 108, 16)):
+        assert cv2.imwrite(str(folder / f"plate.{1001 + number}.png"), frame[..., ::-1])
+    return folder
+
+
+def test_a_folder_of_pictures_is_a_film(row, tmp_path):
+    counts = make(row, tmp_path / "out")
+    assert counts["made"] == 4
+    records = sorted(p for p in (tmp_path / "out").iterdir() if not p.name.startswith("."))
+    info = json.loads((records[0] / "record.json").read_text())
+    assert info["source"] == "shot" and "fps" not in info["options"]
+    second = json.loads((records[2] / "record.json").read_text())
+    assert second["start_seconds"] == pytest.approx(8 / 24, abs=1e-6)  # after 4 frames of the first and 4 left out
+    assert make(row, tmp_path / "out")["kept"] == 4
+    assert make(row, tmp_path / "fast", fps="60")["made"] == 2  # every other frame is left out
+    with pytest.raises(UserError, match=r"was made with fps None, this run asks for 12: use another --prefix, or delete"):
+        make(row, tmp_path / "out", fps="12")
+
+
+def test_folders_of_pictures_that_are_refused_or_torn(run, row, tmp_path):
+    base = ["--model-type", "MotionParallax", "-o", tmp_path / "out"]
+    code, line = run("-i", row / "plate.1001.png", *base)
+    assert code == 1 and f"plate.1001.png is one picture of a row of 16: name the folder {row} for all" in line
+    shot = tmp_path / "shot"
+    shutil.copytree(row, shot)
+    (shot / "plate.1002.png").write_bytes(b"torn")
+    counts = make(shot, tmp_path / "out")
+    assert counts["skipped: frames that can't be decoded"] == 2 and counts["made"] == 2
+    (shot / "plate.1002.png").unlink()
+    code, line = run("-i", shot, *base)
+    assert code == 1 and "shot: there is no picture with the number 1002: every frame needs one" in line
+
+
 @pytest.mark.slow
 def test_one_bad_video_in_a_folder_does_not_stop_the_others(run, video, tmp_path):
     folder = tmp_path / "videos"
@@ -280,3 +320,17 @@ def test_one_bad_video_in_a_folder_does_not_stop_the_others(run, video, tmp_path
     code, line = run(*words)
     assert (code, line) == (1, "error: 1 of 2 videos failed; the others are finished")
     assert any(p.is_dir() for p in (tmp_path / "out").iterdir()) or list((tmp_path / "out").glob(".skipped-*"))
+
+
+def test_a_record_names_the_films_transfer_and_hdr_is_tone_mapped(video, tmp_path):
+    """The same code numbers, tagged as BT.709 and as PQ: the records of PQ are brighter, by BT.2390's curve."""
+    frames = [frame for frame, _ in render_scene(192, 108, 12)]
+    means = {}
+    for transfer, name in ((1, "bt709"), (16, "smpte2084")):
+        tags = (9, 1, 9, 16) if transfer == 16 else (1, 1, 1, 1)
+        path = write_clip(tmp_path / f"{name}.mkv", frames, codec="ffv1", num_b_frames=0, tags=tags)
+        assert make(path, tmp_path / name)["made"]
+        for info in (json.loads(path.read_text()) for path in (tmp_path / name).rglob("record.json")):
+            assert info["transfer"] == name and ("tone_mapped" in info) == (transfer == 16)
+        means[name] = np.mean([cv2.imread(str(path)).mean() for path in (tmp_path / name).rglob("*_C.png")])
+    assert means["smpte2084"] > means["bt709"] + 20

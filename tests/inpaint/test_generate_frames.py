@@ -12,7 +12,9 @@ from inpaint.generate_frames import fit, plan_groups, wobble
 from inpaint.options import PRESETS, ROOMS, FramesPreset
 from inpaint.records import open_record, read_frames, read_holes, scan_records
 from nunif.seed import generator_for
+from nunif.video.color import BT709
 from nunif.video.writer import write_video
+from tests.nunif.test_tone import HLG, PQ, WHITE_OF_HLG, WHITE_OF_PQ, level, write_levels
 
 SIZE = ["--size", "36x64"]
 
@@ -325,3 +327,33 @@ def test_a_record_is_whole_or_without_masks(tmp_path):
     (tmp_path / "b" / "0001_M.png").unlink()
     with pytest.raises(BadRecord, match="0001_M.png is missing"):
         open_record(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("command", "more"), [("frames", ["--seq", "4", *SIZE]), ("inpaint", ["--size", "64", "--every", "0.01"])]
+)
+@pytest.mark.parametrize(
+    ("color", "share", "transfer"), [(PQ, WHITE_OF_PQ, "smpte2084"), (HLG, WHITE_OF_HLG, "arib-std-b67"), (BT709, 0.9, "bt709")]
+)
+def test_hdr_films_give_sdr_records_that_say_so(run, tmp_path, command, more, color, share, transfer):
+    write_levels(tmp_path / "film.mkv", level(share), color)
+    code, _, lines = make(run, tmp_path / "film.mkv", tmp_path / "out", *more, command=command)
+    assert code == 0 and bool([line for line in lines if "tone-mapped to SDR" in line]) == (transfer != "bt709")
+    records, _ = scan_records(tmp_path / "out")
+    assert records
+    for record in records:
+        info = json.loads((record.path / "record.json").read_text())
+        assert info["transfer"] == transfer and ("tone_mapped" in info["options"]) == (transfer != "bt709")
+        assert all(np.abs(frame.astype(int) - 230).max() <= 2 for frame in read_frames(record, record.numbers))
+    assert make(run, tmp_path / "film.mkv", tmp_path / "out", *more, command=command)[0] == 0
+
+
+def test_records_of_an_hdr_film_made_without_tone_mapping_are_not_mixed_in(run, tmp_path):
+    write_levels(tmp_path / "film.mkv", level(WHITE_OF_PQ), PQ)
+    assert make(run, tmp_path / "film.mkv", tmp_path / "out", "--seq", "4", *SIZE)[0] == 0
+    path = next((tmp_path / "out").rglob("record.json"))
+    info = json.loads(path.read_text())
+    del info["options"]["tone_mapped"]
+    path.write_text(json.dumps(info))
+    code, _, lines = make(run, tmp_path / "film.mkv", tmp_path / "out", "--seq", "4", *SIZE)
+    assert code != 0 and "was made with tone_mapped None" in lines[-1]

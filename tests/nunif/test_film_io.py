@@ -16,7 +16,7 @@ from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags
 from nunif.video.cuts import CUT_MARGIN, find_cuts, mark_cuts
-from nunif.video.picture import Picture, layout_of
+from nunif.video.picture import Orientation, Picture, layout_of
 from nunif.video.reader import BrokenVideo, VideoReader
 from nunif.video.writer import VideoWriter
 from tests import videos
@@ -47,15 +47,17 @@ def assert_same(one: Picture, other: Picture) -> None:
         np.testing.assert_array_equal(plane, other_plane)
 
 
-def copy_film(source: Path, target: Path, *, change=lambda frame: frame.picture, **options) -> VideoWriter:
+def copy_film(
+    source: Path, target: Path, *, change=lambda frame: frame.picture, deinterlace: bool = False, **options
+) -> VideoWriter:
     """Read a film for editing and write what `change` makes of its frames, as the commands do."""
-    with VideoReader(source, for_editing=True) as reader:
+    with VideoReader(source, for_editing=True, deinterlace=deinterlace) as reader:
         info = reader.info
         same = dict(width=info.width, height=info.height, rate=info.rate, time_base=info.time_base, color=info.color)
         same |= dict(like_pixel_format=info.picture_format, sample_aspect_ratio=info.sample_aspect_ratio)
         with VideoWriter(target, **(same | dict(sound_from=source if info.has_sound else None) | options)) as writer:
             for frame in reader:
-                writer.write(change(frame), frame.pts)
+                writer.write(change(frame), frame.pts, frame.duration)
     return writer
 
 
@@ -201,7 +203,8 @@ def test_rgb_has_no_matrix_and_what_was_rgb_becomes_bt709():
     assert pictures.convert(from_rgb, "yuv444p").color == BT709
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 @pytest.mark.parametrize(
     ("pixel_format", "size", "turned"),
     [
@@ -214,21 +217,23 @@ def test_rgb_has_no_matrix_and_what_was_rgb_becomes_bt709():
         ("yuva422p", (16, 24), {90: "yuva444p", 180: "yuva422p"}),
     ],
 )
-def test_rotation(degrees, pixel_format, size, turned):
+def test_turning_upright(degrees, mirrored, pixel_format, size, turned):
+    if not (degrees or mirrored):
+        pytest.skip("upright as it is")
     picture = noise(pixel_format, *size)
-    rotated = pictures.rotate(picture, degrees)
-    assert rotated.pixel_format == turned[degrees if degrees == 180 else 90]
+    upright = pictures.turn_upright(picture, Orientation(degrees, mirrored))
+    assert upright.pixel_format == turned[90 if degrees % 180 else 180]
     luma = layout_of(pixel_format).planes[0]
-    np.testing.assert_array_equal(rotated.planes[luma], np.rot90(picture.planes[luma], -degrees // 90))
-    back = pictures.rotate(rotated, 360 - degrees)
+    turn = lambda plane: np.rot90(np.fliplr(plane) if mirrored else plane, -degrees // 90)  # noqa: E731
+    np.testing.assert_array_equal(upright.planes[luma], turn(picture.planes[luma]))
+    back = pictures.turn_upright(upright, Orientation(degrees if mirrored else 360 - degrees, mirrored))
     assert_same(back, pictures.convert(picture, back.pixel_format))
-    difference = pictures._to_rgb16(rotated).astype(int) - np.rot90(pictures._to_rgb16(picture), -degrees // 90)
-    assert np.abs(difference).max() == 0
+    assert np.abs(pictures._to_rgb16(upright).astype(int) - turn(pictures._to_rgb16(picture))).max() == 0
 
 
-def test_no_rotation_and_no_conversion_is_the_same_object():
+def test_no_turning_and_no_conversion_is_the_same_object():
     picture = noise("yuv420p", 8, 8)
-    assert pictures.rotate(picture, 0) is picture and pictures.convert(picture, "yuv420p") is picture
+    assert pictures.turn_upright(picture, Orientation()) is picture and pictures.convert(picture, "yuv420p") is picture
 
 
 def test_conversion_keeps_luma_and_scales_depth():
@@ -309,17 +314,33 @@ def test_frames_for_editing(tmp_path, pixel_format, codec):
                 np.testing.assert_allclose(edited.rgb / 257, frame.rgb, atol=8)
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
+@pytest.mark.parametrize("matrix", videos.DISPLAY_MATRICES, ids=str)
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p"])
-def test_rotated_pictures_show_what_rgb_shows(tmp_path, degrees, pixel_format):
+def test_turned_pictures_show_what_rgb_shows(tmp_path, matrix, pixel_format):
     path = write_clip(tmp_path / "a.mp4", 2, pixel_format=pixel_format, sample_aspect_ratio=Fraction(4, 3))
-    videos.set_rotation(path, degrees)
+    videos.set_display_matrix(path, *matrix)
     with VideoReader(path, for_editing=True) as reader:
         frame = reader.read(1, 2)[0]
         assert frame.picture.size == (reader.info.height, reader.info.width) == frame.rgb.shape[:2]
         assert frame.picture.pixel_format == reader.info.picture_format
         np.testing.assert_allclose(pictures.to_rgb(frame.picture).astype(int), frame.rgb, atol=3)
-        assert reader.info.sample_aspect_ratio == (Fraction(4, 3) if degrees == 180 else Fraction(3, 4))
+        assert reader.info.sample_aspect_ratio == (Fraction(4, 3) if matrix[0] else Fraction(3, 4))
+
+
+@pytest.mark.parametrize("matrix", videos.DISPLAY_MATRICES, ids=str)
+def test_pictures_stand_as_ffmpeg_shows_them(tmp_path, matrix):
+    """Against libavfilter's own filters, those that ffmpeg puts in for a display matrix."""
+    path = videos.set_display_matrix(write_clip(tmp_path / "a.mp4", 3), *matrix)
+    copy_film(path, tmp_path / "a.mkv", codec="ffv1")
+    shown = planes_of(tmp_path / "a.mkv")
+    for picture, expected in zip(shown, videos.autorotated(path), strict=True):
+        assert_same(picture, Picture(expected, "yuv420p", picture.color))
+
+
+def test_an_odd_angle_is_told(tmp_path, caplog):
+    path = videos.set_display_matrix(write_clip(tmp_path / "a.mp4", 2), 0.94, 0.34, -0.34, 0.94)  # 20 degrees
+    assert info_of(path).orientation.is_upright
+    assert caplog.messages == [f"{path} asks to be turned by an odd angle; it is turned by 0 degrees"]
 
 
 def test_reading_on_and_on_holds_one_frame(tmp_path):
@@ -815,12 +836,6 @@ def test_deep_png(tmp_path):
     picture = np.random.default_rng(0).integers(0, 65536, (5, 7, 3)).astype(np.uint16)
     image.save_png(tmp_path / "a.png", picture)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)[..., ::-1], picture)
-
-
-def test_masks(tmp_path):
-    colors = np.array([[[0, 0, 0], [128, 0, 0], [0, 128, 0], [127, 127, 127], [255, 255, 255]]], dtype=np.uint8)
-    image.save_png(tmp_path / "a.png", colors)
-    assert image.read_mask(tmp_path / "a.png").tolist() == [[False, True, True, False, True]]
 
 
 def test_a_reader_closes_while_another_thread_reads(tmp_path):

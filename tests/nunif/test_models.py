@@ -160,6 +160,10 @@ def test_what_a_file_claims_is_doubted_under_its_name(tmp_path, entries, message
         load_model(tmp_path / "m.pth")
 
 
+def prefixed(prefix, weights):
+    return {prefix + name: tensor for name, tensor in weights.items()}
+
+
 @pytest.mark.parametrize(
     "nest",
     [
@@ -167,8 +171,22 @@ def test_what_a_file_claims_is_doubted_under_its_name(tmp_path, entries, message
         lambda w: {"netG": w},
         lambda w: {"state_dict": w, "epoch": 3},
         lambda w: {"model": {"state_dict": w}},
-        lambda w: {f"module.{name}": tensor for name, tensor in w.items()},
-        lambda w: {"netG": {f"module.{name}": tensor for name, tensor in w.items()}, "step": torch.zeros(1)},
+        lambda w: prefixed("module.", w),
+        lambda w: {"netG": prefixed("module.", w), "step": torch.zeros(1)},
+        lambda w: prefixed("_orig_mod.", w),
+        lambda w: prefixed("module._orig_mod.", w),
+        lambda w: prefixed("_orig_mod.module.", w),
+        lambda w: {name.replace("layer.", "layer._orig_mod."): tensor for name, tensor in w.items()},  # one layer compiled
+        lambda w: prefixed("_fsdp_wrapped_module.", w),
+        lambda w: {"n_averaged": torch.tensor(3), **prefixed("module.", w)},  # torch's AveragedModel
+        lambda w: {"model_state_dict": w, "optimizer_state_dict": {"state": {}, "param_groups": []}, "loss": 0.5},
+        lambda w: {"net": prefixed("module.", w), "acc": 3.0, "epoch": 1},
+        lambda w: {"params_ema": w, "params": {name: tensor * 0 for name, tensor in w.items()}},
+        lambda w: {"model": {name: tensor * 0 for name, tensor in w.items()}, "model_ema": prefixed("module.", w)},
+        lambda w: {"model": w, "ema": {"decay": 0.999, "updates": 3}},
+        lambda w: {"pytorch-lightning_version": "2.5", "state_dict": prefixed("model.", w)},
+        lambda w: {"state_dict": {**prefixed("model._orig_mod.", w), "loss.features.weight": torch.zeros(1)}},
+        lambda w: prefixed("model.module.", w),
     ],
 )
 def test_plain_tensors_are_found_where_others_keep_them(tmp_path, nest):
@@ -189,9 +207,42 @@ def test_files_without_tensors_are_no_model_files(tmp_path):
             read_model_file(tmp_path / "odd.pth")
 
 
-def test_a_prefix_that_only_some_tensors_have_stays(tmp_path):
-    torch.save({"module.a": torch.zeros(1), "b": torch.zeros(1)}, tmp_path / "plain.pth")
-    assert list(read_model_file(tmp_path / "plain.pth")[1]["state_dict"]) == ["module.a", "b"]
+@pytest.mark.parametrize("names", [["module.a", "b"], ["model.a", "b"], ["_orig_mod.a", "a"]])
+def test_a_prefix_that_only_some_tensors_have_stays(tmp_path, names):
+    torch.save({name: torch.zeros(1) for name in names}, tmp_path / "plain.pth")
+    assert list(read_model_file(tmp_path / "plain.pth")[1]["state_dict"]) == names
+
+
+def test_weights_that_are_left_out_are_named(tmp_path, caplog):
+    caplog.set_level("INFO")
+    weights = dict(Tiny().state_dict())
+    torch.save({"params": weights, "params_ema": weights}, tmp_path / "a.pth")
+    torch.save({"state_dict": {**prefixed("model.", weights), "loss.weight": torch.zeros(1)}}, tmp_path / "b.pth")
+    for name in ("a.pth", "b.pth"):
+        read_model_file(tmp_path / name)
+    assert caplog.messages == [
+        f"{tmp_path / 'a.pth'}: the weights are those of its entry params_ema; left out: params",
+        f"{tmp_path / 'b.pth'}: the weights are those of model.*; left out: loss.weight",
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_compiled_models_weights_in_a_file_that_names_its_model(tmp_path, suffix):
+    model, path = create_model("nunif.test_tiny"), tmp_path / f"m{suffix}"
+    compiled = prefixed("_orig_mod.", model.state_dict())
+    if suffix == ".pth":
+        save_model(model, path, state_dict=compiled)
+    else:
+        save_safetensors(compiled, path, name=model.name, kwargs=model.kwargs)
+    loaded, _ = load_model(path)
+    assert torch.equal(loaded.layer.weight, model.layer.weight)
+
+
+def test_what_is_found_in_a_nest_is_checked_as_the_rest(tmp_path):
+    bomb = torch.zeros(1).expand(10**9)
+    torch.save({"model_state_dict": {"_orig_mod.layer.weight": bomb}}, tmp_path / "m.pth")
+    with pytest.raises(UserError, match="m.pth holds tensors of 4,000,000,000 bytes that a file of"):
+        read_model_file(tmp_path / "m.pth")
 
 
 @pytest.mark.parametrize("name", ["m.safetensors", "m.bin"])

@@ -1,12 +1,14 @@
 """The trainer, driven by a toy task through every branch."""
 
 import csv
+import errno
 import logging
 import math
 import os
 import pickle
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -670,6 +672,86 @@ def test_a_user_error_of_the_dataset_stays_one_line(tmp_path, num_workers):
     task.train_set = Broken(4)
     with pytest.raises(UserError, match="^the disk is gone: bring it back$"):
         train(task, make_options(tmp_path, num_workers=num_workers))
+
+
+class Failing(Points):
+    """Samples whose loading fails in a process for it, as `fail` does."""
+
+    def __init__(self, fail) -> None:
+        super().__init__(4)
+        self.fail = fail
+
+    def __getitem__(self, draw):
+        self.fail()
+        return super().__getitem__(draw)
+
+
+def be_killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail_with(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize(
+    "fail, message",
+    [
+        (be_killed, r"^a loading process was ended, .*--num-workers 1, or 0 for none"),
+        (fail_with(MemoryError()), r"^a loading process was ended, .*--num-workers 1, or 0 for none"),
+        (fail_with(OSError(errno.EMFILE, "Too many open files")), r"^too many files are open: .*\(--num-workers 0\)$"),
+        # what torch says of a /dev/shm that is full, in its three ways
+        (
+            fail_with(RuntimeError("unable to write to file </torch_1_2>: No space left on device (28)")),
+            r"^the loading processes have too little shared memory .*--shm-size.*--num-workers 0",
+        ),
+        (
+            fail_with(RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error.")),
+            r"^the loading processes have too little shared memory .*--shm-size.*--num-workers 0",
+        ),
+        (fail_with(RuntimeError("received 0 items of ancdata")), r"^too many files are open: .*\(--num-workers 0\)$"),
+    ],
+)
+def test_what_loading_processes_lack_is_one_line(tmp_path, fail, message):
+    task = ToyTask()
+    task.train_set = Failing(fail)
+    with pytest.raises(UserError, match=message):
+        train(task, make_options(tmp_path, num_workers=1))
+
+
+def test_a_loading_process_that_ends_during_an_update_is_one_line(tmp_path):
+    def told(step):  # torch's handler of SIGCHLD raises this wherever we are
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    task = ToyTask()
+    task.on_step = told
+    with pytest.raises(UserError, match="^a loading process was ended"):
+        train(task, make_options(tmp_path))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_errors_of_our_own_stay_what_they_are(tmp_path, num_workers):
+    task = ToyTask()
+    task.train_set = Failing(fail_with(KeyError("x")))
+    with pytest.raises(KeyError):
+        train(task, make_options(tmp_path, num_workers=num_workers))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_as_many_files_as_the_system_allows_may_be_open(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[0], 256), before[1]))
+        train(ToyTask(), make_options(tmp_path, num_workers=1, max_epoch=1))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(before[1], 65536) or before[1] < 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_empty_sets(tmp_path):

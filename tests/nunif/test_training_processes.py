@@ -19,6 +19,8 @@ sys.path[:0] = [sys.argv[2], sys.argv[3]]
 import torch
 torch.set_num_threads(1)
 from test_training import ToyTask, make_options, press_ctrl_c
+from test_training_opponent import ContestTask
+from nunif.models import Model, create_model, register_model
 from nunif.training.trainer import train
 
 folder, rank, size = Path(sys.argv[1]), int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -27,7 +29,30 @@ values = dict(batch_size=4 // size, backward_step=2, num_samples=22, max_epoch=2
 def task():
     return ToyTask(bad=(3,), dropout=0.0)
 
-if sys.argv[4] == "whole":
+class Normed(Model):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1))
+
+    def forward(self, x):
+        return self.layers(x)
+
+if sys.argv[4] == "norm":
+    register_model("toy.normed", Normed)
+    normed = ContestTask()
+    normed.model = create_model("toy.normed")
+    normed.opponent.insert(1, torch.nn.BatchNorm1d(normed.opponent[0].out_features))
+    seen = {}
+    evaluate = normed.eval_step
+    def remember(model, batch):  # evaluation weights: the average's statistics
+        seen.update({"average." + name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return evaluate(model, batch)
+    normed.eval_step = remember
+    train(normed, make_options(folder / "norm", ema_model=True, **values))
+    for name in ("model", "opponent"):
+        seen |= {name + "." + key: value for key, value in getattr(normed, name).state_dict().items()}
+    torch.save(seen, folder / f"rank{rank}.pth")
+elif sys.argv[4] == "whole":
     if size > 1:
         torch.distributed.init_process_group("gloo")  # two runs in one group
     train(task(), make_options(folder / "plain", optimizer="adamw", **values))
@@ -85,3 +110,13 @@ def test_ctrl_c_and_a_bad_loss_in_one_process_concern_both(tmp_path):
     # 22 draws are 6 rounds of 2 x 2 in 3 windows of 8; rank 1 has nothing to do in the last: its step 8 is in the second
     # window of epoch 2
     assert (state["epochs_done"], state["epoch"]["position"], state["non_finite"]) == (1, 16, 1)
+
+
+@pytest.mark.slow
+def test_what_layers_normalise_by_is_the_same_in_all_processes(tmp_path):
+    run(tmp_path, "norm", *TORCHRUN)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pth") for rank in (0, 1))
+    means = [name for name in first if name.endswith("running_mean")]
+    assert [name.partition(".")[0] for name in means] == ["average", "model", "opponent"]
+    assert all(first[name].abs().max() > 0.01 for name in means)  # they have moved from their 0
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []

@@ -11,6 +11,7 @@ import pytest
 
 from nunif.errors import UserError
 from nunif.video.cuts import CUT_MARGIN, find_cuts
+from nunif.video.picture import Orientation
 from nunif.video.reader import BrokenVideo, VideoReader, content_hash, list_videos, select_frames
 from nunif.video.writer import write_video
 from tests import videos
@@ -55,7 +56,7 @@ def readable(path: Path, *, size: int = 1) -> tuple[list[int], float | None]:
 def test_info_and_times(tmp_path):
     path = write_clip(tmp_path / "a.mp4", 30, width=96, height=64, fps=24)
     with VideoReader(path) as reader:
-        assert (reader.info.width, reader.info.height, reader.info.rotation) == (96, 64, 0)
+        assert (reader.info.width, reader.info.height, reader.info.orientation) == (96, 64, Orientation())
         assert (reader.info.codec, reader.info.pixel_format, reader.info.num_packets) == ("h264", "yuv420p", 30)
         assert reader.info.fps == pytest.approx(24)
         assert len(reader) == reader.num_frames == 30
@@ -190,7 +191,7 @@ def test_rotation_flag(tmp_path, degrees):
     path = videos.set_rotation(write_clip(tmp_path / "a.mp4", [frame] * 4), degrees)
     with VideoReader(path) as reader:
         shape = (64, 48) if degrees != 180 else (48, 64)
-        assert (reader.info.height, reader.info.width, reader.info.rotation) == (*shape, degrees)
+        assert (reader.info.height, reader.info.width, reader.info.orientation.degrees) == (*shape, degrees)
         rgb = reader.read(0, 1)[0].rgb
     assert rgb.shape == (*shape, 3) and rgb.flags.c_contiguous
     # Clockwise, the top left corner goes to the top right, the bottom right, the bottom left.

@@ -3,13 +3,17 @@
 Axes: T frames, H W pixels, 3 = R G B.
 """
 
+import functools
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from inpaint.commands import INPAINT
 from inpaint.options import LOOK_AHEAD
@@ -17,10 +21,15 @@ from inpaint.runtime.apply import side_by_side
 from inpaint.runtime.stream import InpaintStream
 from nunif import cli
 from nunif.image import encode_binary
+from nunif.models import create_model, save_model
 from nunif.video.color import ColorTags
 from nunif.video.reader import VideoReader
 from tests import videos
 from tests.models import save_lively_model
+from tests.nunif.test_extras import contents, write_rich
+from tests.nunif.test_mastering import DISPLAY, NUMBERS, chroma_of, said, with_dolby_vision
+from tests.nunif.test_tone import HLG, PQ, WHITE_OF_HLG, WHITE_OF_PQ, level, write_levels
+from tests.pictures import voc_palette
 from tests.videos import shots, sound_of, times_of, write_clip
 
 H, W, T = 64, 96, 12
@@ -348,6 +357,136 @@ def test_more_masks_than_frames_is_a_warning(run, film, tmp_path):
     assert len(read(tmp_path / "out.mp4")) == T
 
 
+# Masks as other programs write them; what each means is in test_mask_pictures and test_hole_source
+
+
+def test_objects_of_a_palette_mask_and_a_mask_in_alpha(run, tmp_path):
+    film = write_clip(tmp_path / "short.mp4", 2)
+    indices = np.where(hole(0), 1, np.where(hole(8), 8, 0)).astype(np.uint8)  # 8 is (64, 0, 0)
+    picture = Image.fromarray(indices, "P")
+    picture.putpalette(voc_palette())
+    picture.save(tmp_path / "voc.png")
+    cut_out = np.full((H, W, 4), 255, np.uint8)
+    cut_out[..., 3] = np.where(hole(3), 255, 0)
+    Image.fromarray(cut_out).save(tmp_path / "alpha.png")
+    before = read(film)
+    for name, words, missing in (
+        ("voc.png", [], hole(0) | hole(8)),
+        ("voc.png", ["--objects", "8"], hole(8) & ~hole(0)),
+        ("alpha.png", [], hole(3)),
+    ):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        code, lines = run(film, tmp_path / name, "out", "--look-ahead", "0", *words)
+        assert code == 0, lines
+        for old, new in zip(before, read_folder(tmp_path / "out"), strict=True):
+            changed = np.any(old.rgb != new, axis=2)
+            assert not changed[~missing].any() and changed[missing].mean() > 0.25, (name, words)
+    text = r"--objects 1,b: give the numbers of objects in the masks, such as 1,8"
+    assert_refused(run, tmp_path, film, tmp_path / "voc.png", "out.mp4", ["--objects", "1,b"], text)
+
+
+def test_the_whole_picture_is_replaced_only_when_asked_for(run, tmp_path):
+    film = write_clip(tmp_path / "short.mp4", 3)
+    mask = write_mask_folder(tmp_path / "masks", [hole(0), np.ones((H, W), bool), np.ones((H, W), bool)])
+    text = (
+        r"masks marks more than 90% of the picture as missing in 2 of 3 pictures looked at .* add --large-holes if it is meant"
+    )
+    assert_refused(run, tmp_path, film, mask, "out.mp4", [], text)
+    assert run(film, mask, "out.mp4", "--large-holes", "--look-ahead", "0")[0] == 0
+
+
+# Folders of numbered pictures as the film
+
+
+def write_film_folder(path, *, dtype=np.uint8, suffix="png", first=1001):
+    """Frames that tell their number; with 16 bits they hold what 8 can't."""
+    path.mkdir()
+    for number in range(T):
+        picture = videos.numbered_frame(number)[..., ::-1]
+        picture = picture if dtype == np.uint8 else picture.astype(np.uint16) * 255 + 77
+        assert cv2.imwrite(str(path / f"plate.{first + number}.{suffix}"), picture)
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [("png", np.uint8), ("png", np.uint16), ("tif", np.uint16), ("jpg", np.uint8)])
+def test_a_folder_of_pictures_is_filled_into_a_folder(run, model, tmp_path, suffix, dtype):
+    source = write_film_folder(tmp_path / "plate", dtype=dtype, suffix=suffix)
+    mask = write_mask_folder(tmp_path / "masks")
+    code, lines = run(source, mask, "out", "--look-ahead", "0")
+    assert code == 0 and lines[-1] == f"{tmp_path / 'out'}: 12 frames, 12 with a hole", lines
+    results = read_folder(tmp_path / "out")
+    assert len(results) == T
+    for number, picture in enumerate(results):
+        before = cv2.imread(str(source / f"plate.{1001 + number}.{suffix}"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+        apart = np.abs(picture.astype(int) - before)
+        assert picture.dtype == dtype and (apart[hole(number)] > 0).mean() > 0.5
+        assert apart[~hole(number)].max() <= (40 if suffix == "jpg" else 0)  # decoders smooth the chroma of JPEGs as they like
+
+
+@pytest.mark.parametrize("words", [[], ["--look-ahead", "shot"]])
+def test_a_folder_of_pictures_becomes_a_video_of_the_rate_asked_for(run, tmp_path, words):
+    source = write_film_folder(tmp_path / "plate", dtype=np.uint16)
+    mask = write_mask_video(tmp_path / "masks.mkv", fps=30)
+    model = save_model(create_model("inpaint.fusion_v1"), tmp_path / "fusion.pth") or tmp_path / "fusion.pth"
+    out = tmp_path / "out.mkv"
+    words = [*words, "--codec", "ffv1", "--pixel-format", "gbrp16le", "--fps", "23.976"]
+    code, lines = run(source, mask, out.name, *words, model=model)
+    assert code == 0, lines
+    with av.open(str(out)) as container:
+        assert container.streams.video[0].average_rate == Fraction(24000, 1001)
+        decoded = list(container.decode(video=0))
+    assert [float(frame.pts * frame.time_base) for frame in decoded] == pytest.approx(
+        [number * 1001 / 24000 for number in range(T)], abs=6e-4
+    )
+    for number, frame in enumerate(decoded):
+        before = cv2.imread(str(source / f"plate.{1001 + number}.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+        after = np.dstack([np.frombuffer(plane, np.uint16).reshape(H, -1)[:, :W] for plane in frame.planes])[..., [2, 0, 1]]
+        assert np.array_equal(after[~hole(number)], before[~hole(number)])
+
+
+def test_a_folder_film_without_a_rate_is_told_which_it_gets(run, tmp_path, masks):
+    source = write_film_folder(tmp_path / "plate")
+    code, lines = run(source, masks, "out.mp4", "--compare")
+    assert code == 0 and f"{source} is taken as 24 pictures per second: --fps chooses" in lines
+    assert times_of(tmp_path / "out.mp4") == [Fraction(number, 24) for number in range(T)]
+    assert [videos.number_of(frame.rgb) for frame in read(tmp_path / "out.mp4")] == list(range(T))
+
+
+def test_masks_are_those_of_the_pictures_numbers(run, tmp_path):
+    source = write_film_folder(tmp_path / "plate", first=1)
+    mask = write_mask_folder(tmp_path / "masks", [hole(0), *(hole(number) for number in range(T)), hole(0)])  # 0 to 13
+    assert run(source, mask, "out")[0] == 0
+    for number, picture in enumerate(read_folder(tmp_path / "out")):
+        before = cv2.imread(str(source / f"plate.{1 + number}.png"))[..., ::-1]
+        assert np.array_equal(np.any(picture != before, axis=2) & ~hole(number), np.zeros((H, W), bool))
+        assert np.any(picture != before, axis=2)[hole(number)].mean() > 0.5
+
+
+def test_folders_of_pictures_that_are_refused(run, tmp_path, film):
+    mask = write_mask_folder(tmp_path / "masks")
+    source = write_film_folder(tmp_path / "plate")
+    refused = functools.partial(assert_refused, run, tmp_path)
+    text = r"plate\.1001\.png is one picture of a row of 12: name the folder .*plate for all, or move the one elsewhere"
+    refused(source / "plate.1001.png", mask, "out.mp4", [], text)
+    refused(source, mask, "out.mp4", ["--fps", "fast"], r"--fps fast is no rate: give frames per second such as 24, 23\.976")
+    refused(film, mask, "out.mp4", ["--fps", "25"], r"--fps 25 is for a folder of pictures, and .*film\.mp4 is none: leave it")
+    refused(source, mask, "plate", [], r"plate can't be written: it is the source .*plate; choose another name")
+    (source / "plate.1005.png").unlink()
+    refused(source, mask, "out.mp4", [], r"plate: there is no picture with the number 1005: every frame needs one")
+    (tmp_path / "exr").mkdir()
+    (tmp_path / "exr" / "a.1.exr").write_bytes(b"x")
+    refused(tmp_path / "exr", mask, "out.mp4", [], r"exr holds 1 \.exr pictures, which can't be read: convert to PNG or TIFF")
+
+
+def test_a_torn_picture_leaves_what_came_before(run, tmp_path):
+    source, mask = write_film_folder(tmp_path / "plate"), write_mask_folder(tmp_path / "masks")
+    path = source / "plate.1007.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    code, lines = run(source, mask, "out")
+    assert code == 1 and lines[-1].startswith(f"error: {path} can't be used (") and "copy or download it again" in lines[-1]
+    assert len(read_folder(tmp_path / "out.unfinished")) == 6
+
+
 # Refusals: one line, exit code 1, and nothing left
 
 
@@ -370,7 +509,7 @@ def assert_refused(run, tmp_path, source, mask, output, words, text, **options):
     [
         ([hole(0)] * 10, {}, r"--mask .*masks\.mkv has 10 frames, the film 12 frames: every frame needs one"),
         ([hole(0)[:32, :48]] * T, {}, r"--mask .*masks\.mkv is 48x32, the film 96x64: scale it to the film"),
-        ([hole(0)] * T, {"fps": 30}, r"has 29\.973 frames per second, the film 24, and their times part by 0\.09 s"),
+        ([hole(0)] * 15, {"fps": 30}, r"has 15 frames at 30 per second, the film 12 at 24, and their times part by 0\.09 s"),
     ],
     ids=["too short", "size", "rate"],
 )  # fmt: skip
@@ -449,3 +588,115 @@ def test_two_plain_lines_where_there_is_no_terminal(run, film, masks, tmp_path):
     code, lines = run(film, masks, "out.mp4")
     last = f"{tmp_path / 'out.mp4'}: 12 frames, 12 with a hole"
     assert code == 0 and lines == [f"torch {torch.__version__} on cpu, fp32, looking 8 frames ahead, at 96x64", last]
+
+
+# Films with transparency
+
+
+def write_see_through(path, codec="ffv1", pixel_format="gbrap"):
+    """T frames, lossless, whose alpha rises from left to right."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=24)
+        stream.width, stream.height, stream.pix_fmt = W, H, pixel_format
+        for number in range(T):
+            rgba = np.dstack([videos.numbered_frame(number), np.tile(np.linspace(0, 255, W).astype(np.uint8), (H, 1))])
+            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format=pixel_format, threads=1)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("pixel_format", "top"), [("bgra", 255), ("gbrap12le", 65535)])
+def test_a_folder_of_a_transparent_film_is_transparent(run, masks, tmp_path, pixel_format, top):
+    source = write_see_through(tmp_path / "film.mkv", pixel_format=pixel_format)
+    code, lines = run(source, masks, "out")
+    assert code == 0 and not [line for line in lines if "in places" in line]
+    files = sorted((tmp_path / "out").iterdir())
+    assert len(files) == T
+    for number, file in enumerate(files):
+        bgra = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        assert bgra.shape == (H, W, 4) and np.iinfo(bgra.dtype).max == top
+        assert np.abs(bgra[..., 3] / top - np.linspace(0, 1, W)).max() < 1 / 200
+        seen = ~hole(number)
+        expected = videos.numbered_frame(number)[seen] / 255
+        assert np.abs(bgra[seen][:, [2, 1, 0]] / top - expected).max() < 1 / 200
+
+
+@pytest.mark.parametrize(("name", "is_kept"), [("out.webm", True), ("out.mp4", False)])
+def test_alpha_goes_through_apply_or_a_line_says_not(run, masks, tmp_path, name, is_kept):
+    source = write_see_through(tmp_path / "film.mov", "prores_ks", "yuva444p10le")
+    code, lines = run(source, masks, name)
+    assert code == 0 and len(times_of(tmp_path / name)) == T
+    assert bool([line for line in lines if "transparent in places" in line and "left out" in line]) is not is_kept
+
+
+def test_subtitles_chapters_and_title_go_through_apply(run, tmp_path):
+    source = write_rich(tmp_path / "film.mkv", subtitles=["subrip"], sounds=["eng", "fre"])
+    cv2.imwrite(str(tmp_path / "still.png"), grey(hole(2)))
+    before = contents(source)
+    for name, words in (("a.mkv", []), ("b.mkv", ["--no-extras"]), ("c.mp4", []), ("d", []), ("e", ["--no-extras"])):
+        code, lines = run(source, tmp_path / "still.png", name, "--look-ahead", "0", *words)
+        lost = [line for line in lines if line.startswith(str(source)) and "subtitles (srt)" in line]
+        assert code == 0 and bool(lost) == (name in "c.mp4 d")
+        if name == "a.mkv":
+            assert contents(tmp_path / name) == before | dict(tags=contents(tmp_path / name)["tags"])
+        if name == "b.mkv":
+            assert contents(tmp_path / name)["sounds"] == ["eng", "fre"] and not contents(tmp_path / name)["subtitles"]
+
+
+# Films of high dynamic range
+
+
+@pytest.mark.parametrize("words", [[], ["--look-ahead", "shot"]], ids=str)
+@pytest.mark.parametrize("color", [PQ, HLG], ids=str)
+def test_the_model_sees_hdr_as_sdr_and_the_film_keeps_its_samples(run, model, masks, tmp_path, monkeypatch, color, words):
+    """A film in the white of HDR's paper: the model sees 230 of 255, and its picture comes back in the film's transfer."""
+    share = WHITE_OF_PQ if color == PQ else WHITE_OF_HLG
+    source = write_levels(tmp_path / "film.mkv", level(share), color, count=T, size=(H, W))
+    seen = []
+    masked = InpaintStream.masked
+    monkeypatch.setattr(InpaintStream, "masked", lambda self, frame, hole: (seen.append(frame), masked(self, frame, hole))[1])
+    # a perfect model: what it paints is what it saw around the hole
+    monkeypatch.setattr("inpaint.runtime.stream.from_network", lambda output, frame, hole: frame)
+    code, lines = run(source, masks, "out.mkv", "--codec", "ffv1", *words)
+    assert code == 0 and [line for line in lines if "the model sees it as SDR BT.709" in line]
+    assert len(seen) == T * (2 if words else 1)
+    for frame in seen:
+        assert frame.dtype == np.uint16 and np.abs(frame / 257 - 230).max() <= 2
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.color_primaries, stream.codec_context.color_trc) == (color.primaries, color.transfer)
+        for number, frame in enumerate(container.decode(stream)):
+            assert frame.format.name == "yuv420p10le"
+            luma = np.frombuffer(frame.planes[0], np.uint16).reshape(H, -1)[:, :W]
+            assert set(np.unique(luma[~hole(number)])) == {level(share)}
+            assert np.abs(luma[hole(number)].astype(int) - level(share)).max() <= 2
+
+
+def test_hdr10_goes_through_apply(run, masks, tmp_path):
+    settings = {"x264-params": f"mastering-display={DISPLAY}:cll=1000,400", "chroma_sample_location": "topleft"}
+    source = write_clip(tmp_path / "film.mkv", T, pixel_format="yuv420p10le", tags=(9, 1, 9, 16), options=settings)
+    assert said(source) == (pytest.approx(NUMBERS), (1000, 400))
+    assert run(source, masks, "out.mp4")[0] == 0
+    assert said(tmp_path / "out.mp4") == (pytest.approx(NUMBERS), (1000, 400)) and chroma_of(tmp_path / "out.mp4") == (1, 1)
+    code, lines = run(source, masks, "out.mkv", "--codec", "ffv1")
+    assert code == 0 and [
+        line for line in lines if "HDR10 metadata (mastering display, MaxCLL) of the film can't be kept" in line
+    ]
+
+
+def test_dolby_vision_is_told_of(run, masks, tmp_path):
+    if not videos.HAS_X265:
+        pytest.skip("this libav has no such encoder")
+    source = write_clip(tmp_path / "film.mp4", T, codec="libx265", pixel_format="yuv420p10le", tags=(9, 1, 9, 16))
+    code, lines = run(with_dolby_vision(source), masks, "out.mp4")
+    assert code == 0 and f"{source} has Dolby Vision, which can't be carried over" in lines
+
+
+def test_a_folder_of_an_hdr_film_says_what_its_pictures_are(run, masks, tmp_path):
+    source = write_levels(tmp_path / "film.mkv", level(WHITE_OF_PQ), PQ, count=T, size=(H, W))
+    code, lines = run(source, masks, "out")
+    assert code == 0 and [line for line in lines if "the pictures are PQ BT.2020 like the film" in line]
+    for number, picture in enumerate(read_folder(tmp_path / "out")):
+        assert np.abs(picture[~hole(number)] / 65535 - WHITE_OF_PQ).max() < 0.002

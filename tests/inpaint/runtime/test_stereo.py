@@ -5,6 +5,7 @@ Axes: T frames, H W pixels, 3 = R G B.
 
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from nunif.video.color import ColorTags
 from nunif.video.reader import VideoReader
 from tests import videos
 from tests.models import save_lively_model
+from tests.nunif.test_tone import PQ, WHITE_OF_PQ, level, write_levels
 from tests.videos import shots, sound_of, times_of, write_clip
 
 H, W, T = 64, 96, 12
@@ -214,6 +216,25 @@ def test_the_command_line_offers_what_there_is():
 # What is carried over
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_folder_of_pictures(run, known, tmp_path, dtype):
+    (tmp_path / "row").mkdir()
+    frames = [frame if dtype == np.uint8 else frame.astype(np.uint16) * 255 + 77 for frame in shots([T], width=W, height=H)]
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / "row" / f"{99 + number}.png"), frame[..., ::-1])  # 99 comes before 100
+    assert run(tmp_path / "row", "out", *FAR_APART)[0] == 0
+    left, right = eyes(read_folder(tmp_path / "out"))
+    assert left[0].dtype == dtype and np.array_equal(left, frames) and not np.array_equal(right, left)
+    code, lines = run(tmp_path / "row", "out.mkv", "--codec", "ffv1", "--fps", "30000/1001", *FAR_APART)
+    assert code == 0, lines
+    expected = [number * 1001 / 30000 for number in range(T)]
+    assert [float(time) for time in times_of(tmp_path / "out.mkv")] == pytest.approx(expected, abs=6e-4)
+    code, lines = run(tmp_path / "row" / "100.png", "out.mp4")
+    assert code == 1 and lines[-1].endswith(
+        f"100.png is one picture of a row of 12: name the folder {tmp_path / 'row'} for all, or move the one elsewhere"
+    )
+
+
 def test_sound_times_and_colours_are_the_films(run, known, tmp_path):
     irregular = dict(times=[0, 40, 80, 130, 170, 250, 290, 330, 370, 420, 460, 500], time_base=Fraction(1, 1000))
     tags = dict(matrix=5, range=2, primaries=5, transfer=6)  # BT.601, full range
@@ -321,3 +342,45 @@ def test_refusals(run, film, tmp_path, output, words, text):
     code, lines = run(film, output, *words)
     assert code == 1 and lines[-1].startswith("error: ") and text.format(tmp_path) in lines[-1]
     assert names(tmp_path) == ["film.mkv"] and film.read_bytes() == content
+
+
+def test_a_transparent_film_loses_its_alpha_with_a_line(run, known, tmp_path):
+    frames = [np.dstack([picture, np.full((H, W), 128, np.uint8)]) for picture in shots([T], width=W, height=H)]
+    with av.open(str(tmp_path / "film.mov"), "w") as container:
+        stream = container.add_stream("qtrle", rate=24)
+        stream.width, stream.height, stream.pix_fmt = W, H, "argb"
+        for number, rgba in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format="argb", threads=1)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    code, lines = run(tmp_path / "film.mov", "out.webm")
+    assert code == 0 and len([line for line in lines if "film.mov is transparent in places" in line]) == 1
+
+
+def test_depth_and_model_see_hdr_as_sdr_and_both_eyes_stay_hdr(run, monkeypatch, tmp_path):
+    source = write_levels(tmp_path / "film.mkv", level(WHITE_OF_PQ), PQ, count=T, size=(H, W))
+    seen = []
+
+    class Looking(Known):
+        def raw_disparity(self, frames):
+            seen.extend(frames)
+            near = torch.zeros(len(frames), H, W)
+            near[(slice(None), *BOX)] = 1
+            return near
+
+    monkeypatch.setattr(stereo, "create_estimator", lambda *_, **__: Looking())
+    filled = []
+    masked = InpaintStream.masked
+    monkeypatch.setattr(InpaintStream, "masked", lambda self, frame, hole: (filled.append(frame), masked(self, frame, hole))[1])
+    assert run(source, "out.mkv", "--codec", "ffv1", *FAR_APART)[0] == 0
+    assert len(seen) >= T and len(filled) == T
+    for frame in seen:
+        assert frame.dtype == np.uint8 and np.abs(frame.astype(int) - 230).max() <= 2
+    assert all(np.abs(np.median(frame) / 257 - 230) <= 2 for frame in filled)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.color_primaries, stream.codec_context.color_trc) == (9, 16)
+        for frame in container.decode(stream):
+            luma = np.frombuffer(frame.planes[0], np.uint16).reshape(H, -1)[:, : 2 * W]
+            assert np.abs(luma[:, :W].astype(int) - level(WHITE_OF_PQ)).max() <= 1

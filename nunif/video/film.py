@@ -1,0 +1,314 @@
+"""Films of either kind: video files, and folders of numbered pictures.
+
+Axes: H W pixels.
+"""
+
+import hashlib
+import logging
+import math
+import os
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from nunif.errors import UserError
+from nunif.image import PNG_SIGNATURE
+from nunif.parallel import ordered_map
+from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
+from nunif.video import picture as pictures
+from nunif.video.reader import (
+    VIDEO_SUFFIXES,
+    BrokenVideo,
+    Frame,
+    VideoInfo,
+    VideoReader,
+    content_hash,
+    list_videos,
+    select_frames,
+)
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FPS = 24
+_READERS = 4  # threads
+_NTSC = {Fraction(n * 1000, 1001): {round(n * 1000 / 1001, digits) for digits in (2, 3)} for n in (24, 30, 48, 60, 120)}
+_COMPONENTS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # of a PNG, by its colour type
+
+
+class Film(Protocol):
+    """What is read of a film of either kind; see `VideoReader`."""
+
+    path: Path
+    info: VideoInfo
+    times: np.ndarray
+    broken_at: float | None
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def __enter__(self) -> "Film": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def read(self, start: int, stop: int) -> list[Frame]: ...
+
+    def forget(self, stop: int) -> None: ...
+
+
+class PictureFilm:
+    """A folder of numbered pictures, read as `VideoReader` reads a video, but forward or backward.
+
+    All frames come in the format of the picture that holds the most; one that can't be read, or is of another size,
+    raises BrokenVideo when it is asked for.
+
+    Attributes:
+        info, times, broken_at: as of `VideoReader`.
+        numbers: of the selected pictures, ascending.
+    """
+
+    def __init__(
+        self, path: Path, *, fps: Fraction = Fraction(DEFAULT_FPS), max_fps: float | None = None, for_editing: bool = False
+    ) -> None:
+        """
+        Args:
+            path: the folder.
+            fps: how many pictures make a second.
+            max_fps, for_editing: as of `VideoReader`.
+
+        Raises:
+            UserError: no numbered pictures are there, a number is missing, or they can't be read.
+        """
+        self.path = path
+        self.broken_at: float | None = None
+        self._for_editing = for_editing
+        found = numbered_pictures(path, name=str(path))
+        files = list(found.values())
+        self.info = replace(
+            _info_of_first(sorted(files, key=_capacity, reverse=True)),
+            path=path,
+            fps=float(fps),
+            num_packets=len(files),
+            time_base=1 / fps,
+            rate=fps,
+        )
+        self._size = (self.info.height, self.info.width)
+        self._pts = select_frames(np.arange(len(files)), time_base=1 / fps, max_fps=max_fps)
+        self._durations = np.diff(self._pts, append=len(files))
+        self._files = [files[position] for position in self._pts]
+        self.numbers = [list(found)[position] for position in self._pts]
+        self.times = np.array([float(number / fps) for number in self._pts.tolist()])
+        self._held: dict[int, Frame] = {}
+        self._lock = Lock()
+
+    @property
+    def num_frames(self) -> int:
+        """Selected frames in the whole film."""
+        return len(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """All frames, some of them read in threads before they are asked for. Raises BrokenVideo as `read` does."""
+        return ordered_map(self._frame, range(len(self)), workers=min(_READERS, os.cpu_count() or 1))
+
+    def __enter__(self) -> "PictureFilm":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all frames."""
+        self._held = {}
+
+    def forget(self, stop: int) -> None:
+        """Let go of the frames before `stop`."""
+        self._held = {number: frame for number, frame in self._held.items() if number >= stop}
+
+    def read(self, start: int, stop: int) -> list[Frame]:
+        """The selected frames [start, stop); those of the last call cost nothing.
+
+        Raises:
+            BrokenVideo: a picture can't be read or doesn't fit the others.
+        """
+        held = self._held
+        self._held = {number: held[number] if number in held else self._frame(number) for number in range(start, stop)}
+        return list(self._held.values())
+
+    def _frame(self, number: int) -> Frame:
+        file, time = self._files[number], float(self.times[number])
+        pts, duration = int(self._pts[number]), int(self._durations[number])
+        try:
+            return replace(self._read_picture(file), pts=pts, time=time, duration=duration)
+        except (BrokenVideo, UserError):
+            reason = "it is damaged, cut off or of a kind that this libav can't decode"
+        except (OSError, ValueError) as error:
+            reason = str(error)
+        with self._lock:
+            self.broken_at = time if self.broken_at is None else min(self.broken_at, time)
+        broken = BrokenVideo(file, time)
+        broken.args = (f"{file} can't be used ({reason})",)
+        raise broken
+
+    def _read_picture(self, file: Path) -> Frame:
+        if file.suffix.lower() in (".jpg", ".jpeg") and _is_torn_jpeg(file.read_bytes()):
+            raise ValueError("it is cut off")  # libav makes the rest grey
+        with VideoReader(file, for_editing=self._for_editing) as reader:
+            if unfit := _why_unfit(file, reader.info):
+                raise ValueError(unfit)
+            (frame,) = reader.read(0, 1)
+        if frame.rgb.shape[:2] != self._size:
+            sizes = [f"{width}x{height}" for height, width in (frame.rgb.shape[:2], self._size)]
+            raise ValueError(f"it is {sizes[0]}, others are {sizes[1]}")
+        wanted = self.info.picture_format
+        if frame.picture is None or frame.picture.pixel_format == wanted:
+            return frame
+        old, new = pictures.layout_of(frame.picture.pixel_format), pictures.layout_of(wanted)
+        is_coarser = not old.is_grey and (new.is_grey or math.prod(new.step) > math.prod(old.step))
+        if is_coarser or old.bits > new.bits or (old.alpha is not None and new.alpha is None):
+            raise ValueError(f"it holds more ({old.name}) than others do ({new.name}): save all in one format")
+        picture = pictures.convert(frame.picture, wanted)
+        return replace(frame, picture=picture, rgb=pictures.to_rgb(picture))
+
+
+def open_film(
+    path: Path, *, fps: str | None = None, max_fps: float | None = None, for_editing: bool = False, deinterlace: bool = False
+) -> Film:
+    """A video file, or a folder of numbered pictures. See `VideoReader` and `PictureFilm`.
+
+    Args:
+        fps: of a folder, as `parse_fps` takes it; None: 24.
+        deinterlace: of a video; pictures don't say whether they are interlaced, and a folder of them is taken as it is.
+
+    Raises:
+        UserError: there is none; a rate for a video; or one picture of a numbered row, where the row must be meant.
+    """
+    if path.is_dir():
+        if not pictures_in(path):
+            refuse_unread(path, str(path))
+            raise UserError(f"{path} is a folder without pictures: name a film in it, or a folder of numbered pictures")
+        if deinterlace:
+            logger.warning("--deinterlace is for videos: the pictures in %s are taken as they are", path)
+        if fps is None:
+            logger.info("%s is taken as %d pictures per second: --fps chooses", path, DEFAULT_FPS)
+        return PictureFilm(
+            path, fps=parse_fps(str(DEFAULT_FPS) if fps is None else fps), max_fps=max_fps, for_editing=for_editing
+        )
+    if fps is not None:
+        raise UserError(f"--fps {fps} is for a folder of pictures, and {path} is none: leave it out")
+    check_exists(path, str(path))
+    check_alone(path, str(path))
+    return VideoReader(path, max_fps=max_fps, for_editing=for_editing, deinterlace=deinterlace)
+
+
+def parse_fps(text: str) -> Fraction:
+    """ "24", "29.97" (which is 30000/1001) or "30000/1001" as frames per second.
+
+    Raises:
+        UserError: no number, or one out of 0.01 to 1000.
+    """
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if not Fraction(1, 100) <= value <= 1000:
+        raise UserError(f"--fps {text} is no rate: give frames per second such as 24, 23.976 or 30000/1001")
+    exact = next((rate for rate, names in _NTSC.items() if float(value) in names), value)
+    return exact.limit_denominator(100_000)
+
+
+def list_films(path: Path) -> list[Path]:
+    """The films that a path stands for: itself, or those in a folder, by name: its videos, else its folders of pictures.
+
+    Raises:
+        UserError: there is nothing.
+    """
+    if not path.is_dir():
+        return list_videos(path)
+    if pictures_in(path) and not _has_videos(path):
+        return [path]
+    folders = [p for p in sorted(path.iterdir()) if p.is_dir() and not p.name.startswith(".") and pictures_in(p)]
+    if not folders:
+        refuse_unread(path, str(path))
+    if not folders or _has_videos(path):
+        videos = list_videos(path)
+        if folders:
+            logger.warning(
+                "%s holds videos, which are taken; its %d folders of pictures are not: name them", path, len(folders)
+            )
+        return videos
+    return folders
+
+
+def _has_videos(path: Path) -> bool:
+    return any(file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".") for file in path.iterdir())
+
+
+def folder_hash(path: Path) -> str:
+    """8 hex digits of the pictures of a folder in order, as `content_hash` of a file; names and dates don't matter.
+
+    Raises:
+        UserError: as `content_hash` and `numbered_pictures`.
+    """
+    digest = hashlib.blake2b(digest_size=4)
+    for file in numbered_pictures(path, name=str(path)).values():
+        digest.update(content_hash(file).encode())
+    return digest.hexdigest()
+
+
+def _info_of_first(files: list[Path]) -> VideoInfo:
+    """What the first of some pictures that can be read says of itself. Raises UserError where none can."""
+    problem = None
+    for file in files:
+        try:
+            with VideoReader(file, for_editing=True) as reader:
+                if unfit := _why_unfit(file, reader.info):
+                    raise UserError(f"{file} can't be used ({unfit})")
+                return reader.info
+        except UserError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _why_unfit(file: Path, info: VideoInfo) -> str:
+    """Why a picture that libav decodes isn't what is meant; nothing where it is."""
+    if re.search("f(16|32)", info.pixel_format):
+        return "its numbers are floating-point: convert to 16 bits, which end at white"
+    if file.suffix.lower() in (".tif", ".tiff"):
+        with suppress(OSError, ValueError, SyntaxError), Image.open(file) as image:
+            if "jpeg" in str(image.info.get("compression", "")):
+                return "it is a TIFF packed as JPEG, whose colours libav gets wrong: save it with LZW or without compression"
+    return ""
+
+
+def _is_torn_jpeg(data: bytes) -> bool:
+    """Whether no end follows the start of the last scan."""
+    return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+
+
+def _capacity(file: Path) -> int:
+    """Bits of a pixel, of a PNG that says so in its first bytes; 0 for others."""
+    try:
+        with open(file, "rb") as opened:
+            head = opened.read(26)
+    except OSError:
+        return 0
+    if len(head) < 26 or not head.startswith(PNG_SIGNATURE):
+        return 0
+    depth, kind = struct.unpack(">BB", head[24:26])
+    return (8 if kind == 3 else depth) * _COMPONENTS.get(kind, 0)
