@@ -36,3 +36,11 @@ def run(capsys, caplog):
         return code, captured.out, [*caplog.messages, *captured.err.strip().splitlines()]
 
     return run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Names that are no UTF-8 can't be sent from a process of tests to the one that reports."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report

@@ -58,12 +58,14 @@ def write_clip(
     time_base: Fraction | None = None,
     sound: str | None = None,
     sound_start: Fraction = Fraction(0),
+    sound_layout: str = "mono",
     tags: tuple[int, int, int, int] | None = None,
     sample_aspect_ratio: Fraction | None = None,
 ) -> Path:
     """Encode frames (or so many numbered ones) at given times, or at a constant rate.
 
     Args:
+        frames: (H, W, 3) RGB, or (H, W, 4) with alpha.
         times: presentation times in units of `time_base`, ascending; variable frame rate.
         sound: encoder of a tone as long as the frames, at 44100 Hz; None for a silent film.
         sound_start: seconds.
@@ -84,13 +86,14 @@ def write_clip(
             coder.colorspace, coder.color_range, coder.color_primaries, coder.color_trc = tags
         if sample_aspect_ratio:
             stream.codec_context.sample_aspect_ratio = sample_aspect_ratio
-        tone = _tone(container, sound, sound_start, seconds=len(frames) / Fraction(fps)) if sound else iter(())
+        tone = _tone(container, sound, sound_layout, sound_start, seconds=len(frames) / Fraction(fps)) if sound else iter(())
         settings = {"preset": "ultrafast", "bf": str(num_b_frames)} if codec in ("libx264", "libx265") else {}
         if codec == "libx265":
             settings["x265-params"] = "log-level=none:pools=none"
         stream.options = settings | (options or {})
         for index, rgb in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(format=pixel_format)
+            kind = "rgb24" if rgb.shape[2] == 3 else "rgba"
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format=kind).reformat(format=pixel_format)
             frame.pts = index if times is None else times[index]
             frame.time_base = time_base
             container.mux(stream.encode(frame))
@@ -103,10 +106,10 @@ def write_clip(
 
 
 def _tone(
-    container: av.container.OutputContainer, codec: str, start: Fraction, *, seconds: Fraction
+    container: av.container.OutputContainer, codec: str, layout: str, start: Fraction, *, seconds: Fraction
 ) -> Iterator[list[av.Packet]]:
     rate = 48000 if "opus" in codec else 44100
-    stream = container.add_stream(codec, rate=rate, layout="mono")
+    stream = container.add_stream(codec, rate=rate, layout=layout)
     stream.codec_context.open()
     size = stream.codec_context.frame_size or 1024
     sample_format = stream.codec_context.format.name
@@ -115,7 +118,10 @@ def _tone(
     def packets() -> Iterator[list[av.Packet]]:
         for first in range(0, int(seconds * rate), size):
             wave = 0.3 * np.sin(np.arange(first, first + size) * (2 * np.pi * 440 / rate))
-            frame = av.AudioFrame.from_ndarray((wave * scale).astype(kind)[None], format=sample_format, layout="mono")
+            wave = np.repeat(wave[None], len(stream.codec_context.layout.channels), axis=0)
+            samples = (wave * scale).astype(kind)
+            samples = samples if sample_format.endswith("p") else samples.T.reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format=sample_format, layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = rate, first + int(start * rate), Fraction(1, rate)
             yield stream.encode(frame)
         yield stream.encode(None)

@@ -77,6 +77,10 @@ class BrokenVideo(Exception):
         self.time = time
 
 
+class _NotInOrder(Exception):
+    """A file's times aren't those at which its pictures are shown."""
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """What a file says of its picture stream. All sizes are as displayed, turned upright."""
@@ -246,8 +250,14 @@ class VideoReader:
         self._lock = Lock()  # libav crashes where a file is closed that another thread reads
         self._container: av.container.InputContainer | None = None
         _check_file(path)
-        packets = self._packets = _scan(path)
-        self.info, self._decoded_size, self._first_field = _probe(path, packets, with_alpha=for_editing)
+        packets = _scan(path)
+        try:
+            probed = _probe(path, packets, with_alpha=for_editing)
+        except _NotInOrder:
+            packets = _scan_by_decoding(path)
+            probed = _probe(path, packets, with_alpha=for_editing)
+        self._packets = packets
+        self.info, self._decoded_size, self._first_field = probed
         if self.info.is_interlaced and not deinterlace:
             raise _is_interlaced(path)
         self.deinterlaces = deinterlace
@@ -618,9 +628,11 @@ def _scan(path: Path) -> _Packets:
         stated_end = None if stated is None else _stated_end(container, stream)
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         is_matroska = container.format.name.startswith("matroska")
+        # AVI counts pictures as they are coded, and libav takes these counts for times
+        is_reordered = container.format.name == "avi" and stream.codec_context.has_b_frames
 
     times, is_key, reference, shown, damaged, durations = zip(*rows, strict=True)
-    if None in times:
+    if None in times or is_reordered:
         return _scan_by_decoding(path)
     with _opened(path) as (container, stream):
         clock, index = read_clock(container, stream), stream.index
@@ -806,6 +818,10 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
         if not frames:
             raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
         frame = frames[0]
+        times = [frame.pts for frame in frames if frame.pts is not None]
+        is_certain = not (packets.numbered or has_free_clock(container))
+        if is_certain and any(later <= earlier for earlier, later in zip(times, times[1:])):
+            raise _NotInOrder  # decoders give pictures out as they are shown
         first_field = stated_first_field(stream.codec_context)
         orientation = pictures.read_orientation(frame)
         if not orientation.is_exact:

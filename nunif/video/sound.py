@@ -6,6 +6,7 @@ A packet is copied as it is where the new container takes its codec. Else the so
 import io
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from itertools import chain
@@ -26,12 +27,13 @@ _BIT_RATE = 96_000  # per channel, where sound is coded anew
 _ROUNDING = 0.005  # seconds by which times of sound are off
 _OPUS_RATE = 48_000  # also what all containers and players take
 
-# MPEG's containers swallow any codec, and what they don't know comes out as data.
-_MPEG_TAKES = {
-    "mpegts": frozenset(
-        {"aac", "ac3", "dca", "eac3", "mp1float", "mp2float", "mp3float", "opus", "libopus", "truehd", "dvbsub"}
+# Containers that swallow more codecs than they keep: in MPEG's they come out as data, in AVI at wrong times.
+_TAKEN = {
+    "avi": frozenset(
+        "aac ac3 dts mp1 mp2 mp3 pcm_alaw pcm_f32le pcm_mulaw pcm_s16le pcm_s24le pcm_s32le pcm_u8 wmav1 wmav2".split()
     ),
-    "mpeg": frozenset({"ac3", "dca", "mp1float", "mp2float", "mp3float", "dvdsub"}),
+    "mpeg": frozenset("ac3 dts dvd_subtitle mp1 mp2 mp3".split()),
+    "mpegts": frozenset("aac ac3 dts dvb_subtitle eac3 mp1 mp2 mp3 opus truehd".split()),
 }
 
 # Layouts that an encoder may take, the usual ones of as many channels first.
@@ -81,7 +83,7 @@ class Sound:
         for stream in self._input.streams.audio:
             if stream.codec_context is None:
                 logger.warning("%s: a sound stream of an unknown kind is left out", path)
-            elif _takes(container, stream):
+            elif _takes(path, container, stream):
                 self._tracks[stream.index] = _Copied(stream, container)
             else:
                 codec = stream.codec_context.name
@@ -100,7 +102,7 @@ class Sound:
         has_sound = bool(self._tracks)
         self.extras, self.tags = extras, tags_of(self._input.metadata)
         if extras:
-            for other in add_extras(path, self._input, container, takes=partial(_takes, container)):
+            for other in add_extras(path, self._input, container, takes=partial(_takes, path, container)):
                 self._tracks[other.index] = _Copied(other, container)
         streams = [self._input.streams[index] for index in self._tracks]
         self.labels: list[tuple[str, dict[str, str]]] = [(each.type, labels_of(each)) for each in streams]
@@ -188,19 +190,32 @@ def _is_sound(packet: av.Packet) -> bool:
     return packet.stream.type == "audio"
 
 
-def _takes(container: av.container.OutputContainer, stream: av.stream.Stream) -> bool:
-    """Whether a container like this one can be written with the stream's packets: its header is written as a trial."""
-    if stream.codec_context.name not in _MPEG_TAKES.get(container.format.name, {stream.codec_context.name}):
+def _takes(path: Path, container: av.container.OutputContainer, stream: av.stream.Stream) -> bool:
+    """Whether a container like this one can be written with the stream's packets: one with the first is, as a trial."""
+    name = stream.codec_context.codec.canonical_name
+    if name not in _TAKEN.get(container.format.name, {name}):
         return False
     trial = av.open(io.BytesIO(), "w", format=container.format.name)
     try:
-        trial.add_stream_from_template(stream)
+        new = trial.add_stream_from_template(stream)
         trial.start_encoding()
+        if stream.type == "audio" and (packet := _first_packet(path, stream.index)) is not None:
+            packet.pts = packet.dts = 0
+            packet.stream = new
+            trial.mux(packet)
+        trial.close()
         return True
     except (av.FFmpegError, ValueError):
         return False
     finally:
-        trial.close()
+        with suppress(av.FFmpegError):
+            trial.close()
+
+
+def _first_packet(path: Path, index: int) -> av.Packet | None:
+    with open_input(path) as container, suppress(av.FFmpegError):
+        return next((packet for packet in container.demux(container.streams[index]) if packet.size), None)
+    return None
 
 
 def _first_heard(path: Path, stream: av.AudioStream) -> tuple[int, str] | None:
