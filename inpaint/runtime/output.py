@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
+_UNEVEN = 0.005  # seconds; files round times by less
+
 
 class Output(Protocol):
     """Takes pictures with their times."""
@@ -97,6 +99,13 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
             if tone is not None:
                 text = "%s: the pictures are %s like the film, and PNGs don't say so: tell the program that reads them"
                 logger.warning(text, path, tone.name)
+            if (aspect := film.info.sample_aspect_ratio) not in (None, 1):
+                text = "%s: the aspect of the film's pixels is %s, and a folder of pictures doesn't say so"
+                logger.warning(text, path, f"{aspect.numerator}:{aspect.denominator}")
+            steps = np.diff(film.times)
+            if len(steps) and np.ptp(steps) > _UNEVEN:
+                text = "%s: the film's pictures come at uneven times (%.3f to %.3f s apart), a folder of pictures keeps none"
+                logger.warning(text, path, steps.min(), steps.max())
             if options.extras and film.info.extras:
                 logger.warning("%s has %s, a folder of pictures has none of it", film.path, ", ".join(film.info.extras))
             yield _Folder(folder)

@@ -13,7 +13,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
-_FULL = int(ColorRange.JPEG)
+FULL = int(ColorRange.JPEG)
 _RGB_MATRIX = 0  # AVCOL_SPC_RGB
 
 # Shares of red and blue in the luma: ITU-T H.273, table 4. BT.601 for all others, as in swscale.
@@ -39,7 +39,7 @@ def read_tags(frame: av.VideoFrame, codec_context: av.VideoCodecContext) -> Colo
     full = frame.format.name.startswith("yuvj")
     return ColorTags(
         matrix=int(frame.colorspace),
-        range=_FULL if full else int(frame.color_range),
+        range=FULL if full else int(frame.color_range),
         primaries=int(codec_context.color_primaries),
         transfer=int(codec_context.color_trc),
     )
@@ -59,7 +59,7 @@ def suited_tags(color: ColorTags, *, is_rgb: bool) -> ColorTags:
     Y'CbCr that was RGB is BT.709, limited range.
     """
     if is_rgb:
-        return replace(color, matrix=_RGB_MATRIX, range=_FULL)
+        return replace(color, matrix=_RGB_MATRIX, range=FULL)
     if color.matrix == _RGB_MATRIX:
         return replace(color, matrix=BT709.matrix, range=BT709.range)
     return color
@@ -67,7 +67,7 @@ def suited_tags(color: ColorTags, *, is_rgb: bool) -> ColorTags:
 
 def is_full_range(color: ColorTags, *, num_components: int, is_rgb: bool) -> bool:
     """Whether 0 is black and the greatest number white. Grey always is, tagged or not: swscale's rule."""
-    return is_rgb or num_components == 1 or color.range == _FULL
+    return is_rgb or num_components == 1 or color.range == FULL
 
 
 def code_of_rgb(color: ColorTags, *, bits: int, num_components: int, is_rgb: bool) -> np.ndarray:
@@ -119,7 +119,7 @@ def to_rgb(frame: av.VideoFrame, *, width: int, height: int) -> np.ndarray:
         format="rgb24",
         src_colorspace=int(frame.colorspace),
         src_color_range=int(frame.color_range),
-        dst_color_range=_FULL,
+        dst_color_range=FULL,
         threads=1,  # swscale 9 has a race between its threads
     )
     return np.ascontiguousarray(rgb.to_ndarray())

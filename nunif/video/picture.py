@@ -410,6 +410,28 @@ def convert(picture: Picture, pixel_format: str) -> Picture:
     return Picture(tuple(planes[plane] for plane in range(len(planes))), pixel_format, picture.color)
 
 
+def with_range(picture: Picture, color_range: int) -> Picture:
+    """Y'CbCr in another range (libav's number); RGB and grey have one only.
+
+    Limited: black is at 16, white at 235, chroma reaches from 16 to 240, of 255 (ITU-R BT.601, BT.709).
+    """
+    layout = layout_of(picture.pixel_format)
+    if layout.is_rgb or layout.is_grey or (picture.color.range == colors.FULL) == (color_range == colors.FULL):
+        return picture
+    unit, top = 2 ** (layout.bits - 8), 2**layout.bits - 1
+    planes = list(picture.planes)
+    for component, plane in enumerate(layout.planes):
+        zero, span = (128 * unit, 224 * unit) if component else (0, 219 * unit)
+        black = 0 if component else 16 * unit
+        codes = np.arange(top + 1, dtype=np.float64)
+        if color_range == colors.FULL:
+            codes = (codes - zero - black) * (top / span) + zero
+        else:
+            codes = (codes - zero) * (span / top) + zero + black
+        planes[plane] = np.clip(np.rint(codes), 0, top).astype(layout.dtype)[picture.planes[plane]]
+    return replace(picture, planes=tuple(planes), color=replace(picture.color, range=color_range))
+
+
 def _change_depth(plane: np.ndarray, old: PixelLayout, new: PixelLayout, *, is_full: bool, has_middle: bool) -> np.ndarray:
     """Samples in more or fewer bits; `has_middle`: chroma, which is zero in the middle and not at 0."""
     if old.bits == new.bits:

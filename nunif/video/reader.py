@@ -254,7 +254,7 @@ class VideoReader:
         try:
             probed = _probe(path, packets, with_alpha=for_editing)
         except _NotInOrder:
-            packets = _scan_by_decoding(path)
+            packets = _scan_by_decoding(path, begin=int(packets.pts.min()) * packets.time_base)
             probed = _probe(path, packets, with_alpha=for_editing)
         self._packets = packets
         self.info, self._decoded_size, self._first_field = probed
@@ -451,7 +451,7 @@ class VideoReader:
             self._outstanding.discard(number)
             return
         for frame in frames:
-            pts = self._num_decoded if packets.numbered else frame.pts
+            pts = int(packets.pts[0]) + self._num_decoded if packets.numbered else frame.pts
             self._num_decoded += 1
             if pts is not None:
                 self._accept(pts, frame)
@@ -632,8 +632,10 @@ def _scan(path: Path) -> _Packets:
         is_reordered = container.format.name == "avi" and stream.codec_context.has_b_frames
 
     times, is_key, reference, shown, damaged, durations = zip(*rows, strict=True)
-    if None in times or is_reordered:
+    if None in times:
         return _scan_by_decoding(path)
+    if is_reordered:
+        return _scan_by_decoding(path, begin=min(times) * time_base)
     with _opened(path) as (container, stream):
         clock, index = read_clock(container, stream), stream.index
     shifts = [round(shift / time_base) for shift in islice(clock.shifts(index), len(times))]
@@ -696,8 +698,12 @@ def _is_nearly_sorted(pts: np.ndarray) -> bool:
     return bool(np.abs(rank - np.arange(len(pts))).max() <= _MAX_REORDER)
 
 
-def _scan_by_decoding(path: Path) -> _Packets:
-    """The first pass for files without usable times (raw streams, AVI): the pictures are counted as they come out."""
+def _scan_by_decoding(path: Path, *, begin: Fraction = Fraction(0)) -> _Packets:
+    """The first pass for files without usable times (raw streams, AVI): the pictures are counted as they come out.
+
+    Args:
+        begin: of the first picture, in seconds.
+    """
     with _opened(path) as (container, stream):
         is_key, is_bad = [], []
         for frame in _decode_all(container, stream):
@@ -706,8 +712,8 @@ def _scan_by_decoding(path: Path) -> _Packets:
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     if not is_key:
         raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
-    count = len(is_key)
-    pts = np.arange(count, dtype=np.int64)
+    count, first = len(is_key), round(begin * rate)
+    pts = np.arange(first, first + count, dtype=np.int64)
     is_key[0] = True
     return _Packets(
         pts=pts,
@@ -718,7 +724,7 @@ def _scan_by_decoding(path: Path) -> _Packets:
         time_base=1 / Fraction(rate),
         numbered=True,
         ends_early=False,
-        end=count,
+        end=first + count,
     )
 
 

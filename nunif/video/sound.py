@@ -5,11 +5,10 @@ A packet is copied as it is where the new container takes its codec. Else the so
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -27,14 +26,12 @@ _BIT_RATE = 96_000  # per channel, where sound is coded anew
 _ROUNDING = 0.005  # seconds by which times of sound are off
 _OPUS_RATE = 48_000  # also what all containers and players take
 
-# Containers that swallow more codecs than they keep: in MPEG's they come out as data, in AVI at wrong times.
-_TAKEN = {
-    "avi": frozenset(
-        "aac ac3 dts mp1 mp2 mp3 pcm_alaw pcm_f32le pcm_mulaw pcm_s16le pcm_s24le pcm_s32le pcm_u8 wmav1 wmav2".split()
-    ),
+# MPEG's containers swallow any codec, and what they don't know comes out as data.
+_MPEG_TAKES = {
     "mpeg": frozenset("ac3 dts dvd_subtitle mp1 mp2 mp3".split()),
     "mpegts": frozenset("aac ac3 dts dvb_subtitle eac3 mp1 mp2 mp3 opus truehd".split()),
 }
+_NUM_TRIAL_PACKETS, _MOST_OFF = 20, 0.1  # seconds
 
 # Layouts that an encoder may take, the usual ones of as many channels first.
 _LAYOUTS = (
@@ -60,14 +57,14 @@ class Sound:
     """
 
     def __init__(
-        self, path: Path, container: av.container.OutputContainer, *, encoder: str, mux: Mux, extras: bool = False
+        self, path: Path, container: av.container.OutputContainer, *, encoders: Sequence[str], mux: Mux, extras: bool = False
     ) -> None:
         """Open the file and add its sound streams to `container`.
 
         Args:
             path: a file with or without sound.
             container: the new file, before its header is written.
-            encoder: libav's name of the encoder for sound that can't be copied.
+            encoders: libav's names of some for sound that can't be copied; the first of those that keep most channels is used.
             mux: encodes and writes.
             extras: carry over subtitles, chapters, tags and attachments too, see `nunif.video.extras`.
 
@@ -91,6 +88,7 @@ class Sound:
                 if heard is None:
                     logger.warning("%s: a sound stream (%s) can't be decoded and is left out", path, codec)
                     continue
+                encoder = max(encoders, key=partial(_num_kept, heard))
                 logger.info("%s: the sound (%s) is coded anew as %s", path, codec, encoder)
                 try:
                     self._tracks[stream.index] = _Coded(path, stream, heard, container, encoder=encoder, mux=mux)
@@ -191,31 +189,33 @@ def _is_sound(packet: av.Packet) -> bool:
 
 
 def _takes(path: Path, container: av.container.OutputContainer, stream: av.stream.Stream) -> bool:
-    """Whether a container like this one can be written with the stream's packets: one with the first is, as a trial."""
+    """Whether a container like this one can be written with the stream's packets: one with the first of them is, as a trial.
+
+    AVI keeps no times. Whether those it makes up are right depends on codec and source, so it is read again.
+    """
+    kind = container.format.name
     name = stream.codec_context.codec.canonical_name
-    if name not in _TAKEN.get(container.format.name, {name}):
+    if name not in _MPEG_TAKES.get(kind, {name}):
         return False
-    trial = av.open(io.BytesIO(), "w", format=container.format.name)
+    file = io.BytesIO()
+    times = []
     try:
-        new = trial.add_stream_from_template(stream)
-        trial.start_encoding()
-        if stream.type == "audio" and (packet := _first_packet(path, stream.index)) is not None:
-            packet.pts = packet.dts = 0
-            packet.stream = new
-            trial.mux(packet)
-        trial.close()
-        return True
-    except (av.FFmpegError, ValueError):
+        with av.open(file, "w", format=kind) as trial, open_input(path) as source:
+            new = trial.add_stream_from_template(stream)
+            trial.start_encoding()
+            for packet in islice(source.demux(source.streams[stream.index]), _NUM_TRIAL_PACKETS * (stream.type == "audio")):
+                if packet.size and packet.dts is not None:
+                    times.append(float(packet.dts * packet.time_base))
+                    packet.stream = new
+                    trial.mux(packet)
+        if kind != "avi":
+            return True
+        file.seek(0)
+        with av.open(file) as trial:
+            read = [float(packet.dts * packet.time_base) for packet in trial.demux(audio=0) if packet.size]
+        return len(read) == len(times) and bool(np.abs(np.diff(read) - np.diff(times)).sum() < _MOST_OFF)
+    except (av.FFmpegError, ValueError, IndexError):
         return False
-    finally:
-        with suppress(av.FFmpegError):
-            trial.close()
-
-
-def _first_packet(path: Path, index: int) -> av.Packet | None:
-    with open_input(path) as container, suppress(av.FFmpegError):
-        return next((packet for packet in container.demux(container.streams[index]) if packet.size), None)
-    return None
 
 
 def _first_heard(path: Path, stream: av.AudioStream) -> tuple[int, str] | None:
@@ -272,12 +272,8 @@ class _Coded:
     ) -> None:
         self._decoder = stream.codec_context
         self._mux = mux
-        rates = av.Codec(encoder, "w").audio_rates
-        rate, layout = heard
-        if rates and rate not in rates:
-            rate = _OPUS_RATE
-        kept, layout = layout, _layout_for(encoder, layout, rate)
-        if (change := _describe_change(kept, layout, rate)) is not None:
+        rate, layout = _coded_as(encoder, heard)
+        if (change := _describe_change(heard[1], layout, rate)) is not None:
             logger.warning("%s: of the sound, %s: %s takes no other; .mkv keeps it", path, change, encoder)
         coded = container.add_stream(encoder, rate=rate)
         assert isinstance(coded, av.AudioStream)
@@ -324,6 +320,17 @@ class _Coded:
         for frame in frames:
             if frame is not None:
                 self._mux(self._stream, frame)
+
+
+def _coded_as(encoder: str, heard: tuple[int, str]) -> tuple[int, str]:
+    """The rate and the layout nearest to those heard that an encoder takes."""
+    rates = av.Codec(encoder, "w").audio_rates
+    rate = heard[0] if not rates or heard[0] in rates else _OPUS_RATE
+    return rate, _layout_for(encoder, heard[1], rate)
+
+
+def _num_kept(heard: tuple[int, str], encoder: str) -> int:
+    return AudioLayout(_coded_as(encoder, heard)[1]).nb_channels
 
 
 def _layout_for(encoder: str, layout: str, rate: int) -> str:

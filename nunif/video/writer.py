@@ -3,12 +3,15 @@
 Axes: H W pixels, 3 = R G B.
 """
 
+import io
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +25,7 @@ from av.format import Flags
 from nunif.errors import OutputError, UserError
 from nunif.files import describe_os_error, longer_name, partial_path
 from nunif.video import picture as pictures
-from nunif.video.color import BT709, ColorTags, suited_tags, write_tags
+from nunif.video.color import BT709, FULL, ColorTags, read_tags, suited_tags, write_tags
 from nunif.video.extras import tell_of_lost_tags
 from nunif.video.mastering import Mastering, options_for
 from nunif.video.picture import Picture, layout_of, nearest_format, planar_format
@@ -30,14 +33,14 @@ from nunif.video.sound import Sound
 
 logger = logging.getLogger(__name__)
 
-# What each container is filled with unless someone says otherwise: (pictures, sound that has to be coded anew).
+# What each container is filled with unless someone says otherwise: pictures, and sound that has to be coded anew.
 _DEFAULT_CODECS = {
-    ".avi": ("mpeg4", "libmp3lame"),
+    ".avi": ("mpeg4", "libmp3lame", "ac3"),
     ".m4v": ("libx264", "aac"),
     ".mkv": ("libx264", "aac"),
     ".mov": ("libx264", "aac"),
     ".mp4": ("libx264", "aac"),
-    ".mpg": ("mpeg2video", "mp2"),
+    ".mpg": ("mpeg2video", "mp2", "ac3"),
     ".ts": ("libx264", "aac"),
     ".webm": ("libvpx-vp9", "libopus"),
 }
@@ -57,9 +60,12 @@ _CODEC_TAGS = {("libx265", ".mp4"): "hvc1", ("libx265", ".m4v"): "hvc1", ("libx2
 # Times are multiples of 1 / rate for these encoders, and for containers that keep no times.
 _FIXED_RATE_ENCODERS = frozenset({"mpeg1video", "mpeg2video"})
 _FINEST_TIME = {"mpeg4": 65535}  # parts of a second
-_LATE_SOUND = 0.1  # seconds; later than this is heard
+_LATE_SOUND, _LATE_PICTURE = 0.1, 0.005  # seconds; later sound is heard, and times are rounded by less
 # Each picture has its own duration, or none has.
 _WITH_DURATIONS, _WITHOUT_DURATIONS = frozenset({".mkv", ".webm"}), frozenset({".mpg", ".ts"})
+# Of a ratio; what MPEG-2 and others with few bits for it round.
+_ASPECT_TOLERANCE = 0.002
+_SAYING_ADVICE = "the codec libx264 or the suffix .mp4 can"
 _ADVICE = "choose another suffix, codec or pixel format"
 _ALPHA_ADVICE = "a .webm, a .mov with the codec prores_ks, an .mkv with the codec ffv1, or a folder of pictures"
 # Their alpha is a second stream of pictures beside the first, and only Matroska has a place for it.
@@ -153,9 +159,10 @@ class VideoWriter:
         self._sound: Sound | None = None
 
         _check_target(path, sound_from)
-        default_codec, sound_encoder = _default_codecs(path)
+        default_codec, *sound_encoders = _default_codecs(path)
         self.codec = codec or default_codec
         encoder = _find_encoder(self.codec, path)
+        os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 prints past libav's log
         self._keeps_alpha = self.codec not in _ALPHA_ASIDE or path.suffix.lower() in _MATROSKA
         options = _quality_options(path, self.codec, quality)
         noted, lost = options_for(mastering, self.codec, path.suffix)
@@ -169,7 +176,8 @@ class VideoWriter:
         if pixel_format is None and (losses := _losses(like_pixel_format, self.pixel_format)):
             text = "%s: the film's %s, which is what %s takes: libx264, libx265 or ffv1 may keep more"
             logger.warning(text, path, " and ".join(losses), self.codec)
-        self.color = suited_tags(color, is_rgb=_known_layout(self.pixel_format, path).is_rgb)
+        layout = _known_layout(self.pixel_format, path)
+        self.color = suited_tags(color, is_rgb=layout.is_rgb)
         try:
             with self._explained():
                 # Sound may start before 0 (an encoder's run-up). These would rather shift everything, and needn't.
@@ -177,21 +185,24 @@ class VideoWriter:
                 shift = {"avoid_negative_ts": "disabled"} if is_shifty else {}
                 self._container = av.open(f"file:{self._partial}", "w", container_options=shift)
                 self._container.metadata.update(metadata or {})
-                stream = self._container.add_stream(self.codec, rate=rate)
-                assert isinstance(stream, av.VideoStream)
-                self._stream = stream
-                self._set_up(stream.codec_context, sample_aspect_ratio, gop)
-                stream.codec_context.options = options
-                stream.codec_context.open()
+                set_up = partial(self._add_pictures, aspect=sample_aspect_ratio, gop=gop, options=options)
+                self._try_to_say(set_up, sample_aspect_ratio, is_coded=not (layout.is_rgb or layout.is_grey))
+                self._stream = set_up(self._container)
             if sound_from is not None:
-                self._sound = Sound(sound_from, self._container, encoder=sound_encoder, mux=self._mux, extras=extras)
+                self._sound = Sound(sound_from, self._container, encoders=sound_encoders, mux=self._mux, extras=extras)
             with self._explained():
                 self._container.start_encoding()
         except BaseException:
             self._clear_away()
             raise
 
-    def _set_up(self, coder: av.VideoCodecContext, aspect: Fraction | None, gop: int | None) -> None:
+    def _add_pictures(
+        self, container: av.container.OutputContainer, *, aspect: Fraction | None, gop: int | None, options: dict[str, str]
+    ) -> av.VideoStream:
+        """Open the encoder."""
+        stream = container.add_stream(self.codec, rate=self._rate)
+        assert isinstance(stream, av.VideoStream)
+        coder = stream.codec_context
         coder.width, coder.height = self._size
         coder.pix_fmt = self.pixel_format
         coder.time_base = self._tick = self._choose_tick()
@@ -205,6 +216,43 @@ class VideoWriter:
             coder.bit_rate = round(_BITS_PER_PIXEL * self._size[0] * self._size[1] * self._rate)
         if tag := _CODEC_TAGS.get((self.codec, self.path.suffix.lower())):
             coder.codec_tag = tag
+        coder.options = options
+        coder.open()
+        return stream
+
+    def _try_to_say(
+        self, set_up: Callable[[av.container.OutputContainer], av.VideoStream], aspect: Fraction | None, *, is_coded: bool
+    ) -> None:
+        """Find out what encoder and container can't say of colours and pixels: a file of one black picture is written and read.
+
+        Where they know one range only the film will be in that. What else is lost is told.
+
+        Args:
+            is_coded: the pictures are Y'CbCr, of which matrix and range are to be said.
+        """
+        assert self._container is not None
+        aspect = aspect or Fraction(1)
+        if self.color == ColorTags() and aspect == 1 and not self.pixel_format.startswith("yuvj"):
+            return
+        read = _read_back(self._container.format.name, set_up, self.color)
+        if read is None:
+            return  # the film itself will meet the reason, and tell it
+        said, said_aspect = read
+        is_full, will_be_full = self.color.range == FULL, said.range == FULL
+        if is_coded and is_full != will_be_full:
+            self.color = replace(self.color, range=said.range if will_be_full else BT709.range)
+        lost = [
+            f"{name} {value}"
+            for name in ("matrix", "primaries", "transfer")[not is_coded :]
+            if (value := getattr(self.color, name)) not in (ColorTags().matrix, getattr(said, name))
+        ]
+        where = f"{self.codec} in {self.path.suffix}"
+        if lost:
+            text = "%s: %s can't say what the film's colours are (%s, in the numbers of H.273), players will guess: %s"
+            logger.warning(text, self.path, where, ", ".join(lost), _SAYING_ADVICE)
+        if abs(said_aspect / aspect - 1) > _ASPECT_TOLERANCE:
+            text = "%s: the aspect of the film's pixels, %s, becomes %s, as %s can't say it: %s"
+            logger.warning(text, self.path, _as_ratio(aspect), _as_ratio(said_aspect), where, _SAYING_ADVICE)
 
     def _choose_tick(self) -> Fraction:
         """The encoder's time base: the source's, where encoder and container can do that."""
@@ -247,6 +295,8 @@ class VideoWriter:
             picture = pictures.from_rgb(picture, pixel_format=planar, color=self.color)
         elif not self._keeps_alpha and pictures.is_see_through(picture):
             self._tell_of_alpha()
+        if self.color.range:
+            picture = pictures.with_range(picture, self.color.range)
         frame = pictures.to_frame(picture, pixel_format=self.pixel_format)
         if not self.num_frames:
             self._start(pts)
@@ -254,6 +304,8 @@ class VideoWriter:
         tick = round(time / self._tick)
         tick = tick if self._last_tick is None else max(tick, self._last_tick + 1)
         self._most_off = max(self._most_off, abs(tick * self._tick - time))
+        if self.codec in _FIXED_RATE_ENCODERS and self._last_tick is not None and tick > self._last_tick + 1:
+            self._most_off = max(self._most_off, self._tick)  # players needn't heed that a picture is left out
         length = 1 / self._rate if duration is None else duration * self._time_base
         frame.pts, frame.time_base, frame.duration = tick, self._tick, max(1, round(length / self._tick))
         # Counted first: Ctrl-C comes up when the encoder has taken the picture.
@@ -310,9 +362,9 @@ class VideoWriter:
             else:  # all durations together are the film's, and they count from when a packet is decoded
                 packet.duration = max(1, round(rest), round(rest) + _delay_of(packet) - (self._delay or 0))
         deque(map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded)))), maxlen=0)
-        if self._most_off > _LATE_SOUND:
+        if self._most_off > _LATE_PICTURE:
             logger.warning(
-                "%s: pictures stand up to %.2f s beside their times, as %s with %s knows one rate only: choose .mp4 or .mkv",
+                "%s: pictures stand up to %.3f s beside their times, as %s with %s knows one rate only: choose .mp4 or .mkv",
                 self.path, float(self._most_off), self.path.suffix, self.codec,
             )  # fmt: skip
         if self.path.suffix.lower() in _WITHOUT_DURATIONS and self._last_duration > 1 / self._rate + _LATE_SOUND:
@@ -464,6 +516,34 @@ def write_video(
             writer.write(frame, number)
 
 
+def _read_back(
+    container: str, set_up: Callable[[av.container.OutputContainer], av.VideoStream], color: ColorTags
+) -> tuple[ColorTags, Fraction] | None:
+    """What a file of one black picture says of its colours and of its pixels' aspect; None: it can't be made."""
+    file = io.BytesIO()
+    try:
+        with av.open(file, "w", format=container) as trial:
+            stream = set_up(trial)
+            coder = stream.codec_context
+            assert coder.pix_fmt is not None
+            black = np.zeros((coder.height, coder.width, 3), np.uint8)
+            picture = pictures.from_rgb(black, pixel_format=planar_format(coder.pix_fmt), color=color)
+            frame = pictures.to_frame(picture, pixel_format=coder.pix_fmt)
+            frame.pts, frame.time_base = 0, coder.time_base
+            for item in (frame, None):
+                trial.mux(stream.encode(item))
+        file.seek(0)
+        with av.open(file) as trial:
+            stream = trial.streams.video[0]
+            return read_tags(next(trial.decode(stream)), stream.codec_context), stream.sample_aspect_ratio or Fraction(1)
+    except (av.FFmpegError, ValueError, StopIteration, IndexError):
+        return None
+
+
+def _as_ratio(aspect: Fraction) -> str:
+    return f"{aspect.numerator}:{aspect.denominator}"
+
+
 def _delay_of(packet: av.Packet) -> int:
     """How much later than decoded a packet is shown, in units of its own."""
     return 0 if packet.pts is None or packet.dts is None else packet.pts - packet.dts
@@ -473,7 +553,7 @@ def _no_frames(path: Path) -> UserError:
     return UserError(f"{path} isn't written: there is no frame to put into it")
 
 
-def _default_codecs(path: Path) -> tuple[str, str]:
+def _default_codecs(path: Path) -> tuple[str, ...]:
     try:
         return _DEFAULT_CODECS[path.suffix.lower()]
     except KeyError:

@@ -504,6 +504,49 @@ def test_quality_changes_the_size(tmp_path):
     assert (tmp_path / "10.mp4").stat().st_size > 2 * (tmp_path / "40.mp4").stat().st_size
 
 
+@pytest.mark.parametrize(
+    ("source", "pixel_format", "target", "options"),
+    [
+        ("source.mp4", "yuvj420p", "a.mpg", {}),  # MPEG-2 knows limited range only
+        ("source.mp4", "yuvj420p", "a.avi", {}),
+        ("source.mkv", "yuv420p10le", "a.mpg", {}),
+        ("source.mp4", "yuv420p", "a.mkv", dict(codec="mjpeg", pixel_format="yuvj420p")),  # and Motion JPEG full range
+        ("source.mp4", "yuv422p", "a.avi", dict(codec="mjpeg", pixel_format="yuvj422p")),
+    ],
+)
+def test_a_range_that_the_file_cannot_say_is_changed(tmp_path, source, pixel_format, target, options):
+    """Left as they were the numbers would be taken for those of the other range: too dark, or pale."""
+    color_range = 1 if pixel_format in ("yuv420p", "yuv422p") else 2
+    frames = [np.full((64, 96, 3), level, np.uint8) for level in (0, 60, 128, 255)]
+    write_clip(tmp_path / source, frames, pixel_format=pixel_format, tags=(5, color_range, 5, 6), options={"crf": "1"}, gop=1)
+    levels = [frame.mean() for frame in shown(tmp_path / source)]
+    copy_film(tmp_path / source, tmp_path / target, **options)
+    assert [frame.mean() for frame in shown(tmp_path / target)] == pytest.approx(levels, abs=3)
+
+
+def shown(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(
+    ("target", "codec", "line"),
+    [
+        ("a.webm", None, "the aspect of the film's pixels, 4:3, becomes 1:1, as libvpx-vp9 in .webm can't say it"),
+        ("a.mkv", "ffv1", "the aspect of the film's pixels, 4:3, becomes 1:1, as ffv1 in .mkv can't say it"),
+        ("a.avi", None, "mpeg4 in .avi can't say what the film's colours are (matrix 9, primaries 9, transfer 14"),
+        ("a.mp4", None, None),
+        ("a.mkv", None, None),
+    ],
+)
+def test_what_a_file_cannot_say_is_told(tmp_path, target, codec, line, caplog):
+    if target == "a.webm" and not videos.HAS_VPX:
+        pytest.skip("this libav has no such encoder")
+    write_clip(tmp_path / "source.mp4", 6, tags=(9, 1, 9, 14), sample_aspect_ratio=Fraction(4, 3))
+    copy_film(tmp_path / "source.mp4", tmp_path / target, codec=codec)
+    assert [line in message for message in caplog.messages] == [True] * (line is not None)
+
+
 # Sound
 
 
