@@ -14,6 +14,7 @@ Needs Python 3.10 or newer and nothing else; installs again only when setup.cfg 
 import configparser
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +68,7 @@ def lowest() -> list[str]:
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     extras = config["options.extras_require"]
     lines = (config["options"]["install_requires"] + extras["test"]).strip().splitlines()
-    return [line.replace(">=", "==", 1) for line in lines]
+    return [re.sub(r">=([^,;]+)(,[^;]+)?", r"==\1", line) for line in lines]
 
 
 def install(target: str, venv: Path, python: str) -> int:

@@ -77,8 +77,8 @@ class BrokenVideo(Exception):
         self.time = time
 
 
-class _NotInOrder(Exception):
-    """A file's times aren't those at which its pictures are shown."""
+class _TimesOfOthers(Exception):
+    """A file's times aren't those of its pictures."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class VideoReader:
         packets = _scan(path)
         try:
             probed = _probe(path, packets, with_alpha=for_editing)
-        except _NotInOrder:
+        except _TimesOfOthers:
             packets = _scan_by_decoding(path, begin=int(packets.pts.min()) * packets.time_base)
             probed = _probe(path, packets, with_alpha=for_editing)
         self._packets = packets
@@ -819,15 +819,15 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
     """Decode the first good pictures: what the stream says, the (width, height) as decoded, and `stated_first_field`."""
     with _opened(path) as (container, stream):
         decoder = _decoder_of(stream, with_alpha=with_alpha)
-        good = (frame for frame in _decode_all(container, stream, decoder) if not frame.is_corrupt)
-        frames = list(islice(good, _NUM_PROBED))
-        if not frames:
+        decoded = _decode_all(container, stream, decoder)
+        seen = list(islice(decoded, _NUM_PROBED))
+        frames = [frame for frame in seen if not frame.is_corrupt]
+        frame = next(chain(frames, (frame for frame in decoded if not frame.is_corrupt)), None)
+        if frame is None:
             raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
-        frame = frames[0]
-        times = [frame.pts for frame in frames if frame.pts is not None]
-        is_certain = not (packets.numbered or has_free_clock(container))
-        if is_certain and any(later <= earlier for earlier, later in zip(times, times[1:])):
-            raise _NotInOrder  # decoders give pictures out as they are shown
+        if not packets.numbered:
+            times = [frame.pts for frame in seen if frame.pts is not None]
+            _check_times(times, packets, is_free=has_free_clock(container))
         first_field = stated_first_field(stream.codec_context)
         orientation = pictures.read_orientation(frame)
         if not orientation.is_exact:
@@ -852,12 +852,31 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
             rate=_usual_rate(packets, Fraction(stream.average_rate or stream.guessed_rate or 25)),
             sample_aspect_ratio=1 / aspect if aspect and orientation.is_on_its_side else aspect,
             has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
-            is_interlaced=first_field is not None or any(frame.interlaced_frame for frame in frames),
+            is_interlaced=first_field is not None or any(one.interlaced_frame for one in (frame, *frames)),
             extras=tuple(list_extras(container)),
             mastering=read_mastering(frame, stream),
             dynamic=tuple(list_dynamic(frame, stream)),
         )
         return info, (frame.width, frame.height), first_field
+
+
+def _check_times(times: list[int], packets: _Packets, *, is_free: bool) -> None:
+    """
+    Args:
+        times: of the first pictures, as decoders give them out: in the order in which they are shown.
+        is_free: the file's clock begins anywhere and may start over.
+    Raises:
+        _TimesOfOthers: they are out of order, as where packets have times of coding; or every second packet gave no picture,
+            as where the two fields of a picture come apart (H.264, PAFF).
+    """
+    usable = packets.pts[packets.is_shown & (packets.entry >= 0)]
+    if not times or not len(usable):
+        return
+    shift = int(usable.min()) - times[0] if is_free else 0
+    expected = np.count_nonzero((usable >= times[0] + shift) & (usable <= times[-1] + shift))
+    is_unordered = not is_free and any(later <= earlier for earlier, later in zip(times, times[1:]))
+    if is_unordered or expected > 1.5 * len(times):
+        raise _TimesOfOthers
 
 
 def _usual_rate(packets: _Packets, stated: Fraction) -> Fraction:

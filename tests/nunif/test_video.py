@@ -227,6 +227,22 @@ def with_times_of_coding(source, target):
     return target
 
 
+def test_packets_that_give_no_picture_of_their_own(tmp_path):
+    """As the second fields of H.264 whose fields come apart (PAFF); here they say that nothing has changed (MPEG-4's N-VOP)."""
+    source, path = write_clip(tmp_path / "a.avi", 40, codec="mpeg4", num_b_frames=0), tmp_path / "b.mkv"
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(packet for packet in old.demux(video=0) if packet.size):
+            for part, data in enumerate((bytes(packet), b"\0\0\1\xb6\x50\x4f")):
+                if number == 39 and part:
+                    break
+                one = av.Packet(data)
+                one.stream, one.time_base, one.is_keyframe = stream, Fraction(1, 48), packet.is_keyframe and not part
+                one.pts = one.dts = 2 * number + part
+                new.mux(one)
+    assert numbers(path) == list(range(40))
+
+
 @pytest.mark.parametrize(
     ("name", "codec"),
     [("a.avi", "mpeg4"), ("a.avi", "libx264"), ("a.h264", "libx264"), ("a.mpg", "mpeg2video"), ("a.mkv", "libx264")],
