@@ -273,7 +273,7 @@ def trace(step: Step, size: tuple[int, int], *, dynamic: bool) -> torch.export.E
         frames = {tensors[0].ndim - 2: sides.DYNAMIC, tensors[0].ndim - 1: sides.DYNAMIC}
         dynamic_shapes = (frames, *({3: sides.AUTO} for _ in tensors[1:]))
     with _quiet():
-        return torch.export.export(step, tensors, dynamic_shapes=dynamic_shapes)
+        return torch.export.export(step, tensors, dynamic_shapes=dynamic_shapes, strict=False)
 
 
 def write_onnx(traced: torch.export.ExportedProgram, step: Step, path: Path) -> None:

@@ -31,6 +31,7 @@ from nunif.parallel import ordered_map
 from nunif.pictures import refuse_unread
 from nunif.seed import generator_for
 from nunif.video.cuts import CUT_MARGIN, mark_cuts
+from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash, find_gaps
 from nunif.video.tone import describe_transfer
 
@@ -61,6 +62,8 @@ def main(options: FramesOptions) -> None:
     """
     preset = resolve(options)
     sources = find_sources(options.dataset_dir, preset)
+    if options.deinterlace and any(source.kind != "videos" for source in sources):
+        tell_of_pictures(options.dataset_dir)
     make_folder(options.data_dir)
     counts: Counter[str] = Counter()
     failed = 0

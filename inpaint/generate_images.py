@@ -22,6 +22,7 @@ from nunif.files import make_folder, raise_if_short
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
 from nunif.seed import generator_for
+from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
 from nunif.video.tone import describe_transfer
 
@@ -43,6 +44,8 @@ def main(options: ImagesOptions) -> None:
     if not files:
         known_pictures = " ".join(sorted(PICTURE_SUFFIXES))
         raise UserError(f"{options.dataset_dir} holds neither {known_pictures} nor a video: choose another folder")
+    if options.deinterlace and any(file.suffix.lower() in PICTURE_SUFFIXES for file in files):
+        tell_of_pictures(options.dataset_dir)
     make_folder(options.data_dir)
     bar = tqdm(files, unit="file", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True)
     counts: Counter[str] = Counter()

@@ -10,14 +10,18 @@ from nunif.models import Model, create_model, save_model
 TINY = "inpaint.memory_dstt_v1_tiny"
 
 
-def lively_model(*, seed: int = 0) -> Model:
-    """A small memory DSTT with larger weights than a fresh network has, so that every path changes the output visibly."""
-    torch.manual_seed(seed)
-    model = create_model(TINY, channels=32, hidden=32, num_blocks=4).eval()
-    for parameter in model.parameters():
+def lively(model: Model) -> Model:
+    """The model with larger weights than a fresh network has, so that every path changes the output visibly."""
+    for parameter in model.eval().parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.2 if parameter.ndim == 2 else 0.08)
     return model
+
+
+def lively_model(*, seed: int = 0) -> Model:
+    """A small memory DSTT with such weights."""
+    torch.manual_seed(seed)
+    return lively(create_model(TINY, channels=32, hidden=32, num_blocks=4))
 
 
 def save_lively_model(path: Path, *, seed: int = 0) -> Path:

@@ -22,6 +22,7 @@ from nunif.files import tell_if_dangling
 from nunif.image import read_rgb
 from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
 from nunif.seed import generator_for
+from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ def read_clip(
     """Up to `num_frames` frames from number `start` on, at `size` (H, W) or their own. Raises BadClip."""
     try:
         if path.is_dir():
+            if deinterlace:
+                tell_of_pictures(path)
             try:
                 numbered_pictures(path, name=str(path), even_steps=True)
             except UserError as problem:

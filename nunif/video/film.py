@@ -202,7 +202,7 @@ def open_film(
             refuse_unread(path, str(path))
             raise UserError(f"{path} is a folder without pictures: name a film in it, or a folder of numbered pictures")
         if deinterlace:
-            logger.warning("--deinterlace is for videos: the pictures in %s are taken as they are", path)
+            tell_of_pictures(path)
         if fps is None:
             logger.info("%s is taken as %d pictures per second: --fps chooses", path, DEFAULT_FPS)
         return PictureFilm(
@@ -213,6 +213,11 @@ def open_film(
     check_exists(path, str(path))
     check_alone(path, str(path))
     return VideoReader(path, max_fps=max_fps, for_editing=for_editing, deinterlace=deinterlace)
+
+
+def tell_of_pictures(folder: Path) -> None:
+    """Log that pictures aren't deinterlaced: they don't say whether they are interlaced."""
+    logger.warning("--deinterlace is for videos: the pictures in %s are taken as they are", folder)
 
 
 def parse_fps(text: str) -> Fraction:

@@ -13,6 +13,7 @@ import torch
 
 from inpaint import export
 from inpaint.commands import INPAINT
+from inpaint.models import motion
 from inpaint.models.motion import warp
 from inpaint.models.recall import NUM_KEYS, TRUST, unpack
 from inpaint.models.steps import make_step, mask_frame
@@ -27,7 +28,7 @@ from nunif.models import create_model, load_model, save_model
 from nunif.video.reader import VideoReader
 from nunif.video.writer import write_video
 from tests.exam import scenery
-from tests.models import lively_model, save_lively_model
+from tests.models import TINY, lively, lively_model
 
 onnx = pytest.importorskip("onnx", reason="the export needs the package onnx")
 pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
@@ -39,7 +40,7 @@ pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.timeout(1500)]
 
 CPU = torch.device("cpu")
 SIZE = (40, 56)
-MEMORY = [1, 4 + 38, 2, 4 * 2 * 3, 32]
+MEMORY = [1, 2 + 75, 2, 4 * 2 * 3, 16]
 TENSORS = {"masked_frames": [1, 3, *SIZE], "memory": MEMORY, "output": [1, 3, *SIZE], "new_memory": MEMORY}
 
 try:
@@ -50,9 +51,18 @@ except UserError:
 needs_tensorrt = pytest.mark.skipif(not has_tensorrt, reason="needs the package tensorrt-rtx, or tensorrt")
 
 
+@pytest.fixture(autouse=True)
+def less_to_trace(monkeypatch):
+    """Each level of the motion is gone through once instead of twice: the same operations, and half of them."""
+    monkeypatch.setattr(motion, "ITERATIONS", 1)
+
+
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory):
-    return save_lively_model(tmp_path_factory.mktemp("model") / "m.pth")
+    """The smallest model that has every part: a temporal and a spatial block, and the picture memory."""
+    path = tmp_path_factory.mktemp("model") / "m.pth"
+    save_model(lively(create_model(TINY, channels=16, hidden=16, num_blocks=2)), path)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -67,12 +77,14 @@ def folder(model_path, clip, tmp_path_factory):
     """The same model in both precisions and as a torch.export program, then for any size."""
     out = tmp_path_factory.mktemp("out")
     words = ["export", "-m", model_path, "-o", out, "--clip", clip, "--gpu", "-1", "--frames", "24"]
-    for more in (
-        ["--format", "onnx,torch-export", "--size", "40x56"],
-        ["--size", "40x56", "--precision", "fp16"],
-        ["--dynamic"],
-    ):
-        assert cli.run(INPAINT, [str(word) for word in [*words, *more]]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(motion, "ITERATIONS", 1)
+        for more in (
+            ["--format", "onnx,torch-export", "--size", "40x56"],
+            ["--size", "40x56", "--precision", "fp16"],
+            ["--dynamic"],
+        ):
+            assert cli.run(INPAINT, [str(word) for word in [*words, *more]]) == 0
     return out
 
 
@@ -120,7 +132,7 @@ def test_the_manifest_tells_all_that_a_program_needs(folder, model_path):
         assert entry["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
         assert entry["bytes"] == (folder / name).stat().st_size
         assert entry["source"] == {"file": "m.pth", "sha256": hashlib.sha256(model_path.read_bytes()).hexdigest()}
-        assert entry["model"] == "inpaint.memory_dstt_v1_tiny" and entry["model_kwargs"]["hidden"] == 32
+        assert entry["model"] == "inpaint.memory_dstt_v1_tiny" and entry["model_kwargs"]["hidden"] == 16
         assert "x / 127.5 - 1" in entry["value_range"] and "exactly 0" in entry["hole"] and "zero" in entry["start_of_stream"]
         parity = entry["parity"]
         assert parity["frames"] == 24 and parity["clip"] == "clip.mp4"
@@ -131,7 +143,7 @@ def test_the_manifest_tells_all_that_a_program_needs(folder, model_path):
     assert list(tensors["inputs"]) == ["masked_frames", "memory"] and list(tensors["outputs"]) == ["output", "new_memory"]
     any_size = entries["memory_dstt_v1_tiny_any_fp32.onnx"]["inputs"]
     assert any_size["masked_frames"]["shape"] == [1, 3, "height", "width"]
-    assert any_size["memory"]["shape"] == [1, 4 + 38, 2, "4 * ceil(height / 24) * ceil(width / 24)", 32]
+    assert any_size["memory"]["shape"] == [1, 2 + 75, 2, "4 * ceil(height / 24) * ceil(width / 24)", 16]
 
 
 @pytest.mark.slow
@@ -391,7 +403,7 @@ def test_a_file_for_any_size_that_does_not_say_of_what_is_refused(folder, tmp_pa
 def test_torch_hub_gives_the_model(model_path):
     root = str(export.__file__).rpartition("inpaint")[0]
     model = torch.hub.load(root, "memory_dstt", source="local", checkpoint=str(model_path))
-    expected = lively_model().state_dict()
+    expected = load_model(model_path)[0].state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items()) and not model.training
     fresh = torch.hub.load(root, "memory_dstt", source="local", arch="memory_dstt_v1_tiny")
     assert fresh.num_parameters == create_model("inpaint.memory_dstt_v1_tiny").num_parameters

@@ -346,8 +346,9 @@ def test_contact_sheet(run, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_export_at_the_end_of_a_run(run, data, tmp_path):
+def test_export_at_the_end_of_a_run(run, data, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
+    monkeypatch.setattr("inpaint.models.motion.ITERATIONS", 1)  # half of what is to be traced
     code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "1", "--export", "onnx"))
     assert code == 0, lines
     (entry,) = json.loads((tmp_path / "export" / "manifest.json").read_text())["files"].values()
