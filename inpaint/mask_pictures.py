@@ -8,17 +8,17 @@ Axes: H W pixels.
 import io
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nunif.errors import UserError
-from nunif.image import decode
+from nunif.image import PNG_SIGNATURE, decode
 from nunif.video.picture import layout_of
 from nunif.video.reader import Frame, VideoInfo
 
@@ -29,7 +29,11 @@ LARGE = 0.9  # of a picture; a hole above it is rarely meant
 VOID = 255  # the number of what belongs to no object (PASCAL VOC, DAVIS)
 _SOLID = 0.5, 0.9  # share of what is neither black nor white, in blocks of one number, or of one colour
 _DARK, _BRIGHT = 24, 231  # grey beyond these may be what coding made of black and white
+_ORIENTATION = 0x0112  # EXIF's tag
+_JPEG = b"\xff\xd8"
 _MAX_LEVELS = 16, 256  # objects that are told apart by grey levels, by colours
+# Of the brightness of a lossy mask: what is neither black nor bright. In blocks of about one level it may be an object.
+_BETWEEN, _BETWEEN_STEP, _MUCH_BETWEEN = (40, 127), 8, 0.01
 _LOSSLESS = frozenset("apng bmp ffv1 ffvhuff gif huffyuv magicyuv png qtrle rawvideo tiff utvideo".split())
 
 
@@ -37,7 +41,7 @@ class Meaning(Enum):
     """What says where a hole is; the values are for messages."""
 
     BRIGHT = "what is bright is missing"
-    NUMBERS = "its pictures number objects, all of which are missing: --objects chooses some"
+    NUMBERS = "its pictures number objects: all but 0 and 255 of 8 bits (nobody's) is missing, --objects chooses"
     COLOURS = "its pictures paint each object in a colour of its own: all but black is missing"
     ALPHA = "its colours say nothing, so what its alpha shows is missing"
 
@@ -46,7 +50,7 @@ class Meaning(Enum):
 class MaskPicture:
     """A mask as it is stored.
 
-    pixels: (H, W) numbers or grey, or (H, W, 3) RGB; uint8 or uint16. alpha: (H, W) uint8, None where it tells nothing.
+    pixels: (H, W) numbers or grey, or (H, W, 3) RGB; uint8 or uint16. alpha: (H, W) uint8, None where there is none.
     is_indexed: the pixels are numbers of a palette. is_exact: stored without loss.
     """
 
@@ -59,6 +63,14 @@ class MaskPicture:
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.pixels.shape[0], self.pixels.shape[1]
+
+    @cached_property
+    def is_alpha_telling(self) -> bool:
+        """Whether there is an alpha that isn't the same everywhere, or that is 0 over colours that are the same everywhere."""
+        alpha, pixels = self.alpha, self.pixels
+        if alpha is None:
+            return False
+        return bool(alpha.min() != alpha.max() or (not alpha.any() and pixels.min() == pixels.max()))
 
     @cached_property
     def brightness(self) -> np.ndarray:
@@ -85,7 +97,8 @@ class MaskPicture:
         """What it is by its looks; None where it could be several."""
         if self.is_indexed:
             return Meaning.NUMBERS
-        if self.alpha is not None:
+        if self.is_alpha_telling:
+            assert self.alpha is not None
             shown = self.brightness[self.alpha > 127]
             black, white = np.count_nonzero(shown < 32), np.count_nonzero(shown > 223)
             return Meaning.BRIGHT if black and white and black + white > 0.98 * shown.size else Meaning.ALPHA
@@ -104,7 +117,41 @@ def read_mask_picture(path: Path) -> MaskPicture:
     """
     data = path.read_bytes()
     pixels = decode(data, cv2.IMREAD_UNCHANGED)  # which also finds what is torn
-    if data.startswith(b"\xff\xd8"):
+    num_pictures, orientation = _about(data)
+    if num_pictures > 1:
+        raise ValueError(f"it holds {num_pictures} pictures, of which one would be read: make them a folder or a video")
+    if orientation != 1 and data.startswith((PNG_SIGNATURE, b"RIFF")):
+        return _turned(_read_stored(data, pixels), orientation)
+    if orientation > 4 and not data.startswith(_JPEG):  # TIFF, which OpenCV turns by half at most
+        with Image.open(io.BytesIO(data)) as image:
+            upright = np.asarray(ImageOps.exif_transpose(image))
+        pixels = upright[..., [2, 1, 0, 3][: upright.shape[2]]] if upright.ndim == 3 and upright.shape[2] > 2 else upright
+    return _read_stored(data, pixels)
+
+
+def _about(data: bytes) -> tuple[int, int]:
+    """How many pictures a file holds, and the orientation that its EXIF tags ask for (1: none)."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return getattr(image, "n_frames", 1), int(image.getexif().get(_ORIENTATION, 1))
+    except (OSError, ValueError, SyntaxError):  # of a kind that Pillow doesn't know
+        return 1, 1
+
+
+def _turned(picture: MaskPicture, orientation: int) -> MaskPicture:
+    """A picture as its tag asks for: mirrored at orientations 2, 4, 5 and 7, turned by 180 degrees at 3 and 4, ..."""
+
+    def turn(plane: np.ndarray) -> np.ndarray:
+        plane = plane.swapaxes(0, 1) if orientation > 4 else plane
+        down, across = (orientation in (3, 4, 7, 8)), (orientation in (2, 3, 6, 7))
+        return np.ascontiguousarray(plane[:: -1 if down else 1, :: -1 if across else 1])
+
+    alpha = None if picture.alpha is None else turn(picture.alpha)
+    return replace(picture, pixels=turn(picture.pixels), alpha=alpha)
+
+
+def _read_stored(data: bytes, pixels: np.ndarray) -> MaskPicture:
+    if data.startswith(_JPEG):
         return MaskPicture(decode(data, cv2.IMREAD_COLOR_RGB), is_exact=False)  # turned as its tags say
     if (stored := _with_palette(data)) is not None:
         return stored
@@ -115,8 +162,10 @@ def read_mask_picture(path: Path) -> MaskPicture:
     alpha = pixels[..., 3] if pixels.ndim == 3 and pixels.shape[2] == 4 else None
     if pixels.ndim == 3:
         pixels = pixels[..., 2::-1] if pixels.shape[2] >= 3 else pixels[..., 0]
+    if pixels.dtype == np.uint16 and pixels.max() == 255 and np.isin(pixels, (0, 255)).all():
+        pixels = pixels.astype(np.uint8)  # white of 8 bits in a file of 16
     is_exact = data[:4] != b"RIFF" or b"VP8L" in data[:64]  # WebP without loss
-    return MaskPicture(pixels, _telling(alpha, pixels), is_exact=is_exact)
+    return MaskPicture(pixels, _in_8_bits(alpha), is_exact=is_exact)
 
 
 def mask_of_frame(frame: Frame, info: VideoInfo) -> MaskPicture:
@@ -128,20 +177,22 @@ def mask_of_frame(frame: Frame, info: VideoInfo) -> MaskPicture:
             plane = frame.picture.planes[layout.alpha]
             alpha = plane if plane.dtype == np.uint8 else (plane >> (layout.bits - 8)).astype(np.uint8)
         is_exact = info.codec in _LOSSLESS and (layout.is_rgb or layout.is_grey)
-    return MaskPicture(frame.rgb, _telling(alpha, frame.rgb), is_exact=is_exact)
+    return MaskPicture(frame.rgb, alpha, is_exact=is_exact)
 
 
 @dataclass(frozen=True)
 class MaskReading:
     """How the masks of one source are meant.
 
-    objects: the numbers that are missing; none: all but 0 and 255. invert: all else is missing.
+    objects: the numbers that are missing; none: all but 0 and 255. invert: all else is missing. opaque: the highest alpha of
+    the source; what has more than half of it is missing where alpha is what says so.
     """
 
     name: str
     meaning: Meaning = Meaning.BRIGHT
     objects: tuple[int, ...] = ()
     invert: bool = False
+    opaque: int = 255
 
     def hole(self, picture: MaskPicture) -> np.ndarray:
         """(H, W) bool, True = missing.
@@ -161,15 +212,15 @@ class MaskReading:
                 )
             return np.isin(picture.numbers, self.objects)
         if self.meaning is Meaning.ALPHA and picture.alpha is not None and not picture.is_indexed:
-            return picture.alpha > 127
+            return picture.alpha > self.opaque // 2
         if picture.is_indexed or (self.meaning is Meaning.NUMBERS and picture.numbers is not None):
             numbers = picture.numbers
             assert numbers is not None
-            return (numbers != 0) & (numbers != VOID) & (numbers != np.iinfo(numbers.dtype).max)
+            return (numbers != 0) & (numbers != np.iinfo(numbers.dtype).max)
         if self.meaning is Meaning.COLOURS:
             return picture.brightness > 0
         hole = picture.brightness > 127
-        return hole if picture.alpha is None else hole & (picture.alpha > 127)
+        return hole & (picture.alpha > 127) if picture.is_alpha_telling and picture.alpha is not None else hole
 
 
 def understand(
@@ -191,6 +242,7 @@ def understand(
         UserError: most of them are nearly all hole; or as `MaskReading.hole`.
     """
     looks = [_Look.at(picture, name, objects) for picture in samples]
+    opaque = max((look.opaque for look in looks), default=255) or 255
     meanings = {look.meaning for look in looks}
     order = (Meaning.ALPHA, Meaning.BRIGHT, Meaning.COLOURS, Meaning.NUMBERS)
     meaning = next((kind for kind in order if kind in meanings), Meaning.BRIGHT)
@@ -207,6 +259,12 @@ def understand(
     elif others := sum(look.meaning in (Meaning.NUMBERS, Meaning.COLOURS) and not look.is_certain for look in looks):
         text = "%s: %d of %d pictures looked at could number objects, others are black and white: %s; --objects chooses numbers"
         logger.warning(text, name, others, len(looks), meaning.value)
+    elif max((look.num_between for look in looks), default=0) > _MUCH_BETWEEN:
+        text = (
+            "%s: up to %.0f %% of a picture is dark without being black, and isn't missing: objects that are told apart by "
+            "numbers or colours have to be stored without loss, such as in PNG, and none as white"
+        )
+        logger.warning(text, name, 100 * max(look.num_between for look in looks))
     shares = [abs(bool(invert) - look.shares[meaning]) for look in looks]
     num_large = sum(share > LARGE for share in shares)
     if num_large * 2 > len(shares) and not large_holes:
@@ -217,7 +275,7 @@ def understand(
             f"{name} marks more than {LARGE:.0%} of the picture as missing{which}{how}: {ways[invert]}add --large-holes "
             "if it is meant"
         )
-    return MaskReading(name, meaning, objects, bool(invert))
+    return MaskReading(name, meaning, objects, bool(invert), opaque)
 
 
 def sample_positions(count: int) -> list[int]:
@@ -233,19 +291,24 @@ class _Look:
     shares: dict[Meaning, float]
     numbers: frozenset[int]
     is_certain: bool
+    opaque: int
+    num_between: float
 
     @classmethod
     def at(cls, picture: MaskPicture, name: str, objects: tuple[int, ...]) -> "_Look":
-        shares = {kind: float(MaskReading(name, kind, objects).hole(picture).mean()) for kind in Meaning}
-        numbers = np.unique(picture.numbers).tolist() if objects and picture.numbers is not None else []
-        return cls(picture.meaning, shares, frozenset(numbers), picture.is_indexed)
+        opaque = 255 if picture.alpha is None else int(picture.alpha.max())
+        shares = {kind: float(MaskReading(name, kind, objects, opaque=opaque).hole(picture).mean()) for kind in Meaning}
+        numbers = np.unique(picture.numbers).tolist() if picture.numbers is not None else []
+        grey = picture.brightness
+        between = float(((grey > _BETWEEN[0]) & (grey <= _BETWEEN[1]) & _solid(grey // _BETWEEN_STEP)).mean())
+        return cls(picture.meaning, shares, frozenset(numbers), picture.is_indexed, opaque, between)
 
 
 def _with_palette(data: bytes) -> MaskPicture | None:
     """A picture of which OpenCV can't tell all: with a palette, or with one colour that is transparent."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.mode not in ("P", "PA") and "transparency" not in image.info:
+            if image.mode not in ("P", "PA", "LA") and "transparency" not in image.info:
                 return None
             shown = np.asarray(image.convert("RGBA"))  # (H, W, 4)
             indices = np.array(image) if image.mode == "P" else None
@@ -254,7 +317,7 @@ def _with_palette(data: bytes) -> MaskPicture | None:
         return None
     if indices is not None and _are_numbers(indices, palette, shown):
         return MaskPicture(indices, is_indexed=True)
-    return MaskPicture(shown[..., :3], _telling(shown[..., 3], shown[..., :3]))
+    return MaskPicture(shown[..., :3], shown[..., 3])
 
 
 def _are_numbers(indices: np.ndarray, palette: np.ndarray, shown: np.ndarray) -> bool:
@@ -274,11 +337,8 @@ def _are_numbers(indices: np.ndarray, palette: np.ndarray, shown: np.ndarray) ->
     return not len(black) or 0 in black or not np.isin(black, used).any()  # painted on black, in any order
 
 
-def _telling(alpha: np.ndarray | None, pixels: np.ndarray) -> np.ndarray | None:
-    """An alpha (H, W) in 8 bits, or None where it is the same everywhere and so tells nothing that colours don't."""
-    if alpha is None or (alpha.min() == alpha.max() and (alpha.any() or pixels.min() != pixels.max())):
-        return None
-    return alpha if alpha.dtype == np.uint8 else (alpha >> 8).astype(np.uint8)
+def _in_8_bits(alpha: np.ndarray | None) -> np.ndarray | None:
+    return alpha if alpha is None or alpha.dtype == np.uint8 else (alpha >> 8).astype(np.uint8)
 
 
 def _numbers_of_colours(pixels: np.ndarray) -> np.ndarray | None:

@@ -19,6 +19,18 @@ _RGB_MATRIX = 0  # AVCOL_SPC_RGB
 # Shares of red and blue in the luma: ITU-T H.273, table 4. BT.601 for all others, as in swscale.
 _RED_AND_BLUE = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 _BT601 = (0.299, 0.114)
+# Those in which luma and chroma aren't sums of R G B in this way, and those that swscale doesn't know.
+UNREAD_MATRICES = {
+    8: "YCgCo",
+    10: "BT.2020 with constant luminance",
+    11: "SMPTE ST 2085",
+    12: "a matrix derived from the primaries",
+    13: "constant luminance derived from the primaries",
+    14: "ICtCp",
+    15: "IPT-C2",
+    16: "YCgCo-R",
+    17: "YCgCo-R",
+}
 
 
 @dataclass(frozen=True)

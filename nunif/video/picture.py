@@ -109,6 +109,8 @@ def planar_format(pixel_format: str) -> str:
     """
     if layout_of(pixel_format).is_planar:
         return pixel_format.replace("yuvj", "yuv")
+    if pixel_format == "pal8":
+        return "gbrap"  # its colours may be transparent
     return nearest_format(pixel_format, _planar_formats())
 
 

@@ -32,7 +32,7 @@ from nunif.errors import UserError
 from nunif.files import tell_if_dangling
 from nunif.video import picture as pictures
 from nunif.video.clock import has_free_clock, read_clock
-from nunif.video.color import ColorTags, read_tags, to_rgb
+from nunif.video.color import UNREAD_MATRICES, ColorTags, read_tags, to_rgb
 from nunif.video.deinterlace import Deinterlacer, stated_first_field
 from nunif.video.extras import list_extras
 from nunif.video.mastering import Mastering, list_dynamic, read_mastering
@@ -601,12 +601,29 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
 
 def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
     """Packets of a stream up to the file's end or to where it can't be read any further."""
+    is_png = stream.codec_context.name in ("apng", "png")
     try:
         for packet in container.demux(stream):
             if packet.size:
+                if is_png:
+                    _hide_profile(packet)
                 yield packet
     except (av.FFmpegError, IndexError):  # PyAV raises the latter where a damaged transport stream names a new stream
         return
+
+
+def _hide_profile(packet: av.Packet) -> bool:
+    """Make the colour profile of a PNG one of its chunks that nobody knows. Returns whether there was one.
+
+    PyAV 18 frees the profile's name a second time when a picture goes whose side data was looked at: the process ends.
+    """
+    head = bytes(packet)
+    head = head[: head.find(b"IDAT")]
+    place = head.find(b"iCCP")
+    if place < 0:
+        return False
+    packet.update(bytes(packet).replace(b"iCCP", b"icCP", 1))
+    return True
 
 
 def _scan(path: Path) -> _Packets:
@@ -832,6 +849,13 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
         orientation = pictures.read_orientation(frame)
         if not orientation.is_exact:
             logger.warning("%s asks to be turned by an odd angle; it is turned by %d degrees", path, orientation.degrees)
+        color = read_tags(frame, stream.codec_context)
+        layout = pictures.layout_of(frame.format.name)
+        if color.matrix in UNREAD_MATRICES and not (layout.is_rgb or layout.is_grey):
+            raise UserError(
+                f"{path} has colours in {UNREAD_MATRICES[color.matrix]}, which can't be read: convert it to BT.709 or BT.2020 "
+                "first (ffmpeg -i FILM -vf zscale=matrix=bt709 ...)"
+            )
         width, height = (frame.height, frame.width) if orientation.is_on_its_side else (frame.width, frame.height)
         span = int(packets.pts.max() - packets.pts.min()) * packets.time_base if len(packets.pts) > 1 else 0
         aspect = stream.sample_aspect_ratio or None
@@ -846,8 +870,8 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
             codec=stream.codec_context.name,
             pixel_format=frame.format.name,
             picture_format=upright,
-            bit_depth=pictures.layout_of(frame.format.name).bits,
-            color=read_tags(frame, stream.codec_context),
+            bit_depth=layout.bits,
+            color=color,
             time_base=packets.time_base,
             rate=_usual_rate(packets, Fraction(stream.average_rate or stream.guessed_rate or 25)),
             sample_aspect_ratio=1 / aspect if aspect and orientation.is_on_its_side else aspect,
@@ -855,9 +879,17 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
             is_interlaced=first_field is not None or any(one.interlaced_frame for one in (frame, *frames)),
             extras=tuple(list_extras(container)),
             mastering=read_mastering(frame, stream),
-            dynamic=tuple(list_dynamic(frame, stream)),
+            dynamic=tuple([*list_dynamic(frame, stream), *["an ICC profile"] * _has_profile(path)]),
         )
         return info, (frame.width, frame.height), first_field
+
+
+def _has_profile(path: Path) -> bool:
+    """Whether a PNG, or the first picture of a film of PNGs, has a colour profile."""
+    with _opened(path) as (container, stream):
+        if stream.codec_context.name not in ("apng", "png"):
+            return False
+        return any(_hide_profile(packet) for packet in islice(container.demux(stream), 1))
 
 
 def _check_times(times: list[int], packets: _Packets, *, is_free: bool) -> None:

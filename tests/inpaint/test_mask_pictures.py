@@ -6,7 +6,7 @@ Axes: H W pixels.
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from inpaint.mask_pictures import Meaning, read_mask_picture, understand
 from tests.pictures import voc_palette
@@ -106,11 +106,69 @@ def test_grey_of_objects_and_grey_of_masks(tmp_path, left, right, hole):
 
 
 def test_numbers_of_16_bits(tmp_path):
-    for name, values, hole in (("a", (1, 300), BOTH), ("b", (65535, 65535), BOTH), ("c", (255, 26001), picture(0, 0, 1) > 0)):
+    for name, values, hole in (("a", (1, 300), BOTH), ("b", (65535, 65535), BOTH), ("c", (255, 26001), BOTH)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.where(ONE, values[0], BOTH * values[1]).astype(np.uint16))
         assert np.array_equal(hole_of(tmp_path / f"{name}.png"), hole), name
     cv2.imwrite(str(tmp_path / "f.tif"), BOTH.astype(np.float32))
     assert np.array_equal(hole_of(tmp_path / "f.tif"), BOTH)
+
+
+def test_white_of_8_bits_in_a_file_of_16(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), (BOTH * 255).astype(np.uint16))
+    assert np.array_equal(hole_of(tmp_path / "a.png"), BOTH)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_of_several_pictures_in_a_file_none_is_taken_for_all(tmp_path, suffix):
+    first, *others = [Image.fromarray((BOTH * level).astype(np.uint8)) for level in (255, 250, 245)]
+    first.save(tmp_path / f"m{suffix}", save_all=True, append_images=others)
+    with pytest.raises(ValueError, match="it holds 3 pictures, of which one would be read"):
+        read_mask_picture(tmp_path / f"m{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_is_turned_as_its_tag_asks_for(tmp_path, suffix, orientation):
+    mask = np.zeros((32, 48), np.uint8)
+    mask[:16, :16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(mask)
+    image.save(tmp_path / f"m{suffix}", exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / f"m{suffix}")).convert("L")) > 127
+    assert np.array_equal(hole_of(tmp_path / f"m{suffix}"), upright)
+
+
+def test_a_cut_out_whose_object_leaves(tmp_path):
+    """Where nothing is opaque nothing is missing, whatever the colours beneath are."""
+    photo = np.random.default_rng(0).integers(0, 256, (*BOTH.shape, 3)).astype(np.uint8)
+    for number, alpha in enumerate((BOTH, np.zeros_like(BOTH), np.ones_like(BOTH))):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.dstack([photo, alpha * 255]).astype(np.uint8))
+    pictures = [read_mask_picture(tmp_path / f"{number}.png") for number in range(3)]
+    reading = understand("m", pictures)
+    holes = [reading.hole(picture).mean() for picture in pictures]
+    assert holes == [BOTH.mean(), 0, 1]
+
+
+def test_the_half_of_a_faint_alpha_counts(tmp_path):
+    cv2.imwrite(
+        str(tmp_path / "a.png"), np.dstack([*[np.full(BOTH.shape, 255)] * 3, np.where(ONE, 89, BOTH * 127)]).astype(np.uint8)
+    )
+    assert np.array_equal(hole_of(tmp_path / "a.png"), BOTH)
+
+
+def test_grey_with_alpha_in_a_tiff(tmp_path):
+    Image.merge(
+        "LA", [Image.fromarray(np.full(BOTH.shape, 180, np.uint8)), Image.fromarray((BOTH * 255).astype(np.uint8))]
+    ).save(tmp_path / "a.tif")
+    assert np.array_equal(hole_of(tmp_path / "a.tif"), BOTH)
+
+
+@pytest.mark.parametrize("name", ["m.jpg", "m.png"])
+def test_dark_objects_beside_bright_ones_are_told(tmp_path, name, caplog):
+    cv2.imwrite(str(tmp_path / name), np.where(ONE, 110, BOTH * 255).astype(np.uint8))
+    understand("m", [read_mask_picture(tmp_path / name)])
+    assert any("of a picture is dark without being black, and isn't missing" in line for line in caplog.messages)
 
 
 def test_what_belongs_to_nothing_is_around_objects(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inpaint.mask_pictures import Meaning
 from inpaint.runtime.hole_source import open_holes
 from nunif.errors import UserError
 from nunif.video.film import open_film
@@ -233,7 +234,8 @@ def test_objects_are_chosen_by_number(tmp_path, film, caplog, kind):
         assert len(holes) == NUM_FRAMES
         for number, hole in enumerate(holes):
             assert np.array_equal(hole, np.isin(objects(moves * number), wanted)), (words, number)
-        told = f"--mask {path}: its pictures number objects, all of which are missing: --objects chooses some"
+        told = f"--mask {path}: {Meaning.NUMBERS.value}"
+        )
         assert caplog.messages == ([] if words else [told])
     holes_of(path, film, objects=(8, 9))
     looked = "the picture" if kind == "picture" else "the 3 pictures looked at"
