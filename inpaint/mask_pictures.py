@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from nunif.errors import UserError
 from nunif.image import PNG_SIGNATURE, decode
@@ -122,10 +122,10 @@ def read_mask_picture(path: Path) -> MaskPicture:
         raise ValueError(f"it holds {num_pictures} pictures, of which one would be read: make them a folder or a video")
     if orientation != 1 and data.startswith((PNG_SIGNATURE, b"RIFF")):
         return _turned(_read_stored(data, pixels), orientation)
-    if orientation > 4 and not data.startswith(_JPEG):  # TIFF, which OpenCV turns by half at most
-        with Image.open(io.BytesIO(data)) as image:
-            upright = np.asarray(ImageOps.exif_transpose(image))
-        pixels = upright[..., [2, 1, 0, 3][: upright.shape[2]]] if upright.ndim == 3 and upright.shape[2] > 2 else upright
+    if orientation > 4 and not data.startswith(_JPEG):
+        raise ValueError(
+            "it is a TIFF to be turned by 90 degrees, which libraries do in different ways: save it upright"
+        )
     return _read_stored(data, pixels)
 
 

@@ -235,7 +235,6 @@ def test_objects_are_chosen_by_number(tmp_path, film, caplog, kind):
         for number, hole in enumerate(holes):
             assert np.array_equal(hole, np.isin(objects(moves * number), wanted)), (words, number)
         told = f"--mask {path}: {Meaning.NUMBERS.value}"
-        )
         assert caplog.messages == ([] if words else [told])
     holes_of(path, film, objects=(8, 9))
     looked = "the picture" if kind == "picture" else "the 3 pictures looked at"
