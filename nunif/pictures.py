@@ -1,16 +1,23 @@
 """Folders of numbered pictures: which files are meant, in which order, and what is missing."""
 
+import logging
 import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 from nunif.errors import UserError
+from nunif.files import tell_if_dangling
 from nunif.image import PICTURE_SUFFIXES
 
+logger = logging.getLogger(__name__)
+
 # pictures that nothing here reads as they are meant: scene-linear, raw, or of formats that libraries often lack
+_NUMBER = r"(?:(?<=[._ ])-|^-)?\d+"  # with a sign, where it can't be what parts words
 UNREAD_SUFFIXES = frozenset(
-    ".arw .avif .cin .cr2 .dng .dpx .exr .gif .hdr .heic .heif .j2k .jp2 .jxl .nef .pfm .psd .tga".split()
+    (
+        ".arw .avif .cin .cr2 .dng .dpx .exr .gif .hdr .heic .heif .j2k .jfif .jp2 .jxl .nef .pbm .pfm .pgm .pnm .ppm .psd .tga"
+    ).split()
 )
 
 
@@ -27,6 +34,7 @@ def numbered_pictures(folder: Path, *, name: str, even_steps: bool = False) -> d
         UserError: there is none, or none that can be read; two have one number; a number is missing.
     """
     files = [file for file in pictures_in(folder) if re.search(r"\d", file.stem)]
+    _tell_of_left_out(folder, name)
     if not files:
         refuse_unread(folder, name)
         raise UserError(f"{name} holds no numbered picture: expected one per frame, such as 00000.png, 00001.png")
@@ -43,6 +51,17 @@ def numbered_pictures(folder: Path, *, name: str, even_steps: bool = False) -> d
     num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
     more = f" and {num_missing - 1} more" if num_missing > 1 else ""
     raise UserError(f"{name}: there is no picture with the number {first}{more}: every frame needs one")
+
+
+def _tell_of_left_out(folder: Path, name: str) -> None:
+    """Log what looks like pictures of a row that can't be read: other kinds, and links to nothing."""
+    others = sorted(file.name for file in folder.iterdir() if _is_seen(file, UNREAD_SUFFIXES) and re.search(r"\d", file.stem))
+    if others:
+        text = "%s: %d pictures of kinds that can't be read are left out, %s the first: convert them to PNG or TIFF"
+        logger.warning(text, name, len(others), others[0])
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in PICTURE_SUFFIXES:
+            tell_if_dangling(file)
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -109,7 +128,7 @@ def _is_seen(file: Path, suffixes: frozenset[str]) -> bool:
 
 
 def _numbers(files: list[Path]) -> list[int]:
-    groups = [[int(digits) for digits in re.findall(r"\d+", file.stem)] for file in files]
+    groups = [[int(digits) for digits in re.findall(_NUMBER, file.stem)] for file in files]
     place = -1
     if len({len(group) for group in groups}) == 1:
         place = max((i for i, column in enumerate(zip(*groups)) if len(set(column)) > 1), default=-1)

@@ -59,6 +59,7 @@ def write_clip(
     sound: str | None = None,
     sound_start: Fraction = Fraction(0),
     sound_layout: str = "mono",
+    sound_rate: int | None = None,
     tags: tuple[int, int, int, int] | None = None,
     sample_aspect_ratio: Fraction | None = None,
 ) -> Path:
@@ -67,7 +68,7 @@ def write_clip(
     Args:
         frames: (H, W, 3) RGB, or (H, W, 4) with alpha.
         times: presentation times in units of `time_base`, ascending; variable frame rate.
-        sound: encoder of a tone as long as the frames, at 44100 Hz; None for a silent film.
+        sound: encoder of a tone as long as the frames, at 44100 Hz (Opus: 48000); None for a silent film.
         sound_start: seconds.
         tags: matrix, range, primaries and transfer, only written and not heeded.
     """
@@ -86,7 +87,11 @@ def write_clip(
             coder.colorspace, coder.color_range, coder.color_primaries, coder.color_trc = tags
         if sample_aspect_ratio:
             stream.codec_context.sample_aspect_ratio = sample_aspect_ratio
-        tone = _tone(container, sound, sound_layout, sound_start, seconds=len(frames) / Fraction(fps)) if sound else iter(())
+        tone = (
+            _tone(container, sound, sound_layout, sound_rate, sound_start, seconds=len(frames) / Fraction(fps))
+            if sound
+            else iter(())
+        )
         settings = {"preset": "ultrafast", "bf": str(num_b_frames)} if codec in ("libx264", "libx265") else {}
         if codec == "libx265":
             settings["x265-params"] = "log-level=none:pools=none"
@@ -106,9 +111,15 @@ def write_clip(
 
 
 def _tone(
-    container: av.container.OutputContainer, codec: str, layout: str, start: Fraction, *, seconds: Fraction
+    container: av.container.OutputContainer,
+    codec: str,
+    layout: str,
+    rate: int | None,
+    start: Fraction,
+    *,
+    seconds: Fraction,
 ) -> Iterator[list[av.Packet]]:
-    rate = 48000 if "opus" in codec else 44100
+    rate = rate or (48000 if "opus" in codec else 44100)
     stream = container.add_stream(codec, rate=rate, layout=layout)
     stream.codec_context.open()
     size = stream.codec_context.frame_size or 1024

@@ -95,6 +95,9 @@ def add_extras(
             copied.append(cover)
         else:
             lost.append("cover art")
+    pictures = [stream for stream in source.streams.video if stream not in _covers_of(source)]
+    if len(pictures) > 1:
+        logger.warning("%s: it has %d picture streams, of which the first is taken", path, len(pictures))
     if lost:
         advice = "" if container == _MATROSKA else "; .mkv takes them"
         logger.warning("%s: %s can't be kept in %s%s", path, ", ".join(dict.fromkeys(lost)), container, advice)

@@ -24,7 +24,7 @@ from PIL import Image
 from nunif.errors import UserError
 from nunif.image import PNG_SIGNATURE
 from nunif.parallel import ordered_map
-from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
+from nunif.pictures import check_alone, check_exists, is_picture, numbered_pictures, pictures_in, refuse_unread
 from nunif.video import picture as pictures
 from nunif.video.reader import (
     VIDEO_SUFFIXES,
@@ -212,7 +212,11 @@ def open_film(
         raise UserError(f"--fps {fps} is for a folder of pictures, and {path} is none: leave it out")
     check_exists(path, str(path))
     check_alone(path, str(path))
-    return VideoReader(path, max_fps=max_fps, for_editing=for_editing, deinterlace=deinterlace)
+    reader = VideoReader(path, max_fps=max_fps, for_editing=for_editing, deinterlace=deinterlace)
+    if is_picture(path) and (unfit := _why_unfit(path, reader.info)):
+        reader.close()
+        raise UserError(f"{path} can't be used ({unfit})")
+    return reader
 
 
 def tell_of_pictures(folder: Path) -> None:
@@ -296,6 +300,8 @@ def _why_unfit(file: Path, info: VideoInfo) -> str:
         return "its numbers are floating-point: convert to 16 bits, which end at white"
     if file.suffix.lower() in (".tif", ".tiff"):
         with suppress(OSError, ValueError, SyntaxError), Image.open(file) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                return "it holds several pictures, of which one would be read: make them a row of files"
             if "jpeg" in str(image.info.get("compression", "")):
                 return "it is a TIFF packed as JPEG, whose colours libav gets wrong: save it with LZW or without compression"
     return ""

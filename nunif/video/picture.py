@@ -149,7 +149,7 @@ def formats_by_nearness(pixel_format: str, candidates: Iterable[str]) -> list[st
             have.is_grey and not want.is_grey,
             want.alpha is not None and have.alpha is None,
             max(0, want.bits - have.bits),
-            0 if want.is_grey else max(0, have.step[0] * have.step[1] - want.step[0] * want.step[1]),
+            0 if want.is_grey else math.prod(max(1, ours / theirs) for ours, theirs in zip(have.step, want.step)),
             have.is_rgb != want.is_rgb,
             have.is_grey != want.is_grey,
             have.bits,

@@ -26,6 +26,7 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.format import Flags
 from av.stream import Disposition
 
 from nunif.errors import UserError
@@ -50,7 +51,8 @@ _RATE_TOLERANCE = Fraction(5, 100)
 _MAX_REORDER = 32
 # A file that ends so many seconds before its header says is taken as cut off.
 DURATION_TOLERANCE = 0.5
-# The demuxer takes the last packets before a join for damaged, as the count of what follows doesn't fit.
+# The demuxer takes the last packets before a join for damaged, as the count of what follows doesn't fit. Where the clock goes
+# on (segments of a stream) only the keyframe tells of the join; what is damaged there the decoder finds.
 _MARKED_AT_JOIN = 3
 # A file's own rate is believed if most pictures come about as fast: times of a millisecond round that much and more.
 _RATE_DIFFERENCE = Fraction(1, 10)
@@ -61,6 +63,7 @@ _STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
 _MAX_UNEVEN = 0.1
 # Their alpha is a second stream of pictures, which libav's own decoders leave out and these don't.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+_NO_TIMES: int = Flags.no_timestamps.value  # type: ignore[assignment]  # a number, though its stub says otherwise
 # Demuxers that take text files for videos.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "ass", "srt", "webvtt", "lrc", "subviewer", "txt"})
 
@@ -291,6 +294,8 @@ class VideoReader:
         self._ready: dict[int, Frame] = {}
         self._decoded: dict[int, Frame] = {}  # came out of the decoder, not asked for yet, or not known yet to be sound
         self._may_skip = not (packets.numbered or deinterlace)
+        self._kind: tuple[str, Fraction | None, ColorTags] | None = None  # of the first picture, see `_check_kind`
+        self._changed: set[str] = set()
         self._open()
 
     @property
@@ -493,6 +498,13 @@ class VideoReader:
             )
         if self._deinterlacer is None and frame.interlaced_frame:
             raise _is_interlaced(self.path, time)
+        kind = (frame.format.name, self._decoder.sample_aspect_ratio, read_tags(frame, self._decoder))
+        for what, change in _changes(self._kind or kind, kind).items():
+            if what not in self._changed:
+                self._changed.add(what)
+                text = "%s changes its %s at about %.1f s; all of it is taken as it begins: cut it there if that matters"
+                logger.warning(text, self.path, change, time)
+        self._kind = self._kind or kind
 
     def _keep(self, frames: Iterable[tuple[int, av.VideoFrame]]) -> None:
         """Of whole pictures and their packets, those that may be asked for."""
@@ -659,10 +671,11 @@ def _scan(path: Path) -> _Packets:
     pts = np.array(times, dtype=np.int64) + np.array(shifts, dtype=np.int64)
     if not _is_nearly_sorted(pts):
         return _scan_by_decoding(path)
-    is_damaged = np.array(damaged)
-    if len(parts := clock.firsts(index)) > 1:
-        for first in parts[1:]:
+    is_damaged, parts = np.array(damaged), clock.firsts(index)
+    if not clock.is_stated:
+        for first in [*parts[1:], *np.flatnonzero(is_key).tolist()]:
             is_damaged[max(0, first - _MARKED_AT_JOIN) : first] = False
+    if len(parts) > 1:
         found = ", ".join(f"{float((pts[first] - pts[0]) * time_base):.2f} s" for first in parts[1:])
         logger.info("%s: its clock starts over at %s; the parts are put one behind the other", path, found)
     belongs = np.array(shown)
@@ -726,7 +739,8 @@ def _scan_by_decoding(path: Path, *, begin: Fraction = Fraction(0)) -> _Packets:
         for frame in _decode_all(container, stream):
             is_key.append(bool(frame.key_frame))
             is_bad.append(frame.is_corrupt)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        own = stream.codec_context.framerate if container.format.flags & _NO_TIMES else None  # the container's is made up
+        rate = Fraction(own or stream.average_rate or stream.guessed_rate or 25)
     if not is_key:
         raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
     count, first = len(is_key), round(begin * rate)
@@ -823,6 +837,19 @@ def _decode_all(
         except av.FFmpegError:
             continue
         yield from frames
+
+
+def _changes(before: tuple, after: tuple) -> dict[str, str]:
+    """In words, where two kinds of picture differ, see `VideoReader._check_kind`."""
+    (old_format, old_aspect, old_color), (new_format, new_aspect, new_color) = before, after
+    found = {}
+    if old_format != new_format:
+        found["format"] = f"pixel format from {old_format} to {new_format}"
+    elif old_color != new_color:
+        found["color"] = "colours (matrix, range, primaries or transfer)"
+    if (old_aspect or 1) != (new_aspect or 1):
+        found["aspect"] = f"pixels' aspect from {old_aspect or 1} to {new_aspect or 1}"
+    return found
 
 
 def _is_interlaced(path: Path, time: float | None = None) -> UserError:

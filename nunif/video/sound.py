@@ -6,6 +6,7 @@ A packet is copied as it is where the new container takes its codec. Else the so
 import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from itertools import chain, islice
@@ -23,6 +24,7 @@ from nunif.video.reader import DURATION_TOLERANCE, open_input, open_video, state
 logger = logging.getLogger(__name__)
 
 _BIT_RATE = 96_000  # per channel, where sound is coded anew
+_RUN_UP = Fraction(1, 10)  # seconds of sound before a film's beginning that a decoder may need
 _ROUNDING = 0.005  # seconds by which times of sound are off
 _OPUS_RATE = 48_000  # also what all containers and players take
 
@@ -76,12 +78,13 @@ class Sound:
             self._input = open_input(path)
         except av.FFmpegError as error:
             raise UserError(f"{path} can't be read for its sound ({error.strerror}): check the path") from error
+        self._clock = _clock_of(path)
         self._tracks: dict[int, _Copied | _Coded] = {}
         for stream in self._input.streams.audio:
             if stream.codec_context is None:
                 logger.warning("%s: a sound stream of an unknown kind is left out", path)
-            elif _takes(path, container, stream):
-                self._tracks[stream.index] = _Copied(stream, container)
+            elif _takes(path, container, stream) and not self._changes(stream):
+                self._tracks[stream.index] = _Copied(path, stream, container)
             else:
                 codec = stream.codec_context.name
                 heard = _first_heard(path, stream)
@@ -101,7 +104,7 @@ class Sound:
         self.extras, self.tags = extras, tags_of(self._input.metadata)
         if extras:
             for other in add_extras(path, self._input, container, takes=partial(_takes, path, container)):
-                self._tracks[other.index] = _Copied(other, container)
+                self._tracks[other.index] = _Copied(path, other, container)
         streams = [self._input.streams[index] for index in self._tracks]
         self.labels: list[tuple[str, dict[str, str]]] = [(each.type, labels_of(each)) for each in streams]
         self._packets = self._demux()
@@ -115,6 +118,17 @@ class Sound:
                     break
             self._packets = chain(head, self._packets)
         self._next: av.Packet | None = next(self._packets, None)
+
+    def _changes(self, stream: av.AudioStream) -> bool:
+        """Whether the sound changes its rate or its channels where files were joined: a copy has one header for all."""
+        if len(self._clock.firsts(stream.index)) < 2:
+            return False
+        kinds = set()
+        with open_input(self._path) as container, suppress(av.FFmpegError):
+            for frame in container.decode(container.streams[stream.index]):
+                assert isinstance(frame, av.AudioFrame)
+                kinds.add((frame.sample_rate, frame.layout.name))
+        return len(kinds) > 1
 
     def advance(self, until: Fraction | None) -> None:
         """Write the sound that starts before a time in seconds, of the pictures' clock; None: to its end."""
@@ -136,7 +150,7 @@ class Sound:
 
     def _demux(self) -> Iterator[av.Packet]:
         streams = [self._input.streams[index] for index in self._tracks]
-        clock = _clock_of(self._path)
+        clock = self._clock
         shifts = {stream.index: clock.shifts(stream.index) for stream in streams}
         first: dict[int, Fraction] = {}
         last: dict[int, Fraction] = {}
@@ -145,6 +159,8 @@ class Sound:
             for packet in self._input.demux(streams) if streams else ():
                 if packet.size:
                     _move(packet, next(shifts[packet.stream.index]))
+                    if _is_cut_off(packet):
+                        continue
                     last[packet.stream.index] = _time_of(packet)
                     first.setdefault(packet.stream.index, _time_of(packet))
                     yield packet
@@ -184,6 +200,12 @@ def _time_of(packet: av.Packet) -> Fraction:
     return Fraction(0) if ticks is None else ticks * Fraction(packet.time_base)
 
 
+def _is_cut_off(packet: av.Packet) -> bool:
+    """Whether sound lies before the film's beginning by the file's own word (an edit list), and is no coder's run-up."""
+    end = _time_of(packet) + (packet.duration or 0) * Fraction(packet.time_base)
+    return packet.is_discard and _is_sound(packet) and end < -_RUN_UP
+
+
 def _is_sound(packet: av.Packet) -> bool:
     return packet.stream.type == "audio"
 
@@ -195,8 +217,8 @@ def _takes(path: Path, container: av.container.OutputContainer, stream: av.strea
     """
     kind = container.format.name
     name = stream.codec_context.codec.canonical_name
-    if name not in _MPEG_TAKES.get(kind, {name}):
-        return False
+    if name not in _MPEG_TAKES.get(kind, {name}) or (kind == "mp4" and name.startswith("pcm_")):
+        return False  # PCM in MP4 is young: programs of before 2023 play noise
     file = io.BytesIO()
     times = []
     try:
@@ -236,7 +258,8 @@ def _first_heard(path: Path, stream: av.AudioStream) -> tuple[int, str] | None:
 class _Copied:
     """A stream whose packets are passed on."""
 
-    def __init__(self, stream: av.stream.Stream, container: av.container.OutputContainer) -> None:
+    def __init__(self, path: Path, stream: av.stream.Stream, container: av.container.OutputContainer) -> None:
+        self._path, self._is_damaged = path, False
         self._container = container
         self._stream = container.add_stream_from_template(stream)
         _copy_labels(stream, self._stream)
@@ -247,11 +270,16 @@ class _Copied:
             if packet.pts is None:
                 packet.pts = 0  # cover art
             packet.dts = packet.pts
-        elif packet.dts is None or (self._last is not None and packet.dts <= self._last):
+        elif packet.dts is None or (self._last is not None and packet.dts < self._last):
             return  # behind a damaged place; the container would refuse it
         self._last = packet.dts
         packet.stream = self._stream
-        self._container.mux(packet)
+        try:
+            self._container.mux(packet)
+        except (av.ArgumentError, av.InvalidDataError) as error:  # others are the disk's
+            if not self._is_damaged:
+                logger.warning("%s: the sound is damaged (%s); the damaged places are left out", self._path, error.strerror)
+            self._is_damaged = True
 
     def finish(self) -> None:
         pass
@@ -284,17 +312,30 @@ class _Coded:
         coder.bit_rate = _BIT_RATE * coder.channels
         coder.time_base = Fraction(1, rate)
         coder.open()
-        self._resampler = av.AudioResampler(
-            format=coder.format, layout=coder.layout, rate=rate, frame_size=coder.frame_size or None
-        )
+        self._resampler, self._kind = self._create_resampler(), heard
         self._is_damaged = False
         self._path = path
         self._end: float | None = None  # seconds, of what was decoded last
+        self._base: Fraction | None = None  # seconds, what times of decoded sound count
+        self._next: int | None = None  # sample at which the next piece begins
+
+    def _create_resampler(self) -> av.AudioResampler:
+        coder = self._coder
+        return av.AudioResampler(
+            format=coder.format, layout=coder.layout, rate=coder.sample_rate, frame_size=coder.frame_size or None
+        )
+
+    def _resample(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame | None]:
+        kind = frame.sample_rate, frame.layout.name
+        if kind != self._kind:  # in joined films
+            yield from self._resampler.resample(None)
+            self._resampler, self._kind = self._create_resampler(), kind
+        yield from self._resampler.resample(frame)
 
     def take(self, packet: av.Packet | None) -> None:
         try:
             frames = self._decoder.decode(packet)
-            resampled = [piece for frame in frames if self._follows(frame) for piece in self._resampler.resample(frame)]
+            resampled = [piece for frame in frames if self._follows(frame) for piece in self._resample(frame)]
         except (av.FFmpegError, ValueError) as error:
             if not self._is_damaged:
                 logger.warning("%s: the sound is damaged (%s); the damaged places are left out", self._path, error)
@@ -304,8 +345,11 @@ class _Coded:
 
     def _follows(self, frame: av.AudioFrame) -> bool:
         """Whether a frame comes after the last one, and not over it, as behind a damaged place or where files were joined."""
-        if frame.time is None:
-            return True
+        if frame.time is None:  # what some decoders hold back to the end
+            frame.time_base = self._base or Fraction(1, frame.sample_rate)  # the resampler knows one only
+            frame.pts = round((self._end or 0) / frame.time_base)
+        assert frame.time is not None
+        self._base = self._base or frame.time_base
         if self._end is not None and frame.time < self._end - _ROUNDING:
             return False
         self._end = frame.time + frame.samples / frame.sample_rate
@@ -319,6 +363,12 @@ class _Coded:
     def _write(self, frames: Iterable[av.AudioFrame | None]) -> None:
         for frame in frames:
             if frame is not None:
+                # times of decoders are rounded, and two that fall together are refused
+                place = round((frame.time or 0) * frame.sample_rate)
+                if self._next is not None and place < self._next + _ROUNDING * frame.sample_rate:
+                    place = self._next
+                self._next = place + frame.samples
+                frame.pts, frame.time_base = place, Fraction(1, frame.sample_rate)
                 self._mux(self._stream, frame)
 
 

@@ -178,6 +178,8 @@ class VideoWriter:
             logger.warning(text, path, " and ".join(losses), self.codec)
         layout = _known_layout(self.pixel_format, path)
         self.color = suited_tags(color, is_rgb=layout.is_rgb)
+        if layout.is_grey:
+            self.color = replace(self.color, range=FULL)  # as it is; decoders may make Y'CbCr of it
         try:
             with self._explained():
                 # Sound may start before 0 (an encoder's run-up). These would rather shift everything, and needn't.
@@ -295,8 +297,7 @@ class VideoWriter:
             picture = pictures.from_rgb(picture, pixel_format=planar, color=self.color)
         elif not self._keeps_alpha and pictures.is_see_through(picture):
             self._tell_of_alpha()
-        if self.color.range:
-            picture = pictures.with_range(picture, self.color.range)
+        picture = pictures.with_range(picture, self.color.range or BT709.range)
         frame = pictures.to_frame(picture, pixel_format=self.pixel_format)
         if not self.num_frames:
             self._start(pts)
@@ -360,7 +361,7 @@ class VideoWriter:
             if self.path.suffix.lower() in _WITH_DURATIONS:
                 packet.duration = max(1, round(rest)) if packet.pts * unit == start else packet.duration
             else:  # all durations together are the film's, and they count from when a packet is decoded
-                packet.duration = max(1, round(rest), round(rest) + _delay_of(packet) - (self._delay or 0))
+                packet.duration = max(1, round(rest) + _delay_of(packet) - (self._delay or 0))
         deque(map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded)))), maxlen=0)
         if self._most_off > _LATE_PICTURE:
             logger.warning(
@@ -611,7 +612,7 @@ def _losses(film: str, written: str) -> list[str]:
     old, new = layout_of(planar_format(film)), layout_of(written)
     losses = [f"{old.bits} bits become {new.bits}"] if new.bits < old.bits else []
     (down, right), (new_down, new_right) = ((1, 1) if layout.is_rgb else layout.step for layout in (old, new))
-    if not old.is_grey and new_down * new_right > down * right:
+    if not old.is_grey and (new_down > down or new_right > right):
         losses.append(f"chroma of {down}x{right} pixels becomes one of {new_down}x{new_right}")
     return losses
 

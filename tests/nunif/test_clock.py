@@ -185,3 +185,43 @@ def test_subtitles_go_with_the_pictures(tmp_path, parts):
         said = [float(packet.pts * packet.time_base) for packet in container.demux(subtitles=0) if packet.size]
     assert times_of(tmp_path / "a.mkv")[0] == 0
     np.testing.assert_allclose(said, [part + number / 24 for part in range(parts) for number in (4, 12)], atol=0.002)
+
+
+def test_segments_of_a_stream_are_whole(tmp_path):
+    """As of HLS: the clock goes on from one to the next, but what the demuxer counts by begins anew."""
+    whole = write_clip(tmp_path / "whole.ts", 40, fps=24, gop=10, num_b_frames=0)
+    paths = []
+    with av.open(str(whole)) as source:
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for first in range(0, 40, 10):
+            paths.append(tmp_path / f"{first}.ts")
+            with av.open(str(paths[-1]), "w", options={"mpegts_copyts": "1"}) as part:
+                stream = part.add_stream_from_template(source.streams.video[0])
+                for packet in packets[first : first + 10]:
+                    packet.stream = stream
+                    part.mux(packet)
+    (tmp_path / "film.ts").write_bytes(b"".join(path.read_bytes() for path in paths))
+    with VideoReader(tmp_path / "film.ts") as reader:
+        assert [number_of(frame.rgb) for frame in reader] == list(range(40)) and reader.broken_at is None
+
+
+def test_sound_that_changes_its_rate_at_a_joint_is_coded_anew(tmp_path):
+    one = write_clip(tmp_path / "one.ts", 24, sound="aac", sound_rate=48000)
+    two = write_clip(tmp_path / "two.ts", 24, sound="aac", sound_rate=44100, sound_layout="stereo")
+    copy_film(join(tmp_path / "film.ts", one, two), tmp_path / "copy.mkv")
+    start, end, loudness = heard(tmp_path / "copy.mkv")
+    assert (
+        start == pytest.approx(0, abs=0.06) and end == pytest.approx(2, abs=0.1) and loudness == pytest.approx(0.23, abs=0.05)
+    )
+    with av.open(str(tmp_path / "copy.mkv")) as container:
+        frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+    late = np.concatenate(frames)[int(1.2 * 48000) : int(1.7 * 48000)]
+    assert np.argmax(np.abs(np.fft.rfft(late))) * 48000 / len(late) == pytest.approx(440, abs=4)
+
+
+def test_what_changes_in_mid_film_is_told(tmp_path, caplog):
+    one = write_clip(tmp_path / "one.ts", 12)
+    two = write_clip(tmp_path / "two.ts", 12, pixel_format="yuv444p", sample_aspect_ratio=Fraction(4, 3))
+    copy_film(join(tmp_path / "film.ts", one, two), tmp_path / "copy.mkv")
+    told = [line.partition("film.ts changes its ")[2].partition(" at about")[0] for line in caplog.messages]
+    assert sorted(filter(None, told)) == ["pixel format from yuv420p to yuv444p", "pixels' aspect from 1 to 4/3"]

@@ -88,7 +88,7 @@ FORMATS = [
     [
         ("yuv420p", "yuv420p"), ("yuvj420p", "yuv420p"), ("yuvj444p", "yuv444p"), ("nv12", "yuv420p"),
         ("nv16", "yuv422p"), ("p010le", "yuv420p10le"), ("p016le", "yuv420p16le"), ("yuyv422", "yuv422p"),
-        ("rgb24", "gbrp"), ("bgr0", "gbrp"), ("rgba", "gbrap"), ("rgb48le", "gbrp16le"), ("pal8", "gbrp"),
+        ("rgb24", "gbrp"), ("bgr0", "gbrp"), ("rgba", "gbrap"), ("rgb48le", "gbrp16le"), ("pal8", "gbrap"),
         ("gray", "gray"), ("yuv420p10be", "yuv420p10le"), ("monow", "gray"), ("yuv411p", "yuv411p"),
     ],
 )  # fmt: skip
@@ -522,6 +522,43 @@ def test_a_range_that_the_file_cannot_say_is_changed(tmp_path, source, pixel_for
     levels = [frame.mean() for frame in shown(tmp_path / source)]
     copy_film(tmp_path / source, tmp_path / target, **options)
     assert [frame.mean() for frame in shown(tmp_path / target)] == pytest.approx(levels, abs=3)
+
+
+def test_grey_films_are_as_bright_where_decoders_make_colours_of_them(tmp_path):
+    frames = [np.full((64, 96, 3), level, np.uint8) for level in (0, 29, 150, 255)]
+    source = write_clip(tmp_path / "source.mkv", frames, codec="ffv1", pixel_format="gray", num_b_frames=0)
+    copy_film(source, tmp_path / "copy.mp4", quality=4)
+    assert [frame.mean() for frame in shown(tmp_path / "copy.mp4")] == pytest.approx([0, 29, 150, 255], abs=3)
+
+
+def test_chroma_that_is_halved_one_way_stays_as_fine_the_other_way(tmp_path, caplog):
+    source = write_clip(tmp_path / "source.mkv", 4, codec="ffv1", pixel_format="yuv440p", num_b_frames=0)
+    assert copy_film(source, tmp_path / "a.mp4").pixel_format == "yuv444p" and caplog.messages == []
+
+
+@pytest.mark.parametrize(("matrix", "name"), [(8, "YCgCo"), (10, "BT.2020 with constant luminance"), (14, "ICtCp")])
+def test_colours_that_cannot_be_read_are_refused(tmp_path, matrix, name):
+    source = write_clip(tmp_path / "source.mkv", 4, codec="ffv1", num_b_frames=0, tags=(matrix, 1, 9, 16))
+    with pytest.raises(UserError, match=f"source.mkv has colours in {name}, which can't be read: convert it"):
+        VideoReader(source)
+
+
+def test_a_raw_stream_goes_at_its_own_rate(tmp_path):
+    with VideoReader(write_clip(tmp_path / "a.h264", 20, fps=10)) as reader:
+        assert reader.info.rate == 10 and reader.times[-1] == pytest.approx(1.9)
+
+
+def test_a_second_picture_stream_is_told(tmp_path, caplog):
+    one = write_clip(tmp_path / "one.mkv", 4)
+    with av.open(str(one)) as a, av.open(str(one)) as b, av.open(str(tmp_path / "two.mkv"), "w") as both:
+        targets = [both.add_stream_from_template(source.streams.video[0]) for source in (a, b)]
+        for source, target in zip((a, b), targets, strict=True):
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = target
+                    both.mux(packet)
+    copy_film(tmp_path / "two.mkv", tmp_path / "copy.mkv", sound_from=tmp_path / "two.mkv", extras=True)
+    assert f"{tmp_path / 'two.mkv'}: it has 2 picture streams, of which the first is taken" in caplog.messages
 
 
 def shown(path: Path) -> list[np.ndarray]:

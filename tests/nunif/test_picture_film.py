@@ -3,21 +3,26 @@
 Axes: H W pixels, 3 = R G B.
 """
 
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from nunif.errors import UserError
 from nunif.pictures import numbered_pictures
+from nunif.video import picture as pictures
 from nunif.video.film import PictureFilm, folder_hash, list_films, open_film, parse_fps
 from nunif.video.reader import BrokenVideo
 from tests.pictures import voc_palette
 from tests.videos import number_of, numbered_frame, write_clip
 
 H, W = 32, 48
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def shown(number, *, dtype=np.uint8):
@@ -297,3 +302,30 @@ def test_pictures_are_not_deinterlaced_and_a_line_says_so(tmp_path, caplog):
     with open_film(tmp_path / "row", fps="24", deinterlace=True) as film:
         assert len(film) == 6
     assert caplog.messages == [f"--deinterlace is for videos: the pictures in {tmp_path / 'row'} are taken as they are"]
+
+
+@pytest.mark.slow
+def test_colour_profiles_are_told_and_end_no_process(tmp_path):
+    """In a process of its own: what was read of a PNG with a profile ended it when the picture was let go."""
+    (tmp_path / "film").mkdir()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for number in range(3):
+        Image.new("RGB", (48, 32), (10, 20, 30 * number)).save(tmp_path / "film" / f"{number}.png", icc_profile=profile)
+    script = (
+        "from pathlib import Path; import sys; from nunif.video.film import open_film\n"
+        "film = open_film(Path(sys.argv[1]), for_editing=True)\n"
+        "print(film.info.dynamic, [int(frame.rgb[0, 0, 2]) for frame in film])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "film"], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "('an ICC profile',) [0, 30, 60]" and done.returncode == 0
+
+
+def test_a_palette_with_transparent_colours_keeps_its_alpha(tmp_path):
+    image = Image.fromarray(np.tile(np.arange(48, dtype=np.uint8) % 2, (32, 1)), mode="P")
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    (tmp_path / "film").mkdir()
+    image.save(tmp_path / "film" / "0.png", transparency=0)
+    with open_film(tmp_path / "film", for_editing=True) as film:
+        (frame,) = film
+    alpha = pictures.alpha_of(frame.picture)
+    assert np.array_equal(alpha[0, :4], [0, 255, 0, 255]) and frame.rgb[0, 1].tolist() == [200, 100, 50]
