@@ -123,9 +123,7 @@ def read_mask_picture(path: Path) -> MaskPicture:
     if orientation != 1 and data.startswith((PNG_SIGNATURE, b"RIFF")):
         return _turned(_read_stored(data, pixels), orientation)
     if orientation > 4 and not data.startswith(_JPEG):
-        raise ValueError(
-            "it is a TIFF to be turned by 90 degrees, which libraries do in different ways: save it upright"
-        )
+        raise ValueError("it is a TIFF to be turned by 90 degrees, which libraries do in different ways: save it upright")
     return _read_stored(data, pixels)
 
 

@@ -157,7 +157,7 @@ def read_ahead(items: Iterable[Item], film: Film) -> Iterator[Iterator[Item]]:
         try:
             yield from items
         except BrokenVideo as error:
-            damage.append(UserError(f"{error}: copy or download it again"))
+            damage.append(UserError(str(error)))
         except UserError as error:
             damage.append(error)
 

@@ -155,25 +155,25 @@ class PictureFilm:
         try:
             return replace(self._read_picture(file), pts=pts, time=time, duration=duration)
         except (BrokenVideo, UserError):
-            reason = "it is damaged, cut off or of a kind that this libav can't decode"
+            reason = (
+                "it is damaged, cut off or of a kind that this libav can't decode: copy or download it again, or convert it"
+            )
         except (OSError, ValueError) as error:
             reason = str(error)
         with self._lock:
             self.broken_at = time if self.broken_at is None else min(self.broken_at, time)
-        broken = BrokenVideo(file, time)
-        broken.args = (f"{file} can't be used ({reason})",)
-        raise broken
+        raise BrokenVideo(file, time, f"{file} can't be used ({reason})")
 
     def _read_picture(self, file: Path) -> Frame:
         if file.suffix.lower() in (".jpg", ".jpeg") and _is_torn_jpeg(file.read_bytes()):
-            raise ValueError("it is cut off")  # libav makes the rest grey
+            raise ValueError("it is cut off: copy or download it again")  # libav makes the rest grey
         with VideoReader(file, for_editing=self._for_editing) as reader:
             if unfit := _why_unfit(file, reader.info):
                 raise ValueError(unfit)
             (frame,) = reader.read(0, 1)
         if frame.rgb.shape[:2] != self._size:
             sizes = [f"{width}x{height}" for height, width in (frame.rgb.shape[:2], self._size)]
-            raise ValueError(f"it is {sizes[0]}, others are {sizes[1]}")
+            raise ValueError(f"it is {sizes[0]}, others are {sizes[1]}: make all of one size")
         wanted = self.info.picture_format
         if frame.picture is None or frame.picture.pixel_format == wanted:
             return frame

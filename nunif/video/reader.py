@@ -75,8 +75,9 @@ class BrokenVideo(Exception):
         time: the frame's presentation time in seconds after the video's first picture.
     """
 
-    def __init__(self, path: Path, time: float) -> None:
-        super().__init__(f"{path} is damaged at {time:.2f} s")
+    def __init__(self, path: Path, time: float, reason: str | None = None) -> None:
+        """reason: why, with what to do, where it isn't damage."""
+        super().__init__(reason or f"{path} is damaged at {time:.2f} s: copy or download it again")
         self.time = time
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from nunif.video.color import ColorTags
 
-PQ, HLG = 16, 18  # AVColorTransferCharacteristic
+LINEAR, PQ, HLG = 8, 16, 18  # AVColorTransferCharacteristic
 WHITE, PEAK = 203.0, 1000.0  # cd/m2
 _GAMMA = 2.4  # BT.1886
 _STEPS = 1 << 16
@@ -35,9 +35,18 @@ _PRIMARIES = {
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
 }
 _BT709, _BT2020 = 1, 9
-_NAMES = {PQ: "PQ", HLG: "HLG"}
-_TRANSFERS = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 11: "iec61966-2-4"}
-_TRANSFERS |= {13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", PQ: "smpte2084", 17: "smpte428", HLG: "arib-std-b67"}
+_NAMES = {LINEAR: "linear", PQ: "PQ", HLG: "HLG"}
+_TRANSFERS = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316"}
+_TRANSFERS |= {
+    11: "iec61966-2-4",
+    12: "bt1361e",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    PQ: "smpte2084",
+    17: "smpte428",
+    HLG: "arib-std-b67",
+}
 _PRIMARIES_NAMES = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
 
 
@@ -79,15 +88,16 @@ class ToneMap:
 
 def tone_map_of(color: ColorTags) -> ToneMap | None:
     """What brings a film's pictures to SDR BT.709; None where its tags say nothing of HDR or of wide colours."""
-    is_hdr = color.transfer in _NAMES
+    is_hdr = color.transfer in (PQ, HLG)
     primaries = color.primaries if color.primaries in _PRIMARIES else _BT2020 if is_hdr else _BT709
-    return ToneMap(color.transfer, primaries) if is_hdr or primaries != _BT709 else None
+    return ToneMap(color.transfer, primaries) if color.transfer in _NAMES or primaries != _BT709 else None
 
 
 def describe_transfer(color: ColorTags) -> dict[str, str]:
     """For the notes of what is made from a film: the transfer by ffmpeg's name, and what was done to the pictures."""
     tone = tone_map_of(color)
-    mapped = {} if tone is None else {"tone_mapped": f"{tone.name} to SDR BT.709 (BT.2390, {PEAK:g} cd/m2)"}
+    curve = f" (BT.2390, {PEAK:g} cd/m2)" if color.transfer in (PQ, HLG) else ""
+    mapped = {} if tone is None else {"tone_mapped": f"{tone.name} to SDR BT.709{curve}"}
     return {"transfer": _TRANSFERS.get(color.transfer, "unknown")} | mapped
 
 
@@ -120,6 +130,8 @@ def _to_light(transfer: int) -> np.ndarray:
     code = np.arange(_STEPS) / (_STEPS - 1)
     if transfer == PQ:
         light = _knee(code)
+    elif transfer == LINEAR:
+        light = code
     elif transfer == HLG:
         light = np.where(code <= 0.5, code**2 / 3, (np.exp((code - _HLG_C) / _HLG_A) + _HLG_B) / 12)
     else:
@@ -136,7 +148,9 @@ def _from_light(transfer: int) -> np.ndarray:
         last = int(curve.argmax())  # brighter is white as well
         code = np.interp(light, curve[: last + 1], np.arange(last + 1))
         return np.rint(code).astype(np.uint16)
-    if transfer == HLG:
+    if transfer == LINEAR:
+        code = light
+    elif transfer == HLG:
         bright = _HLG_A * np.log(np.maximum(12 * light - _HLG_B, 1e-9)) + _HLG_C
         code = np.where(light <= 1 / 12, np.sqrt(3 * light), bright)
     else:

@@ -222,7 +222,7 @@ def test_a_torn_first_picture_is_no_reason_to_refuse_the_others(tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda picture: picture[:-4], r"1003\.tif can't be used \(it is 48x28, others are 48x32\)"),
+        (lambda picture: picture[:-4], r"1003\.tif can't be used \(it is 48x28, others are 48x32: make all of one size\)"),
         (lambda picture: picture.astype(np.uint16) * 256, r"1003\.tif can't be used \(it holds more \(rgb48le|gbrp16"),
     ],
 )

@@ -143,3 +143,14 @@ def test_what_is_noted_of_a_film():
     }
     assert describe_transfer(HLG)["transfer"] == "arib-std-b67" and "HLG BT.2020" in describe_transfer(HLG)["tone_mapped"]
     assert describe_transfer(BT709) == {"transfer": "bt709"} and describe_transfer(ColorTags()) == {"transfer": "unknown"}
+
+
+def test_linear_light_becomes_sdr_and_goes_back():
+    tone = tone_map_of(ColorTags(matrix=1, range=1, primaries=1, transfer=8))
+    assert tone is not None and tone.name == "linear"
+    code = np.repeat(np.array([0, 0.1, 0.5, 1])[:, None], 3, axis=1)[None]
+    light = np.rint(code * 65535).astype(np.uint16)
+    sdr = tone.to_sdr(light)
+    assert np.abs(sdr / 65535 - code ** (1 / 2.4)).max() < 1e-3
+    assert np.abs(tone.from_sdr(sdr).astype(int) - light).max() < 65535 * 1e-3
+    assert describe_transfer(ColorTags(transfer=8)) == {"transfer": "linear", "tone_mapped": "linear to SDR BT.709"}
