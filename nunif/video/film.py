@@ -156,7 +156,7 @@ class PictureFilm:
             return replace(self._read_picture(file), pts=pts, time=time, duration=duration)
         except (BrokenVideo, UserError):
             reason = (
-                "it is damaged, cut off or of a kind that this libav can't decode: copy or download it again, or convert it"
+                "it is damaged, cut off or of a kind that isn't read: copy or download it again, or convert it"
             )
         except (OSError, ValueError) as error:
             reason = str(error)
