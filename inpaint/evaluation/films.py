@@ -100,10 +100,10 @@ def read_masks(
     """The masks of a clip: what in `folder` has its name, a video, a folder of pictures, or one picture for all frames.
 
     They are read and paired with the frames as `apply` does it; pictures with pictures by number. Scaled to `size` (H, W)
-    by the nearest pixel.
+    by the nearest pixel, from the clip's own size or any with the same aspect.
 
     Raises:
-        BadClip: there are none, they don't fit or can't be read, or they mark nothing.
+        BadClip: there are none, they don't fit or can't be read, have another aspect, or mark nothing.
     """
     found = [p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)]
     if len(found) != 1:
@@ -111,11 +111,13 @@ def read_masks(
     (path,) = found
     try:
         if clip.is_dir():
-            numbers = list(numbered_pictures(clip, name=f"-i {clip}", even_steps=True))
-            frames = Paired(len(numbers), numbers=numbers)
+            pictures = numbered_pictures(clip, name=f"-i {clip}", even_steps=True)
+            frames = Paired(len(pictures), numbers=list(pictures))
+            own = read_rgb(next(iter(pictures.values()))).shape
         else:
             with VideoReader(clip, deinterlace=deinterlace) as video:
                 frames = Paired.with_film(video)
+                own = (video.info.height, video.info.width)
         with open_masks(
             path,
             frames,
@@ -127,8 +129,16 @@ def read_masks(
             large_holes=large_holes,
             deinterlace=deinterlace,
         ) as masks:
-            resized = [cv2.resize(m.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0 for m in masks]
-    except (UserError, BrokenVideo) as error:
+            resized = []
+            for mask in masks:
+                height, width = mask.shape
+                if abs(height * own[1] - width * own[0]) > own[0] + own[1]:  # more than a pixel of rounding
+                    raise BadClip(
+                        f"--masks {path} is {width}x{height}, the clip {own[1]}x{own[0]}: "
+                        "make masks of the clip's size, or of another with its aspect"
+                    )
+                resized.append(cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+    except (UserError, BrokenVideo, ValueError, OSError) as error:
         raise BadClip(f"its masks can't be used: {error}") from error
     if not np.any(resized):
         raise BadClip(f"--masks {path} marks nothing as missing: white is missing")

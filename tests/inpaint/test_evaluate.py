@@ -373,6 +373,33 @@ def test_masks_belong_to_the_pictures_of_their_number(tmp_path, film, masks, sta
     assert starts(holes) == paired
 
 
+@pytest.mark.parametrize("size", [(48, 64), (96, 128), (24, 32), (25, 32), (36, 48), (12, 16)])
+def test_masks_of_another_size_but_the_same_aspect_are_scaled(tmp_path, size):
+    clip = write_numbered(tmp_path / "films" / "a", range(4), shown_at)
+    left = np.zeros((*size, 3), np.uint8)
+    left[:, : size[1] // 2] = 255
+    write_numbered(tmp_path / "masks" / "a", range(4), lambda _: left)
+    holes = read_masks(tmp_path / "masks", clip, start=0, num_frames=4, size=(30, 30))  # of the frames that are scored
+    assert holes[:, :, :15].all() and not holes[:, :, 15:].any()
+
+
+@pytest.mark.parametrize("as_video", [False, True])
+@pytest.mark.parametrize("size", [(96, 64), (48, 128), (48, 72), (32, 64)])
+def test_masks_of_another_aspect_are_refused(run, tmp_path, size, as_video):
+    folder = tmp_path / "masks" / "a"
+    write_numbered(folder, range(4), lambda number: shown_at(number, size=size))
+    if as_video:
+        clip = write_clip(tmp_path / "a.mp4", [shown_at(number) for number in range(4)])
+    else:
+        clip = write_numbered(tmp_path / "films" / "a", range(4), shown_at)
+    words = ["evaluate", "-i", clip, "--masks", tmp_path / "masks", "--baselines", "smooth", "--gpu", "-1"]
+    code, _, lines = run(INPAINT, *words)
+    assert code == 1
+    assert any(
+        f"--masks {folder} is {size[1]}x{size[0]}, the clip 64x48: make masks of the clip's size" in line for line in lines
+    )
+
+
 def without(numbers, *missing):
     return [number for number in numbers if number not in missing]
 
