@@ -4,7 +4,6 @@ Axes: T frames, H W pixels. Frames are (T, H, W, 3) uint8, holes (T, H, W) bool,
 """
 
 import logging
-import re
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,16 @@ from inpaint.runtime.hole_source import Paired, open_masks
 from nunif.errors import UserError
 from nunif.files import tell_if_dangling
 from nunif.image import read_rgb
-from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
+from nunif.pictures import (
+    as_read,
+    by_number,
+    check_alone,
+    check_exists,
+    has_number,
+    numbered_pictures,
+    pictures_in,
+    refuse_unread,
+)
 from nunif.seed import generator_for
 from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
@@ -187,8 +195,9 @@ def _is_video(path: Path) -> bool:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """By number; where numbers are missing or told twice, by the last number in their names, then by name."""
+    """By number; where there are none, or one is told twice, by name."""
+    files = pictures_in(folder)
     try:
-        return list(numbered_pictures(folder, name=str(folder), even_steps=True).values())
+        return list(by_number([file for file in files if has_number(file)] or files, name=str(folder)).values())
     except UserError:
-        return sorted(pictures_in(folder), key=lambda p: (int((re.findall(r"\d+", p.stem) or ["0"])[-1]), p.name))
+        return sorted(files, key=as_read)

@@ -96,7 +96,7 @@ def _check_pickle(file: BinaryIO, path: Path) -> None:
     if is_newer:
         raise UserError(
             f"{path} was saved with pickle protocol {protocol}, which is not read here: save it again where it was made, "
-            "with torch.save(..., FILE) and no pickle_protocol"
+            "with torch.save and no pickle_protocol"
         )
 
 

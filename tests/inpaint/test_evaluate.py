@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
-from inpaint.evaluation.films import make_holes, read_masks
+from inpaint.evaluation.films import make_holes, read_clip, read_masks
 from inpaint.evaluation.methods import BASELINES
 from inpaint.evaluation.report import Report, interval
 from inpaint.evaluation.scores import by_thirds, curve_of, never_seen, score_film, unseen_sharpness, warping_error
@@ -439,6 +439,13 @@ def test_a_film_with_a_gap_is_scored_without_masks_and_said(run, tmp_path):
     code, _, lines = run(INPAINT, "evaluate", "-i", clip, "--holes", "static", "--baselines", "smooth", "--gpu", "-1")
     text = f"{clip}: there is no picture with the number 3: every frame needs one: its pictures are taken in the order of"
     assert code == 0 and any(line.startswith(text) for line in lines)
+
+
+@pytest.mark.parametrize("name", ["{}_v2.png", "take{}_0.png", "b{}.png"])
+def test_a_film_with_a_gap_comes_by_the_number_that_differs(tmp_path, name):
+    clip = write_numbered(tmp_path / "a", [1, 2, 9, 10, 11], shown_at, name=name)
+    frames = read_clip(clip, start=0, num_frames=9, size=None)
+    assert starts(frames[..., 0]) == [1, 2, 9, 10, 11]
 
 
 def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
