@@ -30,7 +30,7 @@ from nunif.pictures import (
     refuse_unread,
 )
 from nunif.seed import generator_for
-from nunif.video.film import tell_of_pictures
+from nunif.video.film import tell_of_pictures, telling_of_videos_below
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
 
 logger = logging.getLogger(__name__)
@@ -56,14 +56,15 @@ def list_clips(path: Path) -> list[Path]:
         check_alone(path, f"-i {path}")
     if path.is_file() or _pictures(path):
         return [path]
-    entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    for entry in entries:
-        tell_if_dangling(entry)
-    clips = [p for p in entries if _is_video(p) or (p.is_dir() and _pictures(p))]
-    if not clips:
-        refuse_unread(path, f"-i {path}")
-        raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
-    return clips
+    with telling_of_videos_below(path, f"-i {path}"):
+        entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+        for entry in entries:
+            tell_if_dangling(entry)
+        clips = [p for p in entries if _is_video(p) or (p.is_dir() and _pictures(p))]
+        if not clips:
+            refuse_unread(path, f"-i {path}")
+            raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
+        return clips
 
 
 def read_clip(

@@ -460,6 +460,19 @@ def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
     assert code == 1 and f"{tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF" in lines[-1]
 
 
+def test_videos_in_folders_below_are_told(run, films, tmp_path):
+    folder = tmp_path / "all"
+    (folder / "day1").mkdir(parents=True)
+    (folder / "day1" / "a.mp4").symlink_to(films / "pan.mp4")
+    words = ["evaluate", "-i", folder, "--baselines", "smooth", "--size", "48x64", "--gpu", "-1"]
+    code, _, lines = run(INPAINT, *words)
+    told = f"error: -i {folder} holds no film itself, but there are videos in day1: name one of these folders"
+    assert code == 1 and lines[-1] == told
+    write_numbered(folder / "b", range(3), shown_at)
+    code, _, lines = run(INPAINT, *words)
+    assert code == 0 and f"-i {folder}: the videos in day1 are not taken: name these folders" in lines
+
+
 def test_masks_of_evaluate_mean_what_those_of_apply_do(run, tmp_path):
     clip = write_numbered(tmp_path / "films" / "a", range(4), lambda number: texture(48, 64, seed=number))
     folder, indices = tmp_path / "masks" / "a", np.zeros((48, 64), np.uint8)
