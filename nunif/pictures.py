@@ -1,5 +1,6 @@
 """Folders of numbered pictures: which files are meant, in which order, and what is missing."""
 
+import os
 import re
 from collections import Counter
 from itertools import pairwise
@@ -98,6 +99,8 @@ def check_exists(path: Path, name: str) -> None:
     """
     if path.exists():
         return
+    if path.is_symlink():
+        raise UserError(f"{name} is a link to {os.readlink(path)}, which leads nowhere: check the link")
     if any(sign in path.name for sign in "%#*") and path.parent.is_dir():
         raise UserError(f"{name} doesn't exist: name the folder {path.parent}, whose numbered pictures are taken")
     raise UserError(f"{name} doesn't exist: check the path")
