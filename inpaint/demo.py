@@ -31,7 +31,7 @@ def main(options: DemoOptions) -> None:
         UserError: a step failed; its own message has been printed before.
     """
     begin = time.monotonic()
-    out = make_folder(options.output.resolve())
+    out = make_folder(options.output.absolute())
     video = options.video
     if video is None:
         video = out / "sample.mp4"
@@ -39,7 +39,7 @@ def main(options: DemoOptions) -> None:
             run("-m", "inpaint", "sample-video", "-o", video)
     data, models = out / "data", out / "models"
     run(
-        "create_training_data.py", "video_inpaint", "--dataset-dir", video.resolve(), "-o", data / "train",
+        "create_training_data.py", "video_inpaint", "--dataset-dir", video.absolute(), "-o", data / "train",
         "--prefix", "demo", "--model-type", "MotionParallax", "--skip-interval", "0", "--max-workers", "2",
     )  # fmt: skip
     split_eval(data)

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from nunif.errors import OutputError, UserError
 from nunif.files import files_below, make_folder, plain_text, raise_if_short
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
-from nunif.pictures import refuse_unread
+from nunif.pictures import as_read, by_number, refuse_unread
 from nunif.seed import generator_for
 from nunif.video.cuts import CUT_MARGIN, mark_cuts
 from nunif.video.film import tell_of_pictures
@@ -43,11 +44,15 @@ KINDS = {"folders": "folders of pictures", "stills": "pictures", "videos": "vide
 
 @dataclass(frozen=True)
 class Source:
-    """A video, the pictures of a folder in order, or one picture. name: below the dataset folder, for record.json."""
+    """A video, the pictures of a folder in order, or one picture.
+
+    name: below the dataset folder, for record.json. gaps: of a folder, places of pictures before which some are missing.
+    """
 
     name: str
     files: tuple[Path, ...]
     kind: str
+    gaps: tuple[int, ...] = ()
 
 
 class Skipped(Exception):
@@ -127,9 +132,12 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
     if "folders" in kinds:
         parents = sorted({file.parent for file in pictures if re.fullmatch(preset.folders, file.parent.name)})
         for parent in parents:
-            own = sorted((file for file in pictures if file.parent == parent), key=_by_number)
-            sources.append(Source(_below(folder, parent), tuple(own), "folders"))
-    chosen = [source for source in sources if _is_wanted(source.name, folder.resolve().name, preset)]
+            sources.append(Source(_below(folder, parent), tuple(file for file in pictures if file.parent == parent), "folders"))
+    chosen = [
+        _in_order(source) if source.kind == "folders" else source
+        for source in sources
+        if _is_wanted(source.name, folder.resolve().name, preset)
+    ]
     if not chosen:
         for place in sorted({file.parent for file in files}):
             refuse_unread(place, str(place))
@@ -158,10 +166,27 @@ def _below(folder: Path, path: Path) -> str:
     return path.relative_to(folder).as_posix() if path != folder else path.resolve().name
 
 
-def _by_number(path: Path) -> tuple[int, str]:
-    """Pictures in the order of the last number in their names."""
-    numbers = re.findall(r"\d+", path.stem)
-    return (int(numbers[-1]) if numbers else 0, path.name)
+def _in_order(source: Source) -> Source:
+    """The source with its pictures by number, or where that can't be, by name, and its gaps. It logs what isn't as expected."""
+    folder = source.files[0].parent
+    try:
+        found = by_number(list(source.files), name=str(folder))
+    except UserError as problem:
+        logger.warning("%s: its pictures are taken in the order of their names", problem)
+        return replace(source, files=tuple(sorted(source.files, key=as_read)))
+    numbers = list(found)
+    steps = [high - low for low, high in pairwise(numbers)]
+    usual = sorted(steps)[(len(steps) - 1) // 2] if steps else 1
+    gaps: tuple[int, ...] = ()
+    if 2 * steps.count(usual) < len(steps):  # times, more likely
+        logger.warning("%s: the numbers of its pictures come in uneven steps: none is taken to be missing", folder)
+    else:
+        gaps = tuple(place for place, step in enumerate(steps, 1) if 2 * step >= 3 * usual)
+    if gaps:
+        more = f" and before {len(gaps) - 1} more" if len(gaps) > 1 else ""
+        text = "%s: pictures are missing before the number %d%s: no record goes across"
+        logger.warning(text, folder, numbers[gaps[0]], more)
+    return replace(source, files=tuple(found.values()), gaps=gaps)
 
 
 def _is_wanted(name: str, root: str, preset: FramesPreset) -> bool:
@@ -254,13 +279,13 @@ def _read_groups(
     source: Source, reader: VideoReader | None, todo: list[tuple[int, list[int]]]
 ) -> Iterator[tuple[int, list[int], np.ndarray | str]]:
     """Each group's number, its frames' numbers and pictures (T, H, W, 3), or why there are none."""
-    gaps = find_gaps(reader.times) if reader is not None else []
+    gaps = find_gaps(reader.times) if reader is not None else source.gaps
     for number, frames in todo:
         pictures: np.ndarray | str
         try:
+            if any(frames[0] < gap <= frames[-1] for gap in gaps):
+                raise Skipped("missing frames")
             if reader is not None:
-                if any(frames[0] < gap <= frames[-1] for gap in gaps):
-                    raise Skipped("missing frames")
                 pictures = _read_uncut(reader, frames)
             else:
                 pictures = _read_pictures([source.files[i] for i in (frames if source.kind == "folders" else [0])])

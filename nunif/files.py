@@ -161,11 +161,11 @@ def remove_partials(folder: Path, *patterns: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def files_below(folder: Path) -> list[Path]:
+def files_below(folder: Path, *, quiet: bool = False) -> list[Path]:
     """The files of a folder tree in order, without hidden ones and those in hidden folders. Links are followed.
 
     Each folder is visited once, under its own name rather than a link's, so that links may lead anywhere. What can't be
-    gone into is told.
+    gone into is told, if not `quiet`.
     """
     found: list[Path] = []
     seen: dict[tuple[int, int], Path] = {}
@@ -176,18 +176,20 @@ def files_below(folder: Path) -> list[Path]:
             status = path.stat()
             first = seen.setdefault((status.st_dev, status.st_ino), path)
             if first != path:
-                logger.info("left out: %s is the folder %s again", path, first)
+                if not quiet:
+                    logger.info("left out: %s is the folder %s again", path, first)
                 continue
             entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
         except OSError as error:
-            logger.warning("left out: %s can't be read (%s)", path, error.strerror)
+            if not quiet:
+                logger.warning("left out: %s can't be read (%s)", path, error.strerror)
             continue
         for entry in entries:
             if entry.is_dir():
                 (links if entry.is_symlink() else folders).append(entry)
             elif entry.is_file():
                 found.append(entry)
-            else:
+            elif not quiet:
                 tell_if_dangling(entry)
     return sorted(found)
 

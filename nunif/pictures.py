@@ -1,6 +1,7 @@
 """Folders of numbered pictures: which files are meant, in which order, and what is missing."""
 
 import logging
+import os
 import re
 from collections import Counter
 from itertools import pairwise
@@ -33,24 +34,47 @@ def numbered_pictures(folder: Path, *, name: str, even_steps: bool = False) -> d
     Raises:
         UserError: there is none, or none that can be read; two have one number; a number is missing.
     """
-    files = [file for file in pictures_in(folder) if re.search(r"\d", file.stem)]
+    files = [file for file in pictures_in(folder) if has_number(file)]
     _tell_of_left_out(folder, name)
     if not files:
         refuse_unread(folder, name)
         raise UserError(f"{name} holds no numbered picture: expected one per frame, such as 00000.png, 00001.png")
+    found = by_number(files, name=name)
+    numbers = list(found)
+    step = numbers[1] - numbers[0] if even_steps and len(numbers) > 2 else 1
+    if all(high - low == step for low, high in pairwise(numbers)):
+        return found
+    first = next(low + 1 for low, high in pairwise(numbers) if high > low + 1)
+    num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
+    more = f" and {num_missing - 1} more" if num_missing > 1 else ""
+    raise UserError(f"{name}: there is no picture with the number {first}{more}: every frame needs one")
+
+
+def by_number(files: list[Path], *, name: str) -> dict[int, Path]:
+    """Pictures by number, ascending, as `numbered_pictures` finds it.
+
+    Raises:
+        UserError: one has no number, or two have the same.
+    """
+    for file in files:
+        if not has_number(file):
+            raise UserError(f"{name}: {file.name} has no number: give it one, or put it elsewhere")
     found: dict[int, Path] = {}
     for file, number in zip(files, _numbers(files), strict=True):
         if number in found:
             raise UserError(f"{name}: {found[number].name} and {file.name} have one number: remove one of them")
         found[number] = file
-    numbers = sorted(found)
-    step = numbers[1] - numbers[0] if even_steps and len(numbers) > 2 else 1
-    if all(high - low == step for low, high in pairwise(numbers)):
-        return {number: found[number] for number in numbers}
-    first = next(low + 1 for low, high in pairwise(numbers) if high > low + 1)
-    num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
-    more = f" and {num_missing - 1} more" if num_missing > 1 else ""
-    raise UserError(f"{name}: there is no picture with the number {first}{more}: every frame needs one")
+    return dict(sorted(found.items()))
+
+
+def has_number(file: Path) -> bool:
+    """Whether there is a number in a file's name."""
+    return re.search(r"\d", file.stem) is not None
+
+
+def as_read(file: Path) -> tuple[list[str | int], str]:
+    """A key to sort files by name as people read it, 2 before 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.stem)], file.name
 
 
 def _tell_of_left_out(folder: Path, name: str) -> None:
@@ -94,6 +118,8 @@ def check_exists(path: Path, name: str) -> None:
     """
     if path.exists():
         return
+    if path.is_symlink():
+        raise UserError(f"{name} is a link to {os.readlink(path)}, which leads nowhere: check the link")
     if any(sign in path.name for sign in "%#*") and path.parent.is_dir():
         raise UserError(f"{name} doesn't exist: name the folder {path.parent}, whose numbered pictures are taken")
     raise UserError(f"{name} doesn't exist: check the path")

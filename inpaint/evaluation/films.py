@@ -4,7 +4,6 @@ Axes: T frames, H W pixels. Frames are (T, H, W, 3) uint8, holes (T, H, W) bool,
 """
 
 import logging
-import re
 from pathlib import Path
 
 import cv2
@@ -20,9 +19,18 @@ from inpaint.runtime.hole_source import Paired, open_masks
 from nunif.errors import UserError
 from nunif.files import tell_if_dangling
 from nunif.image import read_rgb
-from nunif.pictures import check_alone, check_exists, numbered_pictures, pictures_in, refuse_unread
+from nunif.pictures import (
+    as_read,
+    by_number,
+    check_alone,
+    check_exists,
+    has_number,
+    numbered_pictures,
+    pictures_in,
+    refuse_unread,
+)
 from nunif.seed import generator_for
-from nunif.video.film import tell_of_pictures
+from nunif.video.film import tell_of_pictures, telling_of_videos_below
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
 
 logger = logging.getLogger(__name__)
@@ -48,14 +56,15 @@ def list_clips(path: Path) -> list[Path]:
         check_alone(path, f"-i {path}")
     if path.is_file() or _pictures(path):
         return [path]
-    entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    for entry in entries:
-        tell_if_dangling(entry)
-    clips = [p for p in entries if _is_video(p) or (p.is_dir() and _pictures(p))]
-    if not clips:
-        refuse_unread(path, f"-i {path}")
-        raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
-    return clips
+    with telling_of_videos_below(path, f"-i {path}"):
+        entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+        for entry in entries:
+            tell_if_dangling(entry)
+        clips = [p for p in entries if _is_video(p) or (p.is_dir() and _pictures(p))]
+        if not clips:
+            refuse_unread(path, f"-i {path}")
+            raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
+        return clips
 
 
 def read_clip(
@@ -100,10 +109,10 @@ def read_masks(
     """The masks of a clip: what in `folder` has its name, a video, a folder of pictures, or one picture for all frames.
 
     They are read and paired with the frames as `apply` does it; pictures with pictures by number. Scaled to `size` (H, W)
-    by the nearest pixel.
+    by the nearest pixel, from the clip's own size or any with the same aspect.
 
     Raises:
-        BadClip: there are none, they don't fit or can't be read, or they mark nothing.
+        BadClip: there are none, they don't fit or can't be read, have another aspect, or mark nothing.
     """
     found = [p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)]
     if len(found) != 1:
@@ -111,11 +120,13 @@ def read_masks(
     (path,) = found
     try:
         if clip.is_dir():
-            numbers = list(numbered_pictures(clip, name=f"-i {clip}", even_steps=True))
-            frames = Paired(len(numbers), numbers=numbers)
+            pictures = numbered_pictures(clip, name=f"-i {clip}", even_steps=True)
+            frames = Paired(len(pictures), numbers=list(pictures))
+            own = read_rgb(next(iter(pictures.values()))).shape
         else:
             with VideoReader(clip, deinterlace=deinterlace) as video:
                 frames = Paired.with_film(video)
+                own = (video.info.height, video.info.width)
         with open_masks(
             path,
             frames,
@@ -127,8 +138,16 @@ def read_masks(
             large_holes=large_holes,
             deinterlace=deinterlace,
         ) as masks:
-            resized = [cv2.resize(m.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0 for m in masks]
-    except (UserError, BrokenVideo) as error:
+            resized = []
+            for mask in masks:
+                height, width = mask.shape
+                if abs(height * own[1] - width * own[0]) > own[0] + own[1]:  # more than a pixel of rounding
+                    raise BadClip(
+                        f"--masks {path} is {width}x{height}, the clip {own[1]}x{own[0]}: "
+                        "make masks of the clip's size, or of another with its aspect"
+                    )
+                resized.append(cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+    except (UserError, BrokenVideo, ValueError, OSError) as error:
         raise BadClip(f"its masks can't be used: {error}") from error
     if not np.any(resized):
         raise BadClip(f"--masks {path} marks nothing as missing: white is missing")
@@ -177,8 +196,9 @@ def _is_video(path: Path) -> bool:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """By number; where numbers are missing or told twice, by the last number in their names, then by name."""
+    """By number; where there are none, or one is told twice, by name."""
+    files = pictures_in(folder)
     try:
-        return list(numbered_pictures(folder, name=str(folder), even_steps=True).values())
+        return list(by_number([file for file in files if has_number(file)] or files, name=str(folder)).values())
     except UserError:
-        return sorted(pictures_in(folder), key=lambda p: (int((re.findall(r"\d+", p.stem) or ["0"])[-1]), p.name))
+        return sorted(files, key=as_read)

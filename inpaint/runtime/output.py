@@ -4,6 +4,7 @@ Axes: H W pixels, 3 = R G B.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -69,7 +70,9 @@ def check_apart(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
         UserError: an output would take the place of something that is read.
     """
     for output, source in product(outputs, sources):
-        if output.resolve() == source.resolve() or (output.exists() and source.exists() and output.samefile(source)):
+        # not Path.resolve(), which raises where a link leads to itself
+        is_same = os.path.realpath(output) == os.path.realpath(source)
+        if is_same or (output.exists() and source.exists() and output.samefile(source)):
             raise UserError(f"{output} can't be written: it is the source {source}; choose another name")
 
 

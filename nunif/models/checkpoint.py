@@ -40,15 +40,22 @@ REQUIRED = ("nunif_model", "name", "kwargs", "state_dict")
 SAFETENSORS_SUFFIX = ".safetensors"
 
 # Entries under which others keep their tensors; averages, which are what is evaluated, before what they are of.
-NESTS = (
-    *("params_ema", "state_dict_ema", "ema_state_dict", "model_ema", "ema"),
-    *("netG", "state_dict", "model_state_dict", "model", "params", "net", "network", "generator", "module", "weights"),
-)
+_NESTS = ("netG", "state_dict", "model_state_dict", "model", "params", "net", "network", "generator", "module", "weights")
+_AVERAGES = tuple(name for nest in _NESTS for name in (f"{nest}_ema", f"ema_{nest}"))
+NESTS = (*_AVERAGES, "ema", "g_ema", *_NESTS)
+DEEPEST = 3  # entries within entries that are looked into for further weights
 # Parts of names that wrappers give: these wherever they stand,
 WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 PARALLEL_PREFIX = "module."  # this before all names,
-LIGHTNING_PREFIX = "model."  # and this before those of the network, with those of losses and metrics beside them
+LIGHTNING_PREFIX = "model."  # this before those of the network, with those of losses and metrics beside them,
+# and these before all names
+WRAPPER_PREFIXES = (
+    *("network.", "net.", "generator.", "netG.", "G.", "backbone.", "_forward_module."),
+    *("ema_model.", "online_model.", "student."),
+)
+PREFIXES = (PARALLEL_PREFIX, LIGHTNING_PREFIX, *WRAPPER_PREFIXES)
 COUNT_OF_AVERAGE = "n_averaged"  # beside the weights of torch's AveragedModel
+WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 JSON_ENTRIES = ("kwargs", "epoch", "metrics")  # of safetensors' metadata, whose values are all text
 PARTS_PER_TENSOR, MIN_PARTS = 20, 1000  # modules and parameters that a model may have for each tensor in its file
 
@@ -152,8 +159,8 @@ def read_model_file(
         the entries as in nunif's layout, but without `name` and `kwargs` where the file doesn't tell.
 
     Raises:
-        UserError: the file is missing, torn, of another kind, holds more than tensors and plain values, or is in a
-            foreign layout but does not fit its model.
+        UserError: the file is missing, torn, of another kind, holds more than tensors and plain values, or weights that
+            are not finite, or is in a foreign layout but does not fit its model.
     """
     path = Path(path)
     if not path.is_file():
@@ -161,8 +168,8 @@ def read_model_file(
     layout, content = _read_safetensors(path, device) if _is_safetensors(path) else _read_torch(path, device)
     if "name" in content:
         _check_entries(content, path)
-        return layout, content
-    for foreign in foreign_layouts(package) if package else ():
+    _check_finite(content["state_dict"], path)
+    for foreign in foreign_layouts(package) if package and "name" not in content else ():
         if foreign.recognise(content["state_dict"]):
             with torch.device("meta"):
                 model = create_model(foreign.name)
@@ -186,17 +193,21 @@ def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, 
     if isinstance(content, dict) and all(key in content for key in REQUIRED):
         check_values(content.values(), path)
         if isinstance(content["state_dict"], Mapping) and _is_tensors(content["state_dict"]):
+            _tell_others(path, "state_dict", [key for key in NESTS if key in content and key != "state_dict"])
             content["state_dict"] = _unwrap(content["state_dict"], path)
         return NUNIF, content
     where, tensors = next(_find_tensors(content), ("", None))
     if tensors is None:
+        for place, mapping in _mappings(content):
+            num_named = sum(isinstance(value, Tensor) and "." in str(name) for name, value in mapping.items())
+            if 2 * num_named >= len(mapping) > 0:
+                _check_tensors(mapping, path, f"its entry {place}" if place else "it")
         raise UserError(
             f"{path} holds no model in this project's layout, which has the entries {', '.join(REQUIRED)}, nor only tensors: "
             "save its tensors alone, with torch.save(model.state_dict(), FILE)"
         )
-    others = [key for key in NESTS if key in content and key != where.partition(".")[0]] if where else []
-    if others:
-        logger.info("%s: the weights are those of its entry %s; left out: %s", path, where, ", ".join(others))
+    if where:
+        _tell_others(path, where, _others(content, where, tensors))
     check_values(tensors.values(), path)
     return STATE_DICT, {"state_dict": _unwrap(tensors, path, lightning=where.endswith("state_dict"))}
 
@@ -213,6 +224,35 @@ def _find_tensors(content: Any, depth: int = 3) -> Iterator[tuple[str, Mapping[s
             yield f"{key}.{where}".rstrip("."), tensors
 
 
+def _mappings(content: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """The dicts in what a file holds, each once, and under which entries they lie."""
+    waiting, seen = [("", content, 0)] if isinstance(content, Mapping) else [], set()
+    for where, mapping, depth in waiting:
+        if id(mapping) in seen:
+            continue
+        seen.add(id(mapping))
+        yield where, mapping
+        if depth < DEEPEST:
+            nested = [(key, value) for key, value in mapping.items() if isinstance(key, str) and isinstance(value, Mapping)]
+            waiting += [(f"{where}.{key}" if where else key, value, depth + 1) for key, value in nested]
+
+
+def _others(content: Mapping[Any, Any], where: str, taken: Mapping[str, Tensor]) -> list[str]:
+    """Entries beside the one that is taken that hold weights, or have the name of such."""
+    found = [
+        place
+        for place, mapping in _mappings(content)
+        if mapping is not taken and _is_tensors(mapping) and any("." in name or name in taken for name in mapping)
+    ]
+    told = {place.partition(".")[0] for place in (where, *found)}
+    return [key for key in NESTS if key in content and key not in told] + found
+
+
+def _tell_others(path: Path, where: str, others: list[str]) -> None:
+    if others:
+        logger.info("%s: the weights are those of its entry %s; left out: %s", path, where, _first_five(others))
+
+
 def _is_tensors(content: Mapping[Any, Any]) -> bool:
     return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
@@ -225,7 +265,7 @@ def _unwrap(tensors: Mapping[str, Tensor], path: Path, *, lightning: bool = Fals
     found = {WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
     if len(found) < len(tensors):
         return dict(tensors)
-    while prefix := next((p for p in (PARALLEL_PREFIX, LIGHTNING_PREFIX) if any(name.startswith(p) for name in found)), None):
+    while prefix := next((p for p in PREFIXES if any(name.startswith(p) for name in found)), None):
         rest = [name for name in found if not name.startswith(prefix)]
         if rest and prefix == LIGHTNING_PREFIX and lightning:
             logger.info("%s: the weights are those of %s*; left out: %s", path, prefix, _first_five(rest))
@@ -251,7 +291,7 @@ def _read_safetensors(path: Path, device: torch.device | str) -> tuple[str, dict
         metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is torn or not a safetensors file ({first_line(error)}): fetch or make it again") from error
-    content: dict[str, Any] = {"state_dict": _unwrap(tensors, path)}
+    content: dict[str, Any] = {"state_dict": _unwrap(tensors, path, lightning="name" not in metadata)}
     if "name" in metadata:
         content |= {"nunif_model": 1, "name": metadata["name"], "kwargs": {}}
         content |= {key: metadata[key] for key in ("updated_at",) if key in metadata}
@@ -268,8 +308,31 @@ def _check_entries(content: dict[str, Any], path: Path) -> None:
         raise UserError(f"{path} holds the model {name!r:.100}, which is no name: get it from another source")
     if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
         raise UserError(f"{path} holds no arguments of {name} in its entry kwargs: get it from another source")
-    if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+    if not isinstance(weights, Mapping):
         raise UserError(f"{path} holds no weights in its entry state_dict: get it from another source")
+    _check_tensors(weights, path, "its entry state_dict")
+
+
+def _check_tensors(weights: Mapping[Any, Any], path: Path, where: str) -> None:
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise UserError(
+                f"{path} holds not only tensors: {where} has {_printable(name)} ({type(value).__name__}) beside them; "
+                "save the tensors alone, with "
+                "torch.save({name: value for name, value in state_dict.items() if torch.is_tensor(value)}, FILE)"
+            )
+
+
+def _check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    for name, tensor in weights.items():
+        if tensor.dtype not in WEIGHT_TYPES:
+            continue
+        finite = torch.isfinite(tensor)
+        if not finite.all():
+            what = f"{_printable(name)}: {(~finite).sum()} of {tensor.numel()} are NaN or infinite"
+            raise UserError(
+                f"{path} holds weights that are not finite ({what}): take another file, such as an earlier checkpoint"
+            )
 
 
 def load_model(
@@ -340,6 +403,14 @@ def load_weights(model: Model, state_dict: Mapping[str, Tensor], *, source: Path
 def _check_fit(model: Model, state_dict: Mapping[str, Tensor], source: Path | str) -> None:
     if problem := misfits({name: tensor.shape for name, tensor in model.state_dict().items()}, state_dict):
         raise UserError(f"{source} does not fit {model.name}: {problem}")
+    for name, wanted in model.state_dict().items():
+        given = state_dict[name].dtype
+        if (given not in WEIGHT_TYPES) if wanted.is_floating_point() else given.is_complex:
+            types = [str(dtype).removeprefix("torch.") for dtype in (given, wanted.dtype)]
+            raise UserError(
+                f"{source} holds {name} as {types[0]}, where {model.name} has {types[1]}: "
+                "take a file whose weights are float32, float16 or bfloat16"
+            )
 
 
 def misfits(expected: Mapping[str, torch.Size], state_dict: Mapping[str, Tensor]) -> str:
@@ -358,5 +429,10 @@ def misfits(expected: Mapping[str, torch.Size], state_dict: Mapping[str, Tensor]
     )
 
 
+def _printable(name: Any) -> str:
+    """A name out of a stranger's file, which must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(name))[:100]
+
+
 def _first_five(names: list[str]) -> str:
-    return ", ".join(str(name)[:100] for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(map(_printable, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -7,6 +7,7 @@ entries, by calls that torch allows, by tensors that repeat a few numbers, by va
 import pickletools
 import re
 import zipfile
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -66,15 +67,41 @@ def _check_archive(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def _check_pickle(file: BinaryIO, path: Path) -> None:
+    # newer protocols push as texts, or fetch from their memo, the names of what they call
+    pushed, texts, memo = "", deque[str](maxlen=2), list[str]()
+    protocol, is_newer = 0, False
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if number == 0 and opcode.name != "PROTO":
             raise ValueError("not a pickle of torch")
-        if opcode.name == "GLOBAL":
+        if opcode.name == "PROTO":
+            protocol = int(argument or 0)
+        elif opcode.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
-            if (module, name) not in _GLOBALS and not _is_type_of_numbers(module, name):
+            if not _is_known(module, name):
                 raise carries_code(path, f"{module}.{name}")
+        elif opcode.name == "STACK_GLOBAL" and len(texts) > 1:
+            if not _is_known(*texts):
+                raise carries_code(path, ".".join(texts))
+            is_newer = True
         elif opcode.name in _HIDDEN_GLOBALS:
             raise carries_code(path, opcode.name)
+        elif opcode.name == "MEMOIZE":
+            memo.append(pushed)
+            continue
+        pushed = str(argument) if "UNICODE" in opcode.name else ""
+        if opcode.name in ("BINGET", "LONG_BINGET"):
+            pushed = memo[int(argument or 0)] if int(argument or 0) < len(memo) else ""
+        if pushed:
+            texts.append(pushed)
+    if is_newer:
+        raise UserError(
+            f"{path} was saved with pickle protocol {protocol}, which is not read here: save it again where it was made, "
+            "with torch.save and no pickle_protocol"
+        )
+
+
+def _is_known(module: str, name: str) -> bool:
+    return (module, name) in _GLOBALS or _is_type_of_numbers(module, name)
 
 
 def _is_type_of_numbers(module: str, name: str) -> bool:

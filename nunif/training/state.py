@@ -224,9 +224,6 @@ def read_weights_file(path: Path, model: Model) -> dict[str, Any]:
         raise UserError(f"{path} holds the model {content['name']!r}, but {model.name!r} is being trained: choose one of them")
     if content["kwargs"] != model.kwargs:
         logger.warning("%s was made with %s, this model with %s", path, content["kwargs"], model.kwargs)
-    for name, tensor in content["state_dict"].items():
-        if not torch.isfinite(tensor).all():
-            raise UserError(f"{path} holds weights that are not finite ({name}): start from another file")
     return content
 
 

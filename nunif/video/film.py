@@ -10,7 +10,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from nunif.errors import UserError
+from nunif.files import files_below
 from nunif.image import PNG_SIGNATURE
 from nunif.parallel import ordered_map
 from nunif.pictures import check_alone, check_exists, is_picture, numbered_pictures, pictures_in, refuse_unread
@@ -155,9 +156,7 @@ class PictureFilm:
         try:
             return replace(self._read_picture(file), pts=pts, time=time, duration=duration)
         except (BrokenVideo, UserError):
-            reason = (
-                "it is damaged, cut off or of a kind that isn't read: copy or download it again, or convert it"
-            )
+            reason = "it is damaged, cut off or of a kind that isn't read: copy or download it again, or convert it"
         except (OSError, ValueError) as error:
             reason = str(error)
         with self._lock:
@@ -243,11 +242,42 @@ def parse_fps(text: str) -> Fraction:
 def list_films(path: Path) -> list[Path]:
     """The films that a path stands for: itself, or those in a folder, by name: its videos, else its folders of pictures.
 
+    Videos further below are not taken, and a line says so.
+
     Raises:
         UserError: there is nothing.
     """
     if not path.is_dir():
         return list_videos(path)
+    with telling_of_videos_below(path, str(path)):
+        return _films_in(path)
+
+
+@contextmanager
+def telling_of_videos_below(path: Path, name: str) -> Iterator[None]:
+    """Log which folders below `path` hold videos, as only what lies in it is taken by the block.
+
+    name: what messages call the folder.
+
+    Raises:
+        UserError: the block's, with those folders where there are any.
+    """
+    folders = sorted({file.parent for file in files_below(path, quiet=True) if file.suffix.lower() in VIDEO_SUFFIXES} - {path})
+    names = ", ".join(folder.relative_to(path).as_posix() for folder in folders[:5])
+    below = names + (f" and {len(folders) - 5} more" if len(folders) > 5 else "")
+    try:
+        yield
+    except UserError as error:
+        if below:
+            raise UserError(
+                f"{name} holds no film itself, but there are videos in {below}: name one of these folders"
+            ) from error
+        raise
+    if below:
+        logger.warning("%s: the videos in %s are not taken: name these folders", name, below)
+
+
+def _films_in(path: Path) -> list[Path]:
     if pictures_in(path) and not _has_videos(path):
         return [path]
     folders = [p for p in sorted(path.iterdir()) if p.is_dir() and not p.name.startswith(".") and pictures_in(p)]

@@ -567,7 +567,7 @@ def _check_target(path: Path, source: Path | None) -> None:
         raise UserError(f"{path} can't be written: it is a folder; name a file in it")
     if source is None:
         return
-    is_same = path.samefile(source) if path.exists() and source.exists() else path.resolve() == source.resolve()
+    is_same = path.samefile(source) if path.exists() and source.exists() else os.path.realpath(path) == os.path.realpath(source)
     if is_same:
         raise UserError(f"{path} can't be written: it is the source {source}; choose another name")
 

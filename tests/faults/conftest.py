@@ -35,7 +35,7 @@ def calm_run(training_data, tmp_path_factory):
     """The model folder of a training that nobody disturbed."""
     folder = tmp_path_factory.mktemp("calm")
     run = Command(train_words(training_data, folder / "m"), folder / "log")
-    assert run.wait(120) == 0, run.text
+    assert run.wait() == 0, run.text
     return folder / "m"
 
 
@@ -52,7 +52,7 @@ def calm_records(film, tmp_path_factory):
     """The records of that film, made by a process that nobody disturbed."""
     folder = tmp_path_factory.mktemp("calm")
     run = generate(film, folder / "train", folder / "log")
-    assert run.wait(120) == 0, run.text
+    assert run.wait() == 0, run.text
     return folder / "train"
 
 

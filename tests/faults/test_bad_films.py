@@ -161,7 +161,7 @@ FILMS = {
 }
 WITH_TIMES = (".mp4", ".mkv", ".ts")
 NUM_FILES = 500
-MAX_SECONDS = 60  # for one film, of which a sound one takes a tenth of a second
+MAX_SECONDS = 600  # for one film, of which a sound one takes a tenth of a second
 # A flipped bit may give another picture that is coded correctly. No decoder can tell, so a few of these may be there.
 MAX_UNTOLD = 0.01
 

@@ -51,7 +51,7 @@ def make(tmp_path_factory):
     def make(name: str, *, seed: int, workers: int, hash_seed: int) -> Path:
         environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         command = [sys.executable, "-c", SCRIPT, str(film), str(folder / name), str(seed), str(workers)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500)
         assert done.returncode == 0, done.stderr[-3000:]
         return folder / name
 

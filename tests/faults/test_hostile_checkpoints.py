@@ -38,7 +38,7 @@ def open_all(paths: list[Path]) -> list[dict]:
     """What a process of its own makes of each file, in their order."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.open_models"],
-        input="".join(f"{path}\n" for path in paths), cwd=ROOT, capture_output=True, text=True, timeout=120,
+        input="".join(f"{path}\n" for path in paths), cwd=ROOT, capture_output=True, text=True, timeout=1500,
     )  # fmt: skip
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     last = paths[len(outcomes)] if len(outcomes) < len(paths) else None
@@ -411,6 +411,23 @@ def test_a_training_state_that_is_not_ours_is_one_clear_line(tmp_path, run_folde
     message = str(caught.value)
     assert str(path) in message and "\n" not in message and "--reset-state" in message, message
     assert path.read_bytes() == before
+
+
+def test_no_training_starts_from_weights_that_are_not_finite(tmp_path, run_folder):
+    path = tmp_path / "toy.net.checkpoint.pth"
+    content = torch.load(run_folder / path.name, weights_only=True)
+    name = next(iter(content["state_dict"]))
+    content["state_dict"][name].view(-1)[0] = float("nan")
+    torch.save(content, path)
+    before = path.read_bytes()
+    for options in (
+        make_options(tmp_path, resume=True),
+        make_options(tmp_path, resume=True, reset_state=True),
+        make_options(tmp_path / "new", checkpoint_file=str(path)),
+    ):
+        with pytest.raises(UserError, match=rf"{path.name} holds weights that are not finite \({name}: 1 of [0-9]+ are NaN"):
+            train(ToyTask(), options)
+        assert path.read_bytes() == before
 
 
 def test_code_in_a_checkpoint_is_not_run_on_resuming(tmp_path, run_folder, monkeypatch):

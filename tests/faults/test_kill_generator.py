@@ -63,7 +63,7 @@ def test_a_signal_leaves_whole_records(film, calm_records, tmp_path, name):
     run = generate(film, folder, tmp_path / "log", (report_records, tmp_path / "reports"))
     run.wait_for_reports(tmp_path / "reports")
     run.send(getattr(signal, name))
-    assert run.wait(20) == 130 and run.lines[-1] == "interrupted", run.text
+    assert run.wait(200) == 130 and run.lines[-1] == "interrupted", run.text
     assert count(tmp_path / "reports") < 20
     made = {path.name for path in folder.iterdir() if path.is_dir()}
     assert made and not any(name.startswith(".") for name in made)

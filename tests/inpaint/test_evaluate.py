@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
-from inpaint.evaluation.films import make_holes, read_masks
+from inpaint.evaluation.films import make_holes, read_clip, read_masks
 from inpaint.evaluation.methods import BASELINES
 from inpaint.evaluation.report import Report, interval
 from inpaint.evaluation.scores import by_thirds, curve_of, never_seen, score_film, unseen_sharpness, warping_error
@@ -373,6 +373,33 @@ def test_masks_belong_to_the_pictures_of_their_number(tmp_path, film, masks, sta
     assert starts(holes) == paired
 
 
+@pytest.mark.parametrize("size", [(48, 64), (96, 128), (24, 32), (25, 32), (36, 48), (12, 16)])
+def test_masks_of_another_size_but_the_same_aspect_are_scaled(tmp_path, size):
+    clip = write_numbered(tmp_path / "films" / "a", range(4), shown_at)
+    left = np.zeros((*size, 3), np.uint8)
+    left[:, : size[1] // 2] = 255
+    write_numbered(tmp_path / "masks" / "a", range(4), lambda _: left)
+    holes = read_masks(tmp_path / "masks", clip, start=0, num_frames=4, size=(30, 30))  # of the frames that are scored
+    assert holes[:, :, :15].all() and not holes[:, :, 15:].any()
+
+
+@pytest.mark.parametrize("as_video", [False, True])
+@pytest.mark.parametrize("size", [(96, 64), (48, 128), (48, 72), (32, 64)])
+def test_masks_of_another_aspect_are_refused(run, tmp_path, size, as_video):
+    folder = tmp_path / "masks" / "a"
+    write_numbered(folder, range(4), lambda number: shown_at(number, size=size))
+    if as_video:
+        clip = write_clip(tmp_path / "a.mp4", [shown_at(number) for number in range(4)])
+    else:
+        clip = write_numbered(tmp_path / "films" / "a", range(4), shown_at)
+    words = ["evaluate", "-i", clip, "--masks", tmp_path / "masks", "--baselines", "smooth", "--gpu", "-1"]
+    code, _, lines = run(INPAINT, *words)
+    assert code == 1
+    assert any(
+        f"--masks {folder} is {size[1]}x{size[0]}, the clip 64x48: make masks of the clip's size" in line for line in lines
+    )
+
+
 def without(numbers, *missing):
     return [number for number in numbers if number not in missing]
 
@@ -414,6 +441,13 @@ def test_a_film_with_a_gap_is_scored_without_masks_and_said(run, tmp_path):
     assert code == 0 and any(line.startswith(text) for line in lines)
 
 
+@pytest.mark.parametrize("name", ["{}_v2.png", "take{}_0.png", "b{}.png"])
+def test_a_film_with_a_gap_comes_by_the_number_that_differs(tmp_path, name):
+    clip = write_numbered(tmp_path / "a", [1, 2, 9, 10, 11], shown_at, name=name)
+    frames = read_clip(clip, start=0, num_frames=9, size=None)
+    assert starts(frames[..., 0]) == [1, 2, 9, 10, 11]
+
+
 def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
     folder = write_numbered(tmp_path / "a", range(3), shown_at)
     code, _, lines = run(INPAINT, "evaluate", "-i", folder / "0001.png", "--gpu", "-1")
@@ -424,6 +458,19 @@ def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
     assert code == 1 and f"-i {tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF" in lines[-1]
     code, _, lines = run(CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "b", "-o", tmp_path / "out")
     assert code == 1 and f"{tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF" in lines[-1]
+
+
+def test_videos_in_folders_below_are_told(run, films, tmp_path):
+    folder = tmp_path / "all"
+    (folder / "day1").mkdir(parents=True)
+    (folder / "day1" / "a.mp4").symlink_to(films / "pan.mp4")
+    words = ["evaluate", "-i", folder, "--baselines", "smooth", "--size", "48x64", "--gpu", "-1"]
+    code, _, lines = run(INPAINT, *words)
+    told = f"error: -i {folder} holds no film itself, but there are videos in day1: name one of these folders"
+    assert code == 1 and lines[-1] == told
+    write_numbered(folder / "b", range(3), shown_at)
+    code, _, lines = run(INPAINT, *words)
+    assert code == 0 and f"-i {folder}: the videos in day1 are not taken: name these folders" in lines
 
 
 def test_masks_of_evaluate_mean_what_those_of_apply_do(run, tmp_path):

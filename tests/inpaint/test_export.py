@@ -36,7 +36,7 @@ pytest.importorskip("onnxscript", reason="the export needs the package onnxscrip
 
 # one process, and once a session, whatever else is run in between: what all share takes minutes, most of them the file for
 # any size
-pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.timeout(5400)]
 
 CPU = torch.device("cpu")
 SIZE = (40, 56)

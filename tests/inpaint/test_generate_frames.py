@@ -154,6 +154,62 @@ def test_fit_takes_the_middle():
     assert fit(picture, (200, 400)).shape == (200, 400, 3)
 
 
+@pytest.mark.parametrize(
+    "name", ["{}_v2.png", "shot_{}_4k.png", "take{}_0.png", "{:04d}.png", "{}.7.png", "frame {} of 12.png", "s2e10_{:03d}.png"]
+)
+def test_pictures_come_by_the_number_that_differs(run, tmp_path, name):
+    for i in range(1, 13):
+        write_picture(tmp_path / "v" / name.format(i), 20 * i)
+    code, _, lines = make(run, tmp_path / "v", tmp_path / "train", "--seq", "12", *SIZE)
+    assert code == 0 and not any("v: " in line for line in lines)
+    (record,) = scan_records(tmp_path / "train")[0]
+    assert greys(record) == [20 * i for i in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    "names, problem",
+    [
+        (["t1_0.png", "t1_1.png", "t2_0.png", "t10_0.png"], "t10_0.png and t1_0.png have one number: remove one of them"),
+        (["a.png", "a1.png", "a2.png", "a10.png"], "a.png has no number: give it one, or put it elsewhere"),
+    ],
+)
+def test_where_numbers_do_not_tell_names_do_and_it_is_said(run, tmp_path, names, problem):
+    for i, name in enumerate(names):
+        write_picture(tmp_path / "v" / name, 20 * i)
+    code, _, lines = make(run, tmp_path / "v", tmp_path / "train", "--seq", "4", *SIZE)
+    assert code == 0
+    assert f"{tmp_path / 'v'}: {problem}: its pictures are taken in the order of their names" in lines
+    (record,) = scan_records(tmp_path / "train")[0]
+    assert greys(record) == [0, 20, 40, 60]
+
+
+HUGE = 10**25
+
+
+@pytest.mark.parametrize(
+    "numbers, seq, records, said",
+    [
+        ([1, 3, 4, 5], 2, [[4, 5]], "pictures are missing before the number 3: no record goes across"),
+        ([1, 2, 3, 4, 6, 7, 9, 10, 11], 3, [[1, 2, 3], [9, 10, 11]], "before the number 6 and before 1 more: no record goes"),
+        ([0, 5, 10, 20, 25, 30], 2, [[0, 5], [25, 30]], "pictures are missing before the number 20: no record goes across"),
+        ([HUGE, HUGE + 1, HUGE + 2, HUGE + 9], 2, [[0, 1]], f"before the number {HUGE + 9}: no record goes across"),
+        ([0, 5, 10, 15], 4, [[0, 5, 10, 15]], None),
+        ([0, 33, 66, 100, 133, 166], 3, [[0, 33, 66], [100, 133, 166]], None),  # milliseconds
+        ([11, 31, 52, 70], 4, [[11, 31, 52, 70]], "come in uneven steps: none is taken to be missing"),
+    ],
+)
+def test_no_record_goes_across_a_gap_in_the_numbers(run, tmp_path, numbers, seq, records, said):
+    for i in numbers:
+        write_picture(tmp_path / "v" / f"{i}_v2.png", i % HUGE)
+    code, _, lines = make(run, tmp_path / "v", tmp_path / "train", "--seq", str(seq), *SIZE)
+    assert code == 0
+    assert sorted(greys(record) for record in scan_records(tmp_path / "train")[0]) == records
+    told = [line for line in lines if line.startswith(f"{tmp_path / 'v'}: ")]
+    assert len(told) == (said is not None) and all(said in line for line in told)
+    num_lost = len(numbers) // seq - len(records)
+    assert ("missing frames" in lines[-1]) == bool(num_lost) and f"made {len(records)}, kept 0, skipped {num_lost}" in lines[-1]
+
+
 def test_cuts_short_sources_and_bad_pictures_are_skipped_and_said(run, tmp_path):
     write_clip(tmp_path / "v" / "cut.mp4", 30, cut_at=13)
     write_clip(tmp_path / "v" / "short.mp4", 6)

@@ -830,15 +830,18 @@ def test_a_full_disk_is_one_clear_error(tmp_path, name, caplog):
         ("source.mp4", {}, "it is the source .*source.mp4; choose another name"),
         ("folder/../source.mp4", {}, "it is the source"),
         ("link.mp4", {}, "it is the source"),
+        ("a.mp4", dict(sound_from=Path("loop.mp4")), "loop.mp4 can't be read for its sound"),
         ("a.mp4", dict(sound_from=Path("gone.mp4")), "gone.mp4 can't be read for its sound"),
     ],
 )
 def test_refusals(tmp_path, name, options, text):
     source = write_clip(tmp_path / "source.mp4", 2)
     (tmp_path / "link.mp4").symlink_to(source)
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
     (tmp_path / "folder").mkdir()
     before = names(tmp_path), source.read_bytes()
     options = dict(width=96, height=64, rate=Fraction(24), time_base=Fraction(1, 24), sound_from=source) | options
+    options["sound_from"] = tmp_path / options["sound_from"]
     with pytest.raises(UserError, match=text) as caught:
         with VideoWriter(tmp_path / name, **options) as writer:
             writer.write(videos.numbered_frame(0, width=options["width"]), 0)

@@ -23,7 +23,7 @@ from nunif.models import (
     save_safetensors,
     save_state_dict,
 )
-from nunif.models.registry import ForeignLayout, register_layout
+from nunif.models.registry import ForeignLayout, model_names, register_layout
 
 
 class Tiny(Model):
@@ -149,7 +149,7 @@ NAMED = {"nunif_model": 1, "name": "nunif.test_tiny", "kwargs": {}}
         ({"kwargs": {"width": -1}}, "m.pth: nunif.test_tiny can't be built with .*'width': -1"),
         ({"kwargs": {1: 2}}, "m.pth holds no arguments of nunif.test_tiny"),
         ({"name": 7}, "m.pth holds the model 7, which is no name"),
-        ({"state_dict": {"layer.weight": 1.5}}, "m.pth holds no weights in its entry state_dict"),
+        ({"state_dict": {"layer.weight": 1.5}}, r"m.pth holds not only tensors: .* has layer.weight \(float\) beside them"),
         ({"state_dict": [1]}, "m.pth holds no weights in its entry state_dict"),
         ({"state_dict": {}}, "m.pth does not fit nunif.test_tiny: missing layer.weight, layer.bias"),
     ],
@@ -158,6 +158,16 @@ def test_what_a_file_claims_is_doubted_under_its_name(tmp_path, entries, message
     torch.save({**NAMED, "state_dict": Tiny().state_dict(), **entries}, tmp_path / "m.pth")
     with pytest.raises(UserError, match=message):
         load_model(tmp_path / "m.pth")
+
+
+WRAPPER_PREFIXES = (
+    *("network.", "net.", "generator.", "netG.", "G.", "backbone.", "_forward_module."),
+    *("ema_model.", "online_model.", "student."),
+)
+
+
+def halved(weights):
+    return {name: tensor / 2 for name, tensor in weights.items()}
 
 
 def prefixed(prefix, weights):
@@ -184,9 +194,18 @@ def prefixed(prefix, weights):
         lambda w: {"params_ema": w, "params": {name: tensor * 0 for name, tensor in w.items()}},
         lambda w: {"model": {name: tensor * 0 for name, tensor in w.items()}, "model_ema": prefixed("module.", w)},
         lambda w: {"model": w, "ema": {"decay": 0.999, "updates": 3}},
+        lambda w: {"model": halved(w), "ema_model": w},
+        lambda w: {"params": halved(w), "ema_params": w},
+        lambda w: {"netG": halved(w), "netG_ema": prefixed("module.", w)},
+        lambda w: {"g": halved(w), "g_ema": w},
+        lambda w: {"state_dict": {"model": halved(w), "ema_model": w}},
         lambda w: {"pytorch-lightning_version": "2.5", "state_dict": prefixed("model.", w)},
         lambda w: {"state_dict": {**prefixed("model._orig_mod.", w), "loss.features.weight": torch.zeros(1)}},
         lambda w: prefixed("model.module.", w),
+        *(lambda w, prefix=prefix: prefixed(prefix, w) for prefix in WRAPPER_PREFIXES),
+        lambda w: prefixed("module.network.", w),
+        lambda w: prefixed("_forward_module._orig_mod.module.", w),
+        lambda w: {"state_dict": {**prefixed("model.net.", w), "loss.weight": torch.zeros(1)}},
     ],
 )
 def test_plain_tensors_are_found_where_others_keep_them(tmp_path, nest):
@@ -207,7 +226,9 @@ def test_files_without_tensors_are_no_model_files(tmp_path):
             read_model_file(tmp_path / "odd.pth")
 
 
-@pytest.mark.parametrize("names", [["module.a", "b"], ["model.a", "b"], ["_orig_mod.a", "a"]])
+@pytest.mark.parametrize(
+    "names", [["module.a", "b"], ["model.a", "b"], ["_orig_mod.a", "a"], *([f"{p}a", "b.c"] for p in WRAPPER_PREFIXES)]
+)
 def test_a_prefix_that_only_some_tensors_have_stays(tmp_path, names):
     torch.save({name: torch.zeros(1) for name in names}, tmp_path / "plain.pth")
     assert list(read_model_file(tmp_path / "plain.pth")[1]["state_dict"]) == names
@@ -218,12 +239,122 @@ def test_weights_that_are_left_out_are_named(tmp_path, caplog):
     weights = dict(Tiny().state_dict())
     torch.save({"params": weights, "params_ema": weights}, tmp_path / "a.pth")
     torch.save({"state_dict": {**prefixed("model.", weights), "loss.weight": torch.zeros(1)}}, tmp_path / "b.pth")
-    for name in ("a.pth", "b.pth"):
-        read_model_file(tmp_path / name)
+    callbacks = {"EMA": {"ema_state_dict": halved(weights)}, "stop": {"best": torch.zeros(1)}}
+    optimizer = {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]}
+    torch.save({"state_dict": weights, "callbacks": callbacks, "optimizer_states": [optimizer]}, tmp_path / "c.pth")
+    torch.save({"net": weights, "shadow\n": halved(weights), "swa": {"m": prefixed("module.", weights)}}, tmp_path / "d.pth")
+    torch.save({"model": weights, "ema": {"decay": 0.9, "shadow_params": list(weights.values())}}, tmp_path / "e.pth")
+    torch.save({**NAMED, "state_dict": weights, "state_dict_ema": halved(weights)}, tmp_path / "f.pth")
+    safetensors.torch.save_file({**prefixed("model.", weights), "loss.w": torch.zeros(1)}, tmp_path / "g.safetensors")
+    for name in ("a.pth", "b.pth", "c.pth", "d.pth", "e.pth", "f.pth", "g.safetensors"):
+        content = read_model_file(tmp_path / name)[1]
+        assert torch.equal(content["state_dict"]["layer.weight"], weights["layer.weight"])
+        assert len(content["state_dict"]) == 2
     assert caplog.messages == [
         f"{tmp_path / 'a.pth'}: the weights are those of its entry params_ema; left out: params",
         f"{tmp_path / 'b.pth'}: the weights are those of model.*; left out: loss.weight",
+        f"{tmp_path / 'c.pth'}: the weights are those of its entry state_dict; left out: callbacks.EMA.ema_state_dict",
+        f"{tmp_path / 'd.pth'}: the weights are those of its entry net; left out: shadow?, swa.m",
+        f"{tmp_path / 'e.pth'}: the weights are those of its entry model; left out: ema",
+        f"{tmp_path / 'f.pth'}: the weights are those of its entry state_dict; left out: state_dict_ema",
+        f"{tmp_path / 'g.safetensors'}: the weights are those of model.*; left out: loss.w",
     ]
+
+
+@pytest.mark.parametrize("prefix", ["net.", "module.backbone.", "model."])
+def test_wrapped_names_in_safetensors(tmp_path, prefix):
+    safetensors.torch.save_file(prefixed(prefix, Tiny().state_dict()), tmp_path / "m.safetensors")
+    assert sorted(read_model_file(tmp_path / "m.safetensors")[1]["state_dict"]) == ["layer.bias", "layer.weight"]
+
+
+def test_no_model_of_ours_has_names_that_a_wrapper_could_have_given(tmp_path):
+    for name in model_names("inpaint"):
+        with torch.device("meta"):
+            names = list(create_model(name).state_dict())
+        save_state_dict({name: torch.zeros(1) for name in names}, tmp_path / "m.pth")
+        if names:
+            assert list(read_model_file(tmp_path / "m.pth")[1]["state_dict"]) == names
+
+
+@pytest.mark.parametrize("entry, type_name", [(None, "NoneType"), (3, "int")])
+def test_what_stands_between_weights_is_named(tmp_path, entry, type_name):
+    weights, path = {**Tiny().state_dict(), "layer._extra": entry}, tmp_path / "m.pth"
+    for content, where in ((weights, "it has"), ({"epoch": 3, "net": {"state_dict": weights}}, "its entry net.state_dict has")):
+        torch.save(content, path)
+        with pytest.raises(UserError) as caught:
+            read_model_file(path)
+        assert str(caught.value).startswith(f"{path} holds not only tensors: {where} layer._extra ({type_name}) beside them; ")
+        assert str(caught.value).endswith("if torch.is_tensor(value)}, FILE)")
+    torch.save({**NAMED, "state_dict": weights}, path)
+    with pytest.raises(
+        UserError, match=rf"m.pth holds not only tensors: .* state_dict has layer._extra \({type_name}\) beside"
+    ):
+        load_model(path)
+
+
+class Normed(Model):
+    """With a buffer of whole numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+
+register_model("nunif.test_tiny_normed", Normed)
+NORMED = {"nunif_model": 1, "name": "nunif.test_tiny_normed", "kwargs": {}}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, suffix, value):
+    weights, path = Normed().state_dict(), tmp_path / f"m{suffix}"
+    weights["norm.running_var"][1:3] = value
+    message = (
+        r"m\..*holds weights that are not finite \(norm.running_var: 2 of 4 are NaN or infinite\): .* an earlier checkpoint"
+    )
+    for named in (True, False):
+        if suffix == ".pth":
+            torch.save({**NORMED, "state_dict": weights} if named else {"net": weights}, path)
+        else:
+            save_safetensors(weights, path, **({"name": "nunif.test_tiny_normed", "kwargs": {}} if named else {}))
+        with pytest.raises(UserError, match=message):
+            load_model(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.int64, torch.complex64, torch.float8_e4m3fn])
+def test_types_that_are_no_weights_are_refused(tmp_path, dtype):
+    weights = Normed().state_dict()
+    weights["norm.bias"] = torch.zeros(4).to(dtype)
+    torch.save({**NORMED, "state_dict": weights}, tmp_path / "m.pth")
+    text = f"m.pth holds norm.bias as {str(dtype)[6:]}, where nunif.test_tiny_normed has float32: take a file whose weights are"
+    with pytest.raises(UserError, match=text):
+        load_model(tmp_path / "m.pth")
+    if dtype.is_complex:
+        weights = {**Normed().state_dict(), "norm.num_batches_tracked": torch.tensor(3, dtype=dtype)}
+        with pytest.raises(UserError, match="holds norm.num_batches_tracked as complex64, where .* has int64"):
+            load_weights(create_model("nunif.test_tiny_normed"), weights, source="m.pth")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precisions_load(tmp_path, dtype):
+    weights = {name: tensor.to(dtype) for name, tensor in Normed().state_dict().items()}
+    weights["norm.num_batches_tracked"] = torch.tensor(7)
+    torch.save({**NORMED, "state_dict": weights}, tmp_path / "m.pth")
+    loaded, _ = load_model(tmp_path / "m.pth")
+    assert loaded.norm.weight.dtype == torch.float32 and loaded.norm.num_batches_tracked == 7
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_another_pickle_protocol_is_not_called_code(tmp_path, is_zip):
+    path, words = tmp_path / "m.pth", {"pickle_protocol": 4, "_use_new_zipfile_serialization": is_zip}
+    torch.save(Normed().state_dict(), path, **words)
+    with pytest.raises(
+        UserError, match="m.pth was saved with pickle protocol 4, which is not read here: save it again .* no pic"
+    ):
+        read_model_file(path)
+    torch.save({**Normed().state_dict(), "call": Evil(os.system)}, path, **words)
+    with pytest.raises(UserError, match=r"m.pth carries code, .* \((posix|nt).system\)"):
+        read_model_file(path)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

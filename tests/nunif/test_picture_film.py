@@ -285,6 +285,34 @@ def test_films_of_a_folder(tmp_path, caplog):
         open_film(tmp_path / "rows" / "empty")
 
 
+def test_videos_in_folders_below_are_told(tmp_path, caplog):
+    outside, films = tmp_path / "outside", tmp_path / "films"
+    for folder in (outside, films / "day 2", films / "day10" / "night", films / ".hidden", films / "none"):
+        folder.mkdir(parents=True)
+        if folder.name != "none":
+            write_clip(folder / "a.mp4", 2)
+    (films / "linked").symlink_to(outside)
+    (films / "loop").symlink_to(films)
+    with pytest.raises(UserError) as caught:
+        list_films(films)
+    below = "day 2, day10/night, linked"
+    assert str(caught.value) == f"{films} holds no film itself, but there are videos in {below}: name one of these folders"
+    row = write_row(films / "row")
+    assert list_films(films) == [row]
+    film = write_clip(films / "c.mp4", 2)
+    assert list_films(films) == [film]
+    told = f"{films}: the videos in {below} are not taken: name these folders"
+    rows = f"{films} holds videos, which are taken; its 1 folders of pictures are not: name them"
+    assert caplog.messages == [told, rows, told]
+    caplog.clear()
+    assert list_films(films / "day 2") == [films / "day 2" / "a.mp4"] and not caplog.messages
+    for number in range(6):
+        (films / f"x{number}").mkdir()
+        (films / f"x{number}" / "a.mkv").touch()
+    list_films(films)
+    assert f"{films}: the videos in {below}, x0, x1 and 4 more are not taken: name these folders" in caplog.messages
+
+
 def test_the_hash_is_that_of_the_pictures_in_order(tmp_path):
     first, same = write_row(tmp_path / "a"), write_row(tmp_path / "b", name="x{}.png")
     other = write_row(tmp_path / "c", range(1002, 1008))

@@ -80,7 +80,7 @@ def run(folder: Path, part: str, *launcher: str) -> None:
     script.write_text(SCRIPT)
     command = [sys.executable, *launcher, str(script), str(folder), str(ROOT), str(Path(__file__).parent), part]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500)
     assert result.returncode == 0, result.stderr[-3000:]
 
 

@@ -101,3 +101,19 @@ def test_interlaced_films(run, tmp_path, name):
             assert np.array_equal(luma[~hole], expected[~hole])
         else:
             assert np.abs(luma - expected).max() <= 2
+
+
+def test_links_that_lead_to_themselves(run, tmp_path):
+    loop, elsewhere = tmp_path / "loop.mkv", tmp_path / "gone.mkv"
+    loop.symlink_to(loop)
+    elsewhere.symlink_to(tmp_path / "nowhere.mkv")
+    for link, target in ((loop, loop), (elsewhere, tmp_path / "nowhere.mkv")):
+        for output in ("out.mkv", "out", link.name):
+            out, lines = run(link, output, code=1)
+            is_source = f"error: {link} can't be written: it is the source {link}; choose another name"
+            leads_nowhere = f"error: {link} is a link to {target}, which leads nowhere: check the link"
+            assert lines[-1] == (is_source if output == link.name else leads_nowhere)
+            assert not out.exists()
+    source = write_clip(tmp_path / "film.mp4", 4)
+    out, _ = run(source, "loop.mkv")
+    assert out.is_file() and not out.is_symlink()
