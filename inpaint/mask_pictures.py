@@ -19,7 +19,7 @@ from PIL import Image
 
 from nunif.errors import UserError
 from nunif.image import PNG_SIGNATURE, decode
-from nunif.video.picture import layout_of
+from nunif.video.picture import UPRIGHT, Orientation, layout_of
 from nunif.video.reader import Frame, VideoInfo
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,13 @@ LARGE = 0.9  # of a picture; a hole above it is rarely meant
 VOID = 255  # the number of what belongs to no object (PASCAL VOC, DAVIS)
 _SOLID = 0.5, 0.9  # share of what is neither black nor white, in blocks of one number, or of one colour
 _DARK, _BRIGHT = 24, 231  # grey beyond these may be what coding made of black and white
-_ORIENTATION = 0x0112  # EXIF's tag
+_ORIENTATION = 0x0112  # EXIF's tag, and what it asks for: (degrees clockwise, mirrored before)
+_ORIENTATIONS = {
+    number: Orientation(*turn)
+    for number, turn in enumerate(
+        [(0, False), (0, True), (180, False), (180, True), (270, True), (90, False), (90, True), (270, False)], start=1
+    )
+}
 _JPEG = b"\xff\xd8"
 _MAX_LEVELS = 16, 256  # objects that are told apart by grey levels, by colours
 # Of the brightness of a lossy mask: what is neither black nor bright. In blocks of about one level it may be an object.
@@ -121,7 +127,8 @@ def read_mask_picture(path: Path) -> MaskPicture:
     if num_pictures > 1:
         raise ValueError(f"it holds {num_pictures} pictures, of which one would be read: make them a folder or a video")
     if orientation != 1 and data.startswith((PNG_SIGNATURE, b"RIFF")):
-        return _turned(_read_stored(data, pixels), orientation)
+        stored, turn = _read_stored(data, pixels), _ORIENTATIONS.get(orientation, UPRIGHT).apply
+        return replace(stored, pixels=turn(stored.pixels), alpha=None if stored.alpha is None else turn(stored.alpha))
     if orientation > 4 and not data.startswith(_JPEG):
         raise ValueError("it is a TIFF to be turned by 90 degrees, which libraries do in different ways: save it upright")
     return _read_stored(data, pixels)
@@ -134,18 +141,6 @@ def _about(data: bytes) -> tuple[int, int]:
             return getattr(image, "n_frames", 1), int(image.getexif().get(_ORIENTATION, 1))
     except (OSError, ValueError, SyntaxError):  # of a kind that Pillow doesn't know
         return 1, 1
-
-
-def _turned(picture: MaskPicture, orientation: int) -> MaskPicture:
-    """A picture as its tag asks for: mirrored at orientations 2, 4, 5 and 7, turned by 180 degrees at 3 and 4, ..."""
-
-    def turn(plane: np.ndarray) -> np.ndarray:
-        plane = plane.swapaxes(0, 1) if orientation > 4 else plane
-        down, across = (orientation in (3, 4, 7, 8)), (orientation in (2, 3, 6, 7))
-        return np.ascontiguousarray(plane[:: -1 if down else 1, :: -1 if across else 1])
-
-    alpha = None if picture.alpha is None else turn(picture.alpha)
-    return replace(picture, pixels=turn(picture.pixels), alpha=alpha)
 
 
 def _read_stored(data: bytes, pixels: np.ndarray) -> MaskPicture:
@@ -296,7 +291,7 @@ class _Look:
     def at(cls, picture: MaskPicture, name: str, objects: tuple[int, ...]) -> "_Look":
         opaque = 255 if picture.alpha is None else int(picture.alpha.max())
         shares = {kind: float(MaskReading(name, kind, objects, opaque=opaque).hole(picture).mean()) for kind in Meaning}
-        numbers = np.unique(picture.numbers).tolist() if picture.numbers is not None else []
+        numbers = np.unique(picture.numbers).tolist() if objects and picture.numbers is not None else []
         grey = picture.brightness
         between = float(((grey > _BETWEEN[0]) & (grey <= _BETWEEN[1]) & _solid(grey // _BETWEEN_STEP)).mean())
         return cls(picture.meaning, shares, frozenset(numbers), picture.is_indexed, opaque, between)

@@ -25,7 +25,7 @@ from nunif.video.folder import FolderWriter
 from nunif.video.mastering import Mastering
 from nunif.video.picture import Picture, alpha_of
 from nunif.video.reader import BrokenVideo, Frame
-from nunif.video.writer import VideoWriter
+from nunif.video.writer import VideoWriter, as_ratio
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
                 logger.warning(text, path, tone.name)
             if (aspect := film.info.sample_aspect_ratio) not in (None, 1):
                 text = "%s: the aspect of the film's pixels is %s, and a folder of pictures doesn't say so"
-                logger.warning(text, path, f"{aspect.numerator}:{aspect.denominator}")
+                logger.warning(text, path, as_ratio(aspect))
             steps = np.diff(film.times)
             if len(steps) and np.ptp(steps) > _UNEVEN:
                 text = "%s: the film's pictures come at uneven times (%.3f to %.3f s apart), a folder of pictures keeps none"

@@ -65,6 +65,11 @@ def write_tags(codec_context: av.VideoCodecContext, color: ColorTags) -> None:
     codec_context.color_trc = color.transfer
 
 
+def tag_frame(frame: av.VideoFrame, color: ColorTags) -> None:
+    """Have a picture say what its stream does of primaries and transfer: some encoders (ProRes) ask it alone."""
+    frame.color_primaries, frame.color_trc = color.primaries, color.transfer
+
+
 def suited_tags(color: ColorTags, *, is_rgb: bool) -> ColorTags:
     """The tags after a picture's change to or from RGB, which has no matrix and the full range.
 

@@ -41,7 +41,8 @@ def list_extras(source: av.container.InputContainer) -> list[str]:
     title = ["a title"] * ("title" in {key.lower() for key in source.metadata})
     attachments = [f"an attachment ({attachment.name})" for attachment in source.streams.attachments]
     covers = ["cover art"] * bool(_covers_of(source))
-    return list(dict.fromkeys(subtitles + chapters + title + attachments + covers + _data_of(source)))
+    others = ["another picture stream"] * (len(source.streams.video) - len(_covers_of(source)) > 1)
+    return list(dict.fromkeys(subtitles + chapters + title + attachments + covers + others + _data_of(source)))
 
 
 def add_extras(
@@ -95,9 +96,8 @@ def add_extras(
             copied.append(cover)
         else:
             lost.append("cover art")
-    pictures = [stream for stream in source.streams.video if stream not in _covers_of(source)]
-    if len(pictures) > 1:
-        logger.warning("%s: it has %d picture streams, of which the first is taken", path, len(pictures))
+    if (num_pictures := len(source.streams.video) - len(_covers_of(source))) > 1:
+        logger.warning("%s: it has %d picture streams, of which the first is taken", path, num_pictures)
     if lost:
         advice = "" if container == _MATROSKA else "; .mkv takes them"
         logger.warning("%s: %s can't be kept in %s%s", path, ", ".join(dict.fromkeys(lost)), container, advice)

@@ -63,6 +63,7 @@ _STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
 _MAX_UNEVEN = 0.1
 # Their alpha is a second stream of pictures, which libav's own decoders leave out and these don't.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+_PNG, _BEFORE_PIXELS = ("apng", "png"), 1 << 20  # bytes
 _NO_TIMES: int = Flags.no_timestamps.value  # type: ignore[assignment]  # a number, though its stub says otherwise
 # Demuxers that take text files for videos.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "ass", "srt", "webvtt", "lrc", "subviewer", "txt"})
@@ -258,6 +259,7 @@ class VideoReader:
         try:
             probed = _probe(path, packets, with_alpha=for_editing)
         except _TimesOfOthers:
+            logger.warning("%s: its times aren't those of its pictures, which are taken to come at one rate", path)
             packets = _scan_by_decoding(path, begin=int(packets.pts.min()) * packets.time_base)
             probed = _probe(path, packets, with_alpha=for_editing)
         self._packets = packets
@@ -614,7 +616,7 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
 
 def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
     """Packets of a stream up to the file's end or to where it can't be read any further."""
-    is_png = stream.codec_context.name in ("apng", "png")
+    is_png = stream.codec_context.name in _PNG
     try:
         for packet in container.demux(stream):
             if packet.size:
@@ -630,10 +632,8 @@ def _hide_profile(packet: av.Packet) -> bool:
 
     PyAV 18 frees the profile's name a second time when a picture goes whose side data was looked at: the process ends.
     """
-    head = bytes(packet)
-    head = head[: head.find(b"IDAT")]
-    place = head.find(b"iCCP")
-    if place < 0:
+    head = bytes(memoryview(packet)[:_BEFORE_PIXELS])
+    if b"iCCP" not in head[: head.find(b"IDAT")]:
         return False
     packet.update(bytes(packet).replace(b"iCCP", b"icCP", 1))
     return True
@@ -907,7 +907,9 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
             is_interlaced=first_field is not None or any(one.interlaced_frame for one in (frame, *frames)),
             extras=tuple(list_extras(container)),
             mastering=read_mastering(frame, stream),
-            dynamic=tuple([*list_dynamic(frame, stream), *["an ICC profile"] * _has_profile(path)]),
+            dynamic=tuple(
+                [*list_dynamic(frame, stream), *["an ICC profile"] * (stream.codec_context.name in _PNG and _has_profile(path))]
+            ),
         )
         return info, (frame.width, frame.height), first_field
 
@@ -915,8 +917,6 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
 def _has_profile(path: Path) -> bool:
     """Whether a PNG, or the first picture of a film of PNGs, has a colour profile."""
     with _opened(path) as (container, stream):
-        if stream.codec_context.name not in ("apng", "png"):
-            return False
         return any(_hide_profile(packet) for packet in islice(container.demux(stream), 1))
 
 

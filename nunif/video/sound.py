@@ -260,6 +260,7 @@ class _Copied:
 
     def __init__(self, path: Path, stream: av.stream.Stream, container: av.container.OutputContainer) -> None:
         self._path, self._is_damaged = path, False
+        self._left_out = Fraction(0)  # seconds
         self._container = container
         self._stream = container.add_stream_from_template(stream)
         _copy_labels(stream, self._stream)
@@ -271,7 +272,9 @@ class _Copied:
                 packet.pts = 0  # cover art
             packet.dts = packet.pts
         elif packet.dts is None or (self._last is not None and packet.dts < self._last):
-            return  # behind a damaged place; the container would refuse it
+            # behind a damaged place, or in another file that was joined to this one; the container would refuse it
+            self._left_out += (packet.duration or 0) * Fraction(packet.time_base)
+            return
         self._last = packet.dts
         packet.stream = self._stream
         try:
@@ -282,7 +285,7 @@ class _Copied:
             self._is_damaged = True
 
     def finish(self) -> None:
-        pass
+        _tell_of_left_out(self._path, self._left_out)
 
 
 class _Coded:
@@ -316,6 +319,7 @@ class _Coded:
         self._is_damaged = False
         self._path = path
         self._end: float | None = None  # seconds, of what was decoded last
+        self._left_out = Fraction(0)  # seconds
         self._base: Fraction | None = None  # seconds, what times of decoded sound count
         self._next: int | None = None  # sample at which the next piece begins
 
@@ -351,6 +355,7 @@ class _Coded:
         assert frame.time is not None
         self._base = self._base or frame.time_base
         if self._end is not None and frame.time < self._end - _ROUNDING:
+            self._left_out += Fraction(frame.samples, frame.sample_rate)
             return False
         self._end = frame.time + frame.samples / frame.sample_rate
         return True
@@ -359,6 +364,7 @@ class _Coded:
         self.take(None)
         self._write(self._resampler.resample(None))
         self._mux(self._stream, None)
+        _tell_of_left_out(self._path, self._left_out)
 
     def _write(self, frames: Iterable[av.AudioFrame | None]) -> None:
         for frame in frames:
@@ -370,6 +376,12 @@ class _Coded:
                 self._next = place + frame.samples
                 frame.pts, frame.time_base = place, Fraction(1, frame.sample_rate)
                 self._mux(self._stream, frame)
+
+
+def _tell_of_left_out(path: Path, seconds: Fraction) -> None:
+    if seconds > _MOST_OFF:
+        text = "%s: %.2f s of sound are left out, whose times lie before those of other sound, as where files were joined"
+        logger.warning(text, path, float(seconds))
 
 
 def _coded_as(encoder: str, heard: tuple[int, str]) -> tuple[int, str]:

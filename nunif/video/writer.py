@@ -25,7 +25,7 @@ from av.format import Flags
 from nunif.errors import OutputError, UserError
 from nunif.files import describe_os_error, longer_name, partial_path
 from nunif.video import picture as pictures
-from nunif.video.color import BT709, FULL, ColorTags, read_tags, suited_tags, write_tags
+from nunif.video.color import BT709, FULL, ColorTags, read_tags, suited_tags, tag_frame, write_tags
 from nunif.video.extras import tell_of_lost_tags
 from nunif.video.mastering import Mastering, options_for
 from nunif.video.picture import Picture, layout_of, nearest_format, planar_format
@@ -162,7 +162,8 @@ class VideoWriter:
         default_codec, *sound_encoders = _default_codecs(path)
         self.codec = codec or default_codec
         encoder = _find_encoder(self.codec, path)
-        os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 prints past libav's log
+        if self.codec == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # it prints past libav's log
         self._keeps_alpha = self.codec not in _ALPHA_ASIDE or path.suffix.lower() in _MATROSKA
         options = _quality_options(path, self.codec, quality)
         noted, lost = options_for(mastering, self.codec, path.suffix)
@@ -254,7 +255,7 @@ class VideoWriter:
             logger.warning(text, self.path, where, ", ".join(lost), _SAYING_ADVICE)
         if abs(said_aspect / aspect - 1) > _ASPECT_TOLERANCE:
             text = "%s: the aspect of the film's pixels, %s, becomes %s, as %s can't say it: %s"
-            logger.warning(text, self.path, _as_ratio(aspect), _as_ratio(said_aspect), where, _SAYING_ADVICE)
+            logger.warning(text, self.path, as_ratio(aspect), as_ratio(said_aspect), where, _SAYING_ADVICE)
 
     def _choose_tick(self) -> Fraction:
         """The encoder's time base: the source's, where encoder and container can do that."""
@@ -299,6 +300,7 @@ class VideoWriter:
             self._tell_of_alpha()
         picture = pictures.with_range(picture, self.color.range or BT709.range)
         frame = pictures.to_frame(picture, pixel_format=self.pixel_format)
+        tag_frame(frame, self.color)
         if not self.num_frames:
             self._start(pts)
         time = pts * self._time_base - self._origin
@@ -530,6 +532,7 @@ def _read_back(
             black = np.zeros((coder.height, coder.width, 3), np.uint8)
             picture = pictures.from_rgb(black, pixel_format=planar_format(coder.pix_fmt), color=color)
             frame = pictures.to_frame(picture, pixel_format=coder.pix_fmt)
+            tag_frame(frame, color)
             frame.pts, frame.time_base = 0, coder.time_base
             for item in (frame, None):
                 trial.mux(stream.encode(item))
@@ -541,7 +544,8 @@ def _read_back(
         return None
 
 
-def _as_ratio(aspect: Fraction) -> str:
+def as_ratio(aspect: Fraction) -> str:
+    """4:3."""
     return f"{aspect.numerator}:{aspect.denominator}"
 
 

@@ -20,6 +20,14 @@ from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 900.0  # only for what hangs: far more than anything takes on a machine with ten others
+
+
+def busy(seconds: float) -> float:
+    """A time on a machine that has nothing else to do, as long as it may be on this one now."""
+    load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1
+    return seconds * max(1.0, load)
+
+
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 CONTEXT = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:

@@ -21,6 +21,7 @@ from inpaint.commands import CREATE_TRAINING_DATA
 from inpaint.records import read_info
 from nunif.video.reader import VideoReader, find_gaps
 from tests import videos
+from tests.faults.processes import busy
 from tests.inpaint.test_generate import make
 from tests.videos import number_of, write_clip
 
@@ -161,7 +162,7 @@ FILMS = {
 }
 WITH_TIMES = (".mp4", ".mkv", ".ts")
 NUM_FILES = 500
-MAX_SECONDS = 600  # for one film, of which a sound one takes a tenth of a second
+MAX_SECONDS = 60  # for one film, of which a sound one takes a tenth of a second
 # A flipped bit may give another picture that is coded correctly. No decoder can tell, so a few of these may be there.
 MAX_UNTOLD = 0.01
 
@@ -203,7 +204,7 @@ def read_all(paths: list[Path]):
             process.stdin.close()
             while waiting:
                 try:
-                    line = lines.get(timeout=MAX_SECONDS)
+                    line = lines.get(timeout=busy(MAX_SECONDS))
                 except Empty:
                     yield {"path": str(waiting.pop(0)), "hung": True}
                     break

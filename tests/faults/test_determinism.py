@@ -35,7 +35,7 @@ held_back.mkdir()
 for record in records[-2:]:
     record.rename(held_back / record.name)
 words = ["inpaint", "-i", folder / "data", "--model-dir", folder / "model", "--video", "--arch", "memory_dstt_v1_tiny"]
-words += ["--tile-size", 48, "--num-samples", 32, "--max-epoch", 2, "--backward-step", 2, "--save-eval-step", 1, "--gpu", -1]
+words += ["--tile-size", 48, "--num-samples", 72, "--max-epoch", 2, "--backward-step", 2, "--save-eval-step", 1, "--gpu", -1]
 words += ["--mask", "occlusion=1,object=1,strokes=1", "--disable-tensorboard", "--num-workers", workers, "--seed", seed]
 assert cli.run(TRAIN, [str(word) for word in words]) == 0
 """

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.faults.generating import generate
-from tests.faults.processes import CONTEXT, count, hashes, report_records, stall_in_record, watch_records
+from tests.faults.processes import CONTEXT, busy, count, hashes, report_records, stall_in_record, watch_records
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and cheap processes"),
@@ -63,7 +63,7 @@ def test_a_signal_leaves_whole_records(film, calm_records, tmp_path, name):
     run = generate(film, folder, tmp_path / "log", (report_records, tmp_path / "reports"))
     run.wait_for_reports(tmp_path / "reports")
     run.send(getattr(signal, name))
-    assert run.wait(200) == 130 and run.lines[-1] == "interrupted", run.text
+    assert run.wait(busy(20)) == 130 and run.lines[-1] == "interrupted", run.text
     assert count(tmp_path / "reports") < 20
     made = {path.name for path in folder.iterdir() if path.is_dir()}
     assert made and not any(name.startswith(".") for name in made)
