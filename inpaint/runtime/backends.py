@@ -128,7 +128,7 @@ class OnnxBackend:
         try:
             # by its content where its path is no text, which onnxruntime wants
             source = str(path) if str(path) == plain_text(str(path)) else path.read_bytes()
-            # 1.21 to 1.24 join a Pad to the AveragePool after it in a way that changes what comes out, by up to 33 grey levels
+            # 1.20 to 1.24 join a Pad to the AveragePool after it in a way that changes what comes out, by up to 33 grey levels
             self._session = ort.InferenceSession(source, options, providers=providers, disabled_optimizers=["Pad_Fusion"])
         except Exception as error:  # onnxruntime's exceptions have no common base but this
             raise UserError(f"{path} can't be opened by onnxruntime ({first_line(error)}): export it again") from error

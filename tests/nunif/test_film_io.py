@@ -561,6 +561,25 @@ def test_a_second_picture_stream_is_told(tmp_path, caplog):
     assert f"{tmp_path / 'two.mkv'}: it has 2 picture streams, of which the first is taken" in caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("codec", "target"), [("prores_ks", "a.mov"), ("libx264", "a.mov"), ("ffv1", "a.mkv"), ("libx265", "a.mp4")]
+)
+def test_colours_reach_encoders_that_ask_the_picture_for_them(tmp_path, codec, target, caplog):
+    source = write_clip(tmp_path / "source.mp4", 4, tags=(9, 1, 9, 16), pixel_format="yuv420p10le")
+    copy_film(source, tmp_path / target, codec=codec)
+    assert info_of(tmp_path / target).color == ColorTags(matrix=9, range=1, primaries=9, transfer=16)
+    assert not [line for line in caplog.messages if "colours are" in line]
+
+
+def test_sound_that_is_left_out_is_told(tmp_path, caplog):
+    """Two Matroska files end to end: the times of the second's sound lie before those of the first."""
+    one = write_clip(tmp_path / "one.mkv", 24, sound="aac")
+    (tmp_path / "two.mkv").write_bytes(2 * one.read_bytes())
+    copy_film(tmp_path / "two.mkv", tmp_path / "copy.mkv")
+    found = [line for line in caplog.messages if "s of sound are left out, whose times lie before" in line]
+    assert len(found) == 1 and 0.8 < float(found[0].split(": ")[1].split(" s ")[0]) < 1.2
+
+
 def shown(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

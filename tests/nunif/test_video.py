@@ -247,11 +247,13 @@ def test_packets_that_give_no_picture_of_their_own(tmp_path):
     ("name", "codec"),
     [("a.avi", "mpeg4"), ("a.avi", "libx264"), ("a.h264", "libx264"), ("a.mpg", "mpeg2video"), ("a.mkv", "libx264")],
 )
-def test_files_without_proper_times(tmp_path, name, codec):
+def test_files_without_proper_times(tmp_path, name, codec, caplog):
     """In AVI, and in Matroska made from it, times are those of coding: pictures came out of order."""
     path = write_clip(tmp_path / name, 40, codec=codec)
     if name == "a.mkv":
         path = with_times_of_coding(path, tmp_path / "b.mkv")
+        VideoReader(path).close()
+        assert any("its times aren't those of its pictures" in line for line in caplog.messages)
     assert numbers(path) == list(range(40))
     with VideoReader(path) as reader:
         assert [number_of(frame.rgb) for frame in reader.read(20, 25)] == [20, 21, 22, 23, 24]
