@@ -27,10 +27,14 @@ def run(setting: Setting) -> dict[str, Any]:
         alternatives = {
             "every frame decoded": lambda film=film: clips(film, decode_all=True),
             "ours": lambda film=film: clips(film, decode_all=False),
-            "every frame decoded, no picture made": lambda film=film: without_pictures(film, decode_all=True),
+            "every frame decoded, no picture made": lambda film=film: without_pictures(
+                film, decode_all=True
+            ),
             "ours, no picture made": lambda film=film: without_pictures(film, decode_all=False),
         }
-        timings = interleave(alternatives, rounds=setting.rounds, name=f"decode, keyframes every {every}")
+        timings = interleave(
+            alternatives, rounds=setting.rounds, name=f"decode, keyframes every {every}"
+        )
         tables[str(every)] = rows(timings, baseline="every frame decoded", unit="clip", count=CLIPS)
     return {"keyframes_every": tables}
 

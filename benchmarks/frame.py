@@ -36,21 +36,32 @@ def run(setting: Setting) -> dict[str, Any]:
             arch = f"inpaint.{name}"
             large = height > 360
             alternatives = backends(arch, setting, (height, width), exported=not large)
-            alternatives = {key: one_frame(backend, (height, width)) for key, backend in alternatives.items()}
+            alternatives = {
+                key: one_frame(backend, (height, width)) for key, backend in alternatives.items()
+            }
             if setting.published and not large:
                 alternatives[PUBLISHED] = published_variant(setting.published, setting.device)
             timings = interleave(
-                alternatives, rounds=setting.rounds, warm_up=2, device=setting.device, name=f"{name} {width}x{height}"
+                alternatives,
+                rounds=setting.rounds,
+                warm_up=2,
+                device=setting.device,
+                name=f"{name} {width}x{height}",
             )
             baseline = PUBLISHED if PUBLISHED in alternatives else BASELINE
             table = rows(timings, baseline=baseline, unit="frame")
             for row in table:
                 row["per_second"] = 1000 / row["wall_ms"]["median"]
-            tables[f"{name}, {width}x{height}"] = {"rows": table, "parts": parts(arch, setting, (height, width))}
+            tables[f"{name}, {width}x{height}"] = {
+                "rows": table,
+                "parts": parts(arch, setting, (height, width)),
+            }
     return {"models": tables, "memory": memory_kinds(setting)}
 
 
-def backends(arch: str, setting: Setting, size: tuple[int, int], *, exported: bool) -> dict[str, Any]:
+def backends(
+    arch: str, setting: Setting, size: tuple[int, int], *, exported: bool
+) -> dict[str, Any]:
     """Every back end that can run here, by name. Weights are random: they don't change the time."""
     on_cuda = setting.device.type == "cuda"
     result: dict[str, Any] = {}
@@ -118,11 +129,15 @@ def parts(arch: str, setting: Setting, size: tuple[int, int]) -> list[dict[str, 
             with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
                 calls[name]()
             milliseconds = spread([1000 * seconds for seconds in timing.wall])
-            result.append({"part": name, "gflop": counter.get_total_flops() / 1e9, "wall_ms": milliseconds})
+            result.append(
+                {"part": name, "gflop": counter.get_total_flops() / 1e9, "wall_ms": milliseconds}
+            )
     return result
 
 
-def recorded_parts(model: MemoryDSTT, frame: Tensor, hole: Tensor, past: Any) -> dict[str, Callable[[], Any]]:
+def recorded_parts(
+    model: MemoryDSTT, frame: Tensor, hole: Tensor, past: Any
+) -> dict[str, Callable[[], Any]]:
     """Every part, to be run again on what it was given in one frame; "all" is the whole frame."""
     calls: dict[str, list[Callable[[], Any]]] = defaultdict(list)
 
@@ -130,7 +145,9 @@ def recorded_parts(model: MemoryDSTT, frame: Tensor, hole: Tensor, past: Any) ->
         calls[name].append(partial(module.forward, *args))
 
     handles = [
-        getattr(model, name).register_forward_pre_hook(lambda module, args, name=name: record(name, module, *args))
+        getattr(model, name).register_forward_pre_hook(
+            lambda module, args, name=name: record(name, module, *args)
+        )
         for name in PARTS
         if name != "blocks"
     ]
@@ -139,8 +156,12 @@ def recorded_parts(model: MemoryDSTT, frame: Tensor, hole: Tensor, past: Any) ->
         handle.remove()
     seen = model._look(frame, hole, past.pictures)
     for block, before in zip(model.blocks, past.projected):
-        calls["blocks"].append(partial(block.stream, seen.tokens, before, seen.grid, model.memory_slots))
-    result: dict[str, Callable[[], Any]] = {name: lambda name=name: [call() for call in calls[name]] for name in PARTS}
+        calls["blocks"].append(
+            partial(block.stream, seen.tokens, before, seen.grid, model.memory_slots)
+        )
+    result: dict[str, Callable[[], Any]] = {
+        name: lambda name=name: [call() for call in calls[name]] for name in PARTS
+    }
     result["all"] = lambda: model.stream(frame, hole, past)
     return result
 
@@ -160,6 +181,8 @@ def memory_kinds(setting: Setting) -> dict[str, list[dict[str, Any]]]:
                 "tokens": partial(model, frame, hole, tokens),
                 "keys and values": partial(model.stream, frame, hole, past),
             }
-            timings = interleave(alternatives, rounds=setting.rounds, device=setting.device, name=f"{name} memory")
+            timings = interleave(
+                alternatives, rounds=setting.rounds, device=setting.device, name=f"{name} memory"
+            )
         result[name] = rows(timings, baseline="tokens", unit="frame")
     return result

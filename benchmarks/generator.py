@@ -18,9 +18,10 @@ import numpy as np
 from benchmarks.inputs import constant_depth, street_disparity, write_film
 from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
-from inpaint import depth, generate, records
-from inpaint.options import GenerateOptions
+from inpaint import generate, records
+from inpaint.options_data import GenerateOptions
 from nunif.video.reader import VideoReader
+from scene import depth
 
 SEQ, SKIP, CLIPS = 16, 120, 3
 FILM_FRAMES = CLIPS * (SEQ + SKIP)
@@ -34,7 +35,10 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "geometry": [(generate, "render_view")],
     "depth input": [(depth, "prepare")],
     "depth normalisation": [(generate, "_estimate")],
-    "holes": [(generate, name) for name in ("find_hidden_in_both_views", "hidden_in_both_views", "shift_of_view", "hidden")],
+    "holes": [
+        (generate, name)
+        for name in ("find_hidden_in_both_views", "hidden_in_both_views", "shift_of_view", "hidden")
+    ],
     "crop": [(generate, "random_hard_tile"), (generate, "clean_crop")],
     "PNG": [(records, "encode_rgb"), (records, "encode_binary")],
     "files": [(generate, "write_record")],
@@ -54,7 +58,9 @@ def run(setting: Setting) -> dict[str, Any]:
 
         disparity = setting.scratch / "street.npy"
         np.save(disparity, street_disparity(392, 700))
-        alternatives |= peer.generators(setting.peer, film, disparity, setting.scratch / "peer", VIEWS)
+        alternatives |= peer.generators(
+            setting.peer, film, disparity, setting.scratch / "peer", VIEWS
+        )
     timings = interleave(alternatives, rounds=setting.rounds, name="generator")
     table = rows(timings, baseline="ours", unit="record", count=2 * CLIPS)
     for row in table:
@@ -67,7 +73,12 @@ def make(film: Path, out: Path, *, workers: int, clips: int = CLIPS) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     options = GenerateOptions(
-        dataset_dir=film, data_dir=out, model_type="MotionParallax", skip_interval=SKIP, seq=SEQ, max_workers=workers
+        dataset_dir=film,
+        data_dir=out,
+        model_type="MotionParallax",
+        skip_interval=SKIP,
+        seq=SEQ,
+        max_workers=workers,
     )
     with mock.patch.object(generate, "draw_clip", usual_draws):
         counts = generate.generate_from_video(film, constant_depth(), options)
@@ -112,7 +123,9 @@ def stage_clocks() -> Iterator[dict[str, float]]:
     with ExitStack() as stack:
         for name, places in STAGES.items():
             for owner, attribute in [place for place in places if hasattr(*place)]:
-                stack.enter_context(mock.patch.object(owner, attribute, timed(name, getattr(owner, attribute))))
+                stack.enter_context(
+                    mock.patch.object(owner, attribute, timed(name, getattr(owner, attribute)))
+                )
         yield spent
 
 
@@ -128,5 +141,7 @@ def peaks(scratch: Path) -> list[dict[str, Any]]:
         )
         words = [sys.executable, "-c", code, str(film), str(scratch / "peak-records")]
         output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        result.append({"clips": clips, "frames": clips * (SEQ + SKIP), "peak_mb": float(output.split()[-1])})
+        result.append(
+            {"clips": clips, "frames": clips * (SEQ + SKIP), "peak_mb": float(output.split()[-1])}
+        )
     return result

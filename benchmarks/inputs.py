@@ -13,20 +13,22 @@ import cv2
 import numpy as np
 import torch
 
-from inpaint.depth import RECIPES, NetworkEstimator
-from inpaint.depth_normalize import affine_chain
 from inpaint.hole_shapes import moving_shape
 from inpaint.records import record_name, write_record
-from inpaint.sample_video import render_scene
 from nunif.files import make_folder
 from nunif.image import save_png
 from nunif.seed import generator_for
+from scene.depth import RECIPES, NetworkEstimator
+from scene.depth_normalize import affine_chain
+from scene.world import render_scene
 
 HEIGHT, WIDTH, FPS = 1080, 1920, 30
 RENDERED = 40  # frames; longer films play them forth and back
 
 
-def scene(num_frames: int, *, height: int = HEIGHT, width: int = WIDTH, rendered: int = RENDERED) -> Iterator[np.ndarray]:
+def scene(
+    num_frames: int, *, height: int = HEIGHT, width: int = WIDTH, rendered: int = RENDERED
+) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8 of a rendered street, with a little noise as cameras have it."""
     rng = generator_for("benchmark-noise")
     noise = rng.normal(0, 2, (2 * height, 2 * width, 1)).astype(np.float32)
@@ -44,7 +46,13 @@ def write_film(path: Path, num_frames: int, *, keyframe_every: int) -> Path:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         every = str(keyframe_every)
-        stream.options = {"preset": "veryfast", "crf": "18", "g": every, "keyint_min": every, "sc_threshold": "0"}
+        stream.options = {
+            "preset": "veryfast",
+            "crf": "18",
+            "g": every,
+            "keyint_min": every,
+            "sc_threshold": "0",
+        }
         for frame in scene(num_frames):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
@@ -57,11 +65,19 @@ def street_disparity(height: int, width: int) -> np.ndarray:
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     disparity = 0.5 * rows / height
     for _ in range(10):
-        x, y, radius = rng.random() * width, rng.random() * height, (0.05 + 0.1 * rng.random()) * height
-        disparity = np.where((columns - x) ** 2 + (rows - y) ** 2 < radius**2, 0.5 + 0.4 * rng.random(), disparity)
+        x, y, radius = (
+            rng.random() * width,
+            rng.random() * height,
+            (0.05 + 0.1 * rng.random()) * height,
+        )
+        disparity = np.where(
+            (columns - x) ** 2 + (rows - y) ** 2 < radius**2, 0.5 + 0.4 * rng.random(), disparity
+        )
     for _ in range(8):
         x, wide = rng.random() * width, (0.01 + 0.02 * rng.random()) * width
-        disparity = np.where((abs(columns - x) < wide) & (rows > 0.2 * height), 0.6 + 0.4 * rng.random(), disparity)
+        disparity = np.where(
+            (abs(columns - x) < wide) & (rows > 0.2 * height), 0.6 + 0.4 * rng.random(), disparity
+        )
     return cv2.GaussianBlur(disparity.astype(np.float32), (0, 0), 0.8)
 
 
@@ -89,7 +105,9 @@ def write_records(folder: Path, count: int, *, num_frames: int = 16, size: int =
         top, left = int(rng.integers(720 - size)), int(rng.integers(1280 - size))
         pictures = np.stack([frame[top : top + size, left : left + size] for frame in frames])
         holes = moving_shape(num_frames, (size, size), rng, still=False)
-        write_record(folder / record_name("bench", "Constant", "00000000", number), pictures, holes, {})
+        write_record(
+            folder / record_name("bench", "Constant", "00000000", number), pictures, holes, {}
+        )
     return folder
 
 
@@ -109,12 +127,21 @@ def render_records(
     for number, seed in enumerate(seeds):
         if until is not None and number >= (least or 0) and time.monotonic() > until:
             break
-        frames = np.stack([frame for frame, _ in render_scene(size[1], size[0], num_frames, seed=seed)])
-        write_record(folder / record_name("scene", "Rendered", f"{seed:08x}", 0), frames, None, {"seed": seed})
+        frames = np.stack(
+            [frame for frame, _ in render_scene(size[1], size[0], num_frames, seed=seed)]
+        )
+        write_record(
+            folder / record_name("scene", "Rendered", f"{seed:08x}", 0),
+            frames,
+            None,
+            {"seed": seed},
+        )
     return folder
 
 
-def render_films(folder: Path, seeds: Iterable[int], *, num_frames: int, size: tuple[int, int]) -> Path:
+def render_films(
+    folder: Path, seeds: Iterable[int], *, num_frames: int, size: tuple[int, int]
+) -> Path:
     """A folder of numbered pictures of each rendered scene. size: (H, W)."""
     for seed in seeds:
         film = make_folder(folder / f"scene{seed}")

@@ -8,7 +8,7 @@ from benchmarks.inputs import write_records
 from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
 from inpaint.dataset import TrainSet
-from inpaint.options import OCCLUSION
+from inpaint.options_holes import OCCLUSION
 from inpaint.records import scan_records
 from nunif.image import read_rgb
 from nunif.training.task import Draw
@@ -25,7 +25,9 @@ def run(setting: Setting) -> dict[str, Any]:
 
     def whole_pictures() -> None:
         for record in records:
-            np.stack([read_rgb(record.path / f"{number}_C.png") for number in record.numbers[:CLIP]])
+            np.stack(
+                [read_rgb(record.path / f"{number}_C.png") for number in record.numbers[:CLIP]]
+            )
 
     alternatives = {
         "ours": lambda: [samples[Draw(i, seed=i)] for i in range(RECORDS)],

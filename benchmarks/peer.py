@@ -22,11 +22,15 @@ class Peer:
 
     def __init__(self, checkout: Path) -> None:
         words = [sys.executable, str(Path(__file__).resolve()), str(checkout.resolve())]
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=checkout)
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=checkout
+        )
 
     def __call__(self, what: str, *words: str) -> Any:
         """Do something there, and tell what it took."""
-        from benchmarks.timing import Elsewhere  # not in the other process, which runs this file too
+        from benchmarks.timing import (
+            Elsewhere,
+        )  # not in the other process, which runs this file too
 
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps([what, *words]) + "\n")
@@ -38,7 +42,11 @@ class Peer:
 
 
 def generators(
-    checkout: Path, film: Path, disparity: Path, out: Path, views: Sequence[tuple[int, float | None]]
+    checkout: Path,
+    film: Path,
+    disparity: Path,
+    out: Path,
+    views: Sequence[tuple[int, float | None]],
 ) -> dict[str, Callable[[], Any]]:
     """views: the short side and the angle of the clips in turn."""
     peer = Peer(checkout)
@@ -132,7 +140,10 @@ def _generate(film: str, disparity: str, out: str, views: str, mask: str) -> Cal
     theirs.gen_divergence, theirs.gen_edge_dilation = lambda *_: 4.0, lambda *_: 0
     factory.create_depth_model = lambda name: ConstantDepth()
     theirs.create_stereo_model = lambda *_, **__: None
-    theirs.backward_nonwarp_mask = lambda net, c, depth, divergence, **_: (c, scan(c, depth, divergence))
+    theirs.backward_nonwarp_mask = lambda net, c, depth, divergence, **_: (
+        c,
+        scan(c, depth, divergence),
+    )
     by_scan = lambda c, depth, divergence, **_: (c, scan(c, depth, divergence).float())  # noqa: E731
     theirs.forward_nonwarp_mask = nonwarp_mask if mask == "as is" else by_scan
     args = argparse.Namespace(

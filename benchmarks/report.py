@@ -73,8 +73,14 @@ def tables_of_gpu(result: dict[str, Any]) -> Iterable[tuple[str, list[Row]]]:
         yield "a run of the recipe fusion", result["training"]["rows"]
     if "scores" in result:
         scores = result["scores"]
-        yield f"scores on {scores['films']} films, trained and untrained; +8 looks so many frames ahead", scores["means"]
-        yield "what the training is worth in hole-PSNR, clip by clip, with a 95 % interval", scores["gains"]
+        yield (
+            f"scores on {scores['films']} films, trained and untrained; +8 looks so many frames ahead",
+            scores["means"],
+        )
+        yield (
+            "what the training is worth in hole-PSNR, clip by clip, with a 95 % interval",
+            scores["gains"],
+        )
 
 
 HEADINGS = {
@@ -87,14 +93,26 @@ HEADINGS = {
     "ssim": "SSIM", "warp_error": "warp error", "flicker": "flicker", "unseen_sharpness": "unseen sharpness",
     "lpips": "LPIPS", "lite": "lite", "fps": "frames/s", "gain": "dB", "wins": "better on", "failed": "",
 }  # fmt: skip
-DECIMALS = {"hole_psnr": 2, "psnr": 2, "hole_ssim": 4, "ssim": 4, "lite": 4, "lpips": 4}  # others have three digits
+DECIMALS = {
+    "hole_psnr": 2,
+    "psnr": 2,
+    "hole_ssim": 4,
+    "ssim": 4,
+    "lite": 4,
+    "lpips": 4,
+}  # others have three digits
 
 
 def table(rows: list[Row]) -> list[str]:
     """Markdown; columns that say nothing are left out."""
     columns = [name for name in HEADINGS if any(_says_something(row.get(name)) for row in rows)]
-    lines = ["| " + " | ".join(HEADINGS[name] for name in columns) + " |", "|---" * len(columns) + "|"]
-    return lines + ["| " + " | ".join(_cell(name, row.get(name)) for name in columns) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(HEADINGS[name] for name in columns) + " |",
+        "|---" * len(columns) + "|",
+    ]
+    return lines + [
+        "| " + " | ".join(_cell(name, row.get(name)) for name in columns) + " |" for row in rows
+    ]
 
 
 def _says_something(value: Any) -> bool:
@@ -110,14 +128,18 @@ def _cell(name: str, value: Any) -> str:
         return f"{value:.{DECIMALS[name]}f}"
     if isinstance(value, dict):
         median, low, high = (_number(value[key]) for key in ("median", "min", "max"))
-        return f"x{value['median']:.2f}" if name.endswith("faster") else f"{median} ({low} to {high})"
+        return (
+            f"x{value['median']:.2f}" if name.endswith("faster") else f"{median} ({low} to {high})"
+        )
     return _number(value) if isinstance(value, (int, float)) else str(value)
 
 
 def gain(value: dict[str, float | None]) -> str:
     """A difference and its interval, where there are clips enough for one."""
     mean, low, high = (value[key] for key in ("mean", "low", "high"))
-    return f"{mean:+.2f}" + (f" ({low:+.2f} to {high:+.2f})" if low is not None and high is not None else "")
+    return f"{mean:+.2f}" + (
+        f" ({low:+.2f} to {high:+.2f})" if low is not None and high is not None else ""
+    )
 
 
 def _number(value: float) -> str:

@@ -23,14 +23,55 @@ import torch
 from nunif.files import make_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-UNTOLD = ("updated_at", "seconds", "created", "sha256", "bytes", "time", "date")  # entries that say when, or of what bytes
-TIMES = re.compile(r"\d+(\.\d+)?( ?(s|ms|fps|frames?/s|it/s)\b)|\d{2,4}-\d\d-\d\d[ T][\d:.+]*|\d+:\d\d(:\d\d)?")
+UNTOLD = (
+    "updated_at",
+    "seconds",
+    "created",
+    "sha256",
+    "bytes",
+    "time",
+    "date",
+)  # entries that say when, or of what bytes
+TIMES = re.compile(
+    r"\d+(\.\d+)?( ?(s|ms|fps|frames?/s|it/s)\b)|\d{2,4}-\d\d-\d\d[ T][\d:.+]*|\d+:\d\d(:\d\d)?"
+)
 
-SCENE = ["-m", "inpaint", "sample-video", "-o", "{film}", "--width", "320", "--height", "192", "--frames", "60"]
+SCENE = [
+    "-m",
+    "inpaint",
+    "sample-video",
+    "-o",
+    "{film}",
+    "--width",
+    "320",
+    "--height",
+    "192",
+    "--frames",
+    "60",
+]
 GENERATE = ["create_training_data.py"]
-TRAIN = ["train.py", "inpaint", "-i", "data", "--gpu", "-1", "--disable-tensorboard", "--num-workers", "0"]
+TRAIN = [
+    "train.py",
+    "inpaint",
+    "-i",
+    "data",
+    "--gpu",
+    "-1",
+    "--disable-tensorboard",
+    "--num-workers",
+    "0",
+]
 TRAIN += ["--max-epoch", "2", "--learning-rate-cycles", "1"]
-SMALL = ["--arch", "memory_dstt_v1_tiny", "--tile-size", "64", "--num-samples", "48", "--batch-size", "1"]
+SMALL = [
+    "--arch",
+    "memory_dstt_v1_tiny",
+    "--tile-size",
+    "64",
+    "--num-samples",
+    "48",
+    "--batch-size",
+    "1",
+]
 FAST = ["--arch", "fusion_v1", "--tile-size", "64", "--num-samples", "48"]
 MODEL = "models/video/inpaint.memory_dstt_v1_tiny.pth"
 
@@ -76,7 +117,11 @@ COMMANDS: dict[str, list[str]] = {
     "a wrong loss": [*TRAIN, "--model-dir", "models/none", "--loss", "l3"],
     "a model for another task": ["-m", "inpaint", "apply", "-i", "{film}", "--mask", "{mask}", "-o", "x.mp4", "--model", "{film}"],
 }  # fmt: skip
-TABLES = {"create_training_data.py": ["create_training_data.py"], "train.py": ["train.py"], "inpaint": ["-m", "inpaint"]}
+TABLES = {
+    "create_training_data.py": ["create_training_data.py"],
+    "train.py": ["train.py"],
+    "inpaint": ["-m", "inpaint"],
+}
 STAGES = """
 stages:
   - name: alone
@@ -95,17 +140,42 @@ stages:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("other", type=Path, help="the checkout to compare with, such as a git worktree of an older commit")
-    parser.add_argument("-o", "--output", type=Path, default=Path("same"), help="folder for all that both of them write")
-    parser.add_argument("--only", default="", help="only command lines with this in their names (what they need must be there)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "other",
+        type=Path,
+        help="the checkout to compare with, such as a git worktree of an older commit",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("same"),
+        help="folder for all that both of them write",
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        help="only command lines with this in their names (what they need must be there)",
+    )
     words = parser.parse_args()
     folder = words.output.resolve()
     inputs = make_inputs(folder / "inputs")
     places = {"other": words.other.resolve(), "this": ROOT}
     with ThreadPoolExecutor(2) as threads:
-        printed = dict(zip(places, threads.map(lambda who: run_all(places[who], folder / who, inputs, words.only), places)))
-    rows = list(compare_printed(printed["other"], printed["this"])) + list(compare_files(folder / "other", folder / "this"))
+        printed = dict(
+            zip(
+                places,
+                threads.map(
+                    lambda who: run_all(places[who], folder / who, inputs, words.only), places
+                ),
+            )
+        )
+    rows = list(compare_printed(printed["other"], printed["this"])) + list(
+        compare_files(folder / "other", folder / "this")
+    )
     rows += list(open_files_of_the_other(folder, inputs))
     differing = [what for what, same in rows if not same]
     print(f"{len(rows) - len(differing)} of {len(rows)} are the same")
@@ -131,7 +201,10 @@ def make_inputs(folder: Path) -> dict[str, str]:
         make_folder(paths["mask"])
         python(ROOT, folder, [word.format(**paths) for word in SCENE])
         for number, hole in enumerate(moving_shape(60, (192, 320), np.random.default_rng(1))):
-            save_png(paths["mask"] / f"{number:04}.png", np.repeat(np.uint8(hole)[..., None] * 255, 3, axis=2))
+            save_png(
+                paths["mask"] / f"{number:04}.png",
+                np.repeat(np.uint8(hole)[..., None] * 255, 3, axis=2),
+            )
         paths["stages"].write_text(STAGES, encoding="utf-8")
     return {name: str(path) for name, path in paths.items()}
 
@@ -139,9 +212,19 @@ def make_inputs(folder: Path) -> dict[str, str]:
 def python(checkout: Path, folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
     """A command line of a checkout, run in a folder, with two threads at most."""
     words = [str(checkout / words[0]) if words[0].endswith(".py") else words[0], *words[1:]]
-    environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    environment = os.environ | {
+        "PYTHONPATH": str(checkout),
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "100",
+    }
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False
+        [sys.executable, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
 
 
@@ -152,13 +235,19 @@ def run_all(checkout: Path, folder: Path, inputs: dict[str, str], only: str) -> 
     for name, words in COMMANDS.items():
         if only in name:
             done = python(checkout, folder, [word.format(**inputs) for word in words])
-            lines = [line for line in done.stderr.split("\n") if "\r" not in line and "%|" not in line]
-            printed[name] = TIMES.sub("TIME", f"{done.returncode}\n{done.stdout}\n" + "\n".join(lines))
+            lines = [
+                line for line in done.stderr.split("\n") if "\r" not in line and "%|" not in line
+            ]
+            printed[name] = TIMES.sub(
+                "TIME", f"{done.returncode}\n{done.stdout}\n" + "\n".join(lines)
+            )
             print(f"{folder.name}: {name} ({done.returncode})", file=sys.stderr, flush=True)
     for name, words in TABLES.items():
         top = python(checkout, folder, [*words, "-h"]).stdout
         for command in re.findall(r"^    ([a-z_-]+) ", top, re.M):
-            printed[f"{name} {command} -h"] = python(checkout, folder, [*words, command, "-h"]).stdout
+            printed[f"{name} {command} -h"] = python(
+                checkout, folder, [*words, command, "-h"]
+            ).stdout
         printed[f"{name} -h"] = top
     (folder / "printed.json").write_text(json.dumps(printed, indent=1), encoding="utf-8")
     return printed
@@ -198,9 +287,17 @@ def content(path: Path) -> Any:
 def told(value: Any) -> Any:
     """Nested values with digests in place of tensors and without what says when."""
     if isinstance(value, torch.Tensor):
-        return str(value.dtype), tuple(value.shape), hashlib.sha256(value.contiguous().view(-1).numpy().tobytes()).hexdigest()
+        return (
+            str(value.dtype),
+            tuple(value.shape),
+            hashlib.sha256(value.contiguous().view(-1).numpy().tobytes()).hexdigest(),
+        )
     if isinstance(value, dict):
-        return {str(key): told(entry) for key, entry in value.items() if not any(word in str(key) for word in UNTOLD)}
+        return {
+            str(key): told(entry)
+            for key, entry in value.items()
+            if not any(word in str(key) for word in UNTOLD)
+        }
     if isinstance(value, list | tuple):
         return [told(entry) for entry in value]
     return value
@@ -214,8 +311,23 @@ def open_files_of_the_other(folder: Path, inputs: dict[str, str]) -> Iterator[tu
         done = python(ROOT, mine, ["-m", "inpaint", "checkpoint", str(path)])
         yield f"opening {path.relative_to(other)}", done.returncode == 0
     for path in sorted(other.rglob("*.onnx")):
-        words = ["apply", "-i", inputs["film"], "--mask", inputs["mask"], "-o", path.stem, "--model", str(path), "--gpu", "-1"]
-        yield f"running {path.relative_to(other)}", python(ROOT, mine, ["-m", "inpaint", *words]).returncode == 0
+        words = [
+            "apply",
+            "-i",
+            inputs["film"],
+            "--mask",
+            inputs["mask"],
+            "-o",
+            path.stem,
+            "--model",
+            str(path),
+            "--gpu",
+            "-1",
+        ]
+        yield (
+            f"running {path.relative_to(other)}",
+            python(ROOT, mine, ["-m", "inpaint", *words]).returncode == 0,
+        )
     words = ["contact-sheet", "-i", str(other / "data" / "train"), "-o", "sheet.png"]
     yield "opening its records", python(ROOT, mine, ["-m", "inpaint", *words]).returncode == 0
 

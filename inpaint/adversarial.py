@@ -25,7 +25,9 @@ class Adversary:
     weight: float
     warmup: int
 
-    def judge(self, model: nn.Module, loss: Tensor, filled: Tensor, truth: Tensor) -> tuple[Tensor, Tensor] | None:
+    def judge(
+        self, model: nn.Module, loss: Tensor, filled: Tensor, truth: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
         """What one training batch adds: the weighted adversarial loss and the discriminator's own, both scalars.
 
         None while the model warms up. The gradient of the first reaches only the model, that of the second only the
@@ -40,7 +42,9 @@ class Adversary:
         generator_loss = -self.discriminator(filled).mean()
         weight = self.weight * adaptive_weight(loss, generator_loss, last_weight(model))
         self.discriminator.requires_grad_(True)
-        return weight * generator_loss, hinge_loss(self.discriminator(truth), self.discriminator(filled.detach()))
+        return weight * generator_loss, hinge_loss(
+            self.discriminator(truth), self.discriminator(filled.detach())
+        )
 
 
 def hinge_loss(true_scores: Tensor, filled_scores: Tensor) -> Tensor:
@@ -57,10 +61,16 @@ def adaptive_weight(loss: Tensor, generator_loss: Tensor, weight: Tensor) -> Ten
     Multiplied with it, both pull equally hard there. Esser et al., Taming Transformers for High-Resolution Image
     Synthesis (CVPR 2021), equation 7.
     """
-    pulls = [torch.autograd.grad(x, weight, retain_graph=True)[0].norm() for x in (loss, generator_loss)]
+    pulls = [
+        torch.autograd.grad(x, weight, retain_graph=True)[0].norm() for x in (loss, generator_loss)
+    ]
     return (pulls[0] / (pulls[1] + 1e-6)).clamp(0, LARGEST_RATIO).detach()
 
 
 def last_weight(model: nn.Module) -> Tensor:
     """The weights of the layer that makes the picture, `to_image` in every model of ours, or chooses it, `to_logit`."""
-    return next(layer.weight for name, layer in model.named_modules() if name.endswith(("to_image", "to_logit")))  # type: ignore[return-value]
+    return next(
+        layer.weight
+        for name, layer in model.named_modules()
+        if name.endswith(("to_image", "to_logit"))
+    )  # type: ignore[return-value]

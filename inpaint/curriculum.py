@@ -24,7 +24,7 @@ from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from inpaint.options import RECIPES, TrainOptions
+from inpaint.options_train import RECIPES, TrainOptions
 from nunif import options as options_module
 from nunif.errors import UserError
 
@@ -68,9 +68,18 @@ def read_stages(options: TrainOptions) -> list[Stage]:
     """
     path, content = _read_file(options)
     stages, common = content.get("stages"), content.get("common", {})
-    if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in [*stages, common]):
-        raise UserError(f"--curriculum {path}: there must be a list `stages:` with one block of keys for each stage")
-    return [_read_stage(common | stage, options, f"{path}, stage {number}") for number, stage in enumerate(stages, 1)]
+    if (
+        not isinstance(stages, list)
+        or not stages
+        or not all(isinstance(stage, dict) for stage in [*stages, common])
+    ):
+        raise UserError(
+            f"--curriculum {path}: there must be a list `stages:` with one block of keys for each stage"
+        )
+    return [
+        _read_stage(common | stage, options, f"{path}, stage {number}")
+        for number, stage in enumerate(stages, 1)
+    ]
 
 
 def read_arch(options: TrainOptions) -> str | None:
@@ -81,14 +90,22 @@ def read_arch(options: TrainOptions) -> str | None:
 
 def _read_file(options: TrainOptions) -> tuple[Path, dict[str, Any]]:
     assert options.curriculum is not None
-    path = RECIPE_FOLDER / f"{options.curriculum}.yaml" if options.curriculum in RECIPES else Path(options.curriculum)
+    path = (
+        RECIPE_FOLDER / f"{options.curriculum}.yaml"
+        if options.curriculum in RECIPES
+        else Path(options.curriculum)
+    )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = ", ".join(RECIPES)
-        raise UserError(f"--curriculum {path} does not exist: give a YAML file, or one of the recipes {known}") from None
+        raise UserError(
+            f"--curriculum {path} does not exist: give a YAML file, or one of the recipes {known}"
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--curriculum {path} can't be read as YAML: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"--curriculum {path} can't be read as YAML: {' '.join(str(error).split())}"
+        ) from error
     return path, content if isinstance(content, dict) else {}
 
 
@@ -108,7 +125,9 @@ def _read_stage(content: dict[str, Any], options: TrainOptions, where: str) -> S
             raise UserError(f"{where}: {key!r} is not known: choose from {known}")
     data = _read_data(content["data"], where) if "data" in content else []
     if not data and options.data_dir is None:
-        raise UserError(f"{where}: there is no `data`, and no -i on the command line: name the folder that holds train/")
+        raise UserError(
+            f"{where}: there is no `data`, and no -i on the command line: name the folder that holds train/"
+        )
     stage = dataclasses.replace(options, **values)
     try:
         options_module.check(stage)
@@ -132,7 +151,9 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         return float(value)
     if type(value) is kind:
         return value
-    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(kind, kind.__name__)
+    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(
+        kind, kind.__name__
+    )
     raise UserError(f"{where} is {value!r}: write {wanted}")
 
 
@@ -143,11 +164,16 @@ def _read_data(content: Any, where: str) -> list[DataFolder]:
         entry = entry if isinstance(entry, dict) else {"path": entry}
         weight = entry.get("weight")
         right = isinstance(entry.get("path"), str) and entry.keys() <= {"path", "weight"}
-        if not right or (weight is not None and (not isinstance(weight, (int, float)) or not 0 < weight < float("inf"))):
+        if not right or (
+            weight is not None
+            and (not isinstance(weight, (int, float)) or not 0 < weight < float("inf"))
+        ):
             raise UserError(
                 f"{where}: data is {entry!r}: write a path, or {{path: PATH, weight: NUMBER}} with a number above 0"
             )
         folders.append(DataFolder(Path(entry["path"]), None if weight is None else float(weight)))
     if len({folder.weight is None for folder in folders}) > 1:
-        raise UserError(f"{where}: some of the data folders have a weight and some not: give all a weight, or none")
+        raise UserError(
+            f"{where}: some of the data folders have a weight and some not: give all a weight, or none"
+        )
     return folders

@@ -21,7 +21,7 @@ from inpaint.clip_transforms import (
     random_hard_tile,
 )
 from inpaint.hole_shapes import SHAPES
-from inpaint.options import OCCLUSION
+from inpaint.options_holes import OCCLUSION
 from inpaint.records import BadRecord, Record, read_frames, read_holes
 from nunif.seed import generator_for
 from nunif.training.task import BadSample, Draw
@@ -111,7 +111,9 @@ class EvalSet(_Clips):
                 kind = str(rng.choice(list(kinds), p=_shares(kinds)))
                 holes = SHAPES[kind](self.clip_length, self.tile_size, rng)
                 top, left = (record.size[0] - height) // 2, (record.size[1] - width) // 2
-            frames = read_frames(record, numbers, slice(top, top + height), slice(left, left + width))
+            frames = read_frames(
+                record, numbers, slice(top, top + height), slice(left, left + width)
+            )
         except BadRecord as problem:
             raise BadSample(str(problem.record), problem.reason) from problem
         return _sample(_to_unit(frames), torch.from_numpy(holes))
@@ -119,7 +121,11 @@ class EvalSet(_Clips):
 
 def kinds_for(record: Record, masks: Mapping[str, float]) -> dict[str, float]:
     """The kinds of holes that a record can have, with their weights; empty if it has no masks and none are made up."""
-    return {kind: weight for kind, weight in masks.items() if weight > 0 and (record.has_masks or kind != OCCLUSION)}
+    return {
+        kind: weight
+        for kind, weight in masks.items()
+        if weight > 0 and (record.has_masks or kind != OCCLUSION)
+    }
 
 
 def _shares(kinds: dict[str, float]) -> np.ndarray:
@@ -127,7 +133,9 @@ def _shares(kinds: dict[str, float]) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _random_tile(size: tuple[int, int], tile: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
+def _random_tile(
+    size: tuple[int, int], tile: tuple[int, int], rng: np.random.Generator
+) -> tuple[slice, slice]:
     """Rows and columns of any tile in a picture of that size, evenly."""
     top, left = (int(rng.integers(whole - part + 1)) for whole, part in zip(size, tile))
     return slice(top, top + tile[0]), slice(left, left + tile[1])

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from inpaint.options import DemoOptions
+from inpaint.options_run import DemoOptions
 from inpaint.records import scan_records
 from nunif.errors import UserError
 from nunif.files import explain_os_errors, make_folder
@@ -54,7 +54,21 @@ def main(options: DemoOptions) -> None:
         run(*train, "--max-epoch", FIRST_EPOCHS)
     run(*train, "--max-epoch", ALL_EPOCHS, "--resume")
     model = models / f"{model_name}.pth"
-    run("-m", "inpaint", "evaluate", "-i", data / "eval", "-m", model, "-o", out / "scores", "--tile-size", TILE, "--gpu", "-1")
+    run(
+        "-m",
+        "inpaint",
+        "evaluate",
+        "-i",
+        data / "eval",
+        "-m",
+        model,
+        "-o",
+        out / "scores",
+        "--tile-size",
+        TILE,
+        "--gpu",
+        "-1",
+    )
     previews = sorted((models / "eval").glob("*.png"))
     files = [
         ("the training records, holes in magenta", out / "records.png"),
@@ -66,7 +80,18 @@ def main(options: DemoOptions) -> None:
     print(f"\nDone in {time.monotonic() - begin:.0f} s. To look at:")
     for text, path in files:
         print(f"  {path}  ({text})")
-    stereo = ["-i", video, "-o", out / "stereo.mp4", "-m", model, "--model-type", "MotionParallax", "--max-width", "640"]
+    stereo = [
+        "-i",
+        video,
+        "-o",
+        out / "stereo.mp4",
+        "-m",
+        model,
+        "--model-type",
+        "MotionParallax",
+        "--max-width",
+        "640",
+    ]
     export = ["-m", model, "-o", out / "engines"]
     print("To use the model next:")
     for name, words in (("stereo", stereo), ("export", export)):
@@ -88,7 +113,9 @@ def split_eval(data: Path) -> None:
     records, _ = scan_records(data / "train")
     clips = sorted({_clip_of(record.path) for record in records})
     if len(clips) < 2:
-        raise UserError("the video gave fewer than two clips with holes: choose a longer one, with things that move")
+        raise UserError(
+            "the video gave fewer than two clips with holes: choose a longer one, with things that move"
+        )
     held_out = set(clips[-max(1, len(clips) // EVAL_SHARE) :])
     aside = make_folder(data / ".partial-eval")
     with explain_os_errors(aside):

@@ -16,43 +16,52 @@ from torch import Tensor
 from tqdm import tqdm
 
 from inpaint.dataset import EvalSet
-from inpaint.evaluation.films import BadClip, clip_name, list_clips, make_holes, read_clip, read_masks
-from inpaint.evaluation.methods import BASELINES, Method, open_model, surround_mean, telea
-from inpaint.evaluation.report import Report
-from inpaint.evaluation.scores import Motion, Score, by_thirds, curve_of, never_seen, open_perceptual, score_film
-from inpaint.flow import motion_of
-from inpaint.masks import compose, smooth_fill
-from inpaint.metrics import mean_of, score_clip
-from inpaint.models.streaming import StreamingModel
-from inpaint.options import (
-    FRAMES_PER_DRAW,
-    HOLE_FAMILIES,
-    LONG,
-    OCCLUSION,
-    UNTRAINED,
-    ZERO_MEMORY,
-    EvaluateOptions,
-    parse_look_ahead,
-    parse_names,
-    parse_objects,
-    parse_size,
+from inpaint.evaluation.films import (
+    BadClip,
+    clip_name,
+    list_clips,
+    make_holes,
+    read_clip,
+    read_masks,
 )
-from inpaint.pictures import label, paint_holes, tile, to_uint8
+from inpaint.evaluation.methods import BASELINES, Method, open_model, surround_mean, telea
+from inpaint.evaluation.scores import (
+    Motion,
+    Score,
+    by_thirds,
+    curve_of,
+    never_seen,
+    open_perceptual,
+    score_film,
+)
+from inpaint.models.streaming import StreamingModel
+from inpaint.options_evaluate import HOLE_FAMILIES, LONG, UNTRAINED, ZERO_MEMORY, EvaluateOptions
+from inpaint.options_holes import OCCLUSION
+from inpaint.options_run import parse_look_ahead
+from inpaint.options_train import FRAMES_PER_DRAW
 from inpaint.records import scan_records
 from nunif.device import create_device
 from nunif.errors import UserError
+from nunif.evaluation.report import Report, mean_of
 from nunif.files import make_folder, write_json, write_text
 from nunif.image import save_png
 from nunif.models import Model, load_model
-from nunif.options import changed
+from nunif.options import changed, parse_names, parse_size
+from nunif.pictures import label, tile, to_uint8
+from nunif.runtime.options import parse_objects
 from nunif.training.task import BadSample
+from scene.flow import motion_of
+from scene.masks import compose, paint_holes, smooth_fill
+from scene.metrics import score_clip
 
 logger = logging.getLogger(__name__)
 
 PICTURES = 12  # clips that are shown
 LONG_ENOUGH = 120  # frames in which a memory can age
 
-Fill = Callable[[Tensor, Tensor], Tensor]  # frames (T, 3, H, W) in [-1, 1], holes (T, 1, H, W) -> filled frames
+Fill = Callable[
+    [Tensor, Tensor], Tensor
+]  # frames (T, 3, H, W) in [-1, 1], holes (T, 1, H, W) -> filled frames
 
 
 def main(options: EvaluateOptions) -> None:
@@ -65,10 +74,18 @@ def main(options: EvaluateOptions) -> None:
 
 def score_records(options: EvaluateOptions) -> None:
     """Tiles of a folder of records with their own holes."""
-    if len(options.model) > len(options.model_files) or len(options.model) > 1 or options.masks is not None:
-        raise UserError(f"-i {options.data_dir} holds records: give at most one -m, a model file, and no --masks")
+    if (
+        len(options.model) > len(options.model_files)
+        or len(options.model) > 1
+        or options.masks is not None
+    ):
+        raise UserError(
+            f"-i {options.data_dir} holds records: give at most one -m, a model file, and no --masks"
+        )
     _tell_no_effect(
-        options, ("--baselines", "--holes", "--size", "--frames", "--start", "--seed", "--look-ahead"), "on records"
+        options,
+        ("--baselines", "--holes", "--size", "--frames", "--start", "--seed", "--look-ahead"),
+        "on records",
     )
     device = create_device(options.gpu)
     methods = dict(CLASSICAL)
@@ -77,14 +94,23 @@ def score_records(options: EvaluateOptions) -> None:
         methods["model"] = lambda f, h: run_model(model, f, h)
         if isinstance(model, StreamingModel):
             methods["model, memory off"] = lambda f, h: run_frames(model, f, h)
-    records, bad = scan_records(options.data_dir, min_frames=FRAMES_PER_DRAW, min_size=options.tile_size)
+    records, bad = scan_records(
+        options.data_dir, min_frames=FRAMES_PER_DRAW, min_size=options.tile_size
+    )
     for problem in bad:
         logger.warning("left out: %s", problem)
-    clips = EvalSet(records, FRAMES_PER_DRAW, (options.tile_size, options.tile_size), {OCCLUSION: 1, "object": 1})
+    clips = EvalSet(
+        records,
+        FRAMES_PER_DRAW,
+        (options.tile_size, options.tile_size),
+        {OCCLUSION: 1, "object": 1},
+    )
     if options.output is not None:
         make_folder(options.output)
     rows, pictures = [], []
-    shown = set(np.linspace(0, len(clips) - 1, min(PICTURES, len(clips))).round().astype(int).tolist())
+    shown = set(
+        np.linspace(0, len(clips) - 1, min(PICTURES, len(clips))).round().astype(int).tolist()
+    )
     for i in tqdm(range(len(clips)), unit="clip", desc="evaluate", disable=None):
         try:
             sample = clips.sample(i)
@@ -94,11 +120,15 @@ def score_records(options: EvaluateOptions) -> None:
         frames, holes = sample["frames"].to(device), sample["holes"].to(device)
         outputs = {name: fill(frames, holes) for name, fill in methods.items()}
         for name, output in outputs.items():
-            rows.append({"clip": records[i].path.name, "method": name, **score_clip(output, frames, holes)})
+            rows.append(
+                {"clip": records[i].path.name, "method": name, **score_clip(output, frames, holes)}
+            )
         if i in shown:
             pictures.append(_picture_row(frames, holes, outputs))
     if not rows:
-        raise UserError(f"{options.data_dir}: no record can be read to its end, there is nothing to score")
+        raise UserError(
+            f"{options.data_dir}: no record can be read to its end, there is nothing to score"
+        )
     print(summary(rows))
     if options.output is not None:
         write_rows(options.output / "scores.csv", rows)
@@ -119,28 +149,53 @@ def score_films(options: EvaluateOptions) -> None:
     size = parse_size(options.size) if options.size else None
     clips = list_clips(options.data_dir)
     if options.masks is not None and not options.masks.is_dir():
-        raise UserError(f"--masks {options.masks} is no folder: give one that holds a mask for each film, of its name")
+        raise UserError(
+            f"--masks {options.masks} is no folder: give one that holds a mask for each film, of its name"
+        )
     if options.output is not None:
         make_folder(options.output)
     families = ("masks",) if options.masks else parse_names("--holes", options.holes, HOLE_FAMILIES)
     if not families:
-        raise UserError(f"--holes {options.holes}: there is nothing to fill: choose from {', '.join(HOLE_FAMILIES)}")
+        raise UserError(
+            f"--holes {options.holes}: there is nothing to fill: choose from {', '.join(HOLE_FAMILIES)}"
+        )
     report = Report(models=models)
     perceptual = open_perceptual()
     for path in tqdm(clips, unit="clip", desc="evaluate", disable=None):
         try:
-            frames = read_clip(path, start=options.start, num_frames=options.frames, size=size, deinterlace=options.deinterlace)
+            frames = read_clip(
+                path,
+                start=options.start,
+                num_frames=options.frames,
+                size=size,
+                deinterlace=options.deinterlace,
+            )
             if LONG in families and len(frames) < LONG_ENOUGH:
                 logger.warning(
-                    "%s has %d frames: --holes long is meant for %d or more (--frames)", path, len(frames), LONG_ENOUGH
+                    "%s has %d frames: --holes long is meant for %d or more (--frames)",
+                    path,
+                    len(frames),
+                    LONG_ENOUGH,
                 )
             motion, motion_reversed = motion_of(frames), motion_of(frames[::-1])
             for family in families:
-                _score_holes(report, options, methods, path, family, frames, motion, motion_reversed, perceptual)
+                _score_holes(
+                    report,
+                    options,
+                    methods,
+                    path,
+                    family,
+                    frames,
+                    motion,
+                    motion_reversed,
+                    perceptual,
+                )
         except BadClip as problem:
             logger.warning("left out: %s: %s", path, problem)
     if not report.rows:
-        raise UserError(f"-i {options.data_dir}: no film of it can be used, there is nothing to score")
+        raise UserError(
+            f"-i {options.data_dir}: no film of it can be used, there is nothing to score"
+        )
     if options.output is not None:
         report.write(options.output)
         logger.info("report.html, scores.csv, scores.json and clips.png are in %s", options.output)
@@ -156,7 +211,10 @@ def _tell_no_effect(options: EvaluateOptions, flags: tuple[str, ...], where: str
 def _methods(options: EvaluateOptions) -> tuple[dict[str, Method], list[str]]:
     """All that runs, by name, and which of them were asked for with -m."""
     device, names = create_device(options.gpu), []
-    methods = {name: BASELINES[name] for name in parse_names("--baselines", options.baselines, tuple(BASELINES))}
+    methods = {
+        name: BASELINES[name]
+        for name in parse_names("--baselines", options.baselines, tuple(BASELINES))
+    }
     depths = [parse_look_ahead(word, shots=True) for word in options.look_ahead.split(",")]
     for word in options.model:
         if word in BASELINES:
@@ -170,12 +228,18 @@ def _methods(options: EvaluateOptions) -> tuple[dict[str, Method], list[str]]:
             while not special and name in methods:
                 name += "'"
             methods[name] = open_model(
-                path, device=device, forgets=word == ZERO_MEMORY, untrained=word == UNTRAINED, look_ahead=depth
+                path,
+                device=device,
+                forgets=word == ZERO_MEMORY,
+                untrained=word == UNTRAINED,
+                look_ahead=depth,
             )
             if not special:  # they are what a model is compared with
                 names.append(name)
     if not methods:
-        raise UserError("there is nothing to judge: give -m a model file or a method, or leave --baselines out")
+        raise UserError(
+            "there is nothing to judge: give -m a model file or a method, or leave --baselines out"
+        )
     return methods, list(dict.fromkeys(names))
 
 
@@ -209,7 +273,9 @@ def _score_holes(
         logger.warning("left out: %s: no %s holes came about", path, family)
         return
     unseen = never_seen(holes, motion, motion_reversed)
-    emptied = np.where(holes[..., None], np.uint8(0), frames)  # a fill must not see what it is to find
+    emptied = np.where(
+        holes[..., None], np.uint8(0), frames
+    )  # a fill must not see what it is to find
     shown = {"input": paint_holes(frames, holes)}
     for name, fill in methods.items():
         begin = time.perf_counter()
@@ -220,7 +286,15 @@ def _score_holes(
         if family == LONG:
             scores |= by_thirds(output, frames, holes)
         scores |= {column: score(output, frames) for column, score in perceptual.items()}
-        report.add(clip_name(path), family, made_of, name, scores, len(frames) / seconds, curve_of(output, frames, holes))
+        report.add(
+            clip_name(path),
+            family,
+            made_of,
+            name,
+            scores,
+            len(frames) / seconds,
+            curve_of(output, frames, holes),
+        )
         shown[name] = output
     middle = len(frames) // 2
     shown["truth"] = frames
@@ -258,18 +332,29 @@ def means(rows: list[dict]) -> dict[str, dict[str, float]]:
     """The mean of each score over the clips, by method."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     scores = [name for name in rows[0] if name not in ("clip", "method")]
-    return {m: {score: mean_of([row for row in rows if row["method"] == m], score) for score in scores} for m in methods}
+    return {
+        m: {score: mean_of([row for row in rows if row["method"] == m], score) for score in scores}
+        for m in methods
+    }
 
 
 def summary(rows: list[dict]) -> str:
     """A table of the means, and the last method against every other in hole-PSNR, clip by clip."""
     table = means(rows)
     clips = len({row["clip"] for row in rows})
-    lines = [f"{'mean over ' + str(clips) + ' clips':<22}" + "".join(f"{name:>12}" for name in next(iter(table.values())))]
-    lines += [f"{method:<22}" + "".join(f"{value:12.3f}" for value in scores.values()) for method, scores in table.items()]
+    lines = [
+        f"{'mean over ' + str(clips) + ' clips':<22}"
+        + "".join(f"{name:>12}" for name in next(iter(table.values())))
+    ]
+    lines += [
+        f"{method:<22}" + "".join(f"{value:12.3f}" for value in scores.values())
+        for method, scores in table.items()
+    ]
     if "model" in table:
         lines.append("hole-PSNR of the model, clip by clip:")
-        by_method = {m: np.array([row["hole_psnr"] for row in rows if row["method"] == m]) for m in table}
+        by_method = {
+            m: np.array([row["hole_psnr"] for row in rows if row["method"] == m]) for m in table
+        }
         for method in table:
             if method != "model":
                 gain = by_method["model"] - by_method[method]
@@ -292,12 +377,16 @@ def write_rows(path: Path, rows: list[dict]) -> None:
     write_text(path, text.getvalue())
 
 
-def _per_frame(frames: Tensor, holes: Tensor, fill: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Tensor:
+def _per_frame(
+    frames: Tensor, holes: Tensor, fill: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> Tensor:
     masks = (holes[:, 0] > 0).cpu().numpy()
     pictures = to_uint8(frames.add(1).div(2))
     pictures[masks] = 0  # a fill must not see what it is to find
     filled = np.stack([fill(np.ascontiguousarray(p), m) for p, m in zip(pictures, masks)])
-    result = torch.from_numpy(filled).to(frames.device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    result = (
+        torch.from_numpy(filled).to(frames.device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    )
     return compose(frames, holes, result)
 
 
@@ -306,6 +395,8 @@ def _picture_row(frames: Tensor, holes: Tensor, outputs: dict[str, Tensor]) -> l
     middle = slice(len(frames) // 2, len(frames) // 2 + 1)
     truth = to_uint8(frames[middle].add(1).div(2))
     masked = paint_holes(truth, (holes[middle, 0] > 0).cpu().numpy())
-    filled = {name: to_uint8(output[middle].float().add(1).div(2)) for name, output in outputs.items()}
+    filled = {
+        name: to_uint8(output[middle].float().add(1).div(2)) for name, output in outputs.items()
+    }
     named = {"input": masked, **filled, "truth": truth}
     return [label(picture[0], name) for name, picture in named.items()]

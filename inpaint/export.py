@@ -27,15 +27,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from inpaint.models.steps import Step, make_step, mask_frame
-from inpaint.options import ExportOptions, parse_formats, parse_size
 from inpaint.runtime import tensorrt
 from inpaint.runtime.backends import PRECISIONS, Backend, OnnxBackend, import_onnxruntime
-from inpaint.sample_video import render_scene
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import file_sha256, make_folder, whole_path, write_json
 from nunif.models import Model, load_model
+from nunif.options import parse_size
+from nunif.runtime.options import ExportOptions, parse_formats
 from nunif.video.reader import VideoReader
+from scene.world import render_scene
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,9 @@ def main(options: ExportOptions) -> None:
         dynamic=options.dynamic,
         clip=options.clip,
         num_frames=options.frames,
-        capabilities=None if options.compute_capability is None else tensorrt.parse_capabilities(options.compute_capability),
+        capabilities=None
+        if options.compute_capability is None
+        else tensorrt.parse_capabilities(options.compute_capability),
         device=create_device(options.gpu),
     )
 
@@ -80,7 +83,9 @@ def check_packages(formats: list[str]) -> None:
             import onnx  # noqa: F401 - torch's exporter needs both
             import onnxscript  # noqa: F401
         except ModuleNotFoundError as error:
-            raise UserError(f"the export needs the package {error.name}: pip install -e .[export]") from error
+            raise UserError(
+                f"the export needs the package {error.name}: pip install -e .[export]"
+            ) from error
     if "onnx" in formats:
         import_onnxruntime()
     if "tensorrt" in formats:
@@ -117,22 +122,40 @@ def export_model(
         raise UserError("--dynamic is for ONNX: a TensorRT engine has one size, export it without")
     check_packages(formats)
     make_folder(folder)
-    step = make_step(copy.deepcopy(model)).to("cpu", PRECISIONS[precision]).eval().requires_grad_(False)
+    step = (
+        make_step(copy.deepcopy(model))
+        .to("cpu", PRECISIONS[precision])
+        .eval()
+        .requires_grad_(False)
+    )
     num_frames = max(num_frames, step.window or 1)
     pieces = into_windows(check_clip(clip, size, num_frames), step.window)
-    logger.info("float32 torch on %d frames of %s, to compare with", num_frames, clip or "a rendered clip")
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # ten bits of mantissa are no reference
-        whole = make_step(copy.deepcopy(model)).to(device, torch.float32).eval().requires_grad_(False)
+    logger.info(
+        "float32 torch on %d frames of %s, to compare with", num_frames, clip or "a rendered clip"
+    )
+    with torch.backends.cudnn.flags(
+        enabled=True, allow_tf32=False
+    ):  # ten bits of mantissa are no reference
+        whole = (
+            make_step(copy.deepcopy(model)).to(device, torch.float32).eval().requires_grad_(False)
+        )
         right = ContractBackend(whole, whole, device=device, description="torch")
         reference = list(run_clip(right, pieces))
 
     def check(backend: Backend, name: str) -> dict[str, Any]:
-        parity = compare(run_clip(backend, pieces), reference, tolerance=TOLERANCE[precision], name=name)
-        return {"ran_with": backend.description, "clip": clip.name if clip else "rendered", **parity}
+        parity = compare(
+            run_clip(backend, pieces), reference, tolerance=TOLERANCE[precision], name=name
+        )
+        return {
+            "ran_with": backend.description,
+            "clip": clip.name if clip else "rendered",
+            **parity,
+        }
 
     export = Export(
         step=step,
-        stem=folder / f"{model.name.rpartition('.')[2]}_{'any' if dynamic else f'{size[0]}x{size[1]}'}_{precision}",
+        stem=folder
+        / f"{model.name.rpartition('.')[2]}_{'any' if dynamic else f'{size[0]}x{size[1]}'}_{precision}",
         size=size,
         dynamic=dynamic,
         check=check,
@@ -187,7 +210,9 @@ class Export:
         seconds, num_bytes = time.monotonic() - begin, path.stat().st_size
         entry |= {"bytes": num_bytes, "sha256": file_sha256(path), "seconds": round(seconds, 1)}
         add_to_manifest(path.parent, path.name, {**self.common, **entry})
-        logger.info("%s: %.1f MB, %.0f s, %s", path, num_bytes / 1e6, seconds, in_words(entry["parity"]))
+        logger.info(
+            "%s: %.1f MB, %.0f s, %s", path, num_bytes / 1e6, seconds, in_words(entry["parity"])
+        )
 
 
 def to_onnx(export: Export, *, checked: bool) -> None:
@@ -213,13 +238,17 @@ def to_tensorrt(export: Export, capabilities: list[str] | None, device: torch.de
     expected = contract(export.step, export.size)
     with whole_path(path) as partial:
         tensorrt.build_engine(onnx_path, partial, capabilities=capabilities, expected=expected)
-        parity = {"not_run": "built, but not run: a finished engine can't be opened without a GPU that it is for"}
+        parity = {
+            "not_run": "built, but not run: a finished engine can't be opened without a GPU that it is for"
+        }
         if tensorrt.runs_on(capabilities, device):
             backend = tensorrt.TensorRTBackend(partial, device=device)
             tensorrt.check_tensors(backend.tensors, expected, path.name)
             parity = export.check(backend, path.name)
     built_with = {"built_with": f"{trt.__name__} {trt.__version__}", "from": onnx_path.name}
-    export.finish(path, begin, format="tensorrt", **built_with, compute_capability=capabilities, parity=parity)
+    export.finish(
+        path, begin, format="tensorrt", **built_with, compute_capability=capabilities, parity=parity
+    )
 
 
 def to_torch_export(export: Export) -> None:
@@ -230,7 +259,9 @@ def to_torch_export(export: Export) -> None:
             torch.export.save(export.traced, file)
         with open(partial, "rb") as file:
             program, where = torch.export.load(file).module(), "torch.export program on cpu"
-        parity = export.check(ContractBackend(program, export.step, device=CPU, description=where), path.name)
+        parity = export.check(
+            ContractBackend(program, export.step, device=CPU, description=where), path.name
+        )
     export.finish(path, begin, format="torch-export", parity=parity)
 
 
@@ -241,7 +272,10 @@ def contract(step: Step, size: tuple[int, int]) -> tensorrt.Shapes:
 
 def describe_contract(step: Step, size: tuple[int, int], *, dynamic: bool) -> dict[str, Any]:
     """The contract in words, for the manifest."""
-    rows: dict[str, Any] = {name: {"shape": list(shape), "type": "float32"} for name, shape in step.shapes(*size).items()}
+    rows: dict[str, Any] = {
+        name: {"shape": list(shape), "type": "float32"}
+        for name, shape in step.shapes(*size).items()
+    }
     if dynamic:
         for name, row in rows.items():
             if name in ("memory", "new_memory"):
@@ -255,7 +289,9 @@ def describe_contract(step: Step, size: tuple[int, int], *, dynamic: bool) -> di
         "take the hole's pixels of output, the others from the frame",
     }
     if step.window is None:
-        words["start_of_stream"] = "memory all zero; new_memory of one call is the memory of the next"
+        words["start_of_stream"] = (
+            "memory all zero; new_memory of one call is the memory of the next"
+        )
     return {
         "inputs": {name: rows[name] for name in step.inputs},
         "outputs": {name: rows[name] for name in step.outputs},
@@ -289,7 +325,9 @@ def write_onnx(traced: torch.export.ExportedProgram, step: Step, path: Path) -> 
         # convolution of ones, and the means of ones take it minutes, and what comes out would be too large to be kept. The
         # optimizer's rewriting rules change next to nothing here and take it longer than all the rest.
         inline(program.model)
-        fold_constants(program.model, should_fold=lambda node: False if node.op_type in SLOWLY_FOLDED else None)
+        fold_constants(
+            program.model, should_fold=lambda node: False if node.op_type in SLOWLY_FOLDED else None
+        )
         remove_unused_nodes(program.model)
     if step.window is None:
         program.model.metadata_props["size_multiple"] = str(step.model.size_multiple)
@@ -302,7 +340,9 @@ class ContractBackend:
     size: tuple[int, int] | None = None
     multiple: int | None = None
 
-    def __init__(self, program: Callable[..., Any], step: Step, *, device: torch.device, description: str) -> None:
+    def __init__(
+        self, program: Callable[..., Any], step: Step, *, device: torch.device, description: str
+    ) -> None:
         self.device, self.window, self.description = device, step.window, description
         self._shapes, self._program = step.shapes, program
 
@@ -331,13 +371,26 @@ def check_clip(path: Path | None, size: tuple[int, int], num_frames: int) -> lis
     else:
         with VideoReader(path, deinterlace=True) as reader:  # it is only compared with itself
             if len(reader) < num_frames:
-                raise UserError(f"--clip {path} has {len(reader)} frames, {num_frames} are compared: choose a longer one")
+                raise UserError(
+                    f"--clip {path} has {len(reader)} frames, {num_frames} are compared: choose a longer one"
+                )
             frames = (reader.read(i, i + 1)[0].rgb for i in range(num_frames))
-            pictures = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
+            pictures = [
+                cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames
+            ]
     result = []
     for t, picture in enumerate(pictures):
         middle = (round(width * (0.2 + 0.6 * t / num_frames)), height // 2)
-        hole = cv2.ellipse(np.zeros(size, np.uint8), middle, (max(1, width // 9), max(1, height // 4)), 0, 0, 360, 1, -1)
+        hole = cv2.ellipse(
+            np.zeros(size, np.uint8),
+            middle,
+            (max(1, width // 9), max(1, height // 4)),
+            0,
+            0,
+            360,
+            1,
+            -1,
+        )
         frame = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
         result.append(mask_frame(frame, torch.from_numpy(hole)[None, None]))
     return result
@@ -354,14 +407,26 @@ def into_windows(frames: list[Tensor], window: int | None) -> list[Tensor]:
 def run_clip(backend: Backend, pieces: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """The output of each frame or window and the memory after it (empty: none), the back end's own memory carried."""
     memory: Any = None
-    for masked in tqdm(pieces, unit="step", desc=backend.description.partition(",")[0], disable=None, leave=False):
+    for masked in tqdm(
+        pieces, unit="step", desc=backend.description.partition(",")[0], disable=None, leave=False
+    ):
         output, memory = backend.step(masked.to(backend.device), memory)
-        kept = memory if isinstance(memory, Tensor) else torch.zeros(0) if memory is None else torch.from_numpy(memory.numpy())
+        kept = (
+            memory
+            if isinstance(memory, Tensor)
+            else torch.zeros(0)
+            if memory is None
+            else torch.from_numpy(memory.numpy())
+        )
         yield output.cpu().clone(), kept.cpu().clone()
 
 
 def compare(
-    found: Iterable[tuple[Tensor, Tensor]], expected: Iterable[tuple[Tensor, Tensor]], *, tolerance: float, name: str
+    found: Iterable[tuple[Tensor, Tensor]],
+    expected: Iterable[tuple[Tensor, Tensor]],
+    *,
+    tolerance: float,
+    name: str,
 ) -> dict[str, Any]:
     """The differences over a clip.
 
@@ -406,8 +471,14 @@ def add_to_manifest(folder: Path, name: str, entry: dict[str, Any]) -> None:
     """Enter a file in manifest.json; entries of other files stay as long as the files do."""
     path = folder / MANIFEST
     files: dict[str, Any] = {}
-    with suppress(FileNotFoundError, ValueError, KeyError, AttributeError):  # none yet, or not one of ours
-        files = {k: v for k, v in json.loads(path.read_text(encoding="utf-8"))["files"].items() if (folder / k).exists()}
+    with suppress(
+        FileNotFoundError, ValueError, KeyError, AttributeError
+    ):  # none yet, or not one of ours
+        files = {
+            k: v
+            for k, v in json.loads(path.read_text(encoding="utf-8"))["files"].items()
+            if (folder / k).exists()
+        }
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     files[name] = {"exported_at": now, "torch": torch.__version__, **entry}
     write_json(path, {"manifest_version": 1, "files": files})

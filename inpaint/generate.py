@@ -26,11 +26,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from inpaint.clip_transforms import random_hard_tile
-from inpaint.depth import ClipRejected, DepthEstimator, create_estimator
-from inpaint.depth_models import MOTION_PARALLAX
-from inpaint.masks import close_pinpricks
 from inpaint.occlusion import MAPPINGS, drop_specks, find_hidden_in_both_views
-from inpaint.options import GenerateOptions
+from inpaint.options_data import GenerateOptions
 from inpaint.records import is_finished, making, record_name, write_record
 from nunif import options as options_module
 from nunif.device import create_device, keep_freed_memory
@@ -42,20 +39,34 @@ from nunif.video.cuts import find_cuts
 from nunif.video.film import Film, folder_hash, list_films, open_film
 from nunif.video.reader import BrokenVideo, Frame, content_hash, find_gaps
 from nunif.video.tone import describe_transfer
+from scene.depth import ClipRejected, DepthEstimator, create_estimator
+from scene.depth_models import MOTION_PARALLAX
+from scene.masks import close_pinpricks
 
 logger = logging.getLogger(__name__)
 
 VERSION = 1  # of the recipe; records of another version are not mixed with new ones
 CUT_MARGIN = 3  # frames on both sides of a clip that the cut detector looks at
-MIN_HOLE_SHARE = 300 / 512**2  # iw3: records with fewer than 300 hole pixels per 512x512 frame teach nothing
+MIN_HOLE_SHARE = (
+    300 / 512**2
+)  # iw3: records with fewer than 300 hole pixels per 512x512 frame teach nothing
 SPECK_AREA = 40  # pixels; smaller holes are grain of the disparity
 CROP_MARGIN = 16  # pixels around a crop that are looked at too when its holes are cleaned
 VIEW_SIZES = {720: 1 / 3, 1080: 2 / 3}  # short side of the picture that is cropped, and how often
 VIEWS = ("as is", "mirrored")
 # iw3: by level, the usual values, the smallest and the largest, in per cent of the width
-DIVERGENCES = {1: ((2.0, 2.5, 3.0, 4.0), 0.0, 5.0), 2: ((4.0, 5.0, 6.0), 3.0, 8.0), 3: ((7.0, 8.0, 9.0), 6.0, 11.0)}
+DIVERGENCES = {
+    1: ((2.0, 2.5, 3.0, 4.0), 0.0, 5.0),
+    2: ((4.0, 5.0, 6.0), 3.0, 8.0),
+    3: ((7.0, 8.0, 9.0), 6.0, 11.0),
+}
 
-CUT, NO_HOLE, BROKEN, GAP = "scene cut", "next to no hole", "frames that can't be decoded", "missing frames"
+CUT, NO_HOLE, BROKEN, GAP = (
+    "scene cut",
+    "next to no hole",
+    "frames that can't be decoded",
+    "missing frames",
+)
 
 
 @dataclass(frozen=True)
@@ -71,12 +82,28 @@ class Recipe:
     def recorded(self) -> dict[str, Any]:
         """The options that shape a record and are not in its name; records that differ in them are not mixed."""
         values = options_module.to_dict(self.options)
-        elsewhere = ("dataset_dir", "data_dir", "prefix", "model_type", "depth_model_dir", "allow_third_party_code")
-        no_matter = ("batch_size", "gpu", "max_workers", *(["fps"] if self.options.fps is None else []))
+        elsewhere = (
+            "dataset_dir",
+            "data_dir",
+            "prefix",
+            "model_type",
+            "depth_model_dir",
+            "allow_third_party_code",
+        )
+        no_matter = (
+            "batch_size",
+            "gpu",
+            "max_workers",
+            *(["fps"] if self.options.fps is None else []),
+        )
         if not values["deinterlace"]:
             del values["deinterlace"]  # records of before it came are the same
         mapped = {k: v for k, v in self.color.items() if k == "tone_mapped"}
-        return {"version": VERSION, **{k: v for k, v in values.items() if k not in elsewhere + no_matter}, **mapped}
+        return {
+            "version": VERSION,
+            **{k: v for k, v in values.items() if k not in elsewhere + no_matter},
+            **mapped,
+        }
 
     def number(self, clip: int, view: int, crop: int) -> int:
         """The SEQUENCE_NO of a record, from the clip's place in the video, the view and the crop."""
@@ -131,7 +158,9 @@ class Journal:
         with suppress(FileNotFoundError, ValueError, KeyError, AttributeError):
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["options"] == options:
-                self.skipped = {int(number): reason for number, reason in content["skipped"].items()}
+                self.skipped = {
+                    int(number): reason for number, reason in content["skipped"].items()
+                }
 
     def add(self, skipped: dict[int, str]) -> None:
         """Remember these records as skipped; on the disk when this returns."""
@@ -153,7 +182,9 @@ def main(options: GenerateOptions) -> None:
         for flag in options_module.changed(options):
             if flag in ("--gpu", "--batch-size", "--allow-third-party-code"):
                 logger.warning("%s has no effect with --model-type %s", flag, MOTION_PARALLAX)
-    device = torch.device("cpu") if options.model_type == MOTION_PARALLAX else create_device(options.gpu)
+    device = (
+        torch.device("cpu") if options.model_type == MOTION_PARALLAX else create_device(options.gpu)
+    )
     estimator = create_estimator(
         options.model_type,
         resolution=options.resolution,
@@ -178,7 +209,9 @@ def main(options: GenerateOptions) -> None:
         raise UserError(f"{failed} of {len(videos)} videos failed; the others are finished")
 
 
-def generate_from_video(video: Path, estimator: DepthEstimator, options: GenerateOptions) -> Counter[str]:
+def generate_from_video(
+    video: Path, estimator: DepthEstimator, options: GenerateOptions
+) -> Counter[str]:
     """Make all records of one video that do not stand in the output folder yet.
 
     Returns: how many records were made, kept and skipped, the skipped ones by reason ("skipped: scene cut").
@@ -186,11 +219,15 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
         UserError: the video can't be read, is shorter than a record, or records made with other options stand there.
     """
     keep_freed_memory()  # frames come and go
-    with open_film(video, fps=options.fps, max_fps=options.max_fps, deinterlace=options.deinterlace) as reader:
+    with open_film(
+        video, fps=options.fps, max_fps=options.max_fps, deinterlace=options.deinterlace
+    ) as reader:
         file_hash = folder_hash(video) if video.is_dir() else content_hash(video)
         name = video.resolve().name if video.is_dir() else video.name
         recipe = Recipe(name, file_hash, options, describe_transfer(reader.info.color))
-        plan = range(options.skip_first, len(reader) - options.seq + 1, options.seq + options.skip_interval)
+        plan = range(
+            options.skip_first, len(reader) - options.seq + 1, options.seq + options.skip_interval
+        )
         if not plan:
             after = f" after --skip-first {options.skip_first}" if options.skip_first else ""
             raise UserError(
@@ -205,12 +242,18 @@ def generate_from_video(video: Path, estimator: DepthEstimator, options: Generat
         with making(options.data_dir, options.prefix, options.model_type, recipe.file_hash):
             counts = _make_missing(reader, recipe, plan, estimator)
         if reader.broken_at is not None:
-            logger.warning("%s can't be decoded from %.2f s on (or in part): clips there were skipped", video, reader.broken_at)
+            logger.warning(
+                "%s can't be decoded from %.2f s on (or in part): clips there were skipped",
+                video,
+                reader.broken_at,
+            )
     logger.info("%s: %s", video.name, _summary(counts))
     return counts
 
 
-def _make_missing(reader: Film, recipe: Recipe, plan: range, estimator: DepthEstimator) -> Counter[str]:
+def _make_missing(
+    reader: Film, recipe: Recipe, plan: range, estimator: DepthEstimator
+) -> Counter[str]:
     """Make the records that are missing, and count as `generate_from_video` does."""
     folder = recipe.options.data_dir
     path = longer_name(folder / f"{recipe.name(0).rpartition('_')[0]}.json", before=".skipped-")
@@ -221,7 +264,9 @@ def _make_missing(reader: Film, recipe: Recipe, plan: range, estimator: DepthEst
     counts.update(f"skipped: {reason}" for reason in journal.skipped.values())
     work = read_clips(reader, plan, todo, recipe)
     outcomes = make_records(work, estimator, recipe, journal.skipped)
-    with tqdm(total=len(todo), unit="clip", desc=recipe.source, disable=None, dynamic_ncols=True) as bar:
+    with tqdm(
+        total=len(todo), unit="clip", desc=recipe.source, disable=None, dynamic_ncols=True
+    ) as bar:
         for outcome in outcomes:
             journal.add(outcome.skipped)
             counts["made"] += len(outcome.made)
@@ -252,7 +297,9 @@ def split_finished(recipe: Recipe, clips: Iterable[int], journal: Journal) -> tu
     return todo, kept
 
 
-def read_clips(reader: Film, plan: range, todo: list[int], recipe: Recipe) -> Iterator[Clip | Outcome]:
+def read_clips(
+    reader: Film, plan: range, todo: list[int], recipe: Recipe
+) -> Iterator[Clip | Outcome]:
     """The clips of a video in order, moved behind a cut or gap where there is room, or the reason why there is none."""
     gaps = find_gaps(reader.times)
     for number in todo:
@@ -269,7 +316,9 @@ def read_clips(reader: Film, plan: range, todo: list[int], recipe: Recipe) -> It
             yield clip
 
 
-def _read_uncut(reader: Film, gaps: list[int], start: int, limit: int, seq: int) -> list[Frame] | str:
+def _read_uncut(
+    reader: Film, gaps: list[int], start: int, limit: int, seq: int
+) -> list[Frame] | str:
     """The first `seq` successive frames from `start` on without a cut among them, or why there are none.
 
     All of them lie before `limit`, where the next clip begins; the reader then holds none that it has no use for.
@@ -288,7 +337,11 @@ def _read_uncut(reader: Film, gaps: list[int], start: int, limit: int, seq: int)
             # only the margin may be broken
             first, last = start, start + seq
             frames = reader.read(first, last)
-        inside = [first + cut for cut in find_cuts([frame.rgb for frame in frames]) if start < first + cut < start + seq]
+        inside = [
+            first + cut
+            for cut in find_cuts([frame.rgb for frame in frames])
+            if start < first + cut < start + seq
+        ]
         if not inside:
             reader.forget(max(start, limit - CUT_MARGIN))
             return frames[start - first : start - first + seq]
@@ -308,7 +361,10 @@ class Scene:
 
 
 def make_records(
-    work: Iterable[Clip | Outcome], estimator: DepthEstimator, recipe: Recipe, skipped: dict[int, str]
+    work: Iterable[Clip | Outcome],
+    estimator: DepthEstimator,
+    recipe: Recipe,
+    skipped: dict[int, str],
 ) -> Iterator[Outcome]:
     """Turn clips into records on the disk; the outcomes come in the order of the clips.
 
@@ -322,11 +378,17 @@ def make_records(
         draws = draw_clip(recipe, item.number)
         seconds = item.frames[0].time, item.frames[-1].time
         count = len(item.frames)
-        frames = (item.frames.pop(0).rgb for _ in range(count))  # let go one by one: they and the view are 240 MB
+        frames = (
+            item.frames.pop(0).rgb for _ in range(count)
+        )  # let go one by one: they and the view are 240 MB
         return Scene(item.number, seconds, draws, render_view(frames, draws, count=count))
 
     def with_disparity(item: Scene | Outcome) -> Scene | Outcome:
-        return item if isinstance(item, Outcome) else replace(item, disparity=_estimate(estimator, item.view))
+        return (
+            item
+            if isinstance(item, Outcome)
+            else replace(item, disparity=_estimate(estimator, item.view))
+        )
 
     def finish(item: Scene | Outcome) -> Outcome:
         return item if isinstance(item, Outcome) else write_scene(item, recipe, skipped)
@@ -357,7 +419,9 @@ def draw_clip(recipe: Recipe, clip: int) -> Draws:
     sizes = [size for size in VIEW_SIZES if size >= recipe.options.size]
     weights = np.array([VIEW_SIZES[size] for size in sizes])
     resolution = recipe.options.resolution
-    dilations = [0] * 6 + [1, 1, 1, 2, 3, 4] if resolution and resolution >= 512 else [0] * 3 + [1, 1, 2]
+    dilations = (
+        [0] * 6 + [1, 1, 1, 2, 3, 4] if resolution and resolution >= 512 else [0] * 3 + [1, 1, 2]
+    )
     return Draws(
         view_size=int(rng.choice(sizes, p=weights / weights.sum())),
         angle=float(rng.uniform(-45, 45)) if rng.random() < 0.5 else None,
@@ -419,11 +483,22 @@ def _render_frame(frame: np.ndarray, draws: Draws, result: np.ndarray) -> None:
     # the square of side short/sqrt(2) turns freely inside the frame; it becomes size x size
     scale = size / (min(height, width) / 2**0.5)
     if scale < 1:
-        frame = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        frame = cv2.resize(
+            frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA
+        )
         (height, width), scale = frame.shape[:2], 1.0
-    matrix: np.ndarray = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), draws.angle, scale)
+    matrix: np.ndarray = cv2.getRotationMatrix2D(
+        ((width - 1) / 2, (height - 1) / 2), draws.angle, scale
+    )
     matrix[:, 2] += (size - 1) / 2 - np.array([(width - 1) / 2, (height - 1) / 2])
-    cv2.warpAffine(frame, matrix, (size, size), result, flags=draws.enlargement, borderMode=cv2.BORDER_REPLICATE)
+    cv2.warpAffine(
+        frame,
+        matrix,
+        (size, size),
+        result,
+        flags=draws.enlargement,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcome:
@@ -506,5 +581,9 @@ def _progress(counts: Counter[str]) -> str:
 
 
 def _summary(counts: Counter[str]) -> str:
-    reasons = [f"{count} {what.partition(': ')[2]}" for what, count in counts.most_common() if what.startswith("skipped")]
+    reasons = [
+        f"{count} {what.partition(': ')[2]}"
+        for what, count in counts.most_common()
+        if what.startswith("skipped")
+    ]
     return _progress(counts) + (f" ({', '.join(reasons)})" if reasons else "")

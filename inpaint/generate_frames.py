@@ -23,13 +23,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from inpaint.options import PRESETS, FramesOptions, FramesPreset, parse_size
+from inpaint.options_data import PRESETS, FramesOptions, FramesPreset
 from inpaint.records import INFO_NAME, is_finished, making, record_name, write_record
 from nunif.errors import OutputError, UserError
 from nunif.files import files_below, make_folder, plain_text, raise_if_short
 from nunif.image import PICTURE_SUFFIXES, read_rgb
+from nunif.numbered import as_read, by_number, refuse_unread
+from nunif.options import parse_size
 from nunif.parallel import ordered_map
-from nunif.pictures import as_read, by_number, refuse_unread
 from nunif.seed import generator_for
 from nunif.video.cuts import CUT_MARGIN, mark_cuts
 from nunif.video.film import tell_of_pictures
@@ -72,7 +73,9 @@ def main(options: FramesOptions) -> None:
     make_folder(options.data_dir)
     counts: Counter[str] = Counter()
     failed = 0
-    bar = tqdm(sources, unit="source", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True)
+    bar = tqdm(
+        sources, unit="source", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True
+    )
     with making(options.data_dir, options.prefix, label_of(options)), bar:
         for source in bar:
             try:
@@ -86,7 +89,11 @@ def main(options: FramesOptions) -> None:
                 failed += 1
             bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
     skipped = {reason: n for reason, n in counts.items() if reason not in ("made", "kept")}
-    details = f" ({', '.join(f'{n} {reason}' for reason, n in sorted(skipped.items()))})" if skipped else ""
+    details = (
+        f" ({', '.join(f'{n} {reason}' for reason, n in sorted(skipped.items()))})"
+        if skipped
+        else ""
+    )
     logger.info(
         "%d sources: made %d, kept %d, skipped %d%s",
         len(sources), counts["made"], counts["kept"], sum(skipped.values()), details,
@@ -103,9 +110,22 @@ def label_of(options: FramesOptions) -> str:
 def resolve(options: FramesOptions) -> FramesPreset:
     """The preset, with whatever was given by hand in its place."""
     preset = PRESETS[options.preset] if options.preset else FramesPreset()
-    names = ("seq", "step", "groups", "skip_interval", "max_rotation", "max_shift", "max_brightness")
-    by_hand: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    words = {name: tuple(word for word in getattr(options, name).split(",") if word) for name in ("include", "exclude")}
+    names = (
+        "seq",
+        "step",
+        "groups",
+        "skip_interval",
+        "max_rotation",
+        "max_shift",
+        "max_brightness",
+    )
+    by_hand: dict[str, Any] = {
+        name: getattr(options, name) for name in names if getattr(options, name) is not None
+    }
+    words = {
+        name: tuple(word for word in getattr(options, name).split(",") if word)
+        for name in ("include", "exclude")
+    }
     by_hand |= {name: value for name, value in words.items() if value}
     if options.stills:
         by_hand["kind"] = "stills"
@@ -121,7 +141,11 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
     files = find_files(folder)
     pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
     # a file that is given by its name may be a video under any suffix
-    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES or file == folder and not pictures]
+    videos = [
+        file
+        for file in files
+        if file.suffix.lower() in VIDEO_SUFFIXES or file == folder and not pictures
+    ]
     pictures = [file for file in pictures if re.fullmatch(preset.pictures, file.name)]
     kinds = [preset.kind] if preset.kind else ["videos", "folders"]
     sources = []
@@ -130,9 +154,17 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
     if "stills" in kinds:
         sources += [Source(_below(folder, file), (file,), "stills") for file in pictures]
     if "folders" in kinds:
-        parents = sorted({file.parent for file in pictures if re.fullmatch(preset.folders, file.parent.name)})
+        parents = sorted(
+            {file.parent for file in pictures if re.fullmatch(preset.folders, file.parent.name)}
+        )
         for parent in parents:
-            sources.append(Source(_below(folder, parent), tuple(file for file in pictures if file.parent == parent), "folders"))
+            sources.append(
+                Source(
+                    _below(folder, parent),
+                    tuple(file for file in pictures if file.parent == parent),
+                    "folders",
+                )
+            )
     chosen = [
         _in_order(source) if source.kind == "folders" else source
         for source in sources
@@ -141,7 +173,11 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
     if not chosen:
         for place in sorted({file.parent for file in files}):
             refuse_unread(place, str(place))
-        found = f"it holds {len(videos)} videos and {len(pictures)} pictures, none in such a place" if files else "it is empty"
+        found = (
+            f"it holds {len(videos)} videos and {len(pictures)} pictures, none in such a place"
+            if files
+            else "it is empty"
+        )
         wanted = preset.layout or " or ".join(KINDS[kind] for kind in kinds)
         raise UserError(f"{folder}: {found}; looked for {wanted}")
     return chosen
@@ -158,7 +194,9 @@ def find_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist: check the path")
     files = files_below(folder)
-    records = {file.parent for file in files if file.name == INFO_NAME}  # the records may go below the pictures
+    records = {
+        file.parent for file in files if file.name == INFO_NAME
+    }  # the records may go below the pictures
     return [file for file in files if file.parent not in records]
 
 
@@ -179,7 +217,10 @@ def _in_order(source: Source) -> Source:
     usual = sorted(steps)[(len(steps) - 1) // 2] if steps else 1
     gaps: tuple[int, ...] = ()
     if 2 * steps.count(usual) < len(steps):  # times, more likely
-        logger.warning("%s: the numbers of its pictures come in uneven steps: none is taken to be missing", folder)
+        logger.warning(
+            "%s: the numbers of its pictures come in uneven steps: none is taken to be missing",
+            folder,
+        )
     else:
         gaps = tuple(place for place, step in enumerate(steps, 1) if 2 * step >= 3 * usual)
     if gaps:
@@ -192,7 +233,9 @@ def _in_order(source: Source) -> Source:
 def _is_wanted(name: str, root: str, preset: FramesPreset) -> bool:
     """Words of `include` are whole folder names (`root`: the dataset folder's), those of `exclude` stand anywhere below."""
     folders = [root, *(name.split("/")[:-1] if preset.kind == "stills" else name.split("/"))]
-    included = not preset.include or bool({folder.lower() for folder in folders} & {word.lower() for word in preset.include})
+    included = not preset.include or bool(
+        {folder.lower() for folder in folders} & {word.lower() for word in preset.include}
+    )
     return included and not any(word.lower() in name.lower() for word in preset.exclude)
 
 
@@ -203,10 +246,22 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
         UserError: the source can't be read, or records made with other options stand there.
     """
     file_hash = hash_of(source)
-    reader = VideoReader(source.files[0], deinterlace=options.deinterlace) if source.kind == "videos" else None
+    reader = (
+        VideoReader(source.files[0], deinterlace=options.deinterlace)
+        if source.kind == "videos"
+        else None
+    )
     try:
-        num_frames = len(reader) if reader is not None else 1 if source.kind == "stills" else len(source.files)
-        groups = plan_groups(num_frames, preset, seed=options.seed, file_hash=file_hash, kind=source.kind)
+        num_frames = (
+            len(reader)
+            if reader is not None
+            else 1
+            if source.kind == "stills"
+            else len(source.files)
+        )
+        groups = plan_groups(
+            num_frames, preset, seed=options.seed, file_hash=file_hash, kind=source.kind
+        )
         if not groups:
             return Counter({"too short": 1})
         counts: Counter[str] = Counter()
@@ -222,7 +277,9 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
         label = label_of(options)
         todo = []
         for number, frames in enumerate(groups):
-            if is_finished(options.data_dir, record_name(options.prefix, label, file_hash, number), recorded):
+            if is_finished(
+                options.data_dir, record_name(options.prefix, label, file_hash, number), recorded
+            ):
                 counts["kept"] += 1
             else:
                 todo.append((number, frames))
@@ -238,10 +295,17 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
             else:
                 frames = np.stack([fit(frame, size) for frame in frames])
             info = {"source": source.name, **color, "frames": numbers, "options": recorded}
-            write_record(options.data_dir / record_name(options.prefix, label, file_hash, number), frames, None, info)
+            write_record(
+                options.data_dir / record_name(options.prefix, label, file_hash, number),
+                frames,
+                None,
+                info,
+            )
             return "made"
 
-        counts.update(ordered_map(write, _read_groups(source, reader, todo), workers=options.max_workers))
+        counts.update(
+            ordered_map(write, _read_groups(source, reader, todo), workers=options.max_workers)
+        )
         return counts
     finally:
         if reader is not None:
@@ -260,7 +324,9 @@ def hash_of(source: Source) -> str:
     return digest.hexdigest()
 
 
-def plan_groups(num_frames: int, preset: FramesPreset, *, seed: int, file_hash: str, kind: str = "folders") -> list[list[int]]:
+def plan_groups(
+    num_frames: int, preset: FramesPreset, *, seed: int, file_hash: str, kind: str = "folders"
+) -> list[list[int]]:
     """Which frames make up each record, by their place in the source.
 
     All successive groups, or `groups` of them at random; none overlap. A still is one group of the same frame.
@@ -288,7 +354,9 @@ def _read_groups(
             if reader is not None:
                 pictures = _read_uncut(reader, frames)
             else:
-                pictures = _read_pictures([source.files[i] for i in (frames if source.kind == "folders" else [0])])
+                pictures = _read_pictures(
+                    [source.files[i] for i in (frames if source.kind == "folders" else [0])]
+                )
         except Skipped as reason:
             pictures = str(reason)
         yield number, frames, pictures
@@ -328,10 +396,14 @@ def fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     high, wide = min(height, round(size[0] / scale)), min(width, round(size[1] / scale))
     top, left = (height - high) // 2, (width - wide) // 2
     part = picture[top : top + high, left : left + wide]
-    return cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return cv2.resize(
+        part, size[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
 
 
-def wobble(picture: np.ndarray, preset: FramesPreset, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def wobble(
+    picture: np.ndarray, preset: FramesPreset, size: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
     """A still as (seq, H, W, 3) uint8: every frame turned, moved and lit a little otherwise.
 
     The picture is enlarged by just as much as keeps its border out of sight at the largest movement. Degrees, pixels of
@@ -342,7 +414,9 @@ def wobble(picture: np.ndarray, preset: FramesPreset, size: tuple[int, int], rng
     shift = preset.max_shift
     # half sides of the upright rectangle that holds the turned and moved frame
     need = [
-        a / 2 * math.cos(angle) + b / 2 * math.sin(angle) + shift * (math.cos(angle) + math.sin(angle))
+        a / 2 * math.cos(angle)
+        + b / 2 * math.sin(angle)
+        + shift * (math.cos(angle) + math.sin(angle))
         for a, b in ((width, height), (height, width))
     ]
     source_height, source_width = picture.shape[:2]
@@ -356,8 +430,12 @@ def wobble(picture: np.ndarray, preset: FramesPreset, size: tuple[int, int], rng
         turn = rng.uniform(-preset.max_rotation, preset.max_rotation)
         moved = rng.uniform(-shift, shift, 2)
         light = 1 + rng.uniform(-preset.max_brightness, preset.max_brightness) / 100
-        matrix: np.ndarray = cv2.getRotationMatrix2D((picture.shape[1] / 2 - 0.5, picture.shape[0] / 2 - 0.5), turn, scale)
+        matrix: np.ndarray = cv2.getRotationMatrix2D(
+            (picture.shape[1] / 2 - 0.5, picture.shape[0] / 2 - 0.5), turn, scale
+        )
         matrix[:, 2] += np.array([width - picture.shape[1], height - picture.shape[0]]) / 2 + moved
-        frame = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        frame = cv2.warpAffine(
+            picture, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
         frames.append(np.clip(np.rint(frame * light), 0, 255).astype(np.uint8))
     return np.stack(frames)

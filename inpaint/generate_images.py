@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from inpaint.generate_frames import find_files
 from inpaint.hole_shapes import SHAPES
-from inpaint.options import ImagesOptions, parse_masks
+from inpaint.options_data import ImagesOptions
+from inpaint.options_holes import parse_masks
 from inpaint.records import is_finished, making, record_name, write_record
 from nunif.errors import UserError
 from nunif.files import make_folder, raise_if_short
@@ -43,7 +44,9 @@ def main(options: ImagesOptions) -> None:
     files = [file for file in files if file.suffix.lower() in known or file == options.dataset_dir]
     if not files:
         known_pictures = " ".join(sorted(PICTURE_SUFFIXES))
-        raise UserError(f"{options.dataset_dir} holds neither {known_pictures} nor a video: choose another folder")
+        raise UserError(
+            f"{options.dataset_dir} holds neither {known_pictures} nor a video: choose another folder"
+        )
     if options.deinterlace and any(file.suffix.lower() in PICTURE_SUFFIXES for file in files):
         tell_of_pictures(options.dataset_dir)
     make_folder(options.data_dir)
@@ -51,12 +54,22 @@ def main(options: ImagesOptions) -> None:
     counts: Counter[str] = Counter()
     with making(options.data_dir, options.prefix, LABEL), bar:
         items = _without_twins(bar)
-        for results in ordered_map(lambda item: _make_records(*item, options), items, workers=options.max_workers):
+        for results in ordered_map(
+            lambda item: _make_records(*item, options), items, workers=options.max_workers
+        ):
             counts += results
             bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
     if not counts["made"] + counts["kept"]:
-        raise UserError(f"{options.dataset_dir}: none of its {len(files)} files gave a record, the reasons are above")
-    logger.info("%d files: made %d, kept %d, left out %d", len(files), counts["made"], counts["kept"], counts["left out"])
+        raise UserError(
+            f"{options.dataset_dir}: none of its {len(files)} files gave a record, the reasons are above"
+        )
+    logger.info(
+        "%d files: made %d, kept %d, left out %d",
+        len(files),
+        counts["made"],
+        counts["kept"],
+        counts["left out"],
+    )
 
 
 def _without_twins(files: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
@@ -89,11 +102,19 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
     weights = np.array(list(kinds.values())) / sum(kinds.values())
     counts: Counter[str] = Counter()
     try:
-        for place, color, read in _pictures_of(file, options.every, deinterlace=options.deinterlace):
+        for place, color, read in _pictures_of(
+            file, options.every, deinterlace=options.deinterlace
+        ):
             recorded |= {key: value for key, value in color.items() if key == "tone_mapped"}
             numbers = range(place * options.num_samples, (place + 1) * options.num_samples)
-            names = {number: record_name(options.prefix, LABEL, file_hash, number) for number in numbers}
-            todo = [number for number in numbers if not is_finished(options.data_dir, names[number], recorded)]
+            names = {
+                number: record_name(options.prefix, LABEL, file_hash, number) for number in numbers
+            }
+            todo = [
+                number
+                for number in numbers
+                if not is_finished(options.data_dir, names[number], recorded)
+            ]
             counts["kept"] += len(numbers) - len(todo)
             if not todo:
                 continue  # before reading, which is most of the work
@@ -103,7 +124,13 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
                 part = random_crop(picture, options.size, rng)
                 kind = str(rng.choice(list(kinds), p=weights))
                 holes = SHAPES[kind](1, part.shape[:2], rng)
-                info = {"source": file.name, **color, "frame": place, "holes": kind, "options": recorded}
+                info = {
+                    "source": file.name,
+                    **color,
+                    "frame": place,
+                    "holes": kind,
+                    "options": recorded,
+                }
                 write_record(options.data_dir / names[number], part[None], holes, info)
                 counts["made"] += 1
     except (OSError, ValueError, BrokenVideo) as error:

@@ -12,17 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inpaint.flow import flows_back
-from inpaint.masks import compose
 from inpaint.models.motion import warp
-from inpaint.options import parse_loss
-from inpaint.perceptual import lite_distance, lpips_distance, timm_distance
+from inpaint.options_train import parse_loss
+from scene.flow import flows_back
+from scene.masks import compose
+from scene.perceptual import lite_distance, lpips_distance, timm_distance
 
 CHARBONNIER_EPSILON = 1e-3
 DCT_BLOCK = 8
 LOG_FLOOR = 1e-3  # squared, of a range of 2
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # prediction, target (B, T, C, H, W), holes (B, T, 1, H, W) -> (B,)
+Loss = Callable[
+    [Tensor, Tensor, Tensor], Tensor
+]  # prediction, target (B, T, C, H, W), holes (B, T, 1, H, W) -> (B,)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -40,7 +42,12 @@ def masked_l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def hole_valid_l1(
-    prediction: Tensor, target: Tensor, holes: Tensor, *, hole_weight: float = 1.0, valid_weight: float = 1.0
+    prediction: Tensor,
+    target: Tensor,
+    holes: Tensor,
+    *,
+    hole_weight: float = 1.0,
+    valid_weight: float = 1.0,
 ) -> Tensor:
     """The hole's and the seen part's mean absolute difference, each divided by its own area (DSTT, arXiv 2104.06637).
 
@@ -79,7 +86,9 @@ def dct_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
     difference = ((prediction - target) * holes).flatten(0, 2)  # (B*T*C, H, W)
     height, width = difference.shape[-2:]
     difference = F.pad(difference, (0, -width % DCT_BLOCK, 0, -height % DCT_BLOCK))
-    blocks = difference.unflatten(-1, (-1, DCT_BLOCK)).unflatten(-3, (-1, DCT_BLOCK)).transpose(-3, -2)
+    blocks = (
+        difference.unflatten(-1, (-1, DCT_BLOCK)).unflatten(-3, (-1, DCT_BLOCK)).transpose(-3, -2)
+    )
     waves = dct_matrix(DCT_BLOCK).to(blocks)
     return _per_hole_pixel((waves @ blocks @ waves.T).abs(), prediction, holes)
 
@@ -143,7 +152,9 @@ def warping_l1(prediction: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
         prediction: (B, T, C, H, W). flow: (B, T-1, 2, H, W), from each frame to the one before, in pixels.
         mask: (B, T-1, 1, H, W), where it counts.
     """
-    before = warp(prediction[:, :-1].flatten(0, 1).float(), flow.flatten(0, 1).float()).unflatten(0, flow.shape[:2])
+    before = warp(prediction[:, :-1].flatten(0, 1).float(), flow.flatten(0, 1).float()).unflatten(
+        0, flow.shape[:2]
+    )
     return masked_l1(prediction[:, 1:], before, mask)
 
 
@@ -191,7 +202,9 @@ class NamedLoss:
     def __init__(self, name: str) -> None:
         self.losses = {word: TERMS[word].make() for word in parse_loss(name)}
 
-    def __call__(self, prediction: Tensor, target: Tensor, holes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, prediction: Tensor, target: Tensor, holes: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum (B,), and every term by its word before weighting, (B,) each."""
         parts = {word: loss(prediction, target, holes) for word, loss in self.losses.items()}
         total = sum(TERMS[word].weight * value for word, value in parts.items())

@@ -15,7 +15,11 @@ from torch import Tensor
 
 # iw3's foreground mappings (nagadomi/nunif iw3/mapper.py, MIT): bias and scale of a softplus over [0, 1] or its inverse
 _SOFTPLUS = {"mul_1": (0.343, 12.0), "mul_2": (0.515, 12.0), "mul_3": (0.687, 12.0)}
-_INVERSE_SOFTPLUS = {"inv_mul_1": (-0.002102, 7.8788), "inv_mul_2": (-0.0003, 6.2626), "inv_mul_3": (-0.0001, 3.4343)}
+_INVERSE_SOFTPLUS = {
+    "inv_mul_1": (-0.002102, 7.8788),
+    "inv_mul_2": (-0.0003, 6.2626),
+    "inv_mul_3": (-0.0001, 3.4343),
+}
 MAPPINGS = ("none", *_SOFTPLUS, *_INVERSE_SOFTPLUS)
 ROWS_AT_ONCE = 64
 
@@ -72,15 +76,21 @@ def drop_specks(holes: np.ndarray, *, min_area: int) -> np.ndarray:
     result = np.empty_like(holes)
     for hole, kept in zip(holes, result):
         # BBDT: on one thread three times as fast as the default
-        found = cv2.connectedComponentsWithStatsWithAlgorithm(hole.astype(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT)
+        found = cv2.connectedComponentsWithStatsWithAlgorithm(
+            hole.astype(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
+        )
         _, parts, stats, _ = found
         large = stats[:, cv2.CC_STAT_AREA] >= min_area
         large[0] = False  # what is no hole
-        np.take(large, parts, out=kept, mode="clip")  # nothing to clip: it only spares the check of every number
+        np.take(
+            large, parts, out=kept, mode="clip"
+        )  # nothing to clip: it only spares the check of every number
     return result
 
 
-def shift_in_pixels(disparity: Tensor, *, divergence: float, convergence: float, width: int) -> Tensor:
+def shift_in_pixels(
+    disparity: Tensor, *, divergence: float, convergence: float, width: int
+) -> Tensor:
     """iw3's shift of one eye: `divergence` per cent of the width between both eyes for a disparity of 1.
 
     Args:
@@ -115,7 +125,9 @@ def shift_of_view(
     near = map_foreground(near, mapping)
     near = F.interpolate(near, size=size, mode="bilinear", align_corners=False)[0, 0]  # (H, W)
     for (rows,) in _blocks(near):
-        rows.copy_(shift_in_pixels(rows, divergence=divergence, convergence=convergence, width=size[1]))
+        rows.copy_(
+            shift_in_pixels(rows, divergence=divergence, convergence=convergence, width=size[1])
+        )
     return near
 
 
@@ -123,7 +135,9 @@ def _widen(disparity: Tensor, radius: int) -> Tensor:
     """The largest value in a square of 2 * radius + 1 pixels around each. (1, 1, h, w) float32."""
     side = 2 * radius + 1
     if disparity.device.type == "cpu":  # the same, 50 times faster
-        return torch.from_numpy(cv2.dilate(disparity[0, 0].numpy(), np.ones((side, side), np.uint8)))[None, None]
+        return torch.from_numpy(
+            cv2.dilate(disparity[0, 0].numpy(), np.ones((side, side), np.uint8))
+        )[None, None]
     return F.max_pool2d(disparity, side, stride=1, padding=radius)
 
 
@@ -136,5 +150,7 @@ def map_foreground(disparity: Tensor, mapping: str) -> Tensor:
     if mapping in _INVERSE_SOFTPLUS:
         bias, scale = _INVERSE_SOFTPLUS[mapping]
         low, high = (math.log(max(math.expm1((x - bias) * scale), 1e-6)) for x in (0, 1))
-        return (torch.log(torch.expm1((disparity - bias) * scale).clamp(min=1e-6)) - low) / (high - low)
+        return (torch.log(torch.expm1((disparity - bias) * scale).clamp(min=1e-6)) - low) / (
+            high - low
+        )
     return disparity

@@ -66,12 +66,18 @@ def making(folder: Path, prefix: str, label: str, file_hash: str = "") -> Iterat
     Another process that makes them is waited for. What a killed one left half-made is removed.
     """
     stem = "_".join(part for part in (prefix, label, file_hash) if part)
-    with locked(folder / f".lock-{stem}", busy=f"another process is making the records {stem}_* in {folder}"):
-        remove_partials(folder, f"{glob.escape(stem)}_{'' if file_hash else '[0-9a-f]' * 8 + '_'}[0-9]*")
+    with locked(
+        folder / f".lock-{stem}", busy=f"another process is making the records {stem}_* in {folder}"
+    ):
+        remove_partials(
+            folder, f"{glob.escape(stem)}_{'' if file_hash else '[0-9a-f]' * 8 + '_'}[0-9]*"
+        )
         yield
 
 
-def write_record(path: Path, frames: np.ndarray, holes: np.ndarray | None, info: dict[str, Any]) -> None:
+def write_record(
+    path: Path, frames: np.ndarray, holes: np.ndarray | None, info: dict[str, Any]
+) -> None:
     """Write a record; it appears under its name whole or not at all.
 
     Args:
@@ -104,7 +110,10 @@ def is_finished(folder: Path, name: str, options: dict[str, Any]) -> bool:
     Raises:
         UserError: it was made with other options than these.
     """
-    folders = [folder, *(folder.parent / half for half in ("train", "eval") if folder.name in ("train", "eval"))]
+    folders = [
+        folder,
+        *(folder.parent / half for half in ("train", "eval") if folder.name in ("train", "eval")),
+    ]
     path = next((place / name for place in folders if (place / name).exists()), None)
     if path is None:
         return False
@@ -152,7 +161,9 @@ def open_record(path: Path, *, min_frames: int = 1, min_size: int | tuple[int, i
                 raise BadRecord(path, f"{name} can't be read ({error})") from error
             size = size or this
             if this != size:
-                raise BadRecord(path, f"{name} is {this[1]}x{this[0]}, the first frame {size[1]}x{size[0]}")
+                raise BadRecord(
+                    path, f"{name} is {this[1]}x{this[0]}, the first frame {size[1]}x{size[0]}"
+                )
     height, width = (min_size, min_size) if isinstance(min_size, int) else min_size
     if size is None or size[0] < height or size[1] < width:
         found_size = f"pictures of {size[1]}x{size[0]}" if size else "no pictures"
@@ -160,13 +171,20 @@ def open_record(path: Path, *, min_frames: int = 1, min_size: int | tuple[int, i
     return Record(path, numbers, size, has_masks)
 
 
-def read_frames(record: Record, numbers: Sequence[str], rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
+def read_frames(
+    record: Record, numbers: Sequence[str], rows: slice = slice(None), columns: slice = slice(None)
+) -> np.ndarray:
     """Decode the same part of some frames of a record, in the order of `numbers`.
 
     Returns: (T, H, W, 3) uint8. Raises:
         BadRecord: a picture that can't be decoded.
     """
-    return np.stack([_read(record, f"{number}_C.png", lambda path: read_rgb_part(path, rows, columns)) for number in numbers])
+    return np.stack(
+        [
+            _read(record, f"{number}_C.png", lambda path: read_rgb_part(path, rows, columns))
+            for number in numbers
+        ]
+    )
 
 
 def read_holes(record: Record, numbers: Sequence[str]) -> np.ndarray:
@@ -181,7 +199,9 @@ def _read_hole(path: Path) -> tuple[np.ndarray, tuple[int, ...]]:
     return mask, mask.shape
 
 
-def _read(record: Record, name: str, read: Callable[[Path], tuple[np.ndarray, tuple[int, ...]]]) -> np.ndarray:
+def _read(
+    record: Record, name: str, read: Callable[[Path], tuple[np.ndarray, tuple[int, ...]]]
+) -> np.ndarray:
     """What `read` gives of a picture that has the record's size."""
     try:
         picture, size = read(record.path / name)
@@ -202,7 +222,9 @@ def scan_records(
         UserError: the folder is missing, or holds no usable record.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} does not exist: make records there with create_training_data.py, or move some there")
+        raise UserError(
+            f"{folder} does not exist: make records there with create_training_data.py, or move some there"
+        )
     good, bad = [], []
     with explain_os_errors(folder):
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -215,6 +237,12 @@ def scan_records(
             except BadRecord as problem:
                 bad.append(problem)
     if not good:
-        why = f"none of its {len(bad)} records can be used, the first: {bad[0]}" if bad else "it holds no records"
-        raise UserError(f"{folder}: {why}; make records there with create_training_data.py, or move some there")
+        why = (
+            f"none of its {len(bad)} records can be used, the first: {bad[0]}"
+            if bad
+            else "it holds no records"
+        )
+        raise UserError(
+            f"{folder}: {why}; make records there with create_training_data.py, or move some there"
+        )
     return good, bad

@@ -17,26 +17,30 @@ from inpaint.curriculum import DataFolder, Stage, read_arch, read_stages
 from inpaint.dataset import EvalSet, Sample, TrainSet, kinds_for
 from inpaint.export import check_packages, export_model
 from inpaint.losses import NamedLoss
-from inpaint.masks import compose
-from inpaint.metrics import mean_of, score_clip
 from inpaint.models.discriminator import DISCRIMINATORS
 from inpaint.models.streaming import StreamingModel
-from inpaint.options import MADE_MASKS, TrainOptions, full_name, parse_brightness, parse_formats, parse_masks, parse_tile
-from inpaint.pictures import label, paint_holes, tile, to_uint8
+from inpaint.options_holes import MADE_MASKS, parse_masks
+from inpaint.options_run import full_name
+from inpaint.options_train import TrainOptions, parse_brightness, parse_tile
 from inpaint.records import Record, scan_records
 from inpaint.releases import RELEASES
 from nunif.compiler import compile_in_place
 from nunif.device import create_device
 from nunif.download import find_file
 from nunif.errors import UserError
+from nunif.evaluation.report import mean_of
 from nunif.models import Model, create_model, load_model, read_checkpoint, save_model
 from nunif.options import to_dict
+from nunif.pictures import label, tile, to_uint8
+from nunif.runtime.options import parse_formats
 from nunif.seed import seed_everything
 from nunif.training.distributed import is_first_process
 from nunif.training.recompute import recompute_activations
 from nunif.training.state import move_aside
 from nunif.training.task import EvalOutput, TrainOutput, stack
 from nunif.training.trainer import CHECKPOINT_SUFFIX, TrainResult, train
+from scene.masks import compose, paint_holes
+from scene.metrics import score_clip
 
 logger = logging.getLogger(__name__)
 
@@ -50,20 +54,30 @@ def main(options: TrainOptions) -> None:
     check_packages(formats)  # not after days of training
     # with --resume its weights are not needed, though perhaps its arch
     if options.checkpoint_file is not None and not (options.resume and options.arch is not None):
-        options = replace(options, checkpoint_file=str(find_file(options.checkpoint_file, releases=RELEASES)))
+        options = replace(
+            options, checkpoint_file=str(find_file(options.checkpoint_file, releases=RELEASES))
+        )
     if options.curriculum is not None:
-        result = train_stages(options, read_stages(options), default_arch=read_arch(options) or DEFAULT_ARCH)
+        result = train_stages(
+            options, read_stages(options), default_arch=read_arch(options) or DEFAULT_ARCH
+        )
     else:
         assert options.data_dir is not None  # options.check
-        arch = choose_arch(options.arch, options.checkpoint_file, options.model_dir if options.resume else None)
+        arch = choose_arch(
+            options.arch, options.checkpoint_file, options.model_dir if options.resume else None
+        )
         result, _ = train_model(arch, [DataFolder(options.data_dir)], options)
     if formats and is_first_process():
         best, _ = load_model(result.model_path, expect="inpaint.")
         device = create_device(options.gpu)
-        export_model(best, result.model_path, options.model_dir / "export", formats=formats, device=device)
+        export_model(
+            best, result.model_path, options.model_dir / "export", formats=formats, device=device
+        )
 
 
-def train_model(arch: str, data: list[DataFolder], options: TrainOptions) -> tuple[TrainResult, Model]:
+def train_model(
+    arch: str, data: list[DataFolder], options: TrainOptions
+) -> tuple[TrainResult, Model]:
     """Train one model on datasets, to the end of the run or of a stage."""
     seed_everything(options.seed)
     task = create_task(create_model(arch), data, options)
@@ -74,18 +88,30 @@ def train_model(arch: str, data: list[DataFolder], options: TrainOptions) -> tup
     return train(task, options), task.model
 
 
-def train_stages(options: TrainOptions, stages: list[Stage], *, default_arch: str = DEFAULT_ARCH) -> TrainResult:
+def train_stages(
+    options: TrainOptions, stages: list[Stage], *, default_arch: str = DEFAULT_ARCH
+) -> TrainResult:
     """Train stage by stage, each in its folder stageN/, and keep each one's last weights as stageN_final.pth.
 
     default_arch: see `choose_arch`.
     With --resume, stages that have such a file are done, and the first that has none goes on from its checkpoint.
     """
-    finals = [options.model_dir / f"stage{number}_final.pth" for number in range(1, len(stages) + 1)]
-    num_done = next((i for i, path in enumerate(finals) if not path.exists()), len(stages)) if options.resume else 0
+    finals = [
+        options.model_dir / f"stage{number}_final.pth" for number in range(1, len(stages) + 1)
+    ]
+    num_done = (
+        next((i for i, path in enumerate(finals) if not path.exists()), len(stages))
+        if options.resume
+        else 0
+    )
     for stage in stages[num_done:]:
         _check_folders(stage.data)  # not after days of the stages before
         NamedLoss(stage.options.loss)
-    arch = choose_arch(options.arch, finals[num_done - 1] if num_done else options.checkpoint_file, default=default_arch)
+    arch = choose_arch(
+        options.arch,
+        finals[num_done - 1] if num_done else options.checkpoint_file,
+        default=default_arch,
+    )
     if not options.resume:
         _move_stages_aside(finals, arch, options.checkpoint_file)
     result = None
@@ -94,13 +120,20 @@ def train_stages(options: TrainOptions, stages: list[Stage], *, default_arch: st
         folder = options.model_dir / f"stage{i + 1}"
         if i < num_done and i + 1 < len(stages):
             logger.info("%s: done, %s", title, final)
-            _tell_changes(stage.options, read_checkpoint(final, package="inpaint").get("train_kwargs") or {}, title)
+            _tell_changes(
+                stage.options,
+                read_checkpoint(final, package="inpaint").get("train_kwargs") or {},
+                title,
+            )
             continue
         start = finals[i - 1] if i else options.checkpoint_file
         resume = options.resume and (folder / f"{arch}{CHECKPOINT_SUFFIX}").exists()
         logger.info("%s, in %s", title, folder)
         stage_options = replace(
-            stage.options, model_dir=folder, resume=resume, checkpoint_file=None if resume or start is None else str(start)
+            stage.options,
+            model_dir=folder,
+            resume=resume,
+            checkpoint_file=None if resume or start is None else str(start),
         )
         result, model = train_model(arch, stage.data, stage_options)
         if is_first_process():
@@ -115,7 +148,9 @@ def train_stages(options: TrainOptions, stages: list[Stage], *, default_arch: st
 def _move_stages_aside(finals: list[Path], arch: str, start: str | None) -> None:
     """Nothing of an earlier run may be taken for this one's, should this one be interrupted and resumed."""
     if start is not None and any(final.exists() and final.samefile(start) for final in finals):
-        raise UserError(f"--checkpoint-file {start} would be replaced by this run: choose another --model-dir")
+        raise UserError(
+            f"--checkpoint-file {start} would be replaced by this run: choose another --model-dir"
+        )
     if not is_first_process():
         return
     for number, final in enumerate(finals, 1):
@@ -127,13 +162,27 @@ def _tell_changes(options: TrainOptions, before: dict[str, Any], title: str) -> 
     """Warn where a stage that is done was trained with other options than the file says now."""
     for name, value in to_dict(options).items():
         # its epochs are all there is of it, so here they matter
-        if name in before and name not in options.UNREMARKABLE - {"max_epoch"} and before[name] != value:
+        if (
+            name in before
+            and name not in options.UNREMARKABLE - {"max_epoch"}
+            and before[name] != value
+        ):
             flag = f"--{name.replace('_', '-')}"
-            logger.warning("%s was trained with %s %s, not %s: it is not trained again", title, flag, before[name], value)
+            logger.warning(
+                "%s was trained with %s %s, not %s: it is not trained again",
+                title,
+                flag,
+                before[name],
+                value,
+            )
 
 
 def choose_arch(
-    arch: str | None, checkpoint_file: Path | str | None, resumed: Path | None = None, *, default: str = DEFAULT_ARCH
+    arch: str | None,
+    checkpoint_file: Path | str | None,
+    resumed: Path | None = None,
+    *,
+    default: str = DEFAULT_ARCH,
 ) -> str:
     """The full name of the model: as asked for, or that of the file to start from, or the default.
 
@@ -144,9 +193,13 @@ def choose_arch(
     if checkpoint_file is not None:
         name = read_checkpoint(checkpoint_file, package="inpaint")["name"]
         if not name.startswith("inpaint."):
-            raise UserError(f"{checkpoint_file} holds the model {name!r}, which is not one for inpainting")
+            raise UserError(
+                f"{checkpoint_file} holds the model {name!r}, which is not one for inpainting"
+            )
         return name
-    paths = list(resumed.glob(f"[!.]*{CHECKPOINT_SUFFIX}")) if resumed else []  # without a dot, with which partial ones start
+    paths = (
+        list(resumed.glob(f"[!.]*{CHECKPOINT_SUFFIX}")) if resumed else []
+    )  # without a dot, with which partial ones start
     names = [path.name.removesuffix(CHECKPOINT_SUFFIX) for path in paths]
     return names[0] if len(names) == 1 else full_name(default)
 
@@ -158,7 +211,9 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
         UserError: a folder is missing, or holds no usable record; the model can't take clips of that length.
     """
     if not model.num_parameters:
-        raise UserError(f"{model.name} has nothing to train: choose another --arch, such as fusion_v1")
+        raise UserError(
+            f"{model.name} has nothing to train: choose another --arch, such as fusion_v1"
+        )
     clip_length = clip_length_for(model, options)
     stream_length = stream_length_for(model, clip_length, options)
     cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))
@@ -168,18 +223,26 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
     train_set = TrainSet(records, *cut, parse_brightness(options.brightness))
     eval_set = None
     if not options.skip_eval:
-        eval_set = EvalSet([record for f in data for record in _scan(f.path / "eval", *cut, share)], *cut)
+        eval_set = EvalSet(
+            [record for f in data for record in _scan(f.path / "eval", *cut, share)], *cut
+        )
     adversary = None
     if options.discriminator is not None:
         network = DISCRIMINATORS[options.discriminator]()
-        adversary = Adversary(network, options.discriminator_weight, options.generator_warmup_iteration)
-    return VideoInpaintTask(model, train_set, eval_set, NamedLoss(options.loss), adversary, clip_length=clip_length)
+        adversary = Adversary(
+            network, options.discriminator_weight, options.generator_warmup_iteration
+        )
+    return VideoInpaintTask(
+        model, train_set, eval_set, NamedLoss(options.loss), adversary, clip_length=clip_length
+    )
 
 
 def _check_folders(data: list[DataFolder]) -> None:
     for folder in data:
         if not folder.path.is_dir():
-            raise UserError(f"{folder.path} does not exist: give the folder that holds train/ and eval/")
+            raise UserError(
+                f"{folder.path} does not exist: give the folder that holds train/ and eval/"
+            )
 
 
 def clip_length_for(model: Model, options: TrainOptions) -> int:
@@ -192,7 +255,9 @@ def clip_length_for(model: Model, options: TrainOptions) -> int:
     wanted = options.clip_length or (own if options.video else 1)
     if wanted != own and not getattr(model, "any_clip_length", False):
         how = f"--clip-length {wanted}" if options.video else "single pictures (without --video)"
-        raise UserError(f"{model.name} takes clips of {own} frames only, not {how}: choose a memory_dstt model for that")
+        raise UserError(
+            f"{model.name} takes clips of {own} frames only, not {how}: choose a memory_dstt model for that"
+        )
     return wanted
 
 
@@ -204,14 +269,22 @@ def stream_length_for(model: Model, clip_length: int, options: TrainOptions) -> 
     """
     wanted = options.stream_length or clip_length
     if wanted < clip_length:
-        raise UserError(f"--stream-length {wanted} is less than the {clip_length} frames of a training clip: give more")
+        raise UserError(
+            f"--stream-length {wanted} is less than the {clip_length} frames of a training clip: give more"
+        )
     if wanted > clip_length and not isinstance(model, StreamingModel):
-        raise UserError(f"--stream-length {wanted}: {model.name} has no memory to fill: leave it out, or choose another --arch")
+        raise UserError(
+            f"--stream-length {wanted}: {model.name} has no memory to fill: leave it out, or choose another --arch"
+        )
     return wanted
 
 
 def _scan(
-    folder: Path, clip_length: int, tile_size: tuple[int, int], masks: dict[str, float], max_bad_share: float
+    folder: Path,
+    clip_length: int,
+    tile_size: tuple[int, int],
+    masks: dict[str, float],
+    max_bad_share: float,
 ) -> list[Record]:
     records, bad = scan_records(folder, min_frames=clip_length, min_size=tile_size)
     for problem in bad:
@@ -231,7 +304,13 @@ def _scan(
     if not usable:
         raise UserError(f"{folder}: none of its {len(records)} records can be used, {advice}")
     if len(usable) < len(records):
-        logger.warning("left out: %d of %d records in %s: %s", len(records) - len(usable), len(records), folder, advice)
+        logger.warning(
+            "left out: %d of %d records in %s: %s",
+            len(records) - len(usable),
+            len(records),
+            folder,
+            advice,
+        )
     return usable
 
 
@@ -239,10 +318,23 @@ def _share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]
     """The records of all datasets, repeated so that each dataset is drawn as often as its weight says, within 5 %."""
     if len(folders) == 1 or folders[0][1] is None:
         return [record for records, _ in folders for record in records]
-    wanted = np.array([(weight or 0) / len(records) for records, weight in folders])  # of each record
-    tries = [np.outer(scale, wanted / wanted.min()) for scale in range(1, 11)]  # ten copies of the rarest always do
-    copies = next(np.rint(x) for x in tries if (np.abs(np.rint(x) / x - 1) <= 0.05).all()).astype(int).ravel().tolist()
-    return [record for (records, _), num_copies in zip(folders, copies) for record in records * num_copies]
+    wanted = np.array(
+        [(weight or 0) / len(records) for records, weight in folders]
+    )  # of each record
+    tries = [
+        np.outer(scale, wanted / wanted.min()) for scale in range(1, 11)
+    ]  # ten copies of the rarest always do
+    copies = (
+        next(np.rint(x) for x in tries if (np.abs(np.rint(x) / x - 1) <= 0.05).all())
+        .astype(int)
+        .ravel()
+        .tolist()
+    )
+    return [
+        record
+        for (records, _), num_copies in zip(folders, copies)
+        for record in records * num_copies
+    ]
 
 
 class VideoInpaintTask:
@@ -286,7 +378,9 @@ class VideoInpaintTask:
         prediction, frames, holes = self._predict(model, batch)
         losses, _ = self.loss(prediction, frames, holes)
         filled = compose(frames, holes, prediction)
-        scores: list[dict[str, float]] = [score_clip(f, t, h) for f, t, h in zip(filled, frames, holes)]
+        scores: list[dict[str, float]] = [
+            score_clip(f, t, h) for f, t, h in zip(filled, frames, holes)
+        ]
         metrics = {name: mean_of(scores, name) for name in scores[0]}
         metrics = {"loss": losses.mean().item(), **metrics}
         return EvalOutput(metrics, lambda: preview(frames[0], holes[0], filled[0]))

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import importlib
+import importlib.util
 import io
 import logging
 import os
@@ -38,7 +39,9 @@ class Command:
     help: str
 
 
-def run(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
+def run(
+    commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog: str | None = None
+) -> int:
     """Parse `argv`, run the command that it names, and return the exit code.
 
     0: done; 1: a UserError, printed as one line; 2: a command line that can't be parsed; 130: interrupted.
@@ -75,7 +78,10 @@ def run(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog:
 
 def _print_error(text: str) -> None:
     # it may quote names out of a stranger's file, which must not steer the terminal
-    print("error: " + "".join(letter if letter.isprintable() else "?" for letter in text), file=sys.stderr)
+    print(
+        "error: " + "".join(letter if letter.isprintable() else "?" for letter in text),
+        file=sys.stderr,
+    )
 
 
 def main(commands: Sequence[Command], *, prog: str | None = None) -> None:
@@ -86,7 +92,9 @@ def main(commands: Sequence[Command], *, prog: str | None = None) -> None:
         raise KeyboardInterrupt
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # for names that the terminal's encoding lacks
     for name in END_SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), interrupt)
@@ -98,8 +106,10 @@ def _load(function: str):
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        top = (error.name or "").partition(".")[0]
-        if top in ("", "nunif", "inpaint"):
-            raise
-        raise UserError(f"this command needs the package {top!r}, which is not installed: pip install -e .") from error
+        package = (error.name or "").partition(".")[0]
+        if not package or importlib.util.find_spec(package) is not None:
+            raise  # a part of a package is missing: its own fault, or ours
+        raise UserError(
+            f"this command needs the package {package!r}, which is not installed: pip install -e ."
+        ) from error
     return getattr(module, name)

@@ -24,7 +24,9 @@ def create_device(gpu: int) -> torch.device:
         return torch.device("cpu")
     if torch.cuda.is_available():
         if gpu >= torch.cuda.device_count():
-            raise UserError(f"--gpu {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}; -1 is the CPU")
+            raise UserError(
+                f"--gpu {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}; -1 is the CPU"
+            )
         return torch.device("cuda", gpu)
     if gpu == 0 and torch.backends.mps.is_available():
         return torch.device("mps")

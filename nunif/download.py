@@ -17,7 +17,15 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from nunif.errors import UserError
-from nunif.files import explain_os_errors, file_sha256, locked, longer_name, make_folder, partial_path, write_whole
+from nunif.files import (
+    explain_os_errors,
+    file_sha256,
+    locked,
+    longer_name,
+    make_folder,
+    partial_path,
+    write_whole,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +51,9 @@ def find_file(source: str | Path, *, releases: Mapping[str, str]) -> Path:
     if is_url(url):
         return download(url, checkpoints_folder(Path.cwd()))
     known = f", or one of the known releases: {', '.join(sorted(releases))}" if releases else ""
-    raise UserError(f"{path} does not exist: give the path or http(s) address of a model file{known}")
+    raise UserError(
+        f"{path} does not exist: give the path or http(s) address of a model file{known}"
+    )
 
 
 def is_url(text: str) -> bool:
@@ -53,7 +63,9 @@ def is_url(text: str) -> bool:
 
 def checkpoints_folder(start: Path) -> Path:
     """Where fetched model files are kept: in pretrained_models/ of the project that `start` lies in, else of `start`."""
-    root = next((folder for folder in (start, *start.parents) if (folder / PRETRAINED).is_dir()), start)
+    root = next(
+        (folder for folder in (start, *start.parents) if (folder / PRETRAINED).is_dir()), start
+    )
     return root / PRETRAINED / "hub" / "checkpoints"
 
 
@@ -88,7 +100,11 @@ def file_name_of(url: str) -> str:
         UserError: there is none, or none that is one on every system.
     """
     name = unquote(PurePosixPath(urlsplit(url).path).name)
-    if not re.fullmatch(r'[^\x00-\x1f<>:"/\\|?*]+', name) or name.startswith(".") or name.endswith((".", " ")):
+    if (
+        not re.fullmatch(r'[^\x00-\x1f<>:"/\\|?*]+', name)
+        or name.startswith(".")
+        or name.endswith((".", " "))
+    ):
         raise UserError(f"{url} does not end in a file name: give the address of the file itself")
     return name
 
@@ -124,8 +140,15 @@ def _fetch(url: str, path: Path) -> None:
         except _Interrupted as error:
             failures = 0 if _size(partial) > before else failures + 1
             if failures == ATTEMPTS:
-                raise UserError(f"{url} broke off ({error}): run it again, {_size(partial):,} bytes of it are kept") from error
-            logger.info("%s broke off after %s bytes (%s), trying again", path.name, f"{_size(partial):,}", error)
+                raise UserError(
+                    f"{url} broke off ({error}): run it again, {_size(partial):,} bytes of it are kept"
+                ) from error
+            logger.info(
+                "%s broke off after %s bytes (%s), trying again",
+                path.name,
+                f"{_size(partial):,}",
+                error,
+            )
             time.sleep(RETRY_SECONDS * (failures + 1))
     with explain_os_errors(path):
         promised, actual = promised_hash(path.name), file_sha256(partial)
@@ -155,8 +178,14 @@ def _receive(url: str, path: Path) -> None:
                 return  # all of it is here
             partial.unlink()
             raise _Interrupted("the file has changed") from error
-        hint = "try again later" if error.code >= 500 or error.code == HTTPStatus.TOO_MANY_REQUESTS else "check the address"
-        raise UserError(f"{url} can't be fetched, the server says {error.code} {error.reason}: {hint}") from error
+        hint = (
+            "try again later"
+            if error.code >= 500 or error.code == HTTPStatus.TOO_MANY_REQUESTS
+            else "check the address"
+        )
+        raise UserError(
+            f"{url} can't be fetched, the server says {error.code} {error.reason}: {hint}"
+        ) from error
     except (OSError, ValueError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
         raise UserError(
@@ -164,7 +193,9 @@ def _receive(url: str, path: Path) -> None:
         ) from error
     with response:
         if response.headers.get_content_type() == "text/html":
-            raise UserError(f"{url} gives a web page, not a file: give the address behind its download button")
+            raise UserError(
+                f"{url} gives a web page, not a file: give the address behind its download button"
+            )
         resumed = response.status == HTTPStatus.PARTIAL_CONTENT
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             partial.unlink(missing_ok=True)
@@ -172,7 +203,11 @@ def _receive(url: str, path: Path) -> None:
         first = start if resumed else 0
         length = response.headers.get("Content-Length")
         total = first + int(length) if length else None
-        with explain_os_errors(path), open(partial, "ab" if resumed else "wb") as file, _bar(path.name, first, total) as bar:
+        with (
+            explain_os_errors(path),
+            open(partial, "ab" if resumed else "wb") as file,
+            _bar(path.name, first, total) as bar,
+        ):
             if not resumed:
                 _write_stamp(path, url, response.headers)
             while chunk := _read(response):
@@ -186,7 +221,15 @@ def _receive(url: str, path: Path) -> None:
 
 def _bar(title: str, first: int, total: int | None) -> tqdm:
     # disable=None leaves the bar out where nobody sees it move (a pipe, a log file)
-    return tqdm(desc=title, initial=first, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
+    return tqdm(
+        desc=title,
+        initial=first,
+        total=total,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        disable=None,
+    )
 
 
 def _read(response: HTTPResponse) -> bytes:

@@ -23,9 +23,13 @@ from nunif.errors import OutputError, UserError
 
 logger = logging.getLogger(__name__)
 
-PARTIAL_PREFIX = ".partial-"  # everything that is still being written starts with this; readers pass over it
+PARTIAL_PREFIX = (
+    ".partial-"  # everything that is still being written starts with this; readers pass over it
+)
 SAFE_LENGTH = 143  # bytes of a name that every file system takes (eCryptfs; most take 255)
-NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # of a file system without locks
+NO_LOCKS = frozenset(
+    {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+)  # of a file system without locks
 
 
 @contextmanager
@@ -51,7 +55,9 @@ def describe_os_error(error: OSError, path: Path, *, keeps: bool = True) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path} can't be written ({error.strerror}): choose another folder or change its permissions"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return f"{path} can't be made a folder because a file stands in its way: choose another name"
+        return (
+            f"{path} can't be made a folder because a file stands in its way: choose another name"
+        )
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"too many files are open to open {path}: close other programs, or allow more (ulimit -n 65536)"
     if error.errno == errno.ENAMETOOLONG:
@@ -73,7 +79,9 @@ def make_folder(path: Path) -> Path:
 
 
 @contextmanager
-def locked(path: Path, *, busy: str, seconds: float | None = None, advice: str = "") -> Iterator[None]:
+def locked(
+    path: Path, *, busy: str, seconds: float | None = None, advice: str = ""
+) -> Iterator[None]:
     """Hold a lock file, alone among all processes, while the block runs. The file of a killed process locks nobody out.
 
     Where the file system has no locks the file's being there is the lock, which a killed process may leave behind.
@@ -88,7 +96,11 @@ def locked(path: Path, *, busy: str, seconds: float | None = None, advice: str =
         has_locks = _has_locks(path.parent)
     path = path if has_locks else longer_name(path, suffix=".soft")
     if not has_locks:
-        logger.info("%s: this file system has no locks, so %s is there while it is in use", path.parent, path.name)
+        logger.info(
+            "%s: this file system has no locks, so %s is there while it is in use",
+            path.parent,
+            path.name,
+        )
         left = f"if none is running any more, delete {path}"
         busy, advice = f"{busy} ({left})", f"{advice}; {left}" if advice else left
     lock = filelock.FileLock(str(path)) if has_locks else filelock.SoftFileLock(str(path))
@@ -96,7 +108,9 @@ def locked(path: Path, *, busy: str, seconds: float | None = None, advice: str =
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            logger.info("%s: waiting for it%s", busy, "" if seconds is None else f", up to {seconds:g} s")
+            logger.info(
+                "%s: waiting for it%s", busy, "" if seconds is None else f", up to {seconds:g} s"
+            )
             try:
                 lock.acquire(timeout=-1 if seconds is None else seconds)
             except filelock.Timeout as error:

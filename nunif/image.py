@@ -154,7 +154,11 @@ def _packed_rows(data: bytes) -> tuple[int, int, memoryview] | None:
         ValueError: it is one, and its checksum is wrong.
     """
     start = len(PNG_SIGNATURE) + 25  # behind the header's chunk
-    if not data.startswith(PNG_SIGNATURE) or not data.endswith(PNG_END) or len(data) < start + 12 + len(PNG_END):
+    if (
+        not data.startswith(PNG_SIGNATURE)
+        or not data.endswith(PNG_END)
+        or len(data) < start + 12 + len(PNG_END)
+    ):
         return None
     width, height, *layout = struct.unpack_from(">II5B", data, len(PNG_SIGNATURE) + 8)
     length, kind = struct.unpack_from(">I4s", data, start)

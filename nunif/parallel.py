@@ -10,7 +10,11 @@ Result = TypeVar("Result")
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, initializer: Callable[[], Any] | None = None
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    initializer: Callable[[], Any] | None = None,
 ) -> Iterator[Result]:
     """`function` of every item, worked out in threads, in the order of the items.
 

@@ -22,9 +22,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {"demo": "", "test": "[test]", "bench": "[export]", "test-lowest": "[test]"}
 LOWEST = "test-lowest"
-QUICK = ("-m", "not slow and not gpu", "--ignore=tests/test_checks.py")  # other versions of ruff and mypy say other things
-PACKAGES = ("nunif", "inpaint")
-LEAST_COVERED = 85  # per cent of the lines of each; without pytest arguments only, when all tests run
+QUICK = (
+    "-m",
+    "not slow and not gpu",
+    "--ignore=tests/test_checks.py",
+)  # other versions of ruff and mypy say other things
+PACKAGES = ("nunif", "scene", "inpaint")
+LEAST_COVERED = (
+    85  # per cent of the lines of each; without pytest arguments only, when all tests run
+)
 
 
 def main() -> int:
@@ -39,7 +45,9 @@ def main() -> int:
     python = str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
     code = install(target, venv, python)
     if code != 0:
-        print("error: the installation failed; what pip printed above says why. Mend it and run the same command again")
+        print(
+            "error: the installation failed; what pip printed above says why. Mend it and run the same command again"
+        )
         return code
     if target == "demo":
         return run(python, "-m", "inpaint", "demo", *rest)
@@ -53,11 +61,30 @@ def main() -> int:
 def test_everything(python: str) -> int:
     """Run all tests, and see that they run enough of the lines of each package."""
     if sys.version_info >= (3, 12):
-        os.environ["COVERAGE_CORE"] = "sysmon"  # costs next to nothing, but older Pythons don't have it
-    code = run(python, "-m", "pytest", *(f"--cov={package}" for package in PACKAGES), "--cov-report=", cwd=ROOT)
+        os.environ["COVERAGE_CORE"] = (
+            "sysmon"  # costs next to nothing, but older Pythons don't have it
+        )
+    code = run(
+        python,
+        "-m",
+        "pytest",
+        *(f"--cov={package}" for package in PACKAGES),
+        "--cov-report=",
+        cwd=ROOT,
+    )
     for package in PACKAGES if code == 0 else ():
-        print(f"lines of {package} that are tested, in per cent, at least {LEAST_COVERED}: ", end="", flush=True)
-        words = ("coverage", "report", f"--include={package}/*", f"--fail-under={LEAST_COVERED}", "--format=total")
+        print(
+            f"lines of {package} that are tested, in per cent, at least {LEAST_COVERED}: ",
+            end="",
+            flush=True,
+        )
+        words = (
+            "coverage",
+            "report",
+            f"--include={package}/*",
+            f"--fail-under={LEAST_COVERED}",
+            "--format=total",
+        )
         code |= run(python, "-m", *words, cwd=ROOT)
     return code
 
@@ -73,7 +100,9 @@ def lowest() -> list[str]:
 
 def install(target: str, venv: Path, python: str) -> int:
     """Make a virtual environment and install the project with what `target` needs, unless that was done before."""
-    wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in ("setup.cfg", "pyproject.toml"))).hexdigest()
+    wanted = hashlib.sha256(
+        b"".join((ROOT / name).read_bytes() for name in ("setup.cfg", "pyproject.toml"))
+    ).hexdigest()
     stamp = venv / f"installed-{target}"
     if stamp.exists() and stamp.read_text() == wanted and Path(python).exists():
         return 0
@@ -81,7 +110,9 @@ def install(target: str, venv: Path, python: str) -> int:
         print(f"making {venv}", flush=True)
         code = run(sys.executable, "-m", "venv", str(venv))
         if code != 0:
-            print("error: Python can't make virtual environments here; on Debian and Ubuntu: apt install python3-venv")
+            print(
+                "error: Python can't make virtual environments here; on Debian and Ubuntu: apt install python3-venv"
+            )
             return code
     print("installing, some minutes the first time (torch is large)", flush=True)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

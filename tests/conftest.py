@@ -23,7 +23,9 @@ def pytest_runtest_protocol(item):
     counter = coverage.Coverage.current() if coverage else None
     name = item.nodeid.partition("[")[0]
     is_again = sys.version_info < (3, 12) and name in _counted
-    if counter is None or not (is_again or item.get_closest_marker("slow") or "faults" in item.path.parts):
+    if counter is None or not (
+        is_again or item.get_closest_marker("slow") or "faults" in item.path.parts
+    ):
         _counted.add(name)
         return (yield)
     counter.stop()
@@ -51,5 +53,7 @@ def run(capsys, caplog):
 def pytest_runtest_makereport(item, call):
     """Names that are no UTF-8 can't be sent from a process of tests to the one that reports."""
     report = yield
-    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
     return report

@@ -5,11 +5,17 @@ from pathlib import Path
 import numpy as np
 
 from inpaint.records import write_record
-from inpaint.sample_video import render_scene
+from scene.world import render_scene
 
 
 def make_records(
-    folder: Path, count: int, *, frames: int = 14, size: int = 64, seed: int = 0, empty: bool = False
+    folder: Path,
+    count: int,
+    *,
+    frames: int = 14,
+    size: int = 64,
+    seed: int = 0,
+    empty: bool = False,
 ) -> list[Path]:
     """Rendered clips with a bar as the hole that moves by a pixel per frame; with `empty`, without any hole."""
     paths = []

@@ -76,7 +76,9 @@ def write_clip(
         frames = [numbered_frame(number, width=width, height=height) for number in range(frames)]
     time_base = time_base or 1 / Fraction(fps)
     # bitexact: Matroska draws an id, and a film's bytes seed what is made of it
-    with av.open(str(path), "w", options={"fflags": "+bitexact"} | (container_options or {})) as container:
+    with av.open(
+        str(path), "w", options={"fflags": "+bitexact"} | (container_options or {})
+    ) as container:
         stream = container.add_stream(codec, rate=Fraction(fps))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixel_format
@@ -89,17 +91,30 @@ def write_clip(
         if sample_aspect_ratio:
             stream.codec_context.sample_aspect_ratio = sample_aspect_ratio
         tone = (
-            _tone(container, sound, sound_layout, sound_rate, sound_start, seconds=len(frames) / Fraction(fps))
+            _tone(
+                container,
+                sound,
+                sound_layout,
+                sound_rate,
+                sound_start,
+                seconds=len(frames) / Fraction(fps),
+            )
             if sound
             else iter(())
         )
-        settings = {"preset": "ultrafast", "bf": str(num_b_frames)} if codec in ("libx264", "libx265") else {}
+        settings = (
+            {"preset": "ultrafast", "bf": str(num_b_frames)}
+            if codec in ("libx264", "libx265")
+            else {}
+        )
         if codec == "libx265":
             settings["x265-params"] = "log-level=none:pools=none"
         stream.options = settings | (options or {})
         for index, rgb in enumerate(frames):
             kind = "rgb24" if rgb.shape[2] == 3 else "rgba"
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format=kind).reformat(format=pixel_format)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format=kind).reformat(
+                format=pixel_format
+            )
             frame.pts = index if times is None else times[index]
             frame.time_base = time_base
             container.mux(stream.encode(frame))
@@ -125,7 +140,9 @@ def _tone(
     stream.codec_context.open()
     size = stream.codec_context.frame_size or 1024
     sample_format = stream.codec_context.format.name
-    scale, kind = {"s16": (32767, np.int16), "s32": (2**31 - 1, np.int32)}.get(sample_format[:3], (1, np.float32))
+    scale, kind = {"s16": (32767, np.int16), "s32": (2**31 - 1, np.int32)}.get(
+        sample_format[:3], (1, np.float32)
+    )
 
     def packets() -> Iterator[list[av.Packet]]:
         for first in range(0, int(seconds * rate), size):
@@ -133,8 +150,14 @@ def _tone(
             wave = np.repeat(wave[None], len(stream.codec_context.layout.channels), axis=0)
             samples = (wave * scale).astype(kind)
             samples = samples if sample_format.endswith("p") else samples.T.reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format=sample_format, layout=layout)
-            frame.sample_rate, frame.pts, frame.time_base = rate, first + int(start * rate), Fraction(1, rate)
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples), format=sample_format, layout=layout
+            )
+            frame.sample_rate, frame.pts, frame.time_base = (
+                rate,
+                first + int(start * rate),
+                Fraction(1, rate),
+            )
             yield stream.encode(frame)
         yield stream.encode(None)
 
@@ -145,13 +168,18 @@ def sound_of(path: Path, *, stream: int = 0) -> list[tuple[str, Fraction]]:
     """(hash of the bytes, time in seconds) of every packet of sound."""
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(audio=stream) if packet.size]
-        return [(hashlib.md5(bytes(packet)).hexdigest(), packet.pts * packet.time_base) for packet in packets]
+        return [
+            (hashlib.md5(bytes(packet)).hexdigest(), packet.pts * packet.time_base)
+            for packet in packets
+        ]
 
 
 def times_of(path: Path) -> list[Fraction]:
     """Presentation times in seconds of all pictures, in order."""
     with av.open(str(path)) as container:
-        return sorted(packet.pts * packet.time_base for packet in container.demux(video=0) if packet.size)
+        return sorted(
+            packet.pts * packet.time_base for packet in container.demux(video=0) if packet.size
+        )
 
 
 def heard(path: Path) -> tuple[float, float, float]:
@@ -163,11 +191,17 @@ def heard(path: Path) -> tuple[float, float, float]:
             scale = {"s16": 2**15, "s32": 2**31}.get(frame.format.name[:3], 1)
             num_channels = 1 if frame.format.is_planar else len(frame.layout.channels)
             samples = samples[0][::num_channels]
-            times = float(frame.pts * frame.time_base) + np.arange(frame.samples) / frame.sample_rate
+            times = (
+                float(frame.pts * frame.time_base) + np.arange(frame.samples) / frame.sample_rate
+            )
             pieces.append(np.stack([times, samples / scale]))
         times, samples = np.concatenate(pieces, axis=1)
         loud = np.flatnonzero(np.abs(samples) > 0.05)
-        return times[loud[0]], times[loud[-1]], float(np.sqrt((samples[loud[0] : loud[-1]] ** 2).mean()))
+        return (
+            times[loud[0]],
+            times[loud[-1]],
+            float(np.sqrt((samples[loud[0] : loud[-1]] ** 2).mean())),
+        )
 
 
 # (a, b, c, d) of every quarter turn, mirrored or not: a pixel (p, q) goes to (a p + c q, b p + d q)
@@ -232,7 +266,10 @@ def filtered(path: Path, filters: str, *, dtype: type = np.uint8) -> list[tuple[
                 except (av.FFmpegError, EOFError):
                     break
     return [
-        tuple(np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width].copy() for plane in picture.planes)
+        tuple(
+            np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width].copy()
+            for plane in picture.planes
+        )
         for picture in shown
     ]
 
@@ -296,12 +333,16 @@ def damage_packet(path: Path, number: int) -> Path:
     return path
 
 
-def shots(lengths: Sequence[int], *, width: int = 160, height: int = 120, seed: int = 0) -> list[np.ndarray]:
+def shots(
+    lengths: Sequence[int], *, width: int = 160, height: int = 120, seed: int = 0
+) -> list[np.ndarray]:
     """Frames of shots that follow each other by hard cuts: each pans over a different random scene."""
     rng = np.random.default_rng(seed)
     frames = []
     for length in lengths:
         coarse = rng.integers(0, 256, (12, 24, 3))
-        scene = np.kron(coarse, np.ones((height // 8, width // 8, 1), dtype=np.int64)).astype(np.uint8)
+        scene = np.kron(coarse, np.ones((height // 8, width // 8, 1), dtype=np.int64)).astype(
+            np.uint8
+        )
         frames += [scene[:height, 2 * i : 2 * i + width] for i in range(length)]
     return frames

@@ -44,7 +44,9 @@ def run(setting: Setting) -> Iterator[dict[str, Any]]:
     yield from _part("training", train_recipe(setting, until=ends["training"]), found)
     weights: Path | None = found.get("training", {}).get("weights")
     if weights is not None:
-        yield from _part("scores", score_films(setting, setting.output / weights, until=ends["scores"]), found)
+        yield from _part(
+            "scores", score_films(setting, setting.output / weights, until=ends["scores"]), found
+        )
 
 
 def _part(name: str, values: Iterator[Any], found: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -54,7 +56,9 @@ def _part(name: str, values: Iterator[Any], found: dict[str, Any]) -> Iterator[d
         for value in values:
             found[name] = value
             yield found
-    except Exception as error:  # whatever a card can't do: it must not cost what the other parts find
+    except (
+        Exception
+    ) as error:  # whatever a card can't do: it must not cost what the other parts find
         logger.exception("the part %s failed", name)
         found["failed"][name] = f"{type(error).__name__}: {first_line(error)}"
     found["seconds"][name] = round(time.monotonic() - begin, 1)
@@ -65,6 +69,8 @@ def _part(name: str, values: Iterator[Any], found: dict[str, Any]) -> Iterator[d
 def _check_folders(setting: Setting) -> None:
     data, films = setting.card.data, setting.card.films
     if data is not None and not (data / "train").is_dir():
-        raise UserError(f"--data {data} has no folder train/: give a dataset folder, whose train/ holds records")
+        raise UserError(
+            f"--data {data} has no folder train/: give a dataset folder, whose train/ holds records"
+        )
     if films is not None:
         list_clips(films)

@@ -27,7 +27,10 @@ from nunif.seed import generator_for
 
 SIZES = ("fusion_v1", "memory_dstt_v1_tiny", "memory_dstt_v1_small", "memory_dstt_v1")
 PRECISIONS = {"cuda": ("fp16", "bf16", "fp32"), "cpu": ("bf16", "fp32")}
-COMPILED = {"cuda": "fp16", "cpu": "bf16"}  # with --compile, one precision: the compiler takes minutes for each
+COMPILED = {
+    "cuda": "fp16",
+    "cpu": "bf16",
+}  # with --compile, one precision: the compiler takes minutes for each
 RENDERED = 12  # frames, which are played forth and back
 WARM_UP = 5  # frames of each stream before the first that counts
 LEAST, MOST = 3, 40  # frames of a round
@@ -123,7 +126,15 @@ def film(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return frames, np.concatenate([holes, holes[-2:0:-1]])
 
 
-def time_network(name: str, frames: np.ndarray, holes: np.ndarray, setting: Setting, *, compiled: bool, until: float) -> Rows:
+def time_network(
+    name: str,
+    frames: np.ndarray,
+    holes: np.ndarray,
+    setting: Setting,
+    *,
+    compiled: bool,
+    until: float,
+) -> Rows:
     """A row for each precision; they take turns in rounds. Weights are random: they don't change the time."""
     kind = setting.device.type
     model, rows, lives = create_model(f"inpaint.{name}"), {}, {}
@@ -132,12 +143,17 @@ def time_network(name: str, frames: np.ndarray, holes: np.ndarray, setting: Sett
         rows[what] = {"what": what, "unit": "frame"}
         before = _allocated(setting.device)
         try:
-            backend = TorchBackend(copy.deepcopy(model), device=setting.device, precision=precision, compiled=compiled)
+            backend = TorchBackend(
+                copy.deepcopy(model), device=setting.device, precision=precision, compiled=compiled
+            )
             watched = Watched(backend)
             live = Live(InpaintStream(watched), watched, frames, holes)
             for _ in range(WARM_UP):
                 live.show(counts=False)
-        except (RuntimeError, UserError) as error:  # a precision, a size or a network that can't be had here
+        except (
+            RuntimeError,
+            UserError,
+        ) as error:  # a precision, a size or a network that can't be had here
             rows[what]["failed"] = first_line(error)
             continue
         if setting.device.type == "cuda":

@@ -10,16 +10,13 @@ import cv2
 import numpy as np
 import torch
 
-from inpaint.depth import create_estimator
-from inpaint.depth_models import MOTION_PARALLAX, ClipRejected
 from inpaint.hole_shapes import moving_shape, strokes, visiting_shape
 from inpaint.occlusion import drop_specks, hidden, shift_in_pixels, shift_of_view
-from inpaint.options import LONG
-from inpaint.runtime.hole_source import Paired, open_masks
+from inpaint.options_evaluate import LONG
 from nunif.errors import UserError
 from nunif.files import tell_if_dangling
 from nunif.image import read_rgb
-from nunif.pictures import (
+from nunif.numbered import (
     as_read,
     by_number,
     check_alone,
@@ -29,9 +26,12 @@ from nunif.pictures import (
     pictures_in,
     refuse_unread,
 )
+from nunif.runtime.mask_source import Paired, open_masks
 from nunif.seed import generator_for
 from nunif.video.film import tell_of_pictures, telling_of_videos_below
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
+from scene.depth import create_estimator
+from scene.depth_models import MOTION_PARALLAX, ClipRejected
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +63,19 @@ def list_clips(path: Path) -> list[Path]:
         clips = [p for p in entries if _is_video(p) or (p.is_dir() and _pictures(p))]
         if not clips:
             refuse_unread(path, f"-i {path}")
-            raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
+            raise UserError(
+                f"-i {path} holds no video, no folder of pictures and no record: check the path"
+            )
         return clips
 
 
 def read_clip(
-    path: Path, *, start: int, num_frames: int, size: tuple[int, int] | None, deinterlace: bool = False
+    path: Path,
+    *,
+    start: int,
+    num_frames: int,
+    size: tuple[int, int] | None,
+    deinterlace: bool = False,
 ) -> np.ndarray:
     """Up to `num_frames` frames from number `start` on, at `size` (H, W) or their own. Raises BadClip."""
     try:
@@ -114,7 +121,9 @@ def read_masks(
     Raises:
         BadClip: there are none, they don't fit or can't be read, have another aspect, or mark nothing.
     """
-    found = [p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)]
+    found = [
+        p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)
+    ]
     if len(found) != 1:
         raise BadClip(f"--masks {folder} has {len(found)} masks of that name, and it must be one")
     (path,) = found
@@ -141,12 +150,17 @@ def read_masks(
             resized = []
             for mask in masks:
                 height, width = mask.shape
-                if abs(height * own[1] - width * own[0]) > own[0] + own[1]:  # more than a pixel of rounding
+                if (
+                    abs(height * own[1] - width * own[0]) > own[0] + own[1]
+                ):  # more than a pixel of rounding
                     raise BadClip(
                         f"--masks {path} is {width}x{height}, the clip {own[1]}x{own[0]}: "
                         "make masks of the clip's size, or of another with its aspect"
                     )
-                resized.append(cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+                resized.append(
+                    cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
+                    > 0
+                )
     except (UserError, BrokenVideo, ValueError, OSError) as error:
         raise BadClip(f"its masks can't be used: {error}") from error
     if not np.any(resized):
@@ -171,14 +185,27 @@ def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tupl
     try:
         disparity = create_estimator(MOTION_PARALLAX)(frames)
         holes = _strips(
-            torch.stack([shift_of_view(d, size=size, divergence=DIVERGENCE, convergence=CONVERGENCE) for d in disparity])
+            torch.stack(
+                [
+                    shift_of_view(d, size=size, divergence=DIVERGENCE, convergence=CONVERGENCE)
+                    for d in disparity
+                ]
+            )
         )
         if holes.mean() >= MIN_STRIPS:
             return holes, MOTION_PARALLAX
     except ClipRejected:
         pass
-    things = sum(moving_shape(num_frames, size, rng, still=False).astype(np.float32) for _ in range(CUTOUTS)) / CUTOUTS
-    shift = shift_in_pixels(torch.from_numpy(things), divergence=2 * DIVERGENCE, convergence=CONVERGENCE, width=size[1])
+    things = (
+        sum(
+            moving_shape(num_frames, size, rng, still=False).astype(np.float32)
+            for _ in range(CUTOUTS)
+        )
+        / CUTOUTS
+    )
+    shift = shift_in_pixels(
+        torch.from_numpy(things), divergence=2 * DIVERGENCE, convergence=CONVERGENCE, width=size[1]
+    )
     return _strips(shift), "cut-outs"
 
 
@@ -199,6 +226,10 @@ def _pictures(folder: Path) -> list[Path]:
     """By number; where there are none, or one is told twice, by name."""
     files = pictures_in(folder)
     try:
-        return list(by_number([file for file in files if has_number(file)] or files, name=str(folder)).values())
+        return list(
+            by_number(
+                [file for file in files if has_number(file)] or files, name=str(folder)
+            ).values()
+        )
     except UserError:
         return sorted(files, key=as_read)

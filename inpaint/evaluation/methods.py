@@ -11,9 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from inpaint.flow import flow_to, pull
-from inpaint.masks import smooth_fill
-from inpaint.options import LOOK_AHEAD, SHOT
+from inpaint.options_run import LOOK_AHEAD, SHOT
 from inpaint.runtime.backends import TORCH_SUFFIXES, Backend, TorchBackend, open_backend
 from inpaint.runtime.look_ahead import look_through
 from inpaint.runtime.stream import HoleFrame, InpaintStream
@@ -21,6 +19,8 @@ from inpaint.runtime.windows import fillers_on
 from nunif.errors import UserError
 from nunif.models import create_model, load_model
 from nunif.seed import seed_everything
+from scene.flow import flow_to, pull
+from scene.masks import smooth_fill
 
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -42,7 +42,9 @@ def navier_stokes(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 def smooth(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """The smooth fill that the memory DSTT starts from."""
-    return np.where(hole[..., None], _smooth(frame, hole).round().clip(0, 255).astype(np.uint8), frame)
+    return np.where(
+        hole[..., None], _smooth(frame, hole).round().clip(0, 255).astype(np.uint8), frame
+    )
 
 
 def surround_mean(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
@@ -88,7 +90,12 @@ def flow_propagation_both(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
 
 
 def open_model(
-    path: Path, *, device: torch.device, forgets: bool = False, untrained: bool = False, look_ahead: int | str = 0
+    path: Path,
+    *,
+    device: torch.device,
+    forgets: bool = False,
+    untrained: bool = False,
+    look_ahead: int | str = 0,
 ) -> Method:
     """The method that a model file is, frame by frame or in windows, at the clip's own size.
 
@@ -99,18 +106,27 @@ def open_model(
     """
     if untrained:
         if path.suffix.lower() not in TORCH_SUFFIXES:
-            raise UserError(f"untrained: {path} is an engine, whose weights are part of it: give a model file")
+            raise UserError(
+                f"untrained: {path} is an engine, whose weights are part of it: give a model file"
+            )
         trained, _ = load_model(path, expect="inpaint.")
         seed_everything(UNTRAINED_SEED)
         backend: Backend = TorchBackend(create_model(trained.name, **trained.kwargs), device=device)
     else:
         backend = open_backend(path, device=device)
-    (filler,) = fillers_on(backend, look_ahead=LOOK_AHEAD if isinstance(look_ahead, str) else look_ahead)
+    (filler,) = fillers_on(
+        backend, look_ahead=LOOK_AHEAD if isinstance(look_ahead, str) else look_ahead
+    )
     if forgets and not isinstance(filler, InpaintStream):
-        raise UserError(f"zero-memory: {path} takes windows of frames and has no memory: leave -m zero-memory out")
+        raise UserError(
+            f"zero-memory: {path} takes windows of frames and has no memory: leave -m zero-memory out"
+        )
 
     def fill(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
-        items = (HoleFrame(i, f, h, starts_shot=forgets or i == 0) for i, (f, h) in enumerate(zip(frames, holes)))
+        items = (
+            HoleFrame(i, f, h, starts_shot=forgets or i == 0)
+            for i, (f, h) in enumerate(zip(frames, holes))
+        )
         if look_ahead != SHOT:
             return np.stack([filled for _, filled in filler.fill(items)])
         assert isinstance(filler, InpaintStream) and backend.multiple is not None
@@ -136,7 +152,9 @@ BASELINES: dict[str, Method] = {  # inpaint.options.BASELINES names them
 }
 
 
-def _remember(frames: np.ndarray, holes: np.ndarray, *, along_flow: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _remember(
+    frames: np.ndarray, holes: np.ndarray, *, along_flow: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every frame filled, and how many frames ago each pixel was seen: (H, W) float32, infinite where it never was."""
     memory, known, age = frames[0], ~holes[0], np.zeros(holes.shape[1:], np.float32)
     filled = memory
@@ -162,4 +180,6 @@ def _flow_around(frame: np.ndarray, before: np.ndarray, hole: np.ndarray) -> np.
 
 def _smooth(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
-    return smooth_fill(picture, torch.from_numpy(hole)[None, None].float())[0].permute(1, 2, 0).numpy()
+    return (
+        smooth_fill(picture, torch.from_numpy(hole)[None, None].float())[0].permute(1, 2, 0).numpy()
+    )

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.flow import pull
-from inpaint.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim
-from inpaint.perceptual import load_lite
 from nunif.errors import UserError
+from scene.flow import pull
+from scene.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim
+from scene.perceptual import load_lite
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,10 @@ def by_thirds(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> dict[
     """The hole-PSNR over the early, middle and late third of the frames that have a hole; NaN in a third without any."""
     x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
     thirds = np.array_split(np.flatnonzero(holes.any(axis=(1, 2))), 3)
-    return {name: hole_psnr(x[t], y[t], missing[t]) for name, t in zip(("early", "middle", "late"), thirds)}
+    return {
+        name: hole_psnr(x[t], y[t], missing[t])
+        for name, t in zip(("early", "middle", "late"), thirds)
+    }
 
 
 def curve_of(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> list[float]:
@@ -109,7 +112,10 @@ def open_lpips() -> Score | None:
     """LPIPS with AlexNet, mean over whole frames, where its package and its weights are on the disk; else None, and a line."""
     weights = Path(torch.hub.get_dir()) / "checkpoints"
     if importlib.util.find_spec("lpips") is None or not any(weights.glob("alexnet-owt-*.pth")):
-        logger.info("no LPIPS: it needs pip install lpips, and alexnet-owt-7be5be79.pth of torchvision in %s", weights)
+        logger.info(
+            "no LPIPS: it needs pip install lpips, and alexnet-owt-7be5be79.pth of torchvision in %s",
+            weights,
+        )
         return None
     import lpips
 

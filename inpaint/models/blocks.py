@@ -12,7 +12,9 @@ LEAKY_SLOPE = 0.2
 Projected = tuple[Tensor, Tensor]  # keys and values of the same tokens
 
 
-def conv(in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
+def conv(
+    in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> nn.Conv2d:
     """3x3 convolution with its weights drawn for a leaky ReLU behind it."""
     layer = nn.Conv2d(in_channels, out_channels, 3, stride, dilation, dilation, groups)
     nn.init.kaiming_normal_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu")
@@ -54,7 +56,11 @@ class HierarchyEncoder(nn.Module):
         super().__init__()
         last = len(self.GROUPS) - 1
         self.layers = nn.ModuleList(
-            conv(channels if i == 0 else 2 * channels, channels // 2 if i == last else channels, groups=groups)
+            conv(
+                channels if i == 0 else 2 * channels,
+                channels // 2 if i == last else channels,
+                groups=groups,
+            )
             for i, groups in enumerate(self.GROUPS)
         )
 
@@ -72,7 +78,9 @@ class HierarchyEncoder(nn.Module):
 class FrameDecoder(nn.Module):
     """(B*T, channels, h, w) -> (B*T, out_channels, 4h, 4w): twice bilinear enlargement and convolution."""
 
-    def __init__(self, channels: int, *, out_channels: int = 3, align_corners: bool = False) -> None:
+    def __init__(
+        self, channels: int, *, out_channels: int = 3, align_corners: bool = False
+    ) -> None:
         super().__init__()
         self.align_corners = align_corners
         self.conv1 = conv(channels, channels)
@@ -81,7 +89,9 @@ class FrameDecoder(nn.Module):
         self.to_image = conv(channels // 2, out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        x = F.leaky_relu(self.conv1(enlarge(features, align_corners=self.align_corners)), LEAKY_SLOPE)
+        x = F.leaky_relu(
+            self.conv1(enlarge(features, align_corners=self.align_corners)), LEAKY_SLOPE
+        )
         x = F.leaky_relu(self.conv2(x), LEAKY_SLOPE)
         x = F.leaky_relu(self.conv3(enlarge(x, align_corners=self.align_corners)), LEAKY_SLOPE)
         return self.to_image(x)
@@ -136,9 +146,15 @@ class PatchUnembedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         padding = self.kernel // 2
-        sizes = (self.stride, padding, self.stride + 2 * padding - self.kernel)  # stride, padding, output_padding
+        sizes = (
+            self.stride,
+            padding,
+            self.stride + 2 * padding - self.kernel,
+        )  # stride, padding, output_padding
         ones = torch.ones_like(tokens[:1, :1])
-        return F.conv_transpose2d(tokens, self.weight, None, *sizes) + F.conv_transpose2d(ones, self.bias, None, *sizes)
+        return F.conv_transpose2d(tokens, self.weight, None, *sizes) + F.conv_transpose2d(
+            ones, self.bias, None, *sizes
+        )
 
 
 class FeedForward(nn.Sequential):
@@ -179,7 +195,9 @@ class MemoryAttention(nn.Module):
         """Keys and values of normalised tokens: twice (B, T, N, C) -> (B, T, N, C)."""
         return self.key(tokens), self.value(tokens)
 
-    def forward(self, current: Tensor, own: Projected, past: Projected, grid: tuple[int, int]) -> Tensor:
+    def forward(
+        self, current: Tensor, own: Projected, past: Projected, grid: tuple[int, int]
+    ) -> Tensor:
         """Attend.
 
         Args:
@@ -212,7 +230,9 @@ class MemoryBlock(nn.Module):
         self.attention = MemoryAttention(hidden, num_heads, zones)
         self.feed_forward = FeedForward(hidden)
 
-    def forward(self, tokens: Tensor, memory: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, memory: Tensor, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         """All frames of a clip at once; frame by frame with the memory handed on gives the same.
 
         Args:
@@ -225,9 +245,13 @@ class MemoryBlock(nn.Module):
         history = torch.cat([memory, tokens], dim=1).detach()
         current = self.norm1(tokens)
         past = self.attention.project(self.norm1(history[:, :-1]))
-        return self._finish(tokens, current, self.attention.project(current), past, grid), history[:, -slots:]
+        return self._finish(tokens, current, self.attention.project(current), past, grid), history[
+            :, -slots:
+        ]
 
-    def stream(self, tokens: Tensor, past: Tensor | None, grid: tuple[int, int], slots: int) -> tuple[Tensor, Tensor]:
+    def stream(
+        self, tokens: Tensor, past: Tensor | None, grid: tuple[int, int], slots: int
+    ) -> tuple[Tensor, Tensor]:
         """One frame, with keys and values remembered instead of tokens, so that they are not worked out again.
 
         Args:
@@ -243,7 +267,14 @@ class MemoryBlock(nn.Module):
         output = self._finish(tokens, current, own, (past[0], past[1]), grid)
         return output, torch.cat([past[:, :, 1:], torch.stack(own)], dim=2)
 
-    def _finish(self, tokens: Tensor, current: Tensor, own: Projected, past: Projected, grid: tuple[int, int]) -> Tensor:
+    def _finish(
+        self,
+        tokens: Tensor,
+        current: Tensor,
+        own: Projected,
+        past: Projected,
+        grid: tuple[int, int],
+    ) -> Tensor:
         tokens = tokens + self.attention(current, own, past, grid)
         return tokens + self.feed_forward(self.norm2(tokens))
 
@@ -268,12 +299,15 @@ class ClipAttention(nn.Module):
         if self.temporal:
             b, t, z, heads, n, d = query.shape
             query, key, value = (
-                x.permute(0, 2, 3, 1, 4, 5).reshape(b * z, heads, t * n, d) for x in (query, key, value)
+                x.permute(0, 2, 3, 1, 4, 5).reshape(b * z, heads, t * n, d)
+                for x in (query, key, value)
             )  # all frames of a zone
             attended = F.scaled_dot_product_attention(query, key, value)
             attended = attended.view(b, z, heads, t, n, d).permute(0, 3, 1, 2, 4, 5).contiguous()
         else:
-            attended = F.scaled_dot_product_attention(query.flatten(0, 2), key.flatten(0, 2), value.flatten(0, 2))
+            attended = F.scaled_dot_product_attention(
+                query.flatten(0, 2), key.flatten(0, 2), value.flatten(0, 2)
+            )
             attended = attended.view(query.shape)
         return self.out(join_zones(attended, grid, zones=self.zones))
 

@@ -29,7 +29,9 @@ class TemporalPatchGAN(nn.Module):
         for i, (narrow, wide) in enumerate(zip(widths[:-1], widths[1:])):
             last = i == len(widths) - 2
             layer = nn.Conv3d(narrow, wide, (3, 5, 5), (1, 2, 2), (1, 2, 2), bias=last)
-            layers += [layer if last else spectral_norm(layer)] + ([] if last else [nn.LeakyReLU(LEAKY_SLOPE)])
+            layers += [layer if last else spectral_norm(layer)] + (
+                [] if last else [nn.LeakyReLU(LEAKY_SLOPE)]
+            )
         self.layers = nn.Sequential(*layers)
         self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
 

@@ -57,11 +57,15 @@ class DSTT(Model):
         self.encoder = FrameEncoder(3, channels)
         self.hierarchy = HierarchyEncoder(channels)
         self.to_tokens = PatchEmbedding(channels // 2, hidden, patch_kernel, patch_stride)
-        self.blocks = nn.ModuleList(ClipBlock(hidden, num_heads, temporal=i % 2 == 0) for i in range(num_blocks))
+        self.blocks = nn.ModuleList(
+            ClipBlock(hidden, num_heads, temporal=i % 2 == 0) for i in range(num_blocks)
+        )
         self.from_tokens = PatchUnembedding(channels // 2, hidden, patch_kernel, patch_stride)
         self.decoder = FrameDecoder(channels // 2, align_corners=True)
 
-    def forward(self, frames: Tensor, holes: Tensor, memory: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward(
+        self, frames: Tensor, holes: Tensor, memory: Tensor | None = None
+    ) -> tuple[Tensor, None]:
         """Predict whole frames.
 
         The network is not told where the holes are; it sees them as 0, a middle grey.
@@ -107,12 +111,22 @@ DECODER_NAMES = {"conv1": "0.conv", "conv2": "2", "conv3": "4.conv", "to_image":
 def official_names(num_blocks: int) -> dict[str, str]:
     """Our name of each tensor, and the published code's."""
     modules = {f"encoder.{i}": f"encoder.{i}" for i in (0, 2, 4, 6)}
-    modules |= {f"hierarchy.layers.{i}": f"hier_enc.layers.{2 * i}" for i in range(len(HierarchyEncoder.GROUPS))}
+    modules |= {
+        f"hierarchy.layers.{i}": f"hier_enc.layers.{2 * i}"
+        for i in range(len(HierarchyEncoder.GROUPS))
+    }
     modules |= {"to_tokens": "patch2vec", "from_tokens": "vec2patch.embedding"}
     for i in range(num_blocks):
-        modules |= {f"blocks.{i}.{ours}": f"transformer.{i}.{theirs}" for ours, theirs in BLOCK_NAMES.items()}
+        modules |= {
+            f"blocks.{i}.{ours}": f"transformer.{i}.{theirs}"
+            for ours, theirs in BLOCK_NAMES.items()
+        }
     modules |= {f"decoder.{ours}": f"decoder.{theirs}" for ours, theirs in DECODER_NAMES.items()}
-    return {f"{ours}.{part}": f"{theirs}.{part}" for ours, theirs in modules.items() for part in ("weight", "bias")}
+    return {
+        f"{ours}.{part}": f"{theirs}.{part}"
+        for ours, theirs in modules.items()
+        for part in ("weight", "bias")
+    }
 
 
 def is_official(state_dict: Mapping[str, Tensor]) -> bool:
@@ -131,10 +145,16 @@ def from_official(
         UserError: names, as the published code has them, the first tensors that are missing, extra or of another shape.
     """
     assert isinstance(model, DSTT)
-    names, shapes = official_names(len(model.blocks)), {name: t.shape for name, t in model.state_dict().items()}
+    names, shapes = (
+        official_names(len(model.blocks)),
+        {name: t.shape for name, t in model.state_dict().items()},
+    )
     hidden, channels, kernel, _ = shapes["from_tokens.weight"]
     columns = channels * kernel * kernel
-    linear = {"from_tokens.weight": torch.Size((columns, hidden)), "from_tokens.bias": torch.Size((columns,))}
+    linear = {
+        "from_tokens.weight": torch.Size((columns, hidden)),
+        "from_tokens.bias": torch.Size((columns,)),
+    }
     expected = {names[name]: linear.get(name, shape) for name, shape in shapes.items()}
     if problem := misfits(expected, state_dict):
         raise UserError(f"{source} does not fit the published DSTT: {problem}")

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inpaint.masks import close_pinpricks, dilate_sideways
 from inpaint.models.blocks import linear
 from nunif.errors import UserError
 from nunif.models.registry import Model, register_model
+from scene.masks import close_pinpricks, dilate_sideways
 
 NUM_FRAMES = 12  # of a window; the temporal layers mix exactly as many
 PATCH = 4  # pixels of the finest position
@@ -54,7 +54,9 @@ def preprocess(
     mask = holes.to(frames.dtype)
     if closing:
         mask = close_pinpricks(mask.squeeze(1)).unsqueeze(1)
-    left, right = (scaled_pixels(n, frames.shape[-1], base_width) for n in (inner_dilation, outer_dilation))
+    left, right = (
+        scaled_pixels(n, frames.shape[-1], base_width) for n in (inner_dilation, outer_dilation)
+    )
     if left or right:
         mask = dilate_sideways(mask, left=left, right=right)
     return frames * (1 - mask), (blur(mask) + mask).clamp(0, 1)
@@ -85,7 +87,9 @@ def pad_window(x: Tensor) -> tuple[Tensor, slice]:
     """
     count = x.shape[-4]
     if count > NUM_FRAMES:
-        raise UserError(f"{count} frames do not fit: this model fills windows of {NUM_FRAMES}, hand them in one by one")
+        raise UserError(
+            f"{count} frames do not fit: this model fills windows of {NUM_FRAMES}, hand them in one by one"
+        )
     if count == NUM_FRAMES:
         return x, slice(0, count)
     before = (NUM_FRAMES - count) // 2
@@ -96,7 +100,9 @@ def pad_window(x: Tensor) -> tuple[Tensor, slice]:
 # --- the network -------------------------------------------------------------------------------------------------------
 
 
-def extend_edges(x: Tensor, *, left: int = 0, right: int = 0, top: int = 0, bottom: int = 0) -> Tensor:
+def extend_edges(
+    x: Tensor, *, left: int = 0, right: int = 0, top: int = 0, bottom: int = 0
+) -> Tensor:
     """Repeat the outermost columns and rows; no gradient flows into what is repeated. (N, C, H, W)."""
     for axis, before, after in ((-1, left, right), (-2, top, bottom)):
         parts = [x]
@@ -146,7 +152,9 @@ class Norm(nn.LayerNorm):
             return super().forward(input)
         dtype = torch.get_autocast_dtype(kind)
         with torch.autocast(kind, enabled=False):
-            return F.layer_norm(input.to(dtype), self.normalized_shape, self.weight.to(dtype), None, self.eps)
+            return F.layer_norm(
+                input.to(dtype), self.normalized_shape, self.weight.to(dtype), None, self.eps
+            )
 
 
 class GatedMLP(nn.Module):
@@ -287,7 +295,9 @@ class LightVideoInpaint(Model):
         if memory is not None:
             raise ValueError("this model keeps no memory from window to window: hand in None")
         shape = frames.shape[:2]
-        with torch.autocast(frames.device.type, enabled=False):  # the mask decides, with a threshold, what is a hole
+        with torch.autocast(
+            frames.device.type, enabled=False
+        ):  # the mask decides, with a threshold, what is a hole
             x, soft = preprocess(frames.flatten(0, 1) * 0.5 + 0.5, holes.flatten(0, 1))
         x, given = pad_window(x.unflatten(0, shape))
         soft, _ = pad_window(soft.unflatten(0, shape))
@@ -316,12 +326,19 @@ class LightVideoInpaint(Model):
             UserError: more than 12 frames.
         """
         x, soft = preprocess(
-            x, mask, closing=closing, inner_dilation=inner_dilation, outer_dilation=outer_dilation, base_width=base_width
+            x,
+            mask,
+            closing=closing,
+            inner_dilation=inner_dilation,
+            outer_dilation=outer_dilation,
+            base_width=base_width,
         )
         (x, given), (soft, _) = pad_window(x), pad_window(soft)
         return self.fill_window(x, soft, crop=False, frames_at_once=frames_at_once)[given]
 
-    def fill_window(self, x: Tensor, soft: Tensor, *, crop: bool, frames_at_once: int | None = None) -> Tensor:
+    def fill_window(
+        self, x: Tensor, soft: Tensor, *, crop: bool, frames_at_once: int | None = None
+    ) -> Tensor:
         """Fill whole windows; clamped to [0, 1] in evaluation mode only.
 
         Args:
@@ -333,8 +350,12 @@ class LightVideoInpaint(Model):
         height, width = x.shape[-2:]
         # never 0: the shifted windows see the border, so a picture that fits gets one of 64 pixels too
         right, bottom = (SIZE_MULTIPLE - side % SIZE_MULTIPLE for side in (width, height))
-        picture = extend_edges((x - 0.5) / 0.5, right=right, bottom=bottom).to(self.patch.weight.dtype)
-        missing = F.max_pool2d(extend_edges(soft, right=right, bottom=bottom), PATCH) > HOLE_THRESHOLD
+        picture = extend_edges((x - 0.5) / 0.5, right=right, bottom=bottom).to(
+            self.patch.weight.dtype
+        )
+        missing = (
+            F.max_pool2d(extend_edges(soft, right=right, bottom=bottom), PATCH) > HOLE_THRESHOLD
+        )
         fine = F.leaky_relu(self.patch(picture), LEAKY_SLOPE)  # (N, C, H/4, W/4)
         fine = torch.where(missing, self.mask_bias, fine)
         fine = in_parts(self.enc1, fine, frames_at_once)
@@ -342,7 +363,9 @@ class LightVideoInpaint(Model):
         fine = in_parts(self.dec1, fine + F.pixel_shuffle(self.up(coarse), 2), frames_at_once)
         drawn = F.pixel_shuffle(self.to_image(fine), PATCH)[..., :height, :width].to(x.dtype)
         if crop:
-            x, soft, drawn = (v[..., BORDER : height - BORDER, BORDER : width - BORDER] for v in (x, soft, drawn))
+            x, soft, drawn = (
+                v[..., BORDER : height - BORDER, BORDER : width - BORDER] for v in (x, soft, drawn)
+            )
         filled = x * (1 - soft) + drawn * soft
         return filled if self.training else filled.clamp(0, 1)
 
@@ -363,7 +386,15 @@ def _init_to_image(layer: nn.Conv2d) -> None:
 
 def register() -> None:
     """Enter the sizes under the source's names: `_v1` and `_v1_small` are the same."""
-    register_model("inpaint.light_video_inpaint_v1", LightVideoInpaint, base_dim=96, lv2_mlp_ratio=1)
-    register_model("inpaint.light_video_inpaint_v1_small", LightVideoInpaint, base_dim=96, lv2_mlp_ratio=1)
-    register_model("inpaint.light_video_inpaint_v1_medium", LightVideoInpaint, base_dim=128, lv2_mlp_ratio=2)
-    register_model("inpaint.light_video_inpaint_v1_large", LightVideoInpaint, base_dim=192, lv2_mlp_ratio=2)
+    register_model(
+        "inpaint.light_video_inpaint_v1", LightVideoInpaint, base_dim=96, lv2_mlp_ratio=1
+    )
+    register_model(
+        "inpaint.light_video_inpaint_v1_small", LightVideoInpaint, base_dim=96, lv2_mlp_ratio=1
+    )
+    register_model(
+        "inpaint.light_video_inpaint_v1_medium", LightVideoInpaint, base_dim=128, lv2_mlp_ratio=2
+    )
+    register_model(
+        "inpaint.light_video_inpaint_v1_large", LightVideoInpaint, base_dim=192, lv2_mlp_ratio=2
+    )

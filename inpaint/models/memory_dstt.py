@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from inpaint.masks import smooth_fill
 from inpaint.models.blocks import (
     FrameDecoder,
     FrameEncoder,
@@ -23,9 +22,18 @@ from inpaint.models.blocks import (
     PatchEmbedding,
     PatchUnembedding,
 )
-from inpaint.models.recall import NUM_KEYS, Ahead, Memory, empty_memory, numbers_of_cell, pack, unpack
+from inpaint.models.recall import (
+    NUM_KEYS,
+    Ahead,
+    Memory,
+    empty_memory,
+    numbers_of_cell,
+    pack,
+    unpack,
+)
 from inpaint.models.streaming import StreamingModel, over_clip, prepare, recall_clip
 from nunif.models.registry import register_model
+from scene.masks import smooth_fill
 
 ENCODER_STRIDE = 4
 DOUBTFUL = 0.05  # what differs so much from what is seen around is no longer known; see `recall`
@@ -83,18 +91,29 @@ class MemoryDSTT(StreamingModel):
         # an even number of tokens each way, so that the temporal blocks' four zones are equal
         self.size_multiple = 2 * self.cell
         # the picture memory lies behind the blocks' tokens, in as many rows of the same shape as it needs
-        self.picture_rows = -(-numbers_of_cell(self.cell, NUM_KEYS) // (memory_slots * hidden)) if picture_memory else 0
+        self.picture_rows = (
+            -(-numbers_of_cell(self.cell, NUM_KEYS) // (memory_slots * hidden))
+            if picture_memory
+            else 0
+        )
         self.encoder = FrameEncoder(9 if picture_memory else 4, channels)
         self.hierarchy = HierarchyEncoder(channels)
         self.to_tokens = PatchEmbedding(channels // 2, hidden, patch_kernel, patch_stride)
-        self.blocks = nn.ModuleList(MemoryBlock(hidden, num_heads, zones=2 if i % 2 == 0 else 1) for i in range(num_blocks))
+        self.blocks = nn.ModuleList(
+            MemoryBlock(hidden, num_heads, zones=2 if i % 2 == 0 else 1) for i in range(num_blocks)
+        )
         self.from_tokens = PatchUnembedding(channels // 2, hidden, patch_kernel, patch_stride)
         self.decoder = FrameDecoder(channels // 2, out_channels=4 if picture_memory else 3)
         # an untrained network then leaves what is recalled and filled as it is
         nn.init.zeros_(self.decoder.to_image.weight)
 
     def forward(
-        self, frames: Tensor, holes: Tensor, memory: Tensor | None = None, *, started: Tensor | None = None
+        self,
+        frames: Tensor,
+        holes: Tensor,
+        memory: Tensor | None = None,
+        *,
+        started: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Predict whole frames.
 
@@ -130,7 +149,9 @@ class MemoryDSTT(StreamingModel):
             new_memory.append(past)
         prediction = self._paint(seen, tokens)[..., :height, :width].unflatten(0, (b, t))
         packed = [] if seen.pictures is None else [self._pack(seen.pictures)]
-        return prediction, torch.cat([torch.stack(new_memory, dim=1).to(frames.dtype), *packed], dim=1)
+        return prediction, torch.cat(
+            [torch.stack(new_memory, dim=1).to(frames.dtype), *packed], dim=1
+        )
 
     def stream(  # type: ignore[override]
         self, frames: Tensor, holes: Tensor, past: Past | None, ahead: Ahead | None = None
@@ -152,14 +173,20 @@ class MemoryDSTT(StreamingModel):
         prediction = self._paint(seen, tokens)[..., :height, :width].unsqueeze(1)
         return prediction, Past(projected, seen.pictures)
 
-    def _look(self, frames: Tensor, holes: Tensor, pictures: Memory | None, ahead: Ahead | None = None) -> "_Seen":
+    def _look(
+        self, frames: Tensor, holes: Tensor, pictures: Memory | None, ahead: Ahead | None = None
+    ) -> "_Seen":
         """All up to the tokens. frames, holes: as in `forward`; pictures: after the frame before, None for nothing."""
         dtype = self.to_tokens.weight.dtype
         b, t = frames.shape[:2]
         x, mask = prepare(frames, holes, self.size_multiple)
         if self.picture_rows:
-            steps, pictures = recall_clip(x, mask, empty_memory(x[:, 0]) if pictures is None else pictures, [ahead] * t)
-            filled, smooth, known, doubt = (over_clip(steps, name) for name in ("picture", "smooth", "known", "doubt"))
+            steps, pictures = recall_clip(
+                x, mask, empty_memory(x[:, 0]) if pictures is None else pictures, [ahead] * t
+            )
+            filled, smooth, known, doubt = (
+                over_clip(steps, name) for name in ("picture", "smooth", "known", "doubt")
+            )
             inputs = [filled, smooth, mask.flatten(0, 1), known, doubt]
             # what is known without a doubt stays as it is, so that a good memory can't be learned to be spoilt
             softness = (1 - known * (1 - (doubt / DOUBTFUL).clamp(max=1))).to(dtype)
@@ -186,21 +213,44 @@ class MemoryDSTT(StreamingModel):
     def _pack(self, pictures: Memory) -> Tensor:
         """The rows of the memory that hold the pictures, (B, picture_rows, memory_slots, N, hidden)."""
         shape = (self.picture_rows, self.memory_slots, self.hidden)
-        return pack(pictures, self.cell, math.prod(shape)).unflatten(2, shape).permute(0, 2, 3, 1, 4)
+        return (
+            pack(pictures, self.cell, math.prod(shape)).unflatten(2, shape).permute(0, 2, 3, 1, 4)
+        )
 
     def _unpack(self, rows: Tensor, height: int, width: int) -> Memory:
         """The inverse of `_pack`, for frames of that size."""
-        sides = ((side + self.size_multiple - 1) // self.size_multiple * 2 for side in (height, width))
-        return unpack(rows.permute(0, 3, 1, 2, 4).flatten(2), self.cell, (next(sides), next(sides)), NUM_KEYS)
+        sides = (
+            (side + self.size_multiple - 1) // self.size_multiple * 2 for side in (height, width)
+        )
+        return unpack(
+            rows.permute(0, 3, 1, 2, 4).flatten(2), self.cell, (next(sides), next(sides)), NUM_KEYS
+        )
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
         """Shape of the memory of one stream of frames of that size in pixels."""
         rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
-        return (1, self.num_blocks + self.picture_rows, self.memory_slots, rows * columns, self.hidden)
+        return (
+            1,
+            self.num_blocks + self.picture_rows,
+            self.memory_slots,
+            rows * columns,
+            self.hidden,
+        )
 
 
 def register() -> None:
     """Enter the sizes: the paper's, one for real time on modest GPUs, one for CPUs and tests."""
-    register_model("inpaint.memory_dstt_v1", MemoryDSTT, channels=256, hidden=512, num_blocks=8, num_heads=4)
-    register_model("inpaint.memory_dstt_v1_small", MemoryDSTT, channels=128, hidden=256, num_blocks=6, num_heads=4)
-    register_model("inpaint.memory_dstt_v1_tiny", MemoryDSTT, channels=64, hidden=64, num_blocks=4, num_heads=2)
+    register_model(
+        "inpaint.memory_dstt_v1", MemoryDSTT, channels=256, hidden=512, num_blocks=8, num_heads=4
+    )
+    register_model(
+        "inpaint.memory_dstt_v1_small",
+        MemoryDSTT,
+        channels=128,
+        hidden=256,
+        num_blocks=6,
+        num_heads=4,
+    )
+    register_model(
+        "inpaint.memory_dstt_v1_tiny", MemoryDSTT, channels=64, hidden=64, num_blocks=4, num_heads=2
+    )

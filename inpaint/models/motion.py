@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inpaint.masks import mean_of_squares, smooth_fill
-from inpaint.metrics import LUMA
+from scene.masks import mean_of_squares, smooth_fill
+from scene.metrics import LUMA
 
 # Chosen on eight real clips with a moving hole, by the error of the recalled picture in the hole.
 LEVELS, FINEST = 5, 1  # the motion is measured from 1/32 down to 1/2 of the picture's size
@@ -48,7 +48,9 @@ def pyramid(picture: Tensor, seen: Tensor) -> Pyramid:
     luma, levels = (picture * weights).sum(1, keepdim=True), []
     for _ in range(FINEST, LEVELS + 1):
         luma, seen = halve(luma, seen)
-        levels.append(Level(luma, seen, ramp(-F.max_pool2d(-seen, 3, 1, 1), 0.5, 1.0), _slopes(luma)))
+        levels.append(
+            Level(luma, seen, ramp(-F.max_pool2d(-seen, 3, 1, 1), 0.5, 1.0), _slopes(luma))
+        )
     return levels
 
 
@@ -70,7 +72,10 @@ def measure_motion(frame: Pyramid, other: Pyramid, start: Tensor | None = None) 
         if i < len(frame) - 1:
             motion = enlarge(motion, frame[i].luma) * 2
         motion, sure = _refine(motion, frame[i], other[i])
-    return smooth_fill(motion, 1 - ramp(frame[0].share, 0.25, 0.75) * enlarge(sure, motion)) * 2**FINEST
+    return (
+        smooth_fill(motion, 1 - ramp(frame[0].share, 0.25, 0.75) * enlarge(sure, motion))
+        * 2**FINEST
+    )
 
 
 def _refine(motion: Tensor, frame: Level, other: Level) -> tuple[Tensor, Tensor]:
@@ -101,10 +106,14 @@ def _refine(motion: Tensor, frame: Level, other: Level) -> tuple[Tensor, Tensor]
         x, y = x / total.clamp(min=1e-6), y / total.clamp(min=1e-6)
         x_change, y_change = x_change - x * all_change, y_change - y * all_change
         xx, xy, yy = xx - x * x * total, xy - x * y * total, yy - y * y * total
-        weaker = (xx * yy - xy * xy).clamp(min=0) / (xx + yy + 1e-9)  # at least half of the smaller eigenvalue
+        weaker = (xx * yy - xy * xy).clamp(min=0) / (
+            xx + yy + 1e-9
+        )  # at least half of the smaller eigenvalue
         damping = DAMPING * (xx + yy + FAINT)
         xx, yy = xx + damping, yy + damping
-        step = torch.cat([xy * y_change - yy * x_change, xy * x_change - xx * y_change], 1) / (xx * yy - xy * xy)
+        step = torch.cat([xy * y_change - yy * x_change, xy * x_change - xx * y_change], 1) / (
+            xx * yy - xy * xy
+        )
         motion = motion + enlarge(step.clamp(-LARGEST_STEP, LARGEST_STEP), motion)
     return motion, weaker / (weaker + PLAIN)
 

@@ -10,7 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from inpaint.models.recall import NUM_KEYS, Ahead, Memory, Merged, empty_memory, numbers_of_cell, pack, unpack
+from inpaint.models.recall import (
+    NUM_KEYS,
+    Ahead,
+    Memory,
+    Merged,
+    empty_memory,
+    numbers_of_cell,
+    pack,
+    unpack,
+)
 from inpaint.models.streaming import StreamingModel, prepare, recall_clip
 from nunif.models.registry import register_model
 
@@ -29,7 +38,12 @@ class PictureMemory(StreamingModel):
     size_multiple = 2 * CELL
 
     def forward(
-        self, frames: Tensor, holes: Tensor, memory: Tensor | None = None, *, started: Tensor | None = None
+        self,
+        frames: Tensor,
+        holes: Tensor,
+        memory: Tensor | None = None,
+        *,
+        started: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Predict whole frames; see `StreamingModel`. Memory: (B, 1, 1, N, size), without gradient."""
         height, width = frames.shape[-2:]
@@ -37,7 +51,9 @@ class PictureMemory(StreamingModel):
         with torch.no_grad():
             pictures = self._unpack(x, memory, started)
             steps, pictures = recall_clip(x, mask, pictures, self.look_ahead(x, mask))
-        prediction = torch.stack([self.choose(step, hole) for step, hole in zip(steps, mask.unbind(1))], dim=1)
+        prediction = torch.stack(
+            [self.choose(step, hole) for step, hole in zip(steps, mask.unbind(1))], dim=1
+        )
         return prediction[..., :height, :width], self._pack(pictures)
 
     @torch.no_grad()

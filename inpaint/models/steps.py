@@ -38,15 +38,21 @@ class StreamingStep(nn.Module):
     def forward(self, masked_frames: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         started = memory.abs().amax(dim=(0, 1, 2, 3, 4)) > 0
         holes = find_holes(masked_frames)
-        prediction, new_memory = self.model(masked_frames[:, None], holes[:, None], memory, started=started)
+        prediction, new_memory = self.model(
+            masked_frames[:, None], holes[:, None], memory, started=started
+        )
         return prediction[:, 0], new_memory
 
-    def stream(self, masked_frames: Tensor, past: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
+    def stream(
+        self, masked_frames: Tensor, past: Any, ahead: Ahead | None = None
+    ) -> tuple[Tensor, Any]:
         """The same with a memory that torch can go on with in less time than with the contract's; None at the start.
 
         ahead: what is known of frames to come.
         """
-        prediction, past = self.model.stream(masked_frames[:, None], find_holes(masked_frames)[:, None], past, ahead)
+        prediction, past = self.model.stream(
+            masked_frames[:, None], find_holes(masked_frames)[:, None], past, ahead
+        )
         return prediction[:, 0], past
 
     def shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:

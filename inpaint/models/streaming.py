@@ -37,7 +37,9 @@ class StreamingModel(Model):
         """The memory after a clip whose pictures nobody needs; see `forward`."""
         return self(frames, holes, memory)[1]
 
-    def stream(self, frames: Tensor, holes: Tensor, past: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
+    def stream(
+        self, frames: Tensor, holes: Tensor, past: Any, ahead: Ahead | None = None
+    ) -> tuple[Tensor, Any]:
         raise NotImplementedError
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
@@ -48,7 +50,9 @@ def prepare(frames: Tensor, holes: Tensor, multiple: int) -> tuple[Tensor, Tenso
     """(B, T, ., H, W) -> frames with 0 in the hole, and holes, padded to multiples of a number."""
     b, t = frames.shape[:2]
     seen = frames.flatten(0, 1) * (1 - holes.flatten(0, 1))
-    x, mask = (pad_to_multiple(y, multiple).unflatten(0, (b, t)) for y in (seen, holes.flatten(0, 1)))
+    x, mask = (
+        pad_to_multiple(y, multiple).unflatten(0, (b, t)) for y in (seen, holes.flatten(0, 1))
+    )
     return x, mask
 
 
@@ -62,7 +66,9 @@ def recall_clip(
     """
     steps = []
     for t in range(seen.shape[1]):
-        merged, memory = recall(seen[:, t], holes[:, t], memory, None if ahead is None else ahead[t])
+        merged, memory = recall(
+            seen[:, t], holes[:, t], memory, None if ahead is None else ahead[t]
+        )
         steps.append(merged)
     return steps, memory
 

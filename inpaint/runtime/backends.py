@@ -25,7 +25,11 @@ from nunif.models import Model, load_model
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, **AMP_DTYPES}
-TORCH_SUFFIXES, ONNX_SUFFIX, ENGINE_SUFFIXES = (".pth", ".safetensors"), ".onnx", (".engine", ".plan", ".trt")
+TORCH_SUFFIXES, ONNX_SUFFIX, ENGINE_SUFFIXES = (
+    (".pth", ".safetensors"),
+    ".onnx",
+    (".engine", ".plan", ".trt"),
+)
 
 
 class Backend(Protocol):
@@ -58,7 +62,9 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(path: Path, *, device: torch.device, precision: str | None = None, compiled: bool = False) -> Backend:
+def open_backend(
+    path: Path, *, device: torch.device, precision: str | None = None, compiled: bool = False
+) -> Backend:
     """The back end of a file, by its suffix: .pth for torch, .onnx for onnxruntime, .engine for TensorRT.
 
     Args:
@@ -70,17 +76,27 @@ def open_backend(path: Path, *, device: torch.device, precision: str | None = No
             here; a package that it needs is missing; an option that only torch models have.
     """
     if not path.is_file():
-        raise UserError(f"--model {path} does not exist: give a model file (.pth), an .onnx or an .engine")
+        raise UserError(
+            f"--model {path} does not exist: give a model file (.pth), an .onnx or an .engine"
+        )
     suffix = path.suffix.lower()
     if suffix in TORCH_SUFFIXES:
         model, _ = load_model(path, device=device, expect="inpaint.")
         return TorchBackend(model, device=device, precision=precision or "fp32", compiled=compiled)
     if suffix != ONNX_SUFFIX and suffix not in ENGINE_SUFFIXES:
-        raise UserError(f"--model {path} is of no kind known here: give a model file (.pth), an .onnx or an .engine")
+        raise UserError(
+            f"--model {path} is of no kind known here: give a model file (.pth), an .onnx or an .engine"
+        )
     for flag, given in (("--precision", precision), ("--compile", compiled)):
         if given:
-            raise UserError(f"{flag} is for model files (.pth); {path.name} was exported with its own precision: leave it out")
-    return OnnxBackend(path, device=device) if suffix == ONNX_SUFFIX else TensorRTBackend(path, device=device)
+            raise UserError(
+                f"{flag} is for model files (.pth); {path.name} was exported with its own precision: leave it out"
+            )
+    return (
+        OnnxBackend(path, device=device)
+        if suffix == ONNX_SUFFIX
+        else TensorRTBackend(path, device=device)
+    )
 
 
 class TorchBackend:
@@ -88,16 +104,24 @@ class TorchBackend:
 
     size: tuple[int, int] | None = None
 
-    def __init__(self, model: Model, *, device: torch.device, precision: str = "fp32", compiled: bool = False) -> None:
+    def __init__(
+        self, model: Model, *, device: torch.device, precision: str = "fp32", compiled: bool = False
+    ) -> None:
         self.device = device
         if device.type == "cpu":
             keep_freed_memory()  # fetching it anew for every frame is a sixth of the time
         step = make_step(model).to(device, PRECISIONS[precision]).eval().requires_grad_(False)
         self.window = step.window
         self.multiple = step.model.size_multiple if isinstance(step, StreamingStep) else None
-        run: Callable[..., Any] = step.stream if isinstance(step, StreamingStep) else lambda masked, _: (step(masked), None)
+        run: Callable[..., Any] = (
+            step.stream
+            if isinstance(step, StreamingStep)
+            else lambda masked, _: (step(masked), None)
+        )
         self._run = compile_function(run) if compiled else run
-        self.description = f"torch {torch.__version__} on {device}, {precision}{', compiled' if compiled else ''}"
+        self.description = (
+            f"torch {torch.__version__} on {device}, {precision}{', compiled' if compiled else ''}"
+        )
 
     @torch.inference_mode()
     def step(self, masked: Tensor, memory: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
@@ -117,7 +141,10 @@ class OnnxBackend:
         self._ort = ort
         on_cuda = device.type == "cuda" and "CUDAExecutionProvider" in ort.get_available_providers()
         if device.type == "cuda" and not on_cuda:
-            logger.warning("this onnxruntime has no CUDA, %s runs on the CPU: pip install onnxruntime-gpu", path.name)
+            logger.warning(
+                "this onnxruntime has no CUDA, %s runs on the CPU: pip install onnxruntime-gpu",
+                path.name,
+            )
         self._place = ("cuda", device.index or 0) if on_cuda else ("cpu", 0)
         self.device = torch.device("cpu")  # frames are small; the memory is what must not travel
         providers: list[Any] = ["CPUExecutionProvider"]
@@ -129,9 +156,13 @@ class OnnxBackend:
             # by its content where its path is no text, which onnxruntime wants
             source = str(path) if str(path) == plain_text(str(path)) else path.read_bytes()
             # 1.20 to 1.24 join a Pad to the AveragePool after it in a way that changes what comes out, by up to 33 grey levels
-            self._session = ort.InferenceSession(source, options, providers=providers, disabled_optimizers=["Pad_Fusion"])
+            self._session = ort.InferenceSession(
+                source, options, providers=providers, disabled_optimizers=["Pad_Fusion"]
+            )
         except Exception as error:  # onnxruntime's exceptions have no common base but this
-            raise UserError(f"{path} can't be opened by onnxruntime ({first_line(error)}): export it again") from error
+            raise UserError(
+                f"{path} can't be opened by onnxruntime ({first_line(error)}): export it again"
+            ) from error
         shapes = {value.name: value.shape for value in self._session.get_inputs()}
         names = (tuple(shapes), tuple(value.name for value in self._session.get_outputs()))
         if names not in [(contract.inputs, contract.outputs) for contract in CONTRACTS]:
@@ -143,9 +174,13 @@ class OnnxBackend:
         height, width = shapes["masked_frames"][-2:]
         self.size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
         self._memory_shape = shapes.get("memory", [])
-        self._multiple = int(self._session.get_modelmeta().custom_metadata_map.get("size_multiple", 0))
+        self._multiple = int(
+            self._session.get_modelmeta().custom_metadata_map.get("size_multiple", 0)
+        )
         if not self._multiple and not all(isinstance(length, int) for length in self._memory_shape):
-            raise UserError(f"{path} is for any size but does not say of what: make it with python -m inpaint export --dynamic")
+            raise UserError(
+                f"{path} is for any size but does not say of what: make it with python -m inpaint export --dynamic"
+            )
         self.description = f"onnxruntime {ort.__version__} on {self._place[0]}"
 
     def step(self, masked: Tensor, memory: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
@@ -156,7 +191,9 @@ class OnnxBackend:
         binding.bind_output("output", "cpu")
         if self.window is None:
             if memory is None:
-                memory = self._ort.OrtValue.ortvalue_from_numpy(np.zeros(self._start_shape(frame), np.float32), *self._place)
+                memory = self._ort.OrtValue.ortvalue_from_numpy(
+                    np.zeros(self._start_shape(frame), np.float32), *self._place
+                )
             binding.bind_ortvalue_input("memory", memory)
             binding.bind_output("new_memory", *self._place)
         try:
@@ -181,5 +218,7 @@ def import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise UserError("ONNX files need the package onnxruntime: pip install onnxruntime (or onnxruntime-gpu)") from error
+        raise UserError(
+            "ONNX files need the package onnxruntime: pip install onnxruntime (or onnxruntime-gpu)"
+        ) from error
     return onnxruntime

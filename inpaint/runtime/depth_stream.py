@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.depth import ClipRejected, DepthEstimator
-from inpaint.depth_normalize import MovingNormalizer
+from scene.depth import ClipRejected, DepthEstimator
+from scene.depth_normalize import MovingNormalizer
 
 Item = TypeVar("Item")
 
@@ -65,7 +65,7 @@ def stream_disparity(
 
     Args:
         frames: with each, whether a new shot starts there.
-        estimator: see `inpaint.depth.create_estimator`.
+        estimator: see `scene.depth.create_estimator`.
         rgb: the (H, W, 3) uint8 picture of a frame; may be asked for twice, and may be smaller than the film.
         window: frames over which the bounds that become 0 and 1 are averaged.
         fade: frames over which the strength grows from nothing behind a rejected stretch, and shrinks before the next.
@@ -74,7 +74,9 @@ def stream_disparity(
     yield from _fade(normalized, fade) if estimator.run_overlap else normalized
 
 
-def _runs(frames: Iterable[tuple[Item, bool]], length: int, overlap: int) -> Iterator[tuple[list[Item], bool]]:
+def _runs(
+    frames: Iterable[tuple[Item, bool]], length: int, overlap: int
+) -> Iterator[tuple[list[Item], bool]]:
     """Runs of `length` frames of one shot, less at its end, and whether the shot starts with it.
 
     A run starts with the last `overlap` frames of the one before, if that belongs to the same shot.
@@ -95,7 +97,9 @@ def _runs(frames: Iterable[tuple[Item, bool]], length: int, overlap: int) -> Ite
 
 
 def _measure(
-    frames: Iterable[tuple[Item, bool]], estimator: DepthEstimator, rgb: Callable[[Item], np.ndarray]
+    frames: Iterable[tuple[Item, bool]],
+    estimator: DepthEstimator,
+    rgb: Callable[[Item], np.ndarray],
 ) -> Iterator[_Measured[Item]]:
     """The raw disparity of every frame; frames that two runs share go over from one to the other."""
     held: list[_Measured[Item]] = []  # the last run's end, which the next may share
@@ -126,7 +130,9 @@ def _estimate(estimator: DepthEstimator, pictures: np.ndarray) -> list[Tensor | 
         return [rejection] * len(pictures)
 
 
-def _blend(first: Tensor | ClipRejected, second: Tensor | ClipRejected, weight: float) -> Tensor | ClipRejected:
+def _blend(
+    first: Tensor | ClipRejected, second: Tensor | ClipRejected, weight: float
+) -> Tensor | ClipRejected:
     """From the first to the second map; where only one of two runs was accepted, its map."""
     if isinstance(second, ClipRejected):
         return first
@@ -136,9 +142,14 @@ def _blend(first: Tensor | ClipRejected, second: Tensor | ClipRejected, weight: 
 
 
 def _normalize(
-    frames: Iterable[_Measured[Item]], estimator: DepthEstimator, window: int, rgb: Callable[[Item], np.ndarray]
+    frames: Iterable[_Measured[Item]],
+    estimator: DepthEstimator,
+    window: int,
+    rgb: Callable[[Item], np.ndarray],
 ) -> Iterator[DepthFrame[Item]]:
-    normalizer = MovingNormalizer(window=window, scale_jitters=estimator.scale_jitters, least_span=estimator.least_span)
+    normalizer = MovingNormalizer(
+        window=window, scale_jitters=estimator.scale_jitters, least_span=estimator.least_span
+    )
     for frame in frames:
         if frame.starts_shot:
             normalizer.reset()
@@ -151,7 +162,9 @@ def _normalize(
 
 def _fade(frames: Iterable[DepthFrame[Item]], num_frames: int) -> Iterator[DepthFrame[Item]]:
     """Let the strength rise and fall by 1 / (num_frames + 1) per frame beside the rejected frames of a shot."""
-    held: deque[tuple[DepthFrame[Item], int]] = deque()  # with each, the steps to the nearest rejected frame
+    held: deque[tuple[DepthFrame[Item], int]] = (
+        deque()
+    )  # with each, the steps to the nearest rejected frame
     full = num_frames + 1
     steps = full
     for frame in frames:

@@ -20,7 +20,9 @@ from inpaint.models.recall import Ahead, Memory, empty_memory, overlay_later, re
 from inpaint.models.steps import find_holes
 
 OLDEST = 60_000.0  # frames
-SURROUNDINGS = 48  # pixels around a hole that are looked at, to see how well what is found fits there
+SURROUNDINGS = (
+    48  # pixels around a hole that are looked at, to see how well what is found fits there
+)
 
 
 @dataclass(eq=False)
@@ -69,7 +71,12 @@ class LookAhead:
         canvas = None
         for frame in reversed(self._held):
             motion = None if frame.motion is None else frame.motion[..., half[0], half[1]]
-            canvas = overlay_later(frame.seen[..., region[0], region[1]], frame.hole[..., region[0], region[1]], canvas, motion)
+            canvas = overlay_later(
+                frame.seen[..., region[0], region[1]],
+                frame.hole[..., region[0], region[1]],
+                canvas,
+                motion,
+            )
         assert canvas is not None
         whole = canvas.new_zeros(1, canvas.shape[1], *first.hole.shape[-2:])
         whole[..., region[0], region[1]] = canvas
@@ -77,12 +84,18 @@ class LookAhead:
 
     def _region(self, first: _Held) -> tuple[slice, slice]:
         """Rows and columns around the hole, even numbers."""
-        margin = SURROUNDINGS + first.farthest + sum(frame.farthest for frame in self._held if frame.motion is not None)
+        margin = (
+            SURROUNDINGS
+            + first.farthest
+            + sum(frame.farthest for frame in self._held if frame.motion is not None)
+        )
         sides = []
         for axis in (0, 1):
             places = first.hole[0, 0].any(dim=1 - axis).nonzero()
             low, high = int(places.min()) - margin, int(places.max()) + 1 + margin
-            sides.append(slice(max(0, low // 2 * 2), min(first.hole.shape[2 + axis], (high + 1) // 2 * 2)))
+            sides.append(
+                slice(max(0, low // 2 * 2), min(first.hole.shape[2 + axis], (high + 1) // 2 * 2))
+            )
         return sides[0], sides[1]
 
 
@@ -94,11 +107,17 @@ class ShotKeys:
 
     def at(self, number: int, device: torch.device) -> Tensor | None:
         """The key (1, 5, h, w) that is taken into use before frame `number` of the shot; None to go on with the last."""
-        return torch.from_numpy(np.load(self.files[number])).float().to(device) if number in self.files else None
+        return (
+            torch.from_numpy(np.load(self.files[number])).float().to(device)
+            if number in self.files
+            else None
+        )
 
 
 @contextmanager
-def look_through(frames: Iterable[tuple[Tensor, bool]], multiple: int) -> Iterator[Iterator[ShotKeys]]:
+def look_through(
+    frames: Iterable[tuple[Tensor, bool]], multiple: int
+) -> Iterator[Iterator[ShotKeys]]:
     """Go through a film ahead of its filling, shot by shot, and keep the key pictures of each.
 
     They lie in files, so that the memory in use does not grow with a shot's length; a shot's go when the next is asked
@@ -112,7 +131,9 @@ def look_through(frames: Iterable[tuple[Tensor, bool]], multiple: int) -> Iterat
 
 
 @torch.inference_mode()
-def _keys_of_shots(frames: Iterator[tuple[Tensor, bool]], multiple: int, folder: Path) -> Iterator[ShotKeys]:
+def _keys_of_shots(
+    frames: Iterator[tuple[Tensor, bool]], multiple: int, folder: Path
+) -> Iterator[ShotKeys]:
     memory: Memory | None = None
     keys, number, since = ShotKeys(), 0, 0
 
@@ -135,7 +156,9 @@ def _keys_of_shots(frames: Iterator[tuple[Tensor, bool]], multiple: int, folder:
         before = memory
         _, memory = recall(seen, hole, memory)
         number += 1
-        if not memory.places.any() and before.places.any():  # another key, in which the frame stands as it is
+        if (
+            not memory.places.any() and before.places.any()
+        ):  # another key, in which the frame stands as it is
             memory, fresh = before._replace(canvas=memory.canvas), memory
             keep()
             memory, since = fresh, number

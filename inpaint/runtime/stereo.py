@@ -14,20 +14,20 @@ from itertools import tee
 import numpy as np
 from torch import Tensor
 
-from inpaint.depth import create_estimator
 from inpaint.occlusion import shift_of_view
-from inpaint.options import StereoOptions
+from inpaint.options_run import StereoOptions
 from inpaint.runtime.depth_stream import DepthFrame, stream_disparity
-from inpaint.runtime.output import check_apart, go_through, open_output, read_ahead
 from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, turn, view_of_eye
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
+from nunif.runtime.film import check_apart, go_through, open_output, read_ahead
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import open_film
 from nunif.video.picture import is_see_through
 from nunif.video.reader import Frame
 from nunif.video.tone import ToneMap, to_8_bits
+from scene.depth import create_estimator
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,11 @@ def main(options: StereoOptions) -> None:
     check_apart([options.output], [options.input])
     device = create_device(options.gpu)
     with ExitStack() as stack:
-        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace))
+        film = stack.enter_context(
+            open_film(
+                options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace
+            )
+        )
         width, height = film.info.width, film.info.height
         eyes = VIEWS[options.view]
         fillers = open_fillers(
@@ -72,7 +76,9 @@ def main(options: StereoOptions) -> None:
         def write(views: tuple[EyeView, EyeView]) -> None:
             nonlocal see_through
             (depth, left), (_, right) = views
-            see_through = see_through or (depth.item.picture is not None and is_see_through(depth.item.picture))
+            see_through = see_through or (
+                depth.item.picture is not None and is_see_through(depth.item.picture)
+            )
             if depth.rejected:
                 flat[depth.rejected] += 1
             output.write(layout.compose(left, right), depth.item)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.masks import close_pinpricks, dilate_sideways
+from scene.masks import close_pinpricks, dilate_sideways
 
 _ONE = 1 << 14  # source columns are compared as int32 in units of a 16384th of a pixel
 _MAX_WIDTH = 1 << 15  # of cv2.remap; an int32 would do for twice that
@@ -50,7 +50,9 @@ def turn(picture: np.ndarray, eye: Eye) -> np.ndarray:
     return np.ascontiguousarray(picture[:, ::-1]) if eye.is_mirrored else picture
 
 
-def view_of_eye(frame: np.ndarray, shift: Tensor, eye: Eye, *, hole_growth: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def view_of_eye(
+    frame: np.ndarray, shift: Tensor, eye: Eye, *, hole_growth: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """What an eye sees of a frame, and where it sees nothing.
 
     Args:
@@ -60,14 +62,18 @@ def view_of_eye(frame: np.ndarray, shift: Tensor, eye: Eye, *, hole_growth: int 
     Returns: the picture and its hole (H, W) bool; neither is mirrored.
     """
     picture, hole = forward_warp(frame, shift * eye.shift, near_to_right=eye.is_mirrored)
-    if hole.any():  # the model is trained on closed holes; small ones stay, since nothing is there to be seen
+    if (
+        hole.any()
+    ):  # the model is trained on closed holes; small ones stay, since nothing is there to be seen
         hole = close_pinpricks(hole[None])[0]
         sides = {"left": hole_growth} if eye.is_mirrored else {"right": hole_growth}
         hole = dilate_sideways(hole, **sides)
     return picture, hole.numpy()
 
 
-def forward_warp(frame: np.ndarray, shift: Tensor, *, near_to_right: bool) -> tuple[np.ndarray, Tensor]:
+def forward_warp(
+    frame: np.ndarray, shift: Tensor, *, near_to_right: bool
+) -> tuple[np.ndarray, Tensor]:
     """Move every pixel of a frame along its row, the nearer in front.
 
     Args:
@@ -80,7 +86,9 @@ def forward_warp(frame: np.ndarray, shift: Tensor, *, near_to_right: bool) -> tu
         return frame.copy(), torch.zeros(shift.shape, dtype=torch.bool)
     columns, hole = source_columns(shift, near_to_right=near_to_right)
     rows = np.repeat(np.arange(len(frame), dtype=np.float32)[:, None], frame.shape[1], axis=1)
-    picture = cv2.remap(frame, columns.numpy(), rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    picture = cv2.remap(
+        frame, columns.numpy(), rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     picture[hole.numpy()] = 0
     return picture, hole
 
@@ -131,7 +139,10 @@ def source_columns(shift: Tensor, *, near_to_right: bool) -> tuple[Tensor, Tenso
 
     # The target nearest to each end of a surface, where it lies outside the surface
     edge = torch.zeros(height, 1, dtype=torch.bool)
-    left, right = torch.cat([edge, joined], dim=-1), torch.cat([joined, edge], dim=-1)  # (H, W) has such a neighbour
+    left, right = (
+        torch.cat([edge, joined], dim=-1),
+        torch.cat([joined, edge], dim=-1),
+    )  # (H, W) has such a neighbour
     y, x = (~(left & right)).nonzero(as_tuple=True)
     left, right, ends = left[y, x], right[y, x], shift[y, x]
     whole = (ends - 0.5).ceil()
@@ -180,8 +191,12 @@ def _half_tb(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 # Eric Dubois, "A projection method to generate anaglyph stereo images" (ICASSP 2001): least squares for red-cyan
 # glasses, for linear light. The numbers are those of iw3/anaglyph.py (nagadomi/nunif, MIT), which takes them from
 # Dubois' LeastSquaresHowToPhotoshop.pdf.
-DUBOIS_LEFT = np.array([[0.437, 0.449, 0.164], [-0.062, -0.062, -0.024], [-0.048, -0.050, -0.017]], np.float32)
-DUBOIS_RIGHT = np.array([[-0.011, -0.032, -0.007], [0.377, 0.761, 0.009], [-0.026, -0.093, 1.234]], np.float32)
+DUBOIS_LEFT = np.array(
+    [[0.437, 0.449, 0.164], [-0.062, -0.062, -0.024], [-0.048, -0.050, -0.017]], np.float32
+)
+DUBOIS_RIGHT = np.array(
+    [[-0.011, -0.032, -0.007], [0.377, 0.761, 0.009], [-0.026, -0.093, 1.234]], np.float32
+)
 _LINEAR_STEPS = 1 << 16
 
 
@@ -203,7 +218,9 @@ def _from_linear(dtype: np.dtype) -> np.ndarray:
 def _anaglyph(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """For glasses with a red filter on the left and a cyan one on the right."""
     to_linear = _to_linear(left.dtype)
-    light = cv2.transform(to_linear[left], DUBOIS_LEFT) + cv2.transform(to_linear[right], DUBOIS_RIGHT)
+    light = cv2.transform(to_linear[left], DUBOIS_LEFT) + cv2.transform(
+        to_linear[right], DUBOIS_RIGHT
+    )
     steps = np.clip(light, 0, 1) * (_LINEAR_STEPS - 1) + 0.5
     return _from_linear(left.dtype)[steps.astype(np.uint16)]
 

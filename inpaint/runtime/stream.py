@@ -61,7 +61,10 @@ def fill_in_sdr(
     if tone is None:
         yield from fill(frames)
         return
-    seen = (HoleFrame(frame, tone.to_sdr(frame.frame), frame.hole, frame.starts_shot) for frame in frames)
+    seen = (
+        HoleFrame(frame, tone.to_sdr(frame.frame), frame.hole, frame.starts_shot)
+        for frame in frames
+    )
     for frame, filled in fill(seen):
         if frame.hole.any():
             yield frame.item, np.where(frame.hole[..., None], tone.from_sdr(filled), frame.frame)
@@ -75,7 +78,9 @@ class InpaintStream:
     Every frame must be handed in, also those without a hole: from them the memory knows what a hole hides later.
     """
 
-    def __init__(self, backend: Backend, *, max_width: int | None = None, look_ahead: int = 0) -> None:
+    def __init__(
+        self, backend: Backend, *, max_width: int | None = None, look_ahead: int = 0
+    ) -> None:
         """
         Args:
             max_width: wider frames are computed at this width; only the hole is taken from the result.
@@ -90,9 +95,18 @@ class InpaintStream:
                 "fusion_v1 or a memory_dstt model, or fill whole films with python -m inpaint apply"
             )
         if look_ahead and backend.multiple is None:
-            raise UserError(f"--look-ahead {look_ahead} needs a model file (.pth): an engine takes one frame at a time, give 0")
-        self._backend, self._max_width, self._look_ahead, self.multiple = backend, max_width, look_ahead, backend.multiple
-        self.description = backend.description + (f", looking {look_ahead} frames ahead" if look_ahead else "")
+            raise UserError(
+                f"--look-ahead {look_ahead} needs a model file (.pth): an engine takes one frame at a time, give 0"
+            )
+        self._backend, self._max_width, self._look_ahead, self.multiple = (
+            backend,
+            max_width,
+            look_ahead,
+            backend.multiple,
+        )
+        self.description = backend.description + (
+            f", looking {look_ahead} frames ahead" if look_ahead else ""
+        )
         self.reset()
 
     @classmethod
@@ -107,7 +121,9 @@ class InpaintStream:
         look_ahead: int = 0,
     ) -> "InpaintStream":
         """A stream on a model file (.pth), an .onnx or an .engine. Arguments and errors as `open_backend`."""
-        backend = open_backend(Path(path), device=create_device(gpu), precision=precision, compiled=compiled)
+        backend = open_backend(
+            Path(path), device=create_device(gpu), precision=precision, compiled=compiled
+        )
         return cls(backend, max_width=max_width, look_ahead=look_ahead)
 
     def reset(self) -> None:
@@ -118,7 +134,11 @@ class InpaintStream:
         self._memory: Any = None
         self._size: tuple[int, int] | None = None
         self._held: deque[tuple[np.ndarray, np.ndarray, Tensor]] = deque()
-        self._ahead = LookAhead(self._backend.multiple) if self._backend.multiple and self._look_ahead else None
+        self._ahead = (
+            LookAhead(self._backend.multiple)
+            if self._backend.multiple and self._look_ahead
+            else None
+        )
         self._keys, self._number = ShotKeys(), 0
 
     def computed_size(self, height: int, width: int) -> tuple[int, int]:
@@ -163,7 +183,9 @@ class InpaintStream:
             UserError: see `engine_size`.
         """
         if frame.shape[:2] != hole.shape or self._size not in (None, hole.shape):
-            raise ValueError(f"frame {frame.shape}, hole {hole.shape}, frame before {self._size}: sizes must be equal")
+            raise ValueError(
+                f"frame {frame.shape}, hole {hole.shape}, frame before {self._size}: sizes must be equal"
+            )
         self._size = hole.shape
         self._held.append((frame, hole, self.masked(frame, hole)))
         if self._ahead is not None:
@@ -188,7 +210,9 @@ class InpaintStream:
         return from_network(output, frame, hole)
 
 
-def engine_size(height: int, width: int, *, max_width: int | None, fixed: tuple[int, int] | None) -> tuple[int, int]:
+def engine_size(
+    height: int, width: int, *, max_width: int | None, fixed: tuple[int, int] | None
+) -> tuple[int, int]:
     """(h, w) at which a film is computed: its own, or narrower in the same shape.
 
     Args:
@@ -201,7 +225,11 @@ def engine_size(height: int, width: int, *, max_width: int | None, fixed: tuple[
         size = (max(1, round(height * max_width / width)), max_width)
     if fixed is not None and size != fixed:
         fitting = round(height * fixed[1] / width) == fixed[0] and width > fixed[1]
-        advice = f"--max-width {fixed[1]}" if fitting else f"an engine made with --size {size[0]}x{size[1]}"
+        advice = (
+            f"--max-width {fixed[1]}"
+            if fitting
+            else f"an engine made with --size {size[0]}x{size[1]}"
+        )
         raise UserError(
             f"the engine works at {fixed[1]}x{fixed[0]} pixels, the frames "
             f"{'are' if size == (height, width) else 'would be'} {size[1]}x{size[0]}: use {advice}"
@@ -209,14 +237,18 @@ def engine_size(height: int, width: int, *, max_width: int | None, fixed: tuple[
     return size
 
 
-def to_network(frame: np.ndarray, hole: np.ndarray, *, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+def to_network(
+    frame: np.ndarray, hole: np.ndarray, *, size: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor]:
     """A frame and its hole as tensors of a size.
 
     Args: frame (H, W, 3) uint8 or uint16; hole (H, W) bool; size (h, w).
     Returns: (1, 3, h, w) float32 in [-1, 1] and (1, 1, h, w) bool, on `device`.
     """
     missing = torch.from_numpy(hole).to(device)[None, None]  # (1, 1, H, W)
-    picture = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W)
+    picture = (
+        torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None]
+    )  # (1, 3, H, W)
     picture = picture.to(torch.float32) / (np.iinfo(frame.dtype).max / 2) - 1
     return (picture, missing) if size == hole.shape else shrink(picture, missing, size)
 
@@ -235,4 +267,6 @@ def shrink(picture: Tensor, hole: Tensor, size: tuple[int, int]) -> tuple[Tensor
 
     Args: picture (1, 3, H, W) float; hole (1, 1, H, W) bool. Returns: (1, 3, h, w) and (1, 1, h, w) bool.
     """
-    return F.adaptive_avg_pool2d(picture, size), F.adaptive_max_pool2d(hole.to(picture.dtype), size) > 0
+    return F.adaptive_avg_pool2d(picture, size), F.adaptive_max_pool2d(
+        hole.to(picture.dtype), size
+    ) > 0

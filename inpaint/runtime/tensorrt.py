@@ -19,7 +19,9 @@ from nunif.files import whole_file
 PACKAGES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 DEFAULT_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")  # from A100 and RTX 30 to RTX 50
 
-Shapes = dict[str, tuple[tuple[int, ...], str]]  # of each tensor: its shape and the name of its type
+Shapes = dict[
+    str, tuple[tuple[int, ...], str]
+]  # of each tensor: its shape and the name of its type
 
 
 def import_tensorrt() -> Any:
@@ -33,9 +35,16 @@ def import_tensorrt() -> Any:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name != name:
-                raise UserError(f"the package {name} is broken ({error}): install it again") from error
-        except (ImportError, OSError) as error:  # its libraries are not there, or for another system
-            raise UserError(f"the package {name} can't be loaded ({first_line(error)}): install it again") from error
+                raise UserError(
+                    f"the package {name} is broken ({error}): install it again"
+                ) from error
+        except (
+            ImportError,
+            OSError,
+        ) as error:  # its libraries are not there, or for another system
+            raise UserError(
+                f"the package {name} can't be loaded ({first_line(error)}): install it again"
+            ) from error
     raise UserError("TensorRT is not installed: pip install tensorrt-rtx, or NVIDIA's tensorrt")
 
 
@@ -48,7 +57,10 @@ def runs_on(capabilities: Sequence[str], device: torch.device) -> bool:
     """Whether an engine built for these compute capabilities (empty: for the GPU at hand) can be opened on a device."""
     if device.type != "cuda":
         return False
-    return not capabilities or "{}.{}".format(*torch.cuda.get_device_capability(device)) in capabilities
+    return (
+        not capabilities
+        or "{}.{}".format(*torch.cuda.get_device_capability(device)) in capabilities
+    )
 
 
 def parse_capabilities(text: str) -> list[str]:
@@ -60,11 +72,15 @@ def parse_capabilities(text: str) -> list[str]:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if not word.replace(".", "", 1).isdigit() or "." not in word:
-            raise UserError(f"--compute-capability {text}: {word!r} is none, write them as 8.6,8.9,12.0")
+            raise UserError(
+                f"--compute-capability {text}: {word!r} is none, write them as 8.6,8.9,12.0"
+            )
     return words
 
 
-def build_engine(onnx_path: Path, engine_path: Path, *, capabilities: Sequence[str], expected: Shapes) -> Shapes:
+def build_engine(
+    onnx_path: Path, engine_path: Path, *, capabilities: Sequence[str], expected: Shapes
+) -> Shapes:
     """Build an engine that computes in the types of the ONNX file (a strongly typed network).
 
     Args:
@@ -77,9 +93,13 @@ def build_engine(onnx_path: Path, engine_path: Path, *, capabilities: Sequence[s
     trt = import_tensorrt()
     if not is_rtx(trt):
         if capabilities:
-            raise UserError("--compute-capability is for TensorRT-RTX; tensorrt builds for the GPU at hand: leave it out")
+            raise UserError(
+                "--compute-capability is for TensorRT-RTX; tensorrt builds for the GPU at hand: leave it out"
+            )
         if not torch.cuda.is_available():
-            raise UserError("tensorrt builds for the GPU at hand, and there is none: pip install tensorrt-rtx instead")
+            raise UserError(
+                "tensorrt builds for the GPU at hand, and there is none: pip install tensorrt-rtx instead"
+            )
     log = _make_log(trt)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -88,9 +108,13 @@ def build_engine(onnx_path: Path, engine_path: Path, *, capabilities: Sequence[s
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
         operators = sorted({error.node_operator() for error in errors if error.node_operator()})
         what = f"the operator {', '.join(operators)}" if operators else "the file"
-        raise UserError(f"TensorRT refuses {what} of {onnx_path.name}: {errors[0].desc() if errors else log.last}")
+        raise UserError(
+            f"TensorRT refuses {what} of {onnx_path.name}: {errors[0].desc() if errors else log.last}"
+        )
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # who asked for float32 gets it, who wants speed takes fp16
+    config.clear_flag(
+        trt.BuilderFlag.TF32
+    )  # who asked for float32 gets it, who wants speed takes fp16
     if capabilities:
         config.num_compute_capabilities = len(capabilities)
         for i, capability in enumerate(capabilities):
@@ -115,7 +139,10 @@ def network_tensors(trt: Any, network: Any) -> Shapes:
 def engine_tensors(trt: Any, engine: Any) -> Shapes:
     """The same of a finished engine that has been opened."""
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    return {name: (tuple(engine.get_tensor_shape(name)), _type_name(trt, engine.get_tensor_dtype(name))) for name in names}
+    return {
+        name: (tuple(engine.get_tensor_shape(name)), _type_name(trt, engine.get_tensor_dtype(name)))
+        for name in names
+    }
 
 
 def check_tensors(found: Shapes, expected: Shapes, source: str) -> None:
@@ -142,7 +169,9 @@ class TensorRTBackend:
         """
         trt = import_tensorrt()
         if device.type != "cuda":
-            raise UserError(f"{path.name} is a TensorRT engine, which needs a CUDA GPU, and none is used here: take the .onnx")
+            raise UserError(
+                f"{path.name} is a TensorRT engine, which needs a CUDA GPU, and none is used here: take the .onnx"
+            )
         self.device = device
         log = _make_log(trt)
         with torch.cuda.device(device):
@@ -154,8 +183,12 @@ class TensorRTBackend:
                     "TensorRT; build it again on this machine with python -m inpaint export --format tensorrt"
                 )
             self.tensors = engine_tensors(trt, self._engine)
-            if set(self.tensors) not in [{*contract.inputs, *contract.outputs} for contract in CONTRACTS]:
-                raise UserError(f"{path} is no inpainting engine: its tensors are {', '.join(self.tensors)}")
+            if set(self.tensors) not in [
+                {*contract.inputs, *contract.outputs} for contract in CONTRACTS
+            ]:
+                raise UserError(
+                    f"{path} is no inpainting engine: its tensors are {', '.join(self.tensors)}"
+                )
             self._context = self._engine.create_execution_context()
         shape = self.tensors["masked_frames"][0]
         self.window = None if "memory" in self.tensors else shape[1]
@@ -168,7 +201,11 @@ class TensorRTBackend:
         values = {"masked_frames": masked.contiguous()}
         outputs = ["output"]
         if self.window is None:
-            values["memory"] = torch.zeros(self.tensors["memory"][0], device=self.device) if memory is None else memory
+            values["memory"] = (
+                torch.zeros(self.tensors["memory"][0], device=self.device)
+                if memory is None
+                else memory
+            )
             outputs.append("new_memory")
         values |= {name: torch.empty(self.tensors[name][0], device=self.device) for name in outputs}
         for name, value in values.items():
@@ -200,7 +237,9 @@ def _capability(trt: Any, text: str) -> Any:
     value = known.get("SM" + text.replace(".", ""))
     if value is None:
         names = [f"{name[2:-1]}.{name[-1]}" for name in known if name.startswith("SM")]
-        raise UserError(f"--compute-capability {text} is not known to {trt.__name__} {trt.__version__}: {', '.join(names)} are")
+        raise UserError(
+            f"--compute-capability {text} is not known to {trt.__name__} {trt.__version__}: {', '.join(names)} are"
+        )
     return value
 
 

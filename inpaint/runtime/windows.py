@@ -13,9 +13,17 @@ import torch
 from torch import Tensor
 
 from inpaint.models.steps import mask_frame
-from inpaint.options import LOOK_AHEAD
+from inpaint.options_run import LOOK_AHEAD
 from inpaint.runtime.backends import Backend, open_backend
-from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream, Item, engine_size, from_network, to_network
+from inpaint.runtime.stream import (
+    Filler,
+    HoleFrame,
+    InpaintStream,
+    Item,
+    engine_size,
+    from_network,
+    to_network,
+)
 from nunif.errors import UserError
 
 # Of a window, shared with the next one; their pictures are blended there. With half of it every frame is a blend, and
@@ -47,7 +55,9 @@ def open_fillers(
     return fillers_on(backend, count=count, max_width=max_width, look_ahead=look_ahead)
 
 
-def fillers_on(backend: Backend, *, count: int = 1, max_width: int | None = None, look_ahead: int | None = 0) -> list[Filler]:
+def fillers_on(
+    backend: Backend, *, count: int = 1, max_width: int | None = None, look_ahead: int | None = 0
+) -> list[Filler]:
     """See `open_fillers`."""
     if backend.window is not None:
         if look_ahead:
@@ -57,7 +67,9 @@ def fillers_on(backend: Backend, *, count: int = 1, max_width: int | None = None
         return [WindowFiller(backend, max_width=max_width) for _ in range(count)]
     if look_ahead is None:
         look_ahead = LOOK_AHEAD if backend.multiple is not None else 0
-    return [InpaintStream(backend, max_width=max_width, look_ahead=look_ahead) for _ in range(count)]
+    return [
+        InpaintStream(backend, max_width=max_width, look_ahead=look_ahead) for _ in range(count)
+    ]
 
 
 @dataclass(eq=False)
@@ -92,7 +104,9 @@ class WindowFiller:
                 yield from self._finish(company, held)
                 held, company = [], []
             size = self.computed_size(*frame.hole.shape)
-            picture, hole = to_network(frame.frame, frame.hole, size=size, device=self._backend.device)
+            picture, hole = to_network(
+                frame.frame, frame.hole, size=size, device=self._backend.device
+            )
             held.append(_Held(frame, mask_frame(picture, hole)))
             if len(held) == self._length:
                 self._predict(held)
@@ -101,7 +115,9 @@ class WindowFiller:
                 yield from map(_give, ready)
         yield from self._finish(company, held)
 
-    def _finish(self, company: list[_Held[Item]], held: list[_Held[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
+    def _finish(
+        self, company: list[_Held[Item]], held: list[_Held[Item]]
+    ) -> Iterator[tuple[Item, np.ndarray]]:
         """The end of a shot: a last window that reaches back as far as it is long."""
         if any(frame.prediction is None for frame in held):
             window = (company + held)[-self._length :]
@@ -116,8 +132,12 @@ class WindowFiller:
         """
         before = (self._length - len(window)) // 2
         order = [min(max(i - before, 0), len(window) - 1) for i in range(self._length)]
-        prediction, _ = self._backend.step(torch.stack([window[i].masked for i in order], dim=1), None)  # (1, T, 3, h, w)
-        prediction = prediction[0, before : before + len(window)].unsqueeze(1)  # (frames, 1, 3, h, w)
+        prediction, _ = self._backend.step(
+            torch.stack([window[i].masked for i in order], dim=1), None
+        )  # (1, T, 3, h, w)
+        prediction = prediction[0, before : before + len(window)].unsqueeze(
+            1
+        )  # (frames, 1, 3, h, w)
         shared = [frame for frame in window[first_new:] if frame.prediction is not None]
         for frame, new in zip(window[first_new:], prediction[first_new:]):
             if frame.prediction is None:

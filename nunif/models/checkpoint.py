@@ -40,14 +40,27 @@ REQUIRED = ("nunif_model", "name", "kwargs", "state_dict")
 SAFETENSORS_SUFFIX = ".safetensors"
 
 # Entries under which others keep their tensors; averages, which are what is evaluated, before what they are of.
-_NESTS = ("netG", "state_dict", "model_state_dict", "model", "params", "net", "network", "generator", "module", "weights")
+_NESTS = (
+    "netG",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "params",
+    "net",
+    "network",
+    "generator",
+    "module",
+    "weights",
+)
 _AVERAGES = tuple(name for nest in _NESTS for name in (f"{nest}_ema", f"ema_{nest}"))
 NESTS = (*_AVERAGES, "ema", "g_ema", *_NESTS)
 DEEPEST = 3  # entries within entries that are looked into for further weights
 # Parts of names that wrappers give: these wherever they stand,
 WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 PARALLEL_PREFIX = "module."  # this before all names,
-LIGHTNING_PREFIX = "model."  # this before those of the network, with those of losses and metrics beside them,
+LIGHTNING_PREFIX = (
+    "model."  # this before those of the network, with those of losses and metrics beside them,
+)
 # and these before all names
 WRAPPER_PREFIXES = (
     *("network.", "net.", "generator.", "netG.", "G.", "backbone.", "_forward_module."),
@@ -57,7 +70,10 @@ PREFIXES = (PARALLEL_PREFIX, LIGHTNING_PREFIX, *WRAPPER_PREFIXES)
 COUNT_OF_AVERAGE = "n_averaged"  # beside the weights of torch's AveragedModel
 WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 JSON_ENTRIES = ("kwargs", "epoch", "metrics")  # of safetensors' metadata, whose values are all text
-PARTS_PER_TENSOR, MIN_PARTS = 20, 1000  # modules and parameters that a model may have for each tensor in its file
+PARTS_PER_TENSOR, MIN_PARTS = (
+    20,
+    1000,
+)  # modules and parameters that a model may have for each tensor in its file
 
 
 def save_model(model: Model, path: Path | str, **extra: Any) -> None:
@@ -89,10 +105,16 @@ def save_safetensors(state_dict: Mapping[str, Tensor], path: Path | str, **entri
     """
     metadata = {"format": "pt"}
     if "name" in entries:
-        metadata |= {"nunif_model": "1", "name": entries["name"], "updated_at": str(entries.get("updated_at", _now()))}
+        metadata |= {
+            "nunif_model": "1",
+            "name": entries["name"],
+            "updated_at": str(entries.get("updated_at", _now())),
+        }
     metadata |= {key: json.dumps(entries[key]) for key in JSON_ENTRIES if key in entries}
     # tensors that share their numbers can't be written
-    apart = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    apart = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()
+    }
     write_whole(Path(path), safetensors.torch.save(apart, metadata))
 
 
@@ -130,7 +152,9 @@ class _Sink:
         self._file.flush()
 
 
-def read_checkpoint(path: Path | str, *, device: torch.device | str = "cpu", package: str | None = None) -> dict[str, Any]:
+def read_checkpoint(
+    path: Path | str, *, device: torch.device | str = "cpu", package: str | None = None
+) -> dict[str, Any]:
     """Read a model file that says which model it holds, as a dict in nunif's layout; nothing in it can run code.
 
     package: see `read_model_file`.
@@ -165,7 +189,9 @@ def read_model_file(
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist: give the path of a model file (.pth)")
-    layout, content = _read_safetensors(path, device) if _is_safetensors(path) else _read_torch(path, device)
+    layout, content = (
+        _read_safetensors(path, device) if _is_safetensors(path) else _read_torch(path, device)
+    )
     if "name" in content:
         _check_entries(content, path)
     _check_finite(content["state_dict"], path)
@@ -174,7 +200,12 @@ def read_model_file(
             with torch.device("meta"):
                 model = create_model(foreign.name)
             weights = foreign.convert(model, content["state_dict"], source=path)
-            named = {"nunif_model": 1, "name": foreign.name, "kwargs": model.kwargs, "state_dict": weights}
+            named = {
+                "nunif_model": 1,
+                "name": foreign.name,
+                "kwargs": model.kwargs,
+                "state_dict": weights,
+            }
             return foreign.title, {**content, **named}
     return layout, content
 
@@ -185,7 +216,10 @@ def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, 
         content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error)
-        if any(mark in reason for mark in ("Unsupported global", "Unsupported class", "unsupported GLOBAL")):
+        if any(
+            mark in reason
+            for mark in ("Unsupported global", "Unsupported class", "unsupported GLOBAL")
+        ):
             raise carries_code(path, first_line(error)) from error
         raise torn(path, error) from error
     except Exception as error:  # what a damaged pickle calls with wrong arguments raises anything
@@ -193,13 +227,17 @@ def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, 
     if isinstance(content, dict) and all(key in content for key in REQUIRED):
         check_values(content.values(), path)
         if isinstance(content["state_dict"], Mapping) and _is_tensors(content["state_dict"]):
-            _tell_others(path, "state_dict", [key for key in NESTS if key in content and key != "state_dict"])
+            _tell_others(
+                path, "state_dict", [key for key in NESTS if key in content and key != "state_dict"]
+            )
             content["state_dict"] = _unwrap(content["state_dict"], path)
         return NUNIF, content
     where, tensors = next(_find_tensors(content), ("", None))
     if tensors is None:
         for place, mapping in _mappings(content):
-            num_named = sum(isinstance(value, Tensor) and "." in str(name) for name, value in mapping.items())
+            num_named = sum(
+                isinstance(value, Tensor) and "." in str(name) for name, value in mapping.items()
+            )
             if 2 * num_named >= len(mapping) > 0:
                 _check_tensors(mapping, path, f"its entry {place}" if place else "it")
         raise UserError(
@@ -209,7 +247,9 @@ def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, 
     if where:
         _tell_others(path, where, _others(content, where, tensors))
     check_values(tensors.values(), path)
-    return STATE_DICT, {"state_dict": _unwrap(tensors, path, lightning=where.endswith("state_dict"))}
+    return STATE_DICT, {
+        "state_dict": _unwrap(tensors, path, lightning=where.endswith("state_dict"))
+    }
 
 
 def _find_tensors(content: Any, depth: int = 3) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
@@ -233,8 +273,14 @@ def _mappings(content: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
         seen.add(id(mapping))
         yield where, mapping
         if depth < DEEPEST:
-            nested = [(key, value) for key, value in mapping.items() if isinstance(key, str) and isinstance(value, Mapping)]
-            waiting += [(f"{where}.{key}" if where else key, value, depth + 1) for key, value in nested]
+            nested = [
+                (key, value)
+                for key, value in mapping.items()
+                if isinstance(key, str) and isinstance(value, Mapping)
+            ]
+            waiting += [
+                (f"{where}.{key}" if where else key, value, depth + 1) for key, value in nested
+            ]
 
 
 def _others(content: Mapping[Any, Any], where: str, taken: Mapping[str, Tensor]) -> list[str]:
@@ -242,7 +288,9 @@ def _others(content: Mapping[Any, Any], where: str, taken: Mapping[str, Tensor])
     found = [
         place
         for place, mapping in _mappings(content)
-        if mapping is not taken and _is_tensors(mapping) and any("." in name or name in taken for name in mapping)
+        if mapping is not taken
+        and _is_tensors(mapping)
+        and any("." in name or name in taken for name in mapping)
     ]
     told = {place.partition(".")[0] for place in (where, *found)}
     return [key for key in NESTS if key in content and key not in told] + found
@@ -250,14 +298,23 @@ def _others(content: Mapping[Any, Any], where: str, taken: Mapping[str, Tensor])
 
 def _tell_others(path: Path, where: str, others: list[str]) -> None:
     if others:
-        logger.info("%s: the weights are those of its entry %s; left out: %s", path, where, _first_five(others))
+        logger.info(
+            "%s: the weights are those of its entry %s; left out: %s",
+            path,
+            where,
+            _first_five(others),
+        )
 
 
 def _is_tensors(content: Mapping[Any, Any]) -> bool:
-    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
+    return all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
 
 
-def _unwrap(tensors: Mapping[str, Tensor], path: Path, *, lightning: bool = False) -> dict[str, Tensor]:
+def _unwrap(
+    tensors: Mapping[str, Tensor], path: Path, *, lightning: bool = False
+) -> dict[str, Tensor]:
     """Tensors under the names that they have in the model itself; as they are where two would get the same name.
 
     lightning: they may be Lightning's, with those of losses and metrics beside the network's, which are left out.
@@ -268,10 +325,16 @@ def _unwrap(tensors: Mapping[str, Tensor], path: Path, *, lightning: bool = Fals
     while prefix := next((p for p in PREFIXES if any(name.startswith(p) for name in found)), None):
         rest = [name for name in found if not name.startswith(prefix)]
         if rest and prefix == LIGHTNING_PREFIX and lightning:
-            logger.info("%s: the weights are those of %s*; left out: %s", path, prefix, _first_five(rest))
+            logger.info(
+                "%s: the weights are those of %s*; left out: %s", path, prefix, _first_five(rest)
+            )
         elif rest and not (prefix == PARALLEL_PREFIX and rest == [COUNT_OF_AVERAGE]):
             break
-        found = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+        found = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in found.items()
+            if name.startswith(prefix)
+        }
     return found
 
 
@@ -288,28 +351,42 @@ def _read_safetensors(path: Path, device: torch.device | str) -> tuple[str, dict
     try:
         data = path.read_bytes()  # by Python, because a path may be no text
         tensors = {name: tensor.to(device) for name, tensor in safetensors.torch.load(data).items()}
-        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get(
+            "__metadata__", {}
+        )
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} is torn or not a safetensors file ({first_line(error)}): fetch or make it again") from error
-    content: dict[str, Any] = {"state_dict": _unwrap(tensors, path, lightning="name" not in metadata)}
+        raise UserError(
+            f"{path} is torn or not a safetensors file ({first_line(error)}): fetch or make it again"
+        ) from error
+    content: dict[str, Any] = {
+        "state_dict": _unwrap(tensors, path, lightning="name" not in metadata)
+    }
     if "name" in metadata:
         content |= {"nunif_model": 1, "name": metadata["name"], "kwargs": {}}
         content |= {key: metadata[key] for key in ("updated_at",) if key in metadata}
         try:
             content |= {key: json.loads(metadata[key]) for key in JSON_ENTRIES if key in metadata}
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} has metadata that is no JSON ({first_line(error)}): make it again") from error
+            raise UserError(
+                f"{path} has metadata that is no JSON ({first_line(error)}): make it again"
+            ) from error
     return SAFETENSORS, content
 
 
 def _check_entries(content: dict[str, Any], path: Path) -> None:
     name, kwargs, weights = content["name"], content["kwargs"], content["state_dict"]
     if not isinstance(name, str) or len(name) > 100:
-        raise UserError(f"{path} holds the model {name!r:.100}, which is no name: get it from another source")
+        raise UserError(
+            f"{path} holds the model {name!r:.100}, which is no name: get it from another source"
+        )
     if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
-        raise UserError(f"{path} holds no arguments of {name} in its entry kwargs: get it from another source")
+        raise UserError(
+            f"{path} holds no arguments of {name} in its entry kwargs: get it from another source"
+        )
     if not isinstance(weights, Mapping):
-        raise UserError(f"{path} holds no weights in its entry state_dict: get it from another source")
+        raise UserError(
+            f"{path} holds no weights in its entry state_dict: get it from another source"
+        )
     _check_tensors(weights, path, "its entry state_dict")
 
 
@@ -346,9 +423,13 @@ def load_model(
     Raises:
         UserError: see `read_checkpoint`; also an unknown name, or weights that do not fit the named model.
     """
-    content = read_checkpoint(path, device=device, package=expect.partition(".")[0] if expect else None)
+    content = read_checkpoint(
+        path, device=device, package=expect.partition(".")[0] if expect else None
+    )
     if expect and not content["name"].startswith(expect):
-        raise UserError(f"{path} holds the model {content['name']!r}, but one named {expect}* is needed here")
+        raise UserError(
+            f"{path} holds the model {content['name']!r}, but one named {expect}* is needed here"
+        )
     model = create_model_of(content, source=path).to(device).eval()
     load_weights(model, content["state_dict"], source=path)
     return model, {key: value for key, value in content.items() if key != "state_dict"}
@@ -363,7 +444,10 @@ def create_model_of(content: Mapping[str, Any], *, source: Path | str) -> Model:
         UserError: the name is unknown, the arguments are not its model's, or the weights don't fit them.
     """
     try:
-        with torch.device("meta"), _at_most(PARTS_PER_TENSOR * len(content["state_dict"]) + MIN_PARTS):
+        with (
+            torch.device("meta"),
+            _at_most(PARTS_PER_TENSOR * len(content["state_dict"]) + MIN_PARTS),
+        ):
             plan = create_model(content["name"], **content["kwargs"])
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
@@ -382,7 +466,10 @@ def _at_most(num_parts: int) -> Iterator[None]:
         if num_built > num_parts:
             raise ValueError("it would have far more parts than there are weights")
 
-    handles = [register_module_module_registration_hook(count), register_module_parameter_registration_hook(count)]
+    handles = [
+        register_module_module_registration_hook(count),
+        register_module_parameter_registration_hook(count),
+    ]
     try:
         yield
     finally:
@@ -401,7 +488,9 @@ def load_weights(model: Model, state_dict: Mapping[str, Tensor], *, source: Path
 
 
 def _check_fit(model: Model, state_dict: Mapping[str, Tensor], source: Path | str) -> None:
-    if problem := misfits({name: tensor.shape for name, tensor in model.state_dict().items()}, state_dict):
+    if problem := misfits(
+        {name: tensor.shape for name, tensor in model.state_dict().items()}, state_dict
+    ):
         raise UserError(f"{source} does not fit {model.name}: {problem}")
     for name, wanted in model.state_dict().items():
         given = state_dict[name].dtype
@@ -435,4 +524,6 @@ def _printable(name: Any) -> str:
 
 
 def _first_five(names: list[str]) -> str:
-    return ", ".join(map(_printable, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(map(_printable, names[:5])) + (
+        f" and {len(names) - 5} more" if len(names) > 5 else ""
+    )

@@ -27,7 +27,9 @@ class Model(nn.Module):
 class Convert(Protocol):
     """Turns another project's tensors into the state dict of a model; UserError, with `source`, when they don't fit it."""
 
-    def __call__(self, model: Model, state_dict: Mapping[str, Tensor], *, source: Path | str) -> dict[str, Tensor]: ...
+    def __call__(
+        self, model: Model, state_dict: Mapping[str, Tensor], *, source: Path | str
+    ) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -84,21 +86,36 @@ def create_model(name: str, **kwargs: Any) -> Model:
     if name not in _table:
         known = model_names(package) if _is_sibling_package(package) else []
         if name not in _table:
-            raise UserError(f"unknown model {name!r}" + (f": known are {', '.join(known)}" if known else ""))
+            raise UserError(
+                f"unknown model {name!r}" + (f": known are {', '.join(known)}" if known else "")
+            )
     build, defaults = _table[name]
     arguments = {**defaults, **kwargs}
     try:
         model = build(**arguments)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError, LookupError, AttributeError) as error:
+    except (
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
+        LookupError,
+        AttributeError,
+    ) as error:
         # sizes out of a file may be anything
-        raise UserError(f"{name} can't be built with {str(arguments)[:300]}: {first_line(error)}") from error
+        raise UserError(
+            f"{name} can't be built with {str(arguments)[:300]}: {first_line(error)}"
+        ) from error
     model.name, model.kwargs = name, arguments
     return model
 
 
 def _is_sibling_package(package: str) -> bool:
     root = Path(__file__).resolve().parents[2]
-    return re.fullmatch(r"[a-z_][a-z0-9_]*", package) is not None and (root / package / "models").is_dir()
+    return (
+        re.fullmatch(r"[a-z_][a-z0-9_]*", package) is not None
+        and (root / package / "models").is_dir()
+    )
 
 
 def _import_models_of(package: str) -> None:

@@ -26,11 +26,20 @@ _GLOBALS = frozenset(
     {("collections", "OrderedDict"), ("collections", "Counter"), ("_codecs", "encode")}
     | {(module, name) for module in ("builtins", "__builtin__") for name in ("set", "complex")}
     | {("torch", name) for name in ("Size", "device")}
-    | {("torch.storage", "UntypedStorage"), ("torch.storage", "TypedStorage"), ("torch.nn.parameter", "Parameter")}
-    | {("torch._utils", f"_rebuild_{name}") for name in ("tensor", "tensor_v2", "tensor_v3", "parameter")}
+    | {
+        ("torch.storage", "UntypedStorage"),
+        ("torch.storage", "TypedStorage"),
+        ("torch.nn.parameter", "Parameter"),
+    }
+    | {
+        ("torch._utils", f"_rebuild_{name}")
+        for name in ("tensor", "tensor_v2", "tensor_v3", "parameter")
+    }
     | {("torch._utils", "_rebuild_parameter_with_state"), ("torch.serialization", "_get_layout")}
 )
-_HIDDEN_GLOBALS = frozenset({"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"})  # torch.save writes none of these
+_HIDDEN_GLOBALS = frozenset(
+    {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"}
+)  # torch.save writes none of these
 
 
 def check_before_opening(path: Path) -> None:
@@ -55,8 +64,14 @@ def _check_archive(archive: zipfile.ZipFile, path: Path) -> None:
     packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
     # entries that overlap are one another's numbers over again
     if packed or sum(entry.file_size for entry in entries) > size:
-        why = f"its entry {packed[0]!r} is compressed" if packed else "its entries are longer than the file"
-        raise UserError(f"{path} is no model file as torch writes it ({why}): get it from another source")
+        why = (
+            f"its entry {packed[0]!r} is compressed"
+            if packed
+            else "its entries are longer than the file"
+        )
+        raise UserError(
+            f"{path} is no model file as torch writes it ({why}): get it from another source"
+        )
     rotten = archive.testzip()  # torch itself compares no checksums
     if rotten is not None:
         raise torn(path, ValueError(f"the checksum of {rotten!r} is wrong"))
@@ -105,7 +120,9 @@ def _is_known(module: str, name: str) -> bool:
 
 
 def _is_type_of_numbers(module: str, name: str) -> bool:
-    return module == "torch" and (name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype))
+    return module == "torch" and (
+        name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype)
+    )
 
 
 def carries_code(path: Path, what: str) -> UserError:
@@ -119,7 +136,9 @@ def carries_code(path: Path, what: str) -> UserError:
 
 def torn(path: Path, error: BaseException) -> UserError:
     """The error for a file that can't be read."""
-    reason = re.sub(r"^\[enforce fail at [^]]*\][ .]*", "", first_line(error)).partition(". ")[0][:120]
+    reason = re.sub(r"^\[enforce fail at [^]]*\][ .]*", "", first_line(error)).partition(". ")[0][
+        :120
+    ]
     return UserError(f"{path} is torn or not a model file ({reason}): fetch or train it again")
 
 
@@ -132,7 +151,9 @@ def check_values(values: Iterable[Any], path: Path) -> None:
         num_values += 1 + (len(value) if isinstance(value, (str, bytes)) else 0)
         if isinstance(value, Tensor):
             if value.layout != torch.strided or value.is_meta or value.is_quantized:
-                raise UserError(f"{path} holds a tensor without plain numbers ({value.layout}): get it from another source")
+                raise UserError(
+                    f"{path} holds a tensor without plain numbers ({value.layout}): get it from another source"
+                )
             num_bytes += value.numel() * value.element_size()
         elif isinstance(value, dict):
             waiting += [*value.keys(), *value.values()]
@@ -140,4 +161,6 @@ def check_values(values: Iterable[Any], path: Path) -> None:
             waiting += value
         if num_values > size or num_bytes > MAX_GROWTH * size:
             what = "values" if num_values > size else f"tensors of {num_bytes:,} bytes"
-            raise UserError(f"{path} holds {what} that a file of {size:,} bytes can't hold: get it from another source")
+            raise UserError(
+                f"{path} holds {what} that a file of {size:,} bytes can't hold: get it from another source"
+            )

@@ -47,7 +47,14 @@ class Batch:
 class Loader:
     """Loads batches of `samples`. The worker processes live until `close`."""
 
-    def __init__(self, samples: Samples, collate: Callable[[list[Any]], Any], *, num_workers: int, pin_memory: bool) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        collate: Callable[[list[Any]], Any],
+        *,
+        num_workers: int,
+        pin_memory: bool,
+    ) -> None:
         if num_workers:
             _allow_open_files()
         self._plan: list[Sequence[Draw]] = []  # the torch loader iterates over this very list
@@ -59,7 +66,9 @@ class Loader:
             persistent_workers=num_workers > 0,
             worker_init_fn=_start_worker,
             pin_memory=pin_memory,
-            generator=torch.Generator().manual_seed(0),  # without it, every epoch draws from torch's global generator
+            generator=torch.Generator().manual_seed(
+                0
+            ),  # without it, every epoch draws from torch's global generator
         )
 
     def load(self, batches: Sequence[Sequence[Draw]]) -> Iterator[Batch]:
@@ -150,7 +159,11 @@ class _Collate:
         for _, sample in drawn:
             if isinstance(sample, UserError):
                 return sample
-        bad = [(index, sample.name, sample.reason) for index, sample in drawn if isinstance(sample, BadSample)]
+        bad = [
+            (index, sample.name, sample.reason)
+            for index, sample in drawn
+            if isinstance(sample, BadSample)
+        ]
         good = [(index, sample) for index, sample in drawn if not isinstance(sample, BadSample)]
         data = self.collate([sample for _, sample in good]) if good else None
         return Batch(data, [index for index, _ in good], bad)
@@ -198,6 +211,9 @@ def map_tensors(data: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(data, (list, tuple)):
         return type(data)(map_tensors(value, function) for value in data)
     if dataclasses.is_dataclass(data) and not isinstance(data, type):
-        values = {item.name: map_tensors(getattr(data, item.name), function) for item in dataclasses.fields(data)}
+        values = {
+            item.name: map_tensors(getattr(data, item.name), function)
+            for item in dataclasses.fields(data)
+        }
         return dataclasses.replace(data, **values)
     return data

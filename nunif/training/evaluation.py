@@ -46,7 +46,10 @@ def evaluate(
     draws = [Draw(index, derive_seed(seed, "eval", index)) for index in range(num_samples)]
     batches = [draws[start : start + batch_size] for start in range(0, num_samples, batch_size)]
     rounds = -(-len(batches) // group.size)
-    mine = [batches[number] if number < len(batches) else [] for number in range(group.rank, rounds * group.size, group.size)]
+    mine = [
+        batches[number] if number < len(batches) else []
+        for number in range(group.rank, rounds * group.size, group.size)
+    ]
     results: list[tuple[int, int, dict[str, float]]] = []  # batch number, samples, metrics
     was_training = model.training
     model.eval()
@@ -60,17 +63,28 @@ def evaluate(
                 with autocast(device, dtype):
                     output = task.eval_step(model, to_device(batch.data, device))
                 results.append((number, len(batch.indices), output.metrics))
-                if preview_folder is not None and output.preview is not None and number % preview_step == 0:
+                if (
+                    preview_folder is not None
+                    and output.preview is not None
+                    and number % preview_step == 0
+                ):
                     write_picture(preview_folder / f"{number}.png", output.preview())
             if group.any(interrupted()):
                 return None
     finally:
         model.train(was_training)
-    everything = sorted((item for part in group.gather(results) for item in part), key=lambda item: item[0])
+    everything = sorted(
+        (item for part in group.gather(results) for item in part), key=lambda item: item[0]
+    )
     total = sum(count for _, count, _ in everything)
     if total == 0:
-        raise UserError("no sample of the evaluation set can be read: mend it, or train with --skip-eval")
-    return {name: _mean([(metrics[name], count) for _, count, metrics in everything], name) for name in everything[0][2]}
+        raise UserError(
+            "no sample of the evaluation set can be read: mend it, or train with --skip-eval"
+        )
+    return {
+        name: _mean([(metrics[name], count) for _, count, metrics in everything], name)
+        for name in everything[0][2]
+    }
 
 
 def _mean(values: list[tuple[float, int]], name: str) -> float:

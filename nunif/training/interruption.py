@@ -9,7 +9,9 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 # SIGTERM ends a job (Slurm, systemd, Docker); Slurm's --signal=USR1@SECONDS comes so long before the time limit
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+]
 
 
 class Interruption:
@@ -38,6 +40,8 @@ class Interruption:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if not self.requested:
             self.requested = True
-            logger.warning("stopping after this update, with a checkpoint; Ctrl-C from here on stops at once, without")
+            logger.warning(
+                "stopping after this update, with a checkpoint; Ctrl-C from here on stops at once, without"
+            )
         elif number == signal.SIGINT:
             raise KeyboardInterrupt

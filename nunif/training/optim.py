@@ -17,10 +17,15 @@ HYPERPARAMETERS = ("lr", "weight_decay", "betas", "momentum", "warmup_steps")
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """The model's parameters in two groups, each sorted by name: matrices decay, biases and norms (1-d) do not."""
-    named = sorted((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+    named = sorted(
+        (name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
+    )
     decay = [parameter for _, parameter in named if parameter.ndim > 1]
     no_decay = [parameter for _, parameter in named if parameter.ndim <= 1]
-    groups = [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+    groups = [
+        {"params": decay, "weight_decay": weight_decay},
+        {"params": no_decay, "weight_decay": 0.0},
+    ]
     return [group for group in groups if group["params"]]
 
 
@@ -45,9 +50,13 @@ def create_optimizer(
         "adamw": lambda: torch.optim.AdamW(groups, lr=lr, betas=betas),
         "adam": lambda: torch.optim.Adam(groups, lr=lr, betas=betas),
         "sgd": lambda: torch.optim.SGD(groups, lr=lr, momentum=momentum),
-        "adamw_schedulefree": lambda: AdamWScheduleFree(groups, lr=lr, betas=betas, warmup_steps=warm),
+        "adamw_schedulefree": lambda: AdamWScheduleFree(
+            groups, lr=lr, betas=betas, warmup_steps=warm
+        ),
         "radam_schedulefree": lambda: RAdamScheduleFree(groups, lr=lr, betas=betas),
-        "sgd_schedulefree": lambda: SGDScheduleFree(groups, lr=lr, momentum=momentum, warmup_steps=warm),
+        "sgd_schedulefree": lambda: SGDScheduleFree(
+            groups, lr=lr, momentum=momentum, warmup_steps=warm
+        ),
     }
     optimizer = table[name]()
     if isinstance(optimizer, ScheduleFree):
@@ -65,12 +74,17 @@ def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
     Raises ValueError, and what torch raises, for a state that does not fit.
     """
-    wanted = [{key: group[key] for key in HYPERPARAMETERS if key in group} for group in optimizer.param_groups]
+    wanted = [
+        {key: group[key] for key in HYPERPARAMETERS if key in group}
+        for group in optimizer.param_groups
+    ]
     optimizer.load_state_dict(state)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
-                raise ValueError(f"{name} of the optimizer has the shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
+                raise ValueError(
+                    f"{name} of the optimizer has the shape {tuple(value.shape)}, not {tuple(parameter.shape)}"
+                )
     for group, values in zip(optimizer.param_groups, wanted, strict=True):
         group.update(values)
 

@@ -67,7 +67,13 @@ def hard_example_weights(losses: np.ndarray) -> np.ndarray:
 
 
 def draw_order(
-    num_draws: int, *, num_samples: int, weights: np.ndarray | None, excluded: Collection[int], seed: int, epoch: int
+    num_draws: int,
+    *,
+    num_samples: int,
+    weights: np.ndarray | None,
+    excluded: Collection[int],
+    seed: int,
+    epoch: int,
 ) -> np.ndarray:
     """The samples of an epoch, (num_draws,) int64, in the order in which they are learned from.
 
@@ -75,7 +81,9 @@ def draw_order(
     excluded: samples that can't be read; at least one must be left.
     """
     generator = generator_for(seed, "order", epoch)
-    usable = np.array([index for index in range(num_samples) if index not in excluded], dtype=np.int64)
+    usable = np.array(
+        [index for index in range(num_samples) if index not in excluded], dtype=np.int64
+    )
     if weights is None:
         passes = -(-num_draws // len(usable))
         return np.concatenate([generator.permutation(usable) for _ in range(passes)])[:num_draws]

@@ -69,12 +69,21 @@ class State:
         epoch = values["epoch"]
         if epoch:
             epoch = EpochState(**{**epoch, "order": epoch["order"].numpy()})
-            if epoch.order.ndim != 1 or epoch.order.dtype != np.int64 or not 0 <= epoch.position <= len(epoch.order):
+            if (
+                epoch.order.ndim != 1
+                or epoch.order.dtype != np.int64
+                or not 0 <= epoch.position <= len(epoch.order)
+            ):
                 raise ValueError("its place in the epoch is none")
         state = State(**{**values, "epoch": epoch})
-        if not all(isinstance(count, int) and count >= 0 for count in (state.epochs_done, state.updates, state.non_finite)):
+        if not all(
+            isinstance(count, int) and count >= 0
+            for count in (state.epochs_done, state.updates, state.non_finite)
+        ):
             raise ValueError("its counts of epochs and updates are none")
-        if not all(isinstance(index, int) and isinstance(text, str) for index, text in state.bad.items()):
+        if not all(
+            isinstance(index, int) and isinstance(text, str) for index, text in state.bad.items()
+        ):
             raise ValueError("its list of unreadable samples is none")
         return state
 
@@ -82,7 +91,10 @@ class State:
 def snapshot(engine: Engine) -> dict[str, Tensor]:
     """A copy of the evaluation weights on the CPU."""
     with evaluation_weights(engine.model, engine.optimizer, engine.ema):
-        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in engine.model.state_dict().items()}
+        return {
+            name: tensor.detach().to("cpu", copy=True)
+            for name, tensor in engine.model.state_dict().items()
+        }
 
 
 def check_finite(weights: dict[str, Tensor]) -> None:
@@ -115,7 +127,10 @@ def save_checkpoint(
 
     There is no state of random generators in it: every draw and every batch is seeded by its place in the run.
     """
-    apart = any(not torch.equal(tensor.cpu(), weights[name]) for name, tensor in engine.model.state_dict().items())
+    apart = any(
+        not torch.equal(tensor.cpu(), weights[name])
+        for name, tensor in engine.model.state_dict().items()
+    )
     training: dict[str, Any] = {
         "state": state.state_dict(),
         "weights": dict(engine.model.state_dict()) if apart else None,
@@ -144,8 +159,14 @@ def kept_path(checkpoint: Path, epoch: int) -> Path:
 
 def kept_checkpoints(checkpoint: Path) -> dict[int, Path]:
     """The kept checkpoints by the number of their epoch, in order."""
-    name = re.compile(rf"{re.escape(checkpoint.stem)}\.epoch(\d{{4,}}){re.escape(checkpoint.suffix)}")
-    found = {int(match[1]): path for path in checkpoint.parent.glob("*") if (match := name.fullmatch(path.name))}
+    name = re.compile(
+        rf"{re.escape(checkpoint.stem)}\.epoch(\d{{4,}}){re.escape(checkpoint.suffix)}"
+    )
+    found = {
+        int(match[1]): path
+        for path in checkpoint.parent.glob("*")
+        if (match := name.fullmatch(path.name))
+    }
     return dict(sorted(found.items()))
 
 
@@ -164,20 +185,36 @@ def _moments(optimizer: dict[str, Any] | None, name: str) -> dict[str, Tensor]:
     """All tensors that an optimizer keeps, by what to call them."""
     if optimizer is None:
         return {}
-    entries = ((index, key, value) for index, state in optimizer["state"].items() for key, value in state.items())
-    return {f"{key} {index} of the {name}": value for index, key, value in entries if isinstance(value, Tensor)}
+    entries = (
+        (index, key, value)
+        for index, state in optimizer["state"].items()
+        for key, value in state.items()
+    )
+    return {
+        f"{key} {index} of the {name}": value
+        for index, key, value in entries
+        if isinstance(value, Tensor)
+    }
 
 
-def read_training_checkpoint(path: Path, model: Model, *, optimizer_name: str, reset_state: bool) -> dict[str, Any]:
+def read_training_checkpoint(
+    path: Path, model: Model, *, optimizer_name: str, reset_state: bool
+) -> dict[str, Any]:
     """Read a checkpoint to resume from, as far as it can be checked before anything is changed.
 
     Raises:
         UserError: it is missing, torn, of another model, was made with another optimizer, or has no training state.
     """
     kept = list(kept_checkpoints(path).values())
-    hint = f"; {kept[-1].name} is kept beside it: copy it to {path.name} to go on from there" if kept else ""
+    hint = (
+        f"; {kept[-1].name} is kept beside it: copy it to {path.name} to go on from there"
+        if kept
+        else ""
+    )
     if not path.exists():
-        raise UserError(f"--resume: there is no {path} to resume from: leave --resume out, or check --model-dir{hint}")
+        raise UserError(
+            f"--resume: there is no {path} to resume from: leave --resume out, or check --model-dir{hint}"
+        )
     try:
         content = read_weights_file(path, model)
     except UserError as error:
@@ -206,7 +243,15 @@ def _doubting(path: Path) -> Iterator[None]:
     """Turn whatever a checkpoint's training state does when it isn't what we wrote into a UserError."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        AssertionError,
+    ) as error:
         raise UserError(
             f"{path} has a training state that is damaged or not this trainer's ({type(error).__name__}: {first_line(error)}): "
             "add --reset-state to go on from its weights alone"
@@ -221,13 +266,19 @@ def read_weights_file(path: Path, model: Model) -> dict[str, Any]:
     """
     content = read_checkpoint(path, package=model.name.partition(".")[0])
     if content["name"] != model.name:
-        raise UserError(f"{path} holds the model {content['name']!r}, but {model.name!r} is being trained: choose one of them")
+        raise UserError(
+            f"{path} holds the model {content['name']!r}, but {model.name!r} is being trained: choose one of them"
+        )
     if content["kwargs"] != model.kwargs:
-        logger.warning("%s was made with %s, this model with %s", path, content["kwargs"], model.kwargs)
+        logger.warning(
+            "%s was made with %s, this model with %s", path, content["kwargs"], model.kwargs
+        )
     return content
 
 
-def restore(content: dict[str, Any], path: Path, model: Model, engine: Engine, history: LossHistory) -> State:
+def restore(
+    content: dict[str, Any], path: Path, model: Model, engine: Engine, history: LossHistory
+) -> State:
     """Put a checkpoint back into the model, optimizer, scaler, average and history, and return the state.
 
     Raises:
@@ -237,16 +288,24 @@ def restore(content: dict[str, Any], path: Path, model: Model, engine: Engine, h
         return _restore(content, path, model, engine, history)
 
 
-def _restore(content: dict[str, Any], path: Path, model: Model, engine: Engine, history: LossHistory) -> State:
+def _restore(
+    content: dict[str, Any], path: Path, model: Model, engine: Engine, history: LossHistory
+) -> State:
     training = content["training"]
     load_weights(model, content["state_dict"], source=path)
     if engine.ema is not None:
         if training["ema_updates"] is None:
-            logger.warning("--ema-model: the checkpoint has no average; it starts from the weights of here")
+            logger.warning(
+                "--ema-model: the checkpoint has no average; it starts from the weights of here"
+            )
         engine.ema.num_updates = training["ema_updates"] or 0
-        engine.ema.weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        engine.ema.weights = {
+            name: tensor.detach().clone() for name, tensor in model.state_dict().items()
+        }
     elif training["ema_updates"] is not None:
-        logger.warning("the checkpoint's average of the weights is dropped: --ema-model was not given again")
+        logger.warning(
+            "the checkpoint's average of the weights is dropped: --ema-model was not given again"
+        )
     if training["weights"] is not None:
         copy_weights(training["weights"], model)
     load_optimizer_state(engine.optimizer, training["optimizer"])
@@ -254,14 +313,22 @@ def _restore(content: dict[str, Any], path: Path, model: Model, engine: Engine, 
     if engine.scaler.is_enabled() and training["scaler"]:
         engine.scaler.load_state_dict(training["scaler"])
     state = State.from_state_dict(training["state"])
-    moved = history.load_state_dict(training["history"])  # (samples of then,) place now, -1 when gone
+    moved = history.load_state_dict(
+        training["history"]
+    )  # (samples of then,) place now, -1 when gone
     if not np.array_equal(moved, np.arange(len(history.keys))):
         gone = int((moved < 0).sum())
         new = len(history.keys) - (len(moved) - gone)
-        logger.warning("the training set has changed since the checkpoint: %d new, %d gone", new, gone)
-        state.bad = {int(moved[index]): text for index, text in state.bad.items() if moved[index] >= 0}
+        logger.warning(
+            "the training set has changed since the checkpoint: %d new, %d gone", new, gone
+        )
+        state.bad = {
+            int(moved[index]): text for index, text in state.bad.items() if moved[index] >= 0
+        }
         if state.epoch is not None:
-            logger.warning("epoch %d starts over with the training set as it is now", state.epochs_done + 1)
+            logger.warning(
+                "epoch %d starts over with the training set as it is now", state.epochs_done + 1
+            )
             state.epoch = None
     if state.epoch is not None and not np.isin(state.epoch.order, np.arange(len(moved))).all():
         raise ValueError("it draws samples that there are not")
@@ -276,9 +343,14 @@ def _restore_opponent(training: dict[str, Any], path: Path, engine: Engine) -> N
     if "opponent" not in training:
         logger.warning("%s holds no network to train against: it starts fresh", path)
         return
-    misfit = misfits({name: tensor.shape for name, tensor in engine.opponent.state_dict().items()}, training["opponent"])
+    misfit = misfits(
+        {name: tensor.shape for name, tensor in engine.opponent.state_dict().items()},
+        training["opponent"],
+    )
     if misfit:
-        raise UserError(f"{path}: its network to train against does not fit ({misfit}): --reset-state starts with a fresh one")
+        raise UserError(
+            f"{path}: its network to train against does not fit ({misfit}): --reset-state starts with a fresh one"
+        )
     engine.opponent.load_state_dict(training["opponent"])
     load_optimizer_state(engine.opponent_optimizer, training["opponent_optimizer"])
 

@@ -25,9 +25,15 @@ class Window:
     skipped: int = 0  # samples drawn of which nothing was learned
     loss_sum: float = 0.0  # over those records
     part_sums: dict[str, float] = field(default_factory=dict)
-    losses: list[tuple[int, int, float]] = field(default_factory=list)  # place in the epoch, sample, loss; by place
-    bad: list[tuple[int, str, str]] = field(default_factory=list)  # unreadable samples: index, name, reason
-    non_finite: list[list[int]] = field(default_factory=list)  # the samples of each batch that was dropped
+    losses: list[tuple[int, int, float]] = field(
+        default_factory=list
+    )  # place in the epoch, sample, loss; by place
+    bad: list[tuple[int, str, str]] = field(
+        default_factory=list
+    )  # unreadable samples: index, name, reason
+    non_finite: list[list[int]] = field(
+        default_factory=list
+    )  # the samples of each batch that was dropped
     stop: bool = False  # somebody pressed Ctrl-C
     updated: bool = False
     with_gradient: list[bool] = field(default_factory=list)  # for each parameter
@@ -57,7 +63,9 @@ class Window:
     def drop(self, *, count: bool) -> None:
         """Forget what was learned, because the update could not be made. count: the batches count as not finite."""
         if count:
-            self.non_finite += [[index for at, index, _ in self.losses if at == place] for place in self.places]
+            self.non_finite += [
+                [index for at, index, _ in self.losses if at == place] for place in self.places
+            ]
         self.skipped += self.records
         self.records, self.loss_sum, self.part_sums, self.losses = 0, 0.0, {}, []
 
@@ -82,7 +90,16 @@ class Engine:
     opponent: nn.Module | None = None
     opponent_optimizer: Optimizer | None = None  # wherever there is an opponent
 
-    def learn(self, task: Task, batch: Batch, window: Window, *, place: int, seed: int, nominal_records: int) -> None:
+    def learn(
+        self,
+        task: Task,
+        batch: Batch,
+        window: Window,
+        *,
+        place: int,
+        seed: int,
+        nominal_records: int,
+    ) -> None:
         """Add the gradient of a batch, as a share of `nominal_records`, and what it gave to the window.
 
         place: where in the epoch the batch starts; seed: of all that the step draws.
@@ -94,7 +111,9 @@ class Engine:
         if num_records == 0:
             return
         seed_everything(seed)
-        kept = [(buffer, buffer.clone()) for network in self._networks for buffer in network.buffers()]
+        kept = [
+            (buffer, buffer.clone()) for network in self._networks for buffer in network.buffers()
+        ]
         with autocast(self.device, self.dtype):
             output = task.train_step(self.model, to_device(batch.data, self.device))
         names = list(output.parts)
@@ -117,7 +136,9 @@ class Engine:
         window.loss_sum += loss * num_records
         for name, value in zip(names, parts, strict=True):
             window.part_sums[name] = window.part_sums.get(name, 0.0) + value * num_records
-        window.losses += [(place, index, loss) for index, loss in zip(batch.indices, sample_losses, strict=True)]
+        window.losses += [
+            (place, index, loss) for index, loss in zip(batch.indices, sample_losses, strict=True)
+        ]
 
     def update(self, window: Window, *, nominal_records: int) -> Window:
         """Make one update of the gradients gathered in all processes, and return what all their windows gave.
@@ -128,13 +149,17 @@ class Engine:
         parameters = _parameters(self.optimizer)
         window.with_gradient = [parameter.grad is not None for parameter in parameters]
         whole = Window.merge(self.group.gather(window))
-        optimizers = [self.optimizer] + ([self.opponent_optimizer] if self.opponent_optimizer is not None else [])
+        optimizers = [self.optimizer] + (
+            [self.opponent_optimizer] if self.opponent_optimizer is not None else []
+        )
         if whole.records == 0:
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             return whole
         # what a network counts and normalises by follows from the batches of its own process, which others haven't seen
-        self.group.copy_from_first([buffer for network in self._networks for buffer in network.buffers()])
+        self.group.copy_from_first(
+            [buffer for network in self._networks for buffer in network.buffers()]
+        )
         correction = nominal_records / whole.records
         norm = self._gather_gradients(self.optimizer, whole.with_gradient, correction)
         norms, learning = [norm], [self.optimizer]
@@ -170,7 +195,9 @@ class Engine:
             return None
         return next((name for name, weight in named if not torch.isfinite(weight).all()), None)
 
-    def _gather_gradients(self, optimizer: Optimizer, with_gradient: list[bool], correction: float) -> Tensor:
+    def _gather_gradients(
+        self, optimizer: Optimizer, with_gradient: list[bool], correction: float
+    ) -> Tensor:
         """Add up the gradients of all processes, unscaled and times `correction`; returns their norm."""
         gradients: list[Tensor] = []
         for parameter, has_gradient in zip(_parameters(optimizer), with_gradient, strict=True):
@@ -191,5 +218,7 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 
 def _to_numbers(scalars: list[Tensor], *vectors: Tensor) -> list[float]:
     """All values as floats, in one transfer: on a GPU, this is where a step waits for the device."""
-    flat = [torch.stack([scalar.detach().float() for scalar in scalars])] + [vector.detach().float() for vector in vectors]
+    flat = [torch.stack([scalar.detach().float() for scalar in scalars])] + [
+        vector.detach().float() for vector in vectors
+    ]
     return torch.cat(flat).tolist()

@@ -27,7 +27,13 @@ from nunif.training.ema import Ema, evaluation_weights
 from nunif.training.evaluation import evaluate
 from nunif.training.interruption import Interruption
 from nunif.training.logs import Journal, log_file, read_rows
-from nunif.training.optim import create_opponent_optimizer, create_optimizer, learning_rates, set_learning_rate, warmup_factor
+from nunif.training.optim import (
+    create_opponent_optimizer,
+    create_optimizer,
+    learning_rates,
+    set_learning_rate,
+    warmup_factor,
+)
 from nunif.training.options import TrainerOptions
 from nunif.training.sampler import LossHistory, draw_order
 from nunif.training.state import EpochState, State
@@ -71,7 +77,9 @@ class Run:
     journal: Journal | None  # in the process that writes
     interruption: Interruption
     saved_at: float
-    named: set[int | str]  # samples that were told to be not finite, and what was said of unreadable ones of the evaluation
+    named: set[
+        int | str
+    ]  # samples that were told to be not finite, and what was said of unreadable ones of the evaluation
 
     def close(self) -> None:
         """End the worker processes and finish the curve and the events."""
@@ -171,7 +179,12 @@ def _run_epochs(run: Run) -> TrainResult:
             logger.info("  about %s left", _duration(left))
     if run.state.bad and run.group.rank == 0:
         names = _listing(list(dict.fromkeys(run.state.bad.values())))
-        logger.warning("%d of %d training samples were left out: %s", len(run.state.bad), len(run.task.train_set), names)
+        logger.warning(
+            "%d of %d training samples were left out: %s",
+            len(run.state.bad),
+            len(run.task.train_set),
+            names,
+        )
     if run.group.any(run.interruption.requested):
         raise KeyboardInterrupt  # too late to stop anything here, but more may be about to come
     result = _result(run.task, run.options, run.state, metrics)
@@ -214,19 +227,26 @@ def _writing_into(folder: Path, group: Group) -> Iterator[None]:
             yield
         return
     make_folder(folder)
-    busy, advice = f"another training is writing into {folder}", "wait for its end, or choose another --model-dir"
+    busy, advice = (
+        f"another training is writing into {folder}",
+        "wait for its end, or choose another --model-dir",
+    )
     with locked(folder / ".lock", busy=busy, seconds=LOCK_SECONDS, advice=advice):
         with log_file(folder / "train.log", quiet=False):
             yield
 
 
-def _start(task: Task, options: TrainerOptions, group: Group, device: torch.device, origin: Origin | None) -> Run:
+def _start(
+    task: Task, options: TrainerOptions, group: Group, device: torch.device, origin: Origin | None
+) -> Run:
     """Wire the parts, put back what there is to resume, and make room for the files of a new round."""
     num_samples = len(task.train_set)
     if num_samples == 0:
         raise UserError("the training set is empty: there is nothing to learn from")
     if not options.skip_eval and not (task.eval_set is not None and len(task.eval_set)):
-        raise UserError("the evaluation set is empty: move some samples into it, or add --skip-eval")
+        raise UserError(
+            "the evaluation set is empty: move some samples into it, or add --skip-eval"
+        )
     if device.type == "cpu":
         keep_freed_memory()
     model = task.model.to(device)
@@ -245,10 +265,14 @@ def _start(task: Task, options: TrainerOptions, group: Group, device: torch.devi
         state = files.restore(origin.content, origin.path, model, engine, history)
     processes = options.loader_processes()
     pin_memory = device.type == "cuda"
-    train_loader = Loader(task.train_set, task.collate, num_workers=processes, pin_memory=pin_memory)
+    train_loader = Loader(
+        task.train_set, task.collate, num_workers=processes, pin_memory=pin_memory
+    )
     eval_loader = None
     if not options.skip_eval and task.eval_set is not None:
-        eval_loader = Loader(task.eval_set, task.collate, num_workers=processes, pin_memory=pin_memory)
+        eval_loader = Loader(
+            task.eval_set, task.collate, num_workers=processes, pin_memory=pin_memory
+        )
     run = Run(
         task=task,
         options=options,
@@ -275,15 +299,23 @@ def _start(task: Task, options: TrainerOptions, group: Group, device: torch.devi
             logger.info("weights from %s", origin.path)
         rows = read_rows(options.model_dir / "loss.csv", up_to_epoch=state.epochs_done)
         tensorboard = not options.disable_tensorboard
-        run.journal = Journal(options.model_dir, rows, tensorboard=tensorboard, first_epoch=state.epochs_done + 1)
+        run.journal = Journal(
+            options.model_dir, rows, tensorboard=tensorboard, first_epoch=state.epochs_done + 1
+        )
     if origin is None or not origin.resuming:
-        _save_checkpoint(run)  # so that a run killed in its first epoch can be resumed, and a full disk shows now
+        _save_checkpoint(
+            run
+        )  # so that a run killed in its first epoch can be resumed, and a full disk shows now
     return run
 
 
-def create_engine(task: Task, options: TrainerOptions, group: Group, device: torch.device, num_draws: int) -> Engine:
+def create_engine(
+    task: Task, options: TrainerOptions, group: Group, device: torch.device, num_draws: int
+) -> Engine:
     """What makes the updates of a model that is on the device already. num_draws: samples of an epoch."""
-    dtype = AMP_DTYPES[options.amp_float] if device.type == "cuda" and not options.disable_amp else None
+    dtype = (
+        AMP_DTYPES[options.amp_float] if device.type == "cuda" and not options.disable_amp else None
+    )
     if dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported():
         raise UserError("--amp-float bf16: this GPU does not have it; use fp16 or --disable-amp")
     windows = math.ceil(num_draws / (options.batch_size * options.backward_step * group.size))
@@ -300,14 +332,20 @@ def create_engine(task: Task, options: TrainerOptions, group: Group, device: tor
     return Engine(
         model=task.model,
         optimizer=optimizer,
-        scaler=torch.amp.GradScaler("cuda" if device.type == "cuda" else "cpu", enabled=dtype is torch.float16),
-        ema=Ema(task.model, options.ema_decay) if options.ema_model and options.uses_schedule else None,
+        scaler=torch.amp.GradScaler(
+            "cuda" if device.type == "cuda" else "cpu", enabled=dtype is torch.float16
+        ),
+        ema=Ema(task.model, options.ema_decay)
+        if options.ema_model and options.uses_schedule
+        else None,
         group=group,
         device=device,
         dtype=dtype,
         clip_grad_norm=options.clip_grad_norm,
         opponent=opponent,
-        opponent_optimizer=create_opponent_optimizer(opponent, options.learning_rate) if opponent is not None else None,
+        opponent_optimizer=create_opponent_optimizer(opponent, options.learning_rate)
+        if opponent is not None
+        else None,
     )
 
 
@@ -334,7 +372,9 @@ def _move_old_files_aside(options: TrainerOptions, task: Task) -> None:
     for path in [options.model_dir / "loss.csv", *models]:
         stem, suffix = path.stem, ".csv" if path.suffix == ".csv" else ".pth.bk"
         stays = options.resume and path == checkpoint
-        moved = files.move_aside(path, lambda stamp, stem=stem, suffix=suffix: f"{stem}.{stamp}{suffix}", stays=stays)  # type: ignore[misc]
+        moved = files.move_aside(
+            path, lambda stamp, stem=stem, suffix=suffix: f"{stem}.{stamp}{suffix}", stays=stays
+        )  # type: ignore[misc]
         if moved is not None:
             logger.info("%s of an earlier run is kept as %s", path.name, moved.name)
 
@@ -350,27 +390,47 @@ def _remove_partials(options: TrainerOptions, task: Task) -> None:
 
 def _tell_resumption(run: Run, content: dict[str, Any]) -> None:
     state, before = run.state, content.get("train_kwargs") or {}
-    where = f" after {state.epoch.position} of {len(state.epoch.order)} samples" if state.epoch else ""
+    where = (
+        f" after {state.epoch.position} of {len(state.epoch.order)} samples" if state.epoch else ""
+    )
     logger.info("resuming in epoch %d%s", state.epochs_done + 1, where)
     if before.get("max_epoch", run.options.max_epoch) != run.options.max_epoch:
-        logger.info("the schedule now spans %d epochs (was %s)", run.options.max_epoch, before["max_epoch"])
+        logger.info(
+            "the schedule now spans %d epochs (was %s)", run.options.max_epoch, before["max_epoch"]
+        )
     for name, value in options_module.to_dict(run.options).items():
         if name in before and name not in run.options.UNREMARKABLE and before[name] != value:
-            logger.warning("--%s is %s from here on (was %s)", name.replace("_", "-"), value, before[name])
+            logger.warning(
+                "--%s is %s from here on (was %s)", name.replace("_", "-"), value, before[name]
+            )
     if content["training"]["world_size"] != run.group.size:
-        logger.warning("%d processes from here on (was %d)", run.group.size, content["training"]["world_size"])
+        logger.warning(
+            "%d processes from here on (was %d)", run.group.size, content["training"]["world_size"]
+        )
     if state.bad:
-        logger.info("left out as unreadable (--reset-state tries them again): %s", _listing(list(state.bad.values())))
+        logger.info(
+            "left out as unreadable (--reset-state tries them again): %s",
+            _listing(list(state.bad.values())),
+        )
 
 
 def _tell_start(run: Run) -> None:
     options, engine, model = run.options, run.engine, run.task.model
     for sentence in options.no_effect(on_cpu=engine.device.type == "cpu"):
         logger.warning(sentence)
-    where = torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else engine.device.type
+    where = (
+        torch.cuda.get_device_name(engine.device)
+        if engine.device.type == "cuda"
+        else engine.device.type
+    )
     precision = {None: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[engine.dtype]
     logger.info(
-        "%s, %s parameters, on %s x %d in %s", model.name, f"{model.num_parameters:,}", where, run.group.size, precision
+        "%s, %s parameters, on %s x %d in %s",
+        model.name,
+        f"{model.num_parameters:,}",
+        where,
+        run.group.size,
+        precision,
     )
     logger.info(
         "%d samples to train on (%d draws per epoch, %d updates), %s to evaluate; %d epochs, %s, seed %d",
@@ -404,7 +464,9 @@ def _train_epoch(run: Run) -> bool:
         )
     epoch, number = state.epoch, state.epochs_done + 1
     total = len(epoch.order)
-    starts = range(epoch.position + group.rank * options.batch_size, total, options.batch_size * group.size)
+    starts = range(
+        epoch.position + group.rank * options.batch_size, total, options.batch_size * group.size
+    )
     num_batches = math.ceil((total - epoch.position) / (options.batch_size * group.size))
     plan = [_draws(run, start) for start in starts]
     plan += [[] for _ in range(num_batches - len(plan))]  # every process takes part in every window
@@ -413,7 +475,9 @@ def _train_epoch(run: Run) -> bool:
         for place, batch in enumerate(run.train_loader.load(plan)):
             start = epoch.order.size if place >= len(starts) else starts[place]
             seed = derive_seed(options.seed, "batch", number, start)
-            run.engine.learn(run.task, batch, window, place=start, seed=seed, nominal_records=run.nominal_records)
+            run.engine.learn(
+                run.task, batch, window, place=start, seed=seed, nominal_records=run.nominal_records
+            )
             if (place + 1) % options.backward_step and place + 1 < num_batches:
                 continue
             window.stop = run.interruption.requested
@@ -428,7 +492,11 @@ def _train_epoch(run: Run) -> bool:
             _account(run, whole, position=done, seconds=now - mark)
             window, mark = Window(), now
             bar.update(done - bar.n)
-            bar.set_postfix(loss=f"{epoch.loss_sum / max(epoch.records, 1):.4g}", lr=f"{rate:.2g}", refresh=False)
+            bar.set_postfix(
+                loss=f"{epoch.loss_sum / max(epoch.records, 1):.4g}",
+                lr=f"{rate:.2g}",
+                refresh=False,
+            )
             if whole.stop:
                 return False
             if now - run.saved_at > CHECKPOINT_SECONDS:
@@ -443,14 +511,25 @@ def _bar(run: Run, *, total: int, done: int) -> tqdm:
     title = f"epoch {run.state.epochs_done + 1}/{run.options.max_epoch}"
     # disable=None leaves the bar out where nobody sees it move (a pipe, a log file)
     hidden = True if run.group.rank > 0 else None
-    return tqdm(total=total, initial=done, desc=title, unit="rec", leave=False, dynamic_ncols=True, disable=hidden)
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=title,
+        unit="rec",
+        leave=False,
+        dynamic_ncols=True,
+        disable=hidden,
+    )
 
 
 def _draws(run: Run, start: int) -> list[Draw]:
     """The draws of the batch that starts at a place in the epoch; the seeds follow from the places alone."""
     number, order, options = run.state.epochs_done + 1, run.state.epoch.order, run.options  # type: ignore[union-attr]
     places = range(start, min(start + options.batch_size, len(order)))
-    return [Draw(int(order[place]), derive_seed(options.seed, "draw", number, place)) for place in places]
+    return [
+        Draw(int(order[place]), derive_seed(options.seed, "draw", number, place))
+        for place in places
+    ]
 
 
 def _account(run: Run, window: Window, *, position: int, seconds: float) -> None:
@@ -469,10 +548,14 @@ def _account(run: Run, window: Window, *, position: int, seconds: float) -> None
     epoch.non_finite += len(window.non_finite)
     state.updates += window.updated
     state.non_finite += len(window.non_finite)
-    run.history.record([index for _, index, _ in window.losses], [loss for _, _, loss in window.losses])
+    run.history.record(
+        [index for _, index, _ in window.losses], [loss for _, _, loss in window.losses]
+    )
     for index, name, reason in window.bad:
         # one record may be several samples, and bad in several ways
-        if run.group.rank == 0 and not any(known.startswith(f"{name}: ") for known in state.bad.values()):
+        if run.group.rank == 0 and not any(
+            known.startswith(f"{name}: ") for known in state.bad.values()
+        ):
             logger.warning("training sample %s is left out: %s", name, reason)
         state.bad.setdefault(index, f"{name}: {reason}")
     if len(state.bad) > run.options.max_bad_share * len(task.train_set):
@@ -480,15 +563,22 @@ def _account(run: Run, window: Window, *, position: int, seconds: float) -> None
             f"{len(state.bad)} of {len(task.train_set)} training samples can't be read: mend or remove them, or allow more "
             f"with --max-bad-share ({_listing(list(dict.fromkeys(state.bad.values())))})"
         )
-    news = dict.fromkeys(index for batch in window.non_finite for index in batch if index not in run.named)
+    news = dict.fromkeys(
+        index for batch in window.non_finite for index in batch if index not in run.named
+    )
     run.named.update(news)
     where = f"epoch {state.epochs_done + 1}, {position} of {len(epoch.order)} samples"
     if news and run.group.rank == 0:
         logger.warning("%s: not finite, nothing learned from: %s", where, _names(run, news))
     if window.broken is not None:
         learned = _names(run, dict.fromkeys(index for _, index, _ in window.losses))
-        raise files.not_finite(window.broken, f" after update {state.updates} ({where}), learned from {learned}")
-    limit = max(MIN_NON_FINITE_PER_EPOCH, MAX_NON_FINITE_SHARE * math.ceil(len(epoch.order) / run.options.batch_size))
+        raise files.not_finite(
+            window.broken, f" after update {state.updates} ({where}), learned from {learned}"
+        )
+    limit = max(
+        MIN_NON_FINITE_PER_EPOCH,
+        MAX_NON_FINITE_SHARE * math.ceil(len(epoch.order) / run.options.batch_size),
+    )
     too_many = state.non_finite > MAX_NON_FINITE or epoch.non_finite > limit
     if window.non_finite and too_many and not run.options.ignore_nan:
         raise UserError(
@@ -515,13 +605,19 @@ def _tell_once(run: Run, text: str) -> None:
 
 def _evaluation_is_due(run: Run) -> bool:
     number = run.state.epochs_done + 1
-    return run.eval_loader is not None and (number % run.options.eval_step == 0 or number == run.options.max_epoch)
+    return run.eval_loader is not None and (
+        number % run.options.eval_step == 0 or number == run.options.max_epoch
+    )
 
 
 def _evaluate(run: Run) -> dict[str, float] | None:
     """The metrics of the evaluation weights; None when the run was interrupted."""
     engine, options, began = run.engine, run.options, time.monotonic()
-    assert run.eval_loader is not None and run.task.eval_set is not None and run.state.epoch is not None
+    assert (
+        run.eval_loader is not None
+        and run.task.eval_set is not None
+        and run.state.epoch is not None
+    )
     with evaluation_weights(engine.model, engine.optimizer, engine.ema):
         metrics = evaluate(
             run.task,
@@ -552,7 +648,11 @@ def _finish_epoch(run: Run, metrics: dict[str, float]) -> None:
         "epoch": number,
         "learning_rate": rate,
         "train_loss": epoch.loss_sum / epoch.records if epoch.records else None,
-        **{f"train_{name}": value / epoch.records for name, value in epoch.part_sums.items() if epoch.records},
+        **{
+            f"train_{name}": value / epoch.records
+            for name, value in epoch.part_sums.items()
+            if epoch.records
+        },
         **{f"eval_{name}": value for name, value in metrics.items()},
         "updates": epoch.updates,
         "skipped": epoch.skipped,
@@ -579,9 +679,22 @@ def _finish_epoch(run: Run, metrics: dict[str, float]) -> None:
         save_model(run.task.model, folder / f"{run.task.model.name}.pth", **extra)
     run.journal.add(row)
     _save_checkpoint(run, weights)
-    measured = {name: value for name, value in row.items() if name.startswith(("train_", "eval_")) and value is not None}
-    shown = ", ".join(f"{name.replace('_', ' ', 1)} {value:.6g}" for name, value in measured.items())
-    logger.info("epoch %d/%d: %s, lr %.3g, %s", number, options.max_epoch, shown, rate, _duration(epoch.seconds))
+    measured = {
+        name: value
+        for name, value in row.items()
+        if name.startswith(("train_", "eval_")) and value is not None
+    }
+    shown = ", ".join(
+        f"{name.replace('_', ' ', 1)} {value:.6g}" for name, value in measured.items()
+    )
+    logger.info(
+        "epoch %d/%d: %s, lr %.3g, %s",
+        number,
+        options.max_epoch,
+        shown,
+        rate,
+        _duration(epoch.seconds),
+    )
     if best:
         logger.info("  * best model updated")
 
@@ -612,7 +725,9 @@ def _save_checkpoint(run: Run, weights: dict[str, torch.Tensor] | None = None) -
     )
     if kept is not None:
         copy_whole(kept, checkpoint)
-        files.remove_oldest(checkpoint, keep=run.options.keep_checkpoints, epoch=run.state.epochs_done)
+        files.remove_oldest(
+            checkpoint, keep=run.options.keep_checkpoints, epoch=run.state.epochs_done
+        )
 
 
 def _leave(run: Run) -> None:
@@ -621,11 +736,15 @@ def _leave(run: Run) -> None:
     epoch = run.state.epoch
     where = f" after {epoch.position} of {len(epoch.order)} samples" if epoch else ""
     if run.group.rank == 0:
-        logger.info("stopped in epoch %d%s: --resume goes on from there", run.state.epochs_done + 1, where)
+        logger.info(
+            "stopped in epoch %d%s: --resume goes on from there", run.state.epochs_done + 1, where
+        )
     raise KeyboardInterrupt
 
 
-def _result(task: Task, options: TrainerOptions, state: State, metrics: dict[str, float]) -> TrainResult:
+def _result(
+    task: Task, options: TrainerOptions, state: State, metrics: dict[str, float]
+) -> TrainResult:
     return TrainResult(
         epochs_done=state.epochs_done,
         best_loss=state.best_loss,

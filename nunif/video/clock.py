@@ -101,7 +101,9 @@ def read_clock(container: av.container.InputContainer, pictures: av.VideoStream)
         return Clock()
     for index, others in runs.items():
         stream = container.streams[index]
-        if stream.type == "video" and others[0].places[0] > parts[-1].places[-_FEWEST:][0]:  # the last come out late
+        if (
+            stream.type == "video" and others[0].places[0] > parts[-1].places[-_FEWEST:][0]
+        ):  # the last come out late
             logger.warning(
                 "%s: another picture stream begins where the first ends, as where different files were joined; it is left "
                 "out: make each part a film of its own, or join them with a program that makes one stream of them",
@@ -109,12 +111,16 @@ def read_clock(container: av.container.InputContainer, pictures: av.VideoStream)
             )
     kinds = {i: container.streams[i].type for i in runs}
     sounds = {i: _without_slips(others) for i, others in runs.items() if kinds[i] == "audio"}
-    subtitles = {i: others for i, others in runs.items() if kinds[i] == "subtitle"}  # few and far between
+    subtitles = {
+        i: others for i, others in runs.items() if kinds[i] == "subtitle"
+    }  # few and far between
     return Clock(_line_up(pictures.index, parts, sounds, subtitles), is_stated=False)
 
 
 def _packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
-    streams = [stream for stream in container.streams if stream.type in ("video", "audio", "subtitle")]
+    streams = [
+        stream for stream in container.streams if stream.type in ("video", "audio", "subtitle")
+    ]
     try:
         for packet in container.demux(streams):
             if packet.size:
@@ -154,17 +160,24 @@ def _without_slips(runs: list[_Run]) -> list[_Run]:
 
 
 def _line_up(
-    pictures: int, parts: list[_Run], sounds: Mapping[int, list[_Run]], subtitles: Mapping[int, list[_Run]]
+    pictures: int,
+    parts: list[_Run],
+    sounds: Mapping[int, list[_Run]],
+    subtitles: Mapping[int, list[_Run]],
 ) -> dict[int, tuple[tuple[int, Fraction], ...]]:
     """The parts one behind the other: `Clock.steps`. Subtitles, which may stand beyond their part's end, only go with it."""
-    beside = {index: [_part_of(run, parts) for run in runs] for index, runs in [*sounds.items(), *subtitles.items()]}
+    beside = {
+        index: [_part_of(run, parts) for run in runs]
+        for index, runs in [*sounds.items(), *subtitles.items()]
+    }
     shifts: list[Fraction] = []
     end = Fraction(0)
     sound_end: dict[int, Fraction] = dict.fromkeys(sounds, Fraction(0))
     for number, part in enumerate(parts):
         shift = end - part.start
         heard = {
-            index: [run for run, of in zip(runs, beside[index], strict=True) if of == number] for index, runs in sounds.items()
+            index: [run for run, of in zip(runs, beside[index], strict=True) if of == number]
+            for index, runs in sounds.items()
         }
         overlaps = [sound_end[i] - (runs[0].start + shift) for i, runs in heard.items() if runs]
         if overlaps and max(overlaps) > _OVERLAP:
@@ -172,9 +185,13 @@ def _line_up(
         shifts.append(shift)
         end = part.end + shift
         sound_end |= {i: max(run.end for run in runs) + shift for i, runs in heard.items() if runs}
-    steps = {pictures: tuple((part.first, shift) for part, shift in zip(parts, shifts, strict=True))}
+    steps = {
+        pictures: tuple((part.first, shift) for part, shift in zip(parts, shifts, strict=True))
+    }
     for index, runs in [*sounds.items(), *subtitles.items()]:
-        steps[index] = tuple((run.first, shifts[of]) for run, of in zip(runs, beside[index], strict=True))
+        steps[index] = tuple(
+            (run.first, shifts[of]) for run, of in zip(runs, beside[index], strict=True)
+        )
     return {index: _from_the_first(found) for index, found in steps.items()}
 
 

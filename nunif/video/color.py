@@ -17,7 +17,13 @@ FULL = int(ColorRange.JPEG)
 _RGB_MATRIX = 0  # AVCOL_SPC_RGB
 
 # Shares of red and blue in the luma: ITU-T H.273, table 4. BT.601 for all others, as in swscale.
-_RED_AND_BLUE = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+_RED_AND_BLUE = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+    10: (0.2627, 0.0593),
+}
 _BT601 = (0.299, 0.114)
 # Those in which luma and chroma aren't sums of R G B in this way, and those that swscale doesn't know.
 UNREAD_MATRICES = {
@@ -103,7 +109,9 @@ def code_of_rgb(color: ColorTags, *, bits: int, num_components: int, is_rgb: boo
         cr = (np.array([1.0, 0.0, 0.0]) - luma) / (2 * (1 - red))
         unit = 2 ** (bits - 8)
         full = is_full_range(color, num_components=num_components, is_rgb=is_rgb)
-        black, luma_span, chroma_span = (0, top, top) if full else (16 * unit, 219 * unit, 224 * unit)
+        black, luma_span, chroma_span = (
+            (0, top, top) if full else (16 * unit, 219 * unit, 224 * unit)
+        )
         code = np.stack([luma * luma_span, cb * chroma_span, cr * chroma_span])[:num_components]
         offset = np.array([black, 128 * unit, 128 * unit], dtype=np.float64)[:num_components]
     return np.column_stack([code / 65535, offset]) * 2 ** (16 - bits)

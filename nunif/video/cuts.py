@@ -41,7 +41,9 @@ def _itself(item: Any) -> np.ndarray:
     return item
 
 
-def mark_cuts(frames: Iterable[T], picture: Callable[[T], np.ndarray] = _itself) -> Iterator[tuple[T, bool]]:
+def mark_cuts(
+    frames: Iterable[T], picture: Callable[[T], np.ndarray] = _itself
+) -> Iterator[tuple[T, bool]]:
     """Each item of a film with whether a new shot starts with it; never with the first. Holds CUT_MARGIN + 1 items.
 
     Decides as `find_cuts` does over the whole film, and at its ends as though the first and the last picture stood

@@ -12,14 +12,18 @@ import av.filter
 
 _FILTER = "bwdif"
 # Decoders that say of every picture whether it is interlaced; with others only the container knows.
-_TELLING_DECODERS = frozenset({"dvvideo", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vc1", "wmv3"})
+_TELLING_DECODERS = frozenset(
+    {"dvvideo", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vc1", "wmv3"}
+)
 # AVFieldOrder: which field a stream's container says is shown first.
 _FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 
 
 def stated_first_field(decoder: av.VideoCodecContext) -> str | None:
     """The field that is shown first, tff (top) or bff, where only the container says that a stream is interlaced."""
-    order = getattr(decoder, "field_order", 0)  # PyAV 17, the last one for Python 3.10, doesn't have it
+    order = getattr(
+        decoder, "field_order", 0
+    )  # PyAV 17, the last one for Python 3.10, doesn't have it
     return None if decoder.name in _TELLING_DECODERS else _FIRST_FIELDS.get(int(order))
 
 
@@ -64,7 +68,11 @@ class Deinterlacer:
 
     def _create(self, frame: av.VideoFrame) -> av.filter.Graph:
         graph = av.filter.Graph()
-        steps = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1))]
+        steps = [
+            graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
+            )
+        ]
         if self._first_field is not None:
             steps.append(graph.add("setfield", f"mode={self._first_field}"))
         steps.append(graph.add(_FILTER, "mode=send_frame:parity=auto:deint=interlaced"))

@@ -13,7 +13,9 @@ from av.stream import Disposition
 
 logger = logging.getLogger(__name__)
 
-_ABOUT_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
+_ABOUT_THE_FILE = frozenset(
+    {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+)
 _WITH_CHAPTERS = frozenset({"matroska", "webm", "mp4", "mov", "ipod"})
 _WITH_TIMECODE = frozenset({"matroska", "webm", "mp4", "mov"})
 _MATROSKA = "matroska"
@@ -39,10 +41,16 @@ def list_extras(source: av.container.InputContainer) -> list[str]:
     subtitles = [f"subtitles ({_codec_of(stream)})" for stream in source.streams.subtitles]
     chapters = ["chapters"] * bool(source.chapters())
     title = ["a title"] * ("title" in {key.lower() for key in source.metadata})
-    attachments = [f"an attachment ({attachment.name})" for attachment in source.streams.attachments]
+    attachments = [
+        f"an attachment ({attachment.name})" for attachment in source.streams.attachments
+    ]
     covers = ["cover art"] * bool(_covers_of(source))
     others = ["another picture stream"] * (len(source.streams.video) - len(_covers_of(source)) > 1)
-    return list(dict.fromkeys(subtitles + chapters + title + attachments + covers + others + _data_of(source)))
+    return list(
+        dict.fromkeys(
+            subtitles + chapters + title + attachments + covers + others + _data_of(source)
+        )
+    )
 
 
 def add_extras(
@@ -84,29 +92,42 @@ def add_extras(
             lost.append(f"subtitles ({_codec_of(subtitle)})")
     for attachment in source.streams.attachments:
         if container == _MATROSKA:
-            target.add_attachment(attachment.name or "attachment", attachment.mimetype or _UNKNOWN, attachment.data)
+            target.add_attachment(
+                attachment.name or "attachment", attachment.mimetype or _UNKNOWN, attachment.data
+            )
         else:
             lost.append(f"an attachment ({attachment.name})")
     for cover in _covers_of(source):
         if container == _MATROSKA:
             kind = _codec_of(cover).replace("mjpeg", "jpeg")
-            name, mime = cover.metadata.get("filename", f"cover.{kind}"), cover.metadata.get("mimetype", f"image/{kind}")
+            name, mime = (
+                cover.metadata.get("filename", f"cover.{kind}"),
+                cover.metadata.get("mimetype", f"image/{kind}"),
+            )
             target.add_attachment(name, mime, _read_cover(path, cover.index))
         elif container in _QUICKTIME and _codec_of(cover) in _QUICKTIME_COVERS:
             copied.append(cover)
         else:
             lost.append("cover art")
     if (num_pictures := len(source.streams.video) - len(_covers_of(source))) > 1:
-        logger.warning("%s: it has %d picture streams, of which the first is taken", path, num_pictures)
+        logger.warning(
+            "%s: it has %d picture streams, of which the first is taken", path, num_pictures
+        )
     if lost:
         advice = "" if container == _MATROSKA else "; .mkv takes them"
-        logger.warning("%s: %s can't be kept in %s%s", path, ", ".join(dict.fromkeys(lost)), container, advice)
+        logger.warning(
+            "%s: %s can't be kept in %s%s", path, ", ".join(dict.fromkeys(lost)), container, advice
+        )
     if data := _data_of(source):
-        logger.warning("%s: %s: streams of data aren't carried over", path, ", ".join(dict.fromkeys(data)))
+        logger.warning(
+            "%s: %s: streams of data aren't carried over", path, ", ".join(dict.fromkeys(data))
+        )
     return copied
 
 
-def tell_of_lost_tags(path: Path, tags: dict[str, str], labels: list[tuple[str, dict[str, str]]], *, written: Path) -> None:
+def tell_of_lost_tags(
+    path: Path, tags: dict[str, str], labels: list[tuple[str, dict[str, str]]], *, written: Path
+) -> None:
     """Log a line for the tags that a finished file doesn't have: containers leave out silently what they don't know.
 
     Args:
@@ -122,10 +143,19 @@ def tell_of_lost_tags(path: Path, tags: dict[str, str], labels: list[tuple[str, 
             streams = (stream for stream in result.streams if stream.type == kind)
             wanted = (label for name, label in labels if name == kind)
             for label, stream in zip(wanted, streams):
-                lost += [f"{key} {label[key]} ({kind})" for key in sorted(label.keys() - labels_of(stream).keys())]
+                lost += [
+                    f"{key} {label[key]} ({kind})"
+                    for key in sorted(label.keys() - labels_of(stream).keys())
+                ]
         if lost:
             advice = "" if path.suffix.lower() == ".mkv" else "; .mkv takes them"
-            logger.warning("%s: the film's %s can't be kept in %s%s", path, ", ".join(lost), path.suffix, advice)
+            logger.warning(
+                "%s: the film's %s can't be kept in %s%s",
+                path,
+                ", ".join(lost),
+                path.suffix,
+                advice,
+            )
 
 
 def _codec_of(stream: av.stream.Stream) -> str:
@@ -133,7 +163,11 @@ def _codec_of(stream: av.stream.Stream) -> str:
 
 
 def _covers_of(source: av.container.InputContainer) -> list[av.VideoStream]:
-    return [stream for stream in source.streams.video if Disposition(stream.disposition) & Disposition.attached_pic]
+    return [
+        stream
+        for stream in source.streams.video
+        if Disposition(stream.disposition) & Disposition.attached_pic
+    ]
 
 
 def _data_of(source: av.container.InputContainer) -> list[str]:
@@ -141,7 +175,9 @@ def _data_of(source: av.container.InputContainer) -> list[str]:
     has_chapters = bool(source.chapters()) and "mp4" in source.format.name
     streams = [stream for stream in source.streams.data if "timecode" not in stream.metadata]
     names = [stream.name or stream.metadata.get("handler_name", "unknown") for stream in streams]
-    return [f"a data stream ({name})" for name in names if not (has_chapters and name == "bin_data")]
+    return [
+        f"a data stream ({name})" for name in names if not (has_chapters and name == "bin_data")
+    ]
 
 
 def _read_cover(path: Path, index: int) -> bytes:

@@ -24,8 +24,15 @@ from PIL import Image
 from nunif.errors import UserError
 from nunif.files import files_below
 from nunif.image import PNG_SIGNATURE
+from nunif.numbered import (
+    check_alone,
+    check_exists,
+    is_picture,
+    numbered_pictures,
+    pictures_in,
+    refuse_unread,
+)
 from nunif.parallel import ordered_map
-from nunif.pictures import check_alone, check_exists, is_picture, numbered_pictures, pictures_in, refuse_unread
 from nunif.video import picture as pictures
 from nunif.video.reader import (
     VIDEO_SUFFIXES,
@@ -42,7 +49,10 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FPS = 24
 _READERS = 4  # threads
-_NTSC = {Fraction(n * 1000, 1001): {round(n * 1000 / 1001, digits) for digits in (2, 3)} for n in (24, 30, 48, 60, 120)}
+_NTSC = {
+    Fraction(n * 1000, 1001): {round(n * 1000 / 1001, digits) for digits in (2, 3)}
+    for n in (24, 30, 48, 60, 120)
+}
 _COMPONENTS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # of a PNG, by its colour type
 
 
@@ -61,7 +71,10 @@ class Film(Protocol):
     def __enter__(self) -> "Film": ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None: ...
 
     def read(self, start: int, stop: int) -> list[Frame]: ...
@@ -81,7 +94,12 @@ class PictureFilm:
     """
 
     def __init__(
-        self, path: Path, *, fps: Fraction = Fraction(DEFAULT_FPS), max_fps: float | None = None, for_editing: bool = False
+        self,
+        path: Path,
+        *,
+        fps: Fraction = Fraction(DEFAULT_FPS),
+        max_fps: float | None = None,
+        for_editing: bool = False,
     ) -> None:
         """
         Args:
@@ -124,12 +142,19 @@ class PictureFilm:
 
     def __iter__(self) -> Iterator[Frame]:
         """All frames, some of them read in threads before they are asked for. Raises BrokenVideo as `read` does."""
-        return ordered_map(self._frame, range(len(self)), workers=min(_READERS, os.cpu_count() or 1))
+        return ordered_map(
+            self._frame, range(len(self)), workers=min(_READERS, os.cpu_count() or 1)
+        )
 
     def __enter__(self) -> "PictureFilm":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -147,7 +172,10 @@ class PictureFilm:
             BrokenVideo: a picture can't be read or doesn't fit the others.
         """
         held = self._held
-        self._held = {number: held[number] if number in held else self._frame(number) for number in range(start, stop)}
+        self._held = {
+            number: held[number] if number in held else self._frame(number)
+            for number in range(start, stop)
+        }
         return list(self._held.values())
 
     def _frame(self, number: int) -> Frame:
@@ -165,7 +193,9 @@ class PictureFilm:
 
     def _read_picture(self, file: Path) -> Frame:
         if file.suffix.lower() in (".jpg", ".jpeg") and _is_torn_jpeg(file.read_bytes()):
-            raise ValueError("it is cut off: copy or download it again")  # libav makes the rest grey
+            raise ValueError(
+                "it is cut off: copy or download it again"
+            )  # libav makes the rest grey
         with VideoReader(file, for_editing=self._for_editing) as reader:
             if unfit := _why_unfit(file, reader.info):
                 raise ValueError(unfit)
@@ -179,13 +209,20 @@ class PictureFilm:
         old, new = pictures.layout_of(frame.picture.pixel_format), pictures.layout_of(wanted)
         is_coarser = not old.is_grey and (new.is_grey or math.prod(new.step) > math.prod(old.step))
         if is_coarser or old.bits > new.bits or (old.alpha is not None and new.alpha is None):
-            raise ValueError(f"it holds more ({old.name}) than others do ({new.name}): save all in one format")
+            raise ValueError(
+                f"it holds more ({old.name}) than others do ({new.name}): save all in one format"
+            )
         picture = pictures.convert(frame.picture, wanted)
         return replace(frame, picture=picture, rgb=pictures.to_rgb(picture))
 
 
 def open_film(
-    path: Path, *, fps: str | None = None, max_fps: float | None = None, for_editing: bool = False, deinterlace: bool = False
+    path: Path,
+    *,
+    fps: str | None = None,
+    max_fps: float | None = None,
+    for_editing: bool = False,
+    deinterlace: bool = False,
 ) -> Film:
     """A video file, or a folder of numbered pictures. See `VideoReader` and `PictureFilm`.
 
@@ -199,16 +236,23 @@ def open_film(
     if path.is_dir():
         if not pictures_in(path):
             refuse_unread(path, str(path))
-            raise UserError(f"{path} is a folder without pictures: name a film in it, or a folder of numbered pictures")
+            raise UserError(
+                f"{path} is a folder without pictures: name a film in it, or a folder of numbered pictures"
+            )
         if deinterlace:
             tell_of_pictures(path)
         if fps is None:
             logger.info("%s is taken as %d pictures per second: --fps chooses", path, DEFAULT_FPS)
         return PictureFilm(
-            path, fps=parse_fps(str(DEFAULT_FPS) if fps is None else fps), max_fps=max_fps, for_editing=for_editing
+            path,
+            fps=parse_fps(str(DEFAULT_FPS) if fps is None else fps),
+            max_fps=max_fps,
+            for_editing=for_editing,
         )
     if fps is not None:
-        raise UserError(f"--fps {fps} is for a folder of pictures, and {path} is none: leave it out")
+        raise UserError(
+            f"--fps {fps} is for a folder of pictures, and {path} is none: leave it out"
+        )
     check_exists(path, str(path))
     check_alone(path, str(path))
     reader = VideoReader(path, max_fps=max_fps, for_editing=for_editing, deinterlace=deinterlace)
@@ -234,7 +278,9 @@ def parse_fps(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
     if not Fraction(1, 100) <= value <= 1000:
-        raise UserError(f"--fps {text} is no rate: give frames per second such as 24, 23.976 or 30000/1001")
+        raise UserError(
+            f"--fps {text} is no rate: give frames per second such as 24, 23.976 or 30000/1001"
+        )
     exact = next((rate for rate, names in _NTSC.items() if float(value) in names), value)
     return exact.limit_denominator(100_000)
 
@@ -262,7 +308,14 @@ def telling_of_videos_below(path: Path, name: str) -> Iterator[None]:
     Raises:
         UserError: the block's, with those folders where there are any.
     """
-    folders = sorted({file.parent for file in files_below(path, quiet=True) if file.suffix.lower() in VIDEO_SUFFIXES} - {path})
+    folders = sorted(
+        {
+            file.parent
+            for file in files_below(path, quiet=True)
+            if file.suffix.lower() in VIDEO_SUFFIXES
+        }
+        - {path}
+    )
     names = ", ".join(folder.relative_to(path).as_posix() for folder in folders[:5])
     below = names + (f" and {len(folders) - 5} more" if len(folders) > 5 else "")
     try:
@@ -280,21 +333,30 @@ def telling_of_videos_below(path: Path, name: str) -> Iterator[None]:
 def _films_in(path: Path) -> list[Path]:
     if pictures_in(path) and not _has_videos(path):
         return [path]
-    folders = [p for p in sorted(path.iterdir()) if p.is_dir() and not p.name.startswith(".") and pictures_in(p)]
+    folders = [
+        p
+        for p in sorted(path.iterdir())
+        if p.is_dir() and not p.name.startswith(".") and pictures_in(p)
+    ]
     if not folders:
         refuse_unread(path, str(path))
     if not folders or _has_videos(path):
         videos = list_videos(path)
         if folders:
             logger.warning(
-                "%s holds videos, which are taken; its %d folders of pictures are not: name them", path, len(folders)
+                "%s holds videos, which are taken; its %d folders of pictures are not: name them",
+                path,
+                len(folders),
             )
         return videos
     return folders
 
 
 def _has_videos(path: Path) -> bool:
-    return any(file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".") for file in path.iterdir())
+    return any(
+        file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".")
+        for file in path.iterdir()
+    )
 
 
 def folder_hash(path: Path) -> str:

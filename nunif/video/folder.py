@@ -33,7 +33,9 @@ class FolderWriter:
         """
         is_usable = path.is_dir() and path.name not in ("", "..") and not any(path.iterdir())
         if path.exists() and not is_usable:
-            raise UserError(f"{path} is there already: choose another folder for the pictures, or delete it")
+            raise UserError(
+                f"{path} is there already: choose another folder for the pictures, or delete it"
+            )
         self.path, self.num_frames = path, 0
         self.unfinished_path: Path | None = None
         make_folder(path.parent)
@@ -52,7 +54,12 @@ class FolderWriter:
             (self._partial / f"{self.num_frames:06d}.png").write_bytes(data)
         self.num_frames += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         try:
             if error is not None:
                 # the last picture may be torn, by Ctrl-C or a full disk

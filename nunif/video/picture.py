@@ -19,7 +19,16 @@ from nunif.video.side_data import side_data_of
 
 # Formats with Cb and Cr by turns in one plane, and by how many bits their numbers are shifted up. Taken apart here, as
 # swscale 9 has a race there: now and then a narrow p010 picture comes out with some of its luma overwritten.
-_CHROMA_PAIRS = {"nv12": 0, "nv16": 0, "nv24": 0, "p010le": 6, "p210le": 6, "p410le": 6, "p012le": 4, "p212le": 4}
+_CHROMA_PAIRS = {
+    "nv12": 0,
+    "nv16": 0,
+    "nv24": 0,
+    "p010le": 6,
+    "p210le": 6,
+    "p410le": 6,
+    "p012le": 4,
+    "p212le": 4,
+}
 _CHROMA_PAIRS |= {"p412le": 4, "p016le": 0, "p216le": 0, "p416le": 0}
 
 _ANGLE_TOLERANCE = 1.0  # degrees
@@ -35,7 +44,9 @@ class PixelLayout:
     planes: tuple[int, ...]  # the plane of each component, alpha left out
     alpha: int | None  # the plane of the alpha
     step: tuple[int, int]  # of the chroma
-    is_planar: bool  # each component has a plane of its own, of whole numbers in this machine's order
+    is_planar: (
+        bool  # each component has a plane of its own, of whole numbers in this machine's order
+    )
 
     @property
     def dtype(self) -> type:
@@ -116,8 +127,20 @@ def planar_format(pixel_format: str) -> str:
 
 @cache
 def _planar_formats() -> tuple[str, ...]:
-    kinds = ("gray", "yuv420p", "yuv422p", "yuv444p", "gbrp", "yuva420p", "yuva422p", "yuva444p", "gbrap")
-    names = [kind + depth for kind in kinds for depth in ("", "9le", "10le", "12le", "14le", "16le")]
+    kinds = (
+        "gray",
+        "yuv420p",
+        "yuv422p",
+        "yuv444p",
+        "gbrp",
+        "yuva420p",
+        "yuva422p",
+        "yuva444p",
+        "gbrap",
+    )
+    names = [
+        kind + depth for kind in kinds for depth in ("", "9le", "10le", "12le", "14le", "16le")
+    ]
     return tuple(name for name in names if _is_known(name))
 
 
@@ -149,7 +172,9 @@ def formats_by_nearness(pixel_format: str, candidates: Iterable[str]) -> list[st
             have.is_grey and not want.is_grey,
             want.alpha is not None and have.alpha is None,
             max(0, want.bits - have.bits),
-            0 if want.is_grey else math.prod(max(1, ours / theirs) for ours, theirs in zip(have.step, want.step)),
+            0
+            if want.is_grey
+            else math.prod(max(1, ours / theirs) for ours, theirs in zip(have.step, want.step)),
             have.is_rgb != want.is_rgb,
             have.is_grey != want.is_grey,
             have.bits,
@@ -197,21 +222,34 @@ def from_frame(frame: av.VideoFrame, *, color: ColorTags, width: int, height: in
     """
     pixel_format = planar_format(frame.format.name)
     is_full = frame.format.name.startswith("yuvj")
-    color = replace(color, matrix=int(frame.colorspace), range=color.range if is_full else int(frame.color_range))
+    color = replace(
+        color,
+        matrix=int(frame.colorspace),
+        range=color.range if is_full else int(frame.color_range),
+    )
     source, layout = layout_of(frame.format.name), layout_of(pixel_format)
     shapes = _shapes(layout, height, width)
     is_as_wanted = (frame.width, frame.height) == (width, height)
     if is_as_wanted and source.name in _CHROMA_PAIRS:
-        luma, pairs = (_samples(plane, source) >> _CHROMA_PAIRS[source.name] for plane in frame.planes)
+        luma, pairs = (
+            _samples(plane, source) >> _CHROMA_PAIRS[source.name] for plane in frame.planes
+        )
         views = [luma, pairs[:, 0::2], pairs[:, 1::2]]
-        return Picture(tuple(view[:h, :w].copy() for view, (h, w) in zip(views, shapes, strict=True)), pixel_format, color)
+        return Picture(
+            tuple(view[:h, :w].copy() for view, (h, w) in zip(views, shapes, strict=True)),
+            pixel_format,
+            color,
+        )
     if not (is_as_wanted and source.is_planar):
         kept = dict(src_colorspace=color.matrix, src_color_range=color.range)
         if not (layout.is_rgb or layout.is_grey):
             color = colors.suited_tags(color, is_rgb=False)  # grey with alpha may call itself RGB
         kept |= dict(dst_colorspace=color.matrix, dst_color_range=color.range)
         frame = frame.reformat(format=pixel_format, width=width, height=height, threads=1, **kept)
-    planes = tuple(_samples(plane, layout)[:h, :w].copy() for plane, (h, w) in zip(frame.planes, shapes, strict=True))
+    planes = tuple(
+        _samples(plane, layout)[:h, :w].copy()
+        for plane, (h, w) in zip(frame.planes, shapes, strict=True)
+    )
     return Picture(planes, pixel_format, color)
 
 
@@ -268,7 +306,9 @@ class Orientation:
 
     def apply(self, plane: np.ndarray) -> np.ndarray:
         """(H, W, ...) as decoded -> upright, contiguous."""
-        return np.ascontiguousarray(np.rot90(plane[:, ::-1] if self.mirrored else plane, k=-self.degrees // 90))
+        return np.ascontiguousarray(
+            np.rot90(plane[:, ::-1] if self.mirrored else plane, k=-self.degrees // 90)
+        )
 
 
 UPRIGHT = Orientation()
@@ -288,7 +328,9 @@ def read_orientation(frame: av.VideoFrame) -> Orientation:
         a, b = -a, -b
     angle = math.degrees(math.atan2(b, a))
     quarters = round(angle / 90)
-    return Orientation(quarters * 90 % 360, mirrored, is_exact=abs(angle - 90 * quarters) < _ANGLE_TOLERANCE)
+    return Orientation(
+        quarters * 90 % 360, mirrored, is_exact=abs(angle - 90 * quarters) < _ANGLE_TOLERANCE
+    )
 
 
 def upright_format(pixel_format: str, orientation: Orientation, *, width: int, height: int) -> str:
@@ -302,14 +344,20 @@ def upright_format(pixel_format: str, orientation: Orientation, *, width: int, h
     fits = not (height % down or width % right or (orientation.is_on_its_side and down != right))
     if orientation.is_upright or fits:
         return pixel_format
-    full = (name for name in _planar_formats() if layout_of(name).step == (1, 1) and not layout_of(name).is_grey)
+    full = (
+        name
+        for name in _planar_formats()
+        if layout_of(name).step == (1, 1) and not layout_of(name).is_grey
+    )
     return nearest_format(pixel_format, full)
 
 
 def turn_upright(picture: Picture, orientation: Orientation) -> Picture:
     """Turn a picture upright, into `upright_format`."""
     height, width = picture.size
-    picture = convert(picture, upright_format(picture.pixel_format, orientation, width=width, height=height))
+    picture = convert(
+        picture, upright_format(picture.pixel_format, orientation, width=width, height=height)
+    )
     if orientation.is_upright:
         return picture
     return replace(picture, planes=tuple(orientation.apply(plane) for plane in picture.planes))
@@ -335,7 +383,9 @@ def from_rgb(rgb: np.ndarray, *, pixel_format: str, color: ColorTags) -> Picture
     color = colors.suited_tags(color, is_rgb=layout.is_rgb)
     if rgb.dtype == np.uint8:
         rgb = rgb.astype(np.uint16) * 257
-    coded = cv2.transform(rgb, colors.code_of_rgb(color, **layout.code))  # (H, W, components) or (H, W)
+    coded = cv2.transform(
+        rgb, colors.code_of_rgb(color, **layout.code)
+    )  # (H, W, components) or (H, W)
     coded = coded.reshape(*rgb.shape[:2], -1)
     planes: dict[int, np.ndarray] = {}
     for component, plane in enumerate(layout.planes):
@@ -349,7 +399,8 @@ def from_rgb(rgb: np.ndarray, *, pixel_format: str, color: ColorTags) -> Picture
 def _to_rgb16(picture: Picture) -> np.ndarray:
     layout, (height, width) = layout_of(picture.pixel_format), picture.size
     components = [
-        _repeat(picture.planes[plane], layout.step_of(plane), height, width).astype(np.uint16) << (16 - layout.bits)
+        _repeat(picture.planes[plane], layout.step_of(plane), height, width).astype(np.uint16)
+        << (16 - layout.bits)
         for plane in layout.planes
     ]
     coded = cv2.merge(components)  # (H, W, components) or (H, W)
@@ -371,7 +422,9 @@ def _shrink(samples: np.ndarray, step: tuple[int, int]) -> np.ndarray:
     if step == (1, 1):
         return samples
     height, width = samples.shape
-    samples = cv2.copyMakeBorder(samples, 0, -height % down, 0, -width % right, cv2.BORDER_REPLICATE)
+    samples = cv2.copyMakeBorder(
+        samples, 0, -height % down, 0, -width % right, cv2.BORDER_REPLICATE
+    )
     size = samples.shape[1] // right, samples.shape[0] // down
     return cv2.resize(samples, size, interpolation=cv2.INTER_AREA)
 
@@ -396,7 +449,9 @@ def convert(picture: Picture, pixel_format: str) -> Picture:
         if old.alpha is None or new.alpha is None:
             return other
         alpha = _change_depth(picture.planes[old.alpha], old, new, is_full=True, has_middle=False)
-        return replace(other, planes=(*other.planes[: new.alpha], alpha, *other.planes[new.alpha + 1 :]))
+        return replace(
+            other, planes=(*other.planes[: new.alpha], alpha, *other.planes[new.alpha + 1 :])
+        )
     is_full = colors.is_full_range(picture.color, num_components=len(old.planes), is_rgb=old.is_rgb)
     planes: dict[int, np.ndarray] = {}
     for component, (source, target) in enumerate(zip(old.planes, new.planes, strict=True)):
@@ -409,7 +464,9 @@ def convert(picture: Picture, pixel_format: str) -> Picture:
         opaque: np.ndarray = np.full((height, width), 2**old.bits - 1, old.dtype)
         alpha = opaque if old.alpha is None else picture.planes[old.alpha]
         planes[new.alpha] = _change_depth(alpha, old, new, is_full=True, has_middle=False)
-    return Picture(tuple(planes[plane] for plane in range(len(planes))), pixel_format, picture.color)
+    return Picture(
+        tuple(planes[plane] for plane in range(len(planes))), pixel_format, picture.color
+    )
 
 
 def with_range(picture: Picture, color_range: int) -> Picture:
@@ -418,7 +475,11 @@ def with_range(picture: Picture, color_range: int) -> Picture:
     Limited: black is at 16, white at 235, chroma reaches from 16 to 240, of 255 (ITU-R BT.601, BT.709).
     """
     layout = layout_of(picture.pixel_format)
-    if layout.is_rgb or layout.is_grey or (picture.color.range == colors.FULL) == (color_range == colors.FULL):
+    if (
+        layout.is_rgb
+        or layout.is_grey
+        or (picture.color.range == colors.FULL) == (color_range == colors.FULL)
+    ):
         return picture
     unit, top = 2 ** (layout.bits - 8), 2**layout.bits - 1
     planes = list(picture.planes)
@@ -434,7 +495,9 @@ def with_range(picture: Picture, color_range: int) -> Picture:
     return replace(picture, planes=tuple(planes), color=replace(picture.color, range=color_range))
 
 
-def _change_depth(plane: np.ndarray, old: PixelLayout, new: PixelLayout, *, is_full: bool, has_middle: bool) -> np.ndarray:
+def _change_depth(
+    plane: np.ndarray, old: PixelLayout, new: PixelLayout, *, is_full: bool, has_middle: bool
+) -> np.ndarray:
     """Samples in more or fewer bits; `has_middle`: chroma, which is zero in the middle and not at 0."""
     if old.bits == new.bits:
         return plane
@@ -458,7 +521,9 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
         The very same picture where there is no hole.
     """
     if rgb.shape != (*picture.size, 3) or hole.shape != picture.size:
-        raise ValueError(f"rgb {rgb.shape} and hole {hole.shape} don't fit a picture of {picture.size}")
+        raise ValueError(
+            f"rgb {rgb.shape} and hole {hole.shape} don't fit a picture of {picture.size}"
+        )
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
     if not len(rows):
         return picture
@@ -466,9 +531,14 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
     (down, right), (height, width) = layout.step, picture.size
     # The hole's bounding box, on the chroma's grid. Conversion looks at no pixel beyond the sample's own.
     top, left = rows[0] // down * down, columns[0] // right * right
-    bottom, end = min(height, rows[-1] // down * down + down), min(width, columns[-1] // right * right + right)
+    bottom, end = (
+        min(height, rows[-1] // down * down + down),
+        min(width, columns[-1] // right * right + right),
+    )
     box = slice(top, bottom), slice(left, end)
-    new = from_rgb(np.ascontiguousarray(rgb[box]), pixel_format=picture.pixel_format, color=picture.color)
+    new = from_rgb(
+        np.ascontiguousarray(rgb[box]), pixel_format=picture.pixel_format, color=picture.color
+    )
     planes = list(picture.planes)
     for plane in layout.planes:
         step = layout.step_of(plane)
@@ -476,7 +546,9 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
         h, w = new.planes[plane].shape
         is_hit = _any_in_step(hole[box], step)
         planes[plane] = planes[plane].copy()
-        planes[plane][first[0] : first[0] + h, first[1] : first[1] + w][is_hit] = new.planes[plane][is_hit]
+        planes[plane][first[0] : first[0] + h, first[1] : first[1] + w][is_hit] = new.planes[plane][
+            is_hit
+        ]
     return replace(picture, planes=tuple(planes))
 
 
@@ -486,4 +558,6 @@ def _any_in_step(hole: np.ndarray, step: tuple[int, int]) -> np.ndarray:
         return hole
     (height, width), (down, right) = hole.shape, step
     hole = np.pad(hole, ((0, -height % down), (0, -width % right)))
-    return np.any(hole.reshape(hole.shape[0] // down, down, hole.shape[1] // right, right), axis=(1, 3))
+    return np.any(
+        hole.reshape(hole.shape[0] // down, down, hole.shape[1] // right, right), axis=(1, 3)
+    )

@@ -43,7 +43,9 @@ from nunif.video.tone import ToneMap, to_8_bits, tone_map_of
 
 logger = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
+)
 
 # Frames may come this much closer together than max_fps says: 59.94 for 60, and time bases of a millisecond.
 _RATE_TOLERANCE = Fraction(5, 100)
@@ -139,12 +141,18 @@ def list_videos(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"{path} doesn't exist: check the path")
-    named = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith("."))
+    named = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".")
+    )
     for file in named:
         tell_if_dangling(file)
     videos = [file for file in named if file.is_file()]
     if not videos:
-        raise UserError(f"{path} holds no video: expected files ending in {' '.join(sorted(VIDEO_SUFFIXES))}")
+        raise UserError(
+            f"{path} holds no video: expected files ending in {' '.join(sorted(VIDEO_SUFFIXES))}"
+        )
     return videos
 
 
@@ -213,7 +221,9 @@ class _Packets:
     pts: np.ndarray  # (P,) int64
     entry: np.ndarray  # (P,) int64, -1: no keyframe leads to it
     is_reference: np.ndarray  # (P,) bool, other pictures may be predicted from it
-    is_shown: np.ndarray  # (P,) bool, belongs to the film (not cut off by an edit list, not a hidden picture)
+    is_shown: (
+        np.ndarray
+    )  # (P,) bool, belongs to the film (not cut off by an edit list, not a hidden picture)
     is_damaged: np.ndarray  # (P,) bool, marked as such by the demuxer
     time_base: Fraction
     numbered: bool  # the times are made up: pts is a count of the decoder's pictures, and only whole reading works
@@ -236,7 +246,12 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: Path, *, max_fps: float | None = None, for_editing: bool = False, deinterlace: bool = False
+        self,
+        path: Path,
+        *,
+        max_fps: float | None = None,
+        for_editing: bool = False,
+        deinterlace: bool = False,
     ) -> None:
         """Open a video, find the times of its frames and decode some of them.
 
@@ -259,7 +274,10 @@ class VideoReader:
         try:
             probed = _probe(path, packets, with_alpha=for_editing)
         except _TimesOfOthers:
-            logger.warning("%s: its times aren't those of its pictures, which are taken to come at one rate", path)
+            logger.warning(
+                "%s: its times aren't those of its pictures, which are taken to come at one rate",
+                path,
+            )
             packets = _scan_by_decoding(path, begin=int(packets.pts.min()) * packets.time_base)
             probed = _probe(path, packets, with_alpha=for_editing)
         self._packets = packets
@@ -270,20 +288,28 @@ class VideoReader:
 
         self._tone = None if for_editing else self.info.tone_map
         if self._tone is not None:
-            logger.info("%s is %s: its pictures are tone-mapped to SDR BT.709", path, self._tone.name)
+            logger.info(
+                "%s is %s: its pictures are tone-mapped to SDR BT.709", path, self._tone.name
+            )
         usable = np.flatnonzero(packets.is_shown & (packets.entry >= 0))
         if not len(usable):
-            raise UserError(f"{path} holds no picture that can be decoded: copy or download it again")
+            raise UserError(
+                f"{path} holds no picture that can be decoded: copy or download it again"
+            )
         # np.unique sorts by time and keeps the first of equal ones.
         pts, first_of_pts = np.unique(packets.pts[usable], return_index=True)
         kept = select_frames(pts, time_base=packets.time_base, max_fps=max_fps)
         self._pts = pts[kept]  # (M,)
         self._durations = np.diff(self._pts, append=packets.end)  # (M,)
         self._packet = usable[first_of_pts[kept]]  # (M,) frame -> packet
-        self._frame = np.full(len(packets.pts), -1, dtype=np.int64)  # (P,) packet -> frame, -1: not selected
+        self._frame = np.full(
+            len(packets.pts), -1, dtype=np.int64
+        )  # (P,) packet -> frame, -1: not selected
         self._frame[self._packet] = np.arange(len(kept))
         self._origin = int(pts[0])
-        self.times = np.array([self._seconds(value) for value in self._pts.tolist()], dtype=np.float64)
+        self.times = np.array(
+            [self._seconds(value) for value in self._pts.tolist()], dtype=np.float64
+        )
 
         self._all_pts, self._all_packets = np.unique(packets.pts, return_index=True)
 
@@ -295,9 +321,13 @@ class VideoReader:
 
         self._start = 0  # no frame before this one is asked for any more
         self._ready: dict[int, Frame] = {}
-        self._decoded: dict[int, Frame] = {}  # came out of the decoder, not asked for yet, or not known yet to be sound
+        self._decoded: dict[
+            int, Frame
+        ] = {}  # came out of the decoder, not asked for yet, or not known yet to be sound
         self._may_skip = not (packets.numbered or deinterlace)
-        self._kind: tuple[str, Fraction | None, ColorTags] | None = None  # of the first picture, see `_check_kind`
+        self._kind: tuple[str, Fraction | None, ColorTags] | None = (
+            None  # of the first picture, see `_check_kind`
+        )
         self._changed: set[str] = set()
         self._open()
 
@@ -316,7 +346,12 @@ class VideoReader:
     def __enter__(self) -> "VideoReader":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -358,7 +393,9 @@ class VideoReader:
     def _read(self, start: int, stop: int) -> list[Frame]:
         if not self._start <= start <= stop <= len(self):
             bounds = f"[{self._start}, {len(self)}]"
-            raise ValueError(f"frames [{start}, {stop}) don't lie in {bounds}: reading goes forward")
+            raise ValueError(
+                f"frames [{start}, {stop}) don't lie in {bounds}: reading goes forward"
+            )
         self._forget(start)
 
         self._decode(start, stop)
@@ -448,14 +485,18 @@ class VideoReader:
             if self._may_skip and not packets.is_reference[number] and not is_of_use:
                 self._has_skipped = True
                 return
-            self._outstanding = {other for other in self._outstanding if other >= number - _MAX_REORDER} | {number}
+            self._outstanding = {
+                other for other in self._outstanding if other >= number - _MAX_REORDER
+            } | {number}
             packet.pts = int(packets.pts[number])
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError:
             if packet is not None:
                 # Where pictures are numbered, the next to come out is the earliest that can be hit.
-                self._mark_damaged(min(self._num_decoded, len(packets.pts) - 1) if packets.numbered else number)
+                self._mark_damaged(
+                    min(self._num_decoded, len(packets.pts) - 1) if packets.numbered else number
+                )
             self._outstanding.discard(number)
             return
         for frame in frames:
@@ -483,7 +524,9 @@ class VideoReader:
             if not frame.is_corrupt:
                 self._keep([(packet, frame)])
         elif frame.is_corrupt or self._is_spoilt(packet):
-            self._keep(self._deinterlacer.flush())  # so that no good picture is made with rows of a bad one
+            self._keep(
+                self._deinterlacer.flush()
+            )  # so that no good picture is made with rows of a bad one
         else:
             self._keep(self._deinterlacer.push(frame, packet))
 
@@ -501,7 +544,11 @@ class VideoReader:
             )
         if self._deinterlacer is None and frame.interlaced_frame:
             raise _is_interlaced(self.path, time)
-        kind = (frame.format.name, self._decoder.sample_aspect_ratio, read_tags(frame, self._decoder))
+        kind = (
+            frame.format.name,
+            self._decoder.sample_aspect_ratio,
+            read_tags(frame, self._decoder),
+        )
         for what, change in _changes(self._kind or kind, kind).items():
             if what not in self._changed:
                 self._changed.add(what)
@@ -514,7 +561,9 @@ class VideoReader:
         for packet, frame in frames:
             index = int(self._frame[packet])
             if index >= self._start and index not in self._ready and index not in self._decoded:
-                self._decoded[index] = self._convert(index, frame)  # at once: the decoder uses its buffers again
+                self._decoded[index] = self._convert(
+                    index, frame
+                )  # at once: the decoder uses its buffers again
 
     def _is_spoilt(self, packet: int) -> bool:
         """Whether damage lies on the way from the packet's keyframe to the packet."""
@@ -525,13 +574,17 @@ class VideoReader:
         damaged_packets = self._damaged[first:last]
         if not self._may_skip:  # then all packets are fed
             return bool(damaged_packets)
-        return any(damaged == packet or self._packets.is_reference[damaged] for damaged in damaged_packets)
+        return any(
+            damaged == packet or self._packets.is_reference[damaged] for damaged in damaged_packets
+        )
 
     def _convert(self, frame: int, decoded: av.VideoFrame) -> Frame:
         width, height = self._decoded_size
         picture = None
         if self._for_editing or self._tone is not None:
-            picture = pictures.from_frame(decoded, color=self.info.color, width=width, height=height)
+            picture = pictures.from_frame(
+                decoded, color=self.info.color, width=width, height=height
+            )
             picture = pictures.turn_upright(picture, self.info.orientation)
         if picture is not None and self.info.bit_depth > 8:
             rgb = pictures.to_rgb(picture)
@@ -541,7 +594,13 @@ class VideoReader:
         if self._tone is not None:
             rgb, picture = to_8_bits(self._tone.to_sdr(rgb)), None
         duration = int(self._durations[frame])
-        return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]), duration=duration, picture=picture)
+        return Frame(
+            rgb=rgb,
+            pts=int(self._pts[frame]),
+            time=float(self.times[frame]),
+            duration=duration,
+            picture=picture,
+        )
 
     def _seconds(self, pts: int) -> float:
         return float((pts - self._origin) * self._packets.time_base)
@@ -591,11 +650,17 @@ def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]
     try:
         if container.format.name in _NOT_VIDEO_FORMATS:
             raise UserError(f"{path} isn't a video but a text file: name a video")
-        streams = [s for s in container.streams.video if not Disposition(s.disposition) & Disposition.attached_pic]
+        streams = [
+            s
+            for s in container.streams.video
+            if not Disposition(s.disposition) & Disposition.attached_pic
+        ]
         if not streams:
             raise UserError(f"{path} has no picture stream, only sound or cover art: name a video")
         if streams[0].codec_context is None:
-            raise UserError(f"{path} is coded in a way that this libav can't decode: convert it to H.264 first")
+            raise UserError(
+                f"{path} is coded in a way that this libav can't decode: convert it to H.264 first"
+            )
         if streams[0].codec_context.name == "h264":
             # without it, macroblocks that a damaged picture lacks are patched up and not told of
             streams[0].codec_context.options = {"err_detect": "aggressive"}
@@ -623,7 +688,10 @@ def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> It
                 if is_png:
                     _hide_profile(packet)
                 yield packet
-    except (av.FFmpegError, IndexError):  # PyAV raises the latter where a damaged transport stream names a new stream
+    except (
+        av.FFmpegError,
+        IndexError,
+    ):  # PyAV raises the latter where a damaged transport stream names a new stream
         return
 
 
@@ -648,10 +716,19 @@ def _scan(path: Path) -> _Packets:
         for packet in _demux(container, stream):
             is_shown = not (packet.is_discard or is_hidden(packet))
             rows.append(
-                (packet.pts, packet.is_keyframe, is_reference(packet), is_shown, packet.is_corrupt, packet.duration or 0)
+                (
+                    packet.pts,
+                    packet.is_keyframe,
+                    is_reference(packet),
+                    is_shown,
+                    packet.is_corrupt,
+                    packet.duration or 0,
+                )
             )
         if not rows:
-            raise UserError(f"{path} holds no picture: it may have been cut off; copy or download it again")
+            raise UserError(
+                f"{path} holds no picture: it may have been cut off; copy or download it again"
+            )
         assert stream.time_base is not None  # known once a packet was read
         time_base = stream.time_base
         stated = None if has_free_clock(container) else stated_duration(stream)
@@ -677,8 +754,12 @@ def _scan(path: Path) -> _Packets:
         for first in [*parts[1:], *np.flatnonzero(is_key).tolist()]:
             is_damaged[max(0, first - _MARKED_AT_JOIN) : first] = False
     if len(parts) > 1:
-        found = ", ".join(f"{float((pts[first] - pts[0]) * time_base):.2f} s" for first in parts[1:])
-        logger.info("%s: its clock starts over at %s; the parts are put one behind the other", path, found)
+        found = ", ".join(
+            f"{float((pts[first] - pts[0]) * time_base):.2f} s" for first in parts[1:]
+        )
+        logger.info(
+            "%s: its clock starts over at %s; the parts are put one behind the other", path, found
+        )
     belongs = np.array(shown)
     seconds = float((int(pts.max() - pts.min()) + durations[-1]) * time_base)
     ends_early = stated is not None and seconds < stated - DURATION_TOLERANCE
@@ -706,7 +787,11 @@ def _stated_end(container: av.container.InputContainer, stream: av.VideoStream) 
     if stream.duration is not None and stream.time_base is not None:
         return ((stream.start_time or 0) + stream.duration) * stream.time_base
     stated = stated_duration(stream)
-    if stated is None or container.duration is None or stated > container.duration / av.time_base + DURATION_TOLERANCE:
+    if (
+        stated is None
+        or container.duration is None
+        or stated > container.duration / av.time_base + DURATION_TOLERANCE
+    ):
         return None  # a tag that was left over from another file
     return Fraction(stated)
 
@@ -740,7 +825,9 @@ def _scan_by_decoding(path: Path, *, begin: Fraction = Fraction(0)) -> _Packets:
         for frame in _decode_all(container, stream):
             is_key.append(bool(frame.key_frame))
             is_bad.append(frame.is_corrupt)
-        own = stream.codec_context.framerate if container.format.flags & _NO_TIMES else None  # the container's is made up
+        own = (
+            stream.codec_context.framerate if container.format.flags & _NO_TIMES else None
+        )  # the container's is made up
         rate = Fraction(own or stream.average_rate or stream.guessed_rate or 25)
     if not is_key:
         raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
@@ -770,12 +857,16 @@ def _entries(pts: np.ndarray, is_key: np.ndarray, parts: Sequence[int] = (0,)) -
     """
     keys = np.flatnonzero(is_key)
     if not len(keys):
-        return np.zeros(len(pts), dtype=np.int64)  # nothing is marked: it can only be read from the start
+        return np.zeros(
+            len(pts), dtype=np.int64
+        )  # nothing is marked: it can only be read from the start
     packets = np.arange(len(pts))
     last = np.searchsorted(keys, packets, side="right") - 1  # (P,) position in keys
     last -= (last >= 0) & (pts[keys[np.maximum(last, 0)]] > pts)
     entry = np.where(last >= 0, keys[np.maximum(last, 0)], -1)
-    begun = np.array(parts)[np.searchsorted(parts, packets, side="right") - 1]  # (P,) the packet that begins its part
+    begun = np.array(parts)[
+        np.searchsorted(parts, packets, side="right") - 1
+    ]  # (P,) the packet that begins its part
     return np.where(entry >= begun, entry, -1)
 
 
@@ -790,7 +881,9 @@ def _reference_test(stream: av.VideoStream) -> Callable[[av.Packet], bool]:
     length_size = (extradata[4] & 3) + 1 if len(extradata) > 4 and extradata[0] == 1 else 0
 
     def is_reference(packet: av.Packet) -> bool:
-        headers = [header for header in _nal_headers(bytes(packet), length_size) if 1 <= header & 31 <= 5]
+        headers = [
+            header for header in _nal_headers(bytes(packet), length_size) if 1 <= header & 31 <= 5
+        ]
         return not headers or any(header & 0x60 for header in headers)  # nal_ref_idc of the slices
 
     return is_reference
@@ -828,7 +921,9 @@ def _decoder_of(stream: av.VideoStream, *, with_alpha: bool) -> av.VideoCodecCon
 
 
 def _decode_all(
-    container: av.container.InputContainer, stream: av.VideoStream, decoder: av.VideoCodecContext | None = None
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    decoder: av.VideoCodecContext | None = None,
 ) -> Iterator[av.VideoFrame]:
     """All pictures in the decoder's order; packets that fail are passed over."""
     decoder = decoder or stream.codec_context
@@ -860,7 +955,9 @@ def _is_interlaced(path: Path, time: float | None = None) -> UserError:
     )
 
 
-def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInfo, tuple[int, int], str | None]:
+def _probe(
+    path: Path, packets: _Packets, *, with_alpha: bool
+) -> tuple[VideoInfo, tuple[int, int], str | None]:
     """Decode the first good pictures: what the stream says, the (width, height) as decoded, and `stated_first_field`."""
     with _opened(path) as (container, stream):
         decoder = _decoder_of(stream, with_alpha=with_alpha)
@@ -869,14 +966,20 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
         frames = [frame for frame in seen if not frame.is_corrupt]
         frame = next(chain(frames, (frame for frame in decoded if not frame.is_corrupt)), None)
         if frame is None:
-            raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
+            raise UserError(
+                f"{path} can't be decoded, not a single picture: copy or download it again"
+            )
         if not packets.numbered:
             times = [frame.pts for frame in seen if frame.pts is not None]
             _check_times(times, packets, is_free=has_free_clock(container))
         first_field = stated_first_field(stream.codec_context)
         orientation = pictures.read_orientation(frame)
         if not orientation.is_exact:
-            logger.warning("%s asks to be turned by an odd angle; it is turned by %d degrees", path, orientation.degrees)
+            logger.warning(
+                "%s asks to be turned by an odd angle; it is turned by %d degrees",
+                path,
+                orientation.degrees,
+            )
         color = read_tags(frame, stream.codec_context)
         layout = pictures.layout_of(frame.format.name)
         if color.matrix in UNREAD_MATRICES and not (layout.is_rgb or layout.is_grey):
@@ -884,10 +987,20 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
                 f"{path} has colours in {UNREAD_MATRICES[color.matrix]}, which can't be read: convert it to BT.709 or BT.2020 "
                 "first (ffmpeg -i FILM -vf zscale=matrix=bt709 ...)"
             )
-        width, height = (frame.height, frame.width) if orientation.is_on_its_side else (frame.width, frame.height)
-        span = int(packets.pts.max() - packets.pts.min()) * packets.time_base if len(packets.pts) > 1 else 0
+        width, height = (
+            (frame.height, frame.width)
+            if orientation.is_on_its_side
+            else (frame.width, frame.height)
+        )
+        span = (
+            int(packets.pts.max() - packets.pts.min()) * packets.time_base
+            if len(packets.pts) > 1
+            else 0
+        )
         aspect = stream.sample_aspect_ratio or None
-        upright = pictures.upright_format(frame.format.name, orientation, width=frame.width, height=frame.height)
+        upright = pictures.upright_format(
+            frame.format.name, orientation, width=frame.width, height=frame.height
+        )
         info = VideoInfo(
             path=path,
             width=width,
@@ -904,11 +1017,16 @@ def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInf
             rate=_usual_rate(packets, Fraction(stream.average_rate or stream.guessed_rate or 25)),
             sample_aspect_ratio=1 / aspect if aspect and orientation.is_on_its_side else aspect,
             has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
-            is_interlaced=first_field is not None or any(one.interlaced_frame for one in (frame, *frames)),
+            is_interlaced=first_field is not None
+            or any(one.interlaced_frame for one in (frame, *frames)),
             extras=tuple(list_extras(container)),
             mastering=read_mastering(frame, stream),
             dynamic=tuple(
-                [*list_dynamic(frame, stream), *["an ICC profile"] * (stream.codec_context.name in _PNG and _has_profile(path))]
+                [
+                    *list_dynamic(frame, stream),
+                    *["an ICC profile"]
+                    * (stream.codec_context.name in _PNG and _has_profile(path)),
+                ]
             ),
         )
         return info, (frame.width, frame.height), first_field

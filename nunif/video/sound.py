@@ -46,7 +46,9 @@ _LAYOUTS = (
 )  # fmt: skip
 _TRIAL_SAMPLES = 1024
 
-Mux = Callable[[av.AudioStream, av.AudioFrame | None], None]  # code a frame (None: what is held back) and write the packets
+Mux = Callable[
+    [av.AudioStream, av.AudioFrame | None], None
+]  # code a frame (None: what is held back) and write the packets
 
 
 class Sound:
@@ -59,7 +61,13 @@ class Sound:
     """
 
     def __init__(
-        self, path: Path, container: av.container.OutputContainer, *, encoders: Sequence[str], mux: Mux, extras: bool = False
+        self,
+        path: Path,
+        container: av.container.OutputContainer,
+        *,
+        encoders: Sequence[str],
+        mux: Mux,
+        extras: bool = False,
     ) -> None:
         """Open the file and add its sound streams to `container`.
 
@@ -77,7 +85,9 @@ class Sound:
         try:
             self._input = open_input(path)
         except av.FFmpegError as error:
-            raise UserError(f"{path} can't be read for its sound ({error.strerror}): check the path") from error
+            raise UserError(
+                f"{path} can't be read for its sound ({error.strerror}): check the path"
+            ) from error
         self._clock = _clock_of(path)
         self._tracks: dict[int, _Copied | _Coded] = {}
         for stream in self._input.streams.audio:
@@ -89,12 +99,16 @@ class Sound:
                 codec = stream.codec_context.name
                 heard = _first_heard(path, stream)
                 if heard is None:
-                    logger.warning("%s: a sound stream (%s) can't be decoded and is left out", path, codec)
+                    logger.warning(
+                        "%s: a sound stream (%s) can't be decoded and is left out", path, codec
+                    )
                     continue
                 encoder = max(encoders, key=partial(_num_kept, heard))
                 logger.info("%s: the sound (%s) is coded anew as %s", path, codec, encoder)
                 try:
-                    self._tracks[stream.index] = _Coded(path, stream, heard, container, encoder=encoder, mux=mux)
+                    self._tracks[stream.index] = _Coded(
+                        path, stream, heard, container, encoder=encoder, mux=mux
+                    )
                 except (av.FFmpegError, ValueError) as error:
                     self.close()
                     raise UserError(
@@ -103,10 +117,14 @@ class Sound:
         has_sound = bool(self._tracks)
         self.extras, self.tags = extras, tags_of(self._input.metadata)
         if extras:
-            for other in add_extras(path, self._input, container, takes=partial(_takes, path, container)):
+            for other in add_extras(
+                path, self._input, container, takes=partial(_takes, path, container)
+            ):
                 self._tracks[other.index] = _Copied(path, other, container)
         streams = [self._input.streams[index] for index in self._tracks]
-        self.labels: list[tuple[str, dict[str, str]]] = [(each.type, labels_of(each)) for each in streams]
+        self.labels: list[tuple[str, dict[str, str]]] = [
+            (each.type, labels_of(each)) for each in streams
+        ]
         self._packets = self._demux()
         self.start: Fraction | None = None
         if has_sound:
@@ -132,7 +150,9 @@ class Sound:
 
     def advance(self, until: Fraction | None) -> None:
         """Write the sound that starts before a time in seconds, of the pictures' clock; None: to its end."""
-        while self._next is not None and (until is None or not _is_sound(self._next) or _time_of(self._next) < until):
+        while self._next is not None and (
+            until is None or not _is_sound(self._next) or _time_of(self._next) < until
+        ):
             # Taken off first: an interruption costs no packet its turn twice.
             packet, self._next = self._next, None
             self._tracks[packet.stream.index].take(packet)
@@ -171,7 +191,9 @@ class Sound:
             if stream.type != "audio":
                 continue  # subtitles end when nobody speaks any more
             stated = stated_duration(stream) if clock.is_stated else None
-            reached = end - first[index] if stream.duration is not None else end  # Matroska counts from 0
+            reached = (
+                end - first[index] if stream.duration is not None else end
+            )  # Matroska counts from 0
             if stated is not None and reached < stated - DURATION_TOLERANCE:
                 text = "%s: the sound is damaged at %.2f s (%s); what follows is left out"
                 logger.warning(text, self._path, float(end), reason)
@@ -225,7 +247,10 @@ def _takes(path: Path, container: av.container.OutputContainer, stream: av.strea
         with av.open(file, "w", format=kind) as trial, open_input(path) as source:
             new = trial.add_stream_from_template(stream)
             trial.start_encoding()
-            for packet in islice(source.demux(source.streams[stream.index]), _NUM_TRIAL_PACKETS * (stream.type == "audio")):
+            for packet in islice(
+                source.demux(source.streams[stream.index]),
+                _NUM_TRIAL_PACKETS * (stream.type == "audio"),
+            ):
                 if packet.size and packet.dts is not None:
                     times.append(float(packet.dts * packet.time_base))
                     packet.stream = new
@@ -234,8 +259,14 @@ def _takes(path: Path, container: av.container.OutputContainer, stream: av.strea
             return True
         file.seek(0)
         with av.open(file) as trial:
-            read = [float(packet.dts * packet.time_base) for packet in trial.demux(audio=0) if packet.size]
-        return len(read) == len(times) and bool(np.abs(np.diff(read) - np.diff(times)).sum() < _MOST_OFF)
+            read = [
+                float(packet.dts * packet.time_base)
+                for packet in trial.demux(audio=0)
+                if packet.size
+            ]
+        return len(read) == len(times) and bool(
+            np.abs(np.diff(read) - np.diff(times)).sum() < _MOST_OFF
+        )
     except (av.FFmpegError, ValueError, IndexError):
         return False
 
@@ -258,7 +289,9 @@ def _first_heard(path: Path, stream: av.AudioStream) -> tuple[int, str] | None:
 class _Copied:
     """A stream whose packets are passed on."""
 
-    def __init__(self, path: Path, stream: av.stream.Stream, container: av.container.OutputContainer) -> None:
+    def __init__(
+        self, path: Path, stream: av.stream.Stream, container: av.container.OutputContainer
+    ) -> None:
         self._path, self._is_damaged = path, False
         self._left_out = Fraction(0)  # seconds
         self._container = container
@@ -281,7 +314,11 @@ class _Copied:
             self._container.mux(packet)
         except (av.ArgumentError, av.InvalidDataError) as error:  # others are the disk's
             if not self._is_damaged:
-                logger.warning("%s: the sound is damaged (%s); the damaged places are left out", self._path, error.strerror)
+                logger.warning(
+                    "%s: the sound is damaged (%s); the damaged places are left out",
+                    self._path,
+                    error.strerror,
+                )
             self._is_damaged = True
 
     def finish(self) -> None:
@@ -305,7 +342,9 @@ class _Coded:
         self._mux = mux
         rate, layout = _coded_as(encoder, heard)
         if (change := _describe_change(heard[1], layout, rate)) is not None:
-            logger.warning("%s: of the sound, %s: %s takes no other; .mkv keeps it", path, change, encoder)
+            logger.warning(
+                "%s: of the sound, %s: %s takes no other; .mkv keeps it", path, change, encoder
+            )
         coded = container.add_stream(encoder, rate=rate)
         assert isinstance(coded, av.AudioStream)
         self._stream = coded
@@ -326,7 +365,10 @@ class _Coded:
     def _create_resampler(self) -> av.AudioResampler:
         coder = self._coder
         return av.AudioResampler(
-            format=coder.format, layout=coder.layout, rate=coder.sample_rate, frame_size=coder.frame_size or None
+            format=coder.format,
+            layout=coder.layout,
+            rate=coder.sample_rate,
+            frame_size=coder.frame_size or None,
         )
 
     def _resample(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame | None]:
@@ -339,10 +381,16 @@ class _Coded:
     def take(self, packet: av.Packet | None) -> None:
         try:
             frames = self._decoder.decode(packet)
-            resampled = [piece for frame in frames if self._follows(frame) for piece in self._resample(frame)]
+            resampled = [
+                piece for frame in frames if self._follows(frame) for piece in self._resample(frame)
+            ]
         except (av.FFmpegError, ValueError) as error:
             if not self._is_damaged:
-                logger.warning("%s: the sound is damaged (%s); the damaged places are left out", self._path, error)
+                logger.warning(
+                    "%s: the sound is damaged (%s); the damaged places are left out",
+                    self._path,
+                    error,
+                )
             self._is_damaged = True
             return
         self._write(resampled)
@@ -350,7 +398,9 @@ class _Coded:
     def _follows(self, frame: av.AudioFrame) -> bool:
         """Whether a frame comes after the last one, and not over it, as behind a damaged place or where files were joined."""
         if frame.time is None:  # what some decoders hold back to the end
-            frame.time_base = self._base or Fraction(1, frame.sample_rate)  # the resampler knows one only
+            frame.time_base = self._base or Fraction(
+                1, frame.sample_rate
+            )  # the resampler knows one only
             frame.pts = round((self._end or 0) / frame.time_base)
         assert frame.time is not None
         self._base = self._base or frame.time_base
@@ -402,7 +452,9 @@ def _layout_for(encoder: str, layout: str, rate: int) -> str:
     names = {channel.name for channel in wanted.channels}
     known = [(name, AudioLayout(name)) for name in _LAYOUTS]
     as_many = [(name, other) for name, other in known if other.nb_channels == num_channels]
-    as_many.sort(key=lambda item: -len(names & {channel.name for channel in item[1].channels}))  # keeps the order of equals
+    as_many.sort(
+        key=lambda item: -len(names & {channel.name for channel in item[1].channels})
+    )  # keeps the order of equals
     fewer = [name for name, other in known if other.nb_channels < num_channels]
     for candidate in [layout, *(name for name, _ in as_many), *fewer]:
         if _opens(encoder, candidate, rate) and _silenced(layout, candidate, rate) != names:
@@ -447,7 +499,9 @@ def _describe_change(source: str, target: str, rate: int) -> str | None:
     lost = sorted(_silenced(source, target, rate))
     if before <= after and not lost:
         return None
-    return f"{before} channels ({source}) become {after} ({target})" + (f", {' '.join(lost)} is lost" if lost else "")
+    return f"{before} channels ({source}) become {after} ({target})" + (
+        f", {' '.join(lost)} is lost" if lost else ""
+    )
 
 
 def _copy_labels(source: av.stream.Stream, target: av.stream.Stream) -> None:

@@ -36,7 +36,16 @@ _PRIMARIES = {
 }
 _BT709, _BT2020 = 1, 9
 _NAMES = {LINEAR: "linear", PQ: "PQ", HLG: "HLG"}
-_TRANSFERS = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316"}
+_TRANSFERS = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+}
 _TRANSFERS |= {
     11: "iec61966-2-4",
     12: "bt1361e",
@@ -60,7 +69,9 @@ class ToneMap:
     @property
     def name(self) -> str:
         """The film's kind of picture in words."""
-        return " ".join(filter(None, (_NAMES.get(self.transfer), _PRIMARIES_NAMES.get(self.primaries))))
+        return " ".join(
+            filter(None, (_NAMES.get(self.transfer), _PRIMARIES_NAMES.get(self.primaries)))
+        )
 
     def to_sdr(self, rgb: np.ndarray) -> np.ndarray:
         """A picture as SDR BT.709.
@@ -90,7 +101,11 @@ def tone_map_of(color: ColorTags) -> ToneMap | None:
     """What brings a film's pictures to SDR BT.709; None where its tags say nothing of HDR or of wide colours."""
     is_hdr = color.transfer in (PQ, HLG)
     primaries = color.primaries if color.primaries in _PRIMARIES else _BT2020 if is_hdr else _BT709
-    return ToneMap(color.transfer, primaries) if color.transfer in _NAMES or primaries != _BT709 else None
+    return (
+        ToneMap(color.transfer, primaries)
+        if color.transfer in _NAMES or primaries != _BT709
+        else None
+    )
 
 
 def describe_transfer(color: ColorTags) -> dict[str, str]:
@@ -187,7 +202,11 @@ def _knee(code: np.ndarray) -> np.ndarray:
     start = 1.5 * most - 0.5
     e = np.minimum(code / top, 1)
     t = np.clip((e - start) / (1 - start), 0, 1)
-    bent = (2 * t**3 - 3 * t**2 + 1) * start + (t**3 - 2 * t**2 + t) * (1 - start) + (-2 * t**3 + 3 * t**2) * most
+    bent = (
+        (2 * t**3 - 3 * t**2 + 1) * start
+        + (t**3 - 2 * t**2 + t) * (1 - start)
+        + (-2 * t**3 + 3 * t**2) * most
+    )
     return light_of_pq(np.where(e < start, e, bent) * top) / WHITE
 
 

@@ -56,18 +56,27 @@ _CRF_ENCODERS: dict[str, tuple[int, dict[str, str]]] = {
 # For the others that lose anything. Generous: the first generation is lossy already.
 _BITS_PER_PIXEL = 0.2
 # Apple's players open H.265 under this name only.
-_CODEC_TAGS = {("libx265", ".mp4"): "hvc1", ("libx265", ".m4v"): "hvc1", ("libx265", ".mov"): "hvc1"}
+_CODEC_TAGS = {
+    ("libx265", ".mp4"): "hvc1",
+    ("libx265", ".m4v"): "hvc1",
+    ("libx265", ".mov"): "hvc1",
+}
 # Times are multiples of 1 / rate for these encoders, and for containers that keep no times.
 _FIXED_RATE_ENCODERS = frozenset({"mpeg1video", "mpeg2video"})
 _FINEST_TIME = {"mpeg4": 65535}  # parts of a second
-_LATE_SOUND, _LATE_PICTURE = 0.1, 0.005  # seconds; later sound is heard, and times are rounded by less
+_LATE_SOUND, _LATE_PICTURE = (
+    0.1,
+    0.005,
+)  # seconds; later sound is heard, and times are rounded by less
 # Each picture has its own duration, or none has.
 _WITH_DURATIONS, _WITHOUT_DURATIONS = frozenset({".mkv", ".webm"}), frozenset({".mpg", ".ts"})
 # Of a ratio; what MPEG-2 and others with few bits for it round.
 _ASPECT_TOLERANCE = 0.002
 _SAYING_ADVICE = "the codec libx264 or the suffix .mp4 can"
 _ADVICE = "choose another suffix, codec or pixel format"
-_ALPHA_ADVICE = "a .webm, a .mov with the codec prores_ks, an .mkv with the codec ffv1, or a folder of pictures"
+_ALPHA_ADVICE = (
+    "a .webm, a .mov with the codec prores_ks, an .mkv with the codec ffv1, or a folder of pictures"
+)
 # Their alpha is a second stream of pictures beside the first, and only Matroska has a place for it.
 _ALPHA_ASIDE = frozenset({"libvpx", "libvpx-vp9"})
 _MATROSKA = frozenset({".mkv", ".webm"})
@@ -151,7 +160,9 @@ class VideoWriter:
         self._last_pts: int | None = None
         self._last_tick: int | None = None
         self._last_duration = 1 / rate  # seconds
-        self._most_off = Fraction(0)  # seconds by which a picture's time differs from what was asked for
+        self._most_off = Fraction(
+            0
+        )  # seconds by which a picture's time differs from what was asked for
         self._delay: int | None = None  # see `_delay_of`; of the first picture
         self._coded: deque[av.Packet] = deque()  # pictures that are on their way to the file
         self._container: av.container.OutputContainer | None = None
@@ -167,15 +178,22 @@ class VideoWriter:
         self._keeps_alpha = self.codec not in _ALPHA_ASIDE or path.suffix.lower() in _MATROSKA
         options = _quality_options(path, self.codec, quality)
         noted, lost = options_for(mastering, self.codec, path.suffix)
-        options |= {name: f"{options[name]}:{value}" if name in options else value for name, value in noted.items()}
+        options |= {
+            name: f"{options[name]}:{value}" if name in options else value
+            for name, value in noted.items()
+        }
         if lost:
-            text = "%s: %s of the film can't be kept by %s in %s: choose the codec libx265 or libx264"
+            text = (
+                "%s: %s of the film can't be kept by %s in %s: choose the codec libx265 or libx264"
+            )
             logger.warning(text, path, ", ".join(lost), self.codec, path.suffix)
         like = like_pixel_format if self._keeps_alpha else pictures.without_alpha(like_pixel_format)
         self.pixel_format = pixel_format or _choose_pixel_format(encoder, like, self._size, options)
         self._keeps_alpha &= _known_layout(self.pixel_format, path).alpha is not None
         if pixel_format is None and (losses := _losses(like_pixel_format, self.pixel_format)):
-            text = "%s: the film's %s, which is what %s takes: libx264, libx265 or ffv1 may keep more"
+            text = (
+                "%s: the film's %s, which is what %s takes: libx264, libx265 or ffv1 may keep more"
+            )
             logger.warning(text, path, " and ".join(losses), self.codec)
         layout = _known_layout(self.pixel_format, path)
         self.color = suited_tags(color, is_rgb=layout.is_rgb)
@@ -188,11 +206,21 @@ class VideoWriter:
                 shift = {"avoid_negative_ts": "disabled"} if is_shifty else {}
                 self._container = av.open(f"file:{self._partial}", "w", container_options=shift)
                 self._container.metadata.update(metadata or {})
-                set_up = partial(self._add_pictures, aspect=sample_aspect_ratio, gop=gop, options=options)
-                self._try_to_say(set_up, sample_aspect_ratio, is_coded=not (layout.is_rgb or layout.is_grey))
+                set_up = partial(
+                    self._add_pictures, aspect=sample_aspect_ratio, gop=gop, options=options
+                )
+                self._try_to_say(
+                    set_up, sample_aspect_ratio, is_coded=not (layout.is_rgb or layout.is_grey)
+                )
                 self._stream = set_up(self._container)
             if sound_from is not None:
-                self._sound = Sound(sound_from, self._container, encoders=sound_encoders, mux=self._mux, extras=extras)
+                self._sound = Sound(
+                    sound_from,
+                    self._container,
+                    encoders=sound_encoders,
+                    mux=self._mux,
+                    extras=extras,
+                )
             with self._explained():
                 self._container.start_encoding()
         except BaseException:
@@ -200,7 +228,12 @@ class VideoWriter:
             raise
 
     def _add_pictures(
-        self, container: av.container.OutputContainer, *, aspect: Fraction | None, gop: int | None, options: dict[str, str]
+        self,
+        container: av.container.OutputContainer,
+        *,
+        aspect: Fraction | None,
+        gop: int | None,
+        options: dict[str, str],
     ) -> av.VideoStream:
         """Open the encoder."""
         stream = container.add_stream(self.codec, rate=self._rate)
@@ -224,7 +257,11 @@ class VideoWriter:
         return stream
 
     def _try_to_say(
-        self, set_up: Callable[[av.container.OutputContainer], av.VideoStream], aspect: Fraction | None, *, is_coded: bool
+        self,
+        set_up: Callable[[av.container.OutputContainer], av.VideoStream],
+        aspect: Fraction | None,
+        *,
+        is_coded: bool,
     ) -> None:
         """Find out what encoder and container can't say of colours and pixels: a file of one black picture is written and read.
 
@@ -255,7 +292,9 @@ class VideoWriter:
             logger.warning(text, self.path, where, ", ".join(lost), _SAYING_ADVICE)
         if abs(said_aspect / aspect - 1) > _ASPECT_TOLERANCE:
             text = "%s: the aspect of the film's pixels, %s, becomes %s, as %s can't say it: %s"
-            logger.warning(text, self.path, as_ratio(aspect), as_ratio(said_aspect), where, _SAYING_ADVICE)
+            logger.warning(
+                text, self.path, as_ratio(aspect), as_ratio(said_aspect), where, _SAYING_ADVICE
+            )
 
     def _choose_tick(self) -> Fraction:
         """The encoder's time base: the source's, where encoder and container can do that."""
@@ -292,7 +331,9 @@ class VideoWriter:
             first = "x".join(map(str, self._size))
             raise ValueError(f"frame {self.num_frames} is {width}x{height}, the first was {first}")
         if self._last_pts is not None and pts <= self._last_pts:
-            raise ValueError(f"frame {self.num_frames} has the time {pts}, the one before it {self._last_pts}")
+            raise ValueError(
+                f"frame {self.num_frames} has the time {pts}, the one before it {self._last_pts}"
+            )
         if not isinstance(picture, Picture):
             planar = planar_format(self.pixel_format)
             picture = pictures.from_rgb(picture, pixel_format=planar, color=self.color)
@@ -307,10 +348,20 @@ class VideoWriter:
         tick = round(time / self._tick)
         tick = tick if self._last_tick is None else max(tick, self._last_tick + 1)
         self._most_off = max(self._most_off, abs(tick * self._tick - time))
-        if self.codec in _FIXED_RATE_ENCODERS and self._last_tick is not None and tick > self._last_tick + 1:
-            self._most_off = max(self._most_off, self._tick)  # players needn't heed that a picture is left out
+        if (
+            self.codec in _FIXED_RATE_ENCODERS
+            and self._last_tick is not None
+            and tick > self._last_tick + 1
+        ):
+            self._most_off = max(
+                self._most_off, self._tick
+            )  # players needn't heed that a picture is left out
         length = 1 / self._rate if duration is None else duration * self._time_base
-        frame.pts, frame.time_base, frame.duration = tick, self._tick, max(1, round(length / self._tick))
+        frame.pts, frame.time_base, frame.duration = (
+            tick,
+            self._tick,
+            max(1, round(length / self._tick)),
+        )
         # Counted first: Ctrl-C comes up when the encoder has taken the picture.
         self._last_pts, self._last_tick = pts, tick
         self._last_duration = length
@@ -322,10 +373,10 @@ class VideoWriter:
                 self._sound.advance(pts * self._time_base)
 
     def _tell_of_alpha(self) -> None:
-        text = (
-            "%s: the film is transparent in places, which %s (%s) in %s can't hold: the alpha is left out; to keep it write %s"
+        text = "%s: the film is transparent in places, which %s (%s) in %s can't hold: the alpha is left out; to keep it write %s"
+        logger.warning(
+            text, self.path, self.codec, self.pixel_format, self.path.suffix, _ALPHA_ADVICE
         )
-        logger.warning(text, self.path, self.codec, self.pixel_format, self.path.suffix, _ALPHA_ADVICE)
         self._keeps_alpha = True  # said once
 
     def _start(self, pts: int) -> None:
@@ -351,7 +402,10 @@ class VideoWriter:
         self._coded.extend(chain.from_iterable(map(self._stream.encode, [frame])))
         if self._delay is None and self._coded:
             self._delay = _delay_of(self._coded[0])
-        deque(map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded) - 1))), maxlen=0)
+        deque(
+            map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded) - 1))),
+            maxlen=0,
+        )
 
     def _mux_last_picture(self) -> None:
         assert self._container is not None and self._last_tick is not None
@@ -361,16 +415,24 @@ class VideoWriter:
             unit = Fraction(packet.time_base)
             rest = (start + self._last_duration) / unit - packet.pts
             if self.path.suffix.lower() in _WITH_DURATIONS:
-                packet.duration = max(1, round(rest)) if packet.pts * unit == start else packet.duration
+                packet.duration = (
+                    max(1, round(rest)) if packet.pts * unit == start else packet.duration
+                )
             else:  # all durations together are the film's, and they count from when a packet is decoded
                 packet.duration = max(1, round(rest) + _delay_of(packet) - (self._delay or 0))
-        deque(map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded)))), maxlen=0)
+        deque(
+            map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded)))),
+            maxlen=0,
+        )
         if self._most_off > _LATE_PICTURE:
             logger.warning(
                 "%s: pictures stand up to %.3f s beside their times, as %s with %s knows one rate only: choose .mp4 or .mkv",
                 self.path, float(self._most_off), self.path.suffix, self.codec,
             )  # fmt: skip
-        if self.path.suffix.lower() in _WITHOUT_DURATIONS and self._last_duration > 1 / self._rate + _LATE_SOUND:
+        if (
+            self.path.suffix.lower() in _WITHOUT_DURATIONS
+            and self._last_duration > 1 / self._rate + _LATE_SOUND
+        ):
             logger.warning(
                 "%s: %s doesn't say how long a picture lasts; the last one will not stay for its %.2f s: choose .mp4 or .mkv",
                 self.path, self.path.suffix, float(self._last_duration),
@@ -382,7 +444,12 @@ class VideoWriter:
         # In one go: were the two calls Python's, Ctrl-C would strike between them and lose the packets.
         deque(map(self._container.mux, map(stream.encode, [frame])), maxlen=0)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         try:
             if error is not None:
                 self._keep_what_there_is()
@@ -393,7 +460,9 @@ class VideoWriter:
                 try:
                     self._finish(sound_until=None)
                     if sound is not None and sound.extras:
-                        tell_of_lost_tags(self.path, sound.tags, sound.labels, written=self._partial)
+                        tell_of_lost_tags(
+                            self.path, sound.tags, sound.labels, written=self._partial
+                        )
                     with self._explained():
                         os.replace(self._partial, self.path)
                 except KeyboardInterrupt:
@@ -403,7 +472,12 @@ class VideoWriter:
             self._clear_away()
 
     def _keep_what_there_is(self) -> None:
-        if not self._keep_unfinished or not self.num_frames or self._is_lost or not self._partial.exists():
+        if (
+            not self._keep_unfinished
+            or not self.num_frames
+            or self._is_lost
+            or not self._partial.exists()
+        ):
             return
         assert self._last_pts is not None
         end = self._last_pts * self._time_base + self._last_duration
@@ -417,7 +491,12 @@ class VideoWriter:
             return
         self.unfinished_path = unfinished
         seconds = float(end - self._first_pts * self._time_base)
-        logger.warning("%s holds the %d frames (%.1f s) that were finished", unfinished, self.num_frames, seconds)
+        logger.warning(
+            "%s holds the %d frames (%.1f s) that were finished",
+            unfinished,
+            self.num_frames,
+            seconds,
+        )
 
     def _finish(self, *, sound_until: Fraction | None) -> None:
         """Write what the encoders hold back, the rest of the sound and the end of the file. Can be gone through twice."""
@@ -435,7 +514,9 @@ class VideoWriter:
         """Let go of everything and remove the file if it still has its provisional name."""
         sound, container = self._sound, self._container
         self._coded.clear()
-        self._sound = self._container = self._stream = None  # encoders are large, and in a circle with this object
+        self._sound = self._container = self._stream = (
+            None  # encoders are large, and in a circle with this object
+        )
         try:
             if sound is not None:
                 sound.close()
@@ -520,7 +601,9 @@ def write_video(
 
 
 def _read_back(
-    container: str, set_up: Callable[[av.container.OutputContainer], av.VideoStream], color: ColorTags
+    container: str,
+    set_up: Callable[[av.container.OutputContainer], av.VideoStream],
+    color: ColorTags,
 ) -> tuple[ColorTags, Fraction] | None:
     """What a file of one black picture says of its colours and of its pixels' aspect; None: it can't be made."""
     file = io.BytesIO()
@@ -530,7 +613,9 @@ def _read_back(
             coder = stream.codec_context
             assert coder.pix_fmt is not None
             black = np.zeros((coder.height, coder.width, 3), np.uint8)
-            picture = pictures.from_rgb(black, pixel_format=planar_format(coder.pix_fmt), color=color)
+            picture = pictures.from_rgb(
+                black, pixel_format=planar_format(coder.pix_fmt), color=color
+            )
             frame = pictures.to_frame(picture, pixel_format=coder.pix_fmt)
             tag_frame(frame, color)
             frame.pts, frame.time_base = 0, coder.time_base
@@ -539,7 +624,9 @@ def _read_back(
         file.seek(0)
         with av.open(file) as trial:
             stream = trial.streams.video[0]
-            return read_tags(next(trial.decode(stream)), stream.codec_context), stream.sample_aspect_ratio or Fraction(1)
+            return read_tags(
+                next(trial.decode(stream)), stream.codec_context
+            ), stream.sample_aspect_ratio or Fraction(1)
     except (av.FFmpegError, ValueError, StopIteration, IndexError):
         return None
 
@@ -563,7 +650,9 @@ def _default_codecs(path: Path) -> tuple[str, ...]:
         return _DEFAULT_CODECS[path.suffix.lower()]
     except KeyError:
         known = " ".join(_DEFAULT_CODECS)
-        raise UserError(f"{path} can't be written: '{path.suffix}' is none of the suffixes {known}; {_ADVICE}") from None
+        raise UserError(
+            f"{path} can't be written: '{path.suffix}' is none of the suffixes {known}; {_ADVICE}"
+        ) from None
 
 
 def _check_target(path: Path, source: Path | None) -> None:
@@ -571,7 +660,11 @@ def _check_target(path: Path, source: Path | None) -> None:
         raise UserError(f"{path} can't be written: it is a folder; name a file in it")
     if source is None:
         return
-    is_same = path.samefile(source) if path.exists() and source.exists() else os.path.realpath(path) == os.path.realpath(source)
+    is_same = (
+        path.samefile(source)
+        if path.exists() and source.exists()
+        else os.path.realpath(path) == os.path.realpath(source)
+    )
     if is_same:
         raise UserError(f"{path} can't be written: it is the source {source}; choose another name")
 
@@ -604,7 +697,9 @@ def _formats_of(encoder: av.Codec) -> list[str]:
     return [video_format.name for video_format in encoder.video_formats or []]
 
 
-def _choose_pixel_format(encoder: av.Codec, like: str, size: tuple[int, int], options: dict[str, str]) -> str:
+def _choose_pixel_format(
+    encoder: av.Codec, like: str, size: tuple[int, int], options: dict[str, str]
+) -> str:
     """The nearest format that the encoder opens with at this size: some of those it names it never does."""
     like = planar_format(like)
     known = pictures.formats_by_nearness(like, _formats_of(encoder) or [like])
@@ -615,19 +710,25 @@ def _losses(film: str, written: str) -> list[str]:
     """In words, what a film's pixel format has and the written one lacks; alpha is told of when there is some."""
     old, new = layout_of(planar_format(film)), layout_of(written)
     losses = [f"{old.bits} bits become {new.bits}"] if new.bits < old.bits else []
-    (down, right), (new_down, new_right) = ((1, 1) if layout.is_rgb else layout.step for layout in (old, new))
+    (down, right), (new_down, new_right) = (
+        (1, 1) if layout.is_rgb else layout.step for layout in (old, new)
+    )
     if not old.is_grey and (new_down > down or new_right > right):
         losses.append(f"chroma of {down}x{right} pixels becomes one of {new_down}x{new_right}")
     return losses
 
 
-def _opens(encoder: av.Codec, pixel_format: str, size: tuple[int, int], options: dict[str, str]) -> bool:
+def _opens(
+    encoder: av.Codec, pixel_format: str, size: tuple[int, int], options: dict[str, str]
+) -> bool:
     """Whether an encoder takes such pictures of (width, height); some take odd sizes."""
     trial = av.CodecContext.create(encoder, "w")
     assert isinstance(trial, av.VideoCodecContext)
     trial.width, trial.height = size
     trial.pix_fmt, trial.time_base = pixel_format, Fraction(1, 25)
-    trial.options = {name: value.replace("log-level=error", "log-level=none") for name, value in options.items()}
+    trial.options = {
+        name: value.replace("log-level=error", "log-level=none") for name, value in options.items()
+    }
     try:
         trial.open()
         return True

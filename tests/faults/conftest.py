@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from inpaint.sample_video import render_scene
 from nunif.video.writer import write_video
+from scene.world import render_scene
 from tests.faults.generating import generate
 from tests.faults.processes import Command
 from tests.faults.training import train_words

@@ -31,9 +31,23 @@ def busy(seconds: float) -> float:
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 CONTEXT = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:
-    modules = ("trainer", "generate", "generate_frames", "generate_images", "motion_parallax", "runtime.apply")
-    others = ["torch.utils.tensorboard", "matplotlib.figure", "matplotlib.backends.backend_agg", "tests.faults.processes"]
-    others += ["torch._dynamo"]  # which the first optimizer imports, and which takes longer than all else
+    modules = (
+        "trainer",
+        "generate",
+        "generate_frames",
+        "generate_images",
+        "motion_parallax",
+        "runtime.apply",
+    )
+    others = [
+        "torch.utils.tensorboard",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+        "tests.faults.processes",
+    ]
+    others += [
+        "torch._dynamo"
+    ]  # which the first optimizer imports, and which takes longer than all else
     CONTEXT.set_forkserver_preload([*(f"inpaint.{name}" for name in modules), *others])
 
 METHOD = multiprocessing.get_start_method()  # by which commands start processes of their own
@@ -48,7 +62,9 @@ class Command:
 
     def __init__(self, words: Sequence[object], log: Path, *hooks: Hook) -> None:
         self.log = log
-        self._process = CONTEXT.Process(target=_run, args=([str(word) for word in words], log, METHOD, hooks))
+        self._process = CONTEXT.Process(
+            target=_run, args=([str(word) for word in words], log, METHOD, hooks)
+        )
         self._process.start()
         self.pid = self._process.pid
         self.running.append(self)
@@ -94,7 +110,9 @@ class Command:
         deadline = time.monotonic() + SECONDS
         while count(path) < number:
             is_over = self._process.exitcode is not None or time.monotonic() > deadline
-            assert not is_over or count(path) >= number, f"{path.name} has {count(path)} of {number} reports:\n{self.text}"
+            assert not is_over or count(path) >= number, (
+                f"{path.name} has {count(path)} of {number} reports:\n{self.text}"
+            )
             time.sleep(0.002)
 
     def wait_for_text(self, pattern: re.Pattern[str]) -> None:
@@ -102,7 +120,9 @@ class Command:
         deadline = time.monotonic() + SECONDS
         while not pattern.search(self.text):
             is_over = self._process.exitcode is not None or time.monotonic() > deadline
-            assert not is_over or pattern.search(self.text), f"never said {pattern.pattern!r}:\n{self.text}"
+            assert not is_over or pattern.search(self.text), (
+                f"never said {pattern.pattern!r}:\n{self.text}"
+            )
             time.sleep(0.01)
 
     @property
@@ -181,7 +201,11 @@ def stall_in_save(number: int, num_bytes: int, path: Path) -> None:
     """Write so many bytes of the checkpoint that is saved as the `number`th, report it, and stay there."""
     from nunif.models import checkpoint
 
-    real_save, real_write, left = checkpoint._write_torch, checkpoint._Sink.write, [number, num_bytes]
+    real_save, real_write, left = (
+        checkpoint._write_torch,
+        checkpoint._Sink.write,
+        [number, num_bytes],
+    )
 
     def save(content: Any, target: Path) -> None:
         left[0] -= "checkpoint" in target.name
@@ -235,7 +259,7 @@ class Stripes:
     def __call__(self, frames: Any) -> Any:
         import torch
 
-        from inpaint.depth import ClipRejected
+        from scene.depth import ClipRejected
 
         if int(frames.sum()) % 5 == 0:
             raise ClipRejected("too little motion")
@@ -281,7 +305,10 @@ def watch_records(folder: Path, stop: Path, out: Path) -> None:
 def hashes(folder: Path) -> dict[str, str]:
     """The hash of every file below a folder, hidden ones too."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 def fill_disk_before(name: str, filler: Path) -> None:

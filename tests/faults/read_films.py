@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from inpaint import generate
-from inpaint.options import GenerateOptions
+from inpaint.options_data import GenerateOptions
 from inpaint.records import read_info
 from nunif.errors import UserError
 from tests.inpaint.test_generate import StripeDepth
@@ -20,7 +20,11 @@ WRITE_EVERY = 10  # films: to make and write the records of all takes minutes, a
 def pass_on(work, *_):
     """In the place of `generate.make_records`: every clip counts as two records, and nothing is written."""
     for item in work:
-        yield item if isinstance(item, generate.Outcome) else generate.Outcome(item.number, made=[0, 1])
+        yield (
+            item
+            if isinstance(item, generate.Outcome)
+            else generate.Outcome(item.number, made=[0, 1])
+        )
 
 
 def main() -> None:
@@ -57,7 +61,8 @@ def main() -> None:
         if number % WRITE_EVERY == 0:
             infos = {folder: read_info(folder) for folder in options.data_dir.glob("p_*")}
             outcome["records"] = [
-                (info["start_seconds"], info["end_seconds"], len(list(folder.glob("*.png")))) for folder, info in infos.items()
+                (info["start_seconds"], info["end_seconds"], len(list(folder.glob("*.png"))))
+                for folder, info in infos.items()
             ]
         shutil.rmtree(options.data_dir)
         print(json.dumps(outcome), flush=True)

@@ -69,7 +69,10 @@ def test_a_bad_film_gives_the_clips_that_are_whole(tmp_path, monkeypatch, caplog
     def watched(reader, *arguments):
         for item in read_clips(reader, *arguments):
             if isinstance(item, generate.Clip):
-                frames = [np.rot90(frame.rgb, reader.info.orientation.degrees // 90) for frame in item.frames]
+                frames = [
+                    np.rot90(frame.rgb, reader.info.orientation.degrees // 90)
+                    for frame in item.frames
+                ]
                 seen.append([number_of(frame) for frame in frames])
             yield item
 
@@ -77,11 +80,19 @@ def test_a_bad_film_gives_the_clips_that_are_whole(tmp_path, monkeypatch, caplog
     caplog.set_level("INFO")
     counts = make(path, tmp_path / "out", seq=SEQ, skip_interval=0, size=64)
     assert seen == [list(range(first, first + SEQ)) for first in firsts]
-    skipped = {key.removeprefix("skipped: "): count for key, count in counts.items() if key.startswith("skipped")}
-    without_hole = skipped.pop(generate.NO_HOLE, 0)  # a matter of the draws, which follow from the film's bytes
+    skipped = {
+        key.removeprefix("skipped: "): count
+        for key, count in counts.items()
+        if key.startswith("skipped")
+    }
+    without_hole = skipped.pop(
+        generate.NO_HOLE, 0
+    )  # a matter of the draws, which follow from the film's bytes
     assert skipped == reasons
     assert counts["made"] + without_hole == 2 * len(firsts) and without_hole <= 1
-    starts = {round(read_info(record)["start_seconds"] * FPS) for record in (tmp_path / "out").glob("p_*")}
+    starts = {
+        round(read_info(record)["start_seconds"] * FPS) for record in (tmp_path / "out").glob("p_*")
+    }
     assert starts == {number - min(firsts) for number in firsts}
     assert all(reason in caplog.messages[-1] for reason in reasons)
     if name.startswith(("truncated", "rotten")):
@@ -94,7 +105,9 @@ def test_frames_that_come_at_any_time_are_no_gaps(tmp_path):
     path = write_clip(tmp_path / "a.mkv", FRAMES, times=times, time_base=Fraction(1, 1000))
     counts = make(path, tmp_path / "out", seq=SEQ, skip_interval=0, size=64)
     # where the pattern jumps far it is taken for a cut
-    assert counts["made"] > 0 and counts["made"] + counts[f"skipped: {generate.CUT}"] == 2 * (36 // SEQ)
+    assert counts["made"] > 0 and counts["made"] + counts[f"skipped: {generate.CUT}"] == 2 * (
+        36 // SEQ
+    )
 
 
 def test_half_of_sixty_frames(tmp_path):
@@ -113,7 +126,10 @@ def test_half_of_sixty_frames(tmp_path):
         ([*range(20), 19.4, *range(20, 40)], [20, 21]),  # a picture at a wrong time
         ([number + 0.1 * (number % 2) for number in range(30)], []),  # times in whole milliseconds
         ([0, 0.4, 1.8, 2.2, 6, 6.4, 9, 10], []),
-        ([number * 1.25 for number in range(24)] + [30 + number for number in range(24)], []),  # 24 and 30 joined
+        (
+            [number * 1.25 for number in range(24)] + [30 + number for number in range(24)],
+            [],
+        ),  # 24 and 30 joined
     ],
 )
 def test_gaps(times, gaps):
@@ -126,7 +142,9 @@ def test_a_few_frames_of_a_group_that_are_missing(tmp_path, run):
     words = ["frames", "-i", path, "-o", tmp_path / "out", "--seq", SEQ, "--size", "64x96"]
     code, _, lines = run(CREATE_TRAINING_DATA, *words)
     assert code == 0 and any("1 missing frames" in line for line in lines), lines
-    found = sorted(read_info(record)["frames"][0] for record in (tmp_path / "out").iterdir() if record.is_dir())
+    found = sorted(
+        read_info(record)["frames"][0] for record in (tmp_path / "out").iterdir() if record.is_dir()
+    )
     assert found == [0, 8, 24, 32]
 
 
@@ -134,9 +152,15 @@ SAID = {
     "missing.mp4": (lambda path: None, "doesn't exist: check the path"),
     "empty.mp4": (Path.touch, "is empty (0 bytes): copy or download it again"),
     "text.mp4": (lambda path: path.write_text("no video\n" * 99), "isn't a video"),
-    "no index.mp4": (lambda path: videos.truncate(write_clip(path), 0.5), "cut off before its index was written"),
+    "no index.mp4": (
+        lambda path: videos.truncate(write_clip(path), 0.5),
+        "cut off before its index was written",
+    ),
     "sound.m4a": (videos.write_sound, "no picture stream, only sound or cover art"),
-    "short.mp4": (lambda path: write_clip(path, 5), "has 5 frames at up to 30 per second, one record takes 16"),
+    "short.mp4": (
+        lambda path: write_clip(path, 5),
+        "has 5 frames at up to 30 per second, one record takes 16",
+    ),
 }
 
 
@@ -144,9 +168,19 @@ SAID = {
 def test_what_gives_no_record_is_said_in_one_line(tmp_path, run, name):
     make_film, text = SAID[name]
     make_film(tmp_path / name)
-    words = ["video_inpaint", "-i", tmp_path / name, "-o", tmp_path / "out", "--model-type", "MotionParallax"]
+    words = [
+        "video_inpaint",
+        "-i",
+        tmp_path / name,
+        "-o",
+        tmp_path / "out",
+        "--model-type",
+        "MotionParallax",
+    ]
     code, _, lines = run(CREATE_TRAINING_DATA, *words)
-    assert code == 1 and lines[-1].startswith("error: ") and name in lines[-1] and text in lines[-1], lines
+    assert (
+        code == 1 and lines[-1].startswith("error: ") and name in lines[-1] and text in lines[-1]
+    ), lines
     assert not list((tmp_path / "out").glob("p_*")) if (tmp_path / "out").exists() else True
 
 
@@ -155,7 +189,11 @@ def test_what_gives_no_record_is_said_in_one_line(tmp_path, run, name):
 FILMS = {
     "b.mp4": dict(gop=12, container_options={"movflags": "faststart"}),
     "p.mp4": dict(gop=48, num_b_frames=0),
-    "open.mp4": dict(gop=12, num_b_frames=3, options={"preset": "fast", "crf": "18", "x264-params": "open-gop=1:scenecut=0"}),
+    "open.mp4": dict(
+        gop=12,
+        num_b_frames=3,
+        options={"preset": "fast", "crf": "18", "x264-params": "open-gop=1:scenecut=0"},
+    ),
     "b.mkv": dict(gop=12),
     "b.ts": dict(gop=12),
     # without times in them nobody can tell that a picture was lost: these must only not crash
@@ -247,7 +285,9 @@ def faults_of(outcome: dict) -> str:
 def test_bits_flipped_anywhere_give_an_error_or_sound_records(tmp_path):
     clean = {}
     for name, settings in FILMS.items():
-        clean[name] = write_clip(tmp_path / name, FRAMES, **{"options": {"crf": "18"}, **settings}).read_bytes()
+        clean[name] = write_clip(
+            tmp_path / name, FRAMES, **{"options": {"crf": "18"}, **settings}
+        ).read_bytes()
     paths = []
     for seed in range(NUM_FILES):
         name = list(FILMS)[seed % len(FILMS)]
@@ -265,7 +305,9 @@ def test_bits_flipped_anywhere_give_an_error_or_sound_records(tmp_path):
     untold, num_made = [], 0
     for path, outcome in outcomes.items():
         if "error" in outcome:
-            assert str(path) in outcome["error"] and "\n" not in outcome["error"], f"seed {path.name}: {outcome}"
+            assert str(path) in outcome["error"] and "\n" not in outcome["error"], (
+                f"seed {path.name}: {outcome}"
+            )
             continue
         num_made += outcome["counts"].get("made", 0)
         if path.suffix in WITH_TIMES and (fault := faults_of(outcome)):
@@ -280,12 +322,16 @@ def test_a_stream_that_damage_makes_up_ends_no_process(tmp_path, which):
     """One bit of a packet of a transport stream, which then belongs to a stream that there is not."""
     path = bare(tmp_path / "a.ts")
     data = bytearray(path.read_bytes())
-    starts = [at for at in range(0, len(data), 188) if data[at + 1] & 0x5F == 0x41 and data[at + 2] == 0]  # of pictures
+    starts = [
+        at for at in range(0, len(data), 188) if data[at + 1] & 0x5F == 0x41 and data[at + 2] == 0
+    ]  # of pictures
     assert len(starts) == FRAMES
     data[starts[which] + 2] ^= 2
     path.write_bytes(data)
     with VideoReader(path) as reader:
-        assert which <= len(reader) < FRAMES and [number_of(frame.rgb) for frame in reader.read(0, 12)] == list(range(12))
+        assert which <= len(reader) < FRAMES and [
+            number_of(frame.rgb) for frame in reader.read(0, 12)
+        ] == list(range(12))
         assert reader.broken_at is not None or find_gaps(reader.times)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from inpaint.sample_video import render_scene
 from nunif.models import read_checkpoint
 from nunif.video.writer import write_video
+from scene.world import render_scene
 from tests.nunif.test_training import assert_same, without_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,9 +49,24 @@ def make(tmp_path_factory):
     write_video(film, (frame for frame, _ in render_scene(192, 108, 84)), fps=30)
 
     def make(name: str, *, seed: int, workers: int, hash_seed: int) -> Path:
-        environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, "-c", SCRIPT, str(film), str(folder / name), str(seed), str(workers)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500)
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": str(hash_seed),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        command = [
+            sys.executable,
+            "-c",
+            SCRIPT,
+            str(film),
+            str(folder / name),
+            str(seed),
+            str(workers),
+        ]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return folder / name
 
@@ -64,21 +79,29 @@ def one(make):
 
 
 def files_of(folder: Path, pattern: str) -> dict[str, bytes]:
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob(pattern)) if path.is_file()}
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.glob(pattern))
+        if path.is_file()
+    }
     assert found, f"{folder / pattern} matches nothing"
     return found
 
 
 def training_of(folder: Path) -> dict:
     content = read_checkpoint(folder / "model" / f"{MODEL}.checkpoint.pth")
-    return {key: value for key, value in content.items() if key not in ("updated_at", "train_kwargs")}
+    return {
+        key: value for key, value in content.items() if key not in ("updated_at", "train_kwargs")
+    }
 
 
 @pytest.mark.slow
 def test_one_worker_and_eight_give_the_same_records_weights_and_previews(make, one):
     eight = make("eight", seed=5, workers=8, hash_seed=2)
     records = files_of(one, "data/*/d_*/*")
-    assert len(records) >= 4 * 25 and len(records) % 25 == 0  # 12 frames, 12 holes and a note; some clips have no holes
+    assert (
+        len(records) >= 4 * 25 and len(records) % 25 == 0
+    )  # 12 frames, 12 holes and a note; some clips have no holes
     assert records == files_of(eight, "data/*/d_*/*")
     assert len(files_of(one, "model/eval/*.png")) >= 2
     assert files_of(one, "model/eval/*.png") == files_of(eight, "model/eval/*.png")
@@ -95,4 +118,8 @@ def test_another_seed_gives_others(make, one):
     for pattern in ("data/*/d_*/*_M.png", "data/*/d_*/*_C.png", "model/eval/*.png"):
         assert files_of(one, pattern) != files_of(other, pattern)
     weights, others = (training_of(folder)["state_dict"] for folder in (one, other))
-    assert not any(torch.equal(weights[name], others[name]) for name in weights if name.endswith("to_image.weight"))
+    assert not any(
+        torch.equal(weights[name], others[name])
+        for name in weights
+        if name.endswith("to_image.weight")
+    )

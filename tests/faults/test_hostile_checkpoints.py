@@ -42,7 +42,9 @@ def open_all(paths: list[Path]) -> list[dict]:
     )  # fmt: skip
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     last = paths[len(outcomes)] if len(outcomes) < len(paths) else None
-    assert done.returncode == 0 and last is None, f"the process died ({done.returncode}) of {last}: {done.stderr[-2000:]}"
+    assert done.returncode == 0 and last is None, (
+        f"the process died ({done.returncode}) of {last}: {done.stderr[-2000:]}"
+    )
     return outcomes
 
 
@@ -84,7 +86,11 @@ class Storage:
 
 class Pickler(pickle._Pickler):
     def persistent_id(self, value):
-        return ("storage", torch.FloatStorage, "0", "cpu", value.count) if isinstance(value, Storage) else None
+        return (
+            ("storage", torch.FloatStorage, "0", "cpu", value.count)
+            if isinstance(value, Storage)
+            else None
+        )
 
 
 def pickled(value) -> bytes:
@@ -99,14 +105,25 @@ def tensor(*, count: int, size: tuple, stride: tuple, offset: int = 0) -> Call:
 
 
 def entries(weight, **more) -> dict:
-    return {"nunif_model": 1, "name": NAME, "kwargs": SIZES, "state_dict": {"weight": weight}, **more}
+    return {
+        "nunif_model": 1,
+        "name": NAME,
+        "kwargs": SIZES,
+        "state_dict": {"weight": weight},
+        **more,
+    }
 
 
 def write_archive(path: Path, content, *others: tuple) -> None:
     """As torch lays it out, with 16 bytes of numbers and, beside them, other entries (name or ZipInfo, data)."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("m/data.pkl", content if isinstance(content, bytes) else pickled(content))
-        for name, data in (("m/version", b"3\n"), ("m/byteorder", b"little"), ("m/data/0", bytes(16)), *others):
+        for name, data in (
+            ("m/version", b"3\n"),
+            ("m/byteorder", b"little"),
+            ("m/data/0", bytes(16)),
+            *others,
+        ):
             archive.writestr(name, data)
 
 
@@ -116,9 +133,24 @@ def write_zip(path: Path, members: list[tuple[str, bytes, int, int]], *, copies:
     for name, data, method, size in members:
         # the checksum of a bomb is never come to
         common = struct.pack("<HHHHHIIIHH", 20, 0, method, 0, 0, 0, len(data), size, len(name), 0)
-        index += b"PK\1\2" + struct.pack("<H", 20) + common + struct.pack("<HHHII", 0, 0, 0, 0, len(body)) + name.encode()
+        index += (
+            b"PK\1\2"
+            + struct.pack("<H", 20)
+            + common
+            + struct.pack("<HHHII", 0, 0, 0, 0, len(body))
+            + name.encode()
+        )
         body += b"PK\3\4" + common + name.encode() + data
-    end = struct.pack("<HHHHIIH", 0, 0, copies * len(members), copies * len(members), copies * len(index), len(body), 0)
+    end = struct.pack(
+        "<HHHHIIH",
+        0,
+        0,
+        copies * len(members),
+        copies * len(members),
+        copies * len(index),
+        len(body),
+        0,
+    )
     path.write_bytes(body + copies * index + b"PK\5\6" + end)
 
 
@@ -147,7 +179,9 @@ def write_tar(path: Path) -> None:
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
 
 
-def write_safetensors(path: Path, header: dict | bytes, data: bytes = b"", *, length: int | None = None) -> None:
+def write_safetensors(
+    path: Path, header: dict | bytes, data: bytes = b"", *, length: int | None = None
+) -> None:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
 
@@ -261,7 +295,9 @@ def test_what_is_made_to_harm_is_refused_in_one_line_and_costs_no_memory(tmp_pat
     for name, (make, _) in CRAFTED.items():
         make(folder / name)
     assert sum(path.stat().st_size for path in folder.iterdir()) < 10 << 20
-    for (name, (_, message)), outcome in zip(CRAFTED.items(), open_all([folder / name for name in CRAFTED]), strict=True):
+    for (name, (_, message)), outcome in zip(
+        CRAFTED.items(), open_all([folder / name for name in CRAFTED]), strict=True
+    ):
         said = check_refusal(outcome)
         assert re.search(message, said), (name, said)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == sorted(CRAFTED), (
@@ -273,7 +309,14 @@ def test_names_that_point_elsewhere_are_not_followed(tmp_path):
     """Nothing of an archive is unpacked; what stands inside its folder by name is not looked at, and nothing else may be."""
     folder = tmp_path / "deep" / "folder"
     folder.mkdir(parents=True)
-    names = ["archive/../../escaped", "archive/data/link", "../escaped", "../../escaped", str(tmp_path / "outside"), "link"]
+    names = [
+        "archive/../../escaped",
+        "archive/data/link",
+        "../escaped",
+        "../../escaped",
+        str(tmp_path / "outside"),
+        "link",
+    ]
     paths = [folder / f"{number}.pth" for number in range(len(names))]
     for path, name in zip(paths, names, strict=True):
         save_model(small_model(), path)
@@ -284,7 +327,9 @@ def test_names_that_point_elsewhere_are_not_followed(tmp_path):
             archive.writestr(entry, "../../escaped")
     inside, beside = (outcomes := open_all(paths))[:2], outcomes[2:]
     assert [outcome.get("weights") for outcome in inside] == [digest(small_model())] * 2, inside
-    assert all("file in archive is not in a subdirectory" in check_refusal(outcome) for outcome in beside)
+    assert all(
+        "file in archive is not in a subdirectory" in check_refusal(outcome) for outcome in beside
+    )
     assert sorted(path for path in tmp_path.rglob("*") if not path.is_dir()) == paths
 
 
@@ -294,7 +339,12 @@ def test_text_out_of_a_file_does_not_steer_the_terminal(tmp_path, run):
     weights = {f"\x1b[2J{name}\n": value for name, value in small_model().state_dict().items()}
     save_model(small_model(), tmp_path / "m.pth", state_dict=weights)
     code, _, lines = run(INPAINT, "checkpoint", tmp_path / "m.pth", "-o", tmp_path / "new.pth")
-    assert code == 1 and "does not fit" in lines[-1] and lines[-1].startswith("error: ") and lines[-1].isprintable()
+    assert (
+        code == 1
+        and "does not fit" in lines[-1]
+        and lines[-1].startswith("error: ")
+        and lines[-1].isprintable()
+    )
 
 
 # --- damaged at random -------------------------------------------------------------------------------------------------
@@ -302,7 +352,10 @@ def test_text_out_of_a_file_does_not_steer_the_terminal(tmp_path, run):
 
 def mutate(clean: bytes, rng: random.Random) -> bytes:
     """Flip some bits, cut off the end, or put zeros, noise or another part of the file somewhere."""
-    data, kind = bytearray(clean), rng.choice(["flip", "flip", "flip", "cut", "zeros", "noise", "move"])
+    data, kind = (
+        bytearray(clean),
+        rng.choice(["flip", "flip", "flip", "cut", "zeros", "noise", "move"]),
+    )
     length = rng.choice([1, 4, 16, 64, 512])
     at, other = rng.randrange(len(data)), rng.randrange(len(data))
     if kind == "flip":
@@ -320,7 +373,12 @@ def mutate(clean: bytes, rng: random.Random) -> bytes:
 @pytest.mark.parametrize("suffix, count", [(".pth", 200), (".old.pth", 50), (".safetensors", 100)])
 def test_mutated_files_are_refused_or_load_to_the_same_weights(tmp_path, suffix, count):
     clean, model = tmp_path / f"clean{suffix}", small_model()
-    content = {"nunif_model": 1, "name": NAME, "kwargs": model.kwargs, "state_dict": model.state_dict()}
+    content = {
+        "nunif_model": 1,
+        "name": NAME,
+        "kwargs": model.kwargs,
+        "state_dict": model.state_dict(),
+    }
     if suffix == ".pth":
         save_model(model, clean)
     elif suffix == ".old.pth":
@@ -337,7 +395,9 @@ def test_mutated_files_are_refused_or_load_to_the_same_weights(tmp_path, suffix,
     refused = 0
     for (path, changed), outcome in zip(files.items(), outcomes, strict=True):
         if "weights" in outcome and suffix == ".pth":
-            assert outcome["weights"] == first["weights"], f"seed {path.name}: other weights than were written"
+            assert outcome["weights"] == first["weights"], (
+                f"seed {path.name}: other weights than were written"
+            )
         elif "weights" in outcome:
             # these layouts have no checksums: numbers may be other ones, but not their names and places
             assert len(changed) == len(data), f"seed {path.name}: a part of the file was loaded"
@@ -388,7 +448,9 @@ SPOILT = {
     "epochs below zero": spoil("state", "epochs_done", value=-3),
     "epochs as text": spoil("state", "epochs_done", value="many"),
     "a place outside the epoch": spoil("state", "epoch", "position", value=10**9),
-    "an order of samples that are not there": spoil("state", "epoch", "order", value=torch.full((7,), 10**9)),
+    "an order of samples that are not there": spoil(
+        "state", "epoch", "order", value=torch.full((7,), 10**9)
+    ),
     "an order of fractions": spoil("state", "epoch", "order", value=torch.zeros(7)),
     "bad samples as a number": spoil("state", "bad", value=3),
     "moments of another shape": spoil("optimizer", "state", 0, "exp_avg", value=torch.zeros(1, 99)),
@@ -425,7 +487,10 @@ def test_no_training_starts_from_weights_that_are_not_finite(tmp_path, run_folde
         make_options(tmp_path, resume=True, reset_state=True),
         make_options(tmp_path / "new", checkpoint_file=str(path)),
     ):
-        with pytest.raises(UserError, match=rf"{path.name} holds weights that are not finite \({name}: 1 of [0-9]+ are NaN"):
+        with pytest.raises(
+            UserError,
+            match=rf"{path.name} holds weights that are not finite \({name}: 1 of [0-9]+ are NaN",
+        ):
             train(ToyTask(), options)
         assert path.read_bytes() == before
 
@@ -453,7 +518,9 @@ def test_mutated_checkpoints_resume_as_they_were_or_not_at_all(tmp_path, run_fol
         path.write_bytes(mutate(clean, random.Random(seed)))
         try:
             # nothing is left to do, so the state is read and no more
-            result = train(ToyTask(), make_options(tmp_path, resume=True, max_epoch=values["epochs_done"]))
+            result = train(
+                ToyTask(), make_options(tmp_path, resume=True, max_epoch=values["epochs_done"])
+            )
             assert result.epochs_done == values["epochs_done"], f"seed {seed}"
         except UserError as error:
             assert path.name in str(error) and "\n" not in str(error), f"seed {seed}: {error}"

@@ -26,7 +26,9 @@ CUTS = [9_000, 19_900]
 NUM_FRAMES = 20_000
 FLAT = 8 * 2**20  # bytes; the frames alone are more, and so are 300 of the real model's memories
 
-needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="how much memory is in use is read from /proc")
+needs_proc = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="how much memory is in use is read from /proc"
+)
 
 
 class Echo:
@@ -59,7 +61,14 @@ def frame_at(number: int) -> np.ndarray:
 
 
 def film(path: Path, first: int) -> Path:
-    write_video(path, map(frame_at, range(first, NUM_FRAMES)), fps=30, codec="ffv1", pixel_format="yuv444p", crf=None)
+    write_video(
+        path,
+        map(frame_at, range(first, NUM_FRAMES)),
+        fps=30,
+        codec="ffv1",
+        pixel_format="yuv444p",
+        crf=None,
+    )
     return path
 
 
@@ -74,10 +83,24 @@ def fill(run, monkeypatch, tmp_path):
         echo = Echo()
         monkeypatch.setattr(apply, "open_fillers", lambda *_, **__: [InpaintStream(echo)])
         out = tmp_path / "out.mkv"
-        words = ("-i", source, "--mask", tmp_path / "mask.png", "-o", out, "--model", MODEL, "--codec", "ffv1", *words)
+        words = (
+            "-i",
+            source,
+            "--mask",
+            tmp_path / "mask.png",
+            "-o",
+            out,
+            "--model",
+            MODEL,
+            "--codec",
+            "ffv1",
+            *words,
+        )
         assert run(INPAINT, "apply", *words)[0] == 0
         with VideoReader(out) as reader:
-            return np.stack([frame.rgb for number, frame in enumerate(reader) if number >= first]), echo
+            return np.stack(
+                [frame.rgb for number, frame in enumerate(reader) if number >= first]
+            ), echo
 
     return fill
 
@@ -111,7 +134,10 @@ def test_the_real_model_streams_on_and_on():
     hole[6:18, 8:20] = True
 
     def items(first: int, starts: int | None = None):
-        return (HoleFrame(t, frames[t % 31], np.roll(hole, t % 13, axis=1), t == starts) for t in range(first, num_frames))
+        return (
+            HoleFrame(t, frames[t % 31], np.roll(hole, t % 13, axis=1), t == starts)
+            for t in range(first, num_frames)
+        )
 
     long, short, fresh = (InpaintStream(TorchBackend(model, device=CPU)) for _ in range(3))
     in_use, whole = [], {}
@@ -120,7 +146,9 @@ def test_the_real_model_streams_on_and_on():
         if number >= cut:
             whole[number] = filled
     alone = dict(fresh.fill(items(cut)))
-    assert list(whole) == list(alone) and all(np.array_equal(whole[number], alone[number]) for number in alone)
+    assert list(whole) == list(alone) and all(
+        np.array_equal(whole[number], alone[number]) for number in alone
+    )
     growth = in_use[-1] - in_use[200]
     assert growth < FLAT, f"{growth / 2**20:.1f} MiB more behind 700 frames than behind 200"
     assert all(torch.isfinite(x).all() for x in [*long._memory.projected, *long._memory.pictures])

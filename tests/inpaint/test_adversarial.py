@@ -26,9 +26,36 @@ def data(tmp_path_factory):
 
 def words(data, model_dir, *more, updates=50, epochs=2):
     """Clips of 3 frames of 32x32, one an update."""
-    sizes = ["--tile-size", "32", "--clip-length", "3", "--num-samples", str(3 * updates // epochs), "--backward-step", "1"]
-    gan = ["--discriminator", "t_patch_gan", "--generator-warmup-iteration", "5", "--learning-rate", "1e-3"]
-    base = ["inpaint", "-i", data, "--model-dir", model_dir, "--video", "--arch", "memory_dstt_v1_tiny", *sizes, *gan]
+    sizes = [
+        "--tile-size",
+        "32",
+        "--clip-length",
+        "3",
+        "--num-samples",
+        str(3 * updates // epochs),
+        "--backward-step",
+        "1",
+    ]
+    gan = [
+        "--discriminator",
+        "t_patch_gan",
+        "--generator-warmup-iteration",
+        "5",
+        "--learning-rate",
+        "1e-3",
+    ]
+    base = [
+        "inpaint",
+        "-i",
+        data,
+        "--model-dir",
+        model_dir,
+        "--video",
+        "--arch",
+        "memory_dstt_v1_tiny",
+        *sizes,
+        *gan,
+    ]
     return [*base, "--max-epoch", str(epochs), "--gpu", "-1", *more]
 
 
@@ -51,7 +78,9 @@ def assert_equal(a, b):
 def test_fifty_steps_are_stable_and_the_same_again(run, data, tmp_path):
     for name in ("first", "second"):
         assert run(TRAIN, *words(data, tmp_path / name))[0] == 0
-    (weights, training), (again, training_again) = (training_of(tmp_path / name) for name in ("first", "second"))
+    (weights, training), (again, training_again) = (
+        training_of(tmp_path / name) for name in ("first", "second")
+    )
     assert_equal(weights, again)
     assert_equal(training["opponent"], training_again["opponent"])
     assert training["opponent"]["iterations"] == 50
@@ -83,7 +112,10 @@ def test_resumed_equals_uninterrupted(run, data, tmp_path, monkeypatch):
     (weights, training), (other_weights, other) = training_of(whole), training_of(parts)
     assert_equal(weights, other_weights)
     assert_equal(training["opponent"], other["opponent"])
-    for moments, others in zip(training["opponent_optimizer"]["state"].values(), other["opponent_optimizer"]["state"].values()):
+    for moments, others in zip(
+        training["opponent_optimizer"]["state"].values(),
+        other["opponent_optimizer"]["state"].values(),
+    ):
         assert_equal(moments, others)
 
 
@@ -92,15 +124,23 @@ def test_the_model_file_holds_no_discriminator_and_a_new_round_forgets_it(run, d
     more = dict(updates=8, epochs=1)
     assert run(TRAIN, *words(data, tmp_path, **more))[0] == 0
     content = torch.load(tmp_path / f"{MODEL}.pth", weights_only=True)
-    assert "training" not in content and not any("layers.0.parametrizations" in name for name in content["state_dict"])
+    assert "training" not in content and not any(
+        "layers.0.parametrizations" in name for name in content["state_dict"]
+    )
     assert run(TRAIN, *words(data, tmp_path, "--resume", "--reset-state", **more))[0] == 0
     assert training_of(tmp_path)[1]["opponent"]["iterations"] == 8  # not 16
 
 
 def test_without_a_discriminator_its_options_have_no_effect(run, data, tmp_path):
-    base = [word for word in words(data, tmp_path, updates=2, epochs=1) if word not in ("--discriminator", "t_patch_gan")]
+    base = [
+        word
+        for word in words(data, tmp_path, updates=2, epochs=1)
+        if word not in ("--discriminator", "t_patch_gan")
+    ]
     code, _, lines = run(TRAIN, *base)
-    assert code == 0 and "--generator-warmup-iteration has no effect without --discriminator" in lines
+    assert (
+        code == 0 and "--generator-warmup-iteration has no effect without --discriminator" in lines
+    )
     assert "opponent" not in training_of(tmp_path)[1]
 
 
@@ -115,7 +155,9 @@ def test_hinge_loss():
 def test_adaptive_weight_makes_both_pull_equally_hard():
     layer = nn.Linear(3, 1, bias=False)
     output = layer(torch.tensor([[1.0, 2.0, 2.0]]))
-    assert adaptive_weight(6 * output.sum(), 2 * output.sum(), layer.weight).item() == pytest.approx(3)
+    assert adaptive_weight(
+        6 * output.sum(), 2 * output.sum(), layer.weight
+    ).item() == pytest.approx(3)
     assert adaptive_weight(output.sum(), 0 * output.sum(), layer.weight).item() == 1e4
 
 
@@ -140,8 +182,13 @@ def test_warm_up_and_whose_gradient_goes_where():
 
     assert judge()[1] is None and judge()[1] is None
     loss, verdict = judge()
-    pulls = [torch.autograd.grad(x, painter.to_image.weight, retain_graph=True)[0].norm() for x in (loss, verdict[0])]
-    assert (pulls[1] / pulls[0]).item() == pytest.approx(0.5, rel=0.05)  # the power iteration goes on in every call
+    pulls = [
+        torch.autograd.grad(x, painter.to_image.weight, retain_graph=True)[0].norm()
+        for x in (loss, verdict[0])
+    ]
+    assert (pulls[1] / pulls[0]).item() == pytest.approx(
+        0.5, rel=0.05
+    )  # the power iteration goes on in every call
     verdict[0].backward()
     assert all(p.grad is None for p in adversary.discriminator.parameters())
     painter.zero_grad()
@@ -156,4 +203,6 @@ def test_spectral_norm_is_one():
     for _ in range(30):
         discriminator(torch.rand(1, 2, 3, 32, 32))
     for layer in discriminator.layers[:-1:2]:
-        assert torch.linalg.matrix_norm(layer.weight.flatten(1), ord=2).item() == pytest.approx(1, rel=0.02)
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), ord=2).item() == pytest.approx(
+            1, rel=0.02
+        )

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from inpaint.masks import compose
 from inpaint.models.fusion import LEARNED_SIDE
 from inpaint.models.recall import empty_memory
 from inpaint.models.streaming import ahead_of_clip, prepare, recall_clip
 from nunif.models import create_model
+from scene.masks import compose
 from tests.exam import noise
 
 CLOSE = dict(atol=1e-5, rtol=0)
@@ -30,7 +30,9 @@ def clip(batch=1, frames=4, height=48, width=64, seed=1):
     pictures = torch.cat([noise(height, width + frames, seed=seed + i) for i in range(batch)])
     holes = torch.zeros(batch, frames, 1, height, width)
     for t in range(frames):
-        holes[:, t, :, height // 4 : height // 2 + 1, width // 2 - 2 * t : width // 2 + 14 - 2 * t] = 1
+        holes[
+            :, t, :, height // 4 : height // 2 + 1, width // 2 - 2 * t : width // 2 + 14 - 2 * t
+        ] = 1
     return torch.stack([pictures[..., t : t + width] for t in range(frames)], 1), holes
 
 
@@ -70,7 +72,9 @@ def test_clip_equals_stream_equals_a_memory_handed_on(model, size, batch):
     torch.testing.assert_close(last_memory, memory, **CLOSE)
     assert together.shape == (batch, 6, 3, *size)
     assert memory.shape == (batch, *model.memory_shape(*size)[1:])
-    assert torch.equal(together[holes.expand_as(together) == 0], frames[holes.expand_as(frames) == 0])
+    assert torch.equal(
+        together[holes.expand_as(together) == 0], frames[holes.expand_as(frames) == 0]
+    )
 
 
 def test_a_start_is_a_start_whatever_stands_in_the_memory(model):
@@ -79,7 +83,10 @@ def test_a_start_is_a_start_whatever_stands_in_the_memory(model):
         _, memory = model(frames[:, :2], holes[:, :2])
         fresh, _ = model(frames[:, 2:], holes[:, 2:])
         known, _ = model(frames[:, 2:], holes[:, 2:], memory)
-        started = {flag: model(frames[:, 2:], holes[:, 2:], memory, started=torch.tensor(flag))[0] for flag in (False, True)}
+        started = {
+            flag: model(frames[:, 2:], holes[:, 2:], memory, started=torch.tensor(flag))[0]
+            for flag in (False, True)
+        }
     assert torch.equal(started[False], fresh) and torch.equal(started[True], known)
     assert (known - fresh).abs().max() > 0.05
 
@@ -111,15 +118,21 @@ def test_every_second_clip_is_learned_from_with_its_frames_to_come(model):
     """The seed decides. The other clips, and all that is evaluated, know the past alone."""
     frames, holes = clip(1, 4, 32, 48)
     causal = stream(model, frames, holes)
-    knowing = stream(model, frames, holes, ahead_of_clip(*prepare(frames, holes, model.size_multiple)))
+    knowing = stream(
+        model, frames, holes, ahead_of_clip(*prepare(frames, holes, model.size_multiple))
+    )
     assert (knowing - causal)[:, :-1].abs().amax(dim=(0, 2, 3, 4)).min() > 0.01
-    torch.testing.assert_close(knowing[:, -1], causal[:, -1], **CLOSE)  # behind the last one comes nothing
+    torch.testing.assert_close(
+        knowing[:, -1], causal[:, -1], **CLOSE
+    )  # behind the last one comes nothing
     kinds = {"knowing": knowing, "causal": causal}
 
     def kind_for(seed):
         torch.manual_seed(seed)
         output = model(frames, holes)[0].detach()
-        return next(name for name, expected in kinds.items() if (output - expected).abs().max() < 1e-4)
+        return next(
+            name for name, expected in kinds.items() if (output - expected).abs().max() < 1e-4
+        )
 
     model.train()
     found = [kind_for(seed) for seed in range(12)]
@@ -135,17 +148,23 @@ def test_of_a_large_frame_a_square_around_the_hole_is_learned_from(model):
     holes[:, 1:, :, 8:24, 20:300] = 1
     with torch.no_grad():
         whole, memory = model(frames, holes)
-        steps, _ = recall_clip(*prepare(frames, holes, model.size_multiple), empty_memory(frames[:, 0]))
+        steps, _ = recall_clip(
+            *prepare(frames, holes, model.size_multiple), empty_memory(frames[:, 0])
+        )
         by_hand = torch.stack([step.picture for step in steps], 1)
         model.train()
         torch.manual_seed(1)  # which knows the past alone
         learned, _ = model(frames, holes)
         assert torch.equal(model.remember(frames, holes), memory)
         half = model.remember(frames[:, :2], holes[:, :2])
-        torch.testing.assert_close(model.remember(frames[:, 2:], holes[:, 2:], half), memory, **CLOSE)
+        torch.testing.assert_close(
+            model.remember(frames[:, 2:], holes[:, 2:], half), memory, **CLOSE
+        )
         model.eval()
     squares = set()
-    for one, all_of_it, hand in zip(learned.flatten(0, 1), whole.flatten(0, 1), by_hand.flatten(0, 1)):
+    for one, all_of_it, hand in zip(
+        learned.flatten(0, 1), whole.flatten(0, 1), by_hand.flatten(0, 1)
+    ):
         columns = ((one - hand).abs().amax(dim=(0, 1)) > 0).nonzero().flatten()
         if len(columns):
             first, last = int(columns[0]), int(columns[-1])
@@ -183,10 +202,16 @@ def test_after_a_step_gradients_reach_every_parameter():
     frames, holes = clip(1, 4)
 
     def backward():
-        torch.manual_seed(0)  # which knows the frames to come, so that all five kinds of candidates take part
+        torch.manual_seed(
+            0
+        )  # which knows the frames to come, so that all five kinds of candidates take part
         fresh.zero_grad()
         ((fresh(frames, holes)[0] - frames) * holes).abs().sum().backward()
-        return {name for name, parameter in fresh.named_parameters() if parameter.grad.abs().max() > 1e-4}
+        return {
+            name
+            for name, parameter in fresh.named_parameters()
+            if parameter.grad.abs().max() > 1e-4
+        }
 
     assert backward() == {"to_logit.weight"}
     torch.optim.Adam(fresh.parameters(), lr=0.1).step()
@@ -208,10 +233,15 @@ def test_the_picture_memory_alone_is_a_model_too():
     torch.testing.assert_close(one_by_one, together, **CLOSE)
     torch.testing.assert_close(last_memory, memory, **CLOSE)
     ahead = ahead_of_clip(x, mask)
-    knowing = torch.stack([step.picture for step in recall_clip(x, mask, empty_memory(x[:, 0]), ahead)[0]], 1)
+    knowing = torch.stack(
+        [step.picture for step in recall_clip(x, mask, empty_memory(x[:, 0]), ahead)[0]], 1
+    )
     torch.testing.assert_close(stream(memory_alone, frames, holes, ahead), knowing, **CLOSE)
     assert (knowing - by_hand).abs().max() > 0.01
-    assert memory_alone.num_parameters == 0 and memory_alone.memory_shape(48, 64) == (1, *memory.shape[1:])
+    assert memory_alone.num_parameters == 0 and memory_alone.memory_shape(48, 64) == (
+        1,
+        *memory.shape[1:],
+    )
 
 
 def test_parameters():

@@ -16,7 +16,11 @@ ADVICE = "use --deinterlace, which makes whole ones of them"
 def woven_scene(count=24, *, width=192, height=108):
     """A textured bar that moves 3 pixels from field to field before a still texture."""
     rng = np.random.default_rng(0)
-    scene = cv2.resize(rng.integers(60, 200, (9, 16, 3)).astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    scene = cv2.resize(
+        rng.integers(60, 200, (9, 16, 3)).astype(np.uint8),
+        (width, height),
+        interpolation=cv2.INTER_CUBIC,
+    )
     frames = []
     for number in range(count):
         frame = scene.copy()
@@ -33,7 +37,18 @@ def film(tmp_path_factory):
 
 
 COMMANDS = {
-    "video_inpaint": ["--model-type", "MotionParallax", "--seq", "8", "--size", "128", "--skip-interval", "0", "--gpu", "-1"],
+    "video_inpaint": [
+        "--model-type",
+        "MotionParallax",
+        "--seq",
+        "8",
+        "--size",
+        "128",
+        "--skip-interval",
+        "0",
+        "--gpu",
+        "-1",
+    ],
     "frames": ["--size", "108x192", "--seq", "8"],
     "inpaint": ["--size", "108", "--every", "0.1"],
 }

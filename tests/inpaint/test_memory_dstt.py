@@ -43,7 +43,9 @@ def test_clip_equals_stream(model, batch, num_frames):
         together, memory = model(frames, holes)
     one_by_one, last_memory = stream(model, frames, holes)
     torch.testing.assert_close(together, one_by_one, **CLOSE)
-    torch.testing.assert_close(memory, last_memory, atol=5e-5, rtol=1e-5)  # tokens go up to about 10
+    torch.testing.assert_close(
+        memory, last_memory, atol=5e-5, rtol=1e-5
+    )  # tokens go up to about 10
 
 
 @pytest.mark.parametrize("size", [(48, 72), (50, 71), (37, 23), (5, 9), (1, 1)])
@@ -82,7 +84,9 @@ def test_the_compiler_gets_the_network_and_not_the_pyramids(model):
     frames, holes = clip(1, 2)
     with torch.no_grad():
         expected, _ = model.stream(frames[:, :1], holes[:, :1], None)
-        found, _ = compile_function(model.stream, backend=backend)(frames[:, :1], holes[:, :1], None)
+        found, _ = compile_function(model.stream, backend=backend)(
+            frames[:, :1], holes[:, :1], None
+        )
     torch._dynamo.reset()
     torch.testing.assert_close(found, expected, **CLOSE)
     assert any("conv2d" in name for name in given) and any("attention" in name for name in given)
@@ -111,7 +115,9 @@ def test_gradients_of_clip_equal_those_of_stream(model):
             outputs.append(output)
         return torch.cat(outputs, dim=1)
 
-    torch.testing.assert_close(gradients(lambda: model(frames, holes)[0]), gradients(streamed), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        gradients(lambda: model(frames, holes)[0]), gradients(streamed), atol=1e-4, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("size, tokens", [((360, 640), 1620), ((240, 432), 720), ((256, 256), 484)])
@@ -181,7 +187,9 @@ def test_future_frames_change_nothing(model):
     other = frames.clone()
     other[:, 4] = 0
     with torch.no_grad():
-        torch.testing.assert_close(model(other, holes)[0][:, :4], model(frames, holes)[0][:, :4], **CLOSE)
+        torch.testing.assert_close(
+            model(other, holes)[0][:, :4], model(frames, holes)[0][:, :4], **CLOSE
+        )
 
 
 def test_what_stands_in_the_hole_is_not_seen(model):
@@ -197,12 +205,15 @@ def test_memory_carries_no_gradient(model):
 
 
 def test_sizes_and_parameters():
-    counts = {name: create_model(f"inpaint.{name}").num_parameters for name in ("memory_dstt_v1_small", "memory_dstt_v1_tiny")}
+    counts = {
+        name: create_model(f"inpaint.{name}").num_parameters
+        for name in ("memory_dstt_v1_small", "memory_dstt_v1_tiny")
+    }
     assert counts == {"memory_dstt_v1_small": 7071140, "memory_dstt_v1_tiny": 584340}
 
 
 def test_an_untrained_model_gives_the_smooth_fill():
-    from inpaint.masks import smooth_fill
+    from scene.masks import smooth_fill
 
     fresh = create_model("inpaint.memory_dstt_v1_tiny").eval()
     frames, holes = clip(1, 1)

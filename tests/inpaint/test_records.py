@@ -44,7 +44,15 @@ def test_round_trip_is_lossless(path):
 
 def test_files_are_what_other_programs_expect(path):
     names = sorted(p.name for p in path.iterdir())
-    assert names == ["0000_C.png", "0000_M.png", "0001_C.png", "0001_M.png", "0002_C.png", "0002_M.png", "record.json"]
+    assert names == [
+        "0000_C.png",
+        "0000_M.png",
+        "0001_C.png",
+        "0001_M.png",
+        "0002_C.png",
+        "0002_M.png",
+        "record.json",
+    ]
     assert np.array_equal(cv2.imread(str(path / "0001_C.png"))[..., ::-1], FRAMES[1])
     mask = cv2.imread(str(path / "0001_M.png"), cv2.IMREAD_GRAYSCALE)
     assert np.array_equal(mask, HOLES[1] * np.uint8(255))
@@ -85,10 +93,19 @@ def truncate(path):
     [
         (lambda p: (p / "0001_M.png").unlink(), "0001_M.png is missing"),
         (lambda p: (p / "0001_C.png").unlink(), "0001_C.png is missing"),
-        (lambda p: (p / "0001_C.png").write_bytes(b""), "0001_C.png can't be read (not a PNG picture)"),
-        (lambda p: (p / "0002_C.png").write_text("a text"), "0002_C.png can't be read (not a PNG picture)"),
+        (
+            lambda p: (p / "0001_C.png").write_bytes(b""),
+            "0001_C.png can't be read (not a PNG picture)",
+        ),
+        (
+            lambda p: (p / "0002_C.png").write_text("a text"),
+            "0002_C.png can't be read (not a PNG picture)",
+        ),
         (lambda p: truncate(p / "0000_C.png"), "0000_C.png can't be read (truncated)"),
-        (lambda p: cv2.imwrite(str(p / "0001_M.png"), np.zeros((5, 6), np.uint8)), "0001_M.png is 6x5, the first frame 24x20"),
+        (
+            lambda p: cv2.imwrite(str(p / "0001_M.png"), np.zeros((5, 6), np.uint8)),
+            "0001_M.png is 6x5, the first frame 24x20",
+        ),
         (lambda p: (p / "0002_C.png").unlink(), "0002_C.png is missing"),
         (lambda p: [(p / f"0002_{x}.png").unlink() for x in "CM"], "2 frames, 3 are needed"),
     ],
@@ -124,5 +141,8 @@ def test_folders_without_records(tmp_path):
     (tmp_path / ".partial-x").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "stray.txt").write_text("x")
-    with pytest.raises(UserError, match="none of its 1 records can be used, the first: .*empty: 0 frames, 1 are needed"):
+    with pytest.raises(
+        UserError,
+        match="none of its 1 records can be used, the first: .*empty: 0 frames, 1 are needed",
+    ):
         scan_records(tmp_path)

@@ -61,7 +61,17 @@ def test_half_precision_stays_inside(model):
 
 
 def test_memory_shape_is_that_of_the_contract():
-    names = {"": (8 + 3, 2, 1620, 512), "_small": (6 + 5, 2, 1620, 256), "_tiny": (4 + 19, 2, 1620, 64)}
+    names = {
+        "": (8 + 3, 2, 1620, 512),
+        "_small": (6 + 5, 2, 1620, 256),
+        "_tiny": (4 + 19, 2, 1620, 64),
+    }
     for suffix, shape in names.items():
         assert create_model(f"inpaint.memory_dstt_v1{suffix}").memory_shape(360, 640) == (1, *shape)
-    assert create_model("inpaint.memory_dstt_v1_tiny").memory_shape(240, 432) == (1, 4 + 19, 2, 720, 64)
+    assert create_model("inpaint.memory_dstt_v1_tiny").memory_shape(240, 432) == (
+        1,
+        4 + 19,
+        2,
+        720,
+        64,
+    )

@@ -17,7 +17,13 @@ from nunif.training.distributed import Group
 from nunif.training.ema import Ema, evaluation_weights
 from nunif.training.evaluation import write_picture
 from nunif.training.logs import format_cell, log_file, read_rows, write_rows
-from nunif.training.optim import create_optimizer, learning_rates, load_optimizer_state, parameter_groups, warmup_factor
+from nunif.training.optim import (
+    create_optimizer,
+    learning_rates,
+    load_optimizer_state,
+    parameter_groups,
+    warmup_factor,
+)
 from nunif.training.options import OPTIMIZERS, TrainerOptions
 from nunif.training.sampler import LossHistory, draw_order, hard_example_weights
 from nunif.training.step import Engine, Window
@@ -37,11 +43,20 @@ def test_options_without_effect_are_named():
             dict(optimizer="adamw_schedulefree", scheduler="step", learning_rate_cycles=3),
             ["--scheduler", "--learning-rate-cycles"],
         ),
-        (dict(optimizer="sgd_schedulefree", learning_rate_cosine_min=1e-7), ["--learning-rate-cosine-min"]),
-        (dict(optimizer="adamw_schedulefree", ema_model=True, ema_decay=0.9), ["--ema-model", "--ema-decay"]),
+        (
+            dict(optimizer="sgd_schedulefree", learning_rate_cosine_min=1e-7),
+            ["--learning-rate-cosine-min"],
+        ),
+        (
+            dict(optimizer="adamw_schedulefree", ema_model=True, ema_decay=0.9),
+            ["--ema-model", "--ema-decay"],
+        ),
         (dict(optimizer="radam_schedulefree", warmup_epoch=2), ["--warmup-epoch"]),
         (dict(scheduler="step", learning_rate_cycles=2), ["--learning-rate-cycles"]),
-        (dict(learning_rate_decay=0.5, learning_rate_decay_step=3), ["--learning-rate-decay", "--learning-rate-decay-step"]),
+        (
+            dict(learning_rate_decay=0.5, learning_rate_decay_step=3),
+            ["--learning-rate-decay", "--learning-rate-decay-step"],
+        ),
         (dict(momentum=0.5, ema_decay=0.5), ["--ema-decay", "--momentum"]),
         (dict(optimizer="sgd", adam_beta1=0.5, momentum=0.5), ["--adam-beta1"]),
         (dict(gpu=-1, amp_float="bf16"), ["--amp-float"]),
@@ -55,7 +70,10 @@ def test_options_without_effect_are_named():
     for values, flags in cases:
         sentences = make_options(**values).no_effect()
         assert [sentence.split()[0] for sentence in sentences] == flags, values
-        assert all(" has no effect with" in sentence or " has no effect on" in sentence for sentence in sentences)
+        assert all(
+            " has no effect with" in sentence or " has no effect on" in sentence
+            for sentence in sentences
+        )
 
 
 def test_a_task_may_declare_an_option_again_for_another_default():
@@ -66,15 +84,24 @@ def test_a_task_may_declare_an_option_again_for_another_default():
         eval_step: int = option(default=4, help="evaluate every N epochs")
 
     assert Mine(model_dir=Path("m"), skip_eval=True).no_effect() == []
-    assert Mine(model_dir=Path("m"), skip_eval=True, eval_step=1).no_effect() == ["--eval-step has no effect with --skip-eval"]
+    assert Mine(model_dir=Path("m"), skip_eval=True, eval_step=1).no_effect() == [
+        "--eval-step has no effect with --skip-eval"
+    ]
 
 
 def test_options_that_contradict_each_other():
-    with pytest.raises(UserError, match="--learning-rate-cosine-min 0.1 is above --learning-rate 0.01"):
+    with pytest.raises(
+        UserError, match="--learning-rate-cosine-min 0.1 is above --learning-rate 0.01"
+    ):
         check(make_options(learning_rate=0.01, learning_rate_cosine_min=0.1))
-    with pytest.raises(UserError, match="--adam-beta1 0 does not work with --optimizer adamw_schedulefree"):
+    with pytest.raises(
+        UserError, match="--adam-beta1 0 does not work with --optimizer adamw_schedulefree"
+    ):
         check(make_options(optimizer="adamw_schedulefree", adam_beta1=0))
-    with pytest.raises(UserError, match="--optimizer lion is not known: choose one of adamw, adam, sgd, adamw_schedulefree"):
+    with pytest.raises(
+        UserError,
+        match="--optimizer lion is not known: choose one of adamw, adam, sgd, adamw_schedulefree",
+    ):
         check(make_options(optimizer="lion"))
 
 
@@ -85,7 +112,13 @@ def test_two_hundred_epochs_in_five_cycles():
     rates = learning_rates(200, scheduler="cosine", peak=1e-4, minimum=1e-8, cycles=5)
     assert len(rates) == 200
     assert [epoch + 1 for epoch, rate in enumerate(rates) if rate == 1e-4] == [1, 41, 81, 121, 161]
-    assert [epoch + 1 for epoch, rate in enumerate(rates) if rate == 1e-8] == [40, 80, 120, 160, 200]
+    assert [epoch + 1 for epoch, rate in enumerate(rates) if rate == 1e-8] == [
+        40,
+        80,
+        120,
+        160,
+        200,
+    ]
     for start in (0, 40, 80, 120, 160):
         assert rates[start : start + 40] == sorted(rates[start : start + 40], reverse=True)
     assert rates[13] == pytest.approx(7.5e-5, rel=1e-3)  # a third of the way: (1 + cos(pi / 3)) / 2
@@ -110,7 +143,13 @@ def test_short_runs_have_the_same_shape():
 
 
 def test_step_and_constant_rates():
-    assert learning_rates(5, scheduler="step", peak=1.0, decay=0.5, decay_step=2) == [1.0, 1.0, 0.5, 0.5, 0.25]
+    assert learning_rates(5, scheduler="step", peak=1.0, decay=0.5, decay_step=2) == [
+        1.0,
+        1.0,
+        0.5,
+        0.5,
+        0.25,
+    ]
     assert learning_rates(3, scheduler=None, peak=0.1) == [0.1, 0.1, 0.1]
 
 
@@ -127,7 +166,9 @@ def make_model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1))
 
 
-def make_optimizer(name: str, model: nn.Module, learning_rate: float = 0.1, warmup_updates: int = 0):
+def make_optimizer(
+    name: str, model: nn.Module, learning_rate: float = 0.1, warmup_updates: int = 0
+):
     return create_optimizer(
         name, model, learning_rate=learning_rate, weight_decay=0.01, betas=(0.9, 0.999), momentum=0.9,
         warmup_updates=warmup_updates,
@@ -157,7 +198,9 @@ def test_what_the_command_line_says_outlives_a_loaded_state():
     new = make_optimizer("adamw", model, learning_rate=0.002)
     load_optimizer_state(new, old.state_dict())
     assert [group["lr"] for group in new.param_groups] == [0.002, 0.002]
-    assert torch.equal(new.state_dict()["state"][0]["exp_avg"], old.state_dict()["state"][0]["exp_avg"])
+    assert torch.equal(
+        new.state_dict()["state"][0]["exp_avg"], old.state_dict()["state"][0]["exp_avg"]
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name.endswith("schedulefree")])
@@ -174,7 +217,10 @@ def test_schedule_free_weights_come_back_to_the_bit(name):
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     state = optimizer.state_dict()["state"]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    order = [next(i for i, p in enumerate(model.parameters()) if p is parameter) for parameter in parameters]
+    order = [
+        next(i for i, p in enumerate(model.parameters()) if p is parameter)
+        for parameter in parameters
+    ]
     for number, place in enumerate(order):  # y = (1 - beta) z + beta x
         expected = 0.1 * state[number]["z"] + 0.9 * x[place]
         assert torch.allclose(before[place], expected, atol=1e-6)
@@ -249,10 +295,16 @@ def test_orders():
     assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4] and len(set(order[10:])) == 2
     assert draw_order(12, weights=None, epoch=1, **values).tolist() == order.tolist()
     assert draw_order(12, weights=None, epoch=2, **values).tolist() != order.tolist()
-    assert set(draw_order(50, weights=None, num_samples=5, excluded=(1, 3), seed=1, epoch=1)) == {0, 2, 4}
+    assert set(draw_order(50, weights=None, num_samples=5, excluded=(1, 3), seed=1, epoch=1)) == {
+        0,
+        2,
+        4,
+    }
     weighted = draw_order(5000, weights=np.array([1, 0.25, 0.25, 0.25, 0.25]), epoch=1, **values)
     assert (weighted == 0).mean() == pytest.approx(0.5, abs=0.03)
-    assert not (draw_order(500, weights=np.ones(5), num_samples=5, excluded=(0,), seed=1, epoch=1) == 0).any()
+    assert not (
+        draw_order(500, weights=np.ones(5), num_samples=5, excluded=(0,), seed=1, epoch=1) == 0
+    ).any()
 
 
 # --- one window --------------------------------------------------------------------------------------------------------
@@ -283,7 +335,9 @@ def make_engine(model: nn.Module, scaler: torch.amp.GradScaler) -> Engine:
 
 
 @pytest.mark.parametrize("scale, counted", [(2.0**16, 0), (0.5, 1)])
-def test_an_overflow_of_fp16_lowers_the_scale_and_is_a_fault_only_when_there_is_no_room_left(scale, counted):
+def test_an_overflow_of_fp16_lowers_the_scale_and_is_a_fault_only_when_there_is_no_room_left(
+    scale, counted
+):
     model = nn.Linear(1, 1, bias=False)
     before = model.weight.item()
     engine = make_engine(model, torch.amp.GradScaler("cpu", init_scale=scale))
@@ -292,7 +346,12 @@ def test_an_overflow_of_fp16_lowers_the_scale_and_is_a_fault_only_when_there_is_
     model.weight.grad.fill_(math.inf)
     whole = engine.update(window, nominal_records=2)
     assert not whole.updated and model.weight.item() == before and model.weight.grad is None
-    assert (whole.records, whole.skipped, whole.losses, len(whole.non_finite)) == (0, 2, [], counted)
+    assert (whole.records, whole.skipped, whole.losses, len(whole.non_finite)) == (
+        0,
+        2,
+        [],
+        counted,
+    )
     assert engine.scaler.get_scale() == scale / 2
 
 
@@ -317,14 +376,23 @@ def test_tensors_are_found_in_nested_batches():
 
     one = torch.ones(1)
     result = map_tensors({"x": [one, (one, "text")], "y": Pair(one, 3)}, lambda tensor: tensor + 1)
-    assert result["x"][0].item() == 2 and result["x"][1][0].item() == 2 and result["x"][1][1] == "text"
+    assert (
+        result["x"][0].item() == 2 and result["x"][1][0].item() == 2 and result["x"][1][1] == "text"
+    )
     assert result["y"].a.item() == 2 and result["y"].b == 3
 
 
 def test_the_loss_table(tmp_path):
     path = tmp_path / "loss.csv"
     rows = [
-        {"epoch": "1", "learning_rate": "0.1", "train_loss": "3", "updates": "2", "skipped": "0", "seconds": "1.5"},
+        {
+            "epoch": "1",
+            "learning_rate": "0.1",
+            "train_loss": "3",
+            "updates": "2",
+            "skipped": "0",
+            "seconds": "1.5",
+        },
         {
             "epoch": "2",
             "learning_rate": "0.1",
@@ -344,7 +412,13 @@ def test_the_loss_table(tmp_path):
     path.write_text("something else\n1\n")
     with pytest.raises(UserError, match="is not a loss table of this trainer: move it away"):
         read_rows(path, up_to_epoch=9)
-    assert [format_cell(value) for value in (None, math.nan, 3, 1e-8, 0.1 + 0.2)] == ["", "", "3", "1e-08", "0.3"]
+    assert [format_cell(value) for value in (None, math.nan, 3, 1e-8, 0.1 + 0.2)] == [
+        "",
+        "",
+        "3",
+        "1e-08",
+        "0.3",
+    ]
 
 
 def test_the_log_file_is_appended_to_and_levels_come_back(tmp_path):
@@ -357,7 +431,9 @@ def test_the_log_file_is_appended_to_and_levels_come_back(tmp_path):
     with log_file(tmp_path / "other.log", quiet=True):
         logger.info("four")
     lines = (tmp_path / "train.log").read_text().splitlines()
-    assert [line.split()[-1] for line in lines] == ["one", "two"] and not (tmp_path / "other.log").exists()
+    assert [line.split()[-1] for line in lines] == ["one", "two"] and not (
+        tmp_path / "other.log"
+    ).exists()
     assert logging.getLogger("nunif.training").level == level
 
 

@@ -78,7 +78,15 @@ def run(folder: Path, part: str, *launcher: str) -> None:
     folder.mkdir(exist_ok=True)
     script = folder / "script.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, *launcher, str(script), str(folder), str(ROOT), str(Path(__file__).parent), part]
+    command = [
+        sys.executable,
+        *launcher,
+        str(script),
+        str(folder),
+        str(ROOT),
+        str(Path(__file__).parent),
+        part,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -98,14 +106,19 @@ def test_two_processes_learn_what_one_learns(tmp_path):
         assert (a["training"]["world_size"], b["training"]["world_size"]) == (1, 2)
         tables = [(folder / name / "loss.csv").read_text().splitlines() for folder in (one, two)]
         assert [len(table) for table in tables] == [3, 3]
-        assert [row.split(",")[-3:-1] for row in tables[0]] == [row.split(",")[-3:-1] for row in tables[1]]
+        assert [row.split(",")[-3:-1] for row in tables[0]] == [
+            row.split(",")[-3:-1] for row in tables[1]
+        ]
     assert [path.name for path in (two / "plain" / "eval").iterdir()] == ["0.png"]
 
 
 @pytest.mark.slow
 def test_ctrl_c_and_a_bad_loss_in_one_process_concern_both(tmp_path):
     run(tmp_path, "cut", *TORCHRUN)
-    assert sorted(path.name for path in tmp_path.glob("interrupted*")) == ["interrupted 0", "interrupted 1"]
+    assert sorted(path.name for path in tmp_path.glob("interrupted*")) == [
+        "interrupted 0",
+        "interrupted 1",
+    ]
     state = read_checkpoint(tmp_path / "cut" / "toy.net.checkpoint.pth")["training"]["state"]
     # 22 draws are 6 rounds of 2 x 2 in 3 windows of 8; rank 1 has nothing to do in the last: its step 8 is in the second
     # window of epoch 2

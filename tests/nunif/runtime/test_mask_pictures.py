@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from inpaint.mask_pictures import Meaning, read_mask_picture, understand
+from nunif.runtime.mask_pictures import Meaning, read_mask_picture, understand
 from tests.pictures import voc_palette
 
 H, W = 24, 32
@@ -41,7 +41,9 @@ def save(path, array, palette=None, **options):
 
 
 def test_bright_in_any_colour(tmp_path):
-    colors = np.array([[[0, 0, 0], [128, 0, 0], [0, 128, 0], [127, 127, 127], [255, 255, 255]]], np.uint8)
+    colors = np.array(
+        [[[0, 0, 0], [128, 0, 0], [0, 128, 0], [127, 127, 127], [255, 255, 255]]], np.uint8
+    )
     assert hole_of(save(tmp_path / "m.png", colors)).tolist() == [[False, True, True, False, True]]
 
 
@@ -49,11 +51,17 @@ def test_the_palette_is_that_of_davis():
     """Colours that its documentation and its files show."""
     palette = np.array(voc_palette()).reshape(256, 3).tolist()
     assert palette[:3] == [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
-    assert palette[8] == [64, 0, 0] and palette[255] == [224, 224, 192] and palette[7] == [128, 128, 128]
+    assert (
+        palette[8] == [64, 0, 0]
+        and palette[255] == [224, 224, 192]
+        and palette[7] == [128, 128, 128]
+    )
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
-@pytest.mark.parametrize(("left", "right", "hole"), [(1, 8, BOTH), (8, 255, ONE), (56, 7, BOTH), (200, 3, BOTH)])
+@pytest.mark.parametrize(
+    ("left", "right", "hole"), [(1, 8, BOTH), (8, 255, ONE), (56, 7, BOTH), (200, 3, BOTH)]
+)
 def test_a_palette_image_is_an_index_image(tmp_path, suffix, left, right, hole):
     path = save(tmp_path / f"m{suffix}", picture(0, left, right), voc_palette())
     assert np.array_equal(hole_of(path), hole)
@@ -63,8 +71,12 @@ def test_a_palette_image_is_an_index_image(tmp_path, suffix, left, right, hole):
 def test_palettes_of_any_colours_and_fewer_bits(tmp_path):
     colours = [90, 20, 20, 1, 1, 1, 30, 60, 90]  # all dark
     assert np.array_equal(hole_of(save(tmp_path / "a.png", picture(0, 1, 2), colours)), BOTH)
-    assert np.array_equal(hole_of(save(tmp_path / "b.png", picture(0, 1, 2), colours, bits=2)), BOTH)
-    assert np.array_equal(hole_of(save(tmp_path / "c.png", picture(0, 1, 2), [0, 0, 0])), BOTH)  # the colours are left out
+    assert np.array_equal(
+        hole_of(save(tmp_path / "b.png", picture(0, 1, 2), colours, bits=2)), BOTH
+    )
+    assert np.array_equal(
+        hole_of(save(tmp_path / "c.png", picture(0, 1, 2), [0, 0, 0])), BOTH
+    )  # the colours are left out
     path = save(tmp_path / "d.png", picture(0, 1, 2), voc_palette(), transparency=0)
     assert np.array_equal(hole_of(path), BOTH)
 
@@ -106,8 +118,15 @@ def test_grey_of_objects_and_grey_of_masks(tmp_path, left, right, hole):
 
 
 def test_numbers_of_16_bits(tmp_path):
-    for name, values, hole in (("a", (1, 300), BOTH), ("b", (65535, 65535), BOTH), ("c", (255, 26001), BOTH)):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), np.where(ONE, values[0], BOTH * values[1]).astype(np.uint16))
+    for name, values, hole in (
+        ("a", (1, 300), BOTH),
+        ("b", (65535, 65535), BOTH),
+        ("c", (255, 26001), BOTH),
+    ):
+        cv2.imwrite(
+            str(tmp_path / f"{name}.png"),
+            np.where(ONE, values[0], BOTH * values[1]).astype(np.uint16),
+        )
         assert np.array_equal(hole_of(tmp_path / f"{name}.png"), hole), name
     cv2.imwrite(str(tmp_path / "f.tif"), BOTH.astype(np.float32))
     assert np.array_equal(hole_of(tmp_path / "f.tif"), BOTH)
@@ -134,12 +153,16 @@ def test_a_mask_is_turned_as_its_tag_asks_for(tmp_path, suffix, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(mask)
-    image.save(tmp_path / f"m{suffix}", exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
+    image.save(
+        tmp_path / f"m{suffix}", exif=exif, **({"lossless": True} if suffix == ".webp" else {})
+    )
     if suffix == ".tif" and orientation > 4:
         with pytest.raises(ValueError, match="save it upright"):
             read_mask_picture(tmp_path / "m.tif")
         return
-    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / f"m{suffix}")).convert("L")) > 127
+    upright = (
+        np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / f"m{suffix}")).convert("L")) > 127
+    )
     assert np.array_equal(hole_of(tmp_path / f"m{suffix}"), upright)
 
 
@@ -147,7 +170,9 @@ def test_a_cut_out_whose_object_leaves(tmp_path):
     """Where nothing is opaque nothing is missing, whatever the colours beneath are."""
     photo = np.random.default_rng(0).integers(0, 256, (*BOTH.shape, 3)).astype(np.uint8)
     for number, alpha in enumerate((BOTH, np.zeros_like(BOTH), np.ones_like(BOTH))):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), np.dstack([photo, alpha * 255]).astype(np.uint8))
+        cv2.imwrite(
+            str(tmp_path / f"{number}.png"), np.dstack([photo, alpha * 255]).astype(np.uint8)
+        )
     pictures = [read_mask_picture(tmp_path / f"{number}.png") for number in range(3)]
     reading = understand("m", pictures)
     holes = [reading.hole(picture).mean() for picture in pictures]
@@ -156,14 +181,21 @@ def test_a_cut_out_whose_object_leaves(tmp_path):
 
 def test_the_half_of_a_faint_alpha_counts(tmp_path):
     cv2.imwrite(
-        str(tmp_path / "a.png"), np.dstack([*[np.full(BOTH.shape, 255)] * 3, np.where(ONE, 89, BOTH * 127)]).astype(np.uint8)
+        str(tmp_path / "a.png"),
+        np.dstack([*[np.full(BOTH.shape, 255)] * 3, np.where(ONE, 89, BOTH * 127)]).astype(
+            np.uint8
+        ),
     )
     assert np.array_equal(hole_of(tmp_path / "a.png"), BOTH)
 
 
 def test_grey_with_alpha_in_a_tiff(tmp_path):
     Image.merge(
-        "LA", [Image.fromarray(np.full(BOTH.shape, 180, np.uint8)), Image.fromarray((BOTH * 255).astype(np.uint8))]
+        "LA",
+        [
+            Image.fromarray(np.full(BOTH.shape, 180, np.uint8)),
+            Image.fromarray((BOTH * 255).astype(np.uint8)),
+        ],
     ).save(tmp_path / "a.tif")
     assert np.array_equal(hole_of(tmp_path / "a.tif"), BOTH)
 
@@ -172,7 +204,10 @@ def test_grey_with_alpha_in_a_tiff(tmp_path):
 def test_dark_objects_beside_bright_ones_are_told(tmp_path, name, caplog):
     cv2.imwrite(str(tmp_path / name), np.where(ONE, 110, BOTH * 255).astype(np.uint8))
     understand("m", [read_mask_picture(tmp_path / name)])
-    assert any("of a picture is dark without being black, and isn't missing" in line for line in caplog.messages)
+    assert any(
+        "of a picture is dark without being black, and isn't missing" in line
+        for line in caplog.messages
+    )
 
 
 def test_what_belongs_to_nothing_is_around_objects(tmp_path):
@@ -196,9 +231,14 @@ def test_soft_edges_are_no_objects(tmp_path):
     assert (hole_of(jpeg) != (picture(0, 0, 1) > 0)).sum() <= 4
 
 
-@pytest.mark.parametrize(("left", "right"), [((64, 0, 0), (0, 0, 128)), ((20, 90, 30), (7, 3, 99)), ((255, 0, 0), (0, 40, 0))])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((64, 0, 0), (0, 0, 128)), ((20, 90, 30), (7, 3, 99)), ((255, 0, 0), (0, 40, 0))],
+)
 def test_objects_painted_in_dark_colours(tmp_path, left, right):
-    assert np.array_equal(hole_of(save(tmp_path / "m.png", picture(0, left, right, channels=3))), BOTH)
+    assert np.array_equal(
+        hole_of(save(tmp_path / "m.png", picture(0, left, right, channels=3))), BOTH
+    )
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
@@ -208,7 +248,11 @@ def test_the_alpha_is_the_mask_where_colours_say_nothing(tmp_path, suffix, colou
     if colour == "photo":
         rgba[..., :3] = np.random.default_rng(0).integers(0, 256, (H, W, 3))
     rgba[..., 3] = np.where(BOTH, 255, 0)
-    path = save(tmp_path / f"m{suffix}", rgba, **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
+    path = save(
+        tmp_path / f"m{suffix}",
+        rgba,
+        **({"lossless": True, "exact": True} if suffix == ".webp" else {}),
+    )
     assert np.array_equal(hole_of(path), BOTH)
     assert np.array_equal(hole_of(path, invert=True, large_holes=True), ~BOTH)
 
@@ -222,7 +266,11 @@ def test_other_ways_to_keep_alpha(tmp_path):
     deep[..., 3] = BOTH * 65535
     cv2.imwrite(str(tmp_path / "deep.png"), deep)
     assert np.array_equal(hole_of(tmp_path / "deep.png"), BOTH)
-    save(tmp_path / "key.png", np.where(BOTH, 200, 255)[..., None].repeat(3, axis=2).astype(np.uint8), transparency=(255,) * 3)
+    save(
+        tmp_path / "key.png",
+        np.where(BOTH, 200, 255)[..., None].repeat(3, axis=2).astype(np.uint8),
+        transparency=(255,) * 3,
+    )
     assert np.array_equal(hole_of(tmp_path / "key.png"), BOTH)
     save(tmp_path / "p.png", picture(0, 1, 2), [255] * 9, transparency=bytes([0, 255, 255]))
     assert np.array_equal(hole_of(tmp_path / "p.png"), BOTH)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inpaint.mask_pictures import Meaning
-from inpaint.runtime.hole_source import open_holes
 from nunif.errors import UserError
+from nunif.runtime.mask_pictures import Meaning
+from nunif.runtime.mask_source import open_holes
 from nunif.video.film import open_film
 from nunif.video.reader import VideoReader
 from tests.pictures import voc_palette
@@ -69,7 +69,9 @@ def test_a_folder_is_ordered_by_the_last_number_from_wherever_it_starts(tmp_path
 
 
 def test_a_video_and_a_picture(tmp_path, film):
-    assert_numbers(holes_of(write_mask_video(tmp_path / "m.mkv", map(mask, range(3))), film), [0, 1, 2])
+    assert_numbers(
+        holes_of(write_mask_video(tmp_path / "m.mkv", map(mask, range(3))), film), [0, 1, 2]
+    )
     assert_numbers(holes_of(write(tmp_path / "m.png", mask(4)), film), [4, 4, 4])
 
 
@@ -119,16 +121,23 @@ def test_pictures_that_are_refused(tmp_path, film):
     with pytest.raises(UserError, match=r"--mask .*m\.png doesn't exist: check the path"):
         holes_of(tmp_path / "m.png", film)
     (tmp_path / "m.png").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"--mask .*m\.png can't be read \(not a readable picture\): make it again"):
+    with pytest.raises(
+        UserError, match=r"--mask .*m\.png can't be read \(not a readable picture\): make it again"
+    ):
         holes_of(tmp_path / "m.png", film)
     write(tmp_path / "m.png", np.full((8, 12), 255, np.uint8))
     with pytest.raises(UserError, match=r"m\.png is 12x8, the film 24x16: scale it to the film"):
         holes_of(tmp_path / "m.png", film)
     write(tmp_path / "m.png", np.zeros(SIZE, np.uint8))
-    with pytest.raises(UserError, match=r"m\.png marks nothing as missing: white is missing, or use --invert-mask"):
+    with pytest.raises(
+        UserError, match=r"m\.png marks nothing as missing: white is missing, or use --invert-mask"
+    ):
         holes_of(tmp_path / "m.png", film)
     write(tmp_path / "m.png", np.full(SIZE, 255, np.uint8))
-    with pytest.raises(UserError, match=r"marks nothing as missing: black is missing with --invert-mask, leave it out"):
+    with pytest.raises(
+        UserError,
+        match=r"marks nothing as missing: black is missing with --invert-mask, leave it out",
+    ):
         holes_of(tmp_path / "m.png", film, invert=True)
 
 
@@ -146,7 +155,9 @@ def test_videos_that_are_refused(tmp_path, film):
     with pytest.raises(UserError, match=r"--mask .*m\.mkv doesn't exist: check the path"):
         holes_of(tmp_path / "m.mkv", film)
     path = write_mask_video(tmp_path / "m.mkv", map(mask, range(2)))
-    with pytest.raises(UserError, match=r"--mask .*m\.mkv has 2 frames, the film 3 frames: every frame needs one"):
+    with pytest.raises(
+        UserError, match=r"--mask .*m\.mkv has 2 frames, the film 3 frames: every frame needs one"
+    ):
         holes_of(path, film)
     path = write_mask_video(tmp_path / "m.mkv", [grey[:8, :12] for grey in map(mask, range(3))])
     with pytest.raises(UserError, match=r"m\.mkv is 12x8, the film 24x16: scale it to the film"):
@@ -158,8 +169,12 @@ def test_videos_that_are_refused(tmp_path, film):
             holes_of(path, film)
 
 
-@pytest.mark.parametrize("options", [{"fps": 12}, {"fps": 30}, {"fps": 1000}, {"times": [0, 5, 900]}])
-def test_as_many_masks_as_frames_belong_together_whatever_their_times(tmp_path, film, caplog, options):
+@pytest.mark.parametrize(
+    "options", [{"fps": 12}, {"fps": 30}, {"fps": 1000}, {"times": [0, 5, 900]}]
+)
+def test_as_many_masks_as_frames_belong_together_whatever_their_times(
+    tmp_path, film, caplog, options
+):
     options = {"fps": 1000, **options}
     path = write_mask_video(tmp_path / "m.mkv", map(mask, range(3)), **options)
     assert_numbers(holes_of(path, film), [0, 1, 2])
@@ -168,24 +183,32 @@ def test_as_many_masks_as_frames_belong_together_whatever_their_times(tmp_path, 
 
 def test_600_masks_at_30_for_a_film_at_29_97(tmp_path):
     """Their times part by more than half a frame after 500 frames."""
-    film = write_clip(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 600, fps=Fraction(30000, 1001))
+    film = write_clip(
+        tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 600, fps=Fraction(30000, 1001)
+    )
     masks = [np.zeros((16, 16), np.uint8) for _ in range(600)]
     for number, grey in enumerate(masks):
         grey[number % 16, number // 16 % 16] = 255
     path = write_mask_video(tmp_path / "m.mkv", masks, fps=30)
     with VideoReader(film) as reader:
-        assert [np.argwhere(hole).tolist() for hole in holes_of(path, reader)] == [[[n % 16, n // 16 % 16]] for n in range(600)]
+        assert [np.argwhere(hole).tolist() for hole in holes_of(path, reader)] == [
+            [[n % 16, n // 16 % 16]] for n in range(600)
+        ]
 
 
 def test_more_masks_than_frames_is_a_warning(tmp_path, film, caplog):
     path = write_mask_video(tmp_path / "m.mkv", map(mask, range(5)))
     assert_numbers(holes_of(path, film), [0, 1, 2])
-    assert caplog.messages == [f"--mask {path} has 5 frames, the film 3 frames: the last ones are left out"]
+    assert caplog.messages == [
+        f"--mask {path} has 5 frames, the film 3 frames: the last ones are left out"
+    ]
     caplog.clear()
     for number in range(4):
         write(tmp_path / "m" / f"{number}.png", mask(number))
     assert_numbers(holes_of(tmp_path / "m", film), [0, 1, 2])
-    assert caplog.messages == [f"--mask {tmp_path / 'm'} has 4 pictures, the film 3 frames: the last ones are left out"]
+    assert caplog.messages == [
+        f"--mask {tmp_path / 'm'} has 4 pictures, the film 3 frames: the last ones are left out"
+    ]
 
 
 # Numbers of objects and alpha: what is plain from single pictures is in test_mask_pictures
@@ -224,7 +247,8 @@ def test_objects_are_chosen_by_number(tmp_path, film, caplog, kind):
     else:
         for number in range(NUM_FRAMES):
             write(
-                tmp_path / "m" / f"{number}.png", np.array(voc_palette(), np.uint8).reshape(256, 3)[objects(number)][..., ::-1]
+                tmp_path / "m" / f"{number}.png",
+                np.array(voc_palette(), np.uint8).reshape(256, 3)[objects(number)][..., ::-1],
             )
     (path,) = tmp_path.glob("m*")
     moves = 0 if kind == "picture" else 1
@@ -238,7 +262,9 @@ def test_objects_are_chosen_by_number(tmp_path, film, caplog, kind):
         assert caplog.messages == ([] if words else [told])
     holes_of(path, film, objects=(8, 9))
     looked = "the picture" if kind == "picture" else "the 3 pictures looked at"
-    assert caplog.messages[-1] == f"--mask {path}: no object 9 is in {looked}, which hold 0, 1, 8, 255"
+    assert (
+        caplog.messages[-1] == f"--mask {path}: no object 9 is in {looked}, which hold 0, 1, 8, 255"
+    )
 
 
 def test_numbers_are_asked_for_where_there_are_none(tmp_path, film):
@@ -278,7 +304,9 @@ def test_the_alpha_of_a_mask_video(tmp_path, film, caplog):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert_numbers(holes_of(path, film), [0, 1, 2])
-    assert caplog.messages == [f"--mask {path}: its colours say nothing, so what its alpha shows is missing"]
+    assert caplog.messages == [
+        f"--mask {path}: its colours say nothing, so what its alpha shows is missing"
+    ]
 
 
 @pytest.mark.parametrize("kind", ["folder", "video", "picture"])
@@ -307,11 +335,15 @@ def test_nearly_all_hole_in_most_frames_is_not_done_unasked(tmp_path, film, kind
     path = put([mask(0), mask(1), mask(2)])
     with pytest.raises(
         UserError,
-        match="missing: leave --invert-mask out, or add --large-holes if it is meant".replace("missing", ".*missing.*"),
+        match="missing: leave --invert-mask out, or add --large-holes if it is meant".replace(
+            "missing", ".*missing.*"
+        ),
     ):
         holes_of(path, film, invert=True)
     if kind != "picture":
-        assert holes_of(put([inverted[0], mask(1), mask(2)]), film)[0].mean() > 0.9  # one of three may be
+        assert (
+            holes_of(put([inverted[0], mask(1), mask(2)]), film)[0].mean() > 0.9
+        )  # one of three may be
 
 
 def test_a_picture_of_a_row_is_taken_for_all_frames_and_said(tmp_path, film, caplog):
@@ -331,9 +363,15 @@ def test_pictures_of_a_kind_that_is_not_read_are_named(tmp_path, film):
     text = r"--mask .*m holds 3 \.exr pictures, which can't be read: convert to PNG or TIFF, with 16 bits"
     with pytest.raises(UserError, match=text):
         holes_of(tmp_path / "m", film)
-    with pytest.raises(UserError, match=r"--mask .*doesn't exist: name the folder .*m, whose numbered pictures are taken"):
+    with pytest.raises(
+        UserError,
+        match=r"--mask .*doesn't exist: name the folder .*m, whose numbered pictures are taken",
+    ):
         holes_of(tmp_path / "m" / "matte.%d.exr", film)
-    with pytest.raises(UserError, match=r"matte\.0\.exr is a \.exr picture, which can't be read: convert to PNG or TIFF"):
+    with pytest.raises(
+        UserError,
+        match=r"matte\.0\.exr is a \.exr picture, which can't be read: convert to PNG or TIFF",
+    ):
         holes_of(tmp_path / "m" / "matte.0.exr", film)
 
 
@@ -351,4 +389,6 @@ def test_an_interlaced_mask_video_is_refused_or_made_whole(tmp_path):
     with open_film(write(tmp_path / "row" / "0.png", mask(0)).parent, fps="24") as pictures:
         with pytest.raises(UserError, match="use --deinterlace"):
             holes_of(path, pictures, large_holes=True)
-        assert all(hole.all() for hole in holes_of(path, pictures, large_holes=True, deinterlace=True))
+        assert all(
+            hole.all() for hole in holes_of(path, pictures, large_holes=True, deinterlace=True)
+        )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inpaint.masks import close_pinpricks, compose, dilate_sideways, smooth_fill
+from scene.masks import close_pinpricks, compose, dilate_sideways, smooth_fill
 
 
 def row(text: str) -> torch.Tensor:
@@ -57,4 +57,6 @@ def test_smooth_fill_where_nothing_is_seen_is_zero():
 @pytest.mark.parametrize("radius", [1, 2])
 def test_close_pinpricks_is_the_same_for_every_type(radius):
     holes = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(1)) < 0.3
-    assert torch.equal(close_pinpricks(holes, radius=radius), close_pinpricks(holes.float(), radius=radius).bool())
+    assert torch.equal(
+        close_pinpricks(holes, radius=radius), close_pinpricks(holes.float(), radius=radius).bool()
+    )

@@ -7,7 +7,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from inpaint.losses import hole_valid_l1, masked_l1, temporal_l1
-from inpaint.metrics import flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim, psnr, ssim_map
+from scene.metrics import flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim, psnr, ssim_map
 
 
 def test_psnr_of_a_known_error():
@@ -43,7 +43,13 @@ def test_ssim_equals_scikit_image():
     x, y = (torch.from_numpy(p)[:, None].expand(-1, 3, -1, -1) for p in (grey, other))
     for i in range(2):
         _, expected = structural_similarity(
-            grey[i], other[i], data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+            grey[i],
+            other[i],
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
         )
         np.testing.assert_allclose(ssim_map(x, y)[i, 0].numpy(), expected, atol=1e-6)
 
@@ -66,7 +72,9 @@ def scene(hole_error=0.0, valid_error=0.0):
 def test_each_area_counts_as_much_as_the_other():
     assert torch.allclose(hole_valid_l1(*scene(hole_error=0.5)), torch.tensor([0.5]))
     assert torch.allclose(hole_valid_l1(*scene(valid_error=0.5)), torch.tensor([0.5]))
-    assert torch.allclose(hole_valid_l1(*scene(0.5, 0.25), hole_weight=2.0, valid_weight=4.0), torch.tensor([2.0]))
+    assert torch.allclose(
+        hole_valid_l1(*scene(0.5, 0.25), hole_weight=2.0, valid_weight=4.0), torch.tensor([2.0])
+    )
 
 
 def test_a_still_error_has_no_temporal_loss_and_a_flickering_one_has():
@@ -92,7 +100,10 @@ def test_the_field_s_ssim_equals_scikit_image():
     rng = np.random.default_rng(1)
     truth = rng.random((2, 70, 81, 3))
     other = np.clip(truth + rng.normal(0, 0.2, truth.shape), 0, 1)
-    expected = [structural_similarity(x, y, channel_axis=2, data_range=1.0, win_size=65) for x, y in zip(other, truth)]
+    expected = [
+        structural_similarity(x, y, channel_axis=2, data_range=1.0, win_size=65)
+        for x, y in zip(other, truth)
+    ]
     x, y = (torch.from_numpy(frames).permute(0, 3, 1, 2) for frames in (other, truth))
     assert math.isclose(frame_ssim(x, y), np.mean(expected), abs_tol=1e-9)
     assert math.isnan(frame_ssim(x[..., :64], y[..., :64]))

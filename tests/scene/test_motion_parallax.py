@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from inpaint.depth_models import ClipRejected
-from inpaint.depth_normalize import smoothed_percentiles
-from inpaint.motion_parallax import MotionParallax
+from scene.depth_models import ClipRejected
+from scene.depth_normalize import smoothed_percentiles
+from scene.motion_parallax import MotionParallax
 
 HEIGHT, WIDTH, NUM_FRAMES = 126, 224, 6
 BOX = (slice(35, 90), 60)  # rows, and the first column in frame 0; 50 columns wide
@@ -43,7 +43,11 @@ def inside_and_outside(disparity: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
         near[int((BOX[0].start - 12) * scale) : int((BOX[0].stop + 12) * scale)] = True
         near[:, : int((left - 12) * scale)] = False
         near[:, int((left + 62) * scale) :] = False
-        middle = disparity[t, int(45 * scale) : int(80 * scale), int((left + 10) * scale) : int((left + 40) * scale)]
+        middle = disparity[
+            t,
+            int(45 * scale) : int(80 * scale),
+            int((left + 10) * scale) : int((left + 40) * scale),
+        ]
         inside.append(middle.flatten())
         outside.append(disparity[t][~near])
     return torch.cat(inside), torch.cat(outside)
@@ -80,7 +84,12 @@ def test_the_same_clip_gives_the_same_bits_from_several_threads(disparity: torch
 
 
 def test_larger_frames_of_the_same_scene_give_the_same_map(disparity: torch.Tensor) -> None:
-    large = np.stack([cv2.resize(f, (4 * WIDTH, 4 * HEIGHT), interpolation=cv2.INTER_CUBIC) for f in panning_clip()])
+    large = np.stack(
+        [
+            cv2.resize(f, (4 * WIDTH, 4 * HEIGHT), interpolation=cv2.INTER_CUBIC)
+            for f in panning_clip()
+        ]
+    )
     inside, outside = inside_and_outside(MotionParallax()(large))
     assert inside.quantile(0.1) > 0.7 and outside.quantile(0.9) < 0.1
 
@@ -101,16 +110,24 @@ def test_clips_it_can_not_work_on_are_rejected_with_the_reason() -> None:
     assert rejection(still) == "too little motion"
     noise = np.random.default_rng(0).normal(0, 3, still.shape)
     assert rejection((still + noise).clip(0, 255).astype(np.uint8)) == "too little motion"
-    assert rejection(panning_clip(pan=3, box_speed=-3)) == "too little motion"  # the box goes with the background
+    assert (
+        rejection(panning_clip(pan=3, box_speed=-3)) == "too little motion"
+    )  # the box goes with the background
     assert rejection(np.zeros_like(still)) == "too little motion"
-    assert rejection(np.stack([texture(HEIGHT, WIDTH, seed) for seed in range(NUM_FRAMES)])) == "motion not consistent"
+    assert (
+        rejection(np.stack([texture(HEIGHT, WIDTH, seed) for seed in range(NUM_FRAMES)]))
+        == "motion not consistent"
+    )
     assert rejection(still[:1]) == "too few frames"
 
 
 def test_a_foreground_that_fills_the_picture_is_rejected() -> None:
     clip = []
     for t in range(NUM_FRAMES):  # two halves that slide apart, neither of which is the background
-        upper, lower = texture(HEIGHT, WIDTH + 64, 4)[:, 3 * t :], texture(HEIGHT, WIDTH + 64, 5)[:, 32 - 3 * t :]
+        upper, lower = (
+            texture(HEIGHT, WIDTH + 64, 4)[:, 3 * t :],
+            texture(HEIGHT, WIDTH + 64, 5)[:, 32 - 3 * t :],
+        )
         middle = texture(HEIGHT, WIDTH, 6)
         frame = np.concatenate([upper[:22, :WIDTH], middle[22:104], lower[104:, :WIDTH]])
         clip.append(frame)

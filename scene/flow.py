@@ -21,7 +21,9 @@ def pull(image: np.ndarray, flow: np.ndarray, *, cubic: bool = False) -> np.ndar
     """The image as seen from where the flow starts, (H, W) or (H, W, C); 0 where it leads out of the picture."""
     rows, columns = np.indices(flow.shape[:2], dtype=np.float32)
     how = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
-    return cv2.remap(image, columns + flow[..., 0], rows + flow[..., 1], how, borderMode=cv2.BORDER_CONSTANT)
+    return cv2.remap(
+        image, columns + flow[..., 0], rows + flow[..., 1], how, borderMode=cv2.BORDER_CONSTANT
+    )
 
 
 def is_visible(there: np.ndarray, back: np.ndarray) -> np.ndarray:

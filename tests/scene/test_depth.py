@@ -13,10 +13,10 @@ import torch
 from huggingface_hub import constants
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
-from inpaint.depth import RECIPES, NetworkEstimator, create_estimator, network_size, prepare
-from inpaint.depth_models import DEPTH_MODELS, MODEL_TYPES, check_model_type
-from inpaint.depth_normalize import affine_chain, per_frame_minmax
 from nunif.errors import UserError
+from scene.depth import RECIPES, NetworkEstimator, create_estimator, network_size, prepare
+from scene.depth_models import DEPTH_MODELS, MODEL_TYPES, check_model_type
+from scene.depth_normalize import affine_chain, per_frame_minmax
 
 
 def save_tiny(path: Path, **options: object) -> Path:
@@ -77,24 +77,35 @@ def test_the_raw_output_is_what_is_normalised(relative_dir: Path) -> None:
     raw = estimator.raw_disparity(clip())
     assert torch.equal(affine_chain(raw), estimator(clip()))
     assert (estimator.run_length, estimator.run_overlap, estimator.scale_jitters) == (2, 0, True)
-    assert torch.allclose(estimator.raw_disparity(clip()[1:2]), raw[1:2], atol=1e-4)  # frame by frame
+    assert torch.allclose(
+        estimator.raw_disparity(clip()[1:2]), raw[1:2], atol=1e-4
+    )  # frame by frame
 
 
 def test_the_batch_size_changes_nothing(relative_dir: Path) -> None:
-    one, many = (create_estimator("Any_S", resolution=56, model_dir=relative_dir, batch_size=n) for n in (1, 5))
+    one, many = (
+        create_estimator("Any_S", resolution=56, model_dir=relative_dir, batch_size=n)
+        for n in (1, 5)
+    )
     assert torch.allclose(one(clip()), many(clip()), atol=1e-4)
 
 
 def test_normalize_frame_stretches_every_frame(relative_dir: Path) -> None:
-    disparity = create_estimator("Any_S", resolution=56, model_dir=relative_dir, normalize="frame")(clip())
-    assert torch.equal(disparity.amin((1, 2)), torch.zeros(3)) and torch.equal(disparity.amax((1, 2)), torch.ones(3))
+    disparity = create_estimator("Any_S", resolution=56, model_dir=relative_dir, normalize="frame")(
+        clip()
+    )
+    assert torch.equal(disparity.amin((1, 2)), torch.zeros(3)) and torch.equal(
+        disparity.amax((1, 2)), torch.ones(3)
+    )
     with pytest.raises(UserError, match="'often': choose from clip, frame"):
         create_estimator("Any_S", model_dir=relative_dir, normalize="often")
 
 
 def test_metric_models_are_turned_over(tmp_path: Path) -> None:
     metric = create_estimator(
-        "Any_V2_N_S", resolution=56, model_dir=save_tiny(tmp_path, depth_estimation_type="metric", max_depth=20)
+        "Any_V2_N_S",
+        resolution=56,
+        model_dir=save_tiny(tmp_path, depth_estimation_type="metric", max_depth=20),
     )
     distances = []
     forward = metric._forward
@@ -112,13 +123,18 @@ def test_a_config_without_max_depth_works(tmp_path: Path) -> None:
 
 
 def test_half_precision_files_run_in_float32(tmp_path: Path, relative_dir: Path) -> None:
-    DepthAnythingForDepthEstimation.from_pretrained(relative_dir, dtype=torch.float16).save_pretrained(tmp_path)
+    DepthAnythingForDepthEstimation.from_pretrained(
+        relative_dir, dtype=torch.float16
+    ).save_pretrained(tmp_path)
     estimator = create_estimator("Any_S", resolution=56, model_dir=tmp_path)
     assert estimator._forward(torch.zeros(1, 3, 56, 56)).dtype == torch.float32
 
 
 def test_weights_of_another_kind_are_refused(relative_dir: Path) -> None:
-    with pytest.raises(UserError, match="holds a relative depth_anything model, but Any_V2_K is a metric depth_anything"):
+    with pytest.raises(
+        UserError,
+        match="holds a relative depth_anything model, but Any_V2_K is a metric depth_anything",
+    ):
         create_estimator("Any_V2_K", model_dir=relative_dir)
     with pytest.raises(UserError, match="but ZoeD_N is a metric zoedepth one"):
         create_estimator("ZoeD_N", model_dir=relative_dir)
@@ -134,7 +150,9 @@ def test_folders_without_a_whole_model_are_refused(tmp_path: Path, relative_dir:
     (tmp_path / "config.json").write_bytes((relative_dir / "config.json").read_bytes())
     with pytest.raises(UserError, match="holds no model that transformers can load"):
         create_estimator("Any_S", model_dir=tmp_path)
-    (tmp_path / "model.safetensors").write_bytes((relative_dir / "model.safetensors").read_bytes()[:2000])
+    (tmp_path / "model.safetensors").write_bytes(
+        (relative_dir / "model.safetensors").read_bytes()[:2000]
+    )
     with pytest.raises(UserError, match="holds no model that transformers can load"):
         create_estimator("Any_S", model_dir=tmp_path)
 
@@ -143,7 +161,10 @@ def test_a_checkpoint_of_other_names_is_refused(tmp_path: Path, relative_dir: Pa
     from safetensors.torch import load_file, save_file
 
     (tmp_path / "config.json").write_bytes((relative_dir / "config.json").read_bytes())
-    weights = {f"pretrained.{key}": value for key, value in load_file(relative_dir / "model.safetensors").items()}
+    weights = {
+        f"pretrained.{key}": value
+        for key, value in load_file(relative_dir / "model.safetensors").items()
+    }
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"lacks \d+ of the weights of Any_S"):
         create_estimator("Any_S", model_dir=tmp_path)
@@ -165,16 +186,22 @@ def test_a_model_that_is_nowhere_says_where_it_was_looked_for(tmp_path: Path) ->
     assert "\n" not in message
 
 
-def test_a_licence_that_is_not_free_is_told(relative_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "inpaint.depth"):
+def test_a_licence_that_is_not_free_is_told(
+    relative_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "scene.depth"):
         create_estimator("Any_V2_S", model_dir=relative_dir)
         assert not caplog.messages
         create_estimator("Any_V2_B", model_dir=relative_dir)
     assert caplog.messages == ["depth model Any_V2_B: licence of the weights: CC-BY-NC-4.0"]
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("ZoeD_Any_K", "Any_V2_K_L"), ("Any_V3_Mono", "Any_V2_S")])
-def test_third_party_code_needs_permission(name: str, nearest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("ZoeD_Any_K", "Any_V2_K_L"), ("Any_V3_Mono", "Any_V2_S")]
+)
+def test_third_party_code_needs_permission(
+    name: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
     monkeypatch.setattr(torch.hub, "load", lambda *args, **kwargs: asked.append(args))
     with pytest.raises(UserError, match=f"--allow-third-party-code.*--model-type {nearest}"):
@@ -194,7 +221,9 @@ class FakeHubModel(torch.nn.Module):
 
 def test_third_party_code_runs_when_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(torch.hub, "load", lambda *args, **kwargs: asked.append((args, kwargs)) or FakeHubModel())
+    monkeypatch.setattr(
+        torch.hub, "load", lambda *args, **kwargs: asked.append((args, kwargs)) or FakeHubModel()
+    )
     disparity = create_estimator("Any_V3_Mono", resolution=56, allow_third_party=True)(clip(1))
     assert disparity.shape == (1, 56, 98) and disparity.max() == 1
     assert torch.equal(disparity[:, :, :49], torch.zeros(1, 56, 49))
@@ -207,7 +236,9 @@ def test_a_hub_that_can_not_be_reached_is_a_user_error(monkeypatch: pytest.Monke
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "load", fail)
-    with pytest.raises(UserError, match=r"ZoeD_Any_N can't be loaded from nagadomi.*no route to host"):
+    with pytest.raises(
+        UserError, match=r"ZoeD_Any_N can't be loaded from nagadomi.*no route to host"
+    ):
         create_estimator("ZoeD_Any_N", allow_third_party=True)
 
 
@@ -224,7 +255,9 @@ def test_a_hub_that_can_not_be_reached_is_a_user_error(monkeypatch: pytest.Monke
         ((1080, 1920), 384, 32, (384, 672)),
     ],
 )
-def test_network_size(size: tuple[int, int], resolution: int, multiple: int, expected: tuple[int, int]) -> None:
+def test_network_size(
+    size: tuple[int, int], resolution: int, multiple: int, expected: tuple[int, int]
+) -> None:
     assert network_size(*size, resolution, multiple) == expected
 
 
@@ -251,13 +284,18 @@ def test_the_map_lies_where_the_picture_does(family: str) -> None:
         disparity = estimator_of(family, forward)(frames)
         assert abs(disparity.shape[2] / disparity.shape[1] - 16 / 9) < 0.1
         picture = torch.nn.functional.interpolate(
-            torch.from_numpy(frames[:, None, :, :, 1].copy()).float(), disparity.shape[1:], mode="bilinear", antialias=True
+            torch.from_numpy(frames[:, None, :, :, 1].copy()).float(),
+            disparity.shape[1:],
+            mode="bilinear",
+            antialias=True,
         )
         assert (disparity - per_frame_minmax(picture[:, 0])).abs().max() < 0.03
 
 
 def test_zoe_sees_reflected_margins_inside_its_size() -> None:
-    inputs, pad = prepare(torch.randint(256, (1, 3, 540, 960), dtype=torch.uint8), RECIPES["zoe"], 384)
+    inputs, pad = prepare(
+        torch.randint(256, (1, 3, 540, 960), dtype=torch.uint8), RECIPES["zoe"], 384
+    )
     assert inputs.shape == (1, 3, 384, 672)
     assert pad == (30, 40)
     assert torch.equal(inputs[:, :, 30 - 5], inputs[:, :, 30 + 5])
@@ -289,20 +327,42 @@ def test_options_without_an_effect_are_refused() -> None:
 
 
 def test_names() -> None:
-    for name in ("Any_S", "Any_B", "Any_L", "Any_V2_S", "Any_V2_N", "Any_V2_K_B", "Distill_Any_B", "ZoeD_NK"):
+    for name in (
+        "Any_S",
+        "Any_B",
+        "Any_L",
+        "Any_V2_S",
+        "Any_V2_N",
+        "Any_V2_K_B",
+        "Distill_Any_B",
+        "ZoeD_NK",
+    ):
         assert check_model_type(name) == name
     assert DEPTH_MODELS["Any_V2_N"] == DEPTH_MODELS["Any_V2_N_L"]
-    assert DEPTH_MODELS["Any_V2_K"].repo_id == "depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf"
+    assert (
+        DEPTH_MODELS["Any_V2_K"].repo_id
+        == "depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf"
+    )
     assert "MotionParallax" in MODEL_TYPES and "VDA_S" not in MODEL_TYPES
-    with pytest.raises(UserError, match="unknown depth model 'Any_V2_X'.*choose --model-type from .*DepthPro.*MotionParallax"):
+    with pytest.raises(
+        UserError,
+        match="unknown depth model 'Any_V2_X'.*choose --model-type from .*DepthPro.*MotionParallax",
+    ):
         check_model_type("Any_V2_X")
     with pytest.raises(UserError, match="DepthPro_S .*choose --model-type DepthPro"):
         check_model_type("DepthPro_S")
-    with pytest.raises(UserError, match="VDA_Stream_L is a video model.*choose --model-type Any_V2_S"):
+    with pytest.raises(
+        UserError, match="VDA_Stream_L is a video model.*choose --model-type Any_V2_S"
+    ):
         create_estimator("VDA_Stream_L")
 
 
 def test_the_table_of_names_imports_nothing_heavy() -> None:
-    code = "import sys, inpaint.depth_models; print({'torch', 'transformers', 'numpy', 'cv2'} & set(sys.modules))"
+    code = "import sys, scene.depth_models; print({'torch', 'transformers', 'numpy', 'cv2'} & set(sys.modules))"
     root = Path(__file__).parents[2]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "set()\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=root, capture_output=True, text=True
+        ).stdout
+        == "set()\n"
+    )

@@ -10,7 +10,10 @@ import torch.nn.functional as F
 
 FIT_STEP = 8  # the affine fit reads every eighth pixel of a box-averaged map
 FIT_ROUNDS = 10
-SCALE_BOUNDS = (0.5, 2.0)  # from one frame to the next; more is no jitter, and a chain of wild fits would run away
+SCALE_BOUNDS = (
+    0.5,
+    2.0,
+)  # from one frame to the next; more is no jitter, and a chain of wild fits would run away
 NETWORK_PERCENTILES = (0.005, 0.995)
 FLOW_PERCENTILES = (0.02, 0.98)
 QUANTILE_PIXELS = 1 << 20  # enough to tell a percentile; torch.quantile refuses more than 16M
@@ -45,7 +48,10 @@ def fit_affine(source: torch.Tensor, target: torch.Tensor) -> tuple[float, float
 
     The scale stays within SCALE_BOUNDS; a flat source gets scale 1.
     """
-    scale, offset = 1.0, float((target - source).median())  # least squares would lean towards what enters
+    scale, offset = (
+        1.0,
+        float((target - source).median()),
+    )  # least squares would lean towards what enters
     for _ in range(FIT_ROUNDS):
         error = (source * scale + offset - target).abs()
         width = 1.4826 * error.median() + 1e-6 * target.abs().max() + 1e-12
@@ -85,7 +91,7 @@ class MovingNormalizer:
     """
 
     def __init__(self, *, window: int, scale_jitters: bool, least_span: float = 0.0) -> None:
-        """window: frames, 1 or more. The others are as with `inpaint.depth.DepthEstimator`."""
+        """window: frames, 1 or more. The others are as with `scene.depth.DepthEstimator`."""
         self._window = window
         self._scale_jitters = scale_jitters
         self._least_span = least_span
@@ -95,8 +101,12 @@ class MovingNormalizer:
     def reset(self) -> None:
         """Forget all frames: a new shot starts."""
         self._scale, self._offset = 1.0, 0.0  # from the last frame's raw values to its result
-        self._bounds: torch.Tensor | None = None  # (window, 2) float64, of each frame, in the space of the results
-        self._previous: torch.Tensor | None = None  # (pixels,) float64, the last result, small and not clipped
+        self._bounds: torch.Tensor | None = (
+            None  # (window, 2) float64, of each frame, in the space of the results
+        )
+        self._previous: torch.Tensor | None = (
+            None  # (pixels,) float64, the last result, small and not clipped
+        )
 
     def __call__(self, disparity: torch.Tensor) -> torch.Tensor:
         """(h, w) float, big = near -> (h, w) float32 in [0, 1]; zeros for a constant map, which leaves no trace."""
@@ -109,7 +119,10 @@ class MovingNormalizer:
         if self._scale_jitters and self._previous is not None:
             more_scale, more_offset = fit_affine_both_ways(small * scale + offset, self._previous)
             scale, offset = scale * more_scale, offset * more_scale + more_offset
-        bounds = torch.stack([low, torch.maximum(high, low + self._least_span)]).double() * scale + offset  # (2,)
+        bounds = (
+            torch.stack([low, torch.maximum(high, low + self._least_span)]).double() * scale
+            + offset
+        )  # (2,)
         earlier = bounds.expand(self._window, 2) if self._bounds is None else self._bounds
         window = torch.cat([earlier[1:], bounds[None]])  # (window, 2)
         floor, ceiling = window.mean(0).tolist()
@@ -139,11 +152,15 @@ def smoothed_percentiles(disparity: torch.Tensor) -> torch.Tensor:
         (T, h, w) float32 in [0, 1]; zeros for a constant clip.
     """
     disparity = disparity.float()
-    bounds = torch.stack([torch.stack(_percentiles(frame.flatten(), *FLOW_PERCENTILES)) for frame in disparity])  # (T, 2)
+    bounds = torch.stack(
+        [torch.stack(_percentiles(frame.flatten(), *FLOW_PERCENTILES)) for frame in disparity]
+    )  # (T, 2)
     kernel = bounds.new_tensor([1.0, 2.0, 3.0, 2.0, 1.0])
     padded = F.pad(bounds.T[:, None], (2, 2))  # (2, 1, T + 4)
     inside = F.pad(torch.ones_like(bounds.T[:1, None]), (2, 2))
-    smooth = F.conv1d(padded, kernel[None, None]) / F.conv1d(inside, kernel[None, None])  # (2, 1, T)
+    smooth = F.conv1d(padded, kernel[None, None]) / F.conv1d(
+        inside, kernel[None, None]
+    )  # (2, 1, T)
     return _stretch(disparity, smooth[0, 0][:, None, None], smooth[1, 0][:, None, None])
 
 
@@ -153,7 +170,9 @@ def _shrink(disparity: torch.Tensor) -> torch.Tensor:
     return F.adaptive_avg_pool2d(disparity[:, None], (height, width)).flatten(1).double()
 
 
-def _percentiles(values: torch.Tensor, low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _percentiles(
+    values: torch.Tensor, low: float, high: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Two quantiles of a flat tensor, from a regular sample of it where it is large."""
     sample = values[:: max(1, len(values) // QUANTILE_PIXELS)]
     found = torch.quantile(sample, sample.new_tensor([low, high]))
@@ -168,7 +187,9 @@ def _stretch(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> tor
     result = torch.zeros_like(values)
     lows, highs = (bound.expand(len(values), 1, 1) for bound in (low, high))
     for frame, stretched, floor, ceiling in zip(values, result, lows, highs, strict=True):
-        if _usable(floor, ceiling):  # frame by frame, in its place: large tensors are fetched from the system anew
+        if _usable(
+            floor, ceiling
+        ):  # frame by frame, in its place: large tensors are fetched from the system anew
             torch.sub(frame, floor, out=stretched).div_(ceiling - floor).clamp_(0, 1)
     return result
 

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from nunif.compiler import leave_out
 
-ENOUGH = 64  # a pixel of the pyramid is seen if one in so many of its pixels is; less counts in part
+HOLE_COLOUR = (255, 0, 255)  # that no film has
+ENOUGH = (
+    64  # a pixel of the pyramid is seen if one in so many of its pixels is; less counts in part
+)
 FILL_LEVELS = 7  # halvings of the pyramid: holes up to about 2**7 pixels wide are bridged
 
 
@@ -30,7 +33,9 @@ def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
     weight = 1 - holes
     colour = frames * weight
     levels = [(colour, weight)]
-    for _ in range(FILL_LEVELS):  # also where a single pixel is left: a condition on sizes costs exports minutes
+    for _ in range(
+        FILL_LEVELS
+    ):  # also where a single pixel is left: a condition on sizes costs exports minutes
         colour, weight = mean_of_squares(colour, 2), mean_of_squares(weight, 2)
         levels.append((colour, weight))
     colour, weight = levels[-1]
@@ -85,3 +90,10 @@ def close_pinpricks(holes: Tensor, *, radius: int = 2) -> Tensor:
     x = F.max_pool2d(x, size, stride=1, padding=radius)
     x = -F.max_pool2d(-x, size, stride=1, padding=radius)
     return ((x.squeeze(1) > 0) | (holes > 0)).to(holes.dtype)
+
+
+def paint_holes(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """Mark the holes with a colour that no film has. frames: (T, H, W, 3), holes: (T, H, W) bool."""
+    painted = frames.copy()
+    painted[holes] = HOLE_COLOUR
+    return painted

@@ -50,7 +50,9 @@ def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
     var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
     covariance = blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
-    return ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    return ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
+        (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
+    )
 
 
 def hole_ssim(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
@@ -77,7 +79,9 @@ def frame_ssim(prediction: Tensor, target: Tensor) -> float:
         x, y = (frame[:, None] for frame in frames)  # (C, 1, H, W)
 
         def mean(image: Tensor) -> Tensor:
-            return F.avg_pool2d(F.avg_pool2d(image, (1, FIELD_WINDOW), stride=1), (FIELD_WINDOW, 1), stride=1)
+            return F.avg_pool2d(
+                F.avg_pool2d(image, (1, FIELD_WINDOW), stride=1), (FIELD_WINDOW, 1), stride=1
+            )
 
         mean_x, mean_y, unbias = mean(x), mean(y), FIELD_WINDOW**2 / (FIELD_WINDOW**2 - 1)
         var_x, var_y = unbias * (mean(x * x) - mean_x**2), unbias * (mean(y * y) - mean_y**2)
@@ -95,12 +99,6 @@ def flicker(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
     """
     wrong = ((prediction[1:] - prediction[:-1]) - (target[1:] - target[:-1])).abs() * 255
     return wrong[(holes[1:] > 0).expand_as(wrong)].mean(dtype=torch.float64).item()
-
-
-def mean_of(scores: list[dict[str, float]], name: str) -> float:
-    """The mean of one score over the clips that have it: a clip without a hole has no hole-PSNR (NaN)."""
-    values = [score[name] for score in scores if not math.isnan(score[name])]
-    return sum(values) / len(values) if values else math.nan
 
 
 def score_clip(filled: Tensor, truth: Tensor, holes: Tensor) -> dict[str, float]:

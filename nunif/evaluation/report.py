@@ -13,13 +13,18 @@ from typing import Any
 import cv2
 import numpy as np
 
-from inpaint.metrics import mean_of
-from inpaint.pictures import tile
 from nunif.files import plain_text, write_json, write_text
 from nunif.image import save_png
+from nunif.pictures import tile
 
 KEYS = ("clip", "family", "made_of", "method")
 DRAWS = 10_000  # of the bootstrap
+
+
+def mean_of(scores: list[dict[str, float]], name: str) -> float:
+    """The mean of one score over the clips that have it: a clip without a hole has no hole-PSNR (NaN)."""
+    values = [score[name] for score in scores if not math.isnan(score[name])]
+    return sum(values) / len(values) if values else math.nan
 
 
 @dataclass
@@ -28,15 +33,33 @@ class Report:
 
     models: list[str]
     rows: list[dict[str, Any]] = field(default_factory=list)
-    curves: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)  # by clip, family and method
+    curves: dict[tuple[str, str, str], list[float]] = field(
+        default_factory=dict
+    )  # by clip, family and method
     pictures: list[list[np.ndarray]] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)  # of the rows of pictures
 
     def add(
-        self, clip: str, family: str, made_of: str, method: str, scores: dict[str, float], fps: float, curve: list[float]
+        self,
+        clip: str,
+        family: str,
+        made_of: str,
+        method: str,
+        scores: dict[str, float],
+        fps: float,
+        curve: list[float],
     ) -> None:
         """One method's scores on one clip with one family of holes, whose rows all have the same scores."""
-        self.rows.append({"clip": clip, "family": family, "made_of": made_of, "method": method, **scores, "fps": fps})
+        self.rows.append(
+            {
+                "clip": clip,
+                "family": family,
+                "made_of": made_of,
+                "method": method,
+                **scores,
+                "fps": fps,
+            }
+        )
         self.curves[clip, family, method] = curve
 
     def means(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -46,8 +69,12 @@ class Report:
         """
         result = {}
         for family, rows in self._families().items():
-            scores = [name for name in rows[0] if name not in KEYS and all(name in row for row in rows)]
-            result[family] = {m: {s: mean_of(of, s) for s in scores} for m, of in _split(rows, "method").items()}
+            scores = [
+                name for name in rows[0] if name not in KEYS and all(name in row for row in rows)
+            ]
+            result[family] = {
+                m: {s: mean_of(of, s) for s in scores} for m, of in _split(rows, "method").items()
+            }
         return result
 
     def comparisons(self) -> list[dict[str, Any]]:
@@ -57,12 +84,18 @@ class Report:
         """
         result = []
         for family, rows in self._families().items():
-            by_method = {m: {(r["clip"], r["family"]): r["hole_psnr"] for r in of} for m, of in _split(rows, "method").items()}
+            by_method = {
+                m: {(r["clip"], r["family"]): r["hole_psnr"] for r in of}
+                for m, of in _split(rows, "method").items()
+            }
             for i, model in enumerate(self.models):
                 for other in by_method:
                     if other == model or other in self.models[:i]:
                         continue
-                    pairs = [(key[0], value - by_method[other][key]) for key, value in by_method[model].items()]
+                    pairs = [
+                        (key[0], value - by_method[other][key])
+                        for key, value in by_method[model].items()
+                    ]
                     by_clip: dict[str, list[float]] = {}
                     for clip, gain in pairs:
                         by_clip.setdefault(clip, []).append(gain)
@@ -75,7 +108,9 @@ class Report:
                             "model": model,
                             "against": other,
                             "mean": float(gains.mean()),
-                            "standard_deviation": float(gains.std(ddof=1)) if len(gains) > 1 else math.nan,
+                            "standard_deviation": float(gains.std(ddof=1))
+                            if len(gains) > 1
+                            else math.nan,
                             "low": low,
                             "high": high,
                             "wins": int((gains > 0).sum()),
@@ -97,7 +132,10 @@ class Report:
             widths = [max(map(len, column)) + 2 for column in columns]
             first = max(24, widths[0])
             for name, *numbers in zip(*columns):
-                lines.append(f"{name:<{first}}" + "".join(f"{n:>{width}}" for n, width in zip(numbers, widths[1:])))
+                lines.append(
+                    f"{name:<{first}}"
+                    + "".join(f"{n:>{width}}" for n, width in zip(numbers, widths[1:]))
+                )
             lines.append("")
         if self.models:
             lines.append("hole-PSNR, clip by clip:")
@@ -121,23 +159,36 @@ class Report:
         write_json(folder / "scores.json", _without_nan(scores))
         height = max(row[0].shape[0] for row in self.pictures)
         width = max(row[0].shape[1] for row in self.pictures)
-        save_png(folder / "clips.png", tile([[_pad(picture, height, width) for picture in row] for row in self.pictures]))
+        save_png(
+            folder / "clips.png",
+            tile([[_pad(picture, height, width) for picture in row] for row in self.pictures]),
+        )
         write_text(folder / "report.html", self.page())
 
     def page(self) -> str:
         """An HTML page that needs no other file."""
-        parts = ["<!DOCTYPE html><html lang=en><meta charset=utf-8><title>Inpainting scores</title>"]
+        parts = [
+            "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>Inpainting scores</title>"
+        ]
         parts.append(
             "<style>body{font:14px sans-serif;margin:2em}td,th{padding:2px 10px;text-align:right}img{max-width:100%}</style>"
         )
         parts.append(f"<h1>Inpainting scores</h1><pre>{html.escape(self.text())}</pre>")
-        parts += [f"<h2>Hole-PSNR</h2><img alt='hole-PSNR per clip' src='{_data(self._bars(), 'png')}'>"]
+        parts += [
+            f"<h2>Hole-PSNR</h2><img alt='hole-PSNR per clip' src='{_data(self._bars(), 'png')}'>"
+        ]
         for title, row in zip(self.titles, self.pictures):
-            jpeg = cv2.imencode(".jpg", tile([row])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
-            parts.append(f"<h3>{html.escape(title)}</h3><img alt='pictures' src='{_data(jpeg, 'jpeg')}'>")
+            jpeg = cv2.imencode(".jpg", tile([row])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[
+                1
+            ].tobytes()
+            parts.append(
+                f"<h3>{html.escape(title)}</h3><img alt='pictures' src='{_data(jpeg, 'jpeg')}'>"
+            )
         for clip, family in dict.fromkeys(key[:2] for key in self.curves):
             name = html.escape(f"{clip}, {family}, frame by frame")
-            parts.append(f"<h3>{name}</h3><img alt='{name}' src='{_data(self._over_time(clip, family), 'png')}'>")
+            parts.append(
+                f"<h3>{name}</h3><img alt='{name}' src='{_data(self._over_time(clip, family), 'png')}'>"
+            )
         return "\n".join(parts) + "\n</html>\n"
 
     def _families(self) -> dict[str, list[dict[str, Any]]]:
@@ -152,7 +203,12 @@ class Report:
         for i, (method, rows) in enumerate(methods.items()):
             values = {(row["clip"], row["family"]): row["hole_psnr"] for row in rows}
             places = np.arange(len(groups)) + (i - len(methods) / 2) * 0.8 / len(methods)
-            axes.bar(places, [values.get(group, math.nan) for group in groups], 0.8 / len(methods), label=plain_text(method))
+            axes.bar(
+                places,
+                [values.get(group, math.nan) for group in groups],
+                0.8 / len(methods),
+                label=plain_text(method),
+            )
         names = [plain_text(f"{clip}\n{family}") for clip, family in groups]
         axes.set_xticks(range(len(groups)), names, rotation=60, fontsize=7)
         return _finish(figure, axes)

@@ -27,20 +27,35 @@ logger = logging.getLogger(__name__)
 NUM_SAMPLES = 32  # pictures of a source that are looked at before the first is used
 LARGE = 0.9  # of a picture; a hole above it is rarely meant
 VOID = 255  # the number of what belongs to no object (PASCAL VOC, DAVIS)
-_SOLID = 0.5, 0.9  # share of what is neither black nor white, in blocks of one number, or of one colour
+_SOLID = (
+    0.5,
+    0.9,
+)  # share of what is neither black nor white, in blocks of one number, or of one colour
 _DARK, _BRIGHT = 24, 231  # grey beyond these may be what coding made of black and white
 _ORIENTATION = 0x0112  # EXIF's tag, and what it asks for: (degrees clockwise, mirrored before)
 _ORIENTATIONS = {
     number: Orientation(*turn)
     for number, turn in enumerate(
-        [(0, False), (0, True), (180, False), (180, True), (270, True), (90, False), (90, True), (270, False)], start=1
+        [
+            (0, False),
+            (0, True),
+            (180, False),
+            (180, True),
+            (270, True),
+            (90, False),
+            (90, True),
+            (270, False),
+        ],
+        start=1,
     )
 }
 _JPEG = b"\xff\xd8"
 _MAX_LEVELS = 16, 256  # objects that are told apart by grey levels, by colours
 # Of the brightness of a lossy mask: what is neither black nor bright. In blocks of about one level it may be an object.
 _BETWEEN, _BETWEEN_STEP, _MUCH_BETWEEN = (40, 127), 8, 0.01
-_LOSSLESS = frozenset("apng bmp ffv1 ffvhuff gif huffyuv magicyuv png qtrle rawvideo tiff utvideo".split())
+_LOSSLESS = frozenset(
+    "apng bmp ffv1 ffvhuff gif huffyuv magicyuv png qtrle rawvideo tiff utvideo".split()
+)
 
 
 class Meaning(Enum):
@@ -76,7 +91,9 @@ class MaskPicture:
         alpha, pixels = self.alpha, self.pixels
         if alpha is None:
             return False
-        return bool(alpha.min() != alpha.max() or (not alpha.any() and pixels.min() == pixels.max()))
+        return bool(
+            alpha.min() != alpha.max() or (not alpha.any() and pixels.min() == pixels.max())
+        )
 
     @cached_property
     def brightness(self) -> np.ndarray:
@@ -107,7 +124,11 @@ class MaskPicture:
             assert self.alpha is not None
             shown = self.brightness[self.alpha > 127]
             black, white = np.count_nonzero(shown < 32), np.count_nonzero(shown > 223)
-            return Meaning.BRIGHT if black and white and black + white > 0.98 * shown.size else Meaning.ALPHA
+            return (
+                Meaning.BRIGHT
+                if black and white and black + white > 0.98 * shown.size
+                else Meaning.ALPHA
+            )
         if not self.is_exact:
             return Meaning.BRIGHT
         if self._grey is not None:
@@ -125,12 +146,20 @@ def read_mask_picture(path: Path) -> MaskPicture:
     pixels = decode(data, cv2.IMREAD_UNCHANGED)  # which also finds what is torn
     num_pictures, orientation = _about(data)
     if num_pictures > 1:
-        raise ValueError(f"it holds {num_pictures} pictures, of which one would be read: make them a folder or a video")
+        raise ValueError(
+            f"it holds {num_pictures} pictures, of which one would be read: make them a folder or a video"
+        )
     if orientation != 1 and data.startswith((PNG_SIGNATURE, b"RIFF")):
         stored, turn = _read_stored(data, pixels), _ORIENTATIONS.get(orientation, UPRIGHT).apply
-        return replace(stored, pixels=turn(stored.pixels), alpha=None if stored.alpha is None else turn(stored.alpha))
+        return replace(
+            stored,
+            pixels=turn(stored.pixels),
+            alpha=None if stored.alpha is None else turn(stored.alpha),
+        )
     if orientation > 4 and not data.startswith(_JPEG):
-        raise ValueError("it is a TIFF to be turned by 90 degrees, which libraries do in different ways: save it upright")
+        raise ValueError(
+            "it is a TIFF to be turned by 90 degrees, which libraries do in different ways: save it upright"
+        )
     return _read_stored(data, pixels)
 
 
@@ -145,7 +174,9 @@ def _about(data: bytes) -> tuple[int, int]:
 
 def _read_stored(data: bytes, pixels: np.ndarray) -> MaskPicture:
     if data.startswith(_JPEG):
-        return MaskPicture(decode(data, cv2.IMREAD_COLOR_RGB), is_exact=False)  # turned as its tags say
+        return MaskPicture(
+            decode(data, cv2.IMREAD_COLOR_RGB), is_exact=False
+        )  # turned as its tags say
     if (stored := _with_palette(data)) is not None:
         return stored
     if pixels.dtype.kind == "f":  # 0 to 1
@@ -168,7 +199,9 @@ def mask_of_frame(frame: Frame, info: VideoInfo) -> MaskPicture:
         layout = layout_of(frame.picture.pixel_format)
         if layout.alpha is not None:
             plane = frame.picture.planes[layout.alpha]
-            alpha = plane if plane.dtype == np.uint8 else (plane >> (layout.bits - 8)).astype(np.uint8)
+            alpha = (
+                plane if plane.dtype == np.uint8 else (plane >> (layout.bits - 8)).astype(np.uint8)
+            )
         is_exact = info.codec in _LOSSLESS and (layout.is_rgb or layout.is_grey)
     return MaskPicture(frame.rgb, alpha, is_exact=is_exact)
 
@@ -213,7 +246,11 @@ class MaskReading:
         if self.meaning is Meaning.COLOURS:
             return picture.brightness > 0
         hole = picture.brightness > 127
-        return hole & (picture.alpha > 127) if picture.is_alpha_telling and picture.alpha is not None else hole
+        return (
+            hole & (picture.alpha > 127)
+            if picture.is_alpha_telling and picture.alpha is not None
+            else hole
+        )
 
 
 def understand(
@@ -245,11 +282,17 @@ def understand(
             shown = ", ".join(map(str, seen[:20])) + (", ..." if len(seen) > 20 else "")
             looked = "the picture" if len(looks) == 1 else f"the {len(looks)} pictures looked at"
             logger.warning(
-                "%s: no object %s is in %s, which hold %s", name, ", ".join(map(str, absent)), looked, shown or "none"
+                "%s: no object %s is in %s, which hold %s",
+                name,
+                ", ".join(map(str, absent)),
+                looked,
+                shown or "none",
             )
     elif meaning is not Meaning.BRIGHT:
         logger.info("%s: %s", name, meaning.value)
-    elif others := sum(look.meaning in (Meaning.NUMBERS, Meaning.COLOURS) and not look.is_certain for look in looks):
+    elif others := sum(
+        look.meaning in (Meaning.NUMBERS, Meaning.COLOURS) and not look.is_certain for look in looks
+    ):
         text = "%s: %d of %d pictures looked at could number objects, others are black and white: %s; --objects chooses numbers"
         logger.warning(text, name, others, len(looks), meaning.value)
     elif max((look.num_between for look in looks), default=0) > _MUCH_BETWEEN:
@@ -263,7 +306,11 @@ def understand(
     if num_large * 2 > len(shares) and not large_holes:
         which = f" in {num_large} of {len(shares)} pictures looked at" if len(shares) > 1 else ""
         how = "" if objects else f" ({meaning.value})"
-        ways = {True: "leave --invert-mask out, or ", False: "use --invert-mask if it is the other way round, or ", None: ""}
+        ways = {
+            True: "leave --invert-mask out, or ",
+            False: "use --invert-mask if it is the other way round, or ",
+            None: "",
+        }
         raise UserError(
             f"{name} marks more than {LARGE:.0%} of the picture as missing{which}{how}: {ways[invert]}add --large-holes "
             "if it is meant"
@@ -273,7 +320,9 @@ def understand(
 
 def sample_positions(count: int) -> list[int]:
     """Which of `count` pictures to look at: all of a few, else some from all over."""
-    return sorted(set(np.linspace(0, count - 1, min(count, NUM_SAMPLES)).round().astype(int).tolist()))
+    return sorted(
+        set(np.linspace(0, count - 1, min(count, NUM_SAMPLES)).round().astype(int).tolist())
+    )
 
 
 @dataclass(frozen=True)
@@ -290,10 +339,17 @@ class _Look:
     @classmethod
     def at(cls, picture: MaskPicture, name: str, objects: tuple[int, ...]) -> "_Look":
         opaque = 255 if picture.alpha is None else int(picture.alpha.max())
-        shares = {kind: float(MaskReading(name, kind, objects, opaque=opaque).hole(picture).mean()) for kind in Meaning}
-        numbers = np.unique(picture.numbers).tolist() if objects and picture.numbers is not None else []
+        shares = {
+            kind: float(MaskReading(name, kind, objects, opaque=opaque).hole(picture).mean())
+            for kind in Meaning
+        }
+        numbers = (
+            np.unique(picture.numbers).tolist() if objects and picture.numbers is not None else []
+        )
         grey = picture.brightness
-        between = float(((grey > _BETWEEN[0]) & (grey <= _BETWEEN[1]) & _solid(grey // _BETWEEN_STEP)).mean())
+        between = float(
+            ((grey > _BETWEEN[0]) & (grey <= _BETWEEN[1]) & _solid(grey // _BETWEEN_STEP)).mean()
+        )
         return cls(picture.meaning, shares, frozenset(numbers), picture.is_indexed, opaque, between)
 
 
@@ -305,7 +361,11 @@ def _with_palette(data: bytes) -> MaskPicture | None:
                 return None
             shown = np.asarray(image.convert("RGBA"))  # (H, W, 4)
             indices = np.array(image) if image.mode == "P" else None
-            palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3) if image.mode == "P" else np.empty((0, 3))
+            palette = (
+                np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
+                if image.mode == "P"
+                else np.empty((0, 3))
+            )
     except (OSError, ValueError, SyntaxError):  # of a kind that Pillow doesn't know
         return None
     if indices is not None and _are_numbers(indices, palette, shown):
@@ -327,7 +387,9 @@ def _are_numbers(indices: np.ndarray, palette: np.ndarray, shown: np.ndarray) ->
     if (palette == palette[:, :1]).all():
         return False  # grey: a mask with few levels
     black = np.flatnonzero((palette == 0).all(axis=1))
-    return not len(black) or 0 in black or not np.isin(black, used).any()  # painted on black, in any order
+    return (
+        not len(black) or 0 in black or not np.isin(black, used).any()
+    )  # painted on black, in any order
 
 
 def _in_8_bits(alpha: np.ndarray | None) -> np.ndarray | None:
@@ -356,10 +418,17 @@ def _by_grey(levels: np.ndarray) -> Meaning | None:
     num_white = int(counts[kinds == white].sum())
     if not num_between:
         return Meaning.BRIGHT
-    is_solid = kinds[0] == 0 and np.count_nonzero(_solid(levels) & between) > _SOLID[0] * num_between
+    is_solid = (
+        kinds[0] == 0 and np.count_nonzero(_solid(levels) & between) > _SOLID[0] * num_between
+    )
     inner = kinds[(kinds != 0) & (kinds != white)]
     if inner[-1] > white // 2:
-        is_solid &= inner[0] > _DARK and inner[-1] < _BRIGHT and len(inner) <= _MAX_LEVELS[0] and white == VOID
+        is_solid &= (
+            inner[0] > _DARK
+            and inner[-1] < _BRIGHT
+            and len(inner) <= _MAX_LEVELS[0]
+            and white == VOID
+        )
     if is_solid and num_between > num_white:
         return Meaning.NUMBERS
     return Meaning.BRIGHT if num_white or inner[-1] > white // 2 else None
@@ -367,7 +436,11 @@ def _by_grey(levels: np.ndarray) -> Meaning | None:
 
 def _by_colours(pixels: np.ndarray) -> Meaning:
     """Objects in flat colours on black, or anything else in colours: (H, W, 3)."""
-    code = pixels[..., 0].astype(np.int64) << 32 | pixels[..., 1].astype(np.int64) << 16 | pixels[..., 2]
+    code = (
+        pixels[..., 0].astype(np.int64) << 32
+        | pixels[..., 1].astype(np.int64) << 16
+        | pixels[..., 2]
+    )
     painted = code != 0
     num_painted = int(np.count_nonzero(painted))
     is_flat = np.count_nonzero(_solid(code) & painted) > _SOLID[1] * num_painted
@@ -377,7 +450,11 @@ def _by_colours(pixels: np.ndarray) -> Meaning:
 
 def _solid(values: np.ndarray) -> np.ndarray:
     """(H, W) bool: whether a pixel is in a block of 2x2 equal ones, as the soft edge of something isn't."""
-    block = np.zeros((values.shape[0] + 1, values.shape[1] + 1), bool)  # by its lower right corner, one row further
+    block = np.zeros(
+        (values.shape[0] + 1, values.shape[1] + 1), bool
+    )  # by its lower right corner, one row further
     inner = values[:-1, :-1]
-    block[1:-1, 1:-1] = (inner == values[1:, :-1]) & (inner == values[:-1, 1:]) & (inner == values[1:, 1:])
+    block[1:-1, 1:-1] = (
+        (inner == values[1:, :-1]) & (inner == values[:-1, 1:]) & (inner == values[1:, 1:])
+    )
     return block[:-1, :-1] | block[1:, :-1] | block[:-1, 1:] | block[1:, 1:]

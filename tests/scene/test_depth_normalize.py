@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inpaint.depth_normalize import (
+from scene.depth_normalize import (
     MovingNormalizer,
     affine_chain,
     fit_affine,
@@ -12,7 +12,14 @@ from inpaint.depth_normalize import (
     smoothed_percentiles,
 )
 
-JITTER = ((1.0, 0.0), (1.05, -0.02), (0.95, 0.03), (1.02, 0.01), (0.97, -0.03), (1.04, 0.02))  # a_t, b_t
+JITTER = (
+    (1.0, 0.0),
+    (1.05, -0.02),
+    (0.95, 0.03),
+    (1.02, 0.01),
+    (0.97, -0.03),
+    (1.04, 0.02),
+)  # a_t, b_t
 
 
 def slope(num_frames: int) -> torch.Tensor:
@@ -69,7 +76,10 @@ def test_smoothed_percentiles_clips_outliers_and_follows_a_changing_scale() -> N
 def test_a_constant_clip_gives_zeros() -> None:
     for normalize in (affine_chain, per_frame_minmax, smoothed_percentiles):
         for value in (0.0, 0.1, 1234.5):
-            assert torch.equal(normalize(torch.full((3, 20, 30), value)), torch.zeros(3, 20, 30)), (normalize, value)
+            assert torch.equal(normalize(torch.full((3, 20, 30), value)), torch.zeros(3, 20, 30)), (
+                normalize,
+                value,
+            )
 
 
 def test_a_single_frame_and_integers_are_fine() -> None:
@@ -82,10 +92,14 @@ def test_a_single_frame_and_integers_are_fine() -> None:
 
 def test_fit_affine_both_ways_does_not_shrink_in_noise() -> None:
     target = torch.linspace(0, 1, 2000, dtype=torch.float64)
-    noise = 0.1 * torch.randn(2, 2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = 0.1 * torch.randn(
+        2, 2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     scale, offset = fit_affine_both_ways((target - 0.1) / 1.25 + noise[0] / 1.25, target + noise[1])
     assert abs(scale - 1.25) < 0.02 and abs(offset - 0.1) < 0.02
-    assert fit_affine((target - 0.1) / 1.25 + noise[0] / 1.25, target + noise[1])[0] < 1.18  # what it is there to prevent
+    assert (
+        fit_affine((target - 0.1) / 1.25 + noise[0] / 1.25, target + noise[1])[0] < 1.18
+    )  # what it is there to prevent
 
 
 def test_moving_normalizer_removes_the_network_s_jitter() -> None:
@@ -130,15 +144,21 @@ def test_a_long_chain_of_fits_neither_drifts_nor_shrinks_nor_runs_away(
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     scene = torch.linspace(0.2, 0.8, 192)[torch.randperm(192, generator=generator)].reshape(12, 16)
-    scene = scene.repeat_interleave(8, 0).repeat_interleave(8, 1)  # what a fit looks at are the 192 values
+    scene = scene.repeat_interleave(8, 0).repeat_interleave(
+        8, 1
+    )  # what a fit looks at are the 192 values
     normalize = MovingNormalizer(window=24, scale_jitters=True)
     a = 1 + 0.05 * torch.randn(num_frames, generator=generator).clamp(-3, 3)
     b = 0.02 * torch.randn(num_frames, generator=generator)
     small = []
     for t in range(num_frames):
-        noisy = scene + noise * torch.randn(12, 16, generator=generator).repeat_interleave(8, 0).repeat_interleave(8, 1)
+        noisy = scene + noise * torch.randn(12, 16, generator=generator).repeat_interleave(
+            8, 0
+        ).repeat_interleave(8, 1)
         small.append(normalize(a[t] * noisy + b[t])[::8, ::8].flatten())
-    values = torch.stack(small)  # (T, 192); a uniform distribution over [0, 1] has a spread of 0.289
+    values = torch.stack(
+        small
+    )  # (T, 192); a uniform distribution over [0, 1] has a spread of 0.289
     assert (values.std(1) - spread).abs().max() < spread_within
     assert (values.mean(1) - 0.5).abs().max() < middle_within
 
@@ -162,7 +182,10 @@ def test_moving_normalizer_starts_afresh_at_a_cut() -> None:
     frames = jittered(slope(6))
     normalize(frames[0])
     normalize.reset()
-    assert torch.equal(normalize(7 - 3 * frames[1]), MovingNormalizer(window=48, scale_jitters=True)(7 - 3 * frames[1]))
+    assert torch.equal(
+        normalize(7 - 3 * frames[1]),
+        MovingNormalizer(window=48, scale_jitters=True)(7 - 3 * frames[1]),
+    )
 
 
 def test_moving_normalizer_gives_zeros_for_a_constant_map_and_goes_on() -> None:

