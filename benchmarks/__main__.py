@@ -1,4 +1,5 @@
-"""Measure: python -m benchmarks NAME [NAME ...], or `all`; `make bench` is `all`. `gpu` is apart: minutes on a GPU."""
+"""Measure: python -m benchmarks NAME [NAME ...], or `all`; `make bench` is `all`. `gpu` is apart:
+minutes on a GPU."""
 
 import argparse
 import os
@@ -127,7 +128,8 @@ def _add_arguments_of_gpu(parser: argparse.ArgumentParser) -> None:
 
 
 def _measure(name: str, words: argparse.Namespace) -> bool:
-    """Run one benchmark and write what it finds, a benchmark of parts after each of them; whether something failed."""
+    """Run one benchmark and write what it finds, a benchmark of parts after each of them; whether
+    something failed."""
     first = 0 if name in APART and torch.cuda.is_available() else -1
     device = create_device(first if words.gpu is None else words.gpu)
     _set_threads(
@@ -144,14 +146,27 @@ def _measure(name: str, words: argparse.Namespace) -> bool:
         / f"{'-'.join([name, *where, *(['compiled'] if words.compile else []), *models])}.json"
     )
     card = Card(
-        minutes=words.minutes, sizes=tuple(map(parse_size, words.sizes.split(","))), tile=words.tile, data=words.data,
-        films=words.films, batch_size=words.batch, film_size=parse_size(words.film_size), film_frames=words.film_frames,
-    )  # fmt: skip
+        minutes=words.minutes,
+        sizes=tuple(map(parse_size, words.sizes.split(","))),
+        tile=words.tile,
+        data=words.data,
+        films=words.films,
+        batch_size=words.batch,
+        film_size=parse_size(words.film_size),
+        film_frames=words.film_frames,
+    )
     with tempfile.TemporaryDirectory() as scratch:
         setting = Setting(
-            scratch=Path(scratch), output=words.output, rounds=words.rounds, device=device, models=models,
-            compiled=words.compile, peer=words.peer, published=words.published, card=card,
-        )  # fmt: skip
+            scratch=Path(scratch),
+            output=words.output,
+            rounds=words.rounds,
+            device=device,
+            models=models,
+            compiled=words.compile,
+            peer=words.peer,
+            published=words.published,
+            card=card,
+        )
         about = machine(device)
         run: Callable[[Setting], dict[str, Any] | Iterator[dict[str, Any]]] = import_module(
             f"benchmarks.{name}"

@@ -1,11 +1,14 @@
-"""What makes the memory earn its place: variants trained on equal data for equal steps, judged on clips never seen.
+"""What makes the memory earn its place: variants trained on equal data for equal steps, judged on
+clips never seen.
 
-    python -m benchmarks.ablation -i RECORDS --eval RECORDS --steps 300 --seeds 1,2 -o benchmarks/results/NAME.json
+    python -m benchmarks.ablation -i RECORDS --eval RECORDS --steps 300 --seeds 1,2 -o
+    benchmarks/results/NAME.json
 
-Both folders hold records of 12 frames or more (`create_training_data.py frames` makes them; masks are not needed, the
-holes are made here). All variants of a seed see the same clips, tiles and holes in the same order. After the training
-every eval record is run frame by frame as a stream, once with the memory carried and once with it zeroed before every
-frame. The score is hole-PSNR. Finished runs are kept in the output file and not done again.
+Both folders hold records of 12 frames or more (`create_training_data.py frames` makes them; masks
+are not needed, the holes are made here). All variants of a seed see the same clips, tiles and holes
+in the same order. After the training every eval record is run frame by frame as a stream, once with
+the memory carried and once with it zeroed before every frame. The score is hole-PSNR. Finished runs
+are kept in the output file and not done again.
 
 Axes: B batch, T frames, H W pixels, N tokens, C size of a token.
 """
@@ -45,11 +48,13 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class PublishedBlock(MemoryBlock):
-    """The block wiring of the published real-time variant (c1h1r1i1s1/Real-Time-Inpainting), in our block's clothes.
+    """The block wiring of the published real-time variant (c1h1r1i1s1/Real-Time-Inpainting), in our
+    block's clothes.
 
-    Its spatial blocks lay memory beside the frame along the batch, so that a frame attends to itself alone. Its temporal
-    blocks ask with the oldest remembered frame instead of the current one, project neither queries nor keys nor values,
-    let the heads of a token attend to each other, and give every zone the mean over the zones.
+    Its spatial blocks lay memory beside the frame along the batch, so that a frame attends to
+    itself alone. Its temporal blocks ask with the oldest remembered frame instead of the current
+    one, project neither queries nor keys nor values, let the heads of a token attend to each other,
+    and give every zone the mean over the zones.
     """
 
     def __init__(self, hidden: int, num_heads: int, zones: int) -> None:
@@ -97,7 +102,8 @@ def hole_and_change(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor
 
 
 def over_the_whole_picture(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
-    """The published loss: hole and valid errors as means over all pixels, so that a small hole weighs little."""
+    """The published loss: hole and valid errors as means over all pixels, so that a small hole
+    weighs little."""
     error = (prediction - target).abs()
     return ((error * holes).flatten(1).mean(1) + (error * (1 - holes)).flatten(1).mean(1)).float()
 
@@ -174,9 +180,13 @@ def main() -> None:
             seconds = time.monotonic() - begin
             scores = judge(model, held_out)
             results["runs"][key] = {
-                "variant": name, "steps": words.steps, "seed": seed, "parameters": model.num_parameters,
-                "seconds": round(seconds), "hole_psnr": scores,
-            }  # fmt: skip
+                "variant": name,
+                "steps": words.steps,
+                "seed": seed,
+                "parameters": model.num_parameters,
+                "seconds": round(seconds),
+                "hole_psnr": scores,
+            }
             results |= {
                 **machine(torch.device("cpu")),
                 "eval": [record.path.name for record in held_out],
@@ -223,7 +233,8 @@ def train_variant(variant: Variant, records: list[Record], steps: int, seed: int
 def draw_batch(
     records: list[Record], kinds: tuple[str, ...], rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Frames (B, T, 3, H, W) in [-1, 1] and holes (B, T, 1, H, W) of random records, times, tiles and shapes."""
+    """Frames (B, T, 3, H, W) in [-1, 1] and holes (B, T, 1, H, W) of random records, times, tiles
+    and shapes."""
     clips, masks = [], []
     for _ in range(BATCH):
         record = records[int(rng.integers(len(records)))]
@@ -248,7 +259,8 @@ def to_tensors(frames: np.ndarray, holes: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def judged_clips(records: list[Record]) -> Iterator[tuple[str, str, Tensor, Tensor]]:
-    """Every record with each kind of holes: name, kind, frames (1, T, 3, H, W), holes; the same in every run."""
+    """Every record with each kind of holes: name, kind, frames (1, T, 3, H, W), holes; the same in
+    every run."""
     for record in records:
         frames = read_frames(record, record.numbers[:EVAL_FRAMES])
         for kind, shape in EVAL_HOLES.items():
@@ -273,7 +285,8 @@ def judge(model: Model, records: list[Record]) -> dict[str, dict[str, float]]:
 
 
 def table(runs: Any) -> str:
-    """Markdown: for each variant and number of steps the mean over clips, and over seeds with the spread between them."""
+    """Markdown: for each variant and number of steps the mean over clips, and over seeds with the
+    spread between them."""
     kinds = [f"{kind}{off}" for kind in EVAL_HOLES for off in ("", ", memory zeroed")]
     lines = [
         "| variant | steps | seeds | " + " | ".join(kinds) + " |",

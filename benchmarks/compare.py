@@ -1,9 +1,11 @@
-"""What a change did: where the time goes in the generator and in a training step, in another checkout and in this one.
+"""What a change did: where the time goes in the generator and in a training step, in another
+checkout and in this one.
 
     python -m benchmarks.compare CHECKOUT [--rounds 3]
 
-The other checkout is of this project, older or newer. Both take turns, in processes of their own, on the same film and
-clip; the measuring code is this one's. Writes results/compare.json and the picture compare.png.
+The other checkout is of this project, older or newer. Both take turns, in processes of their own,
+on the same film and clip; the measuring code is this one's. Writes results/compare.json and the
+picture compare.png.
 """
 
 import argparse
@@ -65,7 +67,8 @@ def main() -> None:
 def in_checkout(tree: Path, scratch: str) -> dict[str, dict[str, float]]:
     """Run `child` with the packages of a checkout and this one's benchmarks."""
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import benchmarks; sys.path.insert(0, {str(tree)!r}); "
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import benchmarks; sys.path.insert(0, "
+        f"{str(tree)!r}); "
         f"from benchmarks.compare import child; child({scratch!r})"
     )
     output = subprocess.run(
@@ -96,7 +99,8 @@ def child(scratch: str) -> None:
 
 
 def step_parts() -> dict[str, float]:
-    """CPU milliseconds of each part of the network in a step, forwards and backwards; the rest is what is left."""
+    """CPU milliseconds of each part of the network in a step, forwards and backwards; the rest is
+    what is left."""
     from benchmarks import step
     from nunif import device
     from nunif.models import create_model
@@ -106,9 +110,12 @@ def step_parts() -> dict[str, float]:
     frames, holes = step.clip(torch.device("cpu"))
     inputs: dict[str, list[tuple[nn.Module, tuple]]] = defaultdict(list)
     parts: dict[str, list[Any]] = {
-        "encoder": [model.encoder], "hierarchy": [model.hierarchy], "to and from tokens": [model.to_tokens, model.from_tokens],
-        "blocks": list(model.blocks), "decoder": [model.decoder],
-    }  # fmt: skip
+        "encoder": [model.encoder],
+        "hierarchy": [model.hierarchy],
+        ("to and from tokens"): [model.to_tokens, model.from_tokens],
+        "blocks": list(model.blocks),
+        "decoder": [model.decoder],
+    }
     handles = [
         module.register_forward_pre_hook(
             lambda module, args, name=name: inputs[name].append((module, args))

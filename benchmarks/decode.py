@@ -1,4 +1,5 @@
-"""Reading 16 of every 136 frames of a 1080p film: what lies between is passed over where that is cheaper."""
+"""Reading 16 of every 136 frames of a 1080p film: what lies between is passed over where that is
+cheaper."""
 
 import hashlib
 from pathlib import Path
@@ -40,7 +41,8 @@ def run(setting: Setting) -> dict[str, Any]:
 
 
 def clips(film: Path, *, decode_all: bool) -> list[Any]:
-    """Read every clip, let go of it, and keep nothing but a digest of its first frame's first row."""
+    """Read every clip, let go of it, and keep nothing but a digest of its first frame's first
+    row."""
     found = []
     with VideoReader(film) as reader:
         if decode_all:

@@ -1,4 +1,5 @@
-"""One streamed frame: from uint8 to the network and back, the memory carried; by back end, and where the time goes."""
+"""One streamed frame: from uint8 to the network and back, the memory carried; by back end, and
+where the time goes."""
 
 import sys
 from collections import defaultdict
@@ -29,7 +30,8 @@ PARTS = ("encoder", "hierarchy", "to_tokens", "blocks", "from_tokens", "decoder"
 
 
 def run(setting: Setting) -> dict[str, Any]:
-    """Milliseconds of a frame in every back end, by model and size; FLOPs and seconds by part; how the memory is kept."""
+    """Milliseconds of a frame in every back end, by model and size; FLOPs and seconds by part; how
+    the memory is kept."""
     tables = {}
     for height, width in SIZES:
         for name in setting.models or MODELS:
@@ -97,7 +99,8 @@ def one_frame(backend: Any, size: tuple[int, int]) -> Callable[[], None]:
 
 
 def published_variant(checkout: Path, device: torch.device) -> Callable[[], None]:
-    """The network of c1h1r1i1s1/Real-Time-Inpainting, from a checkout of it, with random weights."""
+    """The network of c1h1r1i1s1/Real-Time-Inpainting, from a checkout of it, with random
+    weights."""
     sys.path.insert(0, str(checkout))
     from DSTT_OM_RT import ONNXInpaintGeneratorWithMemory  # type: ignore[import-not-found]
 
@@ -114,7 +117,8 @@ def published_variant(checkout: Path, device: torch.device) -> Callable[[], None
 
 
 def parts(arch: str, setting: Setting, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Giga floating-point operations (a multiply-add is two) and milliseconds of each part of the network."""
+    """Giga floating-point operations (a multiply-add is two) and milliseconds of each part of the
+    network."""
     model = create_model(arch).to(setting.device).eval().requires_grad_(False)
     assert isinstance(model, MemoryDSTT)
     frame = torch.rand(1, 1, 3, *size, device=setting.device)
@@ -167,7 +171,8 @@ def recorded_parts(
 
 
 def memory_kinds(setting: Setting) -> dict[str, list[dict[str, Any]]]:
-    """Tokens, as the engine's contract has them, against keys and values, as torch carries them on."""
+    """Tokens, as the engine's contract has them, against keys and values, as torch carries them
+    on."""
     result = {}
     frame = torch.rand(1, 1, 3, *SIZES[0], device=setting.device)
     hole = torch.zeros_like(frame[:, :, :1])

@@ -28,7 +28,8 @@ FILM_FRAMES = CLIPS * (SEQ + SKIP)
 # Of clips in turn: the short side, and the angle where the picture is turned.
 VIEWS: tuple[tuple[int, float | None], ...] = ((1080, None), (1080, 30.0), (720, None))
 
-# What a stage is: where the functions stand that do it. Those that this version does not have are passed over.
+# What a stage is: where the functions stand that do it. Those that this version does not have are
+# passed over.
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "decode": [(VideoReader, "read")],
     "cuts": [(generate, "find_cuts")],
@@ -46,7 +47,8 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
 
 
 def run(setting: Setting) -> dict[str, Any]:
-    """CPU seconds a record, records a minute, the share of each stage, and the peak of memory over the film's length."""
+    """CPU seconds a record, records a minute, the share of each stage, and the peak of memory over
+    the film's length."""
     film = write_film(setting.scratch / "film.mp4", FILM_FRAMES, keyframe_every=48)
     out = setting.scratch / "records"
     alternatives: dict[str, Callable[[], Any]] = {
@@ -86,7 +88,8 @@ def make(film: Path, out: Path, *, workers: int, clips: int = CLIPS) -> None:
 
 
 def usual_draws(recipe: generate.Recipe, clip: int) -> generate.Draws:
-    """The same work in every round and for the peer, whatever the film's hash is: a divergence of 4, no mapping."""
+    """The same work in every round and for the peer, whatever the film's hash is: a divergence of
+    4, no mapping."""
     size, angle = VIEWS[clip % len(VIEWS)]
     return generate.Draws(size, angle, cv2.INTER_CUBIC, (0.0, 0.9), 0.5, "none", 0)
 
@@ -135,8 +138,10 @@ def peaks(scratch: Path) -> list[dict[str, Any]]:
     for clips in (CLIPS, 4 * CLIPS):
         film = write_film(scratch / f"film{clips}.mp4", clips * (SEQ + SKIP), keyframe_every=48)
         code = (
-            "import torch, sys; from pathlib import Path; from benchmarks import generator, timing; "
-            f"torch.set_num_threads(1); generator.make(Path(sys.argv[1]), Path(sys.argv[2]), workers=1, clips={clips}); "
+            "import torch, sys; from pathlib import Path; from benchmarks import generator, "
+            "timing; "
+            "torch.set_num_threads(1); generator.make(Path(sys.argv[1]), Path(sys.argv[2]), "
+            f"workers=1, clips={clips}); "
             "print(timing.peak_mb())"
         )
         words = [sys.executable, "-c", code, str(film), str(scratch / "peak-records")]

@@ -60,7 +60,8 @@ def write_film(path: Path, num_frames: int, *, keyframe_every: int) -> Path:
 
 
 def street_disparity(height: int, width: int) -> np.ndarray:
-    """(h, w) float32 in [0, 1]: ground that rises towards the camera, round things and posts on it, soft edges."""
+    """(h, w) float32 in [0, 1]: ground that rises towards the camera, round things and posts on it,
+    soft edges."""
     rng = generator_for("benchmark-depth")
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     disparity = 0.5 * rows / height
@@ -82,7 +83,8 @@ def street_disparity(height: int, width: int) -> np.ndarray:
 
 
 def constant_depth() -> NetworkEstimator:
-    """A depth network that costs nothing and always sees the same street: all is measured but the network itself."""
+    """A depth network that costs nothing and always sees the same street: all is measured but the
+    network itself."""
     maps: dict[tuple[int, int], torch.Tensor] = {}
 
     def forward(images: torch.Tensor) -> torch.Tensor:

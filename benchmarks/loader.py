@@ -1,4 +1,5 @@
-"""Training samples from records: 12 frames and holes of a tile of 256 pixels, out of 16 frames of 512."""
+"""Training samples from records: 12 frames and holes of a tile of 256 pixels, out of 16 frames of
+512."""
 
 from typing import Any
 

@@ -1,9 +1,10 @@
-"""The peer's own code beside ours: iw3's data generator and loader, from a checkout of nagadomi/nunif.
+"""The peer's own code beside ours: iw3's data generator and loader, from a checkout of
+nagadomi/nunif.
 
-Its packages are called `nunif` like ours, so it runs in a process of its own that takes its turn between our rounds and
-reports its own CPU seconds. It needs torchvision and the peer's requirements. What needs weights is replaced: the depth
-network by the same constant street that ours gets (behind the same resize), the mask network by a cheap row scan. Checked
-with d23721f1.
+Its packages are called `nunif` like ours, so it runs in a process of its own that takes its turn
+between our rounds and reports its own CPU seconds. It needs torchvision and the peer's
+requirements. What needs weights is replaced: the depth network by the same constant street that
+ours gets (behind the same resize), the mask network by a cheap row scan. Checked with d23721f1.
 """
 
 import json
@@ -147,9 +148,22 @@ def _generate(film: str, disparity: str, out: str, views: str, mask: str) -> Cal
     by_scan = lambda c, depth, divergence, **_: (c, scan(c, depth, divergence).float())  # noqa: E731
     theirs.forward_nonwarp_mask = nonwarp_mask if mask == "as is" else by_scan
     args = argparse.Namespace(
-        dataset_dir=film, data_dir=out, prefix="peer", model_type="Any_B", gpu=-1, resolution=None, max_fps=30, size=512,
-        seq=16, num_samples=1, skip_interval=120, skip_first=0, batch_size=2, max_workers=1, divergence_level=1,
-    )  # fmt: skip
+        dataset_dir=film,
+        data_dir=out,
+        prefix="peer",
+        model_type="Any_B",
+        gpu=-1,
+        resolution=None,
+        max_fps=30,
+        size=512,
+        seq=16,
+        num_samples=1,
+        skip_interval=120,
+        skip_first=0,
+        batch_size=2,
+        max_workers=1,
+        divergence_level=1,
+    )
 
     clips: Iterator[tuple[int, float | None]] = iter(())  # of the run that is under way
 

@@ -1,9 +1,10 @@
 """Whether another checkout does the same: python -m benchmarks.same OTHER_CHECKOUT [-o FOLDER].
 
-Both checkouts run the same command lines, each in its own process and with its own code, on a clip that is rendered once.
-Whatever they write is compared byte for byte (pictures, films, records, tables, ONNX files); model files and checkpoints by
-the bits of what they hold, because they and manifests tell when they were made; and what they print, without times. Model
-files and engines of the other checkout are opened by this one as well. The exit code says whether all is the same.
+Both checkouts run the same command lines, each in its own process and with its own code, on a clip
+that is rendered once. Whatever they write is compared byte for byte (pictures, films, records,
+tables, ONNX files); model files and checkpoints by the bits of what they hold, because they and
+manifests tell when they were made; and what they print, without times. Model files and engines of
+the other checkout are opened by this one as well. The exit code says whether all is the same.
 """
 
 import argparse
@@ -75,48 +76,316 @@ SMALL = [
 FAST = ["--arch", "fusion_v1", "--tile-size", "64", "--num-samples", "48"]
 MODEL = "models/video/inpaint.memory_dstt_v1_tiny.pth"
 
-# name: command line after python; the folders and files that are named in it are made in the scratch folder
+# name: command line after python; the folders and files that are named in it are made in the
+# scratch folder
 COMMANDS: dict[str, list[str]] = {
-    "records": [*GENERATE, "video_inpaint", "--dataset-dir", "{film}", "-o", "data/train", "--model-type", "MotionParallax",
-                "--size", "128", "--seq", "16", "--skip-interval", "4", "--prefix", "a", "--gpu", "-1"],
-    "records to judge": [*GENERATE, "video_inpaint", "--dataset-dir", "{film}", "-o", "data/eval", "--model-type",
-                         "MotionParallax", "--size", "128", "--seq", "16", "--skip-first", "30", "--gpu", "-1"],
-    "records without masks": [*GENERATE, "frames", "--dataset-dir", "{film}", "-o", "frames/train", "--size", "96x128"],
-    "records of pictures": [*GENERATE, "inpaint", "--dataset-dir", "{film}", "-o", "pictures/train", "--size", "128"],
+    "records": [
+        *GENERATE,
+        "video_inpaint",
+        "--dataset-dir",
+        "{film}",
+        "-o",
+        "data/train",
+        "--model-type",
+        "MotionParallax",
+        "--size",
+        "128",
+        "--seq",
+        "16",
+        "--skip-interval",
+        "4",
+        "--prefix",
+        "a",
+        "--gpu",
+        "-1",
+    ],
+    ("records to judge"): [
+        *GENERATE,
+        "video_inpaint",
+        "--dataset-dir",
+        "{film}",
+        "-o",
+        "data/eval",
+        "--model-type",
+        "MotionParallax",
+        "--size",
+        "128",
+        "--seq",
+        "16",
+        "--skip-first",
+        "30",
+        "--gpu",
+        "-1",
+    ],
+    ("records without masks"): [
+        *GENERATE,
+        "frames",
+        "--dataset-dir",
+        "{film}",
+        "-o",
+        "frames/train",
+        "--size",
+        "96x128",
+    ],
+    ("records of pictures"): [
+        *GENERATE,
+        "inpaint",
+        "--dataset-dir",
+        "{film}",
+        "-o",
+        "pictures/train",
+        "--size",
+        "128",
+    ],
     "contact sheet": ["-m", "inpaint", "contact-sheet", "-i", "data/train", "-o", "sheet.png"],
-    "training": [*TRAIN, *SMALL, "--model-dir", "models/video", "--video", "--backward-step", "2", "--save-eval-step", "1"],
-    "training on": [*TRAIN, *SMALL, "--model-dir", "models/video", "--video", "--backward-step", "2", "--resume",
-                    "--max-epoch", "3"],
-    "fine-tuning": [*TRAIN, *SMALL, "--model-dir", "models/video", "--video", "--optimizer", "adamw_schedulefree", "--resume",
-                    "--reset-state", "--mask", "occlusion=1,object=1,strips=1"],
-    "against a discriminator": [*TRAIN, *FAST, "--model-dir", "models/gan", "--video", "--discriminator", "t_patch_gan",
-                                "--loss", "temporal_l1dct", "--ema-model", "--warmup-epoch", "1"],
-    "pictures": [*TRAIN, "--model-dir", "models/pictures", "--arch", "memory_dstt_v1_tiny", "--tile-size", "64",
-                 "--num-samples", "8", "--batch-size", "4", "--mask", "rectangle,strokes", "--skip-eval"],
-    "stages": ["train.py", "inpaint", "--curriculum", "{stages}", "--model-dir", "models/stages", "--video", "--gpu", "-1",
-               "--disable-tensorboard", "--num-workers", "0"],
+    "training": [
+        *TRAIN,
+        *SMALL,
+        "--model-dir",
+        "models/video",
+        "--video",
+        "--backward-step",
+        "2",
+        "--save-eval-step",
+        "1",
+    ],
+    ("training on"): [
+        *TRAIN,
+        *SMALL,
+        "--model-dir",
+        "models/video",
+        "--video",
+        "--backward-step",
+        "2",
+        "--resume",
+        "--max-epoch",
+        "3",
+    ],
+    "fine-tuning": [
+        *TRAIN,
+        *SMALL,
+        "--model-dir",
+        "models/video",
+        "--video",
+        "--optimizer",
+        "adamw_schedulefree",
+        "--resume",
+        "--reset-state",
+        "--mask",
+        "occlusion=1,object=1,strips=1",
+    ],
+    ("against a discriminator"): [
+        *TRAIN,
+        *FAST,
+        "--model-dir",
+        "models/gan",
+        "--video",
+        "--discriminator",
+        "t_patch_gan",
+        "--loss",
+        "temporal_l1dct",
+        "--ema-model",
+        "--warmup-epoch",
+        "1",
+    ],
+    "pictures": [
+        *TRAIN,
+        "--model-dir",
+        "models/pictures",
+        "--arch",
+        "memory_dstt_v1_tiny",
+        "--tile-size",
+        "64",
+        "--num-samples",
+        "8",
+        "--batch-size",
+        "4",
+        "--mask",
+        "rectangle,strokes",
+        "--skip-eval",
+    ],
+    "stages": [
+        "train.py",
+        "inpaint",
+        "--curriculum",
+        "{stages}",
+        "--model-dir",
+        "models/stages",
+        "--video",
+        "--gpu",
+        "-1",
+        "--disable-tensorboard",
+        "--num-workers",
+        "0",
+    ],
     "a file's facts": ["-m", "inpaint", "checkpoint", MODEL],
     "another layout": ["-m", "inpaint", "checkpoint", MODEL, "-o", "converted.safetensors"],
-    "apply": ["-m", "inpaint", "apply", "-i", "{film}", "--mask", "{mask}", "-o", "filled.mp4", "--model", MODEL, "--gpu", "-1"],
-    "apply, a shot ahead": ["-m", "inpaint", "apply", "-i", "{film}", "--mask", "{mask}", "-o", "filled", "--compare",
-                            "--look-ahead", "shot", "--model", "{released}", "--gpu", "-1"],
-    "stereo": ["-m", "inpaint", "stereo", "-i", "{film}", "-o", "stereo.mp4", "--model-type", "MotionParallax", "--view", "both",
-               "--model", "{released}", "--gpu", "-1"],
-    "export": ["-m", "inpaint", "export", "-m", MODEL, "-o", "engines", "--size", "96x128", "--gpu", "-1"],
-    "export of a fast one": ["-m", "inpaint", "export", "-m", "{released}", "-o", "engines", "--size", "96x128", "--gpu", "-1",
-                             "--format", "onnx,torch-export"],
-    "apply by ONNX": ["-m", "inpaint", "apply", "-i", "{film}", "--mask", "{mask}", "-o", "by_onnx", "--gpu", "-1", "--model",
-                      "engines/memory_dstt_v1_tiny_96x128_fp32.onnx"],
-    "scores on films": ["-m", "inpaint", "evaluate", "-i", "{films}", "-m", "{released}", "-m", "zero-memory", "--size",
-                        "96x160", "--frames", "12", "--look-ahead", "0,8", "-o", "scores/films", "--gpu", "-1"],
-    "scores on records": ["-m", "inpaint", "evaluate", "-i", "data/eval", "-m", MODEL, "-m", "{released}", "-o",
-                          "scores/records", "--gpu", "-1"],
-    "scores with masks": ["-m", "inpaint", "evaluate", "-i", "{films}", "-m", "{released}", "--masks", "{masks}", "--baselines",
-                          "telea", "--size", "96x160", "--frames", "12", "-o", "scores/masks", "--gpu", "-1"],
+    "apply": [
+        "-m",
+        "inpaint",
+        "apply",
+        "-i",
+        "{film}",
+        "--mask",
+        "{mask}",
+        "-o",
+        "filled.mp4",
+        "--model",
+        MODEL,
+        "--gpu",
+        "-1",
+    ],
+    ("apply, a shot ahead"): [
+        "-m",
+        "inpaint",
+        "apply",
+        "-i",
+        "{film}",
+        "--mask",
+        "{mask}",
+        "-o",
+        "filled",
+        "--compare",
+        "--look-ahead",
+        "shot",
+        "--model",
+        "{released}",
+        "--gpu",
+        "-1",
+    ],
+    "stereo": [
+        "-m",
+        "inpaint",
+        "stereo",
+        "-i",
+        "{film}",
+        "-o",
+        "stereo.mp4",
+        "--model-type",
+        "MotionParallax",
+        "--view",
+        "both",
+        "--model",
+        "{released}",
+        "--gpu",
+        "-1",
+    ],
+    "export": [
+        "-m",
+        "inpaint",
+        "export",
+        "-m",
+        MODEL,
+        "-o",
+        "engines",
+        "--size",
+        "96x128",
+        "--gpu",
+        "-1",
+    ],
+    ("export of a fast one"): [
+        "-m",
+        "inpaint",
+        "export",
+        "-m",
+        "{released}",
+        "-o",
+        "engines",
+        "--size",
+        "96x128",
+        "--gpu",
+        "-1",
+        "--format",
+        "onnx,torch-export",
+    ],
+    ("apply by ONNX"): [
+        "-m",
+        "inpaint",
+        "apply",
+        "-i",
+        "{film}",
+        "--mask",
+        "{mask}",
+        "-o",
+        "by_onnx",
+        "--gpu",
+        "-1",
+        "--model",
+        "engines/memory_dstt_v1_tiny_96x128_fp32.onnx",
+    ],
+    ("scores on films"): [
+        "-m",
+        "inpaint",
+        "evaluate",
+        "-i",
+        "{films}",
+        "-m",
+        "{released}",
+        "-m",
+        "zero-memory",
+        "--size",
+        "96x160",
+        "--frames",
+        "12",
+        "--look-ahead",
+        "0,8",
+        "-o",
+        "scores/films",
+        "--gpu",
+        "-1",
+    ],
+    ("scores on records"): [
+        "-m",
+        "inpaint",
+        "evaluate",
+        "-i",
+        "data/eval",
+        "-m",
+        MODEL,
+        "-m",
+        "{released}",
+        "-o",
+        "scores/records",
+        "--gpu",
+        "-1",
+    ],
+    ("scores with masks"): [
+        "-m",
+        "inpaint",
+        "evaluate",
+        "-i",
+        "{films}",
+        "-m",
+        "{released}",
+        "--masks",
+        "{masks}",
+        "--baselines",
+        "telea",
+        "--size",
+        "96x160",
+        "--frames",
+        "12",
+        "-o",
+        "scores/masks",
+        "--gpu",
+        "-1",
+    ],
     "no such folder": [*TRAIN, "--model-dir", "models/none", "--video", "-i", "nowhere"],
     "a wrong loss": [*TRAIN, "--model-dir", "models/none", "--loss", "l3"],
-    "a model for another task": ["-m", "inpaint", "apply", "-i", "{film}", "--mask", "{mask}", "-o", "x.mp4", "--model", "{film}"],
-}  # fmt: skip
+    ("a model for another task"): [
+        "-m",
+        "inpaint",
+        "apply",
+        "-i",
+        "{film}",
+        "--mask",
+        "{mask}",
+        "-o",
+        "x.mp4",
+        "--model",
+        "{film}",
+    ],
+}
 TABLES = {
     "create_training_data.py": ["create_training_data.py"],
     "train.py": ["train.py"],
@@ -185,17 +454,21 @@ def main() -> int:
 
 
 def make_inputs(folder: Path) -> dict[str, str]:
-    """The film, its masks, stages and the released model: path by the word that stands in the command lines."""
+    """The film, its masks, stages and the released model: path by the word that stands in the
+    command lines."""
     import numpy as np
 
     from inpaint.hole_shapes import moving_shape
     from nunif.image import save_png
 
     paths = {
-        "film": folder / "films" / "scene.mp4", "films": folder / "films", "masks": folder / "masks",
-        "mask": folder / "masks" / "scene", "stages": folder / "stages.yaml",
+        "film": folder / "films" / "scene.mp4",
+        "films": folder / "films",
+        "masks": folder / "masks",
+        "mask": folder / "masks" / "scene",
+        "stages": folder / "stages.yaml",
         "released": ROOT / "pretrained_models" / "picture_memory_v1.pth",
-    }  # fmt: skip
+    }
     if not paths["stages"].exists():
         make_folder(paths["film"].parent)
         make_folder(paths["mask"])
@@ -270,7 +543,8 @@ def compare_files(before: Path, after: Path) -> Iterator[tuple[str, bool]]:
 
 
 def content(path: Path) -> Any:
-    """What is compared of a file: a digest of its bytes, or of what it holds besides the time of its making."""
+    """What is compared of a file: a digest of its bytes, or of what it holds besides the time of
+    its making."""
     if path.suffix in (".pth", ".ckpt", ".pt"):
         return told(torch.load(path, map_location="cpu", weights_only=True))
     if path.suffix == ".json":
@@ -304,7 +578,8 @@ def told(value: Any) -> Any:
 
 
 def open_files_of_the_other(folder: Path, inputs: dict[str, str]) -> Iterator[tuple[str, bool]]:
-    """Model files, checkpoints, records and engines that the other one wrote, in the hands of this one."""
+    """Model files, checkpoints, records and engines that the other one wrote, in the hands of this
+    one."""
     other, mine = folder / "other", folder / "opened"
     make_folder(mine)
     for path in sorted([*other.rglob("*.pth"), *other.rglob("*.safetensors")]):

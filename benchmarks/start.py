@@ -65,7 +65,8 @@ def run(setting: Setting) -> dict[str, Any]:
 
 
 def until(words: list[str], sign: Callable[[list[str]], bool] | None) -> Elsewhere:
-    """Seconds from the start of a command to its end, or until it has given a sign; then it is ended."""
+    """Seconds from the start of a command to its end, or until it has given a sign; then it is
+    ended."""
     begin = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, *words],

@@ -1,4 +1,5 @@
-"""A training step of 12 frames of 256x256: the whole clip at once, or frame by frame; types, compiler, memory."""
+"""A training step of 12 frames of 256x256: the whole clip at once, or frame by frame; types,
+compiler, memory."""
 
 import copy
 from collections.abc import Callable
@@ -20,7 +21,8 @@ BASELINE = "clip at once, fp32"
 
 
 def run(setting: Setting) -> dict[str, Any]:
-    """Milliseconds of a step (forward, loss, backward, no optimizer) for every way of taking it, by size of the model."""
+    """Milliseconds of a step (forward, loss, backward, no optimizer) for every way of taking it, by
+    size of the model."""
     from nunif.device import (
         keep_freed_memory,
     )  # not at the top: `compare` takes what is below with older checkouts
@@ -35,9 +37,15 @@ def run(setting: Setting) -> dict[str, Any]:
         with FlopCounterMode(display=False) as counter:
             step(model, frames, holes)
         table = rows(
-            interleave(ways(model, frames, holes, setting), rounds=setting.rounds, device=setting.device, name=name),
-            baseline=BASELINE, unit="step",
-        )  # fmt: skip
+            interleave(
+                ways(model, frames, holes, setting),
+                rounds=setting.rounds,
+                device=setting.device,
+                name=name,
+            ),
+            baseline=BASELINE,
+            unit="step",
+        )
         tables[name] = {"rows": table, "gflop_without_attention": counter.get_total_flops() / 1e9}
     return {"models": tables}
 

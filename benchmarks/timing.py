@@ -1,4 +1,5 @@
-"""Taking times: alternatives take turns in one process, so that what else the machine does hits all of them."""
+"""Taking times: alternatives take turns in one process, so that what else the machine does hits all
+of them."""
 
 import gc
 import os
@@ -20,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Elsewhere(NamedTuple):
-    """What an alternative took that works in another process: seconds, CPU seconds, and its peak of memory in MB."""
+    """What an alternative took that works in another process: seconds, CPU seconds, and its peak of
+    memory in MB."""
 
     wall: float
     cpu: float
@@ -29,7 +31,8 @@ class Elsewhere(NamedTuple):
 
 @dataclass
 class Timing:
-    """The rounds of one alternative: seconds on the clock and of all cores, and the most memory held, in MB."""
+    """The rounds of one alternative: seconds on the clock and of all cores, and the most memory
+    held, in MB."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)

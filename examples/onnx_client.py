@@ -1,8 +1,10 @@
-"""The engine's contract in 40 lines, without this project: a film and one still mask in, a filled film out.
+"""The engine's contract in 40 lines, without this project: a film and one still mask in, a filled
+film out.
 
     python examples/onnx_client.py memory_dstt_v1_360x640_fp32.onnx film.mp4 mask.png out.mp4
 
-Needs onnxruntime, numpy and opencv. A program in C++ does the same calls; manifest.json beside the file tells the shapes.
+Needs onnxruntime, numpy and opencv. A program in C++ does the same calls; manifest.json beside the
+file tells the shapes.
 """
 
 import sys

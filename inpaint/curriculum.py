@@ -1,4 +1,5 @@
-"""Training in stages: a YAML file says what each stage changes, every stage starts from the weights of the one before.
+"""Training in stages: a YAML file says what each stage changes, every stage starts from the weights
+of the one before.
 
     arch: memory_dstt_v1
     common:
@@ -11,9 +12,10 @@
         epochs: 20
         learning_rate: 1.0e-4
 
-A key is `data`, `epochs`, `name` or an option of `train.py inpaint` by its name. What neither the stage nor `common` says
-is as on the command line. Paths are as on the command line too: relative to where the program runs. `arch`, which may be left
-out, is the model of a run that starts from fresh weights, unless the command line names one.
+A key is `data`, `epochs`, `name` or an option of `train.py inpaint` by its name. What neither the
+stage nor `common` says is as on the command line. Paths are as on the command line too: relative to
+where the program runs. `arch`, which may be left out, is the model of a run that starts from fresh
+weights, unless the command line names one.
 """
 
 import dataclasses
@@ -45,7 +47,8 @@ NOT_OF_A_STAGE = {
 
 @dataclass(frozen=True)
 class DataFolder:
-    """A dataset and how often it is drawn from beside others; without weights every record is drawn equally often."""
+    """A dataset and how often it is drawn from beside others; without weights every record is drawn
+    equally often."""
 
     path: Path
     weight: float | None = None
@@ -53,7 +56,8 @@ class DataFolder:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its name, its datasets, and its options, which are checked; `model_dir` is the run's own."""
+    """One stage: its name, its datasets, and its options, which are checked; `model_dir` is the
+    run's own."""
 
     name: str
     data: list[DataFolder]
@@ -64,7 +68,8 @@ def read_stages(options: TrainOptions) -> list[Stage]:
     """The stages of `options.curriculum`, a file or the name of a recipe that comes along.
 
     Raises:
-        UserError: the file is missing or is no YAML, or a stage has an unknown key or a wrong value.
+        UserError: the file is missing or is no YAML, or a stage has an unknown key or a wrong
+            value.
     """
     path, content = _read_file(options)
     stages, common = content.get("stages"), content.get("common", {})
@@ -74,7 +79,8 @@ def read_stages(options: TrainOptions) -> list[Stage]:
         or not all(isinstance(stage, dict) for stage in [*stages, common])
     ):
         raise UserError(
-            f"--curriculum {path}: there must be a list `stages:` with one block of keys for each stage"
+            f"--curriculum {path}: there must be a list `stages:` with one block of keys for each "
+            "stage"
         )
     return [
         _read_stage(common | stage, options, f"{path}, stage {number}")
@@ -83,7 +89,8 @@ def read_stages(options: TrainOptions) -> list[Stage]:
 
 
 def read_arch(options: TrainOptions) -> str | None:
-    """The model that `options.curriculum` names, for runs where the command line names none. Raises as `read_stages`."""
+    """The model that `options.curriculum` names, for runs where the command line names none. Raises
+    as `read_stages`."""
     path, content = _read_file(options)
     return None if content.get("arch") is None else _typed(content["arch"], str, f"{path}: arch")
 
@@ -126,7 +133,8 @@ def _read_stage(content: dict[str, Any], options: TrainOptions, where: str) -> S
     data = _read_data(content["data"], where) if "data" in content else []
     if not data and options.data_dir is None:
         raise UserError(
-            f"{where}: there is no `data`, and no -i on the command line: name the folder that holds train/"
+            f"{where}: there is no `data`, and no -i on the command line: name the folder that "
+            "holds train/"
         )
     stage = dataclasses.replace(options, **values)
     try:
@@ -137,7 +145,8 @@ def _read_stage(content: dict[str, Any], options: TrainOptions, where: str) -> S
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
-    """A value of YAML as an option's type: numbers and switches must be such, a mapping becomes a list of weights."""
+    """A value of YAML as an option's type: numbers and switches must be such, a mapping becomes a
+    list of weights."""
     types = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
     kind = types[0]
     if kind is str and isinstance(value, dict):
@@ -169,11 +178,13 @@ def _read_data(content: Any, where: str) -> list[DataFolder]:
             and (not isinstance(weight, (int, float)) or not 0 < weight < float("inf"))
         ):
             raise UserError(
-                f"{where}: data is {entry!r}: write a path, or {{path: PATH, weight: NUMBER}} with a number above 0"
+                f"{where}: data is {entry!r}: write a path, or {{path: PATH, weight: NUMBER}} "
+                "with a number above 0"
             )
         folders.append(DataFolder(Path(entry["path"]), None if weight is None else float(weight)))
     if len({folder.weight is None for folder in folders}) > 1:
         raise UserError(
-            f"{where}: some of the data folders have a weight and some not: give all a weight, or none"
+            f"{where}: some of the data folders have a weight and some not: give all a weight, or "
+            "none"
         )
     return folders

@@ -1,6 +1,7 @@
 """Records as training and evaluation samples.
 
-Axes: T frames, H W pixels. A sample is a dict of `frames` (T, 3, H, W) float32 in [-1, 1] and `holes` (T, 1, H, W)
+Axes: T frames, H W pixels. A sample is a dict of `frames` (T, 3, H, W) float32 in [-1, 1] and
+    `holes` (T, 1, H, W)
 float32, 1 = missing.
 """
 
@@ -33,8 +34,8 @@ Sample = dict[str, Tensor]
 class _Clips:
     """Records of which clips of `clip_length` frames and `tile_size` (H, W) pixels are cut.
 
-    masks: how often each kind of holes is taken: "occlusion" is the record's own, the others are made up
-        (`inpaint.hole_shapes.SHAPES`). Every record can have one of them: see `kinds_for`.
+    masks: how often each kind of holes is taken: "occlusion" is the record's own, the others are
+        made up (`inpaint.hole_shapes.SHAPES`). Every record can have one of them: see `kinds_for`.
     """
 
     records: list[Record]
@@ -48,7 +49,8 @@ class _Clips:
 
 @dataclass(frozen=True)
 class TrainSet(_Clips):
-    """Random clips, tiles, holes and colours out of records; everything random follows from the draw's seed.
+    """Random clips, tiles, holes and colours out of records; everything random follows from the
+    draw's seed.
 
     brightness: the factors between which each clip's is drawn.
     """
@@ -90,7 +92,8 @@ class TrainSet(_Clips):
 
 
 class EvalSet(_Clips):
-    """The middle of each record and its tile with the most hole, always the same; made-up holes follow from its name."""
+    """The middle of each record and its tile with the most hole, always the same; made-up holes
+    follow from its name."""
 
     def __getitem__(self, draw: Draw) -> Sample:
         return self.sample(draw.index)
@@ -120,7 +123,8 @@ class EvalSet(_Clips):
 
 
 def kinds_for(record: Record, masks: Mapping[str, float]) -> dict[str, float]:
-    """The kinds of holes that a record can have, with their weights; empty if it has no masks and none are made up."""
+    """The kinds of holes that a record can have, with their weights; empty if it has no masks and
+    none are made up."""
     return {
         kind: weight
         for kind, weight in masks.items()

@@ -39,16 +39,48 @@ def main(options: DemoOptions) -> None:
             run("-m", "inpaint", "sample-video", "-o", video)
     data, models = out / "data", out / "models"
     run(
-        "create_training_data.py", "video_inpaint", "--dataset-dir", video.absolute(), "-o", data / "train",
-        "--prefix", "demo", "--model-type", "MotionParallax", "--skip-interval", "0", "--max-workers", "2",
-    )  # fmt: skip
+        "create_training_data.py",
+        "video_inpaint",
+        "--dataset-dir",
+        video.absolute(),
+        "-o",
+        data / "train",
+        "--prefix",
+        "demo",
+        "--model-type",
+        "MotionParallax",
+        "--skip-interval",
+        "0",
+        "--max-workers",
+        "2",
+    )
     split_eval(data)
     run("-m", "inpaint", "contact-sheet", "-i", data / "train", "-o", out / "records.png")
     train: list[str | Path] = [
-        "train.py", "inpaint", "-i", data, "--model-dir", models, "--video", "--arch", ARCH, "--tile-size", TILE,
-        "--num-samples", "360", "--backward-step", "2", "--optimizer", "adamw_schedulefree", "--learning-rate", "2e-3",
-        "--save-eval-step", "1", "--gpu", "-1",
-    ]  # fmt: skip
+        "train.py",
+        "inpaint",
+        "-i",
+        data,
+        "--model-dir",
+        models,
+        "--video",
+        "--arch",
+        ARCH,
+        "--tile-size",
+        TILE,
+        "--num-samples",
+        "360",
+        "--backward-step",
+        "2",
+        "--optimizer",
+        "adamw_schedulefree",
+        "--learning-rate",
+        "2e-3",
+        "--save-eval-step",
+        "1",
+        "--gpu",
+        "-1",
+    ]
     model_name = f"inpaint.{ARCH}"
     if not (models / f"{model_name}.checkpoint.pth").exists():
         run(*train, "--max-epoch", FIRST_EPOCHS)
@@ -107,14 +139,16 @@ def run(*words: str | Path) -> None:
 
 
 def split_eval(data: Path) -> None:
-    """Move the last fifth of the records, both views of a clip together, from train/ to eval/, unless eval/ is there."""
+    """Move the last fifth of the records, both views of a clip together, from train/ to eval/,
+    unless eval/ is there."""
     if (data / "eval").is_dir():
         return
     records, _ = scan_records(data / "train")
     clips = sorted({_clip_of(record.path) for record in records})
     if len(clips) < 2:
         raise UserError(
-            "the video gave fewer than two clips with holes: choose a longer one, with things that move"
+            "the video gave fewer than two clips with holes: choose a longer one, with things "
+            "that move"
         )
     held_out = set(clips[-max(1, len(clips) // EVAL_SHARE) :])
     aside = make_folder(data / ".partial-eval")

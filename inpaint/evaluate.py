@@ -1,6 +1,7 @@
 """Score models on films or on records, beside fills that need no training.
 
-Axes: T frames, H W pixels. Of records, clips are what the trainer evaluates on: the middle and its hardest tile.
+Axes: T frames, H W pixels. Of records, clips are what the trainer evaluates on: the middle and its
+    hardest tile.
 """
 
 import csv
@@ -80,7 +81,8 @@ def score_records(options: EvaluateOptions) -> None:
         or options.masks is not None
     ):
         raise UserError(
-            f"-i {options.data_dir} holds records: give at most one -m, a model file, and no --masks"
+            f"-i {options.data_dir} holds records: give at most one -m, a model file, and no "
+            "--masks"
         )
     _tell_no_effect(
         options,
@@ -150,14 +152,16 @@ def score_films(options: EvaluateOptions) -> None:
     clips = list_clips(options.data_dir)
     if options.masks is not None and not options.masks.is_dir():
         raise UserError(
-            f"--masks {options.masks} is no folder: give one that holds a mask for each film, of its name"
+            f"--masks {options.masks} is no folder: give one that holds a mask for each film, of "
+            "its name"
         )
     if options.output is not None:
         make_folder(options.output)
     families = ("masks",) if options.masks else parse_names("--holes", options.holes, HOLE_FAMILIES)
     if not families:
         raise UserError(
-            f"--holes {options.holes}: there is nothing to fill: choose from {', '.join(HOLE_FAMILIES)}"
+            f"--holes {options.holes}: there is nothing to fill: choose from "
+            f"{', '.join(HOLE_FAMILIES)}"
         )
     report = Report(models=models)
     perceptual = open_perceptual()
@@ -362,7 +366,8 @@ def summary(rows: list[dict]) -> str:
                 if not len(gain):
                     continue  # no clip has a hole
                 lines.append(
-                    f"  against {method:<19} {gain.mean():+.2f} dB, standard deviation {gain.std():.2f}, "
+                    f"  against {method:<19} {gain.mean():+.2f} dB, standard deviation "
+                    f"{gain.std():.2f}, "
                     f"better on {int((gain > 0).sum())} of {len(gain)}"
                 )
     return "\n".join(lines)

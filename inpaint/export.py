@@ -1,7 +1,8 @@
 """Take a trained model to where it runs without us: ONNX, TensorRT, torch.export.
 
-Every file is run over a clip, its own memory carried from frame to frame (or window by window), and compared with the
-model in float32 before it gets its name. The contract of the tensors stands in `inpaint.models.steps`.
+Every file is run over a clip, its own memory carried from frame to frame (or window by window), and
+compared with the model in float32 before it gets its name. The contract of the tensors stands in
+`inpaint.models.steps`.
 
 Axes: T frames, H W pixels, 3 = R G B.
 """
@@ -43,7 +44,8 @@ logger = logging.getLogger(__name__)
 OPSET = 20
 SLOWLY_FOLDED = {"ConvTranspose", "AveragePool", "Resize", "GridSample"}  # see write_onnx
 MANIFEST = "manifest.json"
-# Largest difference from the float32 model that passes, of a range of 2. Half precision ends at 1e-3 to 1e-2.
+# Largest difference from the float32 model that passes, of a range of 2. Half precision ends at
+# 1e-3 to 1e-2.
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
 
 CPU = torch.device("cpu")
@@ -109,14 +111,17 @@ def export_model(
     """Write the model in every format, checked, and enter each file in the folder's manifest.json.
 
     Args:
-        model: from `source`, which the manifest names. size: (H, W) in pixels. precision: fp32 or fp16, inside.
-        dynamic: an ONNX file for any height and width. clip: a video to compare on; None renders one.
-        capabilities: of the GPUs to build TensorRT engines for; None = see `tensorrt.DEFAULT_CAPABILITIES`.
+        model: from `source`, which the manifest names. size: (H, W) in pixels. precision: fp32 or
+            fp16, inside.
+        dynamic: an ONNX file for any height and width. clip: a video to compare on; None renders
+            one.
+        capabilities: of the GPUs to build TensorRT engines for; None = see
+            `tensorrt.DEFAULT_CAPABILITIES`.
         device: where float32 torch and TensorRT run for the comparison.
     Returns: the files written.
     Raises:
-        UserError: a package is missing, a format can't hold the model, the clip is too short, or a file computes
-            something else than the model; files that were finished before stay.
+        UserError: a package is missing, a format can't hold the model, the clip is too short, or a
+            file computes something else than the model; files that were finished before stay.
     """
     if dynamic and "tensorrt" in formats:
         raise UserError("--dynamic is for ONNX: a TensorRT engine has one size, export it without")
@@ -178,14 +183,15 @@ def export_model(
     return export.files
 
 
-# --- the formats -------------------------------------------------------------------------------------------------------
+# --- the formats ----------------------------------------------------------------------------------
 
 
 @dataclass
 class Export:
     """What every format needs to know, and the files that are finished.
 
-    stem: path of the files without their suffix. check: runs a back end over the clip, see `compare`.
+    stem: path of the files without their suffix. check: runs a back end over the clip, see
+        `compare`.
     common: what the manifest says of every file.
     """
 
@@ -205,7 +211,8 @@ class Export:
         return self.stem.with_name(self.stem.name + ending)
 
     def finish(self, path: Path, begin: float, **entry: Any) -> None:
-        """Enter a file that stands under its name in the manifest, and say so. begin: of its making, time.monotonic."""
+        """Enter a file that stands under its name in the manifest, and say so. begin: of its
+        making, time.monotonic."""
         self.files.append(path)
         seconds, num_bytes = time.monotonic() - begin, path.stat().st_size
         entry |= {"bytes": num_bytes, "sha256": file_sha256(path), "seconds": round(seconds, 1)}
@@ -227,7 +234,8 @@ def to_onnx(export: Export, *, checked: bool) -> None:
 
 
 def to_tensorrt(export: Export, capabilities: list[str] | None, device: torch.device) -> None:
-    """Build an engine from the ONNX file; where there is a GPU, open it, check its tensors again, and run it."""
+    """Build an engine from the ONNX file; where there is a GPU, open it, check its tensors again,
+    and run it."""
     begin, onnx_path = time.monotonic(), export.path(".onnx")
     trt = tensorrt.import_tensorrt()
     if capabilities is None:
@@ -239,7 +247,9 @@ def to_tensorrt(export: Export, capabilities: list[str] | None, device: torch.de
     with whole_path(path) as partial:
         tensorrt.build_engine(onnx_path, partial, capabilities=capabilities, expected=expected)
         parity = {
-            "not_run": "built, but not run: a finished engine can't be opened without a GPU that it is for"
+            "not_run": (
+                "built, but not run: a finished engine can't be opened without a GPU that it is for"
+            )
         }
         if tensorrt.runs_on(capabilities, device):
             backend = tensorrt.TensorRTBackend(partial, device=device)
@@ -284,8 +294,12 @@ def describe_contract(step: Step, size: tuple[int, int], *, dynamic: bool) -> di
             else:
                 row["shape"][-2:] = ["height", "width"]
     words = {
-        "value_range": "RGB in [-1, 1]: an 8-bit value x is x / 127.5 - 1; output may leave the range a little, clamp it",
-        "hole": "a pixel is missing where all three channels of masked_frames are exactly 0, which x / 127.5 - 1 never is; "
+        "value_range": (
+            "RGB in [-1, 1]: an 8-bit value x is x / 127.5 - 1; output may leave the "
+            "range a little, clamp it"
+        ),
+        "hole": "a pixel is missing where all three channels of masked_frames are exactly 0, "
+        "which x / 127.5 - 1 never is; "
         "take the hole's pixels of output, the others from the frame",
     }
     if step.window is None:
@@ -300,7 +314,8 @@ def describe_contract(step: Step, size: tuple[int, int], *, dynamic: bool) -> di
 
 
 def trace(step: Step, size: tuple[int, int], *, dynamic: bool) -> torch.export.ExportedProgram:
-    """The step as torch.export follows it, for one size or any: what all formats begin with, and what takes longest."""
+    """The step as torch.export follows it, for one size or any: what all formats begin with, and
+    what takes longest."""
     shapes = step.shapes(*(DYNAMIC_EXAMPLE if dynamic else size))
     tensors = tuple(torch.zeros(shapes[name]) for name in step.inputs)
     dynamic_shapes = None
@@ -321,9 +336,10 @@ def write_onnx(traced: torch.export.ExportedProgram, step: Step, path: Path) -> 
             traced, dynamo=True, opset_version=OPSET, optimize=False, verbose=False,
             input_names=list(step.inputs), output_names=list(step.outputs),
         )  # fmt: skip
-        # Constants are worked out with onnx's reference in plain Python. The bias of the token-to-image layer, a transposed
-        # convolution of ones, and the means of ones take it minutes, and what comes out would be too large to be kept. The
-        # optimizer's rewriting rules change next to nothing here and take it longer than all the rest.
+        # Constants are worked out with onnx's reference in plain Python. The bias of the
+        # token-to-image layer, a transposed convolution of ones, and the means of ones take it
+        # minutes, and what comes out would be too large to be kept. The optimizer's rewriting rules
+        # change next to nothing here and take it longer than all the rest.
         inline(program.model)
         fold_constants(
             program.model, should_fold=lambda node: False if node.op_type in SLOWLY_FOLDED else None
@@ -356,7 +372,7 @@ class ContractBackend:
         return self._program(masked, memory)
 
 
-# --- the comparison ----------------------------------------------------------------------------------------------------
+# --- the comparison -------------------------------------------------------------------------------
 
 
 def check_clip(path: Path | None, size: tuple[int, int], num_frames: int) -> list[Tensor]:
@@ -372,7 +388,8 @@ def check_clip(path: Path | None, size: tuple[int, int], num_frames: int) -> lis
         with VideoReader(path, deinterlace=True) as reader:  # it is only compared with itself
             if len(reader) < num_frames:
                 raise UserError(
-                    f"--clip {path} has {len(reader)} frames, {num_frames} are compared: choose a longer one"
+                    f"--clip {path} has {len(reader)} frames, {num_frames} are compared: choose a "
+                    "longer one"
                 )
             frames = (reader.read(i, i + 1)[0].rgb for i in range(num_frames))
             pictures = [
@@ -405,7 +422,8 @@ def into_windows(frames: list[Tensor], window: int | None) -> list[Tensor]:
 
 
 def run_clip(backend: Backend, pieces: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The output of each frame or window and the memory after it (empty: none), the back end's own memory carried."""
+    """The output of each frame or window and the memory after it (empty: none), the back end's own
+    memory carried."""
     memory: Any = None
     for masked in tqdm(
         pieces, unit="step", desc=backend.description.partition(",")[0], disable=None, leave=False
@@ -431,7 +449,8 @@ def compare(
     """The differences over a clip.
 
     Raises:
-        UserError: the pictures differ by more than `tolerance` (of a range of 2), or something is not finite.
+        UserError: the pictures differ by more than `tolerance` (of a range of 2), or something is
+            not finite.
     """
     largest, largest_memory, means, num_frames = 0.0, 0.0, [], 0
     for (output, memory), (right_output, right_memory) in zip(found, expected, strict=True):
@@ -444,8 +463,10 @@ def compare(
         num_frames += output.shape[1] if output.ndim == 5 else 1
     if not largest <= tolerance:
         raise UserError(
-            f"{name} computes something else than the model: the pictures differ by up to {largest:.3g}, {tolerance:g} is "
-            "allowed; it was not kept. With --precision fp16 try fp32: the weights may be too large for half precision"
+            f"{name} computes something else than the model: the pictures differ by up to "
+            f"{largest:.3g}, {tolerance:g} is "
+            "allowed; it was not kept. With --precision fp16 try fp32: the weights may be too "
+            "large for half precision"
         )
     return {
         "against": "torch float32",
@@ -464,7 +485,7 @@ def in_words(parity: dict[str, Any]) -> str:
     return f"largest difference {parity['largest_difference']:.2g} over {parity['frames']} frames"
 
 
-# --- the manifest ------------------------------------------------------------------------------------------------------
+# --- the manifest ---------------------------------------------------------------------------------
 
 
 def add_to_manifest(folder: Path, name: str, entry: dict[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
     clips of the video -> depth -> holes of both views -> crops -> records
 
-Every random draw has a generator named by seed, file and clip, so the records do not depend on the number of workers,
-on the order in which work finishes, or on what an earlier run has already made.
+Every random draw has a generator named by seed, file and clip, so the records do not depend on the
+number of workers, on the order in which work finishes, or on what an earlier run has already made.
 
 Axes: T frames, H W pixels, h w pixels of the disparity.
 """
@@ -80,7 +80,8 @@ class Recipe:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """The options that shape a record and are not in its name; records that differ in them are not mixed."""
+        """The options that shape a record and are not in its name; records that differ in them are
+        not mixed."""
         values = options_module.to_dict(self.options)
         elsewhere = (
             "dataset_dir",
@@ -106,7 +107,8 @@ class Recipe:
         }
 
     def number(self, clip: int, view: int, crop: int) -> int:
-        """The SEQUENCE_NO of a record, from the clip's place in the video, the view and the crop."""
+        """The SEQUENCE_NO of a record, from the clip's place in the video, the view and the
+        crop."""
         return (clip * len(VIEWS) + view) * self.options.num_samples + crop
 
     def numbers(self, clip: int) -> list[int]:
@@ -120,7 +122,8 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Clip:
-    """Some successive frames of a video without a cut in them. `number` is the clip's place in the video."""
+    """Some successive frames of a video without a cut in them. `number` is the clip's place in the
+    video."""
 
     number: int
     frames: list[Frame]
@@ -141,7 +144,8 @@ class Draws:
 
 @dataclass
 class Outcome:
-    """What became of one clip: the numbers of the records made, and of those skipped with the reason."""
+    """What became of one clip: the numbers of the records made, and of those skipped with the
+    reason."""
 
     clip: int
     made: list[int] = field(default_factory=list)
@@ -149,7 +153,8 @@ class Outcome:
 
 
 class Journal:
-    """Which records of a video were skipped and why, so that a second run does not work it out again."""
+    """Which records of a video were skipped and why, so that a second run does not work it out
+    again."""
 
     def __init__(self, path: Path, options: dict[str, Any]) -> None:
         self._path, self._options = path, options
@@ -174,7 +179,8 @@ def main(options: GenerateOptions) -> None:
     """The command `video_inpaint`.
 
     Raises:
-        UserError: nothing could be done, or some of several videos failed (the others are finished first).
+        UserError: nothing could be done, or some of several videos failed (the others are finished
+            first).
     """
     videos = list_films(options.dataset_dir)
     make_folder(options.data_dir)
@@ -214,9 +220,11 @@ def generate_from_video(
 ) -> Counter[str]:
     """Make all records of one video that do not stand in the output folder yet.
 
-    Returns: how many records were made, kept and skipped, the skipped ones by reason ("skipped: scene cut").
+    Returns: how many records were made, kept and skipped, the skipped ones by reason ("skipped:
+        scene cut").
     Raises:
-        UserError: the video can't be read, is shorter than a record, or records made with other options stand there.
+        UserError: the video can't be read, is shorter than a record, or records made with other
+            options stand there.
     """
     keep_freed_memory()  # frames come and go
     with open_film(
@@ -231,14 +239,19 @@ def generate_from_video(
         if not plan:
             after = f" after --skip-first {options.skip_first}" if options.skip_first else ""
             raise UserError(
-                f"{video} has {max(0, len(reader) - options.skip_first)} frames{after} at up to {options.max_fps:g} per "
+                f"{video} has {max(0, len(reader) - options.skip_first)} frames{after} at up to "
+                f"{options.max_fps:g} per "
                 f"second, one record takes {options.seq}: choose a smaller --seq, or a longer video"
             )
         if min(reader.info.width, reader.info.height) < max(VIEW_SIZES):
             logger.warning(
-                "%s is %dx%d: it is scaled up to 720 or 1080 lines and will look soft; 1080p sources are best",
-                video.name, reader.info.width, reader.info.height,
-            )  # fmt: skip
+                "%s is %dx%d: it is scaled up to 720 or 1080 lines and will look soft; 1080p "
+                ""
+                "sources are best",
+                video.name,
+                reader.info.width,
+                reader.info.height,
+            )
         with making(options.data_dir, options.prefix, options.model_type, recipe.file_hash):
             counts = _make_missing(reader, recipe, plan, estimator)
         if reader.broken_at is not None:
@@ -279,7 +292,8 @@ def _make_missing(
 def split_finished(recipe: Recipe, clips: Iterable[int], journal: Journal) -> tuple[list[int], int]:
     """The clips that still want work, and the number of records that stand already.
 
-    A record that was moved to the dataset's other half stands too: it must not be in train/ and eval/ at once.
+    A record that was moved to the dataset's other half stands too: it must not be in train/ and
+    eval/ at once.
 
     Raises:
         UserError: records of this video stand there that were made with other options.
@@ -300,7 +314,8 @@ def split_finished(recipe: Recipe, clips: Iterable[int], journal: Journal) -> tu
 def read_clips(
     reader: Film, plan: range, todo: list[int], recipe: Recipe
 ) -> Iterator[Clip | Outcome]:
-    """The clips of a video in order, moved behind a cut or gap where there is room, or the reason why there is none."""
+    """The clips of a video in order, moved behind a cut or gap where there is room, or the reason
+    why there is none."""
     gaps = find_gaps(reader.times)
     for number in todo:
         start, limit = plan[number], min(plan[number] + plan.step, len(reader))
@@ -319,9 +334,11 @@ def read_clips(
 def _read_uncut(
     reader: Film, gaps: list[int], start: int, limit: int, seq: int
 ) -> list[Frame] | str:
-    """The first `seq` successive frames from `start` on without a cut among them, or why there are none.
+    """The first `seq` successive frames from `start` on without a cut among them, or why there are
+    none.
 
-    All of them lie before `limit`, where the next clip begins; the reader then holds none that it has no use for.
+    All of them lie before `limit`, where the next clip begins; the reader then holds none that it
+    has no use for.
     gaps: frames before which others are missing.
     """
     why = CUT
@@ -351,7 +368,8 @@ def _read_uncut(
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip as it is cropped: (T, H, W, 3) uint8, its draws, and its disparity once that is known."""
+    """A clip as it is cropped: (T, H, W, 3) uint8, its draws, and its disparity once that is
+    known."""
 
     number: int
     seconds: tuple[float, float]  # of the first and the last frame
@@ -368,8 +386,8 @@ def make_records(
 ) -> Iterator[Outcome]:
     """Turn clips into records on the disk; the outcomes come in the order of the clips.
 
-    Decoding, a depth network and the making of records run beside each other. An estimator that can work on several
-    clips at once does so in the record makers' threads.
+    Decoding, a depth network and the making of records run beside each other. An estimator that can
+    work on several clips at once does so in the record makers' threads.
     """
 
     def prepare(item: Clip | Outcome) -> Scene | Outcome:
@@ -434,9 +452,11 @@ def draw_clip(recipe: Recipe, clip: int) -> Draws:
 
 
 def pick_divergence(level: int, width: int, draws: tuple[float, float]) -> float:
-    """iw3's divergence in per cent of the width: seven times of ten a usual value, else any up to 32 pixels' worth.
+    """iw3's divergence in per cent of the width: seven times of ten a usual value, else any up to
+    32 pixels' worth.
 
-    level: 1 = 0 to 5, 2 = 3 to 8, 3 = 6 to 11. width: of the picture in pixels. draws: two uniform numbers in [0, 1).
+    level: 1 = 0 to 5, 2 = 3 to 8, 3 = 6 to 11. width: of the picture in pixels. draws: two uniform
+        numbers in [0, 1).
     """
     usual, low, high = DIVERGENCES[level]
     if draws[0] < 0.7:
@@ -447,7 +467,8 @@ def pick_divergence(level: int, width: int, draws: tuple[float, float]) -> float
 
 
 def render_view(frames: Iterable[np.ndarray], draws: Draws, *, count: int) -> np.ndarray:
-    """Scale `count` frames to the drawn short side; a drawn rotation takes the square in the middle that stays inside.
+    """Scale `count` frames to the drawn short side; a drawn rotation takes the square in the middle
+    that stays inside.
 
     Args: frames of (H, W, 3) uint8, taken one by one. Returns: (T, H', W', 3) uint8.
     """
@@ -544,9 +565,11 @@ def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcom
 
 
 def clean_crop(holes: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
-    """A square of the holes, closed of pin-pricks and without specks: (T, H, W) bool -> (T, size, size) bool.
+    """A square of the holes, closed of pin-pricks and without specks: (T, H, W) bool -> (T, size,
+    size) bool.
 
-    It is worked out with some margin, so that the edge of the crop is treated as the inside of the picture it is.
+    It is worked out with some margin, so that the edge of the crop is treated as the inside of the
+    picture it is.
     """
     first_row, first_column = max(0, top - CROP_MARGIN), max(0, left - CROP_MARGIN)
     part = holes[:, first_row : top + size + CROP_MARGIN, first_column : left + size + CROP_MARGIN]
@@ -557,7 +580,8 @@ def clean_crop(holes: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
 def both_views(scene: Scene, divergence: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The scene as it is and mirrored, each with the pixels that the other eye misses.
 
-    Yields: frames (T, H, W, 3) uint8 and holes (T, H, W) bool. All holes stand to the right of their foreground.
+    Yields: frames (T, H, W, 3) uint8 and holes (T, H, W) bool. All holes stand to the right of
+        their foreground.
     """
     assert isinstance(scene.disparity, Tensor)
     holes = torch.zeros((len(VIEWS), *scene.view.shape[:3]), dtype=torch.bool)

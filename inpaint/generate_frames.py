@@ -1,9 +1,11 @@
-"""From folders of pictures or videos to records without masks, whose holes are made up while training.
+"""From folders of pictures or videos to records without masks, whose holes are made up while
+training.
 
     sources -> groups of frames -> pictures of one size -> records
 
-A source is a video, a folder of numbered pictures, or (with `stills`) a single picture that is moved a little. The presets
-know how four public datasets are laid out. Everything random is drawn from a generator named by seed, source and group.
+A source is a video, a folder of numbered pictures, or (with `stills`) a single picture that is
+moved a little. The presets know how four public datasets are laid out. Everything random is drawn
+from a generator named by seed, source and group.
 
 Axes: T frames, H W pixels.
 """
@@ -47,7 +49,8 @@ KINDS = {"folders": "folders of pictures", "stills": "pictures", "videos": "vide
 class Source:
     """A video, the pictures of a folder in order, or one picture.
 
-    name: below the dataset folder, for record.json. gaps: of a folder, places of pictures before which some are missing.
+    name: below the dataset folder, for record.json. gaps: of a folder, places of pictures before
+        which some are missing.
     """
 
     name: str
@@ -64,7 +67,8 @@ def main(options: FramesOptions) -> None:
     """The command `frames`.
 
     Raises:
-        UserError: nothing is found that fits, or some of several sources failed (the others are finished first).
+        UserError: nothing is found that fits, or some of several sources failed (the others are
+            finished first).
     """
     preset = resolve(options)
     sources = find_sources(options.dataset_dir, preset)
@@ -184,7 +188,8 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The files of a folder tree in order (or the one file), without hidden ones and without those of finished records.
+    """The files of a folder tree in order (or the one file), without hidden ones and without those
+    of finished records.
 
     Raises:
         UserError: it does not exist.
@@ -205,7 +210,8 @@ def _below(folder: Path, path: Path) -> str:
 
 
 def _in_order(source: Source) -> Source:
-    """The source with its pictures by number, or where that can't be, by name, and its gaps. It logs what isn't as expected."""
+    """The source with its pictures by number, or where that can't be, by name, and its gaps. It
+    logs what isn't as expected."""
     folder = source.files[0].parent
     try:
         found = by_number(list(source.files), name=str(folder))
@@ -231,7 +237,8 @@ def _in_order(source: Source) -> Source:
 
 
 def _is_wanted(name: str, root: str, preset: FramesPreset) -> bool:
-    """Words of `include` are whole folder names (`root`: the dataset folder's), those of `exclude` stand anywhere below."""
+    """Words of `include` are whole folder names (`root`: the dataset folder's), those of `exclude`
+    stand anywhere below."""
     folders = [root, *(name.split("/")[:-1] if preset.kind == "stills" else name.split("/"))]
     included = not preset.include or bool(
         {folder.lower() for folder in folders} & {word.lower() for word in preset.include}
@@ -240,7 +247,8 @@ def _is_wanted(name: str, root: str, preset: FramesPreset) -> bool:
 
 
 def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -> Counter[str]:
-    """Make the records of one source that do not stand yet. Returns how many were made and kept, and skipped by reason.
+    """Make the records of one source that do not stand yet. Returns how many were made and kept,
+    and skipped by reason.
 
     Raises:
         UserError: the source can't be read, or records made with other options stand there.
@@ -267,10 +275,18 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
         counts: Counter[str] = Counter()
         color = {} if reader is None else describe_transfer(reader.info.color)
         recorded = {
-            "version": VERSION, "preset": options.preset or "", "seed": options.seed, "size": options.size,
-            "seq": preset.seq, "step": preset.step, "groups": preset.groups, "skip_interval": preset.skip_interval,
-            "max_rotation": preset.max_rotation, "max_shift": preset.max_shift, "max_brightness": preset.max_brightness,
-        }  # fmt: skip
+            "version": VERSION,
+            "preset": options.preset or "",
+            "seed": options.seed,
+            "size": options.size,
+            "seq": preset.seq,
+            "step": preset.step,
+            "groups": preset.groups,
+            "skip_interval": preset.skip_interval,
+            "max_rotation": preset.max_rotation,
+            "max_shift": preset.max_shift,
+            "max_brightness": preset.max_brightness,
+        }
         recorded |= {key: value for key, value in color.items() if key == "tone_mapped"}
         if options.deinterlace and reader is not None:
             recorded["deinterlace"] = True
@@ -313,7 +329,8 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
 
 
 def hash_of(source: Source) -> str:
-    """8 hex digits: of a file's content; of a folder's names and sizes, and the content of its first, middle and last."""
+    """8 hex digits: of a file's content; of a folder's names and sizes, and the content of its
+    first, middle and last."""
     if len(source.files) == 1:
         return content_hash(source.files[0])
     digest = hashlib.blake2b(digest_size=4)
@@ -329,7 +346,8 @@ def plan_groups(
 ) -> list[list[int]]:
     """Which frames make up each record, by their place in the source.
 
-    All successive groups, or `groups` of them at random; none overlap. A still is one group of the same frame.
+    All successive groups, or `groups` of them at random; none overlap. A still is one group of the
+    same frame.
     """
     if kind == "stills":
         return [[0] * preset.seq]
@@ -390,7 +408,8 @@ def _read_pictures(files: list[Path]) -> np.ndarray:
 
 
 def fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The middle of a picture with the wanted aspect, scaled to the wanted size (H, W); smaller pictures are enlarged."""
+    """The middle of a picture with the wanted aspect, scaled to the wanted size (H, W); smaller
+    pictures are enlarged."""
     height, width = picture.shape[:2]
     scale = max(size[0] / height, size[1] / width)
     high, wide = min(height, round(size[0] / scale)), min(width, round(size[1] / scale))
@@ -406,8 +425,9 @@ def wobble(
 ) -> np.ndarray:
     """A still as (seq, H, W, 3) uint8: every frame turned, moved and lit a little otherwise.
 
-    The picture is enlarged by just as much as keeps its border out of sight at the largest movement. Degrees, pixels of
-    the result and per cent of brightness are drawn evenly up to the preset's bounds, in both directions.
+    The picture is enlarged by just as much as keeps its border out of sight at the largest
+    movement. Degrees, pixels of the result and per cent of brightness are drawn evenly up to the
+    preset's bounds, in both directions.
     """
     height, width = size
     angle = math.radians(preset.max_rotation)

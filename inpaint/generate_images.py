@@ -1,4 +1,5 @@
-"""From pictures (or single frames of videos) to records of one frame with a made-up hole, for training on single pictures.
+"""From pictures (or single frames of videos) to records of one frame with a made-up hole, for
+training on single pictures.
 
 Axes: H W pixels.
 """
@@ -37,7 +38,8 @@ def main(options: ImagesOptions) -> None:
     """The command `inpaint`.
 
     Raises:
-        UserError: there is no picture and no video that can be read, or records made with other options stand there.
+        UserError: there is no picture and no video that can be read, or records made with other
+            options stand there.
     """
     known = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
     files = find_files(options.dataset_dir)
@@ -45,7 +47,8 @@ def main(options: ImagesOptions) -> None:
     if not files:
         known_pictures = " ".join(sorted(PICTURE_SUFFIXES))
         raise UserError(
-            f"{options.dataset_dir} holds neither {known_pictures} nor a video: choose another folder"
+            f"{options.dataset_dir} holds neither {known_pictures} nor a video: choose another "
+            "folder"
         )
     if options.deinterlace and any(file.suffix.lower() in PICTURE_SUFFIXES for file in files):
         tell_of_pictures(options.dataset_dir)
@@ -61,7 +64,8 @@ def main(options: ImagesOptions) -> None:
             bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
     if not counts["made"] + counts["kept"]:
         raise UserError(
-            f"{options.dataset_dir}: none of its {len(files)} files gave a record, the reasons are above"
+            f"{options.dataset_dir}: none of its {len(files)} files gave a record, the reasons "
+            "are above"
         )
     logger.info(
         "%d files: made %d, kept %d, left out %d",
@@ -73,7 +77,8 @@ def main(options: ImagesOptions) -> None:
 
 
 def _without_twins(files: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
-    """Each file and its hash, None if it can't be read or has the content of an earlier one (it would be its record)."""
+    """Each file and its hash, None if it can't be read or has the content of an earlier one (it
+    would be its record)."""
     first: dict[str, Path] = {}
     for file in files:
         try:
@@ -143,12 +148,14 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
 def _pictures_of(
     file: Path, every: float, *, deinterlace: bool
 ) -> Iterator[tuple[int, dict[str, str], Callable[[], np.ndarray]]]:
-    """How to read the picture of a file, or a frame every so many seconds of a video, with its number among those.
+    """How to read the picture of a file, or a frame every so many seconds of a video, with its
+    number among those.
 
     Between them, for a video, its transfer: see `describe_transfer`.
 
     Raises:
-        ValueError: a video that can't be opened. Reading raises as `read_rgb` and `VideoReader.read` do.
+        ValueError: a video that can't be opened. Reading raises as `read_rgb` and
+            `VideoReader.read` do.
     """
     if file.suffix.lower() in PICTURE_SUFFIXES:
         yield 0, {}, partial(read_rgb, file)
@@ -170,7 +177,8 @@ def _read_frame(reader: VideoReader, number: int) -> np.ndarray:
 
 
 def random_crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random square of `size` pixels, of a picture that was scaled down by up to half its way to just fitting.
+    """A random square of `size` pixels, of a picture that was scaled down by up to half its way to
+    just fitting.
 
     Smaller pictures are enlarged to fit.
     """

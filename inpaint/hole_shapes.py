@@ -1,12 +1,15 @@
-"""Holes that are made up: rectangles, free-form strokes and moving objects, for training and for examinations.
+"""Holes that are made up: rectangles, free-form strokes and moving objects, for training and for
+examinations.
 
-Every function draws the holes of one clip. With `still` the mask is the same in all frames, otherwise it moves along a
-smooth path; None leaves that to the draw, evenly. Sizes count in the first frame; a shape turns back before half of it
-has left the picture.
+Every function draws the holes of one clip. With `still` the mask is the same in all frames,
+otherwise it moves along a smooth path; None leaves that to the draw, evenly. Sizes count in the
+first frame; a shape turns back before half of it has left the picture.
 
-Axes: T frames, H W pixels. Source of the kinds and shares: the training masks of video inpainting since Chang et al.,
-Free-form Video Inpainting with 3D Gated Convolution and Temporal PatchGAN (ICCV 2019); strokes as brushed lines with
-random turns after Yu et al., Free-Form Image Inpainting with Gated Convolution (ICCV 2019).
+Axes: T frames, H W pixels. Source of the kinds and shares: the training masks of video inpainting
+    since Chang et al.,
+Free-form Video Inpainting with 3D Gated Convolution and Temporal PatchGAN (ICCV 2019); strokes as
+brushed lines with random turns after Yu et al., Free-Form Image Inpainting with Gated Convolution
+(ICCV 2019).
 """
 
 import math
@@ -70,7 +73,8 @@ def strokes(
 def moving_shape(
     num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None
 ) -> np.ndarray:
-    """A blob or a standing figure of 4 to 12 % of the picture that walks, turns back and breathes: (T, H, W) bool."""
+    """A blob or a standing figure of 4 to 12 % of the picture that walks, turns back and breathes:
+    (T, H, W) bool."""
     outline = _figure(rng) if rng.random() < 0.5 else _blob(rng)  # (P, 2), x and y around 0
     still = _decide(still, rng)
     unit = math.sqrt(size[0] * size[1])
@@ -103,7 +107,8 @@ def moving_shape(
 def strips(
     num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None
 ) -> np.ndarray:
-    """What another eye can't see beside made-up things, as records of `occlusion` have it: (T, H, W) bool.
+    """What another eye can't see beside made-up things, as records of `occlusion` have it: (T, H,
+    W) bool.
 
     In pictures so small that no strip comes about in some tries, the first thing itself is missing.
     """
@@ -122,10 +127,12 @@ def strips(
 
 
 def visiting_shape(num_frames: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A blob or a figure that comes in from the left or right, stands for most of the clip and leaves: (T, H, W) bool.
+    """A blob or a figure that comes in from the left or right, stands for most of the clip and
+    leaves: (T, H, W) bool.
 
-    Nothing is missing in the first and the last 8 % of the frames. From 20 to 80 % it stands wholly inside, 4 to 12 % of
-    the picture, breathes a little and sways by at most two pixels. For clips of 24 frames or more.
+    Nothing is missing in the first and the last 8 % of the frames. From 20 to 80 % it stands wholly
+    inside, 4 to 12 % of the picture, breathes a little and sways by at most two pixels. For clips
+    of 24 frames or more.
     """
     outline = _figure(rng) if rng.random() < 0.5 else _blob(rng)  # (P, 2), x and y around 0
     sides = np.array([size[1], size[0]], float)
@@ -185,12 +192,14 @@ def _decide(still: bool | None, rng: np.random.Generator) -> bool:
 def _carry(
     mask: np.ndarray, num_frames: int, rng: np.random.Generator, still: bool | None
 ) -> np.ndarray:
-    """The mask in every frame, (T, H, W) bool, where it stands or shifted along a path of whole pixels."""
+    """The mask in every frame, (T, H, W) bool, where it stands or shifted along a path of whole
+    pixels."""
     if _decide(still, rng):
         return np.repeat(mask[None] > 0, num_frames, axis=0)
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
-    # so far that across each edge at most a quarter of the pixels leaves; the quarters may stand anywhere, as of strokes
+    # so far that across each edge at most a quarter of the pixels leaves; the quarters may stand
+    # anywhere, as of strokes
     quarter, three_quarters = np.quantile([columns, rows], [0.25, 0.75], axis=1)
     low, high = np.ceil(-quarter), np.floor([width - 1, height - 1] - three_quarters)
     path = _path(num_frames, np.zeros(2), low, high, (height, width), rng)
@@ -215,7 +224,8 @@ def _path(
     size: tuple[int, int],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Places (T, 2), x and y, of a walk whose direction turns slowly, and which turns back at `low` and `high` (x, y)."""
+    """Places (T, 2), x and y, of a walk whose direction turns slowly, and which turns back at `low`
+    and `high` (x, y)."""
     sides = np.array([size[1], size[0]], float)
     heading, speed = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 1) * SPEED
     places, sign = [start], np.ones(2)

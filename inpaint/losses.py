@@ -49,7 +49,8 @@ def hole_valid_l1(
     hole_weight: float = 1.0,
     valid_weight: float = 1.0,
 ) -> Tensor:
-    """The hole's and the seen part's mean absolute difference, each divided by its own area (DSTT, arXiv 2104.06637).
+    """The hole's and the seen part's mean absolute difference, each divided by its own area (DSTT,
+    arXiv 2104.06637).
 
     A small hole so weighs as much as all the rest of the picture.
     """
@@ -59,7 +60,8 @@ def hole_valid_l1(
 
 
 def charbonnier(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
-    """sqrt(d^2 + e^2) - e with e = 0.001, over the hole and over the seen part (Charbonnier et al., ICIP 1994).
+    """sqrt(d^2 + e^2) - e with e = 0.001, over the hole and over the seen part (Charbonnier et al.,
+    ICIP 1994).
 
     As `hole_valid_l1`, but smooth around 0.
     """
@@ -68,20 +70,23 @@ def charbonnier(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
 
 
 def log_error(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
-    """log(1 + e / f) of the hole's mean squared error e, with f = 1e-3, plus the mean absolute error of the seen part.
+    """log(1 + e / f) of the hole's mean squared error e, with f = 1e-3, plus the mean absolute
+    error of the seen part.
 
-    What hole-PSNR measures: an easy clip counts as much as a hard one. f is 36 dB of a range of 2, so that what is nearly
-    right already is left alone.
+    What hole-PSNR measures: an easy clip counts as much as a hard one. f is 36 dB of a range of 2,
+    so that what is nearly right already is left alone.
     """
     error = masked_mean((prediction - target).square(), holes)
     return torch.log1p(error / LOG_FLOOR) + masked_l1(prediction, target, 1 - holes)
 
 
 def dct_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
-    """Mean absolute difference of the DCT-II coefficients of 8x8 blocks, in the hole, per hole pixel.
+    """Mean absolute difference of the DCT-II coefficients of 8x8 blocks, in the hole, per hole
+    pixel.
 
-    The transform is orthonormal (Ahmed, Natarajan, Rao 1974): a picture that differs by a constant d gives d / 8, one
-    that differs as one cosine of a block gives as little, so that what counts is how many waves are wrong.
+    The transform is orthonormal (Ahmed, Natarajan, Rao 1974): a picture that differs by a constant
+    d gives d / 8, one that differs as one cosine of a block gives as little, so that what counts is
+    how many waves are wrong.
     """
     difference = ((prediction - target) * holes).flatten(0, 2)  # (B*T*C, H, W)
     height, width = difference.shape[-2:]
@@ -102,10 +107,11 @@ def dct_matrix(size: int) -> Tensor:
 
 
 def fft_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
-    """Mean absolute difference of the Fourier coefficients (orthonormal, whole frames) of the hole, per hole pixel.
+    """Mean absolute difference of the Fourier coefficients (orthonormal, whole frames) of the hole,
+    per hole pixel.
 
-    Real and imaginary part count by themselves (Cho et al., Rethinking Coarse-to-Fine Approach in Single Image
-    Deblurring, ICCV 2021).
+    Real and imaginary part count by themselves (Cho et al., Rethinking Coarse-to-Fine Approach in
+    Single Image Deblurring, ICCV 2021).
     """
     difference = ((prediction - target) * holes).flatten(0, 2).float()
     waves = torch.view_as_real(torch.fft.rfft2(difference, norm="ortho"))
@@ -120,7 +126,8 @@ def _per_hole_pixel(values: Tensor, prediction: Tensor, holes: Tensor) -> Tensor
 
 
 def temporal_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
-    """How far the change from frame to frame is from the truth's change, where either frame has a hole.
+    """How far the change from frame to frame is from the truth's change, where either frame has a
+    hole.
 
     0 for a single frame. Unlike a penalty on change itself it lets things move.
     """
@@ -128,7 +135,8 @@ def temporal_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
 
 
 def temporal_smooth_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
-    """The same of the second difference along time, x(t+1) - 2 x(t) + x(t-1): what trembles costs, what glides does not.
+    """The same of the second difference along time, x(t+1) - 2 x(t) + x(t-1): what trembles costs,
+    what glides does not.
 
     0 for fewer than three frames.
     """
@@ -146,10 +154,12 @@ def _change_l1(prediction: Tensor, target: Tensor, holes: Tensor, *, order: int)
 def warping_l1(prediction: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
     """How far each frame is from the frame before it, moved along the flow.
 
-    Short-term consistency as in Lai et al., Learning Blind Video Temporal Consistency (ECCV 2018), there with FlowNet2.
+    Short-term consistency as in Lai et al., Learning Blind Video Temporal Consistency (ECCV 2018),
+    there with FlowNet2.
 
     Args:
-        prediction: (B, T, C, H, W). flow: (B, T-1, 2, H, W), from each frame to the one before, in pixels.
+        prediction: (B, T, C, H, W). flow: (B, T-1, 2, H, W), from each frame to the one before, in
+            pixels.
         mask: (B, T-1, 1, H, W), where it counts.
     """
     before = warp(prediction[:, :-1].flatten(0, 1).float(), flow.flatten(0, 1).float()).unflatten(
@@ -159,7 +169,8 @@ def warping_l1(prediction: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
 
 
 def true_warping_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
-    """`warping_l1` in the holes along the DIS flow of the truth, beyond what the truth itself has; on the CPU, so slow."""
+    """`warping_l1` in the holes along the DIS flow of the truth, beyond what the truth itself has;
+    on the CPU, so slow."""
     if prediction.shape[1] < 2:
         return prediction.new_zeros(len(prediction))
     flow, visible = flows_back(target)
@@ -176,7 +187,8 @@ class Term:
     make: Callable[[], Loss]
 
 
-# the weights are ours, chosen so that on typical clips no term outweighs the picture term it stands beside
+# the weights are ours, chosen so that on typical clips no term outweighs the picture term it stands
+# beside
 TERMS: dict[str, Term] = {
     "l1": Term(1.0, lambda: hole_valid_l1),
     "charbonnier": Term(1.0, lambda: charbonnier),

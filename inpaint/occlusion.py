@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# iw3's foreground mappings (nagadomi/nunif iw3/mapper.py, MIT): bias and scale of a softplus over [0, 1] or its inverse
+# iw3's foreground mappings (nagadomi/nunif iw3/mapper.py, MIT): bias and scale of a softplus over
+# [0, 1] or its inverse
 _SOFTPLUS = {"mul_1": (0.343, 12.0), "mul_2": (0.515, 12.0), "mul_3": (0.687, 12.0)}
 _INVERSE_SOFTPLUS = {
     "inv_mul_1": (-0.002102, 7.8788),
@@ -27,9 +28,12 @@ ROWS_AT_ONCE = 64
 def hidden(shift: Tensor) -> Tensor:
     """The pixels that the source view cannot see.
 
-    Pixel x of a row lies at u(x) = x + shift(x) in the source view. It is hidden exactly when a pixel to its left
-    already reaches as far to the right: that one then has the larger shift, so it is nearer. The strip stands to the
-    right of the foreground, as wide as the difference of the two shifts. Pixels that leave the picture are not hidden.
+    Pixel x of a row lies at u(x) = x + shift(x) in the source view. It is hidden exactly when a
+    pixel to its left
+    already reaches as far to the right: that one then has the larger shift, so it is nearer. The
+        strip stands to the
+    right of the foreground, as wide as the difference of the two shifts. Pixels that leave the
+    picture are not hidden.
 
     Args:
         shift: (..., H, W) float32, pixels towards the right, larger = nearer.
@@ -50,7 +54,8 @@ def _find_hidden(shift: Tensor, result: Tensor) -> None:
 
 
 def _blocks(*pictures: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """On a CPU a few rows of each at a time: what is worked on then stays in its cache. Elsewhere all at once."""
+    """On a CPU a few rows of each at a time: what is worked on then stays in its cache. Elsewhere
+    all at once."""
     at_once = ROWS_AT_ONCE if pictures[0].device.type == "cpu" else max(1, len(pictures[0]))
     return zip(*(picture.split(at_once) for picture in pictures), strict=True)
 
@@ -60,7 +65,8 @@ def find_hidden_in_both_views(disparity: Tensor, result: Tensor, **view: Any) ->
 
     Args:
         disparity, view: as of `shift_of_view`.
-        result: (2, H, W) bool that holds False; the mirrored one becomes as it is seen in the mirror.
+        result: (2, H, W) bool that holds False; the mirrored one becomes as it is seen in the
+            mirror.
     """
     shift = shift_of_view(disparity, **view)
     for rows, found, mirrored in _blocks(shift, *result):
@@ -69,7 +75,8 @@ def find_hidden_in_both_views(disparity: Tensor, result: Tensor, **view: Any) ->
 
 
 def drop_specks(holes: np.ndarray, *, min_area: int) -> np.ndarray:
-    """Take away the connected holes (8 neighbours) of fewer than `min_area` pixels. (T, H, W) bool, as is the result.
+    """Take away the connected holes (8 neighbours) of fewer than `min_area` pixels. (T, H, W) bool,
+    as is the result.
 
     They come from grain in the disparity, not from edges of objects.
     """
@@ -91,11 +98,12 @@ def drop_specks(holes: np.ndarray, *, min_area: int) -> np.ndarray:
 def shift_in_pixels(
     disparity: Tensor, *, divergence: float, convergence: float, width: int
 ) -> Tensor:
-    """iw3's shift of one eye: `divergence` per cent of the width between both eyes for a disparity of 1.
+    """iw3's shift of one eye: `divergence` per cent of the width between both eyes for a disparity
+    of 1.
 
     Args:
-        disparity: in [0, 1], 1 = near. divergence: in per cent of `width`. convergence: in [0, 1], the disparity of the
-            screen, which does not move. width: pixels of the whole picture.
+        disparity: in [0, 1], 1 = near. divergence: in per cent of `width`. convergence: in [0, 1],
+            the disparity of the screen, which does not move. width: pixels of the whole picture.
     """
     return (disparity - convergence) * (divergence * 0.5 * 0.01 * width)
 
@@ -109,14 +117,16 @@ def shift_of_view(
     mapping: str = "none",
     edge_dilation: int = 0,
 ) -> Tensor:
-    """The shift of one eye at the size of the picture, from one frame's disparity at the size that it was found at.
+    """The shift of one eye at the size of the picture, from one frame's disparity at the size that
+    it was found at.
 
     Args:
         disparity: (h, w) in [0, 1], 1 = near.
         size: (H, W) of the picture.
         divergence, convergence: see `shift_in_pixels`.
         mapping: see `map_foreground`.
-        edge_dilation: pixels of the disparity by which what is near is widened first, over its own soft edge.
+        edge_dilation: pixels of the disparity by which what is near is widened first, over its own
+            soft edge.
     Returns: (H, W) float32, pixels, larger = nearer.
     """
     near = disparity[None, None]  # (1, 1, h, w)
@@ -142,7 +152,8 @@ def _widen(disparity: Tensor, radius: int) -> Tensor:
 
 
 def map_foreground(disparity: Tensor, mapping: str) -> Tensor:
-    """Bend disparity in [0, 1] so that the foreground stands out more (`mul_*`) or less (`inv_mul_*`)."""
+    """Bend disparity in [0, 1] so that the foreground stands out more (`mul_*`) or less
+    (`inv_mul_*`)."""
     if mapping in _SOFTPLUS:
         bias, scale = _SOFTPLUS[mapping]
         low, high = (math.log1p(math.exp((x - bias) * scale)) for x in (0, 1))

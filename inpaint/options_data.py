@@ -18,7 +18,10 @@ class GenerateOptions(DepthOptions, RecordOptions):
     dataset_dir: Path = option(
         "-i",
         "--dataset-dir",
-        help="a video or a folder of numbered pictures, or a folder of such that are taken one by one",
+        help=(
+            "a video or a folder of numbered pictures, or a folder of such that are taken one by "
+            "one"
+        ),
     )
     depth_normalize: str = option(
         default="clip",
@@ -49,7 +52,8 @@ class GenerateOptions(DepthOptions, RecordOptions):
         super().check()
         if self.seq % self.batch_size:
             raise UserError(
-                f"--batch-size {self.batch_size} does not divide --seq {self.seq}: choose a divisor of it"
+                f"--batch-size {self.batch_size} does not divide --seq {self.seq}: choose a "
+                "divisor of it"
             )
 
 
@@ -57,10 +61,12 @@ class GenerateOptions(DepthOptions, RecordOptions):
 class FramesPreset:
     """How frames become records, and which files are looked at.
 
-    kind: "folders" of pictures, "stills", or "videos"; None takes videos and folders. folders, pictures: regular
-    expressions for the name of a folder of pictures and of its files. include: folder names, one of which must be in the
-    path; exclude: words that must not. groups: so many at random of each source, None for all. max_shift in pixels of
-    the result, max_brightness in per cent. layout: what is expected, for messages.
+    kind: "folders" of pictures, "stills", or "videos"; None takes videos and folders. folders,
+        pictures: regular
+    expressions for the name of a folder of pictures and of its files. include: folder names, one of
+    which must be in the path; exclude: words that must not. groups: so many at random of each
+    source, None for all. max_shift in pixels of the result, max_brightness in per cent. layout:
+    what is expected, for messages.
     """
 
     kind: str | None = None
@@ -78,7 +84,8 @@ class FramesPreset:
     layout: str = ""
 
 
-# which twelve of the 67 categories the published recipe took is not known: these are rooms to live and work in
+# which twelve of the 67 categories the published recipe took is not known: these are rooms to live
+# and work in
 ROOMS = (
     "bathroom", "bedroom", "children_room", "classroom", "closet", "corridor",
     "dining_room", "kitchen", "livingroom", "lobby", "meeting_room", "office",
@@ -91,7 +98,10 @@ PRESETS = {
         folders=r"\d{4}-\d{2}-\d{2}.*",
         pictures=r"\d+\.jpe?g",
         seq=5,
-        layout="GTA-IM: folders named by date and time with 00000.jpg, 00001.jpg, ... (depth and masks beside are left)",
+        layout=(
+            "GTA-IM: folders named by date and time with 00000.jpg, 00001.jpg, ... (depth and "
+            "masks beside are left)"
+        ),
     ),
     "mit_indoor": FramesPreset(
         kind="stills",
@@ -113,7 +123,10 @@ PRESETS = {
         exclude=("ApplyEyeMakeup", "ApplyLipstick"),
         seq=5,
         groups=4,
-        layout="THUMOS14: videos, those of make-up in folders or under names that say ApplyEyeMakeup or ApplyLipstick",
+        layout=(
+            "THUMOS14: videos, those of make-up in folders or under names that say "
+            "ApplyEyeMakeup or ApplyLipstick"
+        ),
     ),
 }
 
@@ -197,7 +210,8 @@ class ImagesOptions(RecordOptions):
     def check(self) -> None:
         if OCCLUSION in parse_masks(self.mask):
             raise UserError(
-                f"--mask {self.mask}: pictures have no {OCCLUSION}: choose from {', '.join(MADE_MASKS)}"
+                f"--mask {self.mask}: pictures have no {OCCLUSION}: choose from "
+                f"{', '.join(MADE_MASKS)}"
             )
 
 

@@ -45,7 +45,8 @@ class EvaluateOptions(MaskOptions):
         "--model",
         default=(),
         metavar="MODEL",
-        help="what is judged, may be given several times: a model file, .onnx or .engine; zero-memory (the first of them, "
+        help="what is judged, may be given several times: a model file, .onnx or .engine; "
+        "zero-memory (the first of them, "
         "its memory emptied before every frame); untrained (the first of them with fresh weights); "
         + ", ".join(BASELINES),
     )
@@ -57,7 +58,10 @@ class EvaluateOptions(MaskOptions):
     baselines: str = option(
         default=",".join(CAUSAL_BASELINES),
         metavar="NAMES",
-        help="what needs no training and runs beside it, or none; the default's are causal, flow-propagation-both is not",
+        help=(
+            "what needs no training and runs beside it, or none; the default's are causal, "
+            "flow-propagation-both is not"
+        ),
     )
     masks: Path | None = option(
         default=None,
@@ -67,7 +71,10 @@ class EvaluateOptions(MaskOptions):
     holes: str = option(
         default="static,moving,occlusion",
         metavar="NAMES",
-        help=f"without --masks: holes that are made up, any of {', '.join(HOLE_FAMILIES)}; {LONG} is for 120 --frames or more",
+        help=(
+            f"without --masks: holes that are made up, any of {', '.join(HOLE_FAMILIES)}; {LONG} "
+            "is for 120 --frames or more"
+        ),
     )
     size: str | None = option(
         default=None,

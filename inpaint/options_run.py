@@ -35,7 +35,10 @@ class ApplyOptions(MaskOptions, FilmOptions):
     """`python -m inpaint apply`."""
 
     mask: Path = option(
-        help="what is missing, in white: a video, a folder of numbered pictures, or one picture for all frames"
+        help=(
+            "what is missing, in white: a video, a folder of numbered pictures, or one picture "
+            "for all frames"
+        )
     )
     dilate: int = option(
         default=0, minimum=0, help="pixels by which the holes grow; 4 is usual for masks of objects"
@@ -53,8 +56,10 @@ class ApplyOptions(MaskOptions, FilmOptions):
     look_ahead: str | None = option(
         default=None,
         metavar=f"N or {SHOT}",
-        help="frames that are read ahead, so that a hole is filled from what is seen after it too; 0 is how a live stream is "
-        f"filled; {SHOT}: go through each shot first, for what is seen long before or after a hole that stays "
+        help="frames that are read ahead, so that a hole is filled from what is seen after it "
+        "too; 0 is how a live stream is "
+        f"filled; {SHOT}: go through each shot first, for what is seen long before or after a "
+        "hole that stays "
         f"(default: {LOOK_AHEAD}; engines 0)",
     )
 
@@ -137,7 +142,10 @@ class CheckpointOptions:
     to: str | None = option(
         default=None,
         choices=FILE_LAYOUTS,
-        help="layout of that file (default: safetensors for a name that ends so, else nunif, which is ours)",
+        help=(
+            "layout of that file (default: safetensors for a name that ends so, else nunif, "
+            "which is ours)"
+        ),
     )
     arch: str | None = option(
         default=None, help="the model, where the file holds only tensors and does not tell"

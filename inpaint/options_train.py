@@ -27,7 +27,8 @@ DETAIL_LOSSES = ("dct", "fft", "lpips", "lite", "timm")  # behind it
 
 
 def parse_loss(name: str) -> list[str]:
-    """The terms of a loss: "temporal_l1dctlpips" -> ["temporal", "l1", "dct", "lpips"]. Names as in nagadomi/nunif.
+    """The terms of a loss: "temporal_l1dctlpips" -> ["temporal", "l1", "dct", "lpips"]. Names as in
+    nagadomi/nunif.
 
     Raises:
         UserError: another name.
@@ -39,8 +40,10 @@ def parse_loss(name: str) -> list[str]:
     terms = match and [*re.findall(before, match[1]), match[2], *re.findall(behind, match[3])]
     if not terms or len(set(terms)) < len(terms):
         raise UserError(
-            f"--loss {name} is not known: write any of {', '.join(f'{word}_' for word in MOTION_LOSSES)}, then "
-            f"one of {', '.join(PICTURE_LOSSES)}, then any of {', '.join(DETAIL_LOSSES)}, each once, such as temporal_l1dct"
+            f"--loss {name} is not known: write any of "
+            f"{', '.join(f'{word}_' for word in MOTION_LOSSES)}, then "
+            f"one of {', '.join(PICTURE_LOSSES)}, then any of {', '.join(DETAIL_LOSSES)}, each "
+            "once, such as temporal_l1dct"
         )
     return terms
 
@@ -56,7 +59,8 @@ def parse_tile(text: str) -> tuple[int, int]:
         side.isascii() and side.isdigit() and int(side) >= 32 for side in sides
     ):
         raise UserError(
-            f"--tile-size {text} is no size: write one number, or height x width such as 360x640, from 32 on"
+            f"--tile-size {text} is no size: write one number, or height x width such as 360x640, "
+            "from 32 on"
         )
     return int(sides[0]), int(sides[-1])
 
@@ -73,7 +77,8 @@ def parse_brightness(text: str) -> tuple[float, float]:
         low, high = -1.0, -1.0
     if not 0 < low <= high <= 4:
         raise UserError(
-            f"--brightness {text}: give two factors in order, above 0 and up to 4, such as 0.25,1.15"
+            f"--brightness {text}: give two factors in order, above 0 and up to 4, such as "
+            "0.25,1.15"
         )
     return low, high
 
@@ -101,7 +106,10 @@ class TrainOptions(TrainerOptions):
     video: bool = option(default=False, help="train on clips; without it on single pictures")
     arch: str | None = option(
         default=None,
-        help="the model (default: that of --checkpoint-file, else of --curriculum, else memory_dstt_v1)",
+        help=(
+            "the model (default: that of --checkpoint-file, else of --curriculum, else "
+            "memory_dstt_v1)"
+        ),
     )
     checkpoint_file: str | None = option(
         default=None,
@@ -112,14 +120,19 @@ class TrainOptions(TrainerOptions):
     mask: str = option(
         default=OCCLUSION,
         metavar="WEIGHTS",
-        help="holes to train on, as occlusion=2,object=1: how often those of the records (occlusion), and made-up ones: "
+        help=(
+            "holes to train on, as occlusion=2,object=1: how often those of the records "
+            "(occlusion), and made-up ones: "
+        )
         + ", ".join(MADE_MASKS),
     )
     loss: str = option(
         default="temporal_l1",
         metavar="NAME",
-        help="what is made small: any of temporal_, smooth_, warp_, then l1, charbonnier or psnr, then any of dct, fft, lpips, "
-        "lite, timm (warp_ takes optical flow on the CPU; lpips and timm need weights that are downloaded, lite only packages)",
+        help="what is made small: any of temporal_, smooth_, warp_, then l1, charbonnier or psnr, "
+        "then any of dct, fft, lpips, "
+        "lite, timm (warp_ takes optical flow on the CPU; lpips and timm need weights that are "
+        "downloaded, lite only packages)",
     )
     discriminator: str | None = option(
         default=None, choices=("t_patch_gan",), help="train against a discriminator of this kind"
@@ -140,7 +153,8 @@ class TrainOptions(TrainerOptions):
     stream_length: int | None = option(
         default=None,
         minimum=1,
-        help="frames of the stream that a training clip is the end of: what comes before it only fills the memory, so that "
+        help="frames of the stream that a training clip is the end of: what comes before it only "
+        "fills the memory, so that "
         "long memories are trained at the cost of short clips (default: that of the clip)",
     )
     tile_size: str = option(
@@ -151,7 +165,8 @@ class TrainOptions(TrainerOptions):
     brightness: str = option(
         default="1,1",
         metavar="LOW,HIGH",
-        help="each training clip gets a brightness drawn between these factors, as 0.25,1.15: so that models are as good "
+        help="each training clip gets a brightness drawn between these factors, as 0.25,1.15: so "
+        "that models are as good "
         "in the dark",
     )
     batch_size: int = option(
@@ -167,7 +182,10 @@ class TrainOptions(TrainerOptions):
     )
     activation_checkpointing: bool = option(
         default=False,
-        help="compute parts of the model again in the backward pass: much less GPU memory, a third slower",
+        help=(
+            "compute parts of the model again in the backward pass: much less GPU memory, a "
+            "third slower"
+        ),
     )
     export: str | None = option(
         default=None,
@@ -183,17 +201,20 @@ class TrainOptions(TrainerOptions):
         parse_brightness(self.brightness)
         if self.clip_length not in (None, 1) and not self.video:
             raise UserError(
-                f"--clip-length {self.clip_length} is for --video: add it, single pictures have no length"
+                f"--clip-length {self.clip_length} is for --video: add it, single pictures have "
+                "no length"
             )
         if self.stream_length is not None and not self.video:
             raise UserError(
-                f"--stream-length {self.stream_length} is for --video: add it, single pictures have no length"
+                f"--stream-length {self.stream_length} is for --video: add it, single pictures "
+                "have no length"
             )
         if self.data_dir is None and self.curriculum is None:
             raise UserError("-i is missing: give the folder that holds train/ and eval/")
         if self.curriculum is not None and self.reset_state:
             raise UserError(
-                "--reset-state does not go with --curriculum: give --checkpoint-file to start from weights"
+                "--reset-state does not go with --curriculum: give --checkpoint-file to start "
+                "from weights"
             )
         if self.export is not None:
             parse_formats(self.export)

@@ -1,7 +1,8 @@
 """The training record on the disk: its names, its writing and its reading.
 
-A record is a folder with `0000_C.png, 0000_M.png, 0001_C.png, ...` (RGB frames, grey masks with 255 = hole) and, if
-this program made it, a `record.json` that tells where it came from. nunif's own generator uses the same file names.
+A record is a folder with `0000_C.png, 0000_M.png, 0001_C.png, ...` (RGB frames, grey masks with 255
+= hole) and, if this program made it, a `record.json` that tells where it came from. nunif's own
+generator uses the same file names.
 
 Axes: T frames, H W pixels.
 """
@@ -43,7 +44,8 @@ class BadRecord(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """A usable record: its folder, the numbers of its frames, their size (H, W), and whether it has masks beside them."""
+    """A usable record: its folder, the numbers of its frames, their size (H, W), and whether it has
+    masks beside them."""
 
     path: Path
     numbers: tuple[str, ...]
@@ -55,13 +57,15 @@ class Record:
 
 
 def record_name(prefix: str, model_type: str, file_hash: str, number: int) -> str:
-    """`{prefix}_{model_type}_{FILE_HASH}_{SEQUENCE_NO}`; without a prefix the name starts with the model type."""
+    """`{prefix}_{model_type}_{FILE_HASH}_{SEQUENCE_NO}`; without a prefix the name starts with the
+    model type."""
     return "_".join(part for part in (prefix, model_type, file_hash, f"{number:06d}") if part)
 
 
 @contextmanager
 def making(folder: Path, prefix: str, label: str, file_hash: str = "") -> Iterator[None]:
-    """Make records of such names (all hashes, if none is given) in a folder, alone among all processes.
+    """Make records of such names (all hashes, if none is given) in a folder, alone among all
+    processes.
 
     Another process that makes them is waited for. What a killed one left half-made is removed.
     """
@@ -81,7 +85,8 @@ def write_record(
     """Write a record; it appears under its name whole or not at all.
 
     Args:
-        frames: (T, H, W, 3) uint8. holes: (T, H, W) bool, True = missing; None: a record without masks.
+        frames: (T, H, W, 3) uint8. holes: (T, H, W) bool, True = missing; None: a record without
+            masks.
         info: goes into record.json.
     """
 
@@ -105,7 +110,8 @@ def read_info(path: Path) -> dict[str, Any]:
 
 
 def is_finished(folder: Path, name: str, options: dict[str, Any]) -> bool:
-    """Whether a record stands already, in `folder` or, moved there, in the train/ or eval/ beside it.
+    """Whether a record stands already, in `folder` or, moved there, in the train/ or eval/ beside
+    it.
 
     Raises:
         UserError: it was made with other options than these.
@@ -133,8 +139,8 @@ def open_record(path: Path, *, min_frames: int = 1, min_size: int | tuple[int, i
     min_size: of the pictures, in height and width; one number means both.
 
     Raises:
-        BadRecord: a missing, unreadable or torn picture, masks beside some frames only, different sizes, fewer than
-            `min_frames` frames, or too small pictures.
+        BadRecord: a missing, unreadable or torn picture, masks beside some frames only, different
+            sizes, fewer than `min_frames` frames, or too small pictures.
     """
     try:
         names = [file.name for file in path.iterdir()]
@@ -188,7 +194,8 @@ def read_frames(
 
 
 def read_holes(record: Record, numbers: Sequence[str]) -> np.ndarray:
-    """Decode some masks of a record: (T, H, W) bool, True = missing. Raises as `read_frames` does, and without masks."""
+    """Decode some masks of a record: (T, H, W) bool, True = missing. Raises as `read_frames` does,
+    and without masks."""
     if not record.has_masks:
         raise BadRecord(record.path, "it has no masks")
     return np.stack([_read(record, f"{number}_M.png", _read_hole) for number in numbers]) > 0
@@ -216,14 +223,16 @@ def _read(
 def scan_records(
     folder: Path, *, min_frames: int = 1, min_size: int | tuple[int, int] = 1
 ) -> tuple[list[Record], list[BadRecord]]:
-    """All records in a folder, sorted by name, and those that can't be used. Files and hidden folders are passed over.
+    """All records in a folder, sorted by name, and those that can't be used. Files and hidden
+    folders are passed over.
 
     Raises:
         UserError: the folder is missing, or holds no usable record.
     """
     if not folder.is_dir():
         raise UserError(
-            f"{folder} does not exist: make records there with create_training_data.py, or move some there"
+            f"{folder} does not exist: make records there with create_training_data.py, or move "
+            "some there"
         )
     good, bad = [], []
     with explain_os_errors(folder):

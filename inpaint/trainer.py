@@ -1,6 +1,7 @@
 """What training means for video inpainting: the model, the samples, one step, one evaluation.
 
-Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-1, 1] and `holes` (B, T, 1, H, W).
+Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-1, 1] and `holes`
+    (B, T, 1, H, W).
 """
 
 import logging
@@ -91,10 +92,12 @@ def train_model(
 def train_stages(
     options: TrainOptions, stages: list[Stage], *, default_arch: str = DEFAULT_ARCH
 ) -> TrainResult:
-    """Train stage by stage, each in its folder stageN/, and keep each one's last weights as stageN_final.pth.
+    """Train stage by stage, each in its folder stageN/, and keep each one's last weights as
+    stageN_final.pth.
 
     default_arch: see `choose_arch`.
-    With --resume, stages that have such a file are done, and the first that has none goes on from its checkpoint.
+    With --resume, stages that have such a file are done, and the first that has none goes on from
+    its checkpoint.
     """
     finals = [
         options.model_dir / f"stage{number}_final.pth" for number in range(1, len(stages) + 1)
@@ -146,7 +149,8 @@ def train_stages(
 
 
 def _move_stages_aside(finals: list[Path], arch: str, start: str | None) -> None:
-    """Nothing of an earlier run may be taken for this one's, should this one be interrupted and resumed."""
+    """Nothing of an earlier run may be taken for this one's, should this one be interrupted and
+    resumed."""
     if start is not None and any(final.exists() and final.samefile(start) for final in finals):
         raise UserError(
             f"--checkpoint-file {start} would be replaced by this run: choose another --model-dir"
@@ -205,10 +209,12 @@ def choose_arch(
 
 
 def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> "VideoInpaintTask":
-    """Read the datasets' folders train/ and eval/; records that can't be used are named and left out.
+    """Read the datasets' folders train/ and eval/; records that can't be used are named and left
+    out.
 
     Raises:
-        UserError: a folder is missing, or holds no usable record; the model can't take clips of that length.
+        UserError: a folder is missing, or holds no usable record; the model can't take clips of
+            that length.
     """
     if not model.num_parameters:
         raise UserError(
@@ -256,13 +262,15 @@ def clip_length_for(model: Model, options: TrainOptions) -> int:
     if wanted != own and not getattr(model, "any_clip_length", False):
         how = f"--clip-length {wanted}" if options.video else "single pictures (without --video)"
         raise UserError(
-            f"{model.name} takes clips of {own} frames only, not {how}: choose a memory_dstt model for that"
+            f"{model.name} takes clips of {own} frames only, not {how}: choose a memory_dstt "
+            "model for that"
         )
     return wanted
 
 
 def stream_length_for(model: Model, clip_length: int, options: TrainOptions) -> int:
-    """Frames that are read of a record: those of a training clip, and those that fill the memory before it.
+    """Frames that are read of a record: those of a training clip, and those that fill the memory
+    before it.
 
     Raises:
         UserError: less than a clip, or the model has no memory.
@@ -270,11 +278,13 @@ def stream_length_for(model: Model, clip_length: int, options: TrainOptions) -> 
     wanted = options.stream_length or clip_length
     if wanted < clip_length:
         raise UserError(
-            f"--stream-length {wanted} is less than the {clip_length} frames of a training clip: give more"
+            f"--stream-length {wanted} is less than the {clip_length} frames of a training clip: "
+            "give more"
         )
     if wanted > clip_length and not isinstance(model, StreamingModel):
         raise UserError(
-            f"--stream-length {wanted}: {model.name} has no memory to fill: leave it out, or choose another --arch"
+            f"--stream-length {wanted}: {model.name} has no memory to fill: leave it out, or "
+            "choose another --arch"
         )
     return wanted
 
@@ -294,7 +304,8 @@ def _scan(
         first = ", ".join(f"{problem.record.name}: {problem.reason}" for problem in bad[:5])
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise UserError(
-            f"{folder}: {len(bad)} of {total} records can't be used: mend or remove them, or allow more with --max-bad-share "
+            f"{folder}: {len(bad)} of {total} records can't be used: mend or remove them, or "
+            "allow more with --max-bad-share "
             f"({first}{more})"
         )
     if bad:
@@ -315,7 +326,8 @@ def _scan(
 
 
 def _share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]:
-    """The records of all datasets, repeated so that each dataset is drawn as often as its weight says, within 5 %."""
+    """The records of all datasets, repeated so that each dataset is drawn as often as its weight
+    says, within 5 %."""
     if len(folders) == 1 or folders[0][1] is None:
         return [record for records, _ in folders for record in records]
     wanted = np.array(
@@ -352,7 +364,8 @@ class VideoInpaintTask:
         *,
         clip_length: int,
     ) -> None:
-        """clip_length: frames of a sample, its last ones, that are learned from; those before fill the memory."""
+        """clip_length: frames of a sample, its last ones, that are learned from; those before fill
+        the memory."""
         self.model, self.train_set, self.eval_set = model, train_set, eval_set
         self.loss, self.adversary, self.clip_length = loss, adversary, clip_length
         self.opponent = None if adversary is None else adversary.discriminator
@@ -386,7 +399,8 @@ class VideoInpaintTask:
         return EvalOutput(metrics, lambda: preview(frames[0], holes[0], filled[0]))
 
     def _predict(self, model: nn.Module, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
-        """Prediction, frames and holes of the end of every stream, its memory filled by what comes before."""
+        """Prediction, frames and holes of the end of every stream, its memory filled by what comes
+        before."""
         frames, holes = batch["frames"], batch["holes"]
         before = frames.shape[1] - self.clip_length
         if before <= 0:
@@ -403,7 +417,8 @@ class VideoInpaintTask:
 
 
 def preview(frames: Tensor, holes: Tensor, filled: Tensor) -> np.ndarray:
-    """Three rows of one clip: the holes, what was made of them, the truth. Shapes as `score_clip`."""
+    """Three rows of one clip: the holes, what was made of them, the truth. Shapes as
+    `score_clip`."""
     pick = np.linspace(0, len(frames) - 1, PREVIEW_COLUMNS).round().astype(int).tolist()
     truth, output = (to_uint8(x[pick].float().add(1).div(2)) for x in (frames, filled))
     masked = paint_holes(truth, (holes[pick, 0] > 0).cpu().numpy())

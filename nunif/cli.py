@@ -1,4 +1,5 @@
-"""The command line: a table of commands, parsed without torch, run by late import, left by one exit."""
+"""The command line: a table of commands, parsed without torch, run by late import, left by one
+exit."""
 
 import argparse
 import errno
@@ -29,8 +30,10 @@ EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 130
 class Command:
     """One row of a table of commands.
 
-    name: the word on the command line; options: a frozen dataclass of `nunif.options.option` fields;
-    function: "package.module:function", imported only when the command runs and called with the options.
+    name: the word on the command line; options: a frozen dataclass of `nunif.options.option`
+        fields;
+    function: "package.module:function", imported only when the command runs and called with the
+        options.
     """
 
     name: str
@@ -44,7 +47,8 @@ def run(
 ) -> int:
     """Parse `argv`, run the command that it names, and return the exit code.
 
-    0: done; 1: a UserError, printed as one line; 2: a command line that can't be parsed; 130: interrupted.
+    0: done; 1: a UserError, printed as one line; 2: a command line that can't be parsed; 130:
+        interrupted.
     """
     parser = argparse.ArgumentParser(prog=prog)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
@@ -85,8 +89,8 @@ def _print_error(text: str) -> None:
 
 
 def main(commands: Sequence[Command], *, prog: str | None = None) -> None:
-    """`run` for the end of a script: the exit code becomes the process's, and SIGTERM and SIGUSR1, by which a cluster
-    asks a job to end in time, are taken like Ctrl-C."""
+    """`run` for the end of a script: the exit code becomes the process's, and SIGTERM and SIGUSR1,
+    by which a cluster asks a job to end in time, are taken like Ctrl-C."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

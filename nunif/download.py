@@ -1,4 +1,5 @@
-"""Files from the web, whole or not at all, fetched once and resumed where they broke off. Nothing here imports torch."""
+"""Files from the web, whole or not at all, fetched once and resumed where they broke off. Nothing
+here imports torch."""
 
 import logging
 import os
@@ -37,7 +38,8 @@ CHUNK = 1 << 16
 
 
 def find_file(source: str | Path, *, releases: Mapping[str, str]) -> Path:
-    """The file on disk that a path, an http(s) address or the name of a release stands for; fetched if need be.
+    """The file on disk that a path, an http(s) address or the name of a release stands for; fetched
+    if need be.
 
     releases: addresses by name. A file on disk goes before a release of that name.
 
@@ -62,7 +64,8 @@ def is_url(text: str) -> bool:
 
 
 def checkpoints_folder(start: Path) -> Path:
-    """Where fetched model files are kept: in pretrained_models/ of the project that `start` lies in, else of `start`."""
+    """Where fetched model files are kept: in pretrained_models/ of the project that `start` lies
+    in, else of `start`."""
     root = next(
         (folder for folder in (start, *start.parents) if (folder / PRETRAINED).is_dir()), start
     )
@@ -72,13 +75,15 @@ def checkpoints_folder(start: Path) -> Path:
 def download(url: str, folder: Path) -> Path:
     """Fetch a file into a folder, under the address's last word, unless it is there already.
 
-    What has come when the connection breaks is kept beside it under a hidden name, and this call or the next one goes
-    on from there if the server can say that the file is still the same one. Where the name carries the beginning of
-    the content's SHA-256, in torch.hub's manner (`name-0123abcd.pth`), the content is checked against it.
+    What has come when the connection breaks is kept beside it under a hidden name, and this call or
+    the next one goes on from there if the server can say that the file is still the same one. Where
+    the name carries the beginning of the content's SHA-256, in torch.hub's manner
+    (`name-0123abcd.pth`), the content is checked against it.
 
     Raises:
-        UserError: the address can't be reached, has no such file, breaks off again and again, gives a web page, or
-            gives another content than its name promises; or the file can't be written.
+        UserError: the address can't be reached, has no such file, breaks off again and again, gives
+            a web page, or gives another content than its name promises; or the file can't be
+            written.
     """
     name = file_name_of(url)
     path = folder / name
@@ -110,7 +115,8 @@ def file_name_of(url: str) -> str:
 
 
 def promised_hash(name: str) -> str | None:
-    """The first hex digits, 8 or more, of the SHA-256 that a file name carries, if it does: `name-0123abcd.pth`."""
+    """The first hex digits, 8 or more, of the SHA-256 that a file name carries, if it does:
+    `name-0123abcd.pth`."""
     found = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", name, re.IGNORECASE)
     if found is None or _is_date(found[1]):
         return None
@@ -141,7 +147,8 @@ def _fetch(url: str, path: Path) -> None:
             failures = 0 if _size(partial) > before else failures + 1
             if failures == ATTEMPTS:
                 raise UserError(
-                    f"{url} broke off ({error}): run it again, {_size(partial):,} bytes of it are kept"
+                    f"{url} broke off ({error}): run it again, {_size(partial):,} bytes of it are "
+                    "kept"
                 ) from error
             logger.info(
                 "%s broke off after %s bytes (%s), trying again",
@@ -156,14 +163,16 @@ def _fetch(url: str, path: Path) -> None:
         if promised is not None and not actual.startswith(promised):
             partial.unlink()
             raise UserError(
-                f"{url} gave a file whose SHA-256 begins with {actual[: len(promised)]}, but its name promises {promised}: "
+                f"{url} gave a file whose SHA-256 begins with {actual[: len(promised)]}, but its "
+                f"name promises {promised}: "
                 "try again, or get it from another address"
             )
         os.replace(partial, path)
 
 
 def _receive(url: str, path: Path) -> None:
-    """Bring the partial file of `path` to its full length, from where it stands if that is possible."""
+    """Bring the partial file of `path` to its full length, from where it stands if that is
+    possible."""
     partial = _partial(path)
     start, version = _size(partial), _read_stamp(path, url)
     headers = {"User-Agent": "nunif", "Accept-Encoding": "identity"}
@@ -189,7 +198,8 @@ def _receive(url: str, path: Path) -> None:
     except (OSError, ValueError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
         raise UserError(
-            f"{url} can't be reached ({reason}): check the address and the network, or fetch it elsewhere and give its path"
+            f"{url} can't be reached ({reason}): check the address and the network, or fetch it "
+            "elsewhere and give its path"
         ) from error
     with response:
         if response.headers.get_content_type() == "text/html":
@@ -248,7 +258,8 @@ def _size(path: Path) -> int:
 
 
 def _stamp(path: Path) -> Path:
-    """Beside the partial file: the address that it comes from, and the server's mark of the content's version."""
+    """Beside the partial file: the address that it comes from, and the server's mark of the
+    content's version."""
     return longer_name(partial_path(path, own=False), suffix=".stamp")
 
 

@@ -1,6 +1,7 @@
 """Pictures as numpy arrays, to and from PNG files.
 
-Axes: H W pixels, 3 = red green blue. Paths may hold any characters: files are read and written by Python, and only
+Axes: H W pixels, 3 = red green blue. Paths may hold any characters: files are read and written by
+    Python, and only
 coded by OpenCV.
 """
 
@@ -19,7 +20,8 @@ _BINARY = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_BILEVEL, 1]
 PICTURE_SUFFIXES = frozenset(".bmp .jpeg .jpg .png .tif .tiff .webp".split())
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_UP = 2  # the filter type: a row is stored as its difference to the row above (PNG specification, 9.2)
+# the filter type: a row is stored as its difference to the row above (PNG specification, 9.2)
+_UP = 2
 _MAX_PIXELS = 1 << 28  # a header that asks for more is left to OpenCV, which refuses
 _RGB8 = (8, 2, 0, 0, 0)  # of the header: bits, colour type, compression, filter method, interlace
 
@@ -27,8 +29,8 @@ _RGB8 = (8, 2, 0, 0, 0)  # of the header: bits, colour type, compression, filter
 def encode_rgb(picture: np.ndarray) -> bytes:
     """A PNG of an (H, W, 3) uint8 or uint16 picture, lossless.
 
-    Level 1 with the fixed filter "up" is as small as with a filter chosen for every row, and faster to write and read;
-    8 bits are compressed by ISA-L, a quarter of zlib's time.
+    Level 1 with the fixed filter "up" is as small as with a filter chosen for every row, and faster
+    to write and read; 8 bits are compressed by ISA-L, a quarter of zlib's time.
     """
     if picture.dtype != np.uint8:
         return _encode(picture[..., ::-1], _FAST)
@@ -45,7 +47,8 @@ def encode_rgb(picture: np.ndarray) -> bytes:
 
 
 def encode_rgba(picture: np.ndarray) -> bytes:
-    """A PNG of an (H, W, 4) uint8 or uint16 picture with alpha (0 = transparent, not premultiplied), lossless."""
+    """A PNG of an (H, W, 4) uint8 or uint16 picture with alpha (0 = transparent, not
+    premultiplied), lossless."""
     return _encode(picture[..., [2, 1, 0, 3]], _FAST)
 
 
@@ -71,7 +74,8 @@ def read_rgb(path: Path) -> np.ndarray:
 def read_rgb_part(path: Path, rows: slice, columns: slice) -> tuple[np.ndarray, tuple[int, int]]:
     """A part of an image file, (h, w, 3) uint8, and the size (H, W) of the whole.
 
-    Of PNGs as `encode_rgb` writes them no more is decompressed than the part needs; others are read whole and cut.
+    Of PNGs as `encode_rgb` writes them no more is decompressed than the part needs; others are read
+    whole and cut.
     Raises as `read_rgb` does.
     """
     data = path.read_bytes()
@@ -104,7 +108,8 @@ def read_grey(path: Path) -> np.ndarray:
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:
-    """The pixels of an image file's content, as OpenCV's `flags` ask for. Raises ValueError as `read_rgb` does."""
+    """The pixels of an image file's content, as OpenCV's `flags` ask for. Raises ValueError as
+    `read_rgb` does."""
     # OpenCV fills the missing rows of a torn PNG and says nothing, so its end is looked at first
     if data.startswith(PNG_SIGNATURE) and not data.endswith(PNG_END):
         raise ValueError("truncated")
@@ -148,7 +153,8 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _packed_rows(data: bytes) -> tuple[int, int, memoryview] | None:
-    """Height, width and compressed rows of a PNG that is laid out as `encode_rgb` does it; None for any other file.
+    """Height, width and compressed rows of a PNG that is laid out as `encode_rgb` does it; None for
+    any other file.
 
     Raises:
         ValueError: it is one, and its checksum is wrong.

@@ -13,11 +13,13 @@ from nunif.image import PICTURE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
-# pictures that nothing here reads as they are meant: scene-linear, raw, or of formats that libraries often lack
+# pictures that nothing here reads as they are meant: scene-linear, raw, or of formats that
+# libraries often lack
 _NUMBER = r"(?:(?<=[._ ])-|^-)?\d+"  # with a sign, where it can't be what parts words
 UNREAD_SUFFIXES = frozenset(
     (
-        ".arw .avif .cin .cr2 .dng .dpx .exr .gif .hdr .heic .heif .j2k .jfif .jp2 .jxl .nef .pbm .pfm .pgm .pnm .ppm .psd .tga"
+        ".arw .avif .cin .cr2 .dng .dpx .exr .gif .hdr .heic .heif .j2k .jfif .jp2 .jxl .nef .pbm "
+        ".pfm .pgm .pnm .ppm .psd .tga"
     ).split()
 )
 
@@ -25,21 +27,24 @@ UNREAD_SUFFIXES = frozenset(
 def numbered_pictures(folder: Path, *, name: str, even_steps: bool = False) -> dict[int, Path]:
     """The pictures of a folder by number, ascending; they may start at any number.
 
-    The number is the last one in a file's name that isn't the same in all names: 1001 of `plate_1001_4k.png`.
+    The number is the last one in a file's name that isn't the same in all names: 1001 of
+    `plate_1001_4k.png`.
 
     Args:
         name: what messages call the folder.
         even_steps: numbers such as 0, 5, 10, 15 are taken too; else they must follow each other.
 
     Raises:
-        UserError: there is none, or none that can be read; two have one number; a number is missing.
+        UserError: there is none, or none that can be read; two have one number; a number is
+            missing.
     """
     files = [file for file in pictures_in(folder) if has_number(file)]
     _tell_of_left_out(folder, name)
     if not files:
         refuse_unread(folder, name)
         raise UserError(
-            f"{name} holds no numbered picture: expected one per frame, such as 00000.png, 00001.png"
+            f"{name} holds no numbered picture: expected one per frame, such as 00000.png, "
+            "00001.png"
         )
     found = by_number(files, name=name)
     numbers = list(found)
@@ -86,14 +91,18 @@ def as_read(file: Path) -> tuple[list[str | int], str]:
 
 
 def _tell_of_left_out(folder: Path, name: str) -> None:
-    """Log what looks like pictures of a row that can't be read: other kinds, and links to nothing."""
+    """Log what looks like pictures of a row that can't be read: other kinds, and links to
+    nothing."""
     others = sorted(
         file.name
         for file in folder.iterdir()
         if _is_seen(file, UNREAD_SUFFIXES) and re.search(r"\d", file.stem)
     )
     if others:
-        text = "%s: %d pictures of kinds that can't be read are left out, %s the first: convert them to PNG or TIFF"
+        text = (
+            "%s: %d pictures of kinds that can't be read are left out, %s the first: convert "
+            "them to PNG or TIFF"
+        )
         logger.warning(text, name, len(others), others[0])
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() in PICTURE_SUFFIXES:
@@ -125,14 +134,16 @@ def refuse_unread(path: Path, name: str) -> None:
             else f"is a {suffix} picture, which"
         )
         raise UserError(
-            f"{name} {what} can't be read: convert to PNG or TIFF, with 16 bits where there are more than 8"
+            f"{name} {what} can't be read: convert to PNG or TIFF, with 16 bits where there are "
+            "more than 8"
         )
 
 
 def check_exists(path: Path, name: str) -> None:
     """
     Raises:
-        UserError: there is nothing at `path`; where it has signs that other programs take for any number, what to do.
+        UserError: there is nothing at `path`; where it has signs that other programs take for any
+            number, what to do.
     """
     if path.exists():
         return
@@ -142,7 +153,8 @@ def check_exists(path: Path, name: str) -> None:
         )
     if any(sign in path.name for sign in "%#*") and path.parent.is_dir():
         raise UserError(
-            f"{name} doesn't exist: name the folder {path.parent}, whose numbered pictures are taken"
+            f"{name} doesn't exist: name the folder {path.parent}, whose numbered pictures are "
+            "taken"
         )
     raise UserError(f"{name} doesn't exist: check the path")
 
@@ -150,18 +162,21 @@ def check_exists(path: Path, name: str) -> None:
 def check_alone(picture: Path, name: str) -> None:
     """
     Raises:
-        UserError: a picture of a kind that can't be read, or one of a numbered row, where the row must be meant.
+        UserError: a picture of a kind that can't be read, or one of a numbered row, where the row
+            must be meant.
     """
     if picture.suffix.lower() != ".gif":  # which is a video too
         refuse_unread(picture, name)
     if is_picture(picture) and (count := len(row_of(picture))) > 1:
         raise UserError(
-            f"{name} is one picture of a row of {count}: name the folder {picture.parent} for all, or move the one elsewhere"
+            f"{name} is one picture of a row of {count}: name the folder {picture.parent} for "
+            "all, or move the one elsewhere"
         )
 
 
 def row_of(picture: Path) -> list[Path]:
-    """The pictures beside one whose names differ from its name in one number only, itself included."""
+    """The pictures beside one whose names differ from its name in one number only, itself
+    included."""
     parts = re.split(r"(\d+)", picture.name)
     row = []
     for file in pictures_in(picture.parent):

@@ -1,7 +1,9 @@
-"""Options as frozen dataclasses: one definition gives the command line, its checks and what a file records.
+"""Options as frozen dataclasses: one definition gives the command line, its checks and what a file
+records.
 
-A field is declared with `option(...)`; its type comes from the annotation (bool, int, float, str, Path, one of
-these `| None`, or `tuple[one of these, ...]` for a flag that may be given several times). This module does not import torch.
+A field is declared with `option(...)`; its type comes from the annotation (bool, int, float, str,
+Path, one of these `| None`, or `tuple[one of these, ...]` for a flag that may be given several
+times). This module does not import torch.
 """
 
 import argparse
@@ -26,8 +28,8 @@ def option(
 ) -> Any:
     """A field of an options dataclass.
 
-    flags: the words of the command line; without any, `--field-name`. One word without a dash makes the field a
-        required argument without a flag, shown by that word.
+    flags: the words of the command line; without any, `--field-name`. One word without a dash makes
+        the field a required argument without a flag, shown by that word.
     default: without one the option is required. A bool is a switch that turns the default around.
     choices: the values a string may take; minimum, maximum: the bounds of a number, both included.
     """
@@ -101,7 +103,8 @@ def from_namespace(options_type: type[Options], namespace: argparse.Namespace) -
 
 
 def check(options: Any) -> None:
-    """Check every value against its field's choices and bounds, then call the options' own `check`, if there is one.
+    """Check every value against its field's choices and bounds, then call the options' own `check`,
+    if there is one.
 
     Raises:
         UserError: names the flag, the value and what is allowed.

@@ -18,7 +18,8 @@ def ordered_map(
 ) -> Iterator[Result]:
     """`function` of every item, worked out in threads, in the order of the items.
 
-    At most `workers` + 1 items are under way. The first error ends the iteration once what is under way has finished.
+    At most `workers` + 1 items are under way. The first error ends the iteration once what is under
+    way has finished.
     """
     with ThreadPoolExecutor(workers, initializer=initializer) as pool:
         pending: deque[Future[Result]] = deque()

@@ -10,7 +10,8 @@ from nunif.video.options import deinterlace_option
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """Where records go, what they are called, and what decides their bytes; for the commands that make them."""
+    """Where records go, what they are called, and what decides their bytes; for the commands that
+    make them."""
 
     deinterlace: bool = deinterlace_option()
     data_dir: Path = option(

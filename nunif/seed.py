@@ -8,7 +8,8 @@ import torch
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed from the numbers and words that name a draw; the same on every machine and Python."""
+    """A 63-bit seed from the numbers and words that name a draw; the same on every machine and
+    Python."""
     name = "\0".join(str(part) for part in parts).encode(
         "utf-8", "backslashreplace"
     )  # file names may be any bytes
@@ -22,7 +23,8 @@ def generator_for(*parts: int | str) -> np.random.Generator:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, numpy and torch, for code that draws from them (initial weights)."""
+    """Seed the global generators of Python, numpy and torch, for code that draws from them (initial
+    weights)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

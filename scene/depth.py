@@ -1,6 +1,7 @@
 """Depth estimators by --model-type name: a clip's frames in, normalised disparity out.
 
-Axes: T frames, B a batch of them, C channels, H W pixels of the frame, h w pixels of the disparity map.
+Axes: T frames, B a batch of them, C channels, H W pixels of the frame, h w pixels of the disparity
+    map.
 A disparity map covers its frame edge to edge, as `interpolate(align_corners=False)` leaves it.
 """
 
@@ -39,7 +40,8 @@ MAX_ASPECT = 4  # longer frames are squeezed for the network, as in iw3
 ROWS_AT_ONCE = 64  # of a picture that is resized on a CPU
 MISSING_TOLERATED = 0.05  # of the weights; a checkpoint may lack a buffer, but not an encoder
 
-# What to do with a clip's disparity: (networks, motion parallax). For flow, scaling each frame is the better way.
+# What to do with a clip's disparity: (networks, motion parallax). For flow, scaling each frame is
+# the better way.
 NORMALIZERS = {
     "clip": (affine_chain, smoothed_percentiles),
     "frame": (per_frame_minmax, per_frame_minmax),
@@ -51,12 +53,15 @@ class DepthEstimator(Protocol):
 
     Attributes:
         name: the --model-type name.
-        runs_in_workers: may be called from several threads at once, with the same result as from one.
+        runs_in_workers: may be called from several threads at once, with the same result as from
+            one.
         run_length: as many successive frames of a film are best given to `raw_disparity` at once.
-        run_overlap: so many of them are the next run's first, for the two to be blended; 0 where every frame is judged
-            by itself, and none is ever rejected.
-        scale_jitters: every map has a scale and an offset of its own, which mean nothing and are to be fitted away.
-        least_span: what differs by less, in the units of `raw_disparity`, is noise and must not be stretched to [0, 1].
+        run_overlap: so many of them are the next run's first, for the two to be blended; 0 where
+            every frame is judged by itself, and none is ever rejected.
+        scale_jitters: every map has a scale and an offset of its own, which mean nothing and are to
+            be fitted away.
+        least_span: what differs by less, in the units of `raw_disparity`, is noise and must not be
+            stretched to [0, 1].
     """
 
     name: str
@@ -67,11 +72,13 @@ class DepthEstimator(Protocol):
     least_span: float
 
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
-        """(T, H, W, 3) uint8 RGB -> (T, h, w) float32 on the CPU in [0, 1], 1 = near; may raise ClipRejected."""
+        """(T, H, W, 3) uint8 RGB -> (T, h, w) float32 on the CPU in [0, 1], 1 = near; may raise
+        ClipRejected."""
         ...
 
     def raw_disparity(self, frames: np.ndarray) -> torch.Tensor:
-        """The same before it is normalised: (T, h, w) float32 on the CPU, big = near; may raise ClipRejected."""
+        """The same before it is normalised: (T, h, w) float32 on the CPU, big = near; may raise
+        ClipRejected."""
         ...
 
 
@@ -115,16 +122,19 @@ def create_estimator(
 
     Args:
         model_type: one of `scene.depth_models.MODEL_TYPES`.
-        resolution: short side of what the network sees, in pixels, rounded up to the network's multiple.
+        resolution: short side of what the network sees, in pixels, rounded up to the network's
+            multiple.
         model_dir: folder written by `save_pretrained`, instead of the Hugging Face cache.
         device: where the network runs.
         batch_size: frames per forward pass.
         normalize: "clip" for the whole clip at once, "frame" for each frame by itself as iw3 does.
-        allow_third_party: let torch.hub download and run code for the names that transformers doesn't have.
+        allow_third_party: let torch.hub download and run code for the names that transformers
+            doesn't have.
 
     Raises:
-        UserError: unknown name; weights that are not on disk and can't be fetched; an option the model has no use
-            for; third-party code that wasn't allowed. Another model is never taken instead.
+        UserError: unknown name; weights that are not on disk and can't be fetched; an option the
+            model has no use for; third-party code that wasn't allowed. Another model is never taken
+            instead.
     """
     check_model_type(model_type)
     if normalize not in NORMALIZERS:
@@ -142,11 +152,13 @@ def create_estimator(
     recipe = RECIPES[model.family]
     if recipe.square and resolution not in (None, recipe.resolution):
         raise UserError(
-            f"{model_type} always works at {recipe.resolution} px: leave --resolution {resolution} out"
+            f"{model_type} always works at {recipe.resolution} px: leave --resolution "
+            f"{resolution} out"
         )
     if model_dir is not None and recipe.config_type is None:
         raise UserError(
-            f"{model_type} can't be read from --depth-model-dir {model_dir}: transformers has no such model"
+            f"{model_type} can't be read from --depth-model-dir {model_dir}: transformers has no "
+            "such model"
         )
     if model_dir is not None or model.repo_id is not None:
         network = _load_pretrained(model_type, model, model_dir)
@@ -206,16 +218,18 @@ class NetworkEstimator:
             frames: (T, H, W, 3) uint8 RGB of one shot.
 
         Returns:
-            (T, h, w) float32 on the CPU in [0, 1], 1 = near, at the size the network works at; its aspect is the
-            frame's, up to the network's multiple.
+            (T, h, w) float32 on the CPU in [0, 1], 1 = near, at the size the network works at; its
+            aspect is the frame's, up to the network's multiple.
         """
         return self._normalize(self.raw_disparity(frames))
 
     @torch.inference_mode()
     def raw_disparity(self, frames: np.ndarray) -> torch.Tensor:
-        """The network's output as disparity: (T, H, W, 3) uint8 RGB -> (T, h, w) float32 on the CPU, big = near.
+        """The network's output as disparity: (T, H, W, 3) uint8 RGB -> (T, h, w) float32 on the
+        CPU, big = near.
 
-        Every frame is judged by itself; its scale and offset are unknown, and differ from frame to frame.
+        Every frame is judged by itself; its scale and offset are unknown, and differ from frame to
+        frame.
         """
         batches = np.split(frames, range(self.run_length, len(frames), self.run_length))
         return torch.cat([self._disparity(batch) for batch in batches])
@@ -255,8 +269,9 @@ class NetworkEstimator:
 def network_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
     """Size (h, w) at which a network sees a frame: iw3's rule.
 
-    The short side is `resolution` rounded up to `multiple`, the long side keeps the aspect (4 at most) and is rounded
-    down to it. Depth Anything would silently cut what is left over, so nothing may be.
+    The short side is `resolution` rounded up to `multiple`, the long side keeps the aspect (4 at
+    most) and is rounded down to it. Depth Anything would silently cut what is left over, so nothing
+    may be.
     """
     short = math.ceil(resolution / multiple) * multiple
     aspect = min(max(height, width) / min(height, width), MAX_ASPECT)
@@ -327,7 +342,8 @@ def _resize(images: torch.Tensor, size: Any, mode: str) -> torch.Tensor:
 
 
 def _predicted_depth(network: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    # DepthPro's raw output is inverse depth; only the processor's post-processing would turn it into metres.
+    # DepthPro's raw output is inverse depth; only the processor's post-processing would turn it
+    # into metres.
     return lambda inputs: network(pixel_values=inputs).predicted_depth
 
 
@@ -340,14 +356,17 @@ def _load_pretrained(model_type: str, model: DepthModel, model_dir: Path | None)
     if model_dir is not None:
         if not model_dir.is_dir():
             raise UserError(
-                f"--depth-model-dir {model_dir} is no folder: give the folder that holds config.json"
+                f"--depth-model-dir {model_dir} is no folder: give the folder that holds "
+                "config.json"
             )
         try:
             network, info = _from_pretrained(str(model_dir), local_files_only=True)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(
-                f"--depth-model-dir {model_dir} holds no model that transformers can load ({first_line(error)}): give "
-                f"a folder with config.json and model.safetensors, as `hf download REPO --local-dir DIR` writes it"
+                f"--depth-model-dir {model_dir} holds no model that transformers can load "
+                f"({first_line(error)}): give "
+                "a folder with config.json and model.safetensors, as `hf download REPO "
+                "--local-dir DIR` writes it"
             ) from error
     else:
         network, info = _from_cache_or_hub(model_type, model)
@@ -358,13 +377,15 @@ def _load_pretrained(model_type: str, model: DepthModel, model_dir: Path | None)
     found = f"{getattr(config, 'depth_estimation_type', kind)} {config.model_type}"
     if found != expected:
         raise UserError(
-            f"{source} holds a {found} model, but {model_type} is a {expected} one: choose the --model-type that fits the "
+            f"{source} holds a {found} model, but {model_type} is a {expected} one: choose the "
+            "--model-type that fits the "
             "weights"
         )
     missing = info["missing_keys"]
     if len(missing) > MISSING_TOLERATED * len(network.state_dict()):
         raise UserError(
-            f"{source} lacks {len(missing)} of the weights of {model_type}, such as {sorted(missing)[0]}: convert or "
+            f"{source} lacks {len(missing)} of the weights of {model_type}, such as "
+            f"{sorted(missing)[0]}: convert or "
             f"download it again"
         )
     head = getattr(network, "head", None)
@@ -398,8 +419,10 @@ def _from_cache_or_hub(
             reason = error
     raise UserError(
         f"depth model {model_type} ({model.repo_id}, licence {model.licence}) is not in the cache "
-        f"{constants.HF_HUB_CACHE} and can't be fetched ({first_line(reason)}): run `hf download {model.repo_id}` on a "
-        f"machine with internet and bring the folder, or name a copy with --depth-model-dir DIR, or use --model-type "
+        f"{constants.HF_HUB_CACHE} and can't be fetched ({first_line(reason)}): run `hf download "
+        f"{model.repo_id}` on a "
+        "machine with internet and bring the folder, or name a copy with --depth-model-dir DIR, "
+        "or use --model-type "
         f"{MOTION_PARALLAX}, which needs no download"
     ) from reason
 
@@ -415,7 +438,8 @@ def _from_pretrained(
 
 
 def _load_hub(model_type: str, model: DepthModel, allowed: bool) -> torch.nn.Module:
-    """A model that only torch.hub has, the way iw3 loads it. Downloads code from GitHub and runs it.
+    """A model that only torch.hub has, the way iw3 loads it. Downloads code from GitHub and runs
+    it.
 
     Raises:
         UserError: that was not allowed, or it failed.
@@ -429,8 +453,10 @@ def _load_hub(model_type: str, model: DepthModel, allowed: bool) -> torch.nn.Mod
             else ""
         )
         raise UserError(
-            f"depth model {model_type} is not in transformers; it loads through torch.hub, which runs code of "
-            f"github.com/{entry.repo.split(':')[0]} on this machine: allow that with --allow-third-party-code,{local} "
+            f"depth model {model_type} is not in transformers; it loads through torch.hub, which "
+            "runs code of "
+            f"github.com/{entry.repo.split(':')[0]} on this machine: allow that with "
+            f"--allow-third-party-code,{local} "
             f"or use the nearest model that needs none, --model-type {entry.nearest}"
         )
     logger.warning("depth model %s: running third-party code of %s", model_type, entry.repo)
@@ -444,7 +470,8 @@ def _load_hub(model_type: str, model: DepthModel, allowed: bool) -> torch.nn.Mod
         ImportError,
     ) as error:  # no network, a broken file, a package it needs
         raise UserError(
-            f"depth model {model_type} can't be loaded from {entry.repo} into {torch.hub.get_dir()} "
+            f"depth model {model_type} can't be loaded from {entry.repo} into "
+            f"{torch.hub.get_dir()} "
             f"({first_line(error)}): try again with internet, or use --model-type {entry.nearest}"
         ) from error
 
@@ -455,7 +482,8 @@ def _zoe_any(network: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _any_v3(network: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Depth Anything 3 Mono as iw3 reads it: disparity 1 / (depth + 0.2), fading to 0 in the sky."""
+    """Depth Anything 3 Mono as iw3 reads it: disparity 1 / (depth + 0.2), fading to 0 in the
+    sky."""
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:
         output = network(inputs[:, None])  # one view per scene

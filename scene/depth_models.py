@@ -1,4 +1,5 @@
-"""The names behind --model-type: where each model comes from and on what terms. Imports nothing heavy."""
+"""The names behind --model-type: where each model comes from and on what terms. Imports nothing
+heavy."""
 
 import difflib
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ FREE_LICENCES = ("Apache-2.0", "MIT")
 
 
 class ClipRejected(Exception):
-    """An estimator can't work on this clip. `reason` is short and free of numbers, so that reasons can be counted."""
+    """An estimator can't work on this clip. `reason` is short and free of numbers, so that reasons
+    can be counted."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -30,7 +32,8 @@ class HubEntry:
 
 @dataclass(frozen=True)
 class DepthModel:
-    """One network. It comes from a transformers repository (`repo_id`), or else from torch.hub (`hub`)."""
+    """One network. It comes from a transformers repository (`repo_id`), or else from torch.hub
+    (`hub`)."""
 
     family: Literal["depth_anything", "zoe", "zoe_any", "depth_pro", "any_v3"]  # how it is fed
     output: Literal["disparity", "distance"]  # what it gives: big = near, or metres
@@ -123,7 +126,8 @@ def check_model_type(name: str) -> str:
     Names that need third-party code pass here; `create_estimator` asks for the permission.
 
     Raises:
-        UserError: iw3 has the name but it can't be had here, or nobody knows it; the message lists what there is.
+        UserError: iw3 has the name but it can't be had here, or nobody knows it; the message lists
+            what there is.
     """
     if name in MODEL_TYPES:
         return name

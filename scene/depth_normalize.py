@@ -1,4 +1,5 @@
-"""Bringing disparity maps to [0, 1]: a clip as a whole with pure functions, a film frame by frame with a class.
+"""Bringing disparity maps to [0, 1]: a clip as a whole with pure functions, a film frame by frame
+with a class.
 
 Axes: T frames, h w pixels of the disparity map.
 """
@@ -22,9 +23,9 @@ QUANTILE_PIXELS = 1 << 20  # enough to tell a percentile; torch.quantile refuses
 def affine_chain(disparity: torch.Tensor) -> torch.Tensor:
     """Normalise a clip as a whole, after undoing each frame's own scale and offset.
 
-    A depth network's output is known up to a scale and an offset that jitter from frame to frame. Frame t is fitted
-    to the aligned frame t - 1 (iteratively reweighted least squares, so that what moves or enters has no say), then
-    the whole clip is clipped to its 0.5th to 99.5th percentile.
+    A depth network's output is known up to a scale and an offset that jitter from frame to frame.
+    Frame t is fitted to the aligned frame t - 1 (iteratively reweighted least squares, so that what
+    moves or enters has no say), then the whole clip is clipped to its 0.5th to 99.5th percentile.
 
     Args:
         disparity: (T, h, w) float, big = near, any scale.
@@ -69,8 +70,9 @@ def fit_affine(source: torch.Tensor, target: torch.Tensor) -> tuple[float, float
 def fit_affine_both_ways(source: torch.Tensor, target: torch.Tensor) -> tuple[float, float]:
     """As `fit_affine`, with the middle of the fits there and back.
 
-    Noise in what is fitted makes a least-squares scale too small (regression dilution). Over one clip that is nothing,
-    in a chain of thousands of fits it adds up; the fit back is too small by as much.
+    Noise in what is fitted makes a least-squares scale too small (regression dilution). Over one
+    clip that is nothing, in a chain of thousands of fits it adds up; the fit back is too small by
+    as much.
     """
     there, _ = fit_affine(source, target)
     back, _ = fit_affine(target, source)
@@ -79,15 +81,18 @@ def fit_affine_both_ways(source: torch.Tensor, target: torch.Tensor) -> tuple[fl
 
 
 class MovingNormalizer:
-    """Normalise a film's disparity frame by frame, looking only back; memory and time per frame are constant.
+    """Normalise a film's disparity frame by frame, looking only back; memory and time per frame are
+    constant.
 
-    A frame's low and high percentile are averaged with those of the `window` frames up to it, and the averages become 0
-    and 1. At the start of a shot the first frame stands for those before it, so one frame never has more than its
-    share in the bounds and what enters the picture squeezes the rest slowly.
+    A frame's low and high percentile are averaged with those of the `window` frames up to it, and
+    the averages become 0 and 1. At the start of a shot the first frame stands for those before it,
+    so one frame never has more than its share in the bounds and what enters the picture squeezes
+    the rest slowly.
 
-    Where scale and offset jitter from frame to frame, each frame is first fitted to the one before (see
-    `affine_chain`). The fits chain up, so their errors would too; the space that they lead to is therefore moved onto
-    the window's bounds with every frame, and what a shot looked like longer ago than the window has no say.
+    Where scale and offset jitter from frame to frame, each frame is first fitted to the one before
+    (see `affine_chain`). The fits chain up, so their errors would too; the space that they lead to
+    is therefore moved onto the window's bounds with every frame, and what a shot looked like longer
+    ago than the window has no say.
     """
 
     def __init__(self, *, window: int, scale_jitters: bool, least_span: float = 0.0) -> None:
@@ -101,15 +106,14 @@ class MovingNormalizer:
     def reset(self) -> None:
         """Forget all frames: a new shot starts."""
         self._scale, self._offset = 1.0, 0.0  # from the last frame's raw values to its result
-        self._bounds: torch.Tensor | None = (
-            None  # (window, 2) float64, of each frame, in the space of the results
-        )
-        self._previous: torch.Tensor | None = (
-            None  # (pixels,) float64, the last result, small and not clipped
-        )
+        # (window, 2) float64, of each frame, in the space of the results
+        self._bounds: torch.Tensor | None = None
+        # (pixels,) float64, the last result, small and not clipped
+        self._previous: torch.Tensor | None = None
 
     def __call__(self, disparity: torch.Tensor) -> torch.Tensor:
-        """(h, w) float, big = near -> (h, w) float32 in [0, 1]; zeros for a constant map, which leaves no trace."""
+        """(h, w) float, big = near -> (h, w) float32 in [0, 1]; zeros for a constant map, which
+        leaves no trace."""
         disparity = disparity.float()
         low, high = _percentiles(disparity.flatten(), *self._percentiles)
         if not _usable(low, high):
@@ -134,7 +138,8 @@ class MovingNormalizer:
 
 
 def per_frame_minmax(disparity: torch.Tensor) -> torch.Tensor:
-    """Each frame's minimum to 0 and maximum to 1, as iw3's generator does. (T, h, w) -> (T, h, w) in [0, 1]."""
+    """Each frame's minimum to 0 and maximum to 1, as iw3's generator does. (T, h, w) -> (T, h, w)
+    in [0, 1]."""
     disparity = disparity.float()
     flat = disparity.flatten(1)
     return _stretch(disparity, flat.amin(1)[:, None, None], flat.amax(1)[:, None, None])
@@ -143,7 +148,8 @@ def per_frame_minmax(disparity: torch.Tensor) -> torch.Tensor:
 def smoothed_percentiles(disparity: torch.Tensor) -> torch.Tensor:
     """Each frame's 2nd percentile to 0 and 98th to 1, both smoothed over time.
 
-    For disparity whose scale follows the speed of what moves; the best of the compared ways for flow.
+    For disparity whose scale follows the speed of what moves; the best of the compared ways for
+    flow.
 
     Args:
         disparity: (T, h, w) float, big = near.

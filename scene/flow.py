@@ -1,7 +1,8 @@
-"""Optical flow by OpenCV's DIS (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016).
+"""Optical flow by OpenCV's DIS (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV
+2016).
 
-For a loss, for scores and for classical fills. Axes: T frames, H W pixels; flow is (H, W, 2) float32, x before y, in
-pixels; pictures are (H, W, 3) uint8 RGB.
+For a loss, for scores and for classical fills. Axes: T frames, H W pixels; flow is (H, W, 2)
+float32, x before y, in pixels; pictures are (H, W, 3) uint8 RGB.
 """
 
 import cv2
@@ -18,7 +19,8 @@ def flow_to(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def pull(image: np.ndarray, flow: np.ndarray, *, cubic: bool = False) -> np.ndarray:
-    """The image as seen from where the flow starts, (H, W) or (H, W, C); 0 where it leads out of the picture."""
+    """The image as seen from where the flow starts, (H, W) or (H, W, C); 0 where it leads out of
+    the picture."""
     rows, columns = np.indices(flow.shape[:2], dtype=np.float32)
     how = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
     return cv2.remap(
@@ -29,7 +31,8 @@ def pull(image: np.ndarray, flow: np.ndarray, *, cubic: bool = False) -> np.ndar
 def is_visible(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     """Whether flow and return flow agree, (H, W) bool: the pixel is seen in both frames.
 
-    The test of Sundaram et al., Dense point trajectories by GPU-accelerated large displacement optical flow, 2010.
+    The test of Sundaram et al., Dense point trajectories by GPU-accelerated large displacement
+    optical flow, 2010.
     """
     returned = pull(back, there)
     gap = ((there + returned) ** 2).sum(axis=2)

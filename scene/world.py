@@ -1,4 +1,5 @@
-"""A rendered clip to try things on: textured layers at several depths, a moving camera, moving objects.
+"""A rendered clip to try things on: textured layers at several depths, a moving camera, moving
+objects.
 
 Axes: H W pixels of the picture, h w pixels of a layer's texture.
 """

@@ -1,4 +1,5 @@
-"""The picture of the README: someone who stands in a rendered film from its start, and leaves; removed live, and as a film.
+"""The picture of the README: someone who stands in a rendered film from its start, and leaves;
+removed live, and as a film.
 
     python scripts/before_after.py pretrained_models/picture_memory_v1.pth -o docs/before_after.png
 

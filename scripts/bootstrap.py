@@ -1,14 +1,17 @@
-"""Everything from nothing: makes .venv, installs the project, and runs `demo`, `test`, `bench` or `test-lowest` in it.
+"""Everything from nothing: makes .venv, installs the project, and runs `demo`, `test`, `bench` or
+`test-lowest` in it.
 
     python scripts/bootstrap.py demo [--video FILE]
     python scripts/bootstrap.py test [pytest arguments]
     python scripts/bootstrap.py bench [arguments of python -m benchmarks, else "all"]
     python scripts/bootstrap.py test-lowest [pytest arguments]
 
-`test-lowest` is for before a release: it makes .venv-lowest with the lowest version of every package that setup.cfg allows,
-and runs the quick tests there. Run it with the oldest Python (3.10), which all of those versions have files for.
+`test-lowest` is for before a release: it makes .venv-lowest with the lowest version of every
+package that setup.cfg allows, and runs the quick tests there. Run it with the oldest Python (3.10),
+which all of those versions have files for.
 
-Needs Python 3.10 or newer and nothing else; installs again only when setup.cfg or pyproject.toml has changed.
+Needs Python 3.10 or newer and nothing else; installs again only when setup.cfg or pyproject.toml
+has changed.
 """
 
 import configparser
@@ -28,9 +31,8 @@ QUICK = (
     "--ignore=tests/test_checks.py",
 )  # other versions of ruff and mypy say other things
 PACKAGES = ("nunif", "scene", "inpaint")
-LEAST_COVERED = (
-    85  # per cent of the lines of each; without pytest arguments only, when all tests run
-)
+# per cent of the lines of each; without pytest arguments only, when all tests run
+LEAST_COVERED = 85
 
 
 def main() -> int:
@@ -46,7 +48,8 @@ def main() -> int:
     code = install(target, venv, python)
     if code != 0:
         print(
-            "error: the installation failed; what pip printed above says why. Mend it and run the same command again"
+            "error: the installation failed; what pip printed above says why. Mend it and run the "
+            "same command again"
         )
         return code
     if target == "demo":
@@ -61,9 +64,8 @@ def main() -> int:
 def test_everything(python: str) -> int:
     """Run all tests, and see that they run enough of the lines of each package."""
     if sys.version_info >= (3, 12):
-        os.environ["COVERAGE_CORE"] = (
-            "sysmon"  # costs next to nothing, but older Pythons don't have it
-        )
+        # costs next to nothing, but older Pythons don't have it
+        os.environ["COVERAGE_CORE"] = "sysmon"
     code = run(
         python,
         "-m",
@@ -90,7 +92,8 @@ def test_everything(python: str) -> int:
 
 
 def lowest() -> list[str]:
-    """Every package that setup.cfg names for the tests, at the lowest version that it allows: `numpy==2.0`."""
+    """Every package that setup.cfg names for the tests, at the lowest version that it allows:
+    `numpy==2.0`."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     extras = config["options.extras_require"]
@@ -99,7 +102,8 @@ def lowest() -> list[str]:
 
 
 def install(target: str, venv: Path, python: str) -> int:
-    """Make a virtual environment and install the project with what `target` needs, unless that was done before."""
+    """Make a virtual environment and install the project with what `target` needs, unless that was
+    done before."""
     wanted = hashlib.sha256(
         b"".join((ROOT / name).read_bytes() for name in ("setup.cfg", "pyproject.toml"))
     ).hexdigest()
@@ -111,7 +115,8 @@ def install(target: str, venv: Path, python: str) -> int:
         code = run(sys.executable, "-m", "venv", str(venv))
         if code != 0:
             print(
-                "error: Python can't make virtual environments here; on Debian and Ubuntu: apt install python3-venv"
+                "error: Python can't make virtual environments here; on Debian and Ubuntu: apt "
+                "install python3-venv"
             )
             return code
     print("installing, some minutes the first time (torch is large)", flush=True)

@@ -1,4 +1,5 @@
-"""For every test: few threads (machines are shared, and sums must not depend on the number of cores)."""
+"""For every test: few threads (machines are shared, and sums must not depend on the number of
+cores)."""
 
 import sys
 
@@ -15,9 +16,11 @@ _counted: set[str] = set()  # tests of which a case was counted
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Count no lines in tests that take long: counted they take far longer, and quicker ones run the same lines.
+    """Count no lines in tests that take long: counted they take far longer, and quicker ones run
+    the same lines.
 
-    Before Python 3.12, where counting nearly doubles the time, those of one case of each test alone are counted.
+    Before Python 3.12, where counting nearly doubles the time, those of one case of each test alone
+    are counted.
     """
     coverage = sys.modules.get("coverage")
     counter = coverage.Coverage.current() if coverage else None
@@ -37,7 +40,8 @@ def pytest_runtest_protocol(item):
 
 @pytest.fixture
 def run(capsys, caplog):
-    """Run a command in this process: exit code, standard output, and all lines that were logged or printed as errors."""
+    """Run a command in this process: exit code, standard output, and all lines that were logged or
+    printed as errors."""
     caplog.set_level("INFO")
 
     def run(table, *words):

@@ -1,7 +1,8 @@
 """An exam for memories: clips whose truth under the hole was seen before the hole came over it.
 
-A figure-sized hole crosses frozen frames, panned frames, and frames in which a figure crosses under the hole; to remove
-that figure is what the background has to be remembered for. In its long part the hole comes to a stand and stays.
+A figure-sized hole crosses frozen frames, panned frames, and frames in which a figure crosses under
+the hole; to remove that figure is what the background has to be remembered for. In its long part
+the hole comes to a stand and stays.
 """
 
 import cv2
@@ -88,7 +89,8 @@ def score(output, truth, holes):
 
 
 def long_exam(kind):
-    """The same for 150 frames: the figure walks for six of them and then stands in the scene; the pan goes to and fro."""
+    """The same for 150 frames: the figure walks for six of them and then stands in the scene; the
+    pan goes to and fro."""
     wide, figure = noise(SIZE[0] + 60, SIZE[1] + 60), noise(56, 16, seed=5)
     frames, truth, holes = [], [], torch.zeros(LONG, 1, *SIZE)
     for t in range(LONG):
@@ -109,7 +111,8 @@ def long_exam(kind):
 
 
 def sit_long(model):
-    """Of all kinds, by name: hole-PSNR of the first and of the last twelve frames of the long part with its hole at rest."""
+    """Of all kinds, by name: hole-PSNR of the first and of the last twelve frames of the long part
+    with its hole at rest."""
     clips = [long_exam(kind) for kind in KINDS]
     frames, holes = (
         torch.cat([frames for frames, _, _ in clips]),

@@ -11,7 +11,8 @@ TINY = "inpaint.memory_dstt_v1_tiny"
 
 
 def lively(model: Model) -> Model:
-    """The model with larger weights than a fresh network has, so that every path changes the output visibly."""
+    """The model with larger weights than a fresh network has, so that every path changes the output
+    visibly."""
     for parameter in model.eval().parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.2 if parameter.ndim == 2 else 0.08)

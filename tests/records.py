@@ -17,7 +17,8 @@ def make_records(
     seed: int = 0,
     empty: bool = False,
 ) -> list[Path]:
-    """Rendered clips with a bar as the hole that moves by a pixel per frame; with `empty`, without any hole."""
+    """Rendered clips with a bar as the hole that moves by a pixel per frame; with `empty`, without
+    any hole."""
     paths = []
     for i in range(count):
         pictures = np.stack([frame for frame, _ in render_scene(size, size, frames, seed=seed + i)])

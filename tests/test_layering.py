@@ -19,7 +19,8 @@ Graph = dict[str, set[str]]
 
 @dataclass(frozen=True)
 class Rule:
-    """Modules of these names reach none of those, unless they are on the way of `through`. Names are patterns."""
+    """Modules of these names reach none of those, unless they are on the way of `through`. Names
+    are patterns."""
 
     who: str
     never: tuple[str, ...]
@@ -45,7 +46,8 @@ RULES = (
     Rule("*.models.*", TRAINING),
     Rule("*.export", TRAINING),
 )
-# layers puts the tasks together, by what they have for use: these are the only modules of theirs that it imports itself
+# layers puts the tasks together, by what they have for use: these are the only modules of theirs
+# that it imports itself
 DOORS = ("inpaint.runtime.*", "matting.runtime.*")
 
 
@@ -54,7 +56,8 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Everything that a file imports, anywhere in it, by full names; of `from a import b` both a and a.b."""
+    """Everything that a file imports, anywhere in it, by full names; of `from a import b` both a
+    and a.b."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -75,7 +78,8 @@ def modules_of(root: Path) -> dict[str, Path]:
 
 
 def graph_of(modules: dict[str, Path]) -> Graph:
-    """Which of the modules each of them imports itself. Importing a.b.c runs the code of a and a.b as well."""
+    """Which of the modules each of them imports itself. Importing a.b.c runs the code of a and a.b
+    as well."""
     graph = {}
     for name, path in modules.items():
         found = imports_of(path)
@@ -208,7 +212,10 @@ def test_command_lines_come_up_without_torch():
 
 def test_what_runs_a_film_comes_up_without_the_trainer():
     for module in ("inpaint.runtime.apply", "inpaint.runtime.stereo", "inpaint.export"):
-        code = f"import sys, {module}; print(*[m for m in sys.modules if m.startswith('nunif.training')])"
+        code = (
+            f"import sys, {module}; print(*[m for m in sys.modules if "
+            "m.startswith('nunif.training')])"
+        )
         words = [sys.executable, "-c", code]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "", module

@@ -1,4 +1,5 @@
-"""Tiny odd videos for the tests. Every frame carries its number in its pixels, so that it is known after coding.
+"""Tiny odd videos for the tests. Every frame carries its number in its pixels, so that it is known
+after coding.
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -19,7 +20,8 @@ HAS_VPX = "libvpx" in av.codecs_available
 
 
 def numbered_frame(number: int, *, width: int = 96, height: int = 64) -> np.ndarray:
-    """(H, W, 3) uint8: above, the number as 8 black or white columns; below, a pattern that moves with the number."""
+    """(H, W, 3) uint8: above, the number as 8 black or white columns; below, a pattern that moves
+    with the number."""
     rows, columns = np.mgrid[0:height, 0:width]
     frame = np.empty((height, width, 3), dtype=np.uint8)
     frame[..., 0] = (columns * 2 + number * 3) % 256
@@ -68,7 +70,8 @@ def write_clip(
     Args:
         frames: (H, W, 3) RGB, or (H, W, 4) with alpha.
         times: presentation times in units of `time_base`, ascending; variable frame rate.
-        sound: encoder of a tone as long as the frames, at 44100 Hz (Opus: 48000); None for a silent film.
+        sound: encoder of a tone as long as the frames, at 44100 Hz (Opus: 48000); None for a silent
+            film.
         sound_start: seconds.
         tags: matrix, range, primaries and transfer, only written and not heeded.
     """
@@ -183,7 +186,8 @@ def times_of(path: Path) -> list[Fraction]:
 
 
 def heard(path: Path) -> tuple[float, float, float]:
-    """Of the decoded sound: time in seconds of the first that is not silent, of its end, and its loudness."""
+    """Of the decoded sound: time in seconds of the first that is not silent, of its end, and its
+    loudness."""
     with av.open(str(path)) as container:
         pieces = []
         for frame in container.decode(audio=0):
@@ -233,7 +237,8 @@ def set_display_matrix(path: Path, a: float, b: float, c: float, d: float) -> Pa
 
 
 def set_rotation(path: Path, degrees: int) -> Path:
-    """Mark an mp4 as a phone does that was held sideways: to be turned by 90, 180 or 270 degrees clockwise."""
+    """Mark an mp4 as a phone does that was held sideways: to be turned by 90, 180 or 270 degrees
+    clockwise."""
     return set_display_matrix(path, *DISPLAY_MATRICES[degrees // 90])
 
 
@@ -246,7 +251,8 @@ def autorotated(path: Path) -> list[tuple[np.ndarray, ...]]:
 
 
 def filtered(path: Path, filters: str, *, dtype: type = np.uint8) -> list[tuple[np.ndarray, ...]]:
-    """The planes of all pictures of a film, put through filters of libavfilter ("hflip,vflip=...")."""
+    """The planes of all pictures of a film, put through filters of libavfilter
+    ("hflip,vflip=...")."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         graph = av.filter.Graph()
@@ -336,7 +342,8 @@ def damage_packet(path: Path, number: int) -> Path:
 def shots(
     lengths: Sequence[int], *, width: int = 160, height: int = 120, seed: int = 0
 ) -> list[np.ndarray]:
-    """Frames of shots that follow each other by hard cuts: each pans over a different random scene."""
+    """Frames of shots that follow each other by hard cuts: each pans over a different random
+    scene."""
     rng = np.random.default_rng(seed)
     frames = []
     for length in lengths:

@@ -1,8 +1,10 @@
-"""What a GPU makes of this project, by the clock: frames, updates, a training run of the released recipe and what it earns.
+"""What a GPU makes of this project, by the clock: frames, updates, a training run of the released
+recipe and what it earns.
 
-Four parts take their turns and none takes the others' time or results along: a part ends when its share of `--minutes` is
-over, what it has measured is written row by row, and one that fails is named while the rest goes on. What the timings leave
-of their shares the training gets; the evaluation's is kept for it.
+Four parts take their turns and none takes the others' time or results along: a part ends when its
+share of `--minutes` is over, what it has measured is written row by row, and one that fails is
+named while the rest goes on. What the timings leave of their shares the training gets; the
+evaluation's is kept for it.
 """
 
 import logging
@@ -21,8 +23,9 @@ from nunif.errors import UserError, first_line
 
 logger = logging.getLogger(__name__)
 
-# when each part ends, as a share of the whole time: the timings take 90 and 75 of 540 seconds, the training what is left
-# until 395, the evaluation until 515; what starts and ends the program needs the rest
+# when each part ends, as a share of the whole time: the timings take 90 and 75 of 540 seconds, the
+# training what is left until 395, the evaluation until 515; what starts and ends the program needs
+# the rest
 ENDS = {"frames": 0.165, "updates": 0.305, "training": 0.73, "scores": 0.955}
 ON_THE_CPU = "Measured on the CPU: nothing here tells of a GPU."
 
@@ -31,7 +34,8 @@ def run(setting: Setting) -> Iterator[dict[str, Any]]:
     """What is known so far, again and again: frames, updates, training and scores, and what failed.
 
     Raises:
-        UserError: `--data` or `--films` holds nothing that can be used; before anything is measured.
+        UserError: `--data` or `--films` holds nothing that can be used; before anything is
+            measured.
     """
     begin, total = time.monotonic(), 60 * setting.card.minutes
     _check_folders(setting)

@@ -39,7 +39,8 @@ Rows = list[dict[str, Any]]
 
 
 class Watched:
-    """A back end that tells how long the network took: on a GPU by events before its first kernel and behind its last."""
+    """A back end that tells how long the network took: on a GPU by events before its first kernel
+    and behind its last."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -71,9 +72,11 @@ class Watched:
 
 @dataclass
 class Live:
-    """A stream that is being timed. frames, holes: (T, H, W, 3) uint8, (T, H, W) bool, over and over.
+    """A stream that is being timed. frames, holes: (T, H, W, 3) uint8, (T, H, W) bool, over and
+    over.
 
-    whole, network: milliseconds of every frame that counted. gpu_mb: the most memory it held by itself.
+    whole, network: milliseconds of every frame that counted. gpu_mb: the most memory it held by
+        itself.
     """
 
     stream: InpaintStream
@@ -101,7 +104,8 @@ class Live:
 def measure_frames(setting: Setting, *, until: float) -> Iterator[dict[str, Rows]]:
     """Rows by size of the frames, every network in every precision; grows from network to network.
 
-    Compiled networks come after all others. What the time does not suffice for has a row that says so.
+    Compiled networks come after all others. What the time does not suffice for has a row that says
+    so.
     """
     names = setting.models or SIZES
     eager = [(size, name, False) for size in setting.card.sizes for name in names]
@@ -119,7 +123,8 @@ def measure_frames(setting: Setting, *, until: float) -> Iterator[dict[str, Rows
 
 
 def film(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (T, H, W, 3) uint8 and a hole that moves (T, H, W) bool, forth and back, so that they can go round."""
+    """Frames (T, H, W, 3) uint8 and a hole that moves (T, H, W) bool, forth and back, so that they
+    can go round."""
     there_and_back = 2 * RENDERED - 2
     frames = np.stack(list(scene(there_and_back, height=size[0], width=size[1], rendered=RENDERED)))
     holes = moving_shape(RENDERED, size, generator_for("benchmark-live"), still=False)
@@ -135,7 +140,8 @@ def time_network(
     compiled: bool,
     until: float,
 ) -> Rows:
-    """A row for each precision; they take turns in rounds. Weights are random: they don't change the time."""
+    """A row for each precision; they take turns in rounds. Weights are random: they don't change
+    the time."""
     kind = setting.device.type
     model, rows, lives = create_model(f"inpaint.{name}"), {}, {}
     for precision in (COMPILED[kind],) if compiled else PRECISIONS[kind]:
@@ -173,9 +179,13 @@ def summary(live: Live) -> dict[str, Any]:
     """Medians and the 95th percentile of the frames that counted, and how many come in a second."""
     middle, slow = (float(x) for x in np.percentile(live.whole, [50, 95]))
     return {
-        "frames": len(live.whole), "p50_ms": middle, "p95_ms": slow, "network_ms": float(np.median(live.network)),
-        "per_second": 1000 / middle, "gpu_mb": live.gpu_mb,
-    }  # fmt: skip
+        "frames": len(live.whole),
+        "p50_ms": middle,
+        "p95_ms": slow,
+        "network_ms": float(np.median(live.network)),
+        "per_second": 1000 / middle,
+        "gpu_mb": live.gpu_mb,
+    }
 
 
 def _allocated(device: torch.device) -> int:

@@ -1,4 +1,5 @@
-"""What the training earned: the trained network against fresh weights, live and looking ahead, film by film."""
+"""What the training earned: the trained network against fresh weights, live and looking ahead, film
+by film."""
 
 import json
 import math
@@ -24,7 +25,8 @@ RENDERED = range(2000, 2008)  # seeds of scenes to judge on
 
 
 def score_films(setting: Setting, weights: Path, *, until: float) -> Iterator[dict[str, Any]]:
-    """Scores by holes and method, and what the training is worth in hole-PSNR; grows from film to film.
+    """Scores by holes and method, and what the training is worth in hole-PSNR; grows from film to
+    film.
 
     The first film is always judged, another one as long as there is time for one like the longest.
     """
@@ -57,7 +59,8 @@ def score_films(setting: Setting, weights: Path, *, until: float) -> Iterator[di
 
 
 def score_film(film: Path, weights: Path, setting: Setting) -> list[dict[str, Any]]:
-    """The scores of every method with every kind of holes on a film; its report goes into the output folder."""
+    """The scores of every method with every kind of holes on a film; its report goes into the
+    output folder."""
     height, width = setting.card.film_size
     folder = make_folder(setting.output / FOLDER / clip_name(film))
     evaluate.main(
@@ -84,7 +87,8 @@ def report_of(trained: str, rows: list[dict[str, Any]]) -> Report:
 
 
 def result(trained: str, rows: list[dict[str, Any]], left_out: dict[str, str]) -> dict[str, Any]:
-    """Of all films so far: every score, its means, and trained against untrained where both look ahead as far."""
+    """Of all films so far: every score, its means, and trained against untrained where both look
+    ahead as far."""
     report = report_of(trained, rows)
     means = [
         {"what": method, "holes": family}

@@ -1,8 +1,10 @@
 """A run of the recipe `fusion` (inpaint/recipes) that is over when its time is.
 
-First some updates are made and forgotten, for their pace: it tells how many fit into the time, and so how long the
-schedule is, which falls to its end whatever the card is worth. A pace that was judged too high is made good for by a
-signal, SIGUSR1 as from a cluster, at which the trainer stops with a checkpoint. It also writes the weights after every
+First some updates are made and forgotten, for their pace: it tells how many fit into the time, and
+    so how long the
+schedule is, which falls to its end whatever the card is worth. A pace that was judged too high is
+made good for by a signal, SIGUSR1 as from a cluster, at which the trainer stops with a checkpoint.
+It also writes the weights after every
 epoch: whatever ends the program, `gpu-training/` holds weights that can be used.
 """
 
@@ -43,15 +45,15 @@ FEWEST, SPARE_FRAMES, SPARE = (
 )  # records; frames and pixels of a record beyond those that are read of it
 RENDERING, PACING = 0.05, 0.06  # of the time
 LEAST = 3  # updates of which the pace is measured
-PLANNED = (
-    0.9  # of the time that is left, for updates: epochs end with files, and a pace may be wrong
-)
+# of the time that is left, for updates: epochs end with files, and a pace may be wrong
+PLANNED = 0.9
 EPOCHS = 20  # steps of the schedule
 STOP = getattr(signal, "SIGUSR1", signal.SIGTERM)
 
 
 def train_recipe(setting: Setting, *, until: float) -> Iterator[dict[str, Any]]:
-    """What the run is about to be, then what it was: its row, its losses, and the name of the weights in the output folder."""
+    """What the run is about to be, then what it was: its row, its losses, and the name of the
+    weights in the output folder."""
     begin = time.monotonic()
     time_left = max(until - begin, 0.0)
     options = TrainOptions(
@@ -131,7 +133,8 @@ def train_recipe(setting: Setting, *, until: float) -> Iterator[dict[str, Any]]:
 def measure_pace(
     arch: str, options: TrainOptions, setting: Setting, *, until: float
 ) -> tuple[float, int]:
-    """Seconds of an update with all that it waits for, of the later half of those that fit, and how many records there are."""
+    """Seconds of an update with all that it waits for, of the later half of those that fit, and how
+    many records there are."""
     engine, task = prepare_training(arch, options, setting.device)
     loader = Loader(
         task.train_set,
@@ -164,7 +167,8 @@ def plan(seconds: float, pace: float) -> tuple[int, int]:
 
 @contextmanager
 def stopped_after(seconds: float) -> Iterator[threading.Event]:
-    """While the block runs, a training in it is told to stop once the time is up; the event tells whether it was.
+    """While the block runs, a training in it is told to stop once the time is up; the event tells
+    whether it was.
 
     It is told again every second: one that is only starting does not listen yet.
     """
@@ -189,7 +193,8 @@ def stopped_after(seconds: float) -> Iterator[threading.Event]:
 
 
 def keep_weights(checkpoint: Path, path: Path) -> dict[str, Any]:
-    """Write the weights of a checkpoint as a model file of their own; returns where the run stood."""
+    """Write the weights of a checkpoint as a model file of their own; returns where the run
+    stood."""
     content = read_checkpoint(checkpoint, package="inpaint")
     model = create_model_of(content, source=checkpoint)
     save_model(model, path, state_dict=content["state_dict"], train_kwargs=content["train_kwargs"])

@@ -1,4 +1,5 @@
-"""Updates as the trainer makes them: its own forward, loss, backward and optimizer step, in its own precision."""
+"""Updates as the trainer makes them: its own forward, loss, backward and optimizer step, in its own
+precision."""
 
 import gc
 import time
@@ -58,7 +59,8 @@ def measure_updates(setting: Setting, *, until: float) -> Iterator[Rows]:
 def until_one_fits(
     sizes: Sequence[int], measure: Callable[[int], dict[str, Any]], *, what: str
 ) -> Rows:
-    """The row of the first size whose measuring does not run out of memory, behind one for each that does."""
+    """The row of the first size whose measuring does not run out of memory, behind one for each
+    that does."""
     rows: Rows = []
     for size in sizes:
         try:
@@ -77,9 +79,17 @@ def time_updates(
 ) -> dict[str, Any]:
     """One network: updates of the same batch until the time is up."""
     options = TrainOptions(
-        model_dir=setting.scratch, data_dir=data, video=True, clip_length=CLIP, tile_size=str(setting.card.tile),
-        mask="object", batch_size=batch_size, backward_step=1, skip_eval=True, gpu=setting.gpu,
-    )  # fmt: skip
+        model_dir=setting.scratch,
+        data_dir=data,
+        video=True,
+        clip_length=CLIP,
+        tile_size=str(setting.card.tile),
+        mask="object",
+        batch_size=batch_size,
+        backward_step=1,
+        skip_eval=True,
+        gpu=setting.gpu,
+    )
     engine, task = prepare_training(name, options, setting.device)
     draws = [Draw(place % RECORDS, seed=place) for place in range(batch_size)]
     batch = Batch(
@@ -102,9 +112,13 @@ def time_updates(
         else None
     )
     return {
-        "what": name, "batch": batch_size, "updates": len(taken) - WARM_UP, "update_ms": milliseconds,
-        "clips_per_second": 1000 * batch_size / milliseconds["median"], "gpu_mb": peak,
-    }  # fmt: skip
+        "what": name,
+        "batch": batch_size,
+        "updates": len(taken) - WARM_UP,
+        "update_ms": milliseconds,
+        "clips_per_second": 1000 * batch_size / milliseconds["median"],
+        "gpu_mb": peak,
+    }
 
 
 def prepare_training(
@@ -123,7 +137,8 @@ def prepare_training(
 def updates(
     engine: Engine, task: VideoInpaintTask, batches: Iterable[Batch], *, batch_size: int
 ) -> Iterator[float]:
-    """Make an update of every batch; seconds from one to the next, so that waiting for a batch counts."""
+    """Make an update of every batch; seconds from one to the next, so that waiting for a batch
+    counts."""
     mark = time.perf_counter()
     for place, batch in enumerate(batches):
         window = Window()

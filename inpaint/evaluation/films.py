@@ -46,7 +46,8 @@ class BadClip(Exception):
 
 
 def list_clips(path: Path) -> list[Path]:
-    """The clips that a path stands for: itself if it is a video or a folder of pictures, else those in the folder.
+    """The clips that a path stands for: itself if it is a video or a folder of pictures, else those
+    in the folder.
 
     Raises:
         UserError: there is none.
@@ -77,7 +78,8 @@ def read_clip(
     size: tuple[int, int] | None,
     deinterlace: bool = False,
 ) -> np.ndarray:
-    """Up to `num_frames` frames from number `start` on, at `size` (H, W) or their own. Raises BadClip."""
+    """Up to `num_frames` frames from number `start` on, at `size` (H, W) or their own. Raises
+    BadClip."""
     try:
         if path.is_dir():
             if deinterlace:
@@ -113,13 +115,16 @@ def read_masks(
     large_holes: bool = False,
     deinterlace: bool = False,
 ) -> np.ndarray:
-    """The masks of a clip: what in `folder` has its name, a video, a folder of pictures, or one picture for all frames.
+    """The masks of a clip: what in `folder` has its name, a video, a folder of pictures, or one
+    picture for all frames.
 
-    They are read and paired with the frames as `apply` does it; pictures with pictures by number. Scaled to `size` (H, W)
-    by the nearest pixel, from the clip's own size or any with the same aspect.
+    They are read and paired with the frames as `apply` does it; pictures with pictures by number.
+    Scaled to `size` (H, W) by the nearest pixel, from the clip's own size or any with the same
+    aspect.
 
     Raises:
-        BadClip: there are none, they don't fit or can't be read, have another aspect, or mark nothing.
+        BadClip: there are none, they don't fit or can't be read, have another aspect, or mark
+            nothing.
     """
     found = [
         p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)
@@ -171,7 +176,8 @@ def read_masks(
 def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tuple[np.ndarray, str]:
     """The holes of a family in a clip, the same at every call, and in a word what made them.
 
-    family: static (strokes that stand), moving (an object that walks), long (one that comes, stands for most of the clip
+    family: static (strokes that stand), moving (an object that walks), long (one that comes, stands
+        for most of the clip
     and goes) or occlusion (strips that another eye can't see).
     """
     rng = generator_for("evaluate", family, name, seed)

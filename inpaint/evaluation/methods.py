@@ -1,6 +1,8 @@
-"""Ways to fill a clip's holes without any knowledge of what is missing; all are causal but what says it goes both ways.
+"""Ways to fill a clip's holes without any knowledge of what is missing; all are causal but what
+says it goes both ways.
 
-Axes: T frames, H W pixels. A method takes frames (T, H, W, 3) uint8 that are 0 in the holes, and holes (T, H, W) bool,
+Axes: T frames, H W pixels. A method takes frames (T, H, W, 3) uint8 that are 0 in the holes, and
+    holes (T, H, W) bool,
 True = missing; it returns filled frames (T, H, W, 3) uint8.
 """
 
@@ -31,12 +33,14 @@ FLOW_MARGIN = 4  # pixels around a hole whose flow the hole has spoilt: half of 
 
 
 def telea(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """OpenCV's inpainting after Telea, An image inpainting technique based on the fast marching method, 2004."""
+    """OpenCV's inpainting after Telea, An image inpainting technique based on the fast marching
+    method, 2004."""
     return cv2.inpaint(frame, hole.astype(np.uint8), RADIUS, cv2.INPAINT_TELEA)
 
 
 def navier_stokes(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """OpenCV's inpainting after Bertalmio et al., Navier-Stokes, fluid dynamics, and image and video inpainting, 2001."""
+    """OpenCV's inpainting after Bertalmio et al., Navier-Stokes, fluid dynamics, and image and
+    video inpainting, 2001."""
     return cv2.inpaint(frame, hole.astype(np.uint8), RADIUS, cv2.INPAINT_NS)
 
 
@@ -65,12 +69,14 @@ def previous_frame(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
 
 
 def flow_propagation(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """The same carried along the flow from frame to frame; flow in a hole is a smooth fill of that around it."""
+    """The same carried along the flow from frame to frame; flow in a hole is a smooth fill of that
+    around it."""
     return np.stack([filled for filled, _ in _remember(frames, holes, along_flow=True)])
 
 
 def flow_propagation_both(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """The same from the frame before and the frame after that saw a pixel, weighted by 1 / how many frames away that is.
+    """The same from the frame before and the frame after that saw a pixel, weighted by 1 / how many
+    frames away that is.
 
     Not causal. Where only one of them is known that one counts; Telea where none is.
     """
@@ -100,9 +106,11 @@ def open_model(
     """The method that a model file is, frame by frame or in windows, at the clip's own size.
 
     Args:
-        forgets: start with an empty memory at every frame. untrained: with fresh weights. look_ahead: frames, or SHOT.
+        forgets: start with an empty memory at every frame. untrained: with fresh weights.
+            look_ahead: frames, or SHOT.
     Raises:
-        UserError: as `open_backend`; or a model without memory is to forget, or an engine to be untrained.
+        UserError: as `open_backend`; or a model without memory is to forget, or an engine to be
+            untrained.
     """
     if untrained:
         if path.suffix.lower() not in TORCH_SUFFIXES:
@@ -119,7 +127,8 @@ def open_model(
     )
     if forgets and not isinstance(filler, InpaintStream):
         raise UserError(
-            f"zero-memory: {path} takes windows of frames and has no memory: leave -m zero-memory out"
+            f"zero-memory: {path} takes windows of frames and has no memory: leave -m zero-memory "
+            "out"
         )
 
     def fill(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
@@ -155,7 +164,8 @@ BASELINES: dict[str, Method] = {  # inpaint.options.BASELINES names them
 def _remember(
     frames: np.ndarray, holes: np.ndarray, *, along_flow: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every frame filled, and how many frames ago each pixel was seen: (H, W) float32, infinite where it never was."""
+    """Every frame filled, and how many frames ago each pixel was seen: (H, W) float32, infinite
+    where it never was."""
     memory, known, age = frames[0], ~holes[0], np.zeros(holes.shape[1:], np.float32)
     filled = memory
     for t, (frame, hole) in enumerate(zip(frames, holes)):

@@ -16,8 +16,9 @@ LEAKY_SLOPE = 0.2
 class TemporalPatchGAN(nn.Module):
     """T-PatchGAN: one score for every patch of space and time.
 
-    Six 3D convolutions of 3x5x5, the sides halved by each but never the time, with spectral normalisation. Source: Chang
-    et al., Free-form Video Inpainting with 3D Gated Convolution and Temporal PatchGAN (ICCV 2019), as used by DSTT.
+    Six 3D convolutions of 3x5x5, the sides halved by each but never the time, with spectral
+    normalisation. Source: Chang et al., Free-form Video Inpainting with 3D Gated Convolution and
+    Temporal PatchGAN (ICCV 2019), as used by DSTT.
     """
 
     iterations: Tensor  # training batches it was asked for

@@ -1,6 +1,7 @@
 """DSTT as published: all frames of a clip are filled together, each seeing all others.
 
-Source: Liu et al., Decoupled Spatial-Temporal Transformer for Video Inpainting, arXiv 2104.06637, and the sizes and
+Source: Liu et al., Decoupled Spatial-Temporal Transformer for Video Inpainting, arXiv 2104.06637,
+    and the sizes and
 tensor names of its published code (ruiliu-ai/DSTT). `from_official` takes that code's weights over.
 
 Axes: B batch, T frames in time order, C channels, H W pixels, N tokens of a frame.
@@ -34,7 +35,8 @@ class DSTT(Model):
 
     Args:
         channels: width of the encoder at 1/4 resolution, a multiple of 16.
-        hidden: size of a token. num_blocks: alternating temporal (2x2 zones) and spatial. num_heads divides hidden.
+        hidden: size of a token. num_blocks: alternating temporal (2x2 zones) and spatial. num_heads
+            divides hidden.
         patch_kernel, patch_stride: of a token, in pixels of the 1/4 resolution.
     """
 
@@ -71,11 +73,13 @@ class DSTT(Model):
         The network is not told where the holes are; it sees them as 0, a middle grey.
 
         Args:
-            frames: (B, T, 3, H, W) in [-1, 1]; any H and W, any T; what stands in the holes is not looked at.
+            frames: (B, T, 3, H, W) in [-1, 1]; any H and W, any T; what stands in the holes is not
+                looked at.
             holes: (B, T, 1, H, W), 1 = missing, 0 = seen.
-            memory: None. There is none to carry; the argument stands here because streaming models have it.
-        Returns: the prediction (B, T, 3, H, W) for every pixel, seen ones too, in (-1, 1), of the type of `frames`;
-            None for the memory.
+            memory: None. There is none to carry; the argument stands here because streaming models
+                have it.
+        Returns: the prediction (B, T, 3, H, W) for every pixel, seen ones too, in (-1, 1), of the
+            type of `frames`; None for the memory.
         Raises:
             ValueError: a memory is given.
         """
@@ -137,12 +141,15 @@ def is_official(state_dict: Mapping[str, Tensor]) -> bool:
 def from_official(
     model: Model, state_dict: Mapping[str, Tensor], *, source: Path | str = "the state dict"
 ) -> dict[str, Tensor]:
-    """The published code's weights (its `netG`) as the state dict of `model`, a DSTT of the same sizes.
+    """The published code's weights (its `netG`) as the state dict of `model`, a DSTT of the same
+    sizes.
 
-    All tensors are renamed; those of the linear layer before its Fold become the equal transposed convolution's.
+    All tensors are renamed; those of the linear layer before its Fold become the equal transposed
+    convolution's.
 
     Raises:
-        UserError: names, as the published code has them, the first tensors that are missing, extra or of another shape.
+        UserError: names, as the published code has them, the first tensors that are missing, extra
+            or of another shape.
     """
     assert isinstance(model, DSTT)
     names, shapes = (

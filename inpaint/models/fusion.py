@@ -1,9 +1,10 @@
 """Fusion: a small network that chooses, pixel by pixel, what of a picture memory to believe.
 
-The candidates of a pixel - the canvas, the key picture, what is seen only later where that is known, a smooth fill
-around what is recalled, a smooth fill of the frame (`inpaint.models.recall`) - come with weights by hand. One encoder
-looks at each of them, whichever it is; their mean and maximum tell the surroundings; out comes a logit for each
-candidate, which is added to the log of its weight. Untrained it is the weighing by hand, up to `LEAST`. It makes up no
+The candidates of a pixel - the canvas, the key picture, what is seen only later where that is
+known, a smooth fill around what is recalled, a smooth fill of the frame (`inpaint.models.recall`) -
+come with weights by hand. One encoder looks at each of them, whichever it is; their mean and
+maximum tell the surroundings; out comes a logit for each candidate, which is added to the log of
+its weight. Untrained it is the weighing by hand, up to `LEAST`. It makes up no
 colours: all are picked.
 
 Axes: B batch, T frames in time order, K candidates, C channels, H W pixels, h w a quarter of them.
@@ -30,10 +31,10 @@ DILATIONS = (1, 2, 4, 8, 4, 2)
 class Fusion(PictureMemory):
     """A picture memory whose candidates are weighed by a network.
 
-    In training half of the clips are filled knowing their other frames to come, which `stream` gets as `ahead`; the
-    other half, and everything in evaluation mode, is filled from the past alone. What is remembered is so of whole
-    frames, and costs most; of each the network fills a square of `LEARNED_SIDE` pixels around any pixel of the hole, and
-    what lies outside is weighed by hand.
+    In training half of the clips are filled knowing their other frames to come, which `stream` gets
+    as `ahead`; the other half, and everything in evaluation mode, is filled from the past alone.
+    What is remembered is so of whole frames, and costs most; of each the network fills a square of
+    `LEARNED_SIDE` pixels around any pixel of the hole, and what lies outside is weighed by hand.
 
     Args:
         channels: of the encoder of a candidate. trunk: of what sees all of them.
@@ -61,7 +62,8 @@ class Fusion(PictureMemory):
         return self._choose_parts(step, hole) if self.training else self._choose(step, hole)
 
     def _choose_parts(self, step: Merged, hole: Tensor) -> Tensor:
-        """What is learned from: the picture as weighed by hand, but for a square around any pixel of each sample's hole."""
+        """What is learned from: the picture as weighed by hand, but for a square around any pixel
+        of each sample's hole."""
         parts = [
             (slice(i, i + 1), slice(None), *_around_hole(mask[0])) for i, mask in enumerate(hole)
         ]
@@ -124,7 +126,8 @@ class Fusion(PictureMemory):
 
 
 def _around_hole(hole: Tensor) -> tuple[slice, slice]:
-    """Rows and columns of a square around a random pixel of a hole (H, W), on the network's grid."""
+    """Rows and columns of a square around a random pixel of a hole (H, W), on the network's
+    grid."""
     places = hole.nonzero()
     pixel = places[int(torch.randint(len(places), ()))].tolist() if len(places) else (0, 0)
     starts = (

@@ -1,6 +1,7 @@
 """The picture memory as a model of its own: nothing in it is learned.
 
-What is recalled is weighed by hand (`inpaint.models.recall`). `inpaint.models.fusion` learns to weigh.
+What is recalled is weighed by hand (`inpaint.models.recall`). `inpaint.models.fusion` learns to
+weigh.
 
 Axes: B batch, T frames, N cells of a frame, H W pixels.
 """
@@ -45,7 +46,8 @@ class PictureMemory(StreamingModel):
         *,
         started: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict whole frames; see `StreamingModel`. Memory: (B, 1, 1, N, size), without gradient."""
+        """Predict whole frames; see `StreamingModel`. Memory: (B, 1, 1, N, size), without
+        gradient."""
         height, width = frames.shape[-2:]
         x, mask = prepare(frames, holes, self.size_multiple)
         with torch.no_grad():

@@ -2,21 +2,25 @@
 
 It remembers twice, and there are no weights in either:
 
-- The *canvas* keeps the last seen colour of every place. It is moved on from frame to frame, follows whatever moves, and
+- The *canvas* keeps the last seen colour of every place. It is moved on from frame to frame,
+follows whatever moves, and
   is sharp while it is young: a hundred samplings blur it.
-- *Key pictures* stay as they are. The motion to one is measured afresh at every frame, so that errors don't add up, and
-  it is sampled once: what was seen a minute ago is as sharp as a second ago. A key learns what it lacks, averages grain
-  out while all is seen and nothing moves, and gives up what is contradicted for some frames. What was seen is never overwritten
-  by what was painted. (To keep what was painted, too, at a lower rank, cost 0.35 dB: what is seen around a place by then
-  knows better.)
+- *Key pictures* stay as they are. The motion to one is measured afresh at every frame, so that
+errors don't add up, and
+  it is sampled once: what was seen a minute ago is as sharp as a second ago. A key learns what it
+      lacks, averages grain
+  out while all is seen and nothing moves, and gives up what is contradicted for some frames. What
+  was seen is never overwritten by what was painted. (To keep what was painted, too, at a lower
+  rank, cost 0.35 dB: what is seen around a place by then knows better.)
 
-Both, and what is seen only later where that is known (`overlay_later`), are *candidates* for a pixel; `merge` weighs them by
-hand, and networks learn to do it better.
+Both, and what is seen only later where that is known (`overlay_later`), are *candidates* for a
+pixel; `merge` weighs them by hand, and networks learn to do it better.
 
-Almost everything is continuous in its inputs (ramps instead of thresholds), so that engines that round otherwise give
-the same picture. Computed in float32.
+Almost everything is continuous in its inputs (ramps instead of thresholds), so that engines that
+round otherwise give the same picture. Computed in float32.
 
-Axes: B batch, K keys, H W pixels (even), h w half as many. Pictures are in [-1, 1], motion in pixels (x, y).
+Axes: B batch, K keys, H W pixels (even), h w half as many. Pictures are in [-1, 1], motion in
+    pixels (x, y).
 """
 
 from collections.abc import Callable
@@ -79,7 +83,8 @@ class Memory(NamedTuple):
 
     canvas: (B, 5, H, W), colours times known, known (0 to 1), frames since it was seen times known.
     keys: (B, K, 5, H, W), colours, trust (0 to 1), frames since it was seen; the first is in use.
-    places: (B, K, 3, h, w), motion of the last frame to each key, and frames since the key was in use.
+    places: (B, K, 3, h, w), motion of the last frame to each key, and frames since the key was in
+        use.
     """
 
     canvas: Tensor
@@ -90,8 +95,10 @@ class Memory(NamedTuple):
 class Ahead(NamedTuple):
     """What is known of frames to come, where a film is read and not a camera.
 
-    canvas, motion: what they show (`overlay_later`), and the frame's motion to it. key: a key picture (B, 5, h, w) to be
-    taken into use; the frame before stands in it as it is. keep_key: no other comes into use by itself.
+    canvas, motion: what they show (`overlay_later`), and the frame's motion to it. key: a key
+        picture (B, 5, h, w) to be
+    taken into use; the frame before stands in it as it is. keep_key: no other comes into use by
+    itself.
     """
 
     canvas: Tensor | None = None
@@ -104,7 +111,8 @@ class Ahead(NamedTuple):
 class Candidate:
     """What may stand in the hole. colour: (B, 3, H, W). The others: (B, 1, H, W).
 
-    known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it. age: frames between it and
+    known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it. age:
+        frames between it and
     when it was seen. from_key: seen once and sampled once, at whatever age.
     """
 
@@ -120,10 +128,13 @@ class Candidate:
 class Merged:
     """Candidates weighed by hand: the sum of `colours` by `weights` is the picture, in the hole.
 
-    picture: (B, 3, H, W), the frame, in the hole what is remembered, and a smooth fill where nothing is. known, doubt:
+    picture: (B, 3, H, W), the frame, in the hole what is remembered, and a smooth fill where
+        nothing is. known, doubt:
     (B, 1, H, W), of the candidates together; known is 1 outside the hole, doubt is 0 there.
-    candidates: as they came. below: (B, 3, H, W), what stands where they know nothing. smooth: (B, 3, H, W), the frame
-    with its hole filled smoothly. weights: of each candidate, of `below` and of `smooth`, (B, 1, H, W) each, 1 together.
+    candidates: as they came. below: (B, 3, H, W), what stands where they know nothing. smooth: (B,
+        3, H, W), the frame
+    with its hole filled smoothly. weights: of each candidate, of `below` and of `smooth`, (B, 1, H,
+    W) each, 1 together.
     """
 
     picture: Tensor
@@ -180,7 +191,8 @@ def recall(
         seen: (B, 3, H, W), the frame, 0 in the hole. hole: (B, 1, H, W), 1 = missing.
         memory: after the frame before.
         ahead: where frames to come are known. What their canvas shows is not remembered.
-    Returns: the candidates, the canvas' first, then the key's, then those of later; and the memory after this frame.
+    Returns: the candidates, the canvas' first, then the key's, then those of later; and the memory
+        after this frame.
     """
     visible, ahead = 1 - hole, ahead or Ahead()
     if ahead.key is not None:
@@ -206,7 +218,8 @@ def recall(
         key, fits = _learn(memory.keys[:, 0], place, seen, visible)
         places = torch.cat([F.pad(place, (0, 0, 0, 0, 0, 1))[:, None], places[:, 1:]], 1)
         keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
-        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits, and best
+        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits, and
+        # best
         looked_at = not (keys.is_cuda or torch.compiler.is_compiling())
         if not ahead.keep_key and not (
             looked_at and fits.all() and not _knows_more(keys, places).any()
@@ -225,7 +238,8 @@ def recall(
 def look_up(
     seen: Tensor, hole: Tensor, canvas: Tensor, motion: Tensor, *, later: bool = False
 ) -> Candidate:
-    """What a canvas (B, 5, H, W) shows of the frame, whose motion to it is (B, 2, h, w). later: it is of frames to come."""
+    """What a canvas (B, 5, H, W) shows of the frame, whose motion to it is (B, 2, h, w). later: it
+    is of frames to come."""
     moved, within = warp_inside(canvas, enlarge(motion, seen))
     colour, share = _unmix(moved)
     known = known_after(share) * within
@@ -244,7 +258,8 @@ def lay_over(seen: Tensor, visible: Tensor, candidate: Candidate) -> Tensor:
 
 
 def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidate, ...]) -> Merged:
-    """Weigh the candidates by hand. smooth: `smooth_fill` of the frame; the others as in `recall`."""
+    """Weigh the candidates by hand. smooth: `smooth_fill` of the frame; the others as in
+    `recall`."""
     # counted from the least doubt, so that where all is in doubt the weights don't vanish
     least = torch.stack([torch.where(c.known > 0, c.doubt, MOST_DOUBT) for c in candidates]).amin(0)
     weights = [weigh(candidate, least) for candidate in candidates]
@@ -267,7 +282,8 @@ def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidat
 
 
 def weigh(candidate: Candidate, least: Tensor) -> Tensor:
-    """How much a candidate counts beside others, (B, 1, H, W): not at all where nothing is known. least: doubt of them all."""
+    """How much a candidate counts beside others, (B, 1, H, W): not at all where nothing is known.
+    least: doubt of them all."""
     trust = candidate.known * torch.exp((least - candidate.doubt).clamp(max=0) / DOUBTFUL)
     if candidate.from_key:
         return KEY_SHARE * trust / candidate.age.clamp(min=1)
@@ -295,7 +311,8 @@ def _unmix(canvas: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """The difference at the hole's edge carried into it, which takes away changes of light and what the motion got wrong.
+    """The difference at the hole's edge carried into it, which takes away changes of light and what
+    the motion got wrong.
 
     Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W).
     """
@@ -308,11 +325,12 @@ def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[
     ).clamp(min=0)
 
 
-# --- key pictures ------------------------------------------------------------------------------------------------------
+# --- key pictures ---------------------------------------------------------------------------------
 
 
 def _move_on(places: Tensor, motion: Tensor) -> Tensor:
-    """Where the frame stands in every key, as far as the motion to the frame before tells; all have been idle so long."""
+    """Where the frame stands in every key, as far as the motion to the frame before tells; all have
+    been idle so long."""
     b, k = places.shape[:2]
     moved = follow(motion.repeat_interleave(k, 0), places.flatten(0, 1)).unflatten(0, (b, k))
     return torch.cat([moved, places[:, :, 2:] + 1], dim=2)
@@ -345,7 +363,8 @@ def _learn(key: Tensor, place: Tensor, seen: Tensor, visible: Tensor) -> tuple[T
     wrong, compared = ramp(difference, *CONTRADICTED), (sees & (trust > 0.5)).to(now.dtype)
     trust = (trust + compared * OBEYED * (1 - 2 * wrong)).clamp(0, 1)
     replaced = sees & (trust < 0.5)
-    # as long as all is seen and stands still, grain is averaged out; later, what is seen would drift away from what is hidden
+    # as long as all is seen and stands still, grain is averaged out; later, what is seen would
+    # drift away from what is hidden
     moved = enlarge(place.abs().amax(1, keepdim=True), seen)
     same = (
         compared
@@ -365,9 +384,11 @@ def _learn(key: Tensor, place: Tensor, seen: Tensor, visible: Tensor) -> tuple[T
 def _choose_key(
     keys: Tensor, places: Tensor, fits: Tensor, present: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Keep the key in use as long as it fits, and best; else the one in reserve if that fits, else the present picture.
+    """Keep the key in use as long as it fits, and best; else the one in reserve if that fits, else
+    the present picture.
 
-    The reserve is kept until it was idle for long, so that a view comes back to it from however far.
+    The reserve is kept until it was idle for long, so that a view comes back to it from however
+    far.
     """
     fits = fits.view(-1, 1, 1, 1)
     present_place = torch.zeros_like(places[:, 0])
@@ -397,7 +418,8 @@ def _choose_key(
 
 
 def _knows_more(keys: Tensor, places: Tensor) -> Tensor:
-    """Whether the key in reserve, if there is one, knows clearly more of the picture than the one in use, (B, 1, 1, 1)."""
+    """Whether the key in reserve, if there is one, knows clearly more of the picture than the one
+    in use, (B, 1, 1, 1)."""
     if keys.shape[1] == 1:
         return torch.zeros_like(keys[:, 0, :1, :1, :1]) > 0
     first, reserve = (
@@ -411,7 +433,7 @@ def _in_view(place: Tensor) -> Tensor:
     return inside(place[:, :2] / 2).mean(dim=(1, 2, 3), keepdim=True)
 
 
-# --- frames to come ----------------------------------------------------------------------------------------------------
+# --- frames to come -------------------------------------------------------------------------------
 
 
 def overlay_later(
@@ -419,7 +441,8 @@ def overlay_later(
 ) -> Tensor:
     """A frame to come laid over what the frames behind it show: a canvas (B, 5, H, W).
 
-    Args: seen, hole: as in `recall`. canvas: of the frames behind it, and the motion to it; None for the last frame.
+    Args: seen, hole: as in `recall`. canvas: of the frames behind it, and the motion to it; None
+        for the last frame.
     """
     visible = 1 - hole
     if canvas is None or motion is None:
@@ -430,7 +453,7 @@ def overlay_later(
     return lay_over(seen, visible, Candidate(colour, known, known, age))
 
 
-# --- as rows of numbers ------------------------------------------------------------------------------------------------
+# --- as rows of numbers ---------------------------------------------------------------------------
 
 
 def numbers_of_cell(cell: int, num_keys: int) -> int:
@@ -439,7 +462,8 @@ def numbers_of_cell(cell: int, num_keys: int) -> int:
 
 
 def pack(memory: Memory, cell: int, length: int) -> Tensor:
-    """The memory as (B, N, length) numbers, one row for each cell of `cell` pixels, zeros behind them."""
+    """The memory as (B, N, length) numbers, one row for each cell of `cell` pixels, zeros behind
+    them."""
     pictures = torch.cat([memory.canvas, memory.keys.flatten(1, 2)], 1)
     parts = (
         F.pixel_unshuffle(pictures, cell),

@@ -2,10 +2,12 @@
 
 A streaming model computes frame by frame:
 
-    masked_frames (1, 3, H, W) float32 in [-1, 1], the hole exactly 0     output (1, 3, H, W) float32, about in [-1, 1]
-    memory (1, blocks, slots, tokens, hidden) float32                     new_memory, the same shape
+    masked_frames (1, 3, H, W) float32 in [-1, 1], the hole exactly 0     output (1, 3, H, W)
+    float32, about in [-1, 1] memory (1, blocks, slots, tokens, hidden) float32
+    new_memory, the same shape
 
-A memory that is all zero is the start of a stream; afterwards `new_memory` of one call is `memory` of the next.
+A memory that is all zero is the start of a stream; afterwards `new_memory` of one call is `memory`
+of the next.
 
 Other models compute windows of T frames, (1, T, 3, H, W) in and out, and there is no memory.
 
@@ -26,7 +28,8 @@ NEARLY_ZERO = 1e-6  # what an exact 0 in a visible pixel becomes, far below a gr
 
 
 class StreamingStep(nn.Module):
-    """(masked_frames, memory) -> (output, new_memory). float32 at the border, whatever type the model computes in."""
+    """(masked_frames, memory) -> (output, new_memory). float32 at the border, whatever type the
+    model computes in."""
 
     inputs, outputs = ("masked_frames", "memory"), ("output", "new_memory")
     window: int | None = None
@@ -46,7 +49,8 @@ class StreamingStep(nn.Module):
     def stream(
         self, masked_frames: Tensor, past: Any, ahead: Ahead | None = None
     ) -> tuple[Tensor, Any]:
-        """The same with a memory that torch can go on with in less time than with the contract's; None at the start.
+        """The same with a memory that torch can go on with in less time than with the contract's;
+        None at the start.
 
         ahead: what is known of frames to come.
         """
@@ -98,7 +102,8 @@ def make_step(model: Model) -> Step:
 
 
 def find_holes(masked_frames: Tensor) -> Tensor:
-    """(..., 3, H, W) -> (..., 1, H, W) of the same type, 1 where all three channels are exactly 0."""
+    """(..., 3, H, W) -> (..., 1, H, W) of the same type, 1 where all three channels are exactly
+    0."""
     return (masked_frames == 0).all(dim=-3, keepdim=True).to(masked_frames.dtype)
 
 

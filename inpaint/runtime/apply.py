@@ -114,14 +114,16 @@ def check_looks_ahead(filler: Filler, model: Path) -> InpaintStream:
     """
     if not isinstance(filler, InpaintStream) or filler.multiple is None:
         raise UserError(
-            f"--look-ahead {SHOT} needs the model file (.pth) of a model with a memory, not {model.name}"
+            f"--look-ahead {SHOT} needs the model file (.pth) of a model with a memory, not "
+            f"{model.name}"
         )
     return filler
 
 
 @contextmanager
 def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[ShotKeys]]:
-    """The key pictures of every shot: the film is read a second time, one shot ahead of its filling."""
+    """The key pictures of every shot: the film is read a second time, one shot ahead of its
+    filling."""
     stream = check_looks_ahead(filler, options.model)
     assert stream.multiple is not None
     with (
@@ -156,7 +158,8 @@ def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[Sh
 def split_into_shots(
     frames: Iterator[FrameAndHole], *, find_cuts: bool
 ) -> Iterator[tuple[FrameAndHole, bool]]:
-    """Every frame with its hole, and whether a new shot starts with it; without `find_cuts` none does."""
+    """Every frame with its hole, and whether a new shot starts with it; without `find_cuts` none
+    does."""
     return (
         mark_cuts(frames, picture=lambda item: item[0].rgb)
         if find_cuts
@@ -172,7 +175,8 @@ def comparison_path(output: Path) -> Path:
 
 
 def side_by_side(frame: np.ndarray, hole: np.ndarray, filled: np.ndarray) -> np.ndarray:
-    """The frame with its hole painted half over, and the filled frame. (H, W, 3) each -> (H, 2 W, 3)."""
+    """The frame with its hole painted half over, and the filled frame. (H, W, 3) each -> (H, 2 W,
+    3)."""
     colour = np.array(HOLE_COLOUR, np.float32) * (np.iinfo(frame.dtype).max / 255)
     painted = frame.copy()
     painted[hole] = (frame[hole] / 2 + colour / 2).astype(frame.dtype)

@@ -1,7 +1,7 @@
 """What computes a streamed frame, or a window: one interface over torch, onnxruntime and TensorRT.
 
-The contract of a step stands in `inpaint.models.steps`. Memory is handed around as the back end likes to keep
-it (on its own device), starts as None, and is never looked into.
+The contract of a step stands in `inpaint.models.steps`. Memory is handed around as the back end
+likes to keep it (on its own device), starts as None, and is never looked into.
 """
 
 import logging
@@ -39,7 +39,8 @@ class Backend(Protocol):
         device: where frames are handed over.
         window: frames that one step takes; None: a single frame, and there is a memory.
         size: (H, W) that every frame must have; None for any.
-        multiple: what a model that can be told of frames to come pads height and width to; None for others.
+        multiple: what a model that can be told of frames to come pads height and width to; None for
+            others.
         description: one line for people.
     """
 
@@ -53,9 +54,10 @@ class Backend(Protocol):
         """One frame, or one window.
 
         Args:
-            masked: (1, 3, H, W) or (1, window, 3, H, W) float32 on `device`, in [-1, 1], the hole exactly 0
-                (`mask_frame` makes it).
-            memory: what the step before returned; None at the start of a stream, and always for windows.
+            masked: (1, 3, H, W) or (1, window, 3, H, W) float32 on `device`, in [-1, 1], the hole
+                exactly 0 (`mask_frame` makes it).
+            memory: what the step before returned; None at the start of a stream, and always for
+                windows.
             ahead: what is known of frames to come, at the padded size; only with `multiple`.
         Returns: the prediction, of the shape of `masked`, float32 on `device`; and the memory.
         """
@@ -65,15 +67,17 @@ class Backend(Protocol):
 def open_backend(
     path: Path, *, device: torch.device, precision: str | None = None, compiled: bool = False
 ) -> Backend:
-    """The back end of a file, by its suffix: .pth for torch, .onnx for onnxruntime, .engine for TensorRT.
+    """The back end of a file, by its suffix: .pth for torch, .onnx for onnxruntime, .engine for
+    TensorRT.
 
     Args:
         device: where to compute. precision: fp32, fp16 or bf16, for torch; an engine has its own.
         compiled: let torch.compile work on the model; the first two frames then take minutes.
 
     Raises:
-        UserError: the file is missing, of another kind, of a model for another task, or of an engine that can't run
-            here; a package that it needs is missing; an option that only torch models have.
+        UserError: the file is missing, of another kind, of a model for another task, or of an
+            engine that can't run here; a package that it needs is missing; an option that only
+            torch models have.
     """
     if not path.is_file():
         raise UserError(
@@ -85,12 +89,14 @@ def open_backend(
         return TorchBackend(model, device=device, precision=precision or "fp32", compiled=compiled)
     if suffix != ONNX_SUFFIX and suffix not in ENGINE_SUFFIXES:
         raise UserError(
-            f"--model {path} is of no kind known here: give a model file (.pth), an .onnx or an .engine"
+            f"--model {path} is of no kind known here: give a model file (.pth), an .onnx or an "
+            ".engine"
         )
     for flag, given in (("--precision", precision), ("--compile", compiled)):
         if given:
             raise UserError(
-                f"{flag} is for model files (.pth); {path.name} was exported with its own precision: leave it out"
+                f"{flag} is for model files (.pth); {path.name} was exported with its own "
+                "precision: leave it out"
             )
     return (
         OnnxBackend(path, device=device)
@@ -129,7 +135,8 @@ class TorchBackend:
 
 
 class OnnxBackend:
-    """An exported ONNX file through onnxruntime, on CUDA where onnxruntime and `device` both have it.
+    """An exported ONNX file through onnxruntime, on CUDA where onnxruntime and `device` both have
+    it.
 
     The memory stays where onnxruntime computes. One frame at a time.
     """
@@ -155,7 +162,8 @@ class OnnxBackend:
         try:
             # by its content where its path is no text, which onnxruntime wants
             source = str(path) if str(path) == plain_text(str(path)) else path.read_bytes()
-            # 1.20 to 1.24 join a Pad to the AveragePool after it in a way that changes what comes out, by up to 33 grey levels
+            # 1.20 to 1.24 join a Pad to the AveragePool after it in a way that changes what comes
+            # out, by up to 33 grey levels
             self._session = ort.InferenceSession(
                 source, options, providers=providers, disabled_optimizers=["Pad_Fusion"]
             )
@@ -167,7 +175,8 @@ class OnnxBackend:
         names = (tuple(shapes), tuple(value.name for value in self._session.get_outputs()))
         if names not in [(contract.inputs, contract.outputs) for contract in CONTRACTS]:
             raise UserError(
-                f"{path} is no inpainting engine (its inputs are {', '.join(shapes)}, not masked_frames and perhaps memory): "
+                f"{path} is no inpainting engine (its inputs are {', '.join(shapes)}, not "
+                "masked_frames and perhaps memory): "
                 "make one with python -m inpaint export"
             )
         self.window = None if "memory" in shapes else shapes["masked_frames"][1]
@@ -179,7 +188,8 @@ class OnnxBackend:
         )
         if not self._multiple and not all(isinstance(length, int) for length in self._memory_shape):
             raise UserError(
-                f"{path} is for any size but does not say of what: make it with python -m inpaint export --dynamic"
+                f"{path} is for any size but does not say of what: make it with python -m inpaint "
+                "export --dynamic"
             )
         self.description = f"onnxruntime {ort.__version__} on {self._place[0]}"
 

@@ -1,4 +1,5 @@
-"""What a film tells in advance: the frames held back behind the one that is filled, and the key pictures of its shot.
+"""What a film tells in advance: the frames held back behind the one that is filled, and the key
+pictures of its shot.
 
 Axes: h w pixels of what is computed, padded to the model's multiple (even numbers).
 """
@@ -20,15 +21,14 @@ from inpaint.models.recall import Ahead, Memory, empty_memory, overlay_later, re
 from inpaint.models.steps import find_holes
 
 OLDEST = 60_000.0  # frames
-SURROUNDINGS = (
-    48  # pixels around a hole that are looked at, to see how well what is found fits there
-)
+# pixels around a hole that are looked at, to see how well what is found fits there
+SURROUNDINGS = 48
 
 
 @dataclass(eq=False)
 class _Held:
-    """seen (1, 3, h, w), 0 in the hole; hole (1, 1, h, w); motion (1, 2, h/2, w/2) to the frame behind, once there is one,
-    and the most pixels of it."""
+    """seen (1, 3, h, w), 0 in the hole; hole (1, 1, h, w); motion (1, 2, h/2, w/2) to the frame
+    behind, once there is one, and the most pixels of it."""
 
     seen: Tensor
     hole: Tensor
@@ -38,7 +38,8 @@ class _Held:
 
 
 class LookAhead:
-    """The frames from the one that is filled next to the last that is known; the first pushed is the first popped."""
+    """The frames from the one that is filled next to the last that is known; the first pushed is
+    the first popped."""
 
     def __init__(self, multiple: int) -> None:
         """multiple: of the model, see `StreamingModel`."""
@@ -50,7 +51,8 @@ class LookAhead:
 
     @torch.inference_mode()
     def push(self, masked: Tensor) -> None:
-        """masked: (1, 3, ., .) in [-1, 1], 0 in the hole. The motion to it is measured now, and once."""
+        """masked: (1, 3, ., .) in [-1, 1], 0 in the hole. The motion to it is measured now, and
+        once."""
         seen, hole = (pad_to_multiple(x, self._multiple) for x in (masked, find_holes(masked)))
         frame = _Held(seen, hole, pyramid(seen, 1 - hole))
         if self._held:
@@ -101,12 +103,14 @@ class LookAhead:
 
 @dataclass
 class ShotKeys:
-    """The key pictures of a shot, as they are at its end: from which frame on each is in use, and the file that holds it."""
+    """The key pictures of a shot, as they are at its end: from which frame on each is in use, and
+    the file that holds it."""
 
     files: dict[int, Path] = field(default_factory=dict)
 
     def at(self, number: int, device: torch.device) -> Tensor | None:
-        """The key (1, 5, h, w) that is taken into use before frame `number` of the shot; None to go on with the last."""
+        """The key (1, 5, h, w) that is taken into use before frame `number` of the shot; None to go
+        on with the last."""
         return (
             torch.from_numpy(np.load(self.files[number])).float().to(device)
             if number in self.files
@@ -120,11 +124,12 @@ def look_through(
 ) -> Iterator[Iterator[ShotKeys]]:
     """Go through a film ahead of its filling, shot by shot, and keep the key pictures of each.
 
-    They lie in files, so that the memory in use does not grow with a shot's length; a shot's go when the next is asked
-    for. (1, 5, h, w) in half precision: 16 bytes a pixel and key.
+    They lie in files, so that the memory in use does not grow with a shot's length; a shot's go
+    when the next is asked for. (1, 5, h, w) in half precision: 16 bytes a pixel and key.
 
     Args:
-        frames: masked, as of `LookAhead.push`, and whether a shot starts with each. multiple: of the model.
+        frames: masked, as of `LookAhead.push`, and whether a shot starts with each. multiple: of
+            the model.
     """
     with tempfile.TemporaryDirectory(prefix="keys-") as folder:
         yield _keys_of_shots(iter(frames), multiple, Path(folder))
@@ -141,7 +146,8 @@ def _keys_of_shots(
         """The key in use goes into its file, as it is now."""
         assert memory is not None
         keys.files[since] = folder / f"{since}.npy"
-        # half an hour of frames is more than half precision holds, and infinitely old times a weight of 0 is no number
+        # half an hour of frames is more than half precision holds, and infinitely old times a
+        # weight of 0 is no number
         np.save(keys.files[since], memory.keys[:, 0].clamp(max=OLDEST).half().cpu().numpy())
 
     for masked, starts_shot in frames:

@@ -1,6 +1,7 @@
 """Turn a film into stereo 3D: python -m inpaint stereo.
 
-    frame -> depth -> shift -> the other eye's view with holes -> filled by the model -> both eyes in one picture
+    frame -> depth -> shift -> the other eye's view with holes -> filled by the model -> both eyes
+    in one picture
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -100,7 +101,10 @@ def main(options: StereoOptions) -> None:
         )
         go_through(zip(left, right), film, write)
     if see_through:
-        text = "%s is transparent in places (alpha), two eyes are not: the alpha is left out; apply carries it over"
+        text = (
+            "%s is transparent in places (alpha), two eyes are not: the alpha is left out; "
+            "apply carries it over"
+        )
         logger.warning(text, film.path)
     for reason, count in flat.most_common():
         logger.warning("%d of %d frames have no depth and are flat: %s", count, len(film), reason)
@@ -126,7 +130,8 @@ def make_eye(
     hole_growth: int,
     tone: ToneMap | None = None,
 ) -> Iterator[EyeView]:
-    """One eye's view of every frame: the frame itself, or moved by its shift and filled. tone: of the film."""
+    """One eye's view of every frame: the frame itself, or moved by its shift and filled. tone: of
+    the film."""
     if eye is None:
         yield from ((depth, depth.item.rgb) for depth, _ in frames)
         return

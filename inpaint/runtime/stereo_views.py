@@ -1,8 +1,10 @@
 """The other eye's view of a frame, its holes, and pictures of both eyes in one.
 
-    frame, shift -> warped to the other eye, with holes -> (filled by the model) -> both eyes in one picture
+    frame, shift -> warped to the other eye, with holes -> (filled by the model) -> both eyes in one
+    picture
 
-Axes: H W pixels. Pictures are (H, W, 3) uint8 or uint16 RGB; a hole is True where nothing of the frame is seen.
+Axes: H W pixels. Pictures are (H, W, 3) uint8 or uint16 RGB; a hole is True where nothing of the
+    frame is seen.
 """
 
 from collections.abc import Callable
@@ -25,19 +27,21 @@ _EMPTY = -1
 class Eye:
     """An eye whose view has to be made.
 
-    shift: of its pixels to the right, as a multiple of `inpaint.occlusion.shift_of_view`; what is near moves to the
-        right in the left eye, and to the left in the right eye.
+    shift: of its pixels to the right, as a multiple of `inpaint.occlusion.shift_of_view`; what is
+        near moves to the right in the left eye, and to the left in the right eye.
     """
 
     shift: float
 
     @property
     def is_mirrored(self) -> bool:
-        """Its holes stand to the left of what is near. The model knows only holes to the right: see `turn`."""
+        """Its holes stand to the left of what is near. The model knows only holes to the right: see
+        `turn`."""
         return self.shift > 0
 
 
-# By the eye or eyes that are made: (left, right). None is the frame as it is. Between both eyes lies the divergence.
+# By the eye or eyes that are made: (left, right). None is the frame as it is. Between both eyes
+# lies the divergence.
 VIEWS: dict[str, tuple[Eye | None, Eye | None]] = {
     "right": (None, Eye(-2.0)),
     "left": (Eye(2.0), None),
@@ -46,7 +50,8 @@ VIEWS: dict[str, tuple[Eye | None, Eye | None]] = {
 
 
 def turn(picture: np.ndarray, eye: Eye) -> np.ndarray:
-    """Mirror a picture (H, W, 3) or a hole (H, W) of an eye for the model, or back, if the eye wants it."""
+    """Mirror a picture (H, W, 3) or a hole (H, W) of an eye for the model, or back, if the eye
+    wants it."""
     return np.ascontiguousarray(picture[:, ::-1]) if eye.is_mirrored else picture
 
 
@@ -58,7 +63,8 @@ def view_of_eye(
     Args:
         frame: (H, W, 3) uint8 or uint16.
         shift: (H, W) float32, of `inpaint.occlusion.shift_of_view`, larger = nearer.
-        hole_growth: pixels by which holes grow away from what is near, over the rim that soft edges leave there.
+        hole_growth: pixels by which holes grow away from what is near, over the rim that soft edges
+            leave there.
     Returns: the picture and its hole (H, W) bool; neither is mirrored.
     """
     picture, hole = forward_warp(frame, shift * eye.shift, near_to_right=eye.is_mirrored)
@@ -79,7 +85,8 @@ def forward_warp(
     Args:
         frame: (H, W, 3) uint8, uint16 or float32.
         shift: (H, W) float32, pixels to the right.
-        near_to_right: what is nearer has the larger shift (a left eye), or else the smaller one (a right eye).
+        near_to_right: what is nearer has the larger shift (a left eye), or else the smaller one (a
+            right eye).
     Returns: the picture, 0 in holes, and the holes (H, W) bool.
     """
     if not shift.any():
@@ -96,17 +103,21 @@ def forward_warp(
 def source_columns(shift: Tensor, *, near_to_right: bool) -> tuple[Tensor, Tensor]:
     """Where in its row each pixel of the warped picture comes from.
 
-    Pixel x of a row goes to u(x) = x + shift(x). Two neighbours belong to one surface, and what lies between them is
-    interpolated, while their shifts differ by less than a pixel: more on one side is a fold (the criterion of
-    `inpaint.occlusion.hidden`), and on the other side a gap, which is a hole. Of several surfaces that reach a target
-    t the nearest is seen. Say near moves to the left: then it is the one of the largest x, as it came the longest way,
-    t = x - (-shift). So one maximum over source columns settles it, whatever the order of writing.
+    Pixel x of a row goes to u(x) = x + shift(x). Two neighbours belong to one surface, and what
+    lies between them is interpolated, while their shifts differ by less than a pixel: more on one
+        side is a fold (the criterion of
+    `inpaint.occlusion.hidden`), and on the other side a gap, which is a hole. Of several surfaces
+    that reach a target t the nearest is seen. Say near moves to the left: then it is the one of the
+    largest x, as it came the longest way, t = x - (-shift). So one maximum over source columns
+    settles it, whatever the order of writing.
 
-    A surface's first and last pixel reach half a pixel further, to the nearest target, as does a pixel with no neighbour
+    A surface's first and last pixel reach half a pixel further, to the nearest target, as does a
+    pixel with no neighbour
     on its surface: thin things in front do not get lost.
 
     Args: see `forward_warp`.
-    Returns: columns (H, W) float32, between the two pixels to interpolate, 0 in holes; holes (H, W) bool.
+    Returns: columns (H, W) float32, between the two pixels to interpolate, 0 in holes; holes (H, W)
+        bool.
     """
     height, width = shift.shape
     assert width <= _MAX_WIDTH, width
@@ -119,7 +130,8 @@ def source_columns(shift: Tensor, *, near_to_right: bool) -> tuple[Tensor, Tenso
     best = torch.full((height * width,), _EMPTY, dtype=torch.int32)
 
     def offer(target: Tensor, row_start: Tensor, source: Tensor, valid: Tensor) -> None:
-        """Take `source` (in units of 1 / _ONE) for the `target` columns if it is nearer. All shapes broadcast."""
+        """Take `source` (in units of 1 / _ONE) for the `target` columns if it is nearer. All shapes
+        broadcast."""
         source = source.where(valid & (target >= 0) & (target < width), _EMPTY).to(torch.int32)
         index = target.clamp(0, width - 1) + row_start
         best.scatter_reduce_(0, index.flatten(), source.flatten(), "amax")
@@ -188,9 +200,9 @@ def _half_tb(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return _full_tb(*(_resize(eye, width, _half(height)) for eye in (left, right)))
 
 
-# Eric Dubois, "A projection method to generate anaglyph stereo images" (ICASSP 2001): least squares for red-cyan
-# glasses, for linear light. The numbers are those of iw3/anaglyph.py (nagadomi/nunif, MIT), which takes them from
-# Dubois' LeastSquaresHowToPhotoshop.pdf.
+# Eric Dubois, "A projection method to generate anaglyph stereo images" (ICASSP 2001): least squares
+# for red-cyan glasses, for linear light. The numbers are those of iw3/anaglyph.py (nagadomi/nunif,
+# MIT), which takes them from Dubois' LeastSquaresHowToPhotoshop.pdf.
 DUBOIS_LEFT = np.array(
     [[0.437, 0.449, 0.164], [-0.062, -0.062, -0.024], [-0.048, -0.050, -0.017]], np.float32
 )
@@ -202,7 +214,8 @@ _LINEAR_STEPS = 1 << 16
 
 @cache
 def _to_linear(dtype: np.dtype) -> np.ndarray:
-    """The light of every value of a picture, by sRGB's curve (IEC 61966-2-1): (256,) or (65536,) float32 in [0, 1]."""
+    """The light of every value of a picture, by sRGB's curve (IEC 61966-2-1): (256,) or (65536,)
+    float32 in [0, 1]."""
     x = np.linspace(0, 1, np.iinfo(dtype).max + 1)
     return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(np.float32)
 

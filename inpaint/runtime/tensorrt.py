@@ -1,7 +1,8 @@
 """Everything that touches TensorRT: building an engine from an ONNX file, and running one.
 
-The package is `tensorrt` where it is installed (an engine for the GPU at hand), else `tensorrt_rtx` (TensorRT for RTX:
-from PyPI, builds without a GPU for the compute capabilities asked for). Both have the same classes.
+The package is `tensorrt` where it is installed (an engine for the GPU at hand), else `tensorrt_rtx`
+(TensorRT for RTX: from PyPI, builds without a GPU for the compute capabilities asked for). Both
+have the same classes.
 """
 
 import importlib
@@ -54,7 +55,8 @@ def is_rtx(trt: Any) -> bool:
 
 
 def runs_on(capabilities: Sequence[str], device: torch.device) -> bool:
-    """Whether an engine built for these compute capabilities (empty: for the GPU at hand) can be opened on a device."""
+    """Whether an engine built for these compute capabilities (empty: for the GPU at hand) can be
+    opened on a device."""
     if device.type != "cuda":
         return False
     return (
@@ -84,21 +86,26 @@ def build_engine(
     """Build an engine that computes in the types of the ONNX file (a strongly typed network).
 
     Args:
-        capabilities: compute capabilities to build for; empty = the GPU at hand. TensorRT for RTX only.
-        expected: what the tensors must be; checked on the network's definition before it is serialised.
+        capabilities: compute capabilities to build for; empty = the GPU at hand. TensorRT for RTX
+            only.
+        expected: what the tensors must be; checked on the network's definition before it is
+            serialised.
     Returns: the tensors of the definition.
     Raises:
-        UserError: TensorRT refuses an operator (named), a capability, or the build; a tensor is not as expected.
+        UserError: TensorRT refuses an operator (named), a capability, or the build; a tensor is not
+            as expected.
     """
     trt = import_tensorrt()
     if not is_rtx(trt):
         if capabilities:
             raise UserError(
-                "--compute-capability is for TensorRT-RTX; tensorrt builds for the GPU at hand: leave it out"
+                "--compute-capability is for TensorRT-RTX; tensorrt builds for the GPU at hand: "
+                "leave it out"
             )
         if not torch.cuda.is_available():
             raise UserError(
-                "tensorrt builds for the GPU at hand, and there is none: pip install tensorrt-rtx instead"
+                "tensorrt builds for the GPU at hand, and there is none: pip install tensorrt-rtx "
+                "instead"
             )
     log = _make_log(trt)
     builder = trt.Builder(log)
@@ -109,7 +116,8 @@ def build_engine(
         operators = sorted({error.node_operator() for error in errors if error.node_operator()})
         what = f"the operator {', '.join(operators)}" if operators else "the file"
         raise UserError(
-            f"TensorRT refuses {what} of {onnx_path.name}: {errors[0].desc() if errors else log.last}"
+            f"TensorRT refuses {what} of {onnx_path.name}: "
+            f"{errors[0].desc() if errors else log.last}"
         )
     config = builder.create_builder_config()
     config.clear_flag(
@@ -165,12 +173,14 @@ class TensorRTBackend:
     def __init__(self, path: Path, *, device: torch.device) -> None:
         """
         Raises:
-            UserError: TensorRT or a GPU is missing, or the engine is torn, for another GPU or version, or not ours.
+            UserError: TensorRT or a GPU is missing, or the engine is torn, for another GPU or
+                version, or not ours.
         """
         trt = import_tensorrt()
         if device.type != "cuda":
             raise UserError(
-                f"{path.name} is a TensorRT engine, which needs a CUDA GPU, and none is used here: take the .onnx"
+                f"{path.name} is a TensorRT engine, which needs a CUDA GPU, and none is used "
+                "here: take the .onnx"
             )
         self.device = device
         log = _make_log(trt)
@@ -179,8 +189,10 @@ class TensorRTBackend:
             self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
             if self._engine is None:
                 raise UserError(
-                    f"{path} can't be opened here ({log.last}): it is torn, or was built for another GPU or version of "
-                    "TensorRT; build it again on this machine with python -m inpaint export --format tensorrt"
+                    f"{path} can't be opened here ({log.last}): it is torn, or was built for "
+                    "another GPU or version of "
+                    "TensorRT; build it again on this machine with python -m inpaint export "
+                    "--format tensorrt"
                 )
             self.tensors = engine_tensors(trt, self._engine)
             if set(self.tensors) not in [
@@ -238,7 +250,8 @@ def _capability(trt: Any, text: str) -> Any:
     if value is None:
         names = [f"{name[2:-1]}.{name[-1]}" for name in known if name.startswith("SM")]
         raise UserError(
-            f"--compute-capability {text} is not known to {trt.__name__} {trt.__version__}: {', '.join(names)} are"
+            f"--compute-capability {text} is not known to {trt.__name__} {trt.__version__}: "
+            f"{', '.join(names)} are"
         )
     return value
 

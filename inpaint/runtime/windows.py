@@ -1,4 +1,5 @@
-"""Fill a film with a model that takes a window of frames at once, and the choice of what fills a film.
+"""Fill a film with a model that takes a window of frames at once, and the choice of what fills a
+film.
 
 Axes: T frames of a window, H W pixels of the film, h w of what is computed.
 """
@@ -26,8 +27,9 @@ from inpaint.runtime.stream import (
 )
 from nunif.errors import UserError
 
-# Of a window, shared with the next one; their pictures are blended there. With half of it every frame is a blend, and
-# no place between windows changes more than another: with a third the change there was up to three times that inside.
+# Of a window, shared with the next one; their pictures are blended there. With half of it every
+# frame is a blend, and no place between windows changes more than another: with a third the change
+# there was up to three times that inside.
 OVERLAP = 0.5
 
 
@@ -41,10 +43,11 @@ def open_fillers(
     max_width: int | None = None,
     look_ahead: int | None = 0,
 ) -> list[Filler]:
-    """What fills films with the model of a file: `count` of them on one model, each with a memory of its own.
+    """What fills films with the model of a file: `count` of them on one model, each with a memory
+    of its own.
 
-    A model with a memory works frame by frame, others in windows. Arguments and errors as `open_backend` and
-    `InpaintStream`.
+    A model with a memory works frame by frame, others in windows. Arguments and errors as
+    `open_backend` and `InpaintStream`.
 
     Args:
         look_ahead: None for `LOOK_AHEAD` where the file is of a model that can, else 0.
@@ -62,7 +65,8 @@ def fillers_on(
     if backend.window is not None:
         if look_ahead:
             raise UserError(
-                f"--look-ahead {look_ahead}: this model takes windows of {backend.window} frames as they are, leave it out"
+                f"--look-ahead {look_ahead}: this model takes windows of {backend.window} frames "
+                "as they are, leave it out"
             )
         return [WindowFiller(backend, max_width=max_width) for _ in range(count)]
     if look_ahead is None:
@@ -126,7 +130,8 @@ class WindowFiller:
 
     @torch.inference_mode()
     def _predict(self, window: list[_Held[Item]], *, first_new: int = 0) -> None:
-        """Predict a window; frames that an earlier one has predicted go over to this one step by step.
+        """Predict a window; frames that an earlier one has predicted go over to this one step by
+        step.
 
         A window that is not full repeats its first and its last frame, as iw3 does.
         """

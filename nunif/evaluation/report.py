@@ -1,4 +1,5 @@
-"""What an evaluation tells: tables, comparisons clip by clip, CSV, JSON and a page with pictures and plots."""
+"""What an evaluation tells: tables, comparisons clip by clip, CSV, JSON and a page with pictures
+and plots."""
 
 import base64
 import csv
@@ -22,14 +23,16 @@ DRAWS = 10_000  # of the bootstrap
 
 
 def mean_of(scores: list[dict[str, float]], name: str) -> float:
-    """The mean of one score over the clips that have it: a clip without a hole has no hole-PSNR (NaN)."""
+    """The mean of one score over the clips that have it: a clip without a hole has no hole-PSNR
+    (NaN)."""
     values = [score[name] for score in scores if not math.isnan(score[name])]
     return sum(values) / len(values) if values else math.nan
 
 
 @dataclass
 class Report:
-    """Collects scores and pictures. `models` are what was asked for with -m: they are compared with all others."""
+    """Collects scores and pictures. `models` are what was asked for with -m: they are compared with
+    all others."""
 
     models: list[str]
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -49,7 +52,8 @@ class Report:
         fps: float,
         curve: list[float],
     ) -> None:
-        """One method's scores on one clip with one family of holes, whose rows all have the same scores."""
+        """One method's scores on one clip with one family of holes, whose rows all have the same
+        scores."""
         self.rows.append(
             {
                 "clip": clip,
@@ -63,9 +67,11 @@ class Report:
         self.curves[clip, family, method] = curve
 
     def means(self) -> dict[str, dict[str, dict[str, float]]]:
-        """The mean of each score over clips: by family ("all" for all of them, where there are several) and method.
+        """The mean of each score over clips: by family ("all" for all of them, where there are
+        several) and method.
 
-        "all" has the scores that every family has: means over different holes would stand side by side otherwise.
+        "all" has the scores that every family has: means over different holes would stand side by
+        side otherwise.
         """
         result = {}
         for family, rows in self._families().items():
@@ -120,7 +126,8 @@ class Report:
         return result
 
     def text(self) -> str:
-        """The tables and comparisons for a terminal, without scores that no method of a family has."""
+        """The tables and comparisons for a terminal, without scores that no method of a family
+        has."""
         lines = []
         for family, table in self.means().items():
             count = len(_split(self._families()[family], "clip"))
@@ -140,8 +147,10 @@ class Report:
         if self.models:
             lines.append("hole-PSNR, clip by clip:")
         lines += [
-            f"  {c['family']}: {c['model']} against {c['against']}: {c['mean']:+.2f} dB, standard deviation "
-            f"{_number(c['standard_deviation'], 2)}, 95 % interval {_number(c['low'], 2)} to {_number(c['high'], 2)}, "
+            f"  {c['family']}: {c['model']} against {c['against']}: {c['mean']:+.2f} dB, standard "
+            "deviation "
+            f"{_number(c['standard_deviation'], 2)}, 95 % interval {_number(c['low'], 2)} to "
+            f"{_number(c['high'], 2)}, "
             f"better on {c['wins']} of {c['clips']}"
             for c in self.comparisons()
         ]
@@ -171,7 +180,8 @@ class Report:
             "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>Inpainting scores</title>"
         ]
         parts.append(
-            "<style>body{font:14px sans-serif;margin:2em}td,th{padding:2px 10px;text-align:right}img{max-width:100%}</style>"
+            "<style>body{font:14px sans-serif;margin:2em}td,th{padding:2px "
+            "10px;text-align:right}img{max-width:100%}</style>"
         )
         parts.append(f"<h1>Inpainting scores</h1><pre>{html.escape(self.text())}</pre>")
         parts += [
@@ -187,7 +197,8 @@ class Report:
         for clip, family in dict.fromkeys(key[:2] for key in self.curves):
             name = html.escape(f"{clip}, {family}, frame by frame")
             parts.append(
-                f"<h3>{name}</h3><img alt='{name}' src='{_data(self._over_time(clip, family), 'png')}'>"
+                f"<h3>{name}</h3><img alt='{name}' "
+                f"src='{_data(self._over_time(clip, family), 'png')}'>"
             )
         return "\n".join(parts) + "\n</html>\n"
 
@@ -224,7 +235,8 @@ class Report:
 
 
 def interval(gains: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean by the percentile bootstrap, always the same draws; NaN for fewer than two values."""
+    """95 % interval of the mean by the percentile bootstrap, always the same draws; NaN for fewer
+    than two values."""
     if len(gains) < 2:
         return math.nan, math.nan
     drawn = np.random.default_rng(0).choice(gains, (DRAWS, len(gains))).mean(axis=1)

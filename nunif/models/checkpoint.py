@@ -1,12 +1,14 @@
 """Model files: the only place that calls torch.save and torch.load.
 
 Three layouts:
-- nunif (nagadomi/nunif, MIT), so that its tools open our files and ours open its: a dict with `nunif_model` (1), `name`,
+- nunif (nagadomi/nunif, MIT), so that its tools open our files and ours open its: a dict with
+`nunif_model` (1), `name`,
   `updated_at`, `kwargs`, `state_dict`, and further entries beside these;
 - state-dict: tensors by name and nothing else; when reading, also one level or two down in a dict;
 - safetensors, with `name`, `kwargs` (JSON) and what else is known in its metadata.
 
-When reading, tensors lose what wrappers (torch.compile, data parallel, Lightning) put before their names.
+When reading, tensors lose what wrappers (torch.compile, data parallel, Lightning) put before their
+names.
 """
 
 import json
@@ -39,7 +41,8 @@ NUNIF, STATE_DICT, SAFETENSORS = LAYOUTS = ("nunif", "state-dict", "safetensors"
 REQUIRED = ("nunif_model", "name", "kwargs", "state_dict")
 SAFETENSORS_SUFFIX = ".safetensors"
 
-# Entries under which others keep their tensors; averages, which are what is evaluated, before what they are of.
+# Entries under which others keep their tensors; averages, which are what is evaluated, before what
+# they are of.
 _NESTS = (
     "netG",
     "state_dict",
@@ -58,9 +61,8 @@ DEEPEST = 3  # entries within entries that are looked into for further weights
 # Parts of names that wrappers give: these wherever they stand,
 WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 PARALLEL_PREFIX = "module."  # this before all names,
-LIGHTNING_PREFIX = (
-    "model."  # this before those of the network, with those of losses and metrics beside them,
-)
+# this before those of the network, with those of losses and metrics beside them,
+LIGHTNING_PREFIX = "model."
 # and these before all names
 WRAPPER_PREFIXES = (
     *("network.", "net.", "generator.", "netG.", "G.", "backbone.", "_forward_module."),
@@ -79,8 +81,8 @@ PARTS_PER_TENSOR, MIN_PARTS = (
 def save_model(model: Model, path: Path | str, **extra: Any) -> None:
     """Write a model to a file, whole or not at all.
 
-    `extra` entries go beside the layout's own (one of them may replace `state_dict`). Only tensors and plain values
-    can be read back.
+    `extra` entries go beside the layout's own (one of them may replace `state_dict`). Only tensors
+    and plain values can be read back.
     """
     content = {
         "nunif_model": 1,
@@ -101,7 +103,8 @@ def save_state_dict(state_dict: Mapping[str, Tensor], path: Path | str) -> None:
 def save_safetensors(state_dict: Mapping[str, Tensor], path: Path | str, **entries: Any) -> None:
     """Write tensors as safetensors, whole or not at all.
 
-    entries: `name`, `kwargs`, `updated_at`, `epoch`, `metrics`, as far as they are known; others can't be kept.
+    entries: `name`, `kwargs`, `updated_at`, `epoch`, `metrics`, as far as they are known; others
+        can't be kept.
     """
     metadata = {"format": "pt"}
     if "name" in entries:
@@ -155,7 +158,8 @@ class _Sink:
 def read_checkpoint(
     path: Path | str, *, device: torch.device | str = "cpu", package: str | None = None
 ) -> dict[str, Any]:
-    """Read a model file that says which model it holds, as a dict in nunif's layout; nothing in it can run code.
+    """Read a model file that says which model it holds, as a dict in nunif's layout; nothing in it
+    can run code.
 
     package: see `read_model_file`.
 
@@ -165,7 +169,8 @@ def read_checkpoint(
     _, content = read_model_file(path, device=device, package=package)
     if "name" not in content:
         raise UserError(
-            f"{path} holds no model in this project's layout, only tensors that don't say of which model: "
+            f"{path} holds no model in this project's layout, only tensors that don't say of "
+            "which model: "
             "convert it with the command `checkpoint`, which takes the model's name"
         )
     return content
@@ -176,15 +181,17 @@ def read_model_file(
 ) -> tuple[str, dict[str, Any]]:
     """Read a model file of any layout; nothing in it can run code.
 
-    package: the task ("inpaint") among whose models' foreign layouts plain tensors are looked up; those that are
-        recognised are converted.
+    package: the task ("inpaint") among whose models' foreign layouts plain tensors are looked up;
+        those that are recognised are converted.
     Returns:
         the layout: one of LAYOUTS or the title of a foreign one;
-        the entries as in nunif's layout, but without `name` and `kwargs` where the file doesn't tell.
+        the entries as in nunif's layout, but without `name` and `kwargs` where the file doesn't
+        tell.
 
     Raises:
-        UserError: the file is missing, torn, of another kind, holds more than tensors and plain values, or weights that
-            are not finite, or is in a foreign layout but does not fit its model.
+        UserError: the file is missing, torn, of another kind, holds more than tensors and plain
+            values, or weights that are not finite, or is in a foreign layout but does not fit its
+            model.
     """
     path = Path(path)
     if not path.is_file():
@@ -241,7 +248,8 @@ def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, 
             if 2 * num_named >= len(mapping) > 0:
                 _check_tensors(mapping, path, f"its entry {place}" if place else "it")
         raise UserError(
-            f"{path} holds no model in this project's layout, which has the entries {', '.join(REQUIRED)}, nor only tensors: "
+            f"{path} holds no model in this project's layout, which has the entries "
+            f"{', '.join(REQUIRED)}, nor only tensors: "
             "save its tensors alone, with torch.save(model.state_dict(), FILE)"
         )
     if where:
@@ -253,7 +261,8 @@ def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, 
 
 
 def _find_tensors(content: Any, depth: int = 3) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-    """Dicts of nothing but tensors in what a file holds, the likeliest first, and under which entries they lie."""
+    """Dicts of nothing but tensors in what a file holds, the likeliest first, and under which
+    entries they lie."""
     if not isinstance(content, Mapping) or not content or not depth:
         return
     if _is_tensors(content):
@@ -315,9 +324,11 @@ def _is_tensors(content: Mapping[Any, Any]) -> bool:
 def _unwrap(
     tensors: Mapping[str, Tensor], path: Path, *, lightning: bool = False
 ) -> dict[str, Tensor]:
-    """Tensors under the names that they have in the model itself; as they are where two would get the same name.
+    """Tensors under the names that they have in the model itself; as they are where two would get
+    the same name.
 
-    lightning: they may be Lightning's, with those of losses and metrics beside the network's, which are left out.
+    lightning: they may be Lightning's, with those of losses and metrics beside the network's, which
+        are left out.
     """
     found = {WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
     if len(found) < len(tensors):
@@ -339,7 +350,8 @@ def _unwrap(
 
 
 def _is_safetensors(path: Path) -> bool:
-    """By the suffix or the first bytes: the length of a JSON object, which no torch file's first bytes make sense as."""
+    """By the suffix or the first bytes: the length of a JSON object, which no torch file's first
+    bytes make sense as."""
     if path.suffix.lower() == SAFETENSORS_SUFFIX:
         return True
     with open(path, "rb") as file:
@@ -356,7 +368,8 @@ def _read_safetensors(path: Path, device: torch.device | str) -> tuple[str, dict
         )
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"{path} is torn or not a safetensors file ({first_line(error)}): fetch or make it again"
+            f"{path} is torn or not a safetensors file ({first_line(error)}): fetch or make it "
+            "again"
         ) from error
     content: dict[str, Any] = {
         "state_dict": _unwrap(tensors, path, lightning="name" not in metadata)
@@ -394,9 +407,11 @@ def _check_tensors(weights: Mapping[Any, Any], path: Path, where: str) -> None:
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise UserError(
-                f"{path} holds not only tensors: {where} has {_printable(name)} ({type(value).__name__}) beside them; "
+                f"{path} holds not only tensors: {where} has {_printable(name)} "
+                f"({type(value).__name__}) beside them; "
                 "save the tensors alone, with "
-                "torch.save({name: value for name, value in state_dict.items() if torch.is_tensor(value)}, FILE)"
+                "torch.save({name: value for name, value in state_dict.items() if "
+                "torch.is_tensor(value)}, FILE)"
             )
 
 
@@ -408,7 +423,8 @@ def _check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
         if not finite.all():
             what = f"{_printable(name)}: {(~finite).sum()} of {tensor.numel()} are NaN or infinite"
             raise UserError(
-                f"{path} holds weights that are not finite ({what}): take another file, such as an earlier checkpoint"
+                f"{path} holds weights that are not finite ({what}): take another file, such as "
+                "an earlier checkpoint"
             )
 
 
@@ -417,11 +433,12 @@ def load_model(
 ) -> tuple[Model, dict[str, Any]]:
     """Rebuild the model of a file, in evaluation mode, and return it with the file's other entries.
 
-    expect: the start of the name that the file must have ("inpaint."), if that matters to the caller. Foreign layouts
-        of that package's models are recognised.
+    expect: the start of the name that the file must have ("inpaint."), if that matters to the
+        caller. Foreign layouts of that package's models are recognised.
 
     Raises:
-        UserError: see `read_checkpoint`; also an unknown name, or weights that do not fit the named model.
+        UserError: see `read_checkpoint`; also an unknown name, or weights that do not fit the named
+            model.
     """
     content = read_checkpoint(
         path, device=device, package=expect.partition(".")[0] if expect else None
@@ -438,10 +455,12 @@ def load_model(
 def create_model_of(content: Mapping[str, Any], *, source: Path | str) -> Model:
     """Build the model that a file names, with fresh random weights.
 
-    It is built without numbers first, so that arguments out of a stranger's file cost no more memory than its weights.
+    It is built without numbers first, so that arguments out of a stranger's file cost no more
+    memory than its weights.
 
     Raises:
-        UserError: the name is unknown, the arguments are not its model's, or the weights don't fit them.
+        UserError: the name is unknown, the arguments are not its model's, or the weights don't fit
+            them.
     """
     try:
         with (
@@ -481,7 +500,8 @@ def load_weights(model: Model, state_dict: Mapping[str, Tensor], *, source: Path
     """Put weights into a model; names and shapes must match exactly.
 
     Raises:
-        UserError: names the first tensors that are missing, extra or of another shape, and nothing is loaded.
+        UserError: names the first tensors that are missing, extra or of another shape, and nothing
+            is loaded.
     """
     _check_fit(model, state_dict, source)
     model.load_state_dict(state_dict)
@@ -503,7 +523,8 @@ def _check_fit(model: Model, state_dict: Mapping[str, Tensor], source: Path | st
 
 
 def misfits(expected: Mapping[str, torch.Size], state_dict: Mapping[str, Tensor]) -> str:
-    """What keeps tensors from fitting the expected names and shapes, the first five of each kind; empty if they fit."""
+    """What keeps tensors from fitting the expected names and shapes, the first five of each kind;
+    empty if they fit."""
     missing = [name for name in expected if name not in state_dict]
     extra = [name for name in state_dict if name not in expected]
     shapes = [

@@ -16,7 +16,8 @@ KNOWN_ENTRIES = ("nunif_model", "name", "kwargs", "state_dict", "updated_at", "e
 
 
 def describe(path: Path, layout: str, content: Mapping[str, Any]) -> str:
-    """What a model file holds, one fact a line. layout, content: as `read_model_file` gives them."""
+    """What a model file holds, one fact a line. layout, content: as `read_model_file` gives
+    them."""
     weights = content["state_dict"]
     count = sum(tensor.numel() for tensor in weights.values())
     types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})
@@ -59,15 +60,17 @@ def convert(
 ) -> None:
     """Write what a file holds in another layout.
 
-    Where the new file names its model, the weights are first tried on that model. Tensors keep their type and values.
+    Where the new file names its model, the weights are first tried on that model. Tensors keep
+    their type and values.
 
     Args:
         content: as `read_model_file` gives it for `source`.
-        to: one of LAYOUTS. arch: full name of the model, needed for nunif's layout if the file doesn't name it.
+        to: one of LAYOUTS. arch: full name of the model, needed for nunif's layout if the file
+            doesn't name it.
 
     Raises:
-        UserError: `arch` is missing or is another one than the file's, the name is unknown, the weights don't fit it,
-            or `output` is the file that is read or can't be written.
+        UserError: `arch` is missing or is another one than the file's, the name is unknown, the
+            weights don't fit it, or `output` is the file that is read or can't be written.
     """
     assert to in LAYOUTS
     if output.exists() and output.samefile(source):

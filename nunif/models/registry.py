@@ -25,7 +25,8 @@ class Model(nn.Module):
 
 
 class Convert(Protocol):
-    """Turns another project's tensors into the state dict of a model; UserError, with `source`, when they don't fit it."""
+    """Turns another project's tensors into the state dict of a model; UserError, with `source`,
+    when they don't fit it."""
 
     def __call__(
         self, model: Model, state_dict: Mapping[str, Tensor], *, source: Path | str
@@ -52,12 +53,14 @@ _layouts: dict[str, ForeignLayout] = {}
 
 
 def register_model(name: str, build: Callable[..., Model], **kwargs: Any) -> None:
-    """Enter `build(**kwargs)` under `name` ("package.model"); the kwargs are defaults that a caller may override."""
+    """Enter `build(**kwargs)` under `name` ("package.model"); the kwargs are defaults that a caller
+    may override."""
     _table[name] = (build, kwargs)
 
 
 def register_layout(layout: ForeignLayout) -> None:
-    """Let model files in another project's layout be opened as the registered model that they fit."""
+    """Let model files in another project's layout be opened as the registered model that they
+    fit."""
     _layouts[layout.title] = layout
 
 
@@ -76,11 +79,12 @@ def model_names(package: str) -> list[str]:
 def create_model(name: str, **kwargs: Any) -> Model:
     """Build a model by its name, with fresh random weights.
 
-    The package before the dot registers its models when `package.models` is imported. Only packages that stand beside
-    nunif are looked at, so a name out of a stranger's file imports nothing else.
+    The package before the dot registers its models when `package.models` is imported. Only packages
+    that stand beside nunif are looked at, so a name out of a stranger's file imports nothing else.
 
     Raises:
-        UserError: an unknown name (the known ones are listed) or arguments that the model does not take.
+        UserError: an unknown name (the known ones are listed) or arguments that the model does not
+            take.
     """
     package = name.partition(".")[0]
     if name not in _table:

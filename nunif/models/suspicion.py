@@ -1,7 +1,9 @@
-"""What a stranger's torch file is checked for before and after it is opened: it must not cost more than its size.
+"""What a stranger's torch file is checked for before and after it is opened: it must not cost more
+than its size.
 
-Opened as weights only, a file runs no code. Still a file of some kilobytes may ask for memory without end: by compressed
-entries, by calls that torch allows, by tensors that repeat a few numbers, by values that hold each other.
+Opened as weights only, a file runs no code. Still a file of some kilobytes may ask for memory
+without end: by compressed entries, by calls that torch allows, by tensors that repeat a few
+    numbers, by values that hold each other.
 """
 
 import pickletools
@@ -43,7 +45,8 @@ _HIDDEN_GLOBALS = frozenset(
 
 
 def check_before_opening(path: Path) -> None:
-    """Raises UserError when a file names code or more than tensors need, or unpacks to more than it holds."""
+    """Raises UserError when a file names code or more than tensors need, or unpacks to more than it
+    holds."""
     try:
         with open(path, "rb") as file:
             if file.read(len(ZIP_START)) == ZIP_START:
@@ -110,7 +113,8 @@ def _check_pickle(file: BinaryIO, path: Path) -> None:
             texts.append(pushed)
     if is_newer:
         raise UserError(
-            f"{path} was saved with pickle protocol {protocol}, which is not read here: save it again where it was made, "
+            f"{path} was saved with pickle protocol {protocol}, which is not read here: save it "
+            "again where it was made, "
             "with torch.save and no pickle_protocol"
         )
 
@@ -129,7 +133,8 @@ def carries_code(path: Path, what: str) -> UserError:
     """The error for a file that calls something."""
     what = "".join(letter if letter.isprintable() else "?" for letter in what)[:100]
     return UserError(
-        f"{path} carries code, not only weights, and was not opened ({what}): get it from another source, "
+        f"{path} carries code, not only weights, and was not opened ({what}): get it from another "
+        "source, "
         "or have its state_dict alone saved where it was made"
     )
 
@@ -143,7 +148,8 @@ def torn(path: Path, error: BaseException) -> UserError:
 
 
 def check_values(values: Iterable[Any], path: Path) -> None:
-    """Raises UserError when values out of a file are more, written out, than its size explains, or no plain tensors."""
+    """Raises UserError when values out of a file are more, written out, than its size explains, or
+    no plain tensors."""
     size = path.stat().st_size
     num_values, num_bytes, waiting = 0, 0, list(values)
     while waiting:
@@ -152,7 +158,8 @@ def check_values(values: Iterable[Any], path: Path) -> None:
         if isinstance(value, Tensor):
             if value.layout != torch.strided or value.is_meta or value.is_quantized:
                 raise UserError(
-                    f"{path} holds a tensor without plain numbers ({value.layout}): get it from another source"
+                    f"{path} holds a tensor without plain numbers ({value.layout}): get it from "
+                    "another source"
                 )
             num_bytes += value.numel() * value.element_size()
         elif isinstance(value, dict):
@@ -162,5 +169,6 @@ def check_values(values: Iterable[Any], path: Path) -> None:
         if num_values > size or num_bytes > MAX_GROWTH * size:
             what = "values" if num_values > size else f"tensors of {num_bytes:,} bytes"
             raise UserError(
-                f"{path} holds {what} that a file of {size:,} bytes can't hold: get it from another source"
+                f"{path} holds {what} that a file of {size:,} bytes can't hold: get it from "
+                "another source"
             )

@@ -38,7 +38,8 @@ class Output(Protocol):
     """Takes pictures with their times."""
 
     def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
-        """rgb: (H, W, 3). frame: whose time it takes. picture: the same in the source's own planes, if there is one."""
+        """rgb: (H, W, 3). frame: whose time it takes. picture: the same in the source's own planes,
+        if there is one."""
         ...
 
 
@@ -80,7 +81,8 @@ def check_apart(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
 
 @contextmanager
 def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> Iterator[Output]:
-    """A video with the film's sound, subtitles, times and colours, or a folder of PNGs where the name has no suffix.
+    """A video with the film's sound, subtitles, times and colours, or a folder of PNGs where the
+    name has no suffix.
 
     Args:
         size: (width, height) of what will be written.
@@ -102,20 +104,30 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
             if (value := getattr(options, name)) is not None:
                 flag = name.replace("_", "-")
                 raise UserError(
-                    f"--{flag} {value} is for videos, but --output {path} is a folder of pictures: leave it out"
+                    f"--{flag} {value} is for videos, but --output {path} is a folder of "
+                    "pictures: leave it out"
                 )
         with FolderWriter(path) as folder:
             if film.info.has_sound:
                 logger.warning("%s has sound, a folder of pictures has none", film.path)
             if tone is not None:
-                text = "%s: the pictures are %s like the film, and PNGs don't say so: tell the program that reads them"
+                text = (
+                    "%s: the pictures are %s like the film, and PNGs don't say so: tell the "
+                    "program that reads them"
+                )
                 logger.warning(text, path, tone.name)
             if (aspect := film.info.sample_aspect_ratio) not in (None, 1):
-                text = "%s: the aspect of the film's pixels is %s, and a folder of pictures doesn't say so"
+                text = (
+                    "%s: the aspect of the film's pixels is %s, and a folder of pictures "
+                    "doesn't say so"
+                )
                 logger.warning(text, path, as_ratio(aspect))
             steps = np.diff(film.times)
             if len(steps) and np.ptp(steps) > _UNEVEN:
-                text = "%s: the film's pictures come at uneven times (%.3f to %.3f s apart), a folder of pictures keeps none"
+                text = (
+                    "%s: the film's pictures come at uneven times (%.3f to %.3f s apart), a "
+                    "folder of pictures keeps none"
+                )
                 logger.warning(text, path, steps.min(), steps.max())
             if options.extras and film.info.extras:
                 logger.warning(
@@ -138,7 +150,8 @@ def video_writer(
     options: FilmOptions | None = None,
     sound: bool = False,
 ) -> VideoWriter:
-    """A writer of a video with the film's times and colours; without `options` in the suffix's usual codec."""
+    """A writer of a video with the film's times and colours; without `options` in the suffix's
+    usual codec."""
     info = film.info
     # a turned picture has its chroma elsewhere
     mastering = (
@@ -168,7 +181,8 @@ def video_writer(
 def read_ahead(items: Iterable[Item], film: Film) -> Iterator[Iterator[Item]]:
     """The same items, the next one read in a thread while one is in use.
 
-    Where the film or its mask is damaged the items end, so that all before it get done; the block then raises.
+    Where the film or its mask is damaged the items end, so that all before it get done; the block
+    then raises.
 
     Args:
         items: made from the frames of `film`.
@@ -190,12 +204,14 @@ def read_ahead(items: Iterable[Item], film: Film) -> Iterator[Iterator[Item]]:
         raise damage[0]
     if film.broken_at is not None:
         raise UserError(
-            f"{film.path} is cut off or damaged at {film.broken_at:.2f} s: copy or download it again"
+            f"{film.path} is cut off or damaged at {film.broken_at:.2f} s: copy or download it "
+            "again"
         )
 
 
 def go_through(items: Iterable[Item], film: Film, step: Callable[[Item], None]) -> None:
-    """`step` with every item, one per frame of the film, while a bar shows frames and frames per second."""
+    """`step` with every item, one per frame of the film, while a bar shows frames and frames per
+    second."""
     with (
         logging_redirect_tqdm(),
         tqdm(total=len(film), unit="frame", desc=film.path.name, disable=None) as bar,

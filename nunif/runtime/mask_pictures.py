@@ -51,7 +51,8 @@ _ORIENTATIONS = {
 }
 _JPEG = b"\xff\xd8"
 _MAX_LEVELS = 16, 256  # objects that are told apart by grey levels, by colours
-# Of the brightness of a lossy mask: what is neither black nor bright. In blocks of about one level it may be an object.
+# Of the brightness of a lossy mask: what is neither black nor bright. In blocks of about one level
+# it may be an object.
 _BETWEEN, _BETWEEN_STEP, _MUCH_BETWEEN = (40, 127), 8, 0.01
 _LOSSLESS = frozenset(
     "apng bmp ffv1 ffvhuff gif huffyuv magicyuv png qtrle rawvideo tiff utvideo".split()
@@ -62,7 +63,10 @@ class Meaning(Enum):
     """What says where a hole is; the values are for messages."""
 
     BRIGHT = "what is bright is missing"
-    NUMBERS = "its pictures number objects: all but 0 and 255 of 8 bits (nobody's) is missing, --objects chooses"
+    NUMBERS = (
+        "its pictures number objects: all but 0 and 255 of 8 bits (nobody's) is missing, "
+        "--objects chooses"
+    )
     COLOURS = "its pictures paint each object in a colour of its own: all but black is missing"
     ALPHA = "its colours say nothing, so what its alpha shows is missing"
 
@@ -71,7 +75,8 @@ class Meaning(Enum):
 class MaskPicture:
     """A mask as it is stored.
 
-    pixels: (H, W) numbers or grey, or (H, W, 3) RGB; uint8 or uint16. alpha: (H, W) uint8, None where there is none.
+    pixels: (H, W) numbers or grey, or (H, W, 3) RGB; uint8 or uint16. alpha: (H, W) uint8, None
+        where there is none.
     is_indexed: the pixels are numbers of a palette. is_exact: stored without loss.
     """
 
@@ -87,7 +92,8 @@ class MaskPicture:
 
     @cached_property
     def is_alpha_telling(self) -> bool:
-        """Whether there is an alpha that isn't the same everywhere, or that is 0 over colours that are the same everywhere."""
+        """Whether there is an alpha that isn't the same everywhere, or that is 0 over colours that
+        are the same everywhere."""
         alpha, pixels = self.alpha, self.pixels
         if alpha is None:
             return False
@@ -103,7 +109,8 @@ class MaskPicture:
 
     @cached_property
     def numbers(self) -> np.ndarray | None:
-        """(H, W) numbers of objects, if the pixels can be such: a palette's, grey, or the colours that DAVIS and VOC use."""
+        """(H, W) numbers of objects, if the pixels can be such: a palette's, grey, or the colours
+        that DAVIS and VOC use."""
         if not self.is_exact:
             return None
         return self._grey if self._grey is not None else _numbers_of_colours(self.pixels)
@@ -147,7 +154,8 @@ def read_mask_picture(path: Path) -> MaskPicture:
     num_pictures, orientation = _about(data)
     if num_pictures > 1:
         raise ValueError(
-            f"it holds {num_pictures} pictures, of which one would be read: make them a folder or a video"
+            f"it holds {num_pictures} pictures, of which one would be read: make them a folder or "
+            "a video"
         )
     if orientation != 1 and data.startswith((PNG_SIGNATURE, b"RIFF")):
         stored, turn = _read_stored(data, pixels), _ORIENTATIONS.get(orientation, UPRIGHT).apply
@@ -158,7 +166,8 @@ def read_mask_picture(path: Path) -> MaskPicture:
         )
     if orientation > 4 and not data.startswith(_JPEG):
         raise ValueError(
-            "it is a TIFF to be turned by 90 degrees, which libraries do in different ways: save it upright"
+            "it is a TIFF to be turned by 90 degrees, which libraries do in different ways: save "
+            "it upright"
         )
     return _read_stored(data, pixels)
 
@@ -210,7 +219,8 @@ def mask_of_frame(frame: Frame, info: VideoInfo) -> MaskPicture:
 class MaskReading:
     """How the masks of one source are meant.
 
-    objects: the numbers that are missing; none: all but 0 and 255. invert: all else is missing. opaque: the highest alpha of
+    objects: the numbers that are missing; none: all but 0 and 255. invert: all else is missing.
+        opaque: the highest alpha of
     the source; what has more than half of it is missing where alpha is what says so.
     """
 
@@ -233,7 +243,8 @@ class MaskReading:
         if self.objects:
             if picture.numbers is None:
                 raise UserError(
-                    f"{self.name} has no numbers for --objects {','.join(map(str, self.objects))} to choose from: give "
+                    f"{self.name} has no numbers for --objects {','.join(map(str, self.objects))} "
+                    "to choose from: give "
                     "palette or grey PNGs whose pixels are the objects' numbers, or leave it out"
                 )
             return np.isin(picture.numbers, self.objects)
@@ -261,7 +272,8 @@ def understand(
     invert: bool | None = False,
     large_holes: bool = False,
 ) -> MaskReading:
-    """How the masks of a source are meant, from some of them; a line of the log says so where it isn't plain white on black.
+    """How the masks of a source are meant, from some of them; a line of the log says so where it
+    isn't plain white on black.
 
     Args:
         name: of the source, for messages.
@@ -293,11 +305,15 @@ def understand(
     elif others := sum(
         look.meaning in (Meaning.NUMBERS, Meaning.COLOURS) and not look.is_certain for look in looks
     ):
-        text = "%s: %d of %d pictures looked at could number objects, others are black and white: %s; --objects chooses numbers"
+        text = (
+            "%s: %d of %d pictures looked at could number objects, others are black and white: "
+            "%s; --objects chooses numbers"
+        )
         logger.warning(text, name, others, len(looks), meaning.value)
     elif max((look.num_between for look in looks), default=0) > _MUCH_BETWEEN:
         text = (
-            "%s: up to %.0f %% of a picture is dark without being black, and isn't missing: objects that are told apart by "
+            "%s: up to %.0f %% of a picture is dark without being black, and isn't missing: "
+            "objects that are told apart by "
             "numbers or colours have to be stored without loss, such as in PNG, and none as white"
         )
         logger.warning(text, name, 100 * max(look.num_between for look in looks))
@@ -312,7 +328,8 @@ def understand(
             None: "",
         }
         raise UserError(
-            f"{name} marks more than {LARGE:.0%} of the picture as missing{which}{how}: {ways[invert]}add --large-holes "
+            f"{name} marks more than {LARGE:.0%} of the picture as missing{which}{how}: "
+            f"{ways[invert]}add --large-holes "
             "if it is meant"
         )
     return MaskReading(name, meaning, objects, bool(invert), opaque)
@@ -354,7 +371,8 @@ class _Look:
 
 
 def _with_palette(data: bytes) -> MaskPicture | None:
-    """A picture of which OpenCV can't tell all: with a palette, or with one colour that is transparent."""
+    """A picture of which OpenCV can't tell all: with a palette, or with one colour that is
+    transparent."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.mode not in ("P", "PA", "LA") and "transparency" not in image.info:
@@ -397,8 +415,9 @@ def _in_8_bits(alpha: np.ndarray | None) -> np.ndarray | None:
 
 
 def _numbers_of_colours(pixels: np.ndarray) -> np.ndarray | None:
-    """(H, W) uint8 numbers of (H, W, 3) uint8 colours of VOC's palette, where bits 0, 3, 6 of a number are the highest
-    ones of red, 1, 4, 7 those of green, and 2, 5 those of blue; None if there is another colour."""
+    """(H, W) uint8 numbers of (H, W, 3) uint8 colours of VOC's palette, where bits 0, 3, 6 of a
+    number are the highest ones of red, 1, 4, 7 those of green, and 2, 5 those of blue; None if
+    there is another colour."""
     if pixels.dtype != np.uint8 or (pixels & 0x1F).any() or (pixels[..., 2] & 0x20).any():
         return None
     numbers = np.zeros(pixels.shape[:2], np.uint8)
@@ -449,7 +468,8 @@ def _by_colours(pixels: np.ndarray) -> Meaning:
 
 
 def _solid(values: np.ndarray) -> np.ndarray:
-    """(H, W) bool: whether a pixel is in a block of 2x2 equal ones, as the soft edge of something isn't."""
+    """(H, W) bool: whether a pixel is in a block of 2x2 equal ones, as the soft edge of something
+    isn't."""
     block = np.zeros(
         (values.shape[0] + 1, values.shape[1] + 1), bool
     )  # by its lower right corner, one row further

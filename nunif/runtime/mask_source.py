@@ -1,4 +1,5 @@
-"""Where the holes of a film come from: a video, a folder of numbered pictures, or one still picture.
+"""Where the holes of a film come from: a video, a folder of numbered pictures, or one still
+picture.
 
 Axes: H W pixels of the film, upright.
 """
@@ -61,17 +62,20 @@ def open_holes(
     """The hole of every frame of `film`, in order: (H, W) bool, True = missing.
 
     Args:
-        path: a video as long as the film; a folder of pictures, one per frame, by number; or one picture for all frames.
-            All of the film's size. How a picture says what is missing: see `nunif.runtime.mask_pictures`.
+        path: a video as long as the film; a folder of pictures, one per frame, by number; or one
+            picture for all frames. All of the film's size. How a picture says what is missing: see
+            `nunif.runtime.mask_pictures`.
         invert: what they don't show is missing.
-        dilate: pixels by which holes grow, up, down and to the sides (as often with a 3x3 cross, as the field does).
+        dilate: pixels by which holes grow, up, down and to the sides (as often with a 3x3 cross, as
+            the field does).
         objects: the numbers of the objects that are missing; none: all.
         large_holes: whether holes of nearly the whole picture are meant.
         deinterlace: of a video, as of `VideoReader`.
 
     Raises:
-        UserError: nothing usable at `path`; fewer masks than frames, a gap in the numbers, another size or rate; nearly all
-            is hole; while iterating, a picture that can't be read. BrokenVideo: while iterating, a damaged video.
+        UserError: nothing usable at `path`; fewer masks than frames, a gap in the numbers, another
+            size or rate; nearly all is hole; while iterating, a picture that can't be read.
+            BrokenVideo: while iterating, a damaged video.
     """
 
     def finish(hole: np.ndarray) -> np.ndarray:
@@ -136,7 +140,8 @@ def open_masks(
         else:
             if (count := len(row_of(path))) > 1:
                 logger.warning(
-                    "%s is one picture of a row of %d: it is taken for all frames; name its folder if not",
+                    "%s is one picture of a row of %d: it is taken for all frames; name its "
+                    "folder if not",
                     name,
                     count,
                 )
@@ -200,7 +205,8 @@ def _decodable(masks: VideoReader, start: int, stop: int) -> Iterator[MaskPictur
 def _paired_by_number(folder: Path, frames: Paired, name: str, start: int, stop: int) -> list[Path]:
     """The masks of the frames [start, stop) from a folder.
 
-    Where the film's pictures have numbers too, equal ones belong together. Otherwise masks may start at any number.
+    Where the film's pictures have numbers too, equal ones belong together. Otherwise masks may
+    start at any number.
     """
     theirs = list(frames.numbers or [])
     is_stepping = (
@@ -218,7 +224,8 @@ def _paired_by_number(folder: Path, frames: Paired, name: str, start: int, stop:
         return [found[number] for number in own[start:stop]]
     if missing and (own[0] != theirs[0] or missing[0] in theirs[:stop]):
         raise UserError(
-            f"{name} has no picture with the number {missing[0]}, which the film has: the film's run from {theirs[0]} to "
+            f"{name} has no picture with the number {missing[0]}, which the film has: the film's "
+            f"run from {theirs[0]} to "
             f"{theirs[-1]}, the masks' from {own[0]} to {own[-1]}; give both the same numbers"
         )
     return [found[number] for number in theirs[start:stop]]
@@ -240,7 +247,8 @@ def _check_count(name: str, what: str, num_masks: int, num_needed: int, num_fram
 
 
 def _check_times(masks: VideoReader, frames: Paired, name: str) -> None:
-    """As many masks as frames belong together one by one, whatever their times: masks are often written at a round rate."""
+    """As many masks as frames belong together one by one, whatever their times: masks are often
+    written at a round rate."""
     if len(masks) == frames.count or frames.times is None:
         return
     shared = min(len(masks), frames.count)
@@ -248,6 +256,7 @@ def _check_times(masks: VideoReader, frames: Paired, name: str) -> None:
     rate = float(masks.info.rate)
     if shared > 1 and apart > 0.5 * np.median(np.diff(frames.times)):
         raise UserError(
-            f"{name} has {len(masks)} frames at {rate:.5g} per second, the film {frames.count} at {frames.fps:.5g}, "
+            f"{name} has {len(masks)} frames at {rate:.5g} per second, the film {frames.count} at "
+            f"{frames.fps:.5g}, "
             f"and their times part by {apart:.2f} s: give every frame of the film a mask of its own"
         )

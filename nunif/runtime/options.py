@@ -1,4 +1,5 @@
-"""Options of commands that run a model over a film, read masks, or export a model. Nothing here imports torch."""
+"""Options of commands that run a model over a film, read masks, or export a model. Nothing here
+imports torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,8 @@ class MaskOptions:
     objects: str | None = option(
         default=None,
         metavar="NUMBERS",
-        help="of masks that number objects, as the palettes of DAVIS and VOC do: which are missing, as 1,8 "
+        help="of masks that number objects, as the palettes of DAVIS and VOC do: which are "
+        "missing, as 1,8 "
         "(default: all but 0 and 255)",
     )
     large_holes: bool = option(
@@ -133,7 +135,10 @@ class ExportOptions:
     compute_capability: str | None = option(
         default=None,
         metavar="LIST",
-        help="GPUs that a TensorRT-RTX engine is for, as 8.6,8.9 (default: this one, else 8.0 to 12.0)",
+        help=(
+            "GPUs that a TensorRT-RTX engine is for, as 8.6,8.9 (default: this one, else 8.0 to "
+            "12.0)"
+        ),
     )
     gpu: int = option(
         default=0, minimum=-1, help="number of the GPU for the comparison, -1 for the CPU"

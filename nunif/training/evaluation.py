@@ -37,8 +37,10 @@ def evaluate(
 ) -> dict[str, float] | None:
     """The mean of every metric over the evaluation set, or None when `interrupted` said so.
 
-    Every batch has its own seed, so the same weights score the same at any time and in any number of processes.
-    preview_folder: where the preview of every `preview_step`-th batch goes; report: takes a line about a bad sample.
+    Every batch has its own seed, so the same weights score the same at any time and in any number
+    of processes.
+    preview_folder: where the preview of every `preview_step`-th batch goes; report: takes a line
+        about a bad sample.
 
     Raises:
         UserError: no sample could be read.
@@ -88,7 +90,8 @@ def evaluate(
 
 
 def _mean(values: list[tuple[float, int]], name: str) -> float:
-    """Mean of values with their counts. A metric may be NaN where it has no meaning; the loss always has one."""
+    """Mean of values with their counts. A metric may be NaN where it has no meaning; the loss
+    always has one."""
     if name != "loss":
         values = [(value, count) for value, count in values if not math.isnan(value)] or values
     return sum(value * count for value, count in values) / sum(count for _, count in values)

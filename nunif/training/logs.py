@@ -45,7 +45,8 @@ def read_rows(path: Path, *, up_to_epoch: int) -> list[Row]:
         return [row for row in rows if int(row["epoch"]) <= up_to_epoch]
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise UserError(
-            f"{path} is not a loss table of this trainer: move it away and run the same command again"
+            f"{path} is not a loss table of this trainer: move it away and run the same command "
+            "again"
         ) from error
 
 
@@ -99,7 +100,8 @@ class Journal:
     def close(self) -> None:
         """Bring the curve up to date and close the events.
 
-        A disk that refuses even that has been told of, or will be: the curve is drawn from the table, and the events
+        A disk that refuses even that has been told of, or will be: the curve is drawn from the
+            table, and the events
         were written epoch by epoch.
         """
         with suppress(OutputError):
@@ -110,12 +112,14 @@ class Journal:
 
 
 def open_events(folder: Path, *, first_epoch: int) -> Any:
-    """A TensorBoard writer whose older events from `first_epoch` on are hidden, or None without the package."""
+    """A TensorBoard writer whose older events from `first_epoch` on are hidden, or None without the
+    package."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         logger.info(
-            "TensorBoard is not installed, so there are no events: pip install tensorboard adds them"
+            "TensorBoard is not installed, so there are no events: pip install tensorboard adds "
+            "them"
         )
         return None
     if str(folder) != plain_text(str(folder)):
@@ -128,7 +132,8 @@ def open_events(folder: Path, *, first_epoch: int) -> Any:
 
 
 def draw_curve(path: Path, rows: list[Row]) -> None:
-    """Draw train and evaluation loss (log scale where they allow it) and the learning rate over the epochs."""
+    """Draw train and evaluation loss (log scale where they allow it) and the learning rate over the
+    epochs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -155,7 +160,8 @@ def draw_curve(path: Path, rows: list[Row]) -> None:
 
 
 class _LogFile(logging.FileHandler):
-    """Loses lines without a word when the disk is full: the checkpoint that can't be written either is told of."""
+    """Loses lines without a word when the disk is full: the checkpoint that can't be written either
+    is told of."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -167,7 +173,8 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_file(path: Path, *, quiet: bool) -> Iterator[None]:
-    """Append the messages of the block to a file with their time. quiet: pass on warnings only, and no file."""
+    """Append the messages of the block to a file with their time. quiet: pass on warnings only, and
+    no file."""
     package = logging.getLogger("nunif.training")
     level = package.level
     if quiet:

@@ -1,4 +1,5 @@
-"""Optimizers by name, their parameter groups, and the learning rate as a pure function of the epoch."""
+"""Optimizers by name, their parameter groups, and the learning rate as a pure function of the
+epoch."""
 
 import math
 from collections.abc import Callable
@@ -11,12 +12,14 @@ from torch.optim import Optimizer
 
 ScheduleFree = (AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree)
 
-# what the command line decides, as opposed to what an optimizer has learned; see `load_optimizer_state`
+# what the command line decides, as opposed to what an optimizer has learned; see
+# `load_optimizer_state`
 HYPERPARAMETERS = ("lr", "weight_decay", "betas", "momentum", "warmup_steps")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The model's parameters in two groups, each sorted by name: matrices decay, biases and norms (1-d) do not."""
+    """The model's parameters in two groups, each sorted by name: matrices decay, biases and norms
+    (1-d) do not."""
     named = sorted(
         (name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
     )
@@ -41,8 +44,9 @@ def create_optimizer(
 ) -> Optimizer:
     """The optimizer `name` of `nunif.training.options.OPTIMIZERS`.
 
-    warmup_updates reaches only the Schedule-Free ones (Defazio et al. 2024, arXiv 2405.15682), which need to know
-    about the warm-up because it weighs their average; RAdam rectifies its first steps instead.
+    warmup_updates reaches only the Schedule-Free ones (Defazio et al. 2024, arXiv 2405.15682),
+    which need to know about the warm-up because it weighs their average; RAdam rectifies its first
+    steps instead.
     """
     groups = parameter_groups(model, weight_decay)
     lr, warm = learning_rate, warmup_updates
@@ -70,7 +74,8 @@ def create_opponent_optimizer(opponent: nn.Module, learning_rate: float) -> Opti
 
 
 def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Restore what the optimizer had learned; rate, decay and momentum stay as the command line has them now.
+    """Restore what the optimizer had learned; rate, decay and momentum stay as the command line has
+    them now.
 
     Raises ValueError, and what torch raises, for a state that does not fit.
     """
@@ -83,7 +88,8 @@ def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
         for name, value in values.items():
             if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
                 raise ValueError(
-                    f"{name} of the optimizer has the shape {tuple(value.shape)}, not {tuple(parameter.shape)}"
+                    f"{name} of the optimizer has the shape {tuple(value.shape)}, not "
+                    f"{tuple(parameter.shape)}"
                 )
     for group, values in zip(optimizer.param_groups, wanted, strict=True):
         group.update(values)
@@ -96,10 +102,11 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
 
 
 def cosine_rates(num_epochs: int, *, peak: float, minimum: float, cycles: int) -> list[float]:
-    """Learning rates of `num_epochs` epochs: cosine falls, each from exactly the peak to exactly the minimum.
+    """Learning rates of `num_epochs` epochs: cosine falls, each from exactly the peak to exactly
+    the minimum.
 
-    A cycle needs two epochs to show both, so short runs get fewer cycles. A run of a single epoch gets the peak: at the
-    minimum it would learn nothing.
+    A cycle needs two epochs to show both, so short runs get fewer cycles. A run of a single epoch
+    gets the peak: at the minimum it would learn nothing.
     """
     cycles = max(1, min(cycles, num_epochs // 2))
     starts = [round(cycle * num_epochs / cycles) for cycle in range(cycles + 1)]

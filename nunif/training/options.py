@@ -1,4 +1,5 @@
-"""The options of a training run (no torch). Names and meaning are those of nagadomi/nunif where it has them."""
+"""The options of a training run (no torch). Names and meaning are those of nagadomi/nunif where it
+has them."""
 
 import os
 from dataclasses import dataclass, fields
@@ -15,7 +16,8 @@ SCHEDULERS = ("cosine", "step")
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """What the trainer needs to know. A task's options add to it and may declare a field again for another default."""
+    """What the trainer needs to know. A task's options add to it and may declare a field again for
+    another default."""
 
     # those that may differ between a run and its resumption without a word
     UNREMARKABLE: ClassVar[frozenset[str]] = frozenset(
@@ -143,7 +145,8 @@ class TrainerOptions:
     reset_state: bool = option(
         default=False, help="with --resume: keep the weights, forget everything else"
     )
-    # text and no Path, which would take a slash out of an address that a task's command accepts here
+    # text and no Path, which would take a slash out of an address that a task's command accepts
+    # here
     checkpoint_file: str | None = option(
         default=None, metavar="FILE", help="start from the weights of this model file"
     )
@@ -152,7 +155,8 @@ class TrainerOptions:
         """What concerns more than one option; `nunif.options.check` calls it.
 
         Raises:
-            UserError: the minimum of the cosine lies above its peak, or Schedule-Free has no momentum.
+            UserError: the minimum of the cosine lies above its peak, or Schedule-Free has no
+                momentum.
         """
         if (
             self.uses_schedule
@@ -170,7 +174,8 @@ class TrainerOptions:
         )
         if self.optimizer in SCHEDULE_FREE and momentum == 0:
             raise UserError(
-                f"{flag} 0 does not work with --optimizer {self.optimizer}: give a number above 0, usually 0.9"
+                f"{flag} 0 does not work with --optimizer {self.optimizer}: give a number above "
+                "0, usually 0.9"
             )
 
     @property
@@ -179,8 +184,8 @@ class TrainerOptions:
         return self.optimizer not in SCHEDULE_FREE
 
     def draws_per_epoch(self, num_train_samples: int) -> int:
-        """How many samples an epoch draws from a training set. A task whose --num-samples counts something else
-        (frames, say) overrides this."""
+        """How many samples an epoch draws from a training set. A task whose --num-samples counts
+        something else (frames, say) overrides this."""
         return self.num_samples or num_train_samples
 
     def loader_processes(self) -> int:
@@ -192,7 +197,8 @@ class TrainerOptions:
         )
 
     def no_effect(self, *, on_cpu: bool | None = None) -> list[str]:
-        """One sentence for every option that was changed from its default and does nothing in the chosen mode.
+        """One sentence for every option that was changed from its default and does nothing in the
+        chosen mode.
 
         on_cpu: where the run ends up; without it, as --gpu says.
         """

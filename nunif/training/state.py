@@ -65,7 +65,8 @@ class State:
 
     @staticmethod
     def from_state_dict(values: dict[str, Any]) -> "State":
-        """The state that `state_dict` wrote down. Raises ValueError and others for what it can't have written."""
+        """The state that `state_dict` wrote down. Raises ValueError and others for what it can't
+        have written."""
         epoch = values["epoch"]
         if epoch:
             epoch = EpochState(**{**epoch, "order": epoch["order"].numpy()})
@@ -98,7 +99,8 @@ def snapshot(engine: Engine) -> dict[str, Tensor]:
 
 
 def check_finite(weights: dict[str, Tensor]) -> None:
-    """Raises UserError when a weight is NaN or infinite: such weights never replace good ones in a file."""
+    """Raises UserError when a weight is NaN or infinite: such weights never replace good ones in a
+    file."""
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise not_finite(name)
@@ -107,7 +109,8 @@ def check_finite(weights: dict[str, Tensor]) -> None:
 def not_finite(name: str, where: str = "") -> UserError:
     """What to say of a weight that is NaN or infinite. where: when it was found, and in what."""
     return UserError(
-        f"the weights are no longer finite ({name}){where}, so nothing was saved over the last checkpoint: "
+        f"the weights are no longer finite ({name}){where}, so nothing was saved over the last "
+        "checkpoint: "
         "continue from it with --resume and a lower --learning-rate, or with --clip-grad-norm 1"
     )
 
@@ -123,9 +126,11 @@ def save_checkpoint(
     optimizer_name: str,
     train_kwargs: dict[str, Any],
 ) -> None:
-    """Write a model file of the evaluation weights with all that is needed to go on exactly from here.
+    """Write a model file of the evaluation weights with all that is needed to go on exactly from
+    here.
 
-    There is no state of random generators in it: every draw and every batch is seeded by its place in the run.
+    There is no state of random generators in it: every draw and every batch is seeded by its place
+        in the run.
     """
     apart = any(
         not torch.equal(tensor.cpu(), weights[name])
@@ -153,7 +158,8 @@ def save_checkpoint(
 
 
 def kept_path(checkpoint: Path, epoch: int) -> Path:
-    """Where the checkpoint of an epoch's end is kept: NAME.checkpoint.epoch0007.pth beside NAME.checkpoint.pth."""
+    """Where the checkpoint of an epoch's end is kept: NAME.checkpoint.epoch0007.pth beside
+    NAME.checkpoint.pth."""
     return checkpoint.with_name(f"{checkpoint.stem}.epoch{epoch:04d}{checkpoint.suffix}")
 
 
@@ -173,7 +179,8 @@ def kept_checkpoints(checkpoint: Path) -> dict[int, Path]:
 def remove_oldest(checkpoint: Path, *, keep: int, epoch: int) -> None:
     """Remove kept checkpoints up to an epoch's but for the last `keep`.
 
-    Those of later epochs stay: the run has been set back, and replaces them when it comes there again.
+    Those of later epochs stay: the run has been set back, and replaces them when it comes there
+        again.
     """
     passed = [path for number, path in kept_checkpoints(checkpoint).items() if number <= epoch]
     for path in passed[:-keep]:
@@ -203,7 +210,8 @@ def read_training_checkpoint(
     """Read a checkpoint to resume from, as far as it can be checked before anything is changed.
 
     Raises:
-        UserError: it is missing, torn, of another model, was made with another optimizer, or has no training state.
+        UserError: it is missing, torn, of another model, was made with another optimizer, or has no
+            training state.
     """
     kept = list(kept_checkpoints(path).values())
     hint = (
@@ -213,7 +221,8 @@ def read_training_checkpoint(
     )
     if not path.exists():
         raise UserError(
-            f"--resume: there is no {path} to resume from: leave --resume out, or check --model-dir{hint}"
+            f"--resume: there is no {path} to resume from: leave --resume out, or check "
+            f"--model-dir{hint}"
         )
     try:
         content = read_weights_file(path, model)
@@ -224,7 +233,8 @@ def read_training_checkpoint(
     training = content.get("training")
     if not isinstance(training, dict):
         raise UserError(
-            f"{path} has weights but no training state of this trainer to resume: add --reset-state to start from its weights"
+            f"{path} has weights but no training state of this trainer to resume: add "
+            "--reset-state to start from its weights"
         )
     with _doubting(path):
         State.from_state_dict(training["state"])
@@ -233,14 +243,16 @@ def read_training_checkpoint(
     if optimizer_then != optimizer_name:
         raise UserError(
             f"{path} was trained with --optimizer {optimizer_then}, whose state does not fit "
-            f"--optimizer {optimizer_name}: add --reset-state to go on from its weights, or name that optimizer"
+            f"--optimizer {optimizer_name}: add --reset-state to go on from its weights, or name "
+            "that optimizer"
         )
     return content
 
 
 @contextmanager
 def _doubting(path: Path) -> Iterator[None]:
-    """Turn whatever a checkpoint's training state does when it isn't what we wrote into a UserError."""
+    """Turn whatever a checkpoint's training state does when it isn't what we wrote into a
+    UserError."""
     try:
         yield
     except (
@@ -253,7 +265,8 @@ def _doubting(path: Path) -> Iterator[None]:
         AssertionError,
     ) as error:
         raise UserError(
-            f"{path} has a training state that is damaged or not this trainer's ({type(error).__name__}: {first_line(error)}): "
+            f"{path} has a training state that is damaged or not this trainer's "
+            f"({type(error).__name__}: {first_line(error)}): "
             "add --reset-state to go on from its weights alone"
         ) from error
 
@@ -267,7 +280,8 @@ def read_weights_file(path: Path, model: Model) -> dict[str, Any]:
     content = read_checkpoint(path, package=model.name.partition(".")[0])
     if content["name"] != model.name:
         raise UserError(
-            f"{path} holds the model {content['name']!r}, but {model.name!r} is being trained: choose one of them"
+            f"{path} holds the model {content['name']!r}, but {model.name!r} is being trained: "
+            "choose one of them"
         )
     if content["kwargs"] != model.kwargs:
         logger.warning(
@@ -279,7 +293,8 @@ def read_weights_file(path: Path, model: Model) -> dict[str, Any]:
 def restore(
     content: dict[str, Any], path: Path, model: Model, engine: Engine, history: LossHistory
 ) -> State:
-    """Put a checkpoint back into the model, optimizer, scaler, average and history, and return the state.
+    """Put a checkpoint back into the model, optimizer, scaler, average and history, and return the
+    state.
 
     Raises:
         UserError: weights that don't fit, or a training state that is damaged.
@@ -349,7 +364,8 @@ def _restore_opponent(training: dict[str, Any], path: Path, engine: Engine) -> N
     )
     if misfit:
         raise UserError(
-            f"{path}: its network to train against does not fit ({misfit}): --reset-state starts with a fresh one"
+            f"{path}: its network to train against does not fit ({misfit}): --reset-state starts "
+            "with a fresh one"
         )
     engine.opponent.load_state_dict(training["opponent"])
     load_optimizer_state(engine.opponent_optimizer, training["opponent_optimizer"])
@@ -363,7 +379,8 @@ def is_better(loss: float, best: float | None) -> bool:
 def move_aside(path: Path, rename: Callable[[str], str], *, stays: bool = False) -> Path | None:
     """Rename a file so that a new one can take its name; None when there is none.
 
-    stays: it keeps its name besides, until a new one replaces it. rename: gives the new name from a time stamp
+    stays: it keeps its name besides, until a new one replaces it. rename: gives the new name from a
+        time stamp
     (YYYYmmddHHMMSS, with a number when that name is taken).
     """
     if not path.exists():

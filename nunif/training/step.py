@@ -61,7 +61,8 @@ class Window:
         return whole
 
     def drop(self, *, count: bool) -> None:
-        """Forget what was learned, because the update could not be made. count: the batches count as not finite."""
+        """Forget what was learned, because the update could not be made. count: the batches count
+        as not finite."""
         if count:
             self.non_finite += [
                 [index for at, index, _ in self.losses if at == place] for place in self.places
@@ -100,7 +101,8 @@ class Engine:
         seed: int,
         nominal_records: int,
     ) -> None:
-        """Add the gradient of a batch, as a share of `nominal_records`, and what it gave to the window.
+        """Add the gradient of a batch, as a share of `nominal_records`, and what it gave to the
+        window.
 
         place: where in the epoch the batch starts; seed: of all that the step draws.
         A batch whose loss is not finite adds nothing.
@@ -141,10 +143,12 @@ class Engine:
         ]
 
     def update(self, window: Window, *, nominal_records: int) -> Window:
-        """Make one update of the gradients gathered in all processes, and return what all their windows gave.
+        """Make one update of the gradients gathered in all processes, and return what all their
+        windows gave.
 
-        The gradient is the mean over the records that are in it, however many the window was meant to hold. Without
-        any, or when it or the opponent's is not finite, nothing is updated and `updated` stays false.
+        The gradient is the mean over the records that are in it, however many the window was meant
+        to hold. Without any, or when it or the opponent's is not finite, nothing is updated and
+        `updated` stays false.
         """
         parameters = _parameters(self.optimizer)
         window.with_gradient = [parameter.grad is not None for parameter in parameters]
@@ -156,7 +160,8 @@ class Engine:
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             return whole
-        # what a network counts and normalises by follows from the batches of its own process, which others haven't seen
+        # what a network counts and normalises by follows from the batches of its own process, which
+        # others haven't seen
         self.group.copy_from_first(
             [buffer for network in self._networks for buffer in network.buffers()]
         )
@@ -177,7 +182,8 @@ class Engine:
                 self.ema.update(self.model)
             whole.updated = True
         else:
-            # fp16 looks for its scale by overflowing now and then: that is no fault, as long as there is room below
+            # fp16 looks for its scale by overflowing now and then: that is no fault, as long as
+            # there is room below
             whole.drop(count=not self.scaler.is_enabled() or self.scaler.get_scale() < 1)
         self.scaler.update()
         for optimizer in optimizers:
@@ -198,7 +204,8 @@ class Engine:
     def _gather_gradients(
         self, optimizer: Optimizer, with_gradient: list[bool], correction: float
     ) -> Tensor:
-        """Add up the gradients of all processes, unscaled and times `correction`; returns their norm."""
+        """Add up the gradients of all processes, unscaled and times `correction`; returns their
+        norm."""
         gradients: list[Tensor] = []
         for parameter, has_gradient in zip(_parameters(optimizer), with_gradient, strict=True):
             if has_gradient:
@@ -217,7 +224,8 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 
 
 def _to_numbers(scalars: list[Tensor], *vectors: Tensor) -> list[float]:
-    """All values as floats, in one transfer: on a GPU, this is where a step waits for the device."""
+    """All values as floats, in one transfer: on a GPU, this is where a step waits for the
+    device."""
     flat = [torch.stack([scalar.detach().float() for scalar in scalars])] + [
         vector.detach().float() for vector in vectors
     ]

@@ -1,4 +1,5 @@
-"""What the trainer asks of a task. The trainer owns time, precision and files; the task owns the meaning.
+"""What the trainer asks of a task. The trainer owns time, precision and files; the task owns the
+meaning.
 
 B: samples of a batch; H, W: pixels.
 """
@@ -24,7 +25,8 @@ class Draw:
 
 
 class BadSample(Exception):
-    """Raised by a dataset for a sample that can't be read. The trainer names it once and goes on without it."""
+    """Raised by a dataset for a sample that can't be read. The trainer names it once and goes on
+    without it."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, reason)
@@ -48,9 +50,11 @@ class Samples(Protocol):
 class TrainOutput:
     """What one training batch gave.
 
-    loss: scalar, the mean over the batch, differentiable. sample_losses: (B,), what tells hard samples from easy
-    ones. parts: scalars for the logs, each a mean over the batch. opponent_loss: scalar, what the opponent makes small;
-    its gradient reaches the opponent alone, and that of `loss` the model alone.
+    loss: scalar, the mean over the batch, differentiable. sample_losses: (B,), what tells hard
+        samples from easy
+    ones. parts: scalars for the logs, each a mean over the batch. opponent_loss: scalar, what the
+    opponent makes small; its gradient reaches the opponent alone, and that of `loss` the model
+    alone.
     """
 
     loss: Tensor
@@ -63,7 +67,8 @@ class TrainOutput:
 class EvalOutput:
     """What one evaluation batch gave.
 
-    metrics: means over the batch; "loss" is among them and chooses the best model (lower is better). Another metric may
+    metrics: means over the batch; "loss" is among them and chooses the best model (lower is
+        better). Another metric may
     be NaN where it has no meaning, and is then left out of the mean.
     preview: makes a picture, uint8 (H, W, 3) RGB; called only when it is wanted.
     """
@@ -75,13 +80,14 @@ class EvalOutput:
 class Task(Protocol):
     """A model, its samples, and what one step means.
 
-    `collate` makes a batch (tensors in dicts, lists, tuples) of a list of samples. It runs in the worker processes, so
-    it is a plain function or a static method; `stack` serves most. The trainer moves the model and every batch to the
-    device; whatever else the task computes with (a loss network) it moves itself, to where the batch is. Steps run
-    under the trainer's autocast and seeds, evaluation without gradients and with the model in evaluation mode.
+    `collate` makes a batch (tensors in dicts, lists, tuples) of a list of samples. It runs in the
+    worker processes, so it is a plain function or a static method; `stack` serves most. The trainer
+    moves the model and every batch to the device; whatever else the task computes with (a loss
+    network) it moves itself, to where the batch is. Steps run under the trainer's autocast and
+    seeds, evaluation without gradients and with the model in evaluation mode.
 
-    A task may have an `opponent`, a second network that learns against the model, by an optimizer of its own and at the
-    same rate (`opponent_of`). It is in the checkpoint, not in the model file.
+    A task may have an `opponent`, a second network that learns against the model, by an optimizer
+    of its own and at the same rate (`opponent_of`). It is in the checkpoint, not in the model file.
     """
 
     # properties: an attribute of a narrower type will do
@@ -102,7 +108,8 @@ class Task(Protocol):
     def eval_step(self, model: torch.nn.Module, batch: Any) -> EvalOutput: ...
 
     def sample_name(self, index: int) -> str:
-        """The name of a training sample, for messages and to know it again in a training set that has grown."""
+        """The name of a training sample, for messages and to know it again in a training set that
+        has grown."""
         ...
 
 

@@ -124,13 +124,14 @@ def checkpoint_path(options: TrainerOptions, task: Task) -> Path:
 def train(task: Task, options: TrainerOptions) -> TrainResult:
     """Train the task's model to the end of the run.
 
-    Under torchrun (WORLD_SIZE > 1) every process calls this with the same task and options; batches are shared out,
-    gradients added up, and rank 0 writes the files.
+    Under torchrun (WORLD_SIZE > 1) every process calls this with the same task and options; batches
+    are shared out, gradients added up, and rank 0 writes the files.
 
     Raises:
-        UserError: nothing to resume from, a checkpoint that does not fit, unreadable data, losses that are not finite,
-            a folder that can't be written or that another training is using.
-        KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint from which --resume goes on exactly.
+        UserError: nothing to resume from, a checkpoint that does not fit, unreadable data, losses
+            that are not finite, a folder that can't be written or that another training is using.
+        KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint from which --resume
+            goes on exactly.
     """
     options_module.check(options)
     with join_group(options.gpu) as (group, device):
@@ -139,7 +140,8 @@ def train(task: Task, options: TrainerOptions) -> TrainResult:
             state = State.from_state_dict(origin.content["training"]["state"])
             if state.epochs_done >= options.max_epoch:
                 logger.info(
-                    "all %d epochs are done, nothing to do: a larger --max-epoch goes on, --reset-state starts a new round",
+                    "all %d epochs are done, nothing to do: a larger --max-epoch goes on, "
+                    "--reset-state starts a new round",
                     state.epochs_done,
                 )
                 return _result(task, options, state, {})
@@ -193,12 +195,13 @@ def _run_epochs(run: Run) -> TrainResult:
     return result
 
 
-# --- start -------------------------------------------------------------------------------------------------------------
+# --- start ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The file that a run starts from, and whether it goes on with everything in it or takes only the weights."""
+    """The file that a run starts from, and whether it goes on with everything in it or takes only
+    the weights."""
 
     path: Path
     content: dict[str, Any]
@@ -239,7 +242,8 @@ def _writing_into(folder: Path, group: Group) -> Iterator[None]:
 def _start(
     task: Task, options: TrainerOptions, group: Group, device: torch.device, origin: Origin | None
 ) -> Run:
-    """Wire the parts, put back what there is to resume, and make room for the files of a new round."""
+    """Wire the parts, put back what there is to resume, and make room for the files of a new
+    round."""
     num_samples = len(task.train_set)
     if num_samples == 0:
         raise UserError("the training set is empty: there is nothing to learn from")
@@ -312,7 +316,8 @@ def _start(
 def create_engine(
     task: Task, options: TrainerOptions, group: Group, device: torch.device, num_draws: int
 ) -> Engine:
-    """What makes the updates of a model that is on the device already. num_draws: samples of an epoch."""
+    """What makes the updates of a model that is on the device already. num_draws: samples of an
+    epoch."""
     dtype = (
         AMP_DTYPES[options.amp_float] if device.type == "cuda" and not options.disable_amp else None
     )
@@ -364,8 +369,8 @@ def _rates(options: TrainerOptions) -> list[float]:
 def _move_old_files_aside(options: TrainerOptions, task: Task) -> None:
     """Nothing that an earlier round left is written over.
 
-    The checkpoint of a round that goes on with --reset-state also stays where it is until there is another, so that the
-    same command works again after a kill in between.
+    The checkpoint of a round that goes on with --reset-state also stays where it is until there is
+    another, so that the same command works again after a kill in between.
     """
     checkpoint = checkpoint_path(options, task)
     models = [model_path(options, task), *files.kept_checkpoints(checkpoint).values(), checkpoint]
@@ -380,7 +385,8 @@ def _move_old_files_aside(options: TrainerOptions, task: Task) -> None:
 
 
 def _remove_partials(options: TrainerOptions, task: Task) -> None:
-    """Remove what killed runs left half-written: every one of them leaves another name, and checkpoints are large."""
+    """Remove what killed runs left half-written: every one of them leaves another name, and
+    checkpoints are large."""
     name = glob.escape(task.model.name)
     remove_partials(options.model_dir, f"*-{name}.*", "*-loss.*")
     remove_partials(options.model_dir / "eval", "*.png")
@@ -433,7 +439,8 @@ def _tell_start(run: Run) -> None:
         precision,
     )
     logger.info(
-        "%d samples to train on (%d draws per epoch, %d updates), %s to evaluate; %d epochs, %s, seed %d",
+        "%d samples to train on (%d draws per epoch, %d updates), %s to evaluate; %d epochs, %s, "
+        "seed %d",
         len(run.task.train_set),
         run.num_draws,
         math.ceil(run.num_draws / run.nominal_records),
@@ -444,7 +451,7 @@ def _tell_start(run: Run) -> None:
     )
 
 
-# --- one epoch ---------------------------------------------------------------------------------------------------------
+# --- one epoch ------------------------------------------------------------------------------------
 
 
 def _train_epoch(run: Run) -> bool:
@@ -523,7 +530,8 @@ def _bar(run: Run, *, total: int, done: int) -> tqdm:
 
 
 def _draws(run: Run, start: int) -> list[Draw]:
-    """The draws of the batch that starts at a place in the epoch; the seeds follow from the places alone."""
+    """The draws of the batch that starts at a place in the epoch; the seeds follow from the places
+    alone."""
     number, order, options = run.state.epochs_done + 1, run.state.epoch.order, run.options  # type: ignore[union-attr]
     places = range(start, min(start + options.batch_size, len(order)))
     return [
@@ -560,7 +568,8 @@ def _account(run: Run, window: Window, *, position: int, seconds: float) -> None
         state.bad.setdefault(index, f"{name}: {reason}")
     if len(state.bad) > run.options.max_bad_share * len(task.train_set):
         raise UserError(
-            f"{len(state.bad)} of {len(task.train_set)} training samples can't be read: mend or remove them, or allow more "
+            f"{len(state.bad)} of {len(task.train_set)} training samples can't be read: mend or "
+            "remove them, or allow more "
             f"with --max-bad-share ({_listing(list(dict.fromkeys(state.bad.values())))})"
         )
     news = dict.fromkeys(
@@ -582,7 +591,8 @@ def _account(run: Run, window: Window, *, position: int, seconds: float) -> None
     too_many = state.non_finite > MAX_NON_FINITE or epoch.non_finite > limit
     if window.non_finite and too_many and not run.options.ignore_nan:
         raise UserError(
-            f"{epoch.non_finite} batches of epoch {state.epochs_done + 1} and {state.non_finite} of the run "
+            f"{epoch.non_finite} batches of epoch {state.epochs_done + 1} and {state.non_finite} "
+            "of the run "
             f"were not finite, the last after update {state.updates} ({where}), of "
             f"{_names(run, dict.fromkeys(window.non_finite[-1]))}: {_advice(run)}"
         )
@@ -594,7 +604,10 @@ def _names(run: Run, indices: Iterable[int]) -> str:
 
 def _advice(run: Run) -> str:
     half = "--amp-float bf16 or " if run.engine.dtype is torch.float16 else ""
-    return f"use {half}a lower --learning-rate or --clip-grad-norm 1, or --ignore-nan; the last checkpoint is unharmed"
+    return (
+        f"use {half}a lower --learning-rate or --clip-grad-norm 1, or --ignore-nan; the last "
+        "checkpoint is unharmed"
+    )
 
 
 def _tell_once(run: Run, text: str) -> None:
@@ -640,7 +653,8 @@ def _evaluate(run: Run) -> dict[str, float] | None:
 
 
 def _finish_epoch(run: Run, metrics: dict[str, float]) -> None:
-    """Write everything of the epoch, the checkpoint last: whatever a kill leaves, --resume does the rest over."""
+    """Write everything of the epoch, the checkpoint last: whatever a kill leaves, --resume does the
+    rest over."""
     state, options, epoch = run.state, run.options, run.state.epoch
     assert epoch is not None
     number, rate = state.epochs_done + 1, run.rate(len(epoch.order) - 1)
@@ -699,7 +713,7 @@ def _finish_epoch(run: Run, metrics: dict[str, float]) -> None:
         logger.info("  * best model updated")
 
 
-# --- stop --------------------------------------------------------------------------------------------------------------
+# --- stop -----------------------------------------------------------------------------------------
 
 
 def _save_checkpoint(run: Run, weights: dict[str, torch.Tensor] | None = None) -> None:

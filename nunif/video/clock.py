@@ -1,8 +1,9 @@
 """One clock for all that a file holds, which begins at 0 and never jumps.
 
-A broadcast's clock (MPEG-TS, MPEG-PS) begins anywhere, and where files were joined end to end (`cat a.ts b.ts`) it starts
-over in the middle, in each stream at a slightly different place. Here the parts are put one behind the other: a part's
-pictures follow those before it, and sound and subtitles keep their place beside them. Other files say what they mean.
+A broadcast's clock (MPEG-TS, MPEG-PS) begins anywhere, and where files were joined end to end (`cat
+a.ts b.ts`) it starts over in the middle, in each stream at a slightly different place. Here the
+parts are put one behind the other: a part's pictures follow those before it, and sound and
+    subtitles keep their place beside them. Other files say what they mean.
 
 Words used below:
     run      packets of one stream whose times follow each other
@@ -21,7 +22,8 @@ from av.format import Flags
 
 logger = logging.getLogger(__name__)
 
-# A step back of this many seconds starts a new run, or one ahead: no loss of reception that a film lives through.
+# A step back of this many seconds starts a new run, or one ahead: no loss of reception that a film
+# lives through.
 _STEP_BACK, _STEP_AHEAD = Fraction(1, 10), 10
 # Sound may begin so many seconds before its pictures (an encoder's run-up), or go on behind them.
 _OVERLAP = Fraction(1, 10)
@@ -34,8 +36,8 @@ class Clock:
     """What to add to the times of a file's packets.
 
     Attributes:
-        steps: of a stream, by its index: (number of a packet, seconds to add from it on), ascending. Packets of nothing
-            aren't counted.
+        steps: of a stream, by its index: (number of a packet, seconds to add from it on),
+            ascending. Packets of nothing aren't counted.
         is_stated: whether the file's clock is as it stands; nothing is added then.
     """
 
@@ -54,7 +56,8 @@ class Clock:
             yield shift
 
     def firsts(self, stream: int) -> list[int]:
-        """Numbers of the packets of a stream that begin a part of the film; [0] where nothing was joined."""
+        """Numbers of the packets of a stream that begin a part of the film; [0] where nothing was
+        joined."""
         return [0, *(number for number, _ in self.steps.get(stream, ()) if number > 0)]
 
 
@@ -105,8 +108,10 @@ def read_clock(container: av.container.InputContainer, pictures: av.VideoStream)
             stream.type == "video" and others[0].places[0] > parts[-1].places[-_FEWEST:][0]
         ):  # the last come out late
             logger.warning(
-                "%s: another picture stream begins where the first ends, as where different files were joined; it is left "
-                "out: make each part a film of its own, or join them with a program that makes one stream of them",
+                "%s: another picture stream begins where the first ends, as where different files "
+                "were joined; it is left "
+                "out: make each part a film of its own, or join them with a program that makes "
+                "one stream of them",
                 container.name.removeprefix("file:"),
             )
     kinds = {i: container.streams[i].type for i in runs}
@@ -165,7 +170,8 @@ def _line_up(
     sounds: Mapping[int, list[_Run]],
     subtitles: Mapping[int, list[_Run]],
 ) -> dict[int, tuple[tuple[int, Fraction], ...]]:
-    """The parts one behind the other: `Clock.steps`. Subtitles, which may stand beyond their part's end, only go with it."""
+    """The parts one behind the other: `Clock.steps`. Subtitles, which may stand beyond their part's
+    end, only go with it."""
     beside = {
         index: [_part_of(run, parts) for run in runs]
         for index, runs in [*sounds.items(), *subtitles.items()]

@@ -1,6 +1,8 @@
-"""Whole pictures out of interlaced ones, whose odd and even rows were taken at two times and stand woven like combs.
+"""Whole pictures out of interlaced ones, whose odd and even rows were taken at two times and stand
+woven like combs.
 
-By libavfilter's bwdif: the rows of the earlier field stay, those between are made from the pictures before and after.
+By libavfilter's bwdif: the rows of the earlier field stay, those between are made from the pictures
+before and after.
 """
 
 from collections import deque
@@ -20,7 +22,8 @@ _FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 
 
 def stated_first_field(decoder: av.VideoCodecContext) -> str | None:
-    """The field that is shown first, tff (top) or bff, where only the container says that a stream is interlaced."""
+    """The field that is shown first, tff (top) or bff, where only the container says that a stream
+    is interlaced."""
     order = getattr(
         decoder, "field_order", 0
     )  # PyAV 17, the last one for Python 3.10, doesn't have it
@@ -28,12 +31,14 @@ def stated_first_field(decoder: av.VideoCodecContext) -> str | None:
 
 
 class Deinterlacer:
-    """Pictures in, as many pictures out, later by one. They go in in the order in which they are shown."""
+    """Pictures in, as many pictures out, later by one. They go in in the order in which they are
+    shown."""
 
     def __init__(self, first_field: str | None) -> None:
         """
         Args:
-            first_field: see `stated_first_field`; None where the pictures say what they are. Others pass as they are.
+            first_field: see `stated_first_field`; None where the pictures say what they are. Others
+                pass as they are.
         """
         self._first_field = first_field
         self._graph: av.filter.Graph | None = None
@@ -51,7 +56,8 @@ class Deinterlacer:
         yield from self._pull(self._graph)
 
     def flush(self) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Gives what is inside. The next picture is the first of another film, as far as this one knows."""
+        """Gives what is inside. The next picture is the first of another film, as far as this one
+        knows."""
         if self._graph is not None:
             graph, self._graph = self._graph, None
             graph.push(None)

@@ -1,4 +1,5 @@
-"""What a film file holds besides pictures and sound, carried into another file: subtitles, chapters, titles, attachments.
+"""What a film file holds besides pictures and sound, carried into another file: subtitles,
+chapters, titles, attachments.
 
 What the new container doesn't take is named in one line.
 """
@@ -60,7 +61,8 @@ def add_extras(
     *,
     takes: Callable[[av.stream.Stream], bool],
 ) -> list[av.stream.Stream]:
-    """Carry over all that the new file takes before its header is written, and log a line for what it doesn't.
+    """Carry over all that the new file takes before its header is written, and log a line for what
+    it doesn't.
 
     Args:
         path: of the source.
@@ -128,7 +130,8 @@ def add_extras(
 def tell_of_lost_tags(
     path: Path, tags: dict[str, str], labels: list[tuple[str, dict[str, str]]], *, written: Path
 ) -> None:
-    """Log a line for the tags that a finished file doesn't have: containers leave out silently what they don't know.
+    """Log a line for the tags that a finished file doesn't have: containers leave out silently what
+    they don't know.
 
     Args:
         path: the name of the file, for the line.

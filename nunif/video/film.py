@@ -85,8 +85,8 @@ class Film(Protocol):
 class PictureFilm:
     """A folder of numbered pictures, read as `VideoReader` reads a video, but forward or backward.
 
-    All frames come in the format of the picture that holds the most; one that can't be read, or is of another size,
-    raises BrokenVideo when it is asked for.
+    All frames come in the format of the picture that holds the most; one that can't be read, or is
+    of another size, raises BrokenVideo when it is asked for.
 
     Attributes:
         info, times, broken_at: as of `VideoReader`.
@@ -141,7 +141,8 @@ class PictureFilm:
         return len(self._files)
 
     def __iter__(self) -> Iterator[Frame]:
-        """All frames, some of them read in threads before they are asked for. Raises BrokenVideo as `read` does."""
+        """All frames, some of them read in threads before they are asked for. Raises BrokenVideo as
+        `read` does."""
         return ordered_map(
             self._frame, range(len(self)), workers=min(_READERS, os.cpu_count() or 1)
         )
@@ -184,7 +185,10 @@ class PictureFilm:
         try:
             return replace(self._read_picture(file), pts=pts, time=time, duration=duration)
         except (BrokenVideo, UserError):
-            reason = "it is damaged, cut off or of a kind that isn't read: copy or download it again, or convert it"
+            reason = (
+                "it is damaged, cut off or of a kind that isn't read: copy or download it "
+                "again, or convert it"
+            )
         except (OSError, ValueError) as error:
             reason = str(error)
         with self._lock:
@@ -228,16 +232,19 @@ def open_film(
 
     Args:
         fps: of a folder, as `parse_fps` takes it; None: 24.
-        deinterlace: of a video; pictures don't say whether they are interlaced, and a folder of them is taken as it is.
+        deinterlace: of a video; pictures don't say whether they are interlaced, and a folder of
+            them is taken as it is.
 
     Raises:
-        UserError: there is none; a rate for a video; or one picture of a numbered row, where the row must be meant.
+        UserError: there is none; a rate for a video; or one picture of a numbered row, where the
+            row must be meant.
     """
     if path.is_dir():
         if not pictures_in(path):
             refuse_unread(path, str(path))
             raise UserError(
-                f"{path} is a folder without pictures: name a film in it, or a folder of numbered pictures"
+                f"{path} is a folder without pictures: name a film in it, or a folder of numbered "
+                "pictures"
             )
         if deinterlace:
             tell_of_pictures(path)
@@ -286,7 +293,8 @@ def parse_fps(text: str) -> Fraction:
 
 
 def list_films(path: Path) -> list[Path]:
-    """The films that a path stands for: itself, or those in a folder, by name: its videos, else its folders of pictures.
+    """The films that a path stands for: itself, or those in a folder, by name: its videos, else its
+    folders of pictures.
 
     Videos further below are not taken, and a line says so.
 
@@ -323,7 +331,8 @@ def telling_of_videos_below(path: Path, name: str) -> Iterator[None]:
     except UserError as error:
         if below:
             raise UserError(
-                f"{name} holds no film itself, but there are videos in {below}: name one of these folders"
+                f"{name} holds no film itself, but there are videos in {below}: name one of these "
+                "folders"
             ) from error
         raise
     if below:
@@ -360,7 +369,8 @@ def _has_videos(path: Path) -> bool:
 
 
 def folder_hash(path: Path) -> str:
-    """8 hex digits of the pictures of a folder in order, as `content_hash` of a file; names and dates don't matter.
+    """8 hex digits of the pictures of a folder in order, as `content_hash` of a file; names and
+    dates don't matter.
 
     Raises:
         UserError: as `content_hash` and `numbered_pictures`.
@@ -372,7 +382,8 @@ def folder_hash(path: Path) -> str:
 
 
 def _info_of_first(files: list[Path]) -> VideoInfo:
-    """What the first of some pictures that can be read says of itself. Raises UserError where none can."""
+    """What the first of some pictures that can be read says of itself. Raises UserError where none
+    can."""
     problem = None
     for file in files:
         try:
@@ -393,9 +404,15 @@ def _why_unfit(file: Path, info: VideoInfo) -> str:
     if file.suffix.lower() in (".tif", ".tiff"):
         with suppress(OSError, ValueError, SyntaxError), Image.open(file) as image:
             if getattr(image, "n_frames", 1) > 1:
-                return "it holds several pictures, of which one would be read: make them a row of files"
+                return (
+                    "it holds several pictures, of which one would be read: make them a row of "
+                    "files"
+                )
             if "jpeg" in str(image.info.get("compression", "")):
-                return "it is a TIFF packed as JPEG, whose colours libav gets wrong: save it with LZW or without compression"
+                return (
+                    "it is a TIFF packed as JPEG, whose colours libav gets wrong: save it with "
+                    "LZW or without compression"
+                )
     return ""
 
 

@@ -18,8 +18,9 @@ logger = logging.getLogger(__name__)
 class FolderWriter:
     """A folder of 000000.png, 000001.png, ... in the making. Use as a context manager.
 
-    It appears under its name when the block ends well. When the block ends in an exception, Ctrl-C included, the
-    pictures that are finished stay in NAME.unfinished, a folder left there before is replaced.
+    It appears under its name when the block ends well. When the block ends in an exception, Ctrl-C
+    included, the pictures that are finished stay in NAME.unfinished, a folder left there before is
+    replaced.
 
     Attributes:
         num_frames: pictures written so far.

@@ -1,4 +1,5 @@
-"""What a film says of the screen it was made on (HDR10) and where its chroma lies, from one file to another."""
+"""What a film says of the screen it was made on (HDR10) and where its chroma lies, from one file to
+another."""
 
 import io
 import re
@@ -75,7 +76,8 @@ def read_mastering(frame: av.VideoFrame, stream: av.VideoStream) -> Mastering:
 
 
 def list_dynamic(frame: av.VideoFrame, stream: av.VideoStream) -> list[str]:
-    """In words, what a film's first picture and its stream bring along that is never carried over."""
+    """In words, what a film's first picture and its stream bring along that is never carried
+    over."""
     names = [_DYNAMIC.get(kind) for kind in side_data_of(frame)]
     names += ["Dolby Vision"] * bool(_DOLBY_VISION.search(_matroska_header(stream)))
     return list(dict.fromkeys(name for name in names if name))
@@ -137,7 +139,8 @@ _PARAMETERS: dict[str, tuple[str, Callable[[tuple[float, ...]], str], str]] = {
 
 
 def _matroska_header(stream: av.VideoStream) -> bytes:
-    """The header of a Matroska file with this stream: it tells what nothing else does. Empty where Matroska can't have it."""
+    """The header of a Matroska file with this stream: it tells what nothing else does. Empty where
+    Matroska can't have it."""
     header = io.BytesIO()
     trial = av.open(header, "w", format="matroska")
     try:

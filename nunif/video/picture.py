@@ -1,4 +1,5 @@
-"""Pictures as the codec has them: planes of numbers, so that what is left alone stays bit for bit what it was.
+"""Pictures as the codec has them: planes of numbers, so that what is left alone stays bit for bit
+what it was.
 
 Axes: H W pixels, h w samples of a plane (chroma has fewer than pixels), 3 = R G B.
 A step is how many pixels one sample of a plane covers, down and to the right.
@@ -17,8 +18,9 @@ from nunif.video import color as colors
 from nunif.video.color import ColorTags
 from nunif.video.side_data import side_data_of
 
-# Formats with Cb and Cr by turns in one plane, and by how many bits their numbers are shifted up. Taken apart here, as
-# swscale 9 has a race there: now and then a narrow p010 picture comes out with some of its luma overwritten.
+# Formats with Cb and Cr by turns in one plane, and by how many bits their numbers are shifted up.
+# Taken apart here, as swscale 9 has a race there: now and then a narrow p010 picture comes out with
+# some of its luma overwritten.
 _CHROMA_PAIRS = {
     "nv12": 0,
     "nv16": 0,
@@ -36,7 +38,8 @@ _ANGLE_TOLERANCE = 1.0  # degrees
 
 @dataclass(frozen=True)
 class PixelLayout:
-    """How a pixel format keeps its pictures. Components are R G B, or Y Cb Cr, or Y; alpha comes after them."""
+    """How a pixel format keeps its pictures. Components are R G B, or Y Cb Cr, or Y; alpha comes
+    after them."""
 
     name: str
     bits: int  # of a sample
@@ -114,9 +117,11 @@ def layout_of(pixel_format: str) -> PixelLayout:
 
 @cache
 def planar_format(pixel_format: str) -> str:
-    """The planar format that holds all of a picture of any format: itself, or yuv420p for nv12, gbrp for rgb24, ...
+    """The planar format that holds all of a picture of any format: itself, or yuv420p for nv12,
+    gbrp for rgb24, ...
 
-    Formats named yuvj... become those named yuv...: they differ in the range, and that stands in the tags.
+    Formats named yuvj... become those named yuv...: they differ in the range, and that stands in
+    the tags.
     """
     if layout_of(pixel_format).is_planar:
         return pixel_format.replace("yuvj", "yuv")
@@ -152,9 +157,11 @@ def _is_known(pixel_format: str) -> bool:
 
 
 def nearest_format(pixel_format: str, candidates: Iterable[str]) -> str:
-    """Of some formats, the one that loses least of a picture in `pixel_format`, then the one that adds least.
+    """Of some formats, the one that loses least of a picture in `pixel_format`, then the one that
+    adds least.
 
-    Losing colour is worst, then alpha, depth, resolution of the chroma, then a change between Y'CbCr and RGB.
+    Losing colour is worst, then alpha, depth, resolution of the chroma, then a change between
+    Y'CbCr and RGB.
 
     Raises:
         ValueError: there is no candidate.
@@ -195,7 +202,8 @@ def without_alpha(pixel_format: str) -> str:
 
 
 def alpha_of(picture: Picture) -> np.ndarray | None:
-    """(H, W) alpha over the whole range of uint8, or of uint16 where a sample has over 8 bits; None: there is none."""
+    """(H, W) alpha over the whole range of uint8, or of uint16 where a sample has over 8 bits;
+    None: there is none."""
     layout = layout_of(picture.pixel_format)
     if layout.alpha is None:
         return None
@@ -212,7 +220,8 @@ def is_see_through(picture: Picture) -> bool:
 
 
 def from_frame(frame: av.VideoFrame, *, color: ColorTags, width: int, height: int) -> Picture:
-    """A decoded picture in the planar format that holds all of it; exact, unless its size has to be changed.
+    """A decoded picture in the planar format that holds all of it; exact, unless its size has to be
+    changed.
 
     Args:
         frame: as the decoder gave it.
@@ -284,12 +293,14 @@ def _shapes(layout: PixelLayout, height: int, width: int) -> list[tuple[int, int
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a decoded picture is turned upright: mirrored left to right first if at all, then turned clockwise.
+    """How a decoded picture is turned upright: mirrored left to right first if at all, then turned
+    clockwise.
 
     Attributes:
         degrees: 0, 90, 180 or 270.
         mirrored: a camera that shows its owner, or a film that was flipped, says so.
-        is_exact: whether the file asks for just that; what asks for another angle is turned by the nearest of these.
+        is_exact: whether the file asks for just that; what asks for another angle is turned by the
+            nearest of these.
     """
 
     degrees: int = 0
@@ -317,7 +328,8 @@ UPRIGHT = Orientation()
 def read_orientation(frame: av.VideoFrame) -> Orientation:
     """What a decoded picture's display matrix asks for, as ffmpeg follows it.
 
-    The matrix (a b u, c d v, x y w) takes a pixel (p, q), counted from the left and the top, to (a p + c q, b p + d q).
+    The matrix (a b u, c d v, x y w) takes a pixel (p, q), counted from the left and the top, to (a
+    p + c q, b p + d q).
     """
     found = side_data_of(frame).get("DISPLAYMATRIX")
     if found is None:
@@ -336,8 +348,8 @@ def read_orientation(frame: av.VideoFrame) -> Orientation:
 def upright_format(pixel_format: str, orientation: Orientation, *, width: int, height: int) -> str:
     """The planar format of a decoded picture of any format after it is turned upright.
 
-    Where the chroma doesn't fall on the turned grid it needs full resolution: at odd sizes, and turned by 90 or 270
-    degrees where it isn't halved equally both ways.
+    Where the chroma doesn't fall on the turned grid it needs full resolution: at odd sizes, and
+    turned by 90 or 270 degrees where it isn't halved equally both ways.
     """
     pixel_format = planar_format(pixel_format)
     down, right = layout_of(pixel_format).step
@@ -364,7 +376,8 @@ def turn_upright(picture: Picture, orientation: Orientation) -> Picture:
 
 
 def to_rgb(picture: Picture) -> np.ndarray:
-    """(H, W, 3) RGB: uint8 for 8-bit formats, just as `VideoReader` has it, else uint16 from 0 to 65535."""
+    """(H, W, 3) RGB: uint8 for 8-bit formats, just as `VideoReader` has it, else uint16 from 0 to
+    65535."""
     if layout_of(picture.pixel_format).bits > 8:
         return _to_rgb16(picture)
     height, width = picture.size
@@ -472,7 +485,8 @@ def convert(picture: Picture, pixel_format: str) -> Picture:
 def with_range(picture: Picture, color_range: int) -> Picture:
     """Y'CbCr in another range (libav's number); RGB and grey have one only.
 
-    Limited: black is at 16, white at 235, chroma reaches from 16 to 240, of 255 (ITU-R BT.601, BT.709).
+    Limited: black is at 16, white at 235, chroma reaches from 16 to 240, of 255 (ITU-R BT.601,
+        BT.709).
     """
     layout = layout_of(picture.pixel_format)
     if (
@@ -498,7 +512,8 @@ def with_range(picture: Picture, color_range: int) -> Picture:
 def _change_depth(
     plane: np.ndarray, old: PixelLayout, new: PixelLayout, *, is_full: bool, has_middle: bool
 ) -> np.ndarray:
-    """Samples in more or fewer bits; `has_middle`: chroma, which is zero in the middle and not at 0."""
+    """Samples in more or fewer bits; `has_middle`: chroma, which is zero in the middle and not at
+    0."""
     if old.bits == new.bits:
         return plane
     factor = (2**new.bits - 1) / (2**old.bits - 1) if is_full else 2.0 ** (new.bits - old.bits)
@@ -510,7 +525,8 @@ def _change_depth(
 def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
     """Put other pixels into the hole of a picture. Nothing else changes, bit for bit.
 
-    A chroma sample covers several pixels: it changes where one of them lies in the hole. Alpha never changes.
+    A chroma sample covers several pixels: it changes where one of them lies in the hole. Alpha
+        never changes.
 
     Args:
         picture: H W pixels.
@@ -529,7 +545,8 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
         return picture
     layout = layout_of(picture.pixel_format)
     (down, right), (height, width) = layout.step, picture.size
-    # The hole's bounding box, on the chroma's grid. Conversion looks at no pixel beyond the sample's own.
+    # The hole's bounding box, on the chroma's grid. Conversion looks at no pixel beyond the
+    # sample's own.
     top, left = rows[0] // down * down, columns[0] // right * right
     bottom, end = (
         min(height, rows[-1] // down * down + down),

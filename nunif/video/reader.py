@@ -1,8 +1,9 @@
 """Read frames of a video by presentation time, forward only, decoding no more than needed.
 
-The file is gone through twice. The first pass only demuxes: it gives every picture's time before anything is decoded,
-and the selection of frames is a function of these times alone. The second pass follows the requests: where a keyframe
-lies between the decoder and the frames wanted, the packets before it are passed over; of the remaining ones, those no
+The file is gone through twice. The first pass only demuxes: it gives every picture's time before
+anything is decoded, and the selection of frames is a function of these times alone. The second pass
+follows the requests: where a keyframe lies between the decoder and the frames wanted, the packets
+    before it are passed over; of the remaining ones, those no
 other picture is predicted from are left out (H.264). Neither changes a pixel of what comes out.
 
 Words used below:
@@ -47,20 +48,25 @@ VIDEO_SUFFIXES = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
 )
 
-# Frames may come this much closer together than max_fps says: 59.94 for 60, and time bases of a millisecond.
+# Frames may come this much closer together than max_fps says: 59.94 for 60, and time bases of a
+# millisecond.
 _RATE_TOLERANCE = Fraction(5, 100)
-# A decoder may hold back this many pictures to put them in order (16 in H.264 and HEVC), and a few more by itself.
+# A decoder may hold back this many pictures to put them in order (16 in H.264 and HEVC), and a few
+# more by itself.
 _MAX_REORDER = 32
 # A file that ends so many seconds before its header says is taken as cut off.
 DURATION_TOLERANCE = 0.5
-# The demuxer takes the last packets before a join for damaged, as the count of what follows doesn't fit. Where the clock goes
-# on (segments of a stream) only the keyframe tells of the join; what is damaged there the decoder finds.
+# The demuxer takes the last packets before a join for damaged, as the count of what follows doesn't
+# fit. Where the clock goes on (segments of a stream) only the keyframe tells of the join; what is
+# damaged there the decoder finds.
 _MARKED_AT_JOIN = 3
-# A file's own rate is believed if most pictures come about as fast: times of a millisecond round that much and more.
+# A file's own rate is believed if most pictures come about as fast: times of a millisecond round
+# that much and more.
 _RATE_DIFFERENCE = Fraction(1, 10)
 # Pictures that are looked at when a file is opened.
 _NUM_PROBED = 8
-# `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of them.
+# `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of
+# them.
 _STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
 _MAX_UNEVEN = 0.1
 # Their alpha is a second stream of pictures, which libav's own decoders leave out and these don't.
@@ -122,8 +128,8 @@ class VideoInfo:
 class Frame:
     """One picture, upright."""
 
-    # (H, W, 3) uint8, contiguous, SDR: HDR and wide colours are tone-mapped (nunif.video.tone). For editing as the film has
-    # it, and uint16 from 0 to 65535 where a sample has over 8 bits
+    # (H, W, 3) uint8, contiguous, SDR: HDR and wide colours are tone-mapped (nunif.video.tone). For
+    # editing as the film has it, and uint16 from 0 to 65535 where a sample has over 8 bits
     rgb: np.ndarray
     pts: int  # in units of VideoInfo.time_base; the frame's number where the file has no times
     time: float  # seconds after the video's first picture
@@ -132,7 +138,8 @@ class Frame:
 
 
 def list_videos(path: Path) -> list[Path]:
-    """The video files that a path stands for: a file for itself, a folder for the videos in it, by name.
+    """The video files that a path stands for: a file for itself, a folder for the videos in it, by
+    name.
 
     Raises:
         UserError: there is nothing at `path`, or no video in the folder.
@@ -173,7 +180,8 @@ def content_hash(path: Path) -> str:
 
 
 def select_frames(pts: np.ndarray, *, time_base: Fraction, max_fps: float | None) -> np.ndarray:
-    """Which pictures to keep so that no two are closer than 1 / max_fps, 5 % less at most. No duplicates.
+    """Which pictures to keep so that no two are closer than 1 / max_fps, 5 % less at most. No
+    duplicates.
 
     Args:
         pts: (N,) int64, ascending presentation times in units of `time_base`.
@@ -198,7 +206,8 @@ def select_frames(pts: np.ndarray, *, time_base: Fraction, max_fps: float | None
 def find_gaps(times: np.ndarray) -> list[int]:
     """Frames before which others are missing, or that stand at a wrong time.
 
-    In a film whose frames come evenly, an uneven step is a loss: of a damaged file, or of the camera. Where frames come at
+    In a film whose frames come evenly, an uneven step is a loss: of a damaged file, or of the
+        camera. Where frames come at
     any time (a screen that is recorded when it changes) nothing can be told, and none are found.
 
     Args:
@@ -226,23 +235,28 @@ class _Packets:
     )  # (P,) bool, belongs to the film (not cut off by an edit list, not a hidden picture)
     is_damaged: np.ndarray  # (P,) bool, marked as such by the demuxer
     time_base: Fraction
-    numbered: bool  # the times are made up: pts is a count of the decoder's pictures, and only whole reading works
+    # the times are made up: pts is a count of the decoder's pictures, and only whole reading works
+    numbered: bool
     ends_early: bool  # the file breaks off before its end
     end: int  # when the last picture stops being shown, in units of `time_base`
 
 
 class VideoReader:
-    """Frames of a video, chosen by presentation time, readable forward only. Use as a context manager.
+    """Frames of a video, chosen by presentation time, readable forward only. Use as a context
+    manager.
 
-    Damage is never papered over: a picture that fails to decode or is patched up by the decoder, and all that are
-    predicted from it up to the next keyframe, raise BrokenVideo when asked for, and no neighbour takes their place.
-    Damage that the decoder itself doesn't notice can't be told from content.
+    Damage is never papered over: a picture that fails to decode or is patched up by the decoder,
+        and all that are
+    predicted from it up to the next keyframe, raise BrokenVideo when asked for, and no neighbour
+    takes their place. Damage that the decoder itself doesn't notice can't be told from content.
 
     Attributes:
         info: what the file says of itself.
         deinterlaces: see __init__.
-        times: (M,) float64 seconds after the video's first picture, of the selected frames, ascending.
-        broken_at: the earliest time in seconds at which the file was found to be damaged or cut off; None so far.
+        times: (M,) float64 seconds after the video's first picture, of the selected frames,
+            ascending.
+        broken_at: the earliest time in seconds at which the file was found to be damaged or cut
+            off; None so far.
     """
 
     def __init__(
@@ -257,12 +271,16 @@ class VideoReader:
 
         Args:
             path: a file.
-            max_fps: keep at most so many frames per second (5 % more at most), above 0; None keeps all.
-            for_editing: give the frames their `picture`, and `rgb` more than 8 bits where the source has more.
-            deinterlace: make whole pictures of interlaced ones, as many as there are; every picture is decoded then.
+            max_fps: keep at most so many frames per second (5 % more at most), above 0; None keeps
+                all.
+            for_editing: give the frames their `picture`, and `rgb` more than 8 bits where the
+                source has more.
+            deinterlace: make whole pictures of interlaced ones, as many as there are; every picture
+                is decoded then.
 
         Raises:
-            UserError: no such file, no picture can be got from it, or it is interlaced; the latter may be found out later.
+            UserError: no such file, no picture can be got from it, or it is interlaced; the latter
+                may be found out later.
         """
         self.path = path
         self._for_editing = for_editing
@@ -325,9 +343,8 @@ class VideoReader:
             int, Frame
         ] = {}  # came out of the decoder, not asked for yet, or not known yet to be sound
         self._may_skip = not (packets.numbered or deinterlace)
-        self._kind: tuple[str, Fraction | None, ColorTags] | None = (
-            None  # of the first picture, see `_check_kind`
-        )
+        # of the first picture, see `_check_kind`
+        self._kind: tuple[str, Fraction | None, ColorTags] | None = None
         self._changed: set[str] = set()
         self._open()
 
@@ -340,7 +357,8 @@ class VideoReader:
         return len(self._pts)
 
     def __iter__(self) -> Iterator[Frame]:
-        """All selected frames, one at a time and held no longer. Raises BrokenVideo as `read` does."""
+        """All selected frames, one at a time and held no longer. Raises BrokenVideo as `read`
+        does."""
         return (self.read(number, number + 1)[0] for number in range(len(self)))
 
     def __enter__(self) -> "VideoReader":
@@ -364,15 +382,18 @@ class VideoReader:
             self._decoded.clear()
 
     def read(self, start: int, stop: int) -> list[Frame]:
-        """The selected frames [start, stop). All of them are held in memory, and no more than a few others.
+        """The selected frames [start, stop). All of them are held in memory, and no more than a few
+        others.
 
         Args:
-            start: must not be less than in an earlier call; frames of earlier calls from here on cost nothing.
+            start: must not be less than in an earlier call; frames of earlier calls from here on
+                cost nothing.
             stop: at most len(self).
 
         Raises:
             BrokenVideo: one of the frames can't be decoded; calls for later frames still work.
-            ValueError: the frames lie before those of an earlier call, or the reader has been closed.
+            ValueError: the frames lie before those of an earlier call, or the reader has been
+                closed.
         """
         with self._lock:
             if self._container is None:
@@ -400,7 +421,8 @@ class VideoReader:
 
         self._decode(start, stop)
         if self._in_doubt or (self._missing(start, stop) and self._has_skipped):
-            # A keyframe that wasn't one (a stream that refreshes piece by piece): from here on read everything.
+            # A keyframe that wasn't one (a stream that refreshes piece by piece): from here on read
+            # everything.
             self._may_skip = False
             self._open()
             self._decode(start, stop)
@@ -426,13 +448,15 @@ class VideoReader:
         self._outstanding: set[int] = set()  # packets fed whose picture hasn't come out yet
         self._has_skipped = False
         self._entry = -1  # keyframe packet that decoding last started from after a skip
-        self._is_dirty = False  # a damaged packet that nothing depends on went in, and leaves traces all the same
+        # a damaged packet that nothing depends on went in, and leaves traces all the same
+        self._is_dirty = False
         self._deinterlacer = Deinterlacer(self._first_field) if self.deinterlaces else None
         self._in_doubt = False  # that keyframe didn't come out whole
         self._at_end = False
 
     def _missing(self, start: int, stop: int) -> list[int]:
-        """Frames of the request that may still come, or of which it isn't known yet whether they are sound."""
+        """Frames of the request that may still come, or of which it isn't known yet whether they
+        are sound."""
         return [
             frame
             for frame in range(start, stop)
@@ -442,7 +466,8 @@ class VideoReader:
         ]
 
     def _is_settled(self, packet: int) -> bool:
-        """Whether all pictures that damage may come from have come out: some do so later than this one."""
+        """Whether all pictures that damage may come from have come out: some do so later than this
+        one."""
         entry = self._packets.entry[packet]
         return not any(entry <= other < packet for other in self._outstanding)
 
@@ -508,7 +533,8 @@ class VideoReader:
             self._keep(self._deinterlacer.flush())
 
     def _accept(self, pts: int, frame: av.VideoFrame) -> None:
-        """Take in a picture from the decoder: keep it if it may be asked for. Raises as `_check_kind` does."""
+        """Take in a picture from the decoder: keep it if it may be asked for. Raises as
+        `_check_kind` does."""
         where = min(int(np.searchsorted(self._all_pts, pts)), len(self._all_pts) - 1)
         if self._all_pts[where] != pts:
             return
@@ -533,13 +559,15 @@ class VideoReader:
     def _check_kind(self, frame: av.VideoFrame, time: float) -> None:
         """
         Raises:
-            UserError: the picture has another size than the first, or is interlaced, which that was not.
+            UserError: the picture has another size than the first, or is interlaced, which that was
+                not.
         """
         size = (frame.width, frame.height)
         if size != self._decoded_size:
             first, second = ("x".join(map(str, sides)) for sides in (self._decoded_size, size))
             raise UserError(
-                f"{self.path} changes its size from {first} to {second} at {time:.2f} s: cut it there, "
+                f"{self.path} changes its size from {first} to {second} at {time:.2f} s: cut it "
+                "there, "
                 "each part is a film of its own"
             )
         if self._deinterlacer is None and frame.interlaced_frame:
@@ -552,7 +580,10 @@ class VideoReader:
         for what, change in _changes(self._kind or kind, kind).items():
             if what not in self._changed:
                 self._changed.add(what)
-                text = "%s changes its %s at about %.1f s; all of it is taken as it begins: cut it there if that matters"
+                text = (
+                    "%s changes its %s at about %.1f s; all of it is taken as it begins: cut "
+                    "it there if that matters"
+                )
                 logger.warning(text, self.path, change, time)
         self._kind = self._kind or kind
 
@@ -609,8 +640,8 @@ class VideoReader:
         if packet not in self._damaged:
             insort(self._damaged, packet)
             if self._may_skip and not self._packets.is_reference[packet]:
-                # H.264 goes on from what it patched up. Start again without this packet, so that the frames behind
-                # it are the same as for a reader that has no use for it.
+                # H.264 goes on from what it patched up. Start again without this packet, so that
+                # the frames behind it are the same as for a reader that has no use for it.
                 self._is_dirty = True
                 for frame in [frame for frame in self._decoded if self._packet[frame] > packet]:
                     del self._decoded[frame]
@@ -631,13 +662,15 @@ def _check_file(path: Path) -> None:
 
 
 def open_input(path: Path) -> av.container.InputContainer:
-    """Open a file of pictures and sound. Titles and handlers that aren't UTF-8, which old programs write, are no error."""
+    """Open a file of pictures and sound. Titles and handlers that aren't UTF-8, which old programs
+    write, are no error."""
     # the prefix keeps libav from reading a colon in a name as a protocol
     return av.open(f"file:{path}", metadata_errors="replace")
 
 
 def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """Open a file and find its picture stream; cover art isn't one. libav's log is silent unless someone sets it."""
+    """Open a file and find its picture stream; cover art isn't one. libav's log is silent unless
+    someone sets it."""
     try:
         container = open_input(path)
     except av.FFmpegError as error:
@@ -696,9 +729,11 @@ def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> It
 
 
 def _hide_profile(packet: av.Packet) -> bool:
-    """Make the colour profile of a PNG one of its chunks that nobody knows. Returns whether there was one.
+    """Make the colour profile of a PNG one of its chunks that nobody knows. Returns whether there
+    was one.
 
-    PyAV 18 frees the profile's name a second time when a picture goes whose side data was looked at: the process ends.
+    PyAV 18 frees the profile's name a second time when a picture goes whose side data was looked
+    at: the process ends.
     """
     head = bytes(memoryview(packet)[:_BEFORE_PIXELS])
     if b"iCCP" not in head[: head.find(b"IDAT")]:
@@ -783,7 +818,8 @@ def _scan(path: Path) -> _Packets:
 
 
 def _stated_end(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """Seconds, on the stream's own clock, at which its last picture ends by the file's header (mp4) or tags (Matroska)."""
+    """Seconds, on the stream's own clock, at which its last picture ends by the file's header (mp4)
+    or tags (Matroska)."""
     if stream.duration is not None and stream.time_base is not None:
         return ((stream.start_time or 0) + stream.duration) * stream.time_base
     stated = stated_duration(stream)
@@ -809,13 +845,15 @@ def stated_duration(stream: av.stream.Stream) -> float | None:
 
 
 def _is_nearly_sorted(pts: np.ndarray) -> bool:
-    """Whether pictures are presented in about the order they are coded in; else the times start over somewhere."""
+    """Whether pictures are presented in about the order they are coded in; else the times start
+    over somewhere."""
     rank = np.argsort(np.argsort(pts, kind="stable"), kind="stable")
     return bool(np.abs(rank - np.arange(len(pts))).max() <= _MAX_REORDER)
 
 
 def _scan_by_decoding(path: Path, *, begin: Fraction = Fraction(0)) -> _Packets:
-    """The first pass for files without usable times (raw streams, AVI): the pictures are counted as they come out.
+    """The first pass for files without usable times (raw streams, AVI): the pictures are counted as
+    they come out.
 
     Args:
         begin: of the first picture, in seconds.
@@ -848,12 +886,15 @@ def _scan_by_decoding(path: Path, *, begin: Fraction = Fraction(0)) -> _Packets:
 
 
 def _entries(pts: np.ndarray, is_key: np.ndarray, parts: Sequence[int] = (0,)) -> np.ndarray:
-    """(P,) int64: the keyframe packet from which each packet can be decoded, -1 where none comes before it.
+    """(P,) int64: the keyframe packet from which each packet can be decoded, -1 where none comes
+    before it.
 
-    Usually the last keyframe. A picture coded after it but shown before it (open GOP) needs the one before that.
+    Usually the last keyframe. A picture coded after it but shown before it (open GOP) needs the one
+    before that.
 
     Args:
-        parts: packets with which parts of a joined film begin; no picture is predicted from those of an earlier part.
+        parts: packets with which parts of a joined film begin; no picture is predicted from those
+            of an earlier part.
     """
     keys = np.flatnonzero(is_key)
     if not len(keys):
@@ -871,7 +912,8 @@ def _entries(pts: np.ndarray, is_key: np.ndarray, parts: Sequence[int] = (0,)) -
 
 
 def _reference_test(stream: av.VideoStream) -> Callable[[av.Packet], bool]:
-    """A function that tells whether other pictures may be predicted from a packet; True when in doubt.
+    """A function that tells whether other pictures may be predicted from a packet; True when in
+    doubt.
 
     Only H.264 says so reliably: in HEVC the mark holds within a temporal layer only.
     """
@@ -903,7 +945,8 @@ def _nal_headers(data: bytes, length_size: int) -> Iterator[int]:
 
 
 def _is_hidden_vp8(packet: av.Packet) -> bool:
-    """VP8 keeps pictures that are only predicted from in packets of their own; the fourth bit says so."""
+    """VP8 keeps pictures that are only predicted from in packets of their own; the fourth bit says
+    so."""
     return not bytes(packet)[0] & 0x10
 
 
@@ -951,14 +994,16 @@ def _changes(before: tuple, after: tuple) -> dict[str, str]:
 def _is_interlaced(path: Path, time: float | None = None) -> UserError:
     where = "" if time is None else f" from {time:.2f} s on"
     return UserError(
-        f"{path} is interlaced{where}, each picture is two woven into one: use --deinterlace, which makes whole ones of them"
+        f"{path} is interlaced{where}, each picture is two woven into one: use --deinterlace, "
+        "which makes whole ones of them"
     )
 
 
 def _probe(
     path: Path, packets: _Packets, *, with_alpha: bool
 ) -> tuple[VideoInfo, tuple[int, int], str | None]:
-    """Decode the first good pictures: what the stream says, the (width, height) as decoded, and `stated_first_field`."""
+    """Decode the first good pictures: what the stream says, the (width, height) as decoded, and
+    `stated_first_field`."""
     with _opened(path) as (container, stream):
         decoder = _decoder_of(stream, with_alpha=with_alpha)
         decoded = _decode_all(container, stream, decoder)
@@ -984,7 +1029,8 @@ def _probe(
         layout = pictures.layout_of(frame.format.name)
         if color.matrix in UNREAD_MATRICES and not (layout.is_rgb or layout.is_grey):
             raise UserError(
-                f"{path} has colours in {UNREAD_MATRICES[color.matrix]}, which can't be read: convert it to BT.709 or BT.2020 "
+                f"{path} has colours in {UNREAD_MATRICES[color.matrix]}, which can't be read: "
+                "convert it to BT.709 or BT.2020 "
                 "first (ffmpeg -i FILM -vf zscale=matrix=bt709 ...)"
             )
         width, height = (
@@ -1041,11 +1087,13 @@ def _has_profile(path: Path) -> bool:
 def _check_times(times: list[int], packets: _Packets, *, is_free: bool) -> None:
     """
     Args:
-        times: of the first pictures, as decoders give them out: in the order in which they are shown.
+        times: of the first pictures, as decoders give them out: in the order in which they are
+            shown.
         is_free: the file's clock begins anywhere and may start over.
     Raises:
-        _TimesOfOthers: they are out of order, as where packets have times of coding; or every second packet gave no picture,
-            as where the two fields of a picture come apart (H.264, PAFF).
+        _TimesOfOthers: they are out of order, as where packets have times of coding; or every
+            second packet gave no picture, as where the two fields of a picture come apart (H.264,
+            PAFF).
     """
     usable = packets.pts[packets.is_shown & (packets.entry >= 0)]
     if not times or not len(usable):
@@ -1058,7 +1106,8 @@ def _check_times(times: list[int], packets: _Packets, *, is_free: bool) -> None:
 
 
 def _usual_rate(packets: _Packets, stated: Fraction) -> Fraction:
-    """The rate that a file states, or that of most of its pictures where these come faster or slower than it says."""
+    """The rate that a file states, or that of most of its pictures where these come faster or
+    slower than it says."""
     steps = np.diff(np.unique(packets.pts))
     if not len(steps):
         return stated

@@ -1,4 +1,5 @@
-"""The sound of one file carried into another, piece by piece, as its pictures are written; its subtitles with it.
+"""The sound of one file carried into another, piece by piece, as its pictures are written; its
+subtitles with it.
 
 A packet is copied as it is where the new container takes its codec. Else the sound is coded anew.
 """
@@ -74,9 +75,11 @@ class Sound:
         Args:
             path: a file with or without sound.
             container: the new file, before its header is written.
-            encoders: libav's names of some for sound that can't be copied; the first of those that keep most channels is used.
+            encoders: libav's names of some for sound that can't be copied; the first of those that
+                keep most channels is used.
             mux: encodes and writes.
-            extras: carry over subtitles, chapters, tags and attachments too, see `nunif.video.extras`.
+            extras: carry over subtitles, chapters, tags and attachments too, see
+                `nunif.video.extras`.
 
         Raises:
             UserError: the file can't be read, or its sound not be coded.
@@ -112,7 +115,8 @@ class Sound:
                 except (av.FFmpegError, ValueError) as error:
                     self.close()
                     raise UserError(
-                        f"{path}: the sound ({codec}) can't be coded as {encoder} ({error}): choose another suffix"
+                        f"{path}: the sound ({codec}) can't be coded as {encoder} ({error}): "
+                        "choose another suffix"
                     ) from error
         has_sound = bool(self._tracks)
         self.extras, self.tags = extras, tags_of(self._input.metadata)
@@ -138,7 +142,8 @@ class Sound:
         self._next: av.Packet | None = next(self._packets, None)
 
     def _changes(self, stream: av.AudioStream) -> bool:
-        """Whether the sound changes its rate or its channels where files were joined: a copy has one header for all."""
+        """Whether the sound changes its rate or its channels where files were joined: a copy has
+        one header for all."""
         if len(self._clock.firsts(stream.index)) < 2:
             return False
         kinds = set()
@@ -149,7 +154,8 @@ class Sound:
         return len(kinds) > 1
 
     def advance(self, until: Fraction | None) -> None:
-        """Write the sound that starts before a time in seconds, of the pictures' clock; None: to its end."""
+        """Write the sound that starts before a time in seconds, of the pictures' clock; None: to
+        its end."""
         while self._next is not None and (
             until is None or not _is_sound(self._next) or _time_of(self._next) < until
         ):
@@ -223,7 +229,8 @@ def _time_of(packet: av.Packet) -> Fraction:
 
 
 def _is_cut_off(packet: av.Packet) -> bool:
-    """Whether sound lies before the film's beginning by the file's own word (an edit list), and is no coder's run-up."""
+    """Whether sound lies before the film's beginning by the file's own word (an edit list), and is
+    no coder's run-up."""
     end = _time_of(packet) + (packet.duration or 0) * Fraction(packet.time_base)
     return packet.is_discard and _is_sound(packet) and end < -_RUN_UP
 
@@ -233,9 +240,11 @@ def _is_sound(packet: av.Packet) -> bool:
 
 
 def _takes(path: Path, container: av.container.OutputContainer, stream: av.stream.Stream) -> bool:
-    """Whether a container like this one can be written with the stream's packets: one with the first of them is, as a trial.
+    """Whether a container like this one can be written with the stream's packets: one with the
+    first of them is, as a trial.
 
-    AVI keeps no times. Whether those it makes up are right depends on codec and source, so it is read again.
+    AVI keeps no times. Whether those it makes up are right depends on codec and source, so it is
+    read again.
     """
     kind = container.format.name
     name = stream.codec_context.codec.canonical_name
@@ -272,7 +281,8 @@ def _takes(path: Path, container: av.container.OutputContainer, stream: av.strea
 
 
 def _first_heard(path: Path, stream: av.AudioStream) -> tuple[int, str] | None:
-    """Rate and layout of a sound stream. One that begins late in the file (joined ones) tells them once it is decoded."""
+    """Rate and layout of a sound stream. One that begins late in the file (joined ones) tells them
+    once it is decoded."""
     coder = stream.codec_context
     if coder.sample_rate and coder.channels:
         return coder.sample_rate, coder.layout.name
@@ -305,7 +315,8 @@ class _Copied:
                 packet.pts = 0  # cover art
             packet.dts = packet.pts
         elif packet.dts is None or (self._last is not None and packet.dts < self._last):
-            # behind a damaged place, or in another file that was joined to this one; the container would refuse it
+            # behind a damaged place, or in another file that was joined to this one; the container
+            # would refuse it
             self._left_out += (packet.duration or 0) * Fraction(packet.time_base)
             return
         self._last = packet.dts
@@ -396,7 +407,8 @@ class _Coded:
         self._write(resampled)
 
     def _follows(self, frame: av.AudioFrame) -> bool:
-        """Whether a frame comes after the last one, and not over it, as behind a damaged place or where files were joined."""
+        """Whether a frame comes after the last one, and not over it, as behind a damaged place or
+        where files were joined."""
         if frame.time is None:  # what some decoders hold back to the end
             frame.time_base = self._base or Fraction(
                 1, frame.sample_rate
@@ -430,7 +442,10 @@ class _Coded:
 
 def _tell_of_left_out(path: Path, seconds: Fraction) -> None:
     if seconds > _MOST_OFF:
-        text = "%s: %.2f s of sound are left out, whose times lie before those of other sound, as where files were joined"
+        text = (
+            "%s: %.2f s of sound are left out, whose times lie before those of other sound, as "
+            "where files were joined"
+        )
         logger.warning(text, path, float(seconds))
 
 
@@ -446,7 +461,8 @@ def _num_kept(heard: tuple[int, str], encoder: str) -> int:
 
 
 def _layout_for(encoder: str, layout: str, rate: int) -> str:
-    """The layout itself where the encoder takes it, else one of as many channels, else one of fewer."""
+    """The layout itself where the encoder takes it, else one of as many channels, else one of
+    fewer."""
     wanted = AudioLayout(layout)
     num_channels = wanted.nb_channels
     names = {channel.name for channel in wanted.channels}
@@ -476,7 +492,8 @@ def _opens(encoder: str, layout: str, rate: int) -> bool:
 
 
 def _silenced(source: str, target: str, rate: int) -> set[str]:
-    """Channels that aren't heard any more after a change of layout; found by trying, all of them where it can't be made."""
+    """Channels that aren't heard any more after a change of layout; found by trying, all of them
+    where it can't be made."""
     channels = [channel.name for channel in AudioLayout(source).channels]
     lost: set[str] = set()
     for number, name in enumerate(channels):

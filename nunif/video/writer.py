@@ -33,7 +33,8 @@ from nunif.video.sound import Sound
 
 logger = logging.getLogger(__name__)
 
-# What each container is filled with unless someone says otherwise: pictures, and sound that has to be coded anew.
+# What each container is filled with unless someone says otherwise: pictures, and sound that has to
+# be coded anew.
 _DEFAULT_CODECS = {
     ".avi": ("mpeg4", "libmp3lame", "ac3"),
     ".m4v": ("libx264", "aac"),
@@ -44,7 +45,8 @@ _DEFAULT_CODECS = {
     ".ts": ("libx264", "aac"),
     ".webm": ("libvpx-vp9", "libopus"),
 }
-# Encoders with a constant quality, lower is better: (what it is unless someone says otherwise, other options).
+# Encoders with a constant quality, lower is better: (what it is unless someone says otherwise,
+# other options).
 _CRF_ENCODERS: dict[str, tuple[int, dict[str, str]]] = {
     "libaom-av1": (24, {"cpu-used": "6", "row-mt": "1"}),
     "libsvtav1": (24, {}),
@@ -86,13 +88,14 @@ _NO_MASTERING = Mastering()
 class VideoWriter:
     """A video file in the making. Use as a context manager.
 
-    The file appears under its name when the block ends well. When the block ends in an exception, Ctrl-C included,
-    what has been written becomes a playable file NAME.unfinished.SUFFIX, with the sound up to there; where there is
-    none, or the disk is full, nothing stays.
+    The file appears under its name when the block ends well. When the block ends in an exception,
+    Ctrl-C included, what has been written becomes a playable file NAME.unfinished.SUFFIX, with the
+    sound up to there; where there is none, or the disk is full, nothing stays.
 
-    Pictures and sound keep their times, on one clock. MPEG-TS and MPEG-PS start a little later than the source;
-    Matroska and WebM round to milliseconds; AVI and MPEG-1/2 know constant frame rates only, and AVI no late start.
-    The last picture lasts as long as it should, but in MPEG-TS and MPEG-PS.
+    Pictures and sound keep their times, on one clock. MPEG-TS and MPEG-PS start a little later than
+    the source; Matroska and WebM round to milliseconds; AVI and MPEG-1/2 know constant frame rates
+    only, and AVI no late start. The last picture lasts as long as it should, but in MPEG-TS and
+    MPEG-PS.
 
     Attributes:
         codec: libav's name of the encoder.
@@ -131,21 +134,26 @@ class VideoWriter:
             rate: frames per second, on average; the encoder plans with it.
             time_base: seconds; what `write` counts times in.
             codec: libav's name of an encoder; None: the suffix's.
-            pixel_format: what the encoder gets; None: the nearest to `like_pixel_format` that it takes.
-            quality: CRF, lower is better; None: the encoder's, only encoders with a CRF take another.
+            pixel_format: what the encoder gets; None: the nearest to `like_pixel_format` that it
+                takes.
+            quality: CRF, lower is better; None: the encoder's, only encoders with a CRF take
+                another.
             color: the tags of the file, and matrix and range for RGB pictures.
             like_pixel_format: the source's.
             sample_aspect_ratio: width to height of a pixel; None isn't written.
-            sound_from: a file whose sound to carry over, on the clock of `write`; None for a silent film.
-            mastering: HDR10's static metadata and the place of the chroma; a line names what can't be written.
-            extras: carry over its subtitles, chapters, tags and attachments too; a line names what can't be.
+            sound_from: a file whose sound to carry over, on the clock of `write`; None for a silent
+                film.
+            mastering: HDR10's static metadata and the place of the chroma; a line names what can't
+                be written.
+            extras: carry over its subtitles, chapters, tags and attachments too; a line names what
+                can't be.
             metadata: of the file, such as its title.
             gop: most frames from one keyframe to the next; None for the encoder's own choice.
             keep_unfinished: whether an exception leaves NAME.unfinished.SUFFIX.
 
         Raises:
-            UserError: `path` is the source or can't be written, or suffix, codec, pixel format, quality and size
-                don't go together.
+            UserError: `path` is the source or can't be written, or suffix, codec, pixel format,
+                quality and size don't go together.
         """
         self.path = path
         self.num_frames = 0
@@ -201,7 +209,8 @@ class VideoWriter:
             self.color = replace(self.color, range=FULL)  # as it is; decoders may make Y'CbCr of it
         try:
             with self._explained():
-                # Sound may start before 0 (an encoder's run-up). These would rather shift everything, and needn't.
+                # Sound may start before 0 (an encoder's run-up). These would rather shift
+                # everything, and needn't.
                 is_shifty = path.suffix.lower() in (".avi", ".mkv", ".webm")
                 shift = {"avoid_negative_ts": "disabled"} if is_shifty else {}
                 self._container = av.open(f"file:{self._partial}", "w", container_options=shift)
@@ -263,7 +272,8 @@ class VideoWriter:
         *,
         is_coded: bool,
     ) -> None:
-        """Find out what encoder and container can't say of colours and pixels: a file of one black picture is written and read.
+        """Find out what encoder and container can't say of colours and pixels: a file of one black
+        picture is written and read.
 
         Where they know one range only the film will be in that. What else is lost is told.
 
@@ -288,7 +298,10 @@ class VideoWriter:
         ]
         where = f"{self.codec} in {self.path.suffix}"
         if lost:
-            text = "%s: %s can't say what the film's colours are (%s, in the numbers of H.273), players will guess: %s"
+            text = (
+                "%s: %s can't say what the film's colours are (%s, in the numbers of H.273), "
+                "players will guess: %s"
+            )
             logger.warning(text, self.path, where, ", ".join(lost), _SAYING_ADVICE)
         if abs(said_aspect / aspect - 1) > _ASPECT_TOLERANCE:
             text = "%s: the aspect of the film's pixels, %s, becomes %s, as %s can't say it: %s"
@@ -320,11 +333,13 @@ class VideoWriter:
         Args:
             picture: in any planar format, or (H, W, 3) RGB, uint8 or uint16.
             pts: its time in units of `time_base`, later than the one before.
-            duration: how long it is shown if it is the last, in the same units; None: as long as others, on average.
+            duration: how long it is shown if it is the last, in the same units; None: as long as
+                others, on average.
 
         Raises:
             UserError: the disk is full or refuses otherwise.
-            ValueError: the picture isn't of the film's size, or its time doesn't come after the last.
+            ValueError: the picture isn't of the film's size, or its time doesn't come after the
+                last.
         """
         height, width = picture.size if isinstance(picture, Picture) else picture.shape[:2]
         if (width, height) != self._size:
@@ -373,14 +388,18 @@ class VideoWriter:
                 self._sound.advance(pts * self._time_base)
 
     def _tell_of_alpha(self) -> None:
-        text = "%s: the film is transparent in places, which %s (%s) in %s can't hold: the alpha is left out; to keep it write %s"
+        text = (
+            "%s: the film is transparent in places, which %s (%s) in %s can't hold: the alpha "
+            "is left out; to keep it write %s"
+        )
         logger.warning(
             text, self.path, self.codec, self.pixel_format, self.path.suffix, _ALPHA_ADVICE
         )
         self._keeps_alpha = True  # said once
 
     def _start(self, pts: int) -> None:
-        """Take note of the first picture's time. Where the container keeps none, it is where the film begins."""
+        """Take note of the first picture's time. Where the container keeps none, it is where the
+        film begins."""
         self._first_pts = pts
         start = pts * self._time_base
         if self._keeps_times:
@@ -392,10 +411,11 @@ class VideoWriter:
             logger.warning(text, self.path, self.path.suffix, abs(late))
 
     def _mux_pictures(self, frame: av.VideoFrame | None) -> None:
-        """Encode a picture (None: what is held back) and write what comes out, but for the last of it.
+        """Encode a picture (None: what is held back) and write what comes out, but for the last of
+        it.
 
-        In mp4 the film lasts as long as the packet says that is coded last, and an encoder may hand it out before it is
-        known that no other follows.
+        In mp4 the film lasts as long as the packet says that is coded last, and an encoder may hand
+        it out before it is known that no other follows.
         """
         assert self._container is not None and self._stream is not None
         # each in one go, see below
@@ -418,7 +438,8 @@ class VideoWriter:
                 packet.duration = (
                     max(1, round(rest)) if packet.pts * unit == start else packet.duration
                 )
-            else:  # all durations together are the film's, and they count from when a packet is decoded
+            # all durations together are the film's, and they count from when a packet is decoded
+            else:
                 packet.duration = max(1, round(rest) + _delay_of(packet) - (self._delay or 0))
         deque(
             map(self._container.mux, map(deque.popleft, repeat(self._coded, len(self._coded)))),
@@ -426,22 +447,32 @@ class VideoWriter:
         )
         if self._most_off > _LATE_PICTURE:
             logger.warning(
-                "%s: pictures stand up to %.3f s beside their times, as %s with %s knows one rate only: choose .mp4 or .mkv",
-                self.path, float(self._most_off), self.path.suffix, self.codec,
-            )  # fmt: skip
+                "%s: pictures stand up to %.3f s beside their times, as %s with %s knows one rate "
+                ""
+                "only: choose .mp4 or .mkv",
+                self.path,
+                float(self._most_off),
+                self.path.suffix,
+                self.codec,
+            )
         if (
             self.path.suffix.lower() in _WITHOUT_DURATIONS
             and self._last_duration > 1 / self._rate + _LATE_SOUND
         ):
             logger.warning(
-                "%s: %s doesn't say how long a picture lasts; the last one will not stay for its %.2f s: choose .mp4 or .mkv",
-                self.path, self.path.suffix, float(self._last_duration),
-            )  # fmt: skip
+                "%s: %s doesn't say how long a picture lasts; the last one will not stay for its "
+                ""
+                "%.2f s: choose .mp4 or .mkv",
+                self.path,
+                self.path.suffix,
+                float(self._last_duration),
+            )
 
     def _mux(self, stream: av.VideoStream | av.AudioStream, frame: Any) -> None:
         """Encode a frame (None: what is held back) and write what comes out."""
         assert self._container is not None
-        # In one go: were the two calls Python's, Ctrl-C would strike between them and lose the packets.
+        # In one go: were the two calls Python's, Ctrl-C would strike between them and lose the
+        # packets.
         deque(map(self._container.mux, map(stream.encode, [frame])), maxlen=0)
 
     def __exit__(
@@ -499,7 +530,8 @@ class VideoWriter:
         )
 
     def _finish(self, *, sound_until: Fraction | None) -> None:
-        """Write what the encoders hold back, the rest of the sound and the end of the file. Can be gone through twice."""
+        """Write what the encoders hold back, the rest of the sound and the end of the file. Can be
+        gone through twice."""
         assert self._container is not None and self._stream is not None
         with self._explained():
             with suppress(EOFError):  # the second time
@@ -514,9 +546,8 @@ class VideoWriter:
         """Let go of everything and remove the file if it still has its provisional name."""
         sound, container = self._sound, self._container
         self._coded.clear()
-        self._sound = self._container = self._stream = (
-            None  # encoders are large, and in a circle with this object
-        )
+        # encoders are large, and in a circle with this object
+        self._sound = self._container = self._stream = None
         try:
             if sound is not None:
                 sound.close()
@@ -545,10 +576,14 @@ class VideoWriter:
         usable = [name for name in known if _opens(encoder, name, self._size, options)]
         if usable and (width % layout.step[1] or height % layout.step[0]):
             better = nearest_format(self.pixel_format, usable)
-            return f"{self.path}: {width}x{height} can't be {self.pixel_format}; choose {better} or an even size"
+            return (
+                f"{self.path}: {width}x{height} can't be {self.pixel_format}; choose {better} "
+                "or an even size"
+            )
         takes = " ".join(usable) or ("nothing of that size" if known else "any format")
         return (
-            f"{self.path} can't be written with codec {self.codec} and pixel format {self.pixel_format} "
+            f"{self.path} can't be written with codec {self.codec} and pixel format "
+            f"{self.pixel_format} "
             f"at {width}x{height} ({error}; the codec takes {takes}): {_ADVICE}"
         )
 
@@ -563,7 +598,8 @@ def write_video(
     crf: int | None = 18,
     gop: int | None = None,
 ) -> None:
-    """Encode frames into a video that appears under its name only when it is finished. Tagged BT.709, limited range.
+    """Encode frames into a video that appears under its name only when it is finished. Tagged
+    BT.709, limited range.
 
     Args:
         path: the file; its suffix chooses the container. An existing one is replaced.
@@ -571,7 +607,8 @@ def write_video(
         fps: constant frame rate.
         codec: libav's name of an encoder.
         pixel_format: what the encoder gets; odd sizes need one with full chroma, such as yuv444p.
-        crf: constant quality, lower is better; None for encoders that have no such setting (ffv1, mpeg4).
+        crf: constant quality, lower is better; None for encoders that have no such setting (ffv1,
+            mpeg4).
         gop: most frames from one keyframe to the next; None for the encoder's own choice.
 
     Raises:
@@ -605,7 +642,8 @@ def _read_back(
     set_up: Callable[[av.container.OutputContainer], av.VideoStream],
     color: ColorTags,
 ) -> tuple[ColorTags, Fraction] | None:
-    """What a file of one black picture says of its colours and of its pixels' aspect; None: it can't be made."""
+    """What a file of one black picture says of its colours and of its pixels' aspect; None: it
+    can't be made."""
     file = io.BytesIO()
     try:
         with av.open(file, "w", format=container) as trial:
@@ -677,7 +715,8 @@ def _find_encoder(codec: str, path: Path) -> av.Codec:
     if encoder is None or encoder.type != "video":
         known = " ".join(name for name in sorted(_CRF_ENCODERS) if name in av.codecs_available)
         raise UserError(
-            f"{path} can't be written: codec {codec} is no encoder of pictures that this libav has; "
+            f"{path} can't be written: codec {codec} is no encoder of pictures that this libav "
+            "has; "
             f"choose one of {known} ffv1 prores_ks mpeg4"
         )
     return encoder
@@ -700,14 +739,16 @@ def _formats_of(encoder: av.Codec) -> list[str]:
 def _choose_pixel_format(
     encoder: av.Codec, like: str, size: tuple[int, int], options: dict[str, str]
 ) -> str:
-    """The nearest format that the encoder opens with at this size: some of those it names it never does."""
+    """The nearest format that the encoder opens with at this size: some of those it names it never
+    does."""
     like = planar_format(like)
     known = pictures.formats_by_nearness(like, _formats_of(encoder) or [like])
     return next((name for name in known if _opens(encoder, name, size, options)), known[0])
 
 
 def _losses(film: str, written: str) -> list[str]:
-    """In words, what a film's pixel format has and the written one lacks; alpha is told of when there is some."""
+    """In words, what a film's pixel format has and the written one lacks; alpha is told of when
+    there is some."""
     old, new = layout_of(planar_format(film)), layout_of(written)
     losses = [f"{old.bits} bits become {new.bits}"] if new.bits < old.bits else []
     (down, right), (new_down, new_right) = (

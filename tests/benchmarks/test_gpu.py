@@ -1,4 +1,5 @@
-"""`python -m benchmarks gpu`: the whole command with tiny numbers, and what it does with its time and with failures."""
+"""`python -m benchmarks gpu`: the whole command with tiny numbers, and what it does with its time
+and with failures."""
 
 import json
 import os
@@ -258,16 +259,34 @@ GAIN = {
 
 def test_the_tables():
     found = {
-        "device": "A", "torch": "2", "torch_threads": 1, "commit": "c", "date": "2026-01-02T00", "note": "N",
-        "frames": {"640x360": [
-            {"what": "m, fp16", "unit": "frame", "frames": 200, "p50_ms": 4.0, "p95_ms": 5.25, "network_ms": 3.5,
-             "per_second": 250.0, "gpu_mb": None},
-            {"what": "n", "failed": "no time left"},
-        ]},
-        "scores": {"films": 2, "means": [{"what": "m", "holes": "all", "hole_psnr": 20.126, "hole_ssim": None}],
-                   "gains": [GAIN]},
+        "device": "A",
+        "torch": "2",
+        "torch_threads": 1,
+        "commit": "c",
+        "date": "2026-01-02T00",
+        "note": "N",
+        "frames": {
+            "640x360": [
+                {
+                    "what": "m, fp16",
+                    "unit": "frame",
+                    "frames": 200,
+                    "p50_ms": 4.0,
+                    "p95_ms": 5.25,
+                    "network_ms": 3.5,
+                    "per_second": 250.0,
+                    "gpu_mb": None,
+                },
+                {"what": "n", "failed": "no time left"},
+            ]
+        },
+        "scores": {
+            "films": 2,
+            "means": [{"what": "m", "holes": "all", "hole_psnr": 20.126, "hole_ssim": None}],
+            "gains": [GAIN],
+        },
         "failed": {"updates": "E: x"},
-    }  # fmt: skip
+    }
     lines = section("gpu, A", found)
     assert lines[:6] == [
         "## gpu, A",

@@ -100,7 +100,8 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def read_only(tmp_path, request):
-    """A function that makes a folder with the content of another, in which nothing can be written."""
+    """A function that makes a folder with the content of another, in which nothing can be
+    written."""
     folders = []
 
     def make(source=None):

@@ -1,4 +1,5 @@
-"""A process that opens model files, named one a line on its input, and says as JSON what came of each."""
+"""A process that opens model files, named one a line on its input, and says as JSON what came of
+each."""
 
 import hashlib
 import json

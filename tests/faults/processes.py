@@ -1,7 +1,9 @@
-"""Commands in real processes that can be killed. A server that has imported everything forks them, in milliseconds.
+"""Commands in real processes that can be killed. A server that has imported everything forks them,
+in milliseconds.
 
-On Windows each is started afresh. The hooks run in such a process before the command does; they slow it down, report
-what it does, or stop it where a test wants to kill it, and change nothing of what it computes.
+On Windows each is started afresh. The hooks run in such a process before the command does; they
+slow it down, report what it does, or stop it where a test wants to kill it, and change nothing of
+what it computes.
 """
 
 import hashlib
@@ -166,7 +168,8 @@ def _report(path: Path) -> None:
 
 
 def start_processes_by(method: str) -> None:
-    """How the command starts processes of its own: "fork", or "forkserver", Python's way from 3.14 on."""
+    """How the command starts processes of its own: "fork", or "forkserver", Python's way from 3.14
+    on."""
     multiprocessing.set_start_method(method, force=True)
 
 
@@ -198,7 +201,8 @@ def save_after_every_update() -> None:
 
 
 def stall_in_save(number: int, num_bytes: int, path: Path) -> None:
-    """Write so many bytes of the checkpoint that is saved as the `number`th, report it, and stay there."""
+    """Write so many bytes of the checkpoint that is saved as the `number`th, report it, and stay
+    there."""
     from nunif.models import checkpoint
 
     real_save, real_write, left = (
@@ -252,7 +256,8 @@ def stall_before_command(path: Path) -> None:
 
 
 class Stripes:
-    """A depth estimator for the impatient: near posts all over the picture, and a fifth of the clips is refused."""
+    """A depth estimator for the impatient: near posts all over the picture, and a fifth of the
+    clips is refused."""
 
     name, runs_in_workers = "Stripes", True
 
@@ -290,7 +295,8 @@ def report_records(path: Path, module: str = "inpaint.generate") -> None:
 
 
 def watch_records(folder: Path, stop: Path, out: Path) -> None:
-    """Until there is a file `stop`, read every record the moment it can be seen. Writes {record: {file: hash}} as JSON."""
+    """Until there is a file `stop`, read every record the moment it can be seen. Writes {record:
+    {file: hash}} as JSON."""
     seen: dict[str, dict[str, str]] = {}
     is_last = False
     while not is_last:
@@ -312,7 +318,8 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def fill_disk_before(name: str, filler: Path) -> None:
-    """When a file of this name is about to be written, take all the space that its disk has left."""
+    """When a file of this name is about to be written, take all the space that its disk has
+    left."""
     from nunif import files
 
     real = files.whole_path

@@ -1,4 +1,5 @@
-"""A process that makes records of films, named one a line on its input, and says as JSON what came of each."""
+"""A process that makes records of films, named one a line on its input, and says as JSON what came
+of each."""
 
 import json
 import shutil
@@ -18,7 +19,8 @@ WRITE_EVERY = 10  # films: to make and write the records of all takes minutes, a
 
 
 def pass_on(work, *_):
-    """In the place of `generate.make_records`: every clip counts as two records, and nothing is written."""
+    """In the place of `generate.make_records`: every clip counts as two records, and nothing is
+    written."""
     for item in work:
         yield (
             item
@@ -47,9 +49,17 @@ def main() -> None:
         path, began = Path(line.rstrip("\n")), time.monotonic()
         seen.clear()
         options = GenerateOptions(
-            dataset_dir=path, data_dir=path.with_name(f"{path.name}.records"), prefix="p", model_type="MotionParallax", seq=SEQ,
-            size=SIZE, skip_interval=0, divergence_level=3, max_workers=1, gpu=-1,
-        )  # fmt: skip
+            dataset_dir=path,
+            data_dir=path.with_name(f"{path.name}.records"),
+            prefix="p",
+            model_type="MotionParallax",
+            seq=SEQ,
+            size=SIZE,
+            skip_interval=0,
+            divergence_level=3,
+            max_workers=1,
+            gpu=-1,
+        )
         options.data_dir.mkdir()
         try:
             outcome = {"counts": generate.generate_from_video(path, StripeDepth(), options)}

@@ -1,7 +1,8 @@
-"""Films that are damaged or odd: an error in one line or the frames that decode, and no record of frames across a gap.
+"""Films that are damaged or odd: an error in one line or the frames that decode, and no record of
+frames across a gap.
 
-Every frame carries its number in its pixels (`tests.videos.numbered_frame`). What the reader makes of such files by itself is
-in tests/nunif/test_video.py.
+Every frame carries its number in its pixels (`tests.videos.numbered_frame`). What the reader makes
+of such files by itself is in tests/nunif/test_video.py.
 """
 
 import json
@@ -28,7 +29,7 @@ from tests.videos import number_of, write_clip
 ROOT = Path(__file__).resolve().parents[2]
 SEQ, FPS, FRAMES = 8, 24, 48
 
-# --- each kind of bad film, through the generator ------------------------------------------------------------------------
+# --- each kind of bad film, through the generator -------------------------------------------------
 
 
 def lose_frames(path: Path, lost: set[int]) -> Path:
@@ -39,25 +40,48 @@ def lose_frames(path: Path, lost: set[int]) -> Path:
 
 
 def bare(path: Path, **settings) -> Path:
-    """Without B-frames, and hardly compressed, so that packets are frames in order and damage hits something."""
+    """Without B-frames, and hardly compressed, so that packets are frames in order and damage hits
+    something."""
     return write_clip(path, FRAMES, num_b_frames=0, options={"crf": "12"}, **settings)
 
 
 ODD = {
-    # name: (how it is made, which clips are made of the six (by the number of their first frame), why the others are not)
+    # name: (how it is made, which clips are made of the six (by the number of their first frame),
+    # why the others are not)
     "truncated.mp4": (
         lambda path: videos.truncate(bare(path, container_options={"movflags": "faststart"}), 0.6),
-        [0, 8, 16], {},
+        [0, 8, 16],
+        {},
     ),
-    "rotten.mp4": (lambda path: videos.damage_packet(bare(path, gop=12), 26), [0, 8, 16, 40], {generate.BROKEN: 4}),
-    "rotten.mkv": (lambda path: videos.damage_packet(bare(path, gop=12), 26), [0, 8, 16, 40], {generate.BROKEN: 4}),
+    "rotten.mp4": (
+        lambda path: videos.damage_packet(bare(path, gop=12), 26),
+        [0, 8, 16, 40],
+        {generate.BROKEN: 4},
+    ),
+    "rotten.mkv": (
+        lambda path: videos.damage_packet(bare(path, gop=12), 26),
+        [0, 8, 16, 40],
+        {generate.BROKEN: 4},
+    ),
     "a frame lost.mkv": (lambda path: lose_frames(path, {20}), [0, 8, 25, 33], {generate.GAP: 2}),
-    "a second lost.mp4": (lambda path: lose_frames(path, set(range(12, 36))), [0, 40], {generate.GAP: 2}),
+    ("a second lost.mp4"): (
+        lambda path: lose_frames(path, set(range(12, 36))),
+        [0, 40],
+        {generate.GAP: 2},
+    ),
     "rotated.mp4": (lambda path: videos.set_rotation(bare(path), 90), [0, 8, 16, 24, 32, 40], {}),
     "vertical.mp4": (lambda path: bare(path, width=64, height=96), [0, 8, 16, 24, 32, 40], {}),
-    "odd 444.mp4": (lambda path: bare(path, pixel_format="yuv444p", width=97, height=63), [0, 8, 16, 24, 32, 40], {}),
-    "ten bits.mp4": (lambda path: bare(path, pixel_format="yuv420p10le"), [0, 8, 16, 24, 32, 40], {}),
-}  # fmt: skip
+    "odd 444.mp4": (
+        lambda path: bare(path, pixel_format="yuv444p", width=97, height=63),
+        [0, 8, 16, 24, 32, 40],
+        {},
+    ),
+    "ten bits.mp4": (
+        lambda path: bare(path, pixel_format="yuv420p10le"),
+        [0, 8, 16, 24, 32, 40],
+        {},
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -184,7 +208,7 @@ def test_what_gives_no_record_is_said_in_one_line(tmp_path, run, name):
     assert not list((tmp_path / "out").glob("p_*")) if (tmp_path / "out").exists() else True
 
 
-# --- damaged at random -------------------------------------------------------------------------------------------------
+# --- damaged at random ----------------------------------------------------------------------------
 
 FILMS = {
     "b.mp4": dict(gop=12, container_options={"movflags": "faststart"}),
@@ -203,7 +227,8 @@ FILMS = {
 WITH_TIMES = (".mp4", ".mkv", ".ts")
 NUM_FILES = 500
 MAX_SECONDS = 60  # for one film, of which a sound one takes a tenth of a second
-# A flipped bit may give another picture that is coded correctly. No decoder can tell, so a few of these may be there.
+# A flipped bit may give another picture that is coded correctly. No decoder can tell, so a few of
+# these may be there.
 MAX_UNTOLD = 0.01
 
 
@@ -229,13 +254,18 @@ def damage(clean: bytes, rng: random.Random) -> bytes:
 
 
 def read_all(paths: list[Path]):
-    """The outcome of every film, read by one process after another: a crash or a hang takes one film, and is told."""
+    """The outcome of every film, read by one process after another: a crash or a hang takes one
+    film, and is told."""
     waiting = list(paths)
     while waiting:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.read_films"],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         lines: Queue[str] = Queue()
         reading = Thread(target=_pass_on, args=(process.stdout, lines), daemon=True)
         reading.start()
@@ -319,7 +349,8 @@ def test_bits_flipped_anywhere_give_an_error_or_sound_records(tmp_path):
 
 @pytest.mark.parametrize("which", range(20, 47, 3))
 def test_a_stream_that_damage_makes_up_ends_no_process(tmp_path, which):
-    """One bit of a packet of a transport stream, which then belongs to a stream that there is not."""
+    """One bit of a packet of a transport stream, which then belongs to a stream that there is
+    not."""
     path = bare(tmp_path / "a.ts")
     data = bytearray(path.read_bytes())
     starts = [
@@ -336,7 +367,8 @@ def test_a_stream_that_damage_makes_up_ends_no_process(tmp_path, which):
 
 
 def test_macroblocks_that_are_patched_up_are_damage(tmp_path):
-    """A packet that ends early decodes without an error: its rest is copied from the frame before."""
+    """A packet that ends early decodes without an error: its rest is copied from the frame
+    before."""
     path = bare(tmp_path / "a.mp4", gop=24)
     position, size, _, _ = videos.packets_of(path)[30]
     data = bytearray(path.read_bytes())

@@ -1,4 +1,5 @@
-"""NaN and infinity anywhere in training: the update is left out everywhere, or the run stops and says where."""
+"""NaN and infinity anywhere in training: the update is left out everywhere, or the run stops and
+says where."""
 
 import copy
 import math
@@ -51,7 +52,8 @@ def gradient_of(loss: torch.Tensor, number: float) -> torch.Tensor:
 
 @dataclass
 class Spoiled(ContestTask):
-    """The toy task with a second network, and a fault in the batches whose first sample is 9 or more."""
+    """The toy task with a second network, and a fault in the batches whose first sample is 9 or
+    more."""
 
     where: str = "loss"
     number: float = math.nan
@@ -103,7 +105,8 @@ def batch_of(first: int) -> Batch:
 
 
 def update(engine: Engine, task, *firsts: int) -> Window:
-    """One update out of the batches that begin with these samples; the window is meant to hold two."""
+    """One update out of the batches that begin with these samples; the window is meant to hold
+    two."""
     window = Window()
     for first in firsts:
         engine.learn(task, batch_of(first), window, place=first, seed=first, nominal_records=6)
@@ -160,7 +163,8 @@ GRADIENTS = ["gradient", "gradient of the opponent"]
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("where", LOSSES)
 def test_a_batch_with_a_bad_loss_might_as_well_not_have_been(where, number, precision, mode):
-    """The same to the bit as without it: alone in its window, or beside good ones that were before or come behind."""
+    """The same to the bit as without it: alone in its window, or beside good ones that were before
+    or come behind."""
     states = []
     for windows in ([(0, 9), (9,), (9, 3), (3, 0)], [(0,), (3,), (3, 0)]):
         task = Spoiled(where=where, number=number)
@@ -227,12 +231,13 @@ def test_weights_that_an_update_breaks_reach_no_average_and_are_named(precision)
     assert update(engine, task, 0, 3).broken == "0.weight"
 
 
-# --- whole runs --------------------------------------------------------------------------------------------------------
+# --- whole runs -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=PRECISIONS)
 def precision(request, monkeypatch):
-    """Runs train as on a GPU in that precision; fp16 begins with torch's own scale, which overflows at first."""
+    """Runs train as on a GPU in that precision; fp16 begins with torch's own scale, which overflows
+    at first."""
     real = trainer.create_engine
     monkeypatch.setattr(
         trainer,
@@ -396,7 +401,10 @@ def test_too_many_bad_batches_stop_the_run_with_the_last_ones_step_and_records(t
     last = [
         f"point-{index}" for index in dict.fromkeys(task.seen[80:82])
     ]  # of step 41, the 21st bad one
-    expected = "21 batches of epoch 1 and 21 of the run were not finite, the last after update 21 (epoch 1, 84 of 120 samples), of "
+    expected = (
+        "21 batches of epoch 1 and 21 of the run were not finite, the last after update 21 "
+        "(epoch 1, 84 of 120 samples), of "
+    )
     assert str(caught.value).startswith(expected + ", ".join(last) + ": "), caught.value
 
 

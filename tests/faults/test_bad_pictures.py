@@ -1,6 +1,8 @@
-"""Records with bad pictures: named once, left out, counted, and training goes on; too many of them stop it with a list.
+"""Records with bad pictures: named once, left out, counted, and training goes on; too many of them
+stop it with a list.
 
-What is wrong with a single record is in tests/inpaint/test_records.py, samples of a toy in tests/nunif/test_training.py.
+What is wrong with a single record is in tests/inpaint/test_records.py, samples of a toy in
+tests/nunif/test_training.py.
 """
 
 import csv
@@ -268,8 +270,8 @@ def test_more_than_a_share_stops_with_the_list(run, originals, tmp_path):
     code, _, lines = run(TRAIN, *words)
     assert code == 1 and not (tmp_path / "m").exists()
     assert (
-        "train: 6 of 10 records can't be used: mend or remove them, or allow more with --max-bad-share"
-        in lines[-1]
+        "train: 6 of 10 records can't be used: mend or remove them, or allow more with "
+        "--max-bad-share" in lines[-1]
     )
     assert (
         all(f"{path.name}: 0003_M.png is missing" in lines[-1] for path in paths[:5])

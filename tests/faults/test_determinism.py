@@ -1,4 +1,5 @@
-"""From a film to a trained model by real processes: `--seed` alone decides, not workers, and not the order of a hash."""
+"""From a film to a trained model by real processes: `--seed` alone decides, not workers, and not
+the order of a hash."""
 
 import os
 import subprocess

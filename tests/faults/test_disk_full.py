@@ -1,4 +1,5 @@
-"""A full disk or a folder that can't be written: one clear line, what is finished stays whole, and later it goes on."""
+"""A full disk or a folder that can't be written: one clear line, what is finished stays whole, and
+later it goes on."""
 
 import mmap
 import os
@@ -35,7 +36,8 @@ def disk_full(path: Path) -> str:
 
 
 def errors_of(run: Command) -> list[str]:
-    """What a command that failed said beside its progress; a traceback or a second line would be in it."""
+    """What a command that failed said beside its progress; a traceback or a second line would be in
+    it."""
     assert run.wait() == 1, run.text
     lines = run.lines
     assert (
@@ -53,7 +55,8 @@ def errors_of(run: Command) -> list[str]:
 def test_the_trainer_on_a_disk_that_fills_up_again_and_again(
     training_data, calm_run, small_disk, tmp_path
 ):
-    """Whatever it was about to write: a preview, a model, the table, a checkpoint to keep or to resume from."""
+    """Whatever it was about to write: a preview, a model, the table, a checkpoint to keep or to
+    resume from."""
     disk = small_disk(64)
     folder, filler = disk.path / "m", disk.path / "filler"
     files = [

@@ -1,4 +1,5 @@
-"""The generator, killed at any moment: nobody sees half a record, and the last run finishes to the same bytes."""
+"""The generator, killed at any moment: nobody sees half a record, and the last run finishes to the
+same bytes."""
 
 import json
 import random
@@ -27,7 +28,8 @@ SEED = 3
 
 
 def kill_moments(seed: int) -> list[tuple]:
-    """Twenty moments, in random order: while starting, some time after a record, and inside a record's pictures."""
+    """Twenty moments, in random order: while starting, some time after a record, and inside a
+    record's pictures."""
     rng = random.Random(seed)
     moments: list[tuple] = [("start", rng.uniform(0, 0.2)) for _ in range(5)]
     moments += [("record", 1, rng.uniform(0, 0.2)) for _ in range(7)]

@@ -1,4 +1,5 @@
-"""The trainer, killed or asked to stop at any moment, resumes to the bits of a run that nobody disturbed."""
+"""The trainer, killed or asked to stop at any moment, resumes to the bits of a run that nobody
+disturbed."""
 
 import csv
 import random
@@ -32,7 +33,8 @@ SEED = 7
 
 
 def kill_moments(seed: int) -> list[tuple]:
-    """Twenty moments, in random order: while starting, some time after some updates, and inside the write of a checkpoint."""
+    """Twenty moments, in random order: while starting, some time after some updates, and inside the
+    write of a checkpoint."""
     rng = random.Random(seed)
     moments: list[tuple] = [("start", rng.uniform(0, 0.4)) for _ in range(5)]
     moments += [("update", rng.randint(0, 1), rng.uniform(0, 0.15)) for _ in range(9)]
@@ -42,7 +44,8 @@ def kill_moments(seed: int) -> list[tuple]:
 
 
 def test_killed_twenty_times_it_ends_with_the_same_bits(training_data, calm_run, tmp_path):
-    """No file is ever torn: neither the checkpoint, nor the model, nor those that are kept, nor the table."""
+    """No file is ever torn: neither the checkpoint, nor the model, nor those that are kept, nor the
+    table."""
     folder, killed = tmp_path / "m", 0
     for number, moment in enumerate(kill_moments(SEED)):
         where = f"kill {number} of seed {SEED}: {moment}"
@@ -80,7 +83,8 @@ def test_killed_twenty_times_it_ends_with_the_same_bits(training_data, calm_run,
 
 
 def test_signals_save_and_leave_within_seconds(training_data, calm_run, tmp_path):
-    """SIGTERM to all processes of a job, Ctrl-C, and Slurm's SIGUSR1 with the SIGTERM of the time limit close behind."""
+    """SIGTERM to all processes of a job, Ctrl-C, and Slurm's SIGUSR1 with the SIGTERM of the time
+    limit close behind."""
     folder = tmp_path / "m"
     positions = []
     for number, signals in enumerate(

@@ -1,4 +1,5 @@
-"""Films without end: memory stays flat, and whatever came before a cut is forgotten at it, to the bit.
+"""Films without end: memory stays flat, and whatever came before a cut is forgotten at it, to the
+bit.
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -32,7 +33,8 @@ needs_proc = pytest.mark.skipif(
 
 
 class Echo:
-    """Computes next to nothing and remembers every frame a little, as far back as single precision reaches."""
+    """Computes next to nothing and remembers every frame a little, as far back as single precision
+    reaches."""
 
     device, window, size, multiple, description = CPU, None, None, None, "echo"
 
@@ -74,7 +76,8 @@ def film(path: Path, first: int) -> Path:
 
 @pytest.fixture
 def fill(run, monkeypatch, tmp_path):
-    """The command `apply` with that backend: the filled frames from a number on, and the backend."""
+    """The command `apply` with that backend: the filled frames from a number on, and the
+    backend."""
     mask = np.zeros(SIZE, np.uint8)
     mask[4:12, 4:12] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
@@ -107,7 +110,8 @@ def fill(run, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_twenty_thousand_frames_of_a_film(fill, tmp_path):
-    """Its last shot is that of a film of which nothing came before; memory is flat behind the first thousands."""
+    """Its last shot is that of a film of which nothing came before; memory is flat behind the first
+    thousands."""
     after, echo = fill(film(tmp_path / "long.mkv", 0), first=CUTS[-1])
     alone, _ = fill(film(tmp_path / "short.mkv", CUTS[-1]))
     assert len(echo.in_use) == NUM_FRAMES and len(alone) == NUM_FRAMES - CUTS[-1]
@@ -125,7 +129,8 @@ def test_without_cuts_the_shot_before_reaches_into_the_next(fill, tmp_path):
 
 @needs_proc
 def test_the_real_model_streams_on_and_on():
-    """Its memory holds no past that a cut leaves behind, nothing piles up, and no number runs away."""
+    """Its memory holds no past that a cut leaves behind, nothing piles up, and no number runs
+    away."""
     model, _ = load_model(MODEL)
     num_frames, cut = 700, 650
     rng = np.random.default_rng(9)

@@ -1,4 +1,5 @@
-"""Names that are no UTF-8 or as long as the file system takes, links, and file systems without locks."""
+"""Names that are no UTF-8 or as long as the file system takes, links, and file systems without
+locks."""
 
 import csv
 import errno
@@ -63,7 +64,7 @@ def write_pictures(folder, count=4, *, size=(32, 48), seed=0):
     return folder
 
 
-# --- any bytes ---------------------------------------------------------------------------------------------------------
+# --- any bytes ------------------------------------------------------------------------------------
 
 
 @any_bytes
@@ -271,7 +272,7 @@ def test_seeds_of_other_names_are_what_they_were():
     assert derive_seed("eval-holes", "\udc83", 71) != derive_seed("eval-holes", "\udc84", 71)
 
 
-# --- as long as the file system takes ----------------------------------------------------------------------------------
+# --- as long as the file system takes -------------------------------------------------------------
 
 
 LONG = 250
@@ -373,7 +374,7 @@ def test_records_with_a_long_prefix(run, tmp_path):
     }
 
 
-# --- file systems without locks ----------------------------------------------------------------------------------------
+# --- file systems without locks -------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -422,7 +423,7 @@ def test_records_are_made_where_the_file_system_has_no_locks(run, tmp_path, with
     assert len(scan_records(tmp_path / "t")[0]) == 2
 
 
-# --- links -------------------------------------------------------------------------------------------------------------
+# --- links ----------------------------------------------------------------------------------------
 
 
 def link(path, target):

@@ -1,4 +1,5 @@
-"""Two commands at once on one folder: one waits or stops with a clear line, and nothing is mixed."""
+"""Two commands at once on one folder: one waits or stops with a clear line, and nothing is
+mixed."""
 
 import json
 import re
@@ -124,7 +125,8 @@ def test_a_second_trainer_stops_and_the_first_is_unharmed(training_data, calm_ru
     for run in (second, third):
         assert run.wait() == 1, run.text
         assert run.lines[-1] == (
-            f"error: another training is writing into {folder}: wait for its end, or choose another --model-dir"
+            f"error: another training is writing into {folder}: wait for its end, or choose "
+            "another --model-dir"
         )
     assert hashes(folder) == before
     first.send(signal.SIGCONT)

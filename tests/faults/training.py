@@ -54,7 +54,8 @@ def bits(value: Any) -> Any:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Two model folders hold the same models, checkpoints, table and previews, to the bit, and nothing half-written."""
+    """Two model folders hold the same models, checkpoints, table and previews, to the bit, and
+    nothing half-written."""
     names = {path.name for path in other.glob("*.pth")}
     assert {path.name for path in one.glob("*.pth")} == names and f"{NAME}.checkpoint.pth" in names
     for name in names:

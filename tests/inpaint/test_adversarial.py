@@ -1,4 +1,5 @@
-"""Training against a discriminator: its losses by hand, and a run of 50 steps that is stable, exact and resumable."""
+"""Training against a discriminator: its losses by hand, and a run of 50 steps that is stable, exact
+and resumable."""
 
 import csv
 import math
@@ -86,7 +87,8 @@ def test_fifty_steps_are_stable_and_the_same_again(run, data, tmp_path):
     assert training["opponent"]["iterations"] == 50
     rows = rows_of(tmp_path / "first")
     assert all(math.isfinite(value) for row in rows for value in row.values())
-    # five of the first epoch's 25 batches have no adversarial part; undecided, the discriminator loses 1
+    # five of the first epoch's 25 batches have no adversarial part; undecided, the discriminator
+    # loses 1
     assert 0 < rows[0]["train_discriminator"] <= 1.05 and 0.1 < rows[1]["train_discriminator"] < 1.2
     assert rows[1]["train_l1"] < 1.5 * rows[0]["train_l1"]
     assert rows[1]["skipped"] == 0 and rows[1]["updates"] == 25

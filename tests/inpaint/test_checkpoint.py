@@ -1,4 +1,5 @@
-"""Released checkpoints: the command that shows and converts them, and all that --checkpoint-file takes."""
+"""Released checkpoints: the command that shows and converts them, and all that --checkpoint-file
+takes."""
 
 import errno
 import hashlib
@@ -66,7 +67,7 @@ def same(weights, model):
     )
 
 
-# --- what is inside ----------------------------------------------------------------------------------------------------
+# --- what is inside -------------------------------------------------------------------------------
 
 
 def test_shows_what_a_model_file_holds(run, saved, model):
@@ -120,7 +121,7 @@ def test_text_from_a_file_does_not_steer_the_terminal(run, model, tmp_path):
     assert facts(run(INPAINT, "checkpoint", tmp_path / "m.pth")[1])["epoch"] == "?[2J?7"
 
 
-# --- conversion --------------------------------------------------------------------------------------------------------
+# --- conversion -----------------------------------------------------------------------------------
 
 
 def test_round_trip_through_all_layouts(run, saved, model, tmp_path):
@@ -295,7 +296,7 @@ def test_a_full_disk_leaves_the_old_file(run, saved, tmp_path, monkeypatch, to):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.pth", "old"]
 
 
-# --- --checkpoint-file -------------------------------------------------------------------------------------------------
+# --- --checkpoint-file ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +309,8 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def start(run, data, tmp_path, monkeypatch):
-    """Train one epoch at a learning rate of 0 from a checkpoint file, and give the code, the weights and the lines."""
+    """Train one epoch at a learning rate of 0 from a checkpoint file, and give the code, the
+    weights and the lines."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
@@ -449,7 +451,8 @@ def test_files_to_start_from_that_cannot_work(start, official, served, tmp_path)
         (
             "none.pth",
             [],
-            f"none.pth does not exist: give the path or http(s) address of a model file, or {known}",
+            "none.pth does not exist: give the path or http(s) address of a model file, or "
+            f"{known}",
         ),
         ("iw3_light", [], known),
         (

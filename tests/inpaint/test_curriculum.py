@@ -1,4 +1,5 @@
-"""Training in stages: what a file may say, and that an interrupted run ends with the bits of an uninterrupted one."""
+"""Training in stages: what a file may say, and that an interrupted run ends with the bits of an
+uninterrupted one."""
 
 import sys
 from pathlib import Path
@@ -206,12 +207,28 @@ def test_the_published_recipe_says_what_it_says():
 
 def test_the_recipe_of_fusion_says_what_it_says():
     wanted = TrainOptions(
-        model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion", video=True, clip_length=12,
-        tile_size="192x320", mask="object=3,strips=3,strokes=2", brightness="0.25,1.15", loss="psnr", max_epoch=30,
-        num_samples=1200, batch_size=2, backward_step=1,
-        learning_rate=1e-3, learning_rate_cycles=1, learning_rate_cosine_min=1e-5, clip_grad_norm=1.0,
-        ema_model=True, ema_decay=0.99, disable_hard_example=True, eval_step=5,
-    )  # fmt: skip
+        model_dir=Path("m"),
+        data_dir=Path("d"),
+        curriculum="fusion",
+        video=True,
+        clip_length=12,
+        tile_size="192x320",
+        mask="object=3,strips=3,strokes=2",
+        brightness="0.25,1.15",
+        loss="psnr",
+        max_epoch=30,
+        num_samples=1200,
+        batch_size=2,
+        backward_step=1,
+        learning_rate=1e-3,
+        learning_rate_cycles=1,
+        learning_rate_cosine_min=1e-5,
+        clip_grad_norm=1.0,
+        ema_model=True,
+        ema_decay=0.99,
+        disable_hard_example=True,
+        eval_step=5,
+    )
     bare = TrainOptions(
         model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion"
     )  # without --video too
@@ -280,7 +297,8 @@ def test_what_a_stage_does_not_say_is_as_on_the_command_line(tmp_path):
         ("- a", "s.yaml: there must be a list `stages:`"),
         (
             "stages: [{data: d, epoch: 3}]",
-            "s.yaml, stage 1: 'epoch' is not known: choose from activation_checkpointing, adam_beta1, ",
+            "s.yaml, stage 1: 'epoch' is not known: choose from activation_checkpointing, "
+            "adam_beta1, ",
         ),
         (
             "stages: [{data: d, epochs: many}]",
@@ -344,7 +362,8 @@ def test_what_a_later_stage_needs_is_missed_before_the_first_starts(
 
 
 def test_what_an_earlier_run_left_is_not_taken_for_this_one(run, stages, tmp_path, monkeypatch):
-    """A second run over the folder of a finished one, interrupted in its first stage, goes on there."""
+    """A second run over the folder of a finished one, interrupted in its first stage, goes on
+    there."""
     folder = tmp_path / "m"
     assert run(TRAIN, *words(stages, folder))[0] == 0
     real = trainer._account

@@ -1,4 +1,5 @@
-"""Samples out of records: what is cut, turned round and grown, and that a seed decides all of it."""
+"""Samples out of records: what is cut, turned round and grown, and that a seed decides all of
+it."""
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ def records(tmp_path_factory):
 
 
 def numbered_record(folder, frames=16, size=40, masks=True):
-    """Every frame is a flat grey of 10 times its number; the hole, with `masks`, is in one place."""
+    """Every frame is a flat grey of 10 times its number; the hole, with `masks`, is in one
+    place."""
     pictures = np.broadcast_to(
         (np.arange(frames) * 10).astype(np.uint8)[:, None, None, None], (frames, size, size, 3)
     )
@@ -101,7 +103,8 @@ def test_holes_grow_to_the_right_by_up_to_20_and_to_the_left_by_up_to_4():
 
 
 def test_growth_from_beside_the_tile_comes_in(tmp_path):
-    """The hole ends left of some tiles; grown, it must reach in just as it would in the whole picture."""
+    """The hole ends left of some tiles; grown, it must reach in just as it would in the whole
+    picture."""
     train = TrainSet(numbered_record(tmp_path), 12, (32, 32), OCCLUSION_ONLY)
     for seed in range(60):
         holes = train[Draw(0, seed)]["holes"][0, 0]
@@ -155,7 +158,8 @@ def test_an_unreadable_picture_is_a_bad_sample_with_its_name(tmp_path):
 
 
 def test_the_kinds_of_holes_come_as_often_as_their_weights_say(tmp_path):
-    """The recorded hole is 4 pixels high, a rectangle of 5 to 20 % of 32x32 at least 5 in one of its sides."""
+    """The recorded hole is 4 pixels high, a rectangle of 5 to 20 % of 32x32 at least 5 in one of
+    its sides."""
     train = TrainSet(
         numbered_record(tmp_path), 2, (32, 32), {"occlusion": 3.0, "rectangle": 1.0, "strokes": 0.0}
     )

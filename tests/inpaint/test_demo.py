@@ -1,4 +1,5 @@
-"""What the demo does by itself: splitting off the evaluation records. Its steps are commands with tests of their own."""
+"""What the demo does by itself: splitting off the evaluation records. Its steps are commands with
+tests of their own."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""DSTT: the same numbers as the published definition, which is written out here with torch.nn.Linear and torch.nn.Fold.
+"""DSTT: the same numbers as the published definition, which is written out here with
+torch.nn.Linear and torch.nn.Fold.
 
 Axes: B batch, T frames, N tokens of a frame, C channels, H W pixels.
 """
@@ -31,7 +32,8 @@ class Attention(nn.Module):
         self.heads, self.temporal = heads, temporal
 
     def forward(self, x, grid):
-        """x: (B, T, N, C). Every set of tokens that see each other is gathered by its numbers, one after the other."""
+        """x: (B, T, N, C). Every set of tokens that see each other is gathered by its numbers, one
+        after the other."""
         frames, (h, w) = x.shape[1], grid
         place = torch.arange(h * w).view(h, w)
         if self.temporal:
@@ -98,9 +100,15 @@ class Published(nn.Module):
         self.patch2vec = nn.Conv2d(c // 2, hidden, 7, 3, 3)
         self.vec2patch = nn.ModuleDict({"embedding": nn.Linear(hidden, 49 * c // 2)})
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, c // 4, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(c // 4, c // 4, 3, 1, 1), nn.LeakyReLU(0.2),
-            nn.Conv2d(c // 4, c // 2, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(c // 2, c, 3, 1, 1), nn.LeakyReLU(0.2),
-        )  # fmt: skip
+            nn.Conv2d(3, c // 4, 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(c // 4, c // 4, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(c // 4, c // 2, 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(c // 2, c, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+        )
         self.hier_enc = nn.ModuleDict({"layers": nn.ModuleList()})
         for i, groups in enumerate((1, 2, 4, 8, 1)):
             inside, outside = c if i == 0 else 2 * c, c // 2 if i == 4 else c
@@ -109,9 +117,14 @@ class Published(nn.Module):
                 nn.LeakyReLU(0.2),
             ]
         self.decoder = nn.Sequential(
-            Enlarged(c // 2), nn.LeakyReLU(0.2), nn.Conv2d(c // 2, c // 4, 3, 1, 1), nn.LeakyReLU(0.2),
-            Enlarged(c // 4), nn.LeakyReLU(0.2), nn.Conv2d(c // 4, 3, 3, 1, 1),
-        )  # fmt: skip
+            Enlarged(c // 2),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(c // 2, c // 4, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            Enlarged(c // 4),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(c // 4, 3, 3, 1, 1),
+        )
 
     def forward(self, masked):
         b, t, _, height, width = masked.shape
@@ -260,8 +273,10 @@ def test_weights_that_do_not_fit_are_named_as_published(pair):
     with pytest.raises(UserError) as error:
         from_official(model, weights, source="dstt.pth")
     assert str(error.value) == (
-        "dstt.pth does not fit the published DSTT: missing encoder.0.weight, encoder.0.bias, encoder.2.weight, "
-        "encoder.2.bias, encoder.4.weight and 3 more; unknown extra; another shape vec2patch.embedding.bias (7,) for (784,)"
+        "dstt.pth does not fit the published DSTT: missing encoder.0.weight, encoder.0.bias, "
+        "encoder.2.weight, "
+        "encoder.2.bias, encoder.4.weight and 3 more; unknown extra; another shape "
+        "vec2patch.embedding.bias (7,) for (784,)"
     )
 
 

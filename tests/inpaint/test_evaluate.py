@@ -1,4 +1,5 @@
-"""`evaluate` on films: scores with literal expectations, methods on films whose truth is known, and the command."""
+"""`evaluate` on films: scores with literal expectations, methods on films whose truth is known, and
+the command."""
 
 import csv
 import importlib.util
@@ -95,7 +96,8 @@ def test_flow_propagation_follows_a_pan():
 
 
 def test_both_ways_weighs_what_it_knows_by_how_near_it_is():
-    """Nothing moves; a hole of 5 frames between a picture of 100 and one of 160, and a pixel that nothing ever shows."""
+    """Nothing moves; a hole of 5 frames between a picture of 100 and one of 160, and a pixel that
+    nothing ever shows."""
     frames, holes = np.full((7, 48, 64, 3), 100, np.uint8), np.zeros((7, 48, 64), bool)
     frames[6] = 160
     holes[1:6, 20:30, 20:30] = holes[:, 24, 24] = True
@@ -189,7 +191,8 @@ def test_no_sharpness_without_enough_pixels_or_with_nothing_to_be_sharp():
 
 
 def test_what_no_frame_shows_is_found_along_the_motion():
-    """A row moves right by a pixel per frame under a hole of 3 pixels: one place is in it all the time."""
+    """A row moves right by a pixel per frame under a hole of 3 pixels: one place is in it all the
+    time."""
     holes = np.zeros((3, 1, 8), bool)
     holes[:, :, 3:6] = True
     flow, seen = np.zeros((2, 1, 8, 2), np.float32), np.ones((2, 1, 8), bool)
@@ -268,8 +271,8 @@ def test_two_models_are_compared_in_pairs():
     assert (comparison["wins"], comparison["clips"]) == (2, 3)
     assert comparison["low"] == pytest.approx(-1.0) and comparison["high"] == pytest.approx(3.0)
     assert (
-        "moving: new against old: +1.00 dB, standard deviation 2.00, 95 % interval -1.00 to 3.00, better on 2 of 3"
-        in (report.text())
+        "moving: new against old: +1.00 dB, standard deviation 2.00, 95 % interval -1.00 to 3.00, "
+        "better on 2 of 3" in (report.text())
     )
     assert interval(np.full(5, 2.0)) == (2.0, 2.0) and math.isnan(interval(np.ones(1))[0])
 
@@ -568,7 +571,10 @@ def test_a_film_with_a_gap_is_scored_without_masks_and_said(run, tmp_path):
     code, _, lines = run(
         INPAINT, "evaluate", "-i", clip, "--holes", "static", "--baselines", "smooth", "--gpu", "-1"
     )
-    text = f"{clip}: there is no picture with the number 3: every frame needs one: its pictures are taken in the order of"
+    text = (
+        f"{clip}: there is no picture with the number 3: every frame needs one: its pictures "
+        "are taken in the order of"
+    )
     assert code == 0 and any(line.startswith(text) for line in lines)
 
 
@@ -584,7 +590,10 @@ def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
     code, _, lines = run(INPAINT, "evaluate", "-i", folder / "0001.png", "--gpu", "-1")
     assert (
         code == 1
-        and f"-i {folder / '0001.png'} is one picture of a row of 3: name the folder {folder} for all"
+        and (
+            f"-i {folder / '0001.png'} is one picture of a row of 3: name the folder {folder} for "
+            "all"
+        )
         in lines[-1]
     )
     (tmp_path / "b").mkdir()
@@ -592,7 +601,10 @@ def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
     code, _, lines = run(INPAINT, "evaluate", "-i", tmp_path / "b", "--gpu", "-1")
     assert (
         code == 1
-        and f"-i {tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF"
+        and (
+            f"-i {tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or "
+            "TIFF"
+        )
         in lines[-1]
     )
     code, _, lines = run(
@@ -611,7 +623,10 @@ def test_videos_in_folders_below_are_told(run, films, tmp_path):
     (folder / "day1" / "a.mp4").symlink_to(films / "pan.mp4")
     words = ["evaluate", "-i", folder, "--baselines", "smooth", "--size", "48x64", "--gpu", "-1"]
     code, _, lines = run(INPAINT, *words)
-    told = f"error: -i {folder} holds no film itself, but there are videos in day1: name one of these folders"
+    told = (
+        f"error: -i {folder} holds no film itself, but there are videos in day1: name one of "
+        "these folders"
+    )
     assert code == 1 and lines[-1] == told
     write_numbered(folder / "b", range(3), shown_at)
     code, _, lines = run(INPAINT, *words)
@@ -712,7 +727,8 @@ def test_a_mask_video_of_another_rate_is_no_mask_of_the_film(run, tmp_path):
 def test_models_look_ahead_as_far_as_asked_for_and_stand_beside_themselves_untrained(
     run, films, tmp_path
 ):
-    """A hole that is uncovered at the fourth frame: one frame ahead is enough for the third, a whole shot for all."""
+    """A hole that is uncovered at the fourth frame: one frame ahead is enough for the third, a
+    whole shot for all."""
     masks, still = tmp_path / "masks", films / "still"
     (masks / "still").mkdir(parents=True)
     for t in range(6):

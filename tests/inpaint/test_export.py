@@ -1,4 +1,5 @@
-"""Exported files: the contract to the letter, the model's numbers, and one clear line for what can't be done."""
+"""Exported files: the contract to the letter, the model's numbers, and one clear line for what
+can't be done."""
 
 import hashlib
 import json
@@ -34,8 +35,8 @@ onnx = pytest.importorskip("onnx", reason="the export needs the package onnx")
 pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
 pytest.importorskip("onnxscript", reason="the export needs the package onnxscript")
 
-# one process, and once a session, whatever else is run in between: what all share takes minutes, most of them the file for
-# any size
+# one process, and once a session, whatever else is run in between: what all share takes minutes,
+# most of them the file for any size
 pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.timeout(5400)]
 
 CPU = torch.device("cpu")
@@ -60,13 +61,15 @@ needs_tensorrt = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def less_to_trace(monkeypatch):
-    """Each level of the motion is gone through once instead of twice: the same operations, and half of them."""
+    """Each level of the motion is gone through once instead of twice: the same operations, and half
+    of them."""
     monkeypatch.setattr(motion, "ITERATIONS", 1)
 
 
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory):
-    """The smallest model that has every part: a temporal and a spatial block, and the picture memory."""
+    """The smallest model that has every part: a temporal and a spatial block, and the picture
+    memory."""
     path = tmp_path_factory.mktemp("model") / "m.pth"
     save_model(lively(create_model(TINY, channels=16, hidden=16, num_blocks=2)), path)
     return path
@@ -213,7 +216,8 @@ def test_the_file_for_any_size_takes_any_size(folder, model_path, size):
 
 
 def long_film(size, count=300):
-    """Masked frames (1, 3, H, W): a pan over more than a picture's width and back, by fractions of a pixel, twice."""
+    """Masked frames (1, 3, H, W): a pan over more than a picture's width and back, by fractions of
+    a pixel, twice."""
     scene = scenery(size[0], 3 * size[1], seed=2)
     for t in range(count):
         motion = torch.zeros(1, 2, *scene.shape[-2:])
@@ -324,9 +328,8 @@ def test_what_is_no_engine_is_refused(tmp_path, folder):
 def test_a_model_of_windows_exports_windows(tmp_path, precision, bound):
     torch.manual_seed(0)
     model = create_model("inpaint.light_video_inpaint_v1", base_dim=16)
-    model.to_image.weight.data *= (
-        5e-4  # a fresh network draws far out of [0, 1], and half precision is relative
-    )
+    # a fresh network draws far out of [0, 1], and half precision is relative
+    model.to_image.weight.data *= 5e-4
     save_model(model, tmp_path / "light.pth")
     words = [
         "export",
@@ -361,7 +364,8 @@ def test_a_model_of_windows_exports_windows(tmp_path, precision, bound):
 
 
 def take_file_made_before(monkeypatch, path):
-    """An export that begins with a file that stands there already, as making one takes half a minute."""
+    """An export that begins with a file that stands there already, as making one takes half a
+    minute."""
     monkeypatch.setattr(export, "trace", lambda *_, **__: None)
     monkeypatch.setattr(
         export, "write_onnx", lambda traced, step, target: shutil.copy(path, target)

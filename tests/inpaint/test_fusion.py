@@ -1,4 +1,5 @@
-"""The fusion: streaming equals the clip, what it learns from, and that it begins as the weighing by hand."""
+"""The fusion: streaming equals the clip, what it learns from, and that it begins as the weighing by
+hand."""
 
 import pytest
 import torch
@@ -196,7 +197,8 @@ def test_memory_carries_no_gradient(model):
 
 
 def test_after_a_step_gradients_reach_every_parameter():
-    """At first only the last layer's, as it is zero: nothing is made up before something is learned."""
+    """At first only the last layer's, as it is zero: nothing is made up before something is
+    learned."""
     torch.manual_seed(0)
     fresh = create_model(NAME).train()
     frames, holes = clip(1, 4)
@@ -221,7 +223,8 @@ def test_after_a_step_gradients_reach_every_parameter():
 
 
 def test_the_picture_memory_alone_is_a_model_too():
-    """The weighing by hand, in a clip, handed on and in streams that look ahead; nothing in it can be trained."""
+    """The weighing by hand, in a clip, handed on and in streams that look ahead; nothing in it can
+    be trained."""
     memory_alone = create_model("inpaint.picture_memory_v1").eval()
     frames, holes = clip(2, 6)
     x, mask = prepare(frames, holes, memory_alone.size_multiple)

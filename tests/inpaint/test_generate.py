@@ -1,4 +1,5 @@
-"""From a video to records: the same bytes however it was run, nothing partial, nothing twice, and clear refusals."""
+"""From a video to records: the same bytes however it was run, nothing partial, nothing twice, and
+clear refusals."""
 
 import json
 import os
@@ -57,8 +58,8 @@ def make(video, out, estimator=None, **changes):
         max_workers=2,
         gpu=-1,
     )
-    # x264 doesn't always give the same bytes, so the draws, which follow the file's content, differ now and then; with
-    # this none of them leaves a clip next to no hole
+    # x264 doesn't always give the same bytes, so the draws, which follow the file's content, differ
+    # now and then; with this none of them leaves a clip next to no hole
     values["divergence_level"] = 3
     options = GenerateOptions(dataset_dir=video, data_dir=out, **(values | changes))
     out.mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,8 @@ def test_seed_and_number_of_crops(video, tmp_path):
 
 @pytest.mark.slow
 def test_clips_never_straddle_a_cut(tmp_path):
-    """A cut at frame 22: the clip from 16 on moves behind it where there is room, and is skipped where there is none."""
+    """A cut at frame 22: the clip from 16 on moves behind it where there is room, and is skipped
+    where there is none."""
     scenes = [f for seed in (1, 2) for f, _ in render_scene(192, 108, 22, seed=seed)]
     video = tmp_path / "cut.mp4"
     write_video(video, scenes, fps=30)
@@ -325,7 +327,8 @@ def test_disk_full_keeps_what_is_finished_and_leaves_nothing_half(video, tmp_pat
     def fail_later(path, *rest):
         if len(written) == 3:
             raise UserError(
-                f"disk full while writing {path}: free some space and run it again, what is finished is kept"
+                f"disk full while writing {path}: free some space and run it again, what is "
+                "finished is kept"
             )
         written.append(path)
         real(path, *rest)
@@ -416,8 +419,10 @@ def test_one_bad_video_in_a_folder_does_not_stop_the_others(run, video, tmp_path
 
 
 def test_a_record_names_the_films_transfer_and_hdr_is_tone_mapped(video, tmp_path):
-    """The same code numbers, tagged as BT.709 and as PQ: the records of PQ are brighter, by BT.2390's curve."""
-    # equally bright everywhere: which part of a film becomes a record depends on all of the film's bytes
+    """The same code numbers, tagged as BT.709 and as PQ: the records of PQ are brighter, by
+    BT.2390's curve."""
+    # equally bright everywhere: which part of a film becomes a record depends on all of the film's
+    # bytes
     texture = (
         np.random.default_rng(0)
         .integers(90, 150, (27, 60, 1))

@@ -1,4 +1,5 @@
-"""`create_training_data.py frames` and `inpaint`, on small folders laid out like the public datasets."""
+"""`create_training_data.py frames` and `inpaint`, on small folders laid out like the public
+datasets."""
 
 import json
 import shutil
@@ -291,8 +292,10 @@ def test_cuts_short_sources_and_bad_pictures_are_skipped_and_said(run, tmp_path)
     )
     assert any("3.png can't be read" in line for line in lines)
     assert frames_of(tmp_path / "train") == [
-        ("cut.mp4", list(range(0, 10))), ("cut.mp4", list(range(20, 30))), ("walk", list(range(10, 20))),
-    ]  # fmt: skip
+        ("cut.mp4", list(range(0, 10))),
+        ("cut.mp4", list(range(20, 30))),
+        ("walk", list(range(10, 20))),
+    ]
 
 
 def test_a_second_run_makes_only_what_is_missing_and_workers_change_nothing(run, tmp_path):
@@ -490,11 +493,13 @@ def test_one_frame_records_train_with_a_batch_size(run, tmp_path):
     [
         (
             ["--mask", "occlusion"],
-            "--mask occlusion: pictures have no occlusion: choose from rectangle, strokes, object, strips",
+            "--mask occlusion: pictures have no occlusion: choose from rectangle, strokes, "
+            "object, strips",
         ),
         (
             [],
-            "holds neither .bmp .jpeg .jpg .png .tif .tiff .webp nor a video: choose another folder",
+            "holds neither .bmp .jpeg .jpg .png .tif .tiff .webp nor a video: choose another "
+            "folder",
         ),
     ],
 )

@@ -1,4 +1,5 @@
-"""Every command that reads films refuses interlaced ones with advice, or makes them whole: no record holds combs."""
+"""Every command that reads films refuses interlaced ones with advice, or makes them whole: no
+record holds combs."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,5 @@
-"""The light video inpainter: names and sizes of its tensors, each step of its arithmetic, and what the house asks of it."""
+"""The light video inpainter: names and sizes of its tensors, each step of its arithmetic, and what
+the house asks of it."""
 
 import pytest
 import torch
@@ -158,7 +159,7 @@ def row(*values):
     return torch.tensor(values, dtype=torch.float32).view(1, 1, 1, -1)
 
 
-# --- tensors and files -------------------------------------------------------------------------------------------------
+# --- tensors and files ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [ARCH, f"{ARCH}_small"])
@@ -239,7 +240,7 @@ def test_fresh_weights():
     assert (patches == patches[:, :1]).all() and not torch.equal(patches[0], patches[1])
 
 
-# --- before the network ------------------------------------------------------------------------------------------------
+# --- before the network ---------------------------------------------------------------------------
 
 
 def test_closing_fills_gaps_of_four_pixels_and_no_wider():
@@ -294,7 +295,7 @@ def test_pad_window_repeats_the_ends():
         assert window[given].flatten().tolist() == list(range(count))
 
 
-# --- pieces of the network ---------------------------------------------------------------------------------------------
+# --- pieces of the network ------------------------------------------------------------------------
 
 
 def test_extend_edges_repeats_and_detaches():
@@ -397,7 +398,7 @@ def test_norm_stays_in_the_type_of_autocast():
     assert list(norm.state_dict()) == ["weight"]
 
 
-# --- a window ----------------------------------------------------------------------------------------------------------
+# --- a window -------------------------------------------------------------------------------------
 
 
 def flat_model(values):
@@ -485,7 +486,8 @@ def test_frames_at_once_are_computed_together_at_the_finest_level(model):
 
 
 def test_recorded_numbers(model):
-    """Of a version that gives the source's pictures to the bit, with the source's own size and random weights.
+    """Of a version that gives the source's pictures to the bit, with the source's own size and
+    random weights.
 
     For other weights it can only be compared with itself; this keeps its arithmetic as it was then.
     """
@@ -514,7 +516,7 @@ def test_recorded_numbers(model):
         torch.testing.assert_close(pixel, torch.tensor(colours), **RECORDED)
 
 
-# --- what the house asks -----------------------------------------------------------------------------------------------
+# --- what the house asks --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 5, 12])

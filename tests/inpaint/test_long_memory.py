@@ -1,6 +1,8 @@
-"""What a picture memory still knows a long time later, and after the camera looked elsewhere, through a live stream.
+"""What a picture memory still knows a long time later, and after the camera looked elsewhere,
+through a live stream.
 
-Rendered noise is the picture; the place under the hole was seen before the hole came, and never again.
+Rendered noise is the picture; the place under the hole was seen before the hole came, and never
+again.
 
 Axes: T frames, H W pixels, 3 = R G B.
 """
@@ -63,10 +65,11 @@ def test_the_long_exam_ends_as_well_as_it_began(name):
 
 @pytest.mark.slow
 def test_two_thousand_frames_later_the_hole_is_as_sharp():
-    """Two films side by side, of 8 bits: a still one with noise of two grey levels, and one with noise of one level whose
-    camera trembles by fractions of a pixel.
+    """Two films side by side, of 8 bits: a still one with noise of two grey levels, and one with
+    noise of one level whose camera trembles by fractions of a pixel.
 
-    Beside each stands the best that can be had of one frame: the last before the hole, sampled once by the true motion.
+    Beside each stands the best that can be had of one frame: the last before the hole, sampled once
+        by the true motion.
     """
     rng, model = np.random.default_rng(2), picture_memory()
     wide = scenery(SIZE[0] + 16, SIZE[1] + 16, seed=2)
@@ -123,9 +126,11 @@ def test_two_thousand_frames_later_the_hole_is_as_sharp():
 
 @pytest.mark.parametrize(("widths", "speed"), [(1.3, 9), (3.1, 7)])
 def test_a_pan_away_and_back_finds_the_picture_again(widths, speed):
-    """A thing to be removed stands in the scene; the camera turns away, rests there, and turns back, while it stands.
+    """A thing to be removed stands in the scene; the camera turns away, rests there, and turns
+    back, while it stands.
 
-    As far as the camera goes there and back there are other key pictures, with the place painted into the last of them.
+    As far as the camera goes there and back there are other key pictures, with the place painted
+    into the last of them.
     """
     height, width = 96, 144
     way = int(widths * width)

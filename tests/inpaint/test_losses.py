@@ -185,7 +185,9 @@ def test_names(name, terms):
 def test_other_names_list_the_known_words(name):
     with pytest.raises(
         UserError,
-        match=f"^--loss {name} is not known: write any of temporal_, smooth_, warp_, then one of l1",
+        match=(
+            f"^--loss {name} is not known: write any of temporal_, smooth_, warp_, then one of l1"
+        ),
     ):
         parse_loss(name)
 

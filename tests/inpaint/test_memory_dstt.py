@@ -1,4 +1,5 @@
-"""The memory DSTT: streaming equals the clip, tokens go back where they came from, memory and batches do what they must."""
+"""The memory DSTT: streaming equals the clip, tokens go back where they came from, memory and
+batches do what they must."""
 
 import pytest
 import torch
@@ -74,7 +75,8 @@ def test_keys_and_values_remembered_give_the_same_as_tokens(model, size):
 
 
 def test_the_compiler_gets_the_network_and_not_the_pyramids(model):
-    """With the pyramids of the fill and of the motion in it, inductor takes many minutes and more."""
+    """With the pyramids of the fill and of the motion in it, inductor takes many minutes and
+    more."""
     given = []
 
     def backend(graph, _):
@@ -143,7 +145,8 @@ def test_vec2patch_equals_linear_and_fold():
 
 @pytest.mark.parametrize("block", range(4))
 def test_memory_of_every_block_reaches_the_current_frame(model, block):
-    """Blocks 0 and 2 are temporal, 1 and 3 spatial; each alone must change the output of the frame that follows."""
+    """Blocks 0 and 2 are temporal, 1 and 3 spatial; each alone must change the output of the frame
+    that follows."""
     frames, holes = clip(1, 3)
     with torch.no_grad():
         _, memory = model(frames[:, :2], holes[:, :2])

@@ -1,4 +1,5 @@
-"""The picture memory: it measures motion, brings back exactly what it saw, and says what it does not know.
+"""The picture memory: it measures motion, brings back exactly what it saw, and says what it does
+not know.
 
 Rendered noise is the picture; where the truth stands in the past, recalling has no excuse.
 """
@@ -65,7 +66,8 @@ def test_motion_without_knowledge_is_none():
 
 
 def test_before_a_plain_wall_a_hole_takes_the_motion_of_what_has_contrast():
-    """A gradient of light that falls onto a plain wall differs from frame to frame, and is no motion."""
+    """A gradient of light that falls onto a plain wall differs from frame to frame, and is no
+    motion."""
     here, hole = noise(*SIZE), hole_at(slice(36, 60), slice(60, 84))
     here[..., 12:84, 32:112] = 0.3
     there = here.clone()
@@ -124,7 +126,8 @@ def test_a_key_is_not_overwritten_by_what_is_painted_over_it():
 
 
 def test_a_key_gives_up_what_is_contradicted_for_some_frames():
-    """Something that stood there in the first frame and left is not put back when a hole comes over the place later."""
+    """Something that stood there in the first frame and left is not put back when a hole comes over
+    the place later."""
     picture, hole = noise(*SIZE) * 0.5, hole_at()
     stood = picture.clone()
     stood[..., 34:56, 56:84] = 0.9
@@ -165,7 +168,8 @@ def test_weights_by_hand_make_the_picture():
 
 
 def test_where_all_is_in_doubt_nothing_turns_grey():
-    """After a jump of light, or very fast motion, weights that all vanish left no colour but the middle of the range."""
+    """After a jump of light, or very fast motion, weights that all vanish left no colour but the
+    middle of the range."""
     hole = hole_at()
     dark, bright = (torch.full((1, 3, *SIZE), value) for value in (-0.6, 1.0))
     _, memory = recall(dark, torch.zeros_like(hole), empty_memory(dark))

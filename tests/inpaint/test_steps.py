@@ -1,4 +1,5 @@
-"""The step that engines compute: the same numbers as the model, the hole read off the picture, float32 at the border."""
+"""The step that engines compute: the same numbers as the model, the hole read off the picture,
+float32 at the border."""
 
 import pytest
 import torch

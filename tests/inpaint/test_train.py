@@ -192,9 +192,17 @@ def test_checkpoint_file_names_the_arch(run, data, tmp_path):
         w for w in words(data, tmp_path / "m") if w not in ("--arch", "memory_dstt_v1_tiny")
     ]
     code, _, lines = run(
-        TRAIN, *arguments, "--checkpoint-file", tmp_path / "start.pth", "--max-epoch", "1", "--learning-rate", "0",
-        "--learning-rate-cosine-min", "0",
-    )  # fmt: skip
+        TRAIN,
+        *arguments,
+        "--checkpoint-file",
+        tmp_path / "start.pth",
+        "--max-epoch",
+        "1",
+        "--learning-rate",
+        "0",
+        "--learning-rate-cosine-min",
+        "0",
+    )
     assert code == 0, lines
     assert equal(dict(model.state_dict()), dict(state_of(tmp_path / "m")[0]))
 
@@ -242,7 +250,8 @@ def test_bad_records_are_named_and_left_out(run, data, tmp_path):
         (["--stream-length", "15"], "14 frames, 15 are needed"),
         (
             ["--brightness", "1.2,0.3"],
-            "--brightness 1.2,0.3: give two factors in order, above 0 and up to 4, such as 0.25,1.15",
+            "--brightness 1.2,0.3: give two factors in order, above 0 and up to 4, such as "
+            "0.25,1.15",
         ),
         (["--brightness", "dark"], "--brightness dark: give two factors"),
         (
@@ -251,7 +260,8 @@ def test_bad_records_are_named_and_left_out(run, data, tmp_path):
         ),
         (
             ["--stream-length", "14", "--arch", "light_video_inpaint_v1"],
-            "--stream-length 14: inpaint.light_video_inpaint_v1 has no memory to fill: leave it out, or choose another --arch",
+            "--stream-length 14: inpaint.light_video_inpaint_v1 has no memory to fill: leave it "
+            "out, or choose another --arch",
         ),
     ],
 )
@@ -300,13 +310,15 @@ def test_single_pictures_without_video(run, data, tmp_path):
         ),
         (
             ["--mask", "circle=1"],
-            "--mask circle=1: 'circle' is not known: choose from occlusion, rectangle, strokes, object, strips",
+            "--mask circle=1: 'circle' is not known: choose from occlusion, rectangle, strokes, "
+            "object, strips",
         ),
         (["--mask", "object=x"], "--mask object=x: 'x' is no number: write object=1"),
         (["--mask", "object=0"], "--mask object=0: weights are 0 or more, and not all 0"),
         (
             ["--tile-size", "30x64"],
-            "--tile-size 30x64 is no size: write one number, or height x width such as 360x640, from 32 on",
+            "--tile-size 30x64 is no size: write one number, or height x width such as 360x640, "
+            "from 32 on",
         ),
         (
             ["--arch", "light_video_inpaint_v1"],
@@ -322,7 +334,8 @@ def test_what_does_not_go(run, data, tmp_path, more, message):
 
 
 def test_only_the_end_of_a_stream_is_learned_from():
-    """Its memory is filled by the frames before, from which no gradient comes; by hand the same, to rounding."""
+    """Its memory is filled by the frames before, from which no gradient comes; by hand the same, to
+    rounding."""
     model = lively_model().train()
     generator = torch.Generator().manual_seed(1)
     frames = (torch.rand(2, 1, 3, 24, 48, generator=generator) * 2 - 1).repeat(1, 7, 1, 1, 1)
@@ -456,7 +469,8 @@ def test_an_export_that_can_not_be_is_said_before_training(run, data, tmp_path, 
 
 @pytest.mark.slow
 def test_a_round_goes_on_with_the_model_of_the_folder(run, data, tmp_path):
-    """As in the README: first with --checkpoint-file, then --resume --reset-state, and no --arch in either."""
+    """As in the README: first with --checkpoint-file, then --resume --reset-state, and no --arch in
+    either."""
     model = create_model(MODEL, channels=64)
     save_model(model, tmp_path / "released.pth")
     base = [

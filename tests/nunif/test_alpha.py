@@ -1,4 +1,5 @@
-"""Films with transparency: the alpha goes where the output can hold it, else a line says so; judged by PyAV alone.
+"""Films with transparency: the alpha goes where the output can hold it, else a line says so; judged
+by PyAV alone.
 
 Axes: H W pixels, 4 = R G B alpha.
 """
@@ -36,7 +37,8 @@ pytestmark = pytest.mark.skipif(not videos.HAS_VPX, reason="this libav has no li
 
 
 def ramp(height: int, width: int) -> np.ndarray:
-    """(H, W) uint8: transparent on the left, opaque on the right; a single column is half transparent."""
+    """(H, W) uint8: transparent on the left, opaque on the right; a single column is half
+    transparent."""
     row = np.linspace(0, 255, width) if width > 1 else np.full(1, 128)
     return np.repeat(row[None], height, 0).astype(np.uint8)
 

@@ -1,4 +1,5 @@
-"""Films whose clock begins anywhere, and joined ones whose clock starts over: pictures and sound from 0, whole and in time."""
+"""Films whose clock begins anywhere, and joined ones whose clock starts over: pictures and sound
+from 0, whole and in time."""
 
 import logging
 from fractions import Fraction
@@ -43,7 +44,8 @@ def numbers_of(path: Path) -> list[int]:
 
 
 def check_in_time(path: Path, *, seconds: float, fps: Fraction, first: float = 0.0) -> None:
-    """Pictures and sound begin at 0 (`first`: where the container puts it), go on evenly and are whole."""
+    """Pictures and sound begin at 0 (`first`: where the container puts it), go on evenly and are
+    whole."""
     times = [float(time) for time in times_of(path)]
     assert times[0] == pytest.approx(first, abs=0.001)
     np.testing.assert_allclose(np.diff(times), float(1 / fps), atol=0.0011)
@@ -142,7 +144,8 @@ def test_sound_that_goes_on_behind_its_pictures_is_not_cut(tmp_path):
 
 
 def test_a_recording_that_begins_in_the_middle(tmp_path):
-    """Pictures before the first keyframe can't be shown; what is heard meanwhile stays, and in time."""
+    """Pictures before the first keyframe can't be shown; what is heard meanwhile stays, and in
+    time."""
     part = clip(tmp_path / "part.ts", sound="aac")
     data = part.read_bytes()
     packets = len(data) // 188
@@ -176,7 +179,10 @@ def test_joined_films_of_two_sizes_are_refused_at_the_joint(tmp_path, codec):
     source = join(tmp_path / "source.ts", one, two)
     with pytest.raises(UserError) as caught:
         copy_film(source, tmp_path / "a.mp4")
-    text = f"{source} changes its size from 96x64 to 64x48 at 1.20 s: cut it there, each part is a film of its own"
+    text = (
+        f"{source} changes its size from 96x64 to 64x48 at 1.20 s: cut it there, each part is "
+        "a film of its own"
+    )
     assert str(caught.value) == text
     assert numbers_of(tmp_path / "a.unfinished.mp4") == list(
         range(len(times_of(tmp_path / "a.unfinished.mp4")))
@@ -185,7 +191,8 @@ def test_joined_films_of_two_sizes_are_refused_at_the_joint(tmp_path, codec):
 
 
 def with_subtitles(path: Path, *, at: tuple[int, ...] = (4, 12), count: int = 24) -> Path:
-    """A second of broadcast, whose clock begins at 1.4 s, with a subtitle for some of its frames."""
+    """A second of broadcast, whose clock begins at 1.4 s, with a subtitle for some of its
+    frames."""
     with av.open(str(path), "w", container_options={"output_ts_offset": "1.4"}) as container:
         stream = container.add_stream("libx264", rate=24)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
@@ -226,7 +233,8 @@ def test_subtitles_go_with_the_pictures(tmp_path, parts):
 
 
 def test_segments_of_a_stream_are_whole(tmp_path):
-    """As of HLS: the clock goes on from one to the next, but what the demuxer counts by begins anew."""
+    """As of HLS: the clock goes on from one to the next, but what the demuxer counts by begins
+    anew."""
     whole = write_clip(tmp_path / "whole.ts", 40, fps=24, gop=10, num_b_frames=0)
     paths = []
     with av.open(str(whole)) as source:

@@ -1,4 +1,5 @@
-"""Interlaced films: refused, or made whole as libavfilter's bwdif makes them; never handed on as combs."""
+"""Interlaced films: refused, or made whole as libavfilter's bwdif makes them; never handed on as
+combs."""
 
 import random
 from pathlib import Path
@@ -69,7 +70,8 @@ def test_interlaced_films_are_refused_with_advice(tmp_path, name):
     with pytest.raises(UserError) as caught:
         VideoReader(path)
     assert str(caught.value) == (
-        f"{path} is interlaced, each picture is two woven into one: use --deinterlace, which makes whole ones of them"
+        f"{path} is interlaced, each picture is two woven into one: use --deinterlace, which "
+        "makes whole ones of them"
     )
 
 
@@ -152,7 +154,8 @@ def test_short_films(tmp_path, count):
 
 
 def test_no_picture_is_made_with_rows_of_a_damaged_one(tmp_path):
-    """What can be read is what it would be in a film that ends before the damage, and one that begins behind it."""
+    """What can be read is what it would be in a film that ends before the damage, and one that
+    begins behind it."""
     options = dict(
         gop=10,
         num_b_frames=0,

@@ -1,4 +1,5 @@
-"""Downloads from a server on this machine that breaks off, lies and refuses: whole or not at all, and never twice."""
+"""Downloads from a server on this machine that breaks off, lies and refuses: whole or not at all,
+and never twice."""
 
 import errno
 import hashlib
@@ -30,7 +31,8 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 class Server(http.server.ThreadingHTTPServer):
     """Gives `data` under every path.
 
-    breaks: after how many bytes of a body each answer ends, first to last, then never. version: as ETag.
+    breaks: after how many bytes of a body each answer ends, first to last, then never. version: as
+        ETag.
     """
 
     daemon_threads = True
@@ -338,7 +340,9 @@ def test_find_file_takes_paths_addresses_and_names(server, tmp_path, monkeypatch
     assert len(server.asked) == 2
     with pytest.raises(
         UserError,
-        match="^none.pth does not exist: give the path .*, or one of the known releases: best, other$",
+        match=(
+            "^none.pth does not exist: give the path .*, or one of the known releases: best, other$"
+        ),
     ):
         find_file("none.pth", releases=releases)
 

@@ -1,4 +1,5 @@
-"""The last picture of a film may last for seconds (a GIF that ends on a still, a screen recording): it does in the copy."""
+"""The last picture of a film may last for seconds (a GIF that ends on a still, a screen recording):
+it does in the copy."""
 
 import logging
 from fractions import Fraction
@@ -45,7 +46,8 @@ def write_lasting(
 
 
 def seconds_of(path: Path) -> float:
-    """How long a file lasts by its header; for a lone picture stream also what that says of itself."""
+    """How long a file lasts by its header; for a lone picture stream also what that says of
+    itself."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         if stream.duration is not None:
@@ -124,7 +126,8 @@ def test_where_it_cannot_last_that_is_said(tmp_path, name, caplog):
     copy_film(write_lasting(tmp_path / "source.mp4", SCREEN), tmp_path / name)
     suffix = Path(name).suffix
     assert caplog.messages == [
-        f"{tmp_path / name}: {suffix} doesn't say how long a picture lasts; the last one will not stay for its 2.00 s: "
+        f"{tmp_path / name}: {suffix} doesn't say how long a picture lasts; the last one will not "
+        "stay for its 2.00 s: "
         "choose .mp4 or .mkv"
     ]
     caplog.clear()
@@ -134,7 +137,8 @@ def test_where_it_cannot_last_that_is_said(tmp_path, name, caplog):
 
 @pytest.mark.parametrize("name", ["a.avi", "a.mpg"])
 def test_a_varying_rate_where_there_is_but_one(tmp_path, name, caplog):
-    """A long last picture, or a gap, doesn't stretch the whole film; what can't stand at its time is told."""
+    """A long last picture, or a gap, doesn't stretch the whole film; what can't stand at its time
+    is told."""
     copy_film(
         write_lasting(tmp_path / "source.mp4", [*range(0, 361, 40), 2000, 2040, 4000]),
         tmp_path / name,

@@ -1,4 +1,5 @@
-"""What a film holds besides pictures and sound goes into the new file, or a line says not; judged by PyAV alone."""
+"""What a film holds besides pictures and sound goes into the new file, or a line says not; judged
+by PyAV alone."""
 
 import struct
 from collections.abc import Sequence

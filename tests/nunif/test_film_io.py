@@ -100,9 +100,23 @@ def names(folder: Path) -> list[str]:
 # Pictures
 
 FORMATS = [
-    "yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv420p10le", "yuv422p10le", "yuv444p12le", "gray",
-    "gray10le", "gbrp", "gbrp10le", "gbrp16le", "yuva420p", "yuva444p10le", "gbrap",
-]  # fmt: skip
+    "yuv420p",
+    "yuv422p",
+    "yuv444p",
+    "yuv411p",
+    "yuv440p",
+    "yuv420p10le",
+    "yuv422p10le",
+    "yuv444p12le",
+    "gray",
+    "gray10le",
+    "gbrp",
+    "gbrp10le",
+    "gbrp16le",
+    "yuva420p",
+    "yuva444p10le",
+    "gbrap",
+]
 
 
 @pytest.mark.parametrize(
@@ -633,7 +647,8 @@ def test_quality_changes_the_size(tmp_path):
 def test_a_range_that_the_file_cannot_say_is_changed(
     tmp_path, source, pixel_format, target, options
 ):
-    """Left as they were the numbers would be taken for those of the other range: too dark, or pale."""
+    """Left as they were the numbers would be taken for those of the other range: too dark, or
+    pale."""
     color_range = 1 if pixel_format in ("yuv420p", "yuv422p") else 2
     frames = [np.full((64, 96, 3), level, np.uint8) for level in (0, 60, 128, 255)]
     write_clip(
@@ -721,7 +736,8 @@ def test_colours_reach_encoders_that_ask_the_picture_for_them(tmp_path, codec, t
 
 
 def test_sound_that_is_left_out_is_told(tmp_path, caplog):
-    """Two Matroska files end to end: the times of the second's sound lie before those of the first."""
+    """Two Matroska files end to end: the times of the second's sound lie before those of the
+    first."""
     one = write_clip(tmp_path / "one.mkv", 24, sound="aac")
     (tmp_path / "two.mkv").write_bytes(2 * one.read_bytes())
     copy_film(tmp_path / "two.mkv", tmp_path / "copy.mkv")
@@ -744,7 +760,8 @@ def shown(path: Path) -> list[np.ndarray]:
         (
             "a.webm",
             None,
-            "the aspect of the film's pixels, 4:3, becomes 1:1, as libvpx-vp9 in .webm can't say it",
+            "the aspect of the film's pixels, 4:3, becomes 1:1, as libvpx-vp9 in .webm can't say "
+            "it",
         ),
         (
             "a.mkv",
@@ -754,7 +771,8 @@ def shown(path: Path) -> list[np.ndarray]:
         (
             "a.avi",
             None,
-            "mpeg4 in .avi can't say what the film's colours are (matrix 9, primaries 9, transfer 14",
+            "mpeg4 in .avi can't say what the film's colours are (matrix 9, primaries 9, transfer "
+            "14",
         ),
         ("a.mp4", None, None),
         ("a.mkv", None, None),
@@ -807,7 +825,8 @@ def test_sound_is_copied_in_time(tmp_path, sound, source_name, name, start):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
 def test_names_inside_that_are_no_utf_8(tmp_path, name):
-    """Titles and handlers that old programs wrote, or that are damaged, are no reason to refuse the film or its sound."""
+    """Titles and handlers that old programs wrote, or that are damaged, are no reason to refuse the
+    film or its sound."""
     path = write_clip(tmp_path / name, 48, sound="aac", sound_start=Fraction(0))
     data, sound = path.read_bytes(), sound_of(path)
     spoiled = [word for word in (b"VideoHandler", b"SoundHandler", b"ENCODER") if word in data]

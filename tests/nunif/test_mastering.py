@@ -1,4 +1,5 @@
-"""HDR10's static metadata and the place of the chroma go into the new file, or a line says not; judged by PyAV alone."""
+"""HDR10's static metadata and the place of the chroma go into the new file, or a line says not;
+judged by PyAV alone."""
 
 import io
 import re
@@ -13,7 +14,8 @@ from nunif.video.reader import VideoReader
 from tests.nunif.test_film_io import copy_film
 from tests.videos import write_clip
 
-# Display P3 with D65, 0.005 to 1000 cd/m2; MaxCLL 1000, MaxFALL 400 (the example of x265's documentation)
+# Display P3 with D65, 0.005 to 1000 cd/m2; MaxCLL 1000, MaxFALL 400 (the example of x265's
+# documentation)
 DISPLAY = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 NUMBERS = (0.68, 0.32, 0.265, 0.69, 0.15, 0.06, 0.3127, 0.329, 0.005, 1000.0)
 BT2020_PQ = (9, 1, 9, 16)
@@ -226,10 +228,22 @@ def bits(*fields: tuple[int, int]) -> bytes:
     return bytes(int(text[start : start + 8], 2) for start in range(0, len(text), 8))
 
 
-# SMPTE ST 2094-40 in an SEI message of ITU-T T.35: country, provider, what of it, application; then one window
+# SMPTE ST 2094-40 in an SEI message of ITU-T T.35: country, provider, what of it, application; then
+# one window
 HDR10_PLUS = b"\xb5\x00\x3c\x00\x01\x04\x01" + bits(
-    (1, 2), (400, 27), (0, 1), (5000, 17), (5000, 17), (5000, 17), (2000, 17), (0, 4), (0, 10), (0, 1), (0, 1), (0, 1)
-)  # fmt: skip
+    (1, 2),
+    (400, 27),
+    (0, 1),
+    (5000, 17),
+    (5000, 17),
+    (5000, 17),
+    (2000, 17),
+    (0, 4),
+    (0, 10),
+    (0, 1),
+    (0, 1),
+    (0, 1),
+)
 
 
 def escaped(data: bytes) -> bytes:
@@ -269,7 +283,8 @@ def test_hdr10_plus_is_named(tmp_path):
 
 
 def with_dolby_vision(path: Path) -> Path:
-    """Put a box of Dolby Vision (profile 8, level 5, compatible with HDR10) into an mp4 whose index stands at its end."""
+    """Put a box of Dolby Vision (profile 8, level 5, compatible with HDR10) into an mp4 whose index
+    stands at its end."""
     data = bytearray(path.read_bytes())
     box = (
         struct.pack(">I4s", 32, b"dvvC") + bytes([1, 0, 8 << 1, 5 << 3 | 0b101, 1 << 4]) + bytes(19)

@@ -320,10 +320,12 @@ def test_weights_that_are_left_out_are_named(tmp_path, caplog):
     assert caplog.messages == [
         f"{tmp_path / 'a.pth'}: the weights are those of its entry params_ema; left out: params",
         f"{tmp_path / 'b.pth'}: the weights are those of model.*; left out: loss.weight",
-        f"{tmp_path / 'c.pth'}: the weights are those of its entry state_dict; left out: callbacks.EMA.ema_state_dict",
+        f"{tmp_path / 'c.pth'}: the weights are those of its entry state_dict; left out: "
+        "callbacks.EMA.ema_state_dict",
         f"{tmp_path / 'd.pth'}: the weights are those of its entry net; left out: shadow?, swa.m",
         f"{tmp_path / 'e.pth'}: the weights are those of its entry model; left out: ema",
-        f"{tmp_path / 'f.pth'}: the weights are those of its entry state_dict; left out: state_dict_ema",
+        f"{tmp_path / 'f.pth'}: the weights are those of its entry state_dict; left out: "
+        "state_dict_ema",
         f"{tmp_path / 'g.safetensors'}: the weights are those of model.*; left out: loss.w",
     ]
 
@@ -404,7 +406,10 @@ def test_types_that_are_no_weights_are_refused(tmp_path, dtype):
     weights = Normed().state_dict()
     weights["norm.bias"] = torch.zeros(4).to(dtype)
     torch.save({**NORMED, "state_dict": weights}, tmp_path / "m.pth")
-    text = f"m.pth holds norm.bias as {str(dtype)[6:]}, where nunif.test_tiny_normed has float32: take a file whose weights are"
+    text = (
+        f"m.pth holds norm.bias as {str(dtype)[6:]}, where nunif.test_tiny_normed has float32: "
+        "take a file whose weights are"
+    )
     with pytest.raises(UserError, match=text):
         load_model(tmp_path / "m.pth")
     if dtype.is_complex:
@@ -436,7 +441,10 @@ def test_another_pickle_protocol_is_not_called_code(tmp_path, is_zip):
     torch.save(Normed().state_dict(), path, **words)
     with pytest.raises(
         UserError,
-        match="m.pth was saved with pickle protocol 4, which is not read here: save it again .* no pic",
+        match=(
+            "m.pth was saved with pickle protocol 4, which is not read here: save it again .* "
+            "no pic"
+        ),
     ):
         read_model_file(path)
     torch.save({**Normed().state_dict(), "call": Evil(os.system)}, path, **words)

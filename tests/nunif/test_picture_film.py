@@ -1,4 +1,5 @@
-"""Folders of numbered pictures as films: every kind and depth, the right order and times, and what is refused.
+"""Folders of numbered pictures as films: every kind and depth, the right order and times, and what
+is refused.
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -222,7 +223,8 @@ def test_one_picture_of_a_row_is_not_the_film(tmp_path):
     with pytest.raises(UserError) as error:
         open_film(path)
     assert str(error.value) == (
-        f"{path} is one picture of a row of 6: name the folder {folder} for all, or move the one elsewhere"
+        f"{path} is one picture of a row of 6: name the folder {folder} for all, or move the one "
+        "elsewhere"
     )
     for pattern in ("plate.%04d.png", "plate.####.png", "plate.*.png"):
         with pytest.raises(
@@ -344,7 +346,8 @@ def test_films_of_a_folder(tmp_path, caplog):
     film = write_clip(tmp_path / "rows" / "c.mp4", 2)
     assert list_films(tmp_path / "rows") == [film] and list_films(film) == [film]
     assert caplog.messages == [
-        f"{tmp_path / 'rows'} holds videos, which are taken; its 2 folders of pictures are not: name them"
+        f"{tmp_path / 'rows'} holds videos, which are taken; its 2 folders of pictures are not: "
+        "name them"
     ]
     with pytest.raises(UserError, match=r"empty holds no video: expected files ending in"):
         list_films(tmp_path / "rows" / "empty")
@@ -372,9 +375,8 @@ def test_videos_in_folders_below_are_told(tmp_path, caplog):
     with pytest.raises(UserError) as caught:
         list_films(films)
     below = "day 2, day10/night, linked"
-    assert (
-        str(caught.value)
-        == f"{films} holds no film itself, but there are videos in {below}: name one of these folders"
+    assert str(caught.value) == (
+        f"{films} holds no film itself, but there are videos in {below}: name one of these folders"
     )
     row = write_row(films / "row")
     assert list_films(films) == [row]
@@ -418,7 +420,8 @@ def test_pictures_are_not_deinterlaced_and_a_line_says_so(tmp_path, caplog):
 
 @pytest.mark.slow
 def test_colour_profiles_are_told_and_end_no_process(tmp_path):
-    """In a process of its own: what was read of a PNG with a profile ended it when the picture was let go."""
+    """In a process of its own: what was read of a PNG with a profile ended it when the picture was
+    let go."""
     (tmp_path / "film").mkdir()
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for number in range(3):

@@ -1,4 +1,5 @@
-"""Every channel of a film's sound is heard in the copy, whatever the layout; where one can't be, that is said."""
+"""Every channel of a film's sound is heard in the copy, whatever the layout; where one can't be,
+that is said."""
 
 import logging
 from fractions import Fraction

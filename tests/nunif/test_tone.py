@@ -1,4 +1,5 @@
-"""HDR and wide colours to SDR: the values are those of the standards, worked out here or printed there.
+"""HDR and wide colours to SDR: the values are those of the standards, worked out here or printed
+there.
 
 Axes: H W pixels, 3 = R G B.
 """

@@ -144,9 +144,16 @@ def line_task(size: int) -> ToyTask:
 
 def make_options(folder: Path, **values) -> TrainerOptions:
     defaults = dict(
-        model_dir=folder, batch_size=2, backward_step=2, max_epoch=4, learning_rate=0.01, gpu=-1, num_workers=0,
-        num_samples=7, disable_tensorboard=True,
-    )  # fmt: skip
+        model_dir=folder,
+        batch_size=2,
+        backward_step=2,
+        max_epoch=4,
+        learning_rate=0.01,
+        gpu=-1,
+        num_workers=0,
+        num_samples=7,
+        disable_tensorboard=True,
+    )
     return TrainerOptions(**{**defaults, **values})
 
 
@@ -207,7 +214,7 @@ def kill(at_step: int):
     return on_step
 
 
-# --- windows -----------------------------------------------------------------------------------------------------------
+# --- windows --------------------------------------------------------------------------------------
 
 
 def test_ten_records_with_backward_step_8_give_two_updates_and_the_second_is_the_mean_of_its_two(
@@ -215,9 +222,18 @@ def test_ten_records_with_backward_step_8_give_two_updates_and_the_second_is_the
 ):
     task = line_task(10)
     options = make_options(
-        tmp_path, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.001, batch_size=1, backward_step=8,
-        num_samples=None, max_epoch=1, disable_hard_example=True, skip_eval=True,
-    )  # fmt: skip
+        tmp_path,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        learning_rate=0.001,
+        batch_size=1,
+        backward_step=8,
+        num_samples=None,
+        max_epoch=1,
+        disable_hard_example=True,
+        skip_eval=True,
+    )
     train(task, options)
     assert sorted(task.seen) == list(range(10))
     x = np.array(task.seen, dtype=np.float64) + 1
@@ -231,9 +247,18 @@ def test_ten_records_with_backward_step_8_give_two_updates_and_the_second_is_the
 def test_fewer_records_than_the_step_still_learn(tmp_path):
     task = line_task(3)
     options = make_options(
-        tmp_path, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.01, batch_size=1, backward_step=8,
-        num_samples=None, max_epoch=1, disable_hard_example=True, skip_eval=True,
-    )  # fmt: skip
+        tmp_path,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        learning_rate=0.01,
+        batch_size=1,
+        backward_step=8,
+        num_samples=None,
+        max_epoch=1,
+        disable_hard_example=True,
+        skip_eval=True,
+    )
     train(task, options)
     # gradients at 0 are -2 x: -2, -4, -6, their mean -4
     assert task.model.w.item() == pytest.approx(0.04)
@@ -258,9 +283,18 @@ def test_every_optimizer_learns(tmp_path, optimizer):
 def test_gradients_are_clipped_and_the_csv_has_the_rate_of_each_epoch(tmp_path):
     task = line_task(4)
     options = make_options(
-        tmp_path, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.01, batch_size=4, backward_step=1,
-        num_samples=None, max_epoch=2, disable_hard_example=True, clip_grad_norm=0.5,
-    )  # fmt: skip
+        tmp_path,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        learning_rate=0.01,
+        batch_size=4,
+        backward_step=1,
+        num_samples=None,
+        max_epoch=2,
+        disable_hard_example=True,
+        clip_grad_norm=0.5,
+    )
     train(task, options)
     assert task.model.w.item() == pytest.approx(0.01 * 0.5 + 1e-8 * 0.5)
     assert [row["learning_rate"] for row in read_csv(tmp_path)] == ["0.01", "1e-08"]
@@ -269,14 +303,25 @@ def test_gradients_are_clipped_and_the_csv_has_the_rate_of_each_epoch(tmp_path):
 def test_warm_up_rises_update_by_update(tmp_path):
     task = line_task(4)
     options = make_options(
-        tmp_path, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.01, batch_size=1, backward_step=1,
-        num_samples=None, max_epoch=1, disable_hard_example=True, warmup_epoch=1, clip_grad_norm=1e-3, skip_eval=True,
-    )  # fmt: skip
+        tmp_path,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        learning_rate=0.01,
+        batch_size=1,
+        backward_step=1,
+        num_samples=None,
+        max_epoch=1,
+        disable_hard_example=True,
+        warmup_epoch=1,
+        clip_grad_norm=1e-3,
+        skip_eval=True,
+    )
     train(task, options)
     assert task.model.w.item() == pytest.approx(1e-5 * (1 / 4 + 2 / 4 + 3 / 4 + 1))
 
 
-# --- resuming ----------------------------------------------------------------------------------------------------------
+# --- resuming -------------------------------------------------------------------------------------
 
 MODES = {
     "adamw": dict(learning_rate_cycles=2, warmup_epoch=1),
@@ -502,7 +547,7 @@ def test_a_grown_training_set_keeps_the_history_of_its_samples(tmp_path, caplog)
     assert unseen and torch.equal(new[2:][unseen].nan_to_num(), old[unseen].nan_to_num())
 
 
-# --- rounds ------------------------------------------------------------------------------------------------------------
+# --- rounds ---------------------------------------------------------------------------------------
 
 
 def test_reset_state_keeps_the_evaluation_weights_and_moves_the_rest_aside(tmp_path):
@@ -568,7 +613,7 @@ def test_checkpoint_file_gives_the_first_weights(tmp_path):
     assert torch.equal(start["w"], model.layers[0].weight)
 
 
-# --- the model file ----------------------------------------------------------------------------------------------------
+# --- the model file -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -610,7 +655,8 @@ def test_only_a_better_loss_replaces_the_model_file(tmp_path):
 
 
 def test_the_last_checkpoints_are_kept(tmp_path):
-    """Also those of epochs to come, when the run has been set back; and none is removed when the option is left out."""
+    """Also those of epochs to come, when the run has been set back; and none is removed when the
+    option is left out."""
 
     def kept():
         paths = sorted(tmp_path.glob("*.epoch*.pth"))
@@ -649,7 +695,7 @@ def test_skip_eval_keeps_the_newest_and_save_epoch_keeps_all(tmp_path):
     assert not (tmp_path / "eval").exists()
 
 
-# --- what goes wrong ---------------------------------------------------------------------------------------------------
+# --- what goes wrong ------------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_finite_updates_nothing_and_reaches_no_sampler(tmp_path, caplog):
@@ -904,7 +950,7 @@ def test_a_file_in_the_way_of_the_folder(tmp_path):
         train(ToyTask(), make_options(tmp_path / "taken"))
 
 
-# --- what is left to read ----------------------------------------------------------------------------------------------
+# --- what is left to read -------------------------------------------------------------------------
 
 
 def test_files_of_a_run(tmp_path):
@@ -927,8 +973,8 @@ def test_files_of_a_run(tmp_path):
     log = (tmp_path / "train.log").read_text()
     assert "toy.net, 21 parameters, on cpu x 1 in fp32" in log
     assert (
-        "10 samples to train on (7 draws per epoch, 2 updates), 5 to evaluate; 4 epochs, adamw, seed 71"
-        in log
+        "10 samples to train on (7 draws per epoch, 2 updates), 5 to evaluate; 4 epochs, adamw, "
+        "seed 71" in log
     )
     assert "* best model updated" in log
 

@@ -1,4 +1,5 @@
-"""A second network that learns against the model: by its own optimizer, in every process, in the checkpoint only."""
+"""A second network that learns against the model: by its own optimizer, in every process, in the
+checkpoint only."""
 
 import math
 import os
@@ -35,7 +36,8 @@ train(ContestTask(), make_options(Path(sys.argv[1]), batch_size=4 // size, backw
 
 
 class ContestTask(ToyTask):
-    """The toy task, whose model also has to please a network that tells its answers from true ones."""
+    """The toy task, whose model also has to please a network that tells its answers from true
+    ones."""
 
     def __init__(self, width: int = 2) -> None:
         super().__init__(dropout=0.0)

@@ -1,4 +1,5 @@
-"""The parts of the trainer that can be looked at alone: options, rates, groups, sampler, averages, windows, signals."""
+"""The parts of the trainer that can be looked at alone: options, rates, groups, sampler, averages,
+windows, signals."""
 
 import dataclasses
 import logging
@@ -34,7 +35,7 @@ def make_options(**values) -> TrainerOptions:
     return TrainerOptions(model_dir=Path("models/x"), **values)
 
 
-# --- options -----------------------------------------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------------
 
 
 def test_options_without_effect_are_named():
@@ -105,7 +106,7 @@ def test_options_that_contradict_each_other():
         check(make_options(optimizer="lion"))
 
 
-# --- learning rates ----------------------------------------------------------------------------------------------------
+# --- learning rates -------------------------------------------------------------------------------
 
 
 def test_two_hundred_epochs_in_five_cycles():
@@ -126,9 +127,20 @@ def test_two_hundred_epochs_in_five_cycles():
 
 def test_short_runs_have_the_same_shape():
     peaks = {
-        1: [1], 2: [1], 3: [1], 4: [1, 3], 5: [1, 3], 6: [1, 3, 5], 7: [1, 3, 6], 8: [1, 3, 5, 7], 9: [1, 3, 5, 8],
-        10: [1, 3, 5, 7, 9], 11: [1, 3, 5, 8, 10], 12: [1, 3, 6, 8, 11], 20: [1, 5, 9, 13, 17],
-    }  # fmt: skip
+        1: [1],
+        2: [1],
+        3: [1],
+        4: [1, 3],
+        5: [1, 3],
+        6: [1, 3, 5],
+        7: [1, 3, 6],
+        8: [1, 3, 5, 7],
+        9: [1, 3, 5, 8],
+        10: [1, 3, 5, 7, 9],
+        11: [1, 3, 5, 8, 10],
+        12: [1, 3, 6, 8, 11],
+        20: [1, 5, 9, 13, 17],
+    }
     for epochs in range(1, 21):
         rates = learning_rates(epochs, scheduler="cosine", peak=1.0, minimum=0.01, cycles=5)
         assert len(rates) == epochs
@@ -158,7 +170,7 @@ def test_warm_up():
     assert warmup_factor(0, 0) == 1.0
 
 
-# --- optimizers and averages -------------------------------------------------------------------------------------------
+# --- optimizers and averages ----------------------------------------------------------------------
 
 
 def make_model() -> nn.Module:
@@ -170,9 +182,14 @@ def make_optimizer(
     name: str, model: nn.Module, learning_rate: float = 0.1, warmup_updates: int = 0
 ):
     return create_optimizer(
-        name, model, learning_rate=learning_rate, weight_decay=0.01, betas=(0.9, 0.999), momentum=0.9,
+        name,
+        model,
+        learning_rate=learning_rate,
+        weight_decay=0.01,
+        betas=(0.9, 0.999),
+        momentum=0.9,
         warmup_updates=warmup_updates,
-    )  # fmt: skip
+    )
 
 
 def step(model: nn.Module, optimizer) -> None:
@@ -255,7 +272,7 @@ def test_ema_by_hand():
     assert model.weight.item() == 3.0
 
 
-# --- sampler -----------------------------------------------------------------------------------------------------------
+# --- sampler --------------------------------------------------------------------------------------
 
 
 def test_hard_example_weights_by_hand():
@@ -307,7 +324,7 @@ def test_orders():
     ).any()
 
 
-# --- one window --------------------------------------------------------------------------------------------------------
+# --- one window -----------------------------------------------------------------------------------
 
 
 class Scaled:
@@ -365,7 +382,7 @@ def test_a_scaled_gradient_is_the_gradient():
     assert whole.updated and before - model.weight.item() == pytest.approx(0.25)
 
 
-# --- small things ------------------------------------------------------------------------------------------------------
+# --- small things ---------------------------------------------------------------------------------
 
 
 def test_tensors_are_found_in_nested_batches():

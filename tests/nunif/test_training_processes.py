@@ -120,8 +120,8 @@ def test_ctrl_c_and_a_bad_loss_in_one_process_concern_both(tmp_path):
         "interrupted 1",
     ]
     state = read_checkpoint(tmp_path / "cut" / "toy.net.checkpoint.pth")["training"]["state"]
-    # 22 draws are 6 rounds of 2 x 2 in 3 windows of 8; rank 1 has nothing to do in the last: its step 8 is in the second
-    # window of epoch 2
+    # 22 draws are 6 rounds of 2 x 2 in 3 windows of 8; rank 1 has nothing to do in the last: its
+    # step 8 is in the second window of epoch 2
     assert (state["epochs_done"], state["epoch"]["position"], state["non_finite"]) == (1, 16, 1)
 
 

@@ -84,17 +84,30 @@ STREAMS = {
     "h264 gop 12": dict(gop=12),
     "h264 gop 48": dict(gop=48),
     "h264 gop 250": dict(gop=250),
-    "h264 pyramid": dict(gop=30, num_b_frames=5, options={"preset": "medium", "b-pyramid": "normal", "refs": "4"}),
-    "h264 open gop": dict(gop=12, num_b_frames=3, options={"preset": "fast", "x264-params": "open-gop=1:scenecut=0"}),
+    "h264 pyramid": dict(
+        gop=30, num_b_frames=5, options={"preset": "medium", "b-pyramid": "normal", "refs": "4"}
+    ),
+    ("h264 open gop"): dict(
+        gop=12, num_b_frames=3, options={"preset": "fast", "x264-params": "open-gop=1:scenecut=0"}
+    ),
     "h264 intra refresh": dict(gop=20, num_b_frames=0, options={"intra-refresh": "1"}),
     "h264 all intra": dict(gop=1, num_b_frames=0),
     "hevc open gop": dict(codec="libx265", gop=12, num_b_frames=3),
     "mpeg4": dict(codec="mpeg4", gop=12),
     "mpeg2 open gop": dict(codec="mpeg2video", gop=12),
-    "vp8 hidden frames": dict(codec="libvpx", gop=24, num_b_frames=0,
-                              options={"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"}),
-    "vp9": dict(codec="libvpx-vp9", gop=24, num_b_frames=0, options={"deadline": "realtime", "cpu-used": "8"}),
-}  # fmt: skip
+    "vp8 hidden frames": dict(
+        codec="libvpx",
+        gop=24,
+        num_b_frames=0,
+        options={"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"},
+    ),
+    "vp9": dict(
+        codec="libvpx-vp9",
+        gop=24,
+        num_b_frames=0,
+        options={"deadline": "realtime", "cpu-used": "8"},
+    ),
+}
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
@@ -267,7 +280,8 @@ def with_times_of_coding(source, target):
 
 
 def test_packets_that_give_no_picture_of_their_own(tmp_path):
-    """As the second fields of H.264 whose fields come apart (PAFF); here they say that nothing has changed (MPEG-4's N-VOP)."""
+    """As the second fields of H.264 whose fields come apart (PAFF); here they say that nothing has
+    changed (MPEG-4's N-VOP)."""
     source, path = (
         write_clip(tmp_path / "a.avi", 40, codec="mpeg4", num_b_frames=0),
         tmp_path / "b.mkv",
@@ -300,7 +314,8 @@ def test_packets_that_give_no_picture_of_their_own(tmp_path):
     ],
 )
 def test_files_without_proper_times(tmp_path, name, codec, caplog):
-    """In AVI, and in Matroska made from it, times are those of coding: pictures came out of order."""
+    """In AVI, and in Matroska made from it, times are those of coding: pictures came out of
+    order."""
     path = write_clip(tmp_path / name, 40, codec=codec)
     if name == "a.mkv":
         path = with_times_of_coding(path, tmp_path / "b.mkv")

@@ -1,4 +1,5 @@
-"""Depth estimators with a tiny randomly initialised network. Axes: T frames, B batch, H W pixels."""
+"""Depth estimators with a tiny randomly initialised network. Axes: T frames, B batch, H W
+pixels."""
 
 import json
 import logging
@@ -276,7 +277,8 @@ def estimator_of(family: str, forward: Callable[[torch.Tensor], torch.Tensor]) -
 
 @pytest.mark.parametrize("family", ["depth_anything", "zoe", "depth_pro"])
 def test_the_map_lies_where_the_picture_does(family: str) -> None:
-    """A network that answers with the picture itself gives it back, whatever was padded, squared and cut away."""
+    """A network that answers with the picture itself gives it back, whatever was padded, squared
+    and cut away."""
     ramp = np.linspace(20, 230, 320)[None, :, None] * np.linspace(0.5, 1, 180)[:, None, None]
     frames = np.broadcast_to(ramp, (180, 320, 3)).astype(np.uint8)[None]
     half = lambda inputs: torch.nn.functional.avg_pool2d(inputs[:, 1], 2)  # noqa: E731  # maps may be smaller
@@ -358,7 +360,10 @@ def test_names() -> None:
 
 
 def test_the_table_of_names_imports_nothing_heavy() -> None:
-    code = "import sys, scene.depth_models; print({'torch', 'transformers', 'numpy', 'cv2'} & set(sys.modules))"
+    code = (
+        "import sys, scene.depth_models; print({'torch', 'transformers', 'numpy', 'cv2'} & "
+        "set(sys.modules))"
+    )
     root = Path(__file__).parents[2]
     assert (
         subprocess.run(

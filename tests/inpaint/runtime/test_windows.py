@@ -1,4 +1,5 @@
-"""Films through models that take windows: every frame once, shots apart, no seams, constant memory."""
+"""Films through models that take windows: every frame once, shots apart, no seams, constant
+memory."""
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ SIZE = (6, 8)
 
 
 class Counting:
-    """Predicts for every frame ten times the number of the window in whose company it stands, in grey levels."""
+    """Predicts for every frame ten times the number of the window in whose company it stands, in
+    grey levels."""
 
     device, window, size, multiple, description = CPU, 12, None, None, "counting"
 

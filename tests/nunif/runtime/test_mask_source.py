@@ -1,4 +1,5 @@
-"""Holes from videos, folders and pictures: what is missing, in which order, and which masks are refused.
+"""Holes from videos, folders and pictures: what is missing, in which order, and which masks are
+refused.
 
 Axes: H W pixels.
 """
@@ -283,7 +284,8 @@ def test_frames_without_an_object_do_not_change_how_the_others_are_meant(tmp_pat
     holes = holes_of(tmp_path / "m", film)
     assert [int(hole.sum()) for hole in holes] == [16, 0, 16]
     assert caplog.messages == [
-        f"--mask {tmp_path / 'm'}: 1 of 3 pictures looked at could number objects, others are black and white: "
+        f"--mask {tmp_path / 'm'}: 1 of 3 pictures looked at could number objects, others are "
+        "black and white: "
         "what is bright is missing; --objects chooses numbers"
     ]
 
@@ -322,7 +324,8 @@ def test_nearly_all_hole_in_most_frames_is_not_done_unasked(tmp_path, film, kind
     path = put([inverted[0], inverted[1], mask(2)])
     which = "" if kind == "picture" else " in 2 of 3 pictures looked at"
     text = (
-        f"--mask {path} marks more than 90% of the picture as missing{which} (what is bright is missing): "
+        f"--mask {path} marks more than 90% of the picture as missing{which} (what is bright is "
+        "missing): "
         "use --invert-mask if it is the other way round, or add --large-holes if it is meant"
     )
     with pytest.raises(UserError) as error:
@@ -352,7 +355,8 @@ def test_a_picture_of_a_row_is_taken_for_all_frames_and_said(tmp_path, film, cap
     path = tmp_path / "m" / "mask.0001.png"
     assert_numbers(holes_of(path, film), [1, 1, 1])
     assert caplog.messages == [
-        f"--mask {path} is one picture of a row of 3: it is taken for all frames; name its folder if not"
+        f"--mask {path} is one picture of a row of 3: it is taken for all frames; name its folder "
+        "if not"
     ]
 
 
