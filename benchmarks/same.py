@@ -4,7 +4,8 @@ Both checkouts run the same command lines, each in its own process and with its 
 that is rendered once. Whatever they write is compared byte for byte (pictures, films, records,
 tables, ONNX files); model files and checkpoints by the bits of what they hold, because they and
 manifests tell when they were made; and what they print, without times. Model files and engines of
-the other checkout are opened by this one as well. The exit code says whether all is the same.
+the other checkout are opened by this one as well.
+What the other checkout wrote into FOLDER before is taken as it is. The exit code says whether all is the same.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import hashlib
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,373 +40,73 @@ TIMES = re.compile(
     r"\d+(\.\d+)?( ?(s|ms|fps|frames?/s|it/s)\b)|\d{2,4}-\d\d-\d\d[ T][\d:.+]*|\d+:\d\d(:\d\d)?"
 )
 
-SCENE = [
-    "-m",
-    "inpaint",
-    "sample-video",
-    "-o",
-    "{film}",
-    "--width",
-    "320",
-    "--height",
-    "192",
-    "--frames",
-    "60",
-]
-GENERATE = ["create_training_data.py"]
-TRAIN = [
-    "train.py",
-    "inpaint",
-    "-i",
-    "data",
-    "--gpu",
-    "-1",
-    "--disable-tensorboard",
-    "--num-workers",
-    "0",
-]
-TRAIN += ["--max-epoch", "2", "--learning-rate-cycles", "1"]
-SMALL = [
-    "--arch",
-    "memory_dstt_v1_tiny",
-    "--tile-size",
-    "64",
-    "--num-samples",
-    "48",
-    "--batch-size",
-    "1",
-]
-FAST = ["--arch", "fusion_v1", "--tile-size", "64", "--num-samples", "48"]
-MODEL = "models/video/inpaint.memory_dstt_v1_tiny.pth"
+SCENE = "-m inpaint sample-video -o {film} --width 320 --height 192 --frames 60"
+ROUND = "train.py inpaint -i data --gpu -1 --disable-tensorboard --num-workers 0"
+ROUND += " --learning-rate-cycles 1 --tile-size 64 --num-samples 48"
+CLIPS = f"{ROUND} --arch memory_dstt_v1_tiny --video --batch-size 1 --backward-step 2"
+VIDEO = "models/video"
+MODEL = f"{VIDEO}/inpaint.memory_dstt_v1_tiny.pth"
+FILL = "-m inpaint apply -i {film} --mask {mask} --gpu -1"
+JUDGE = "-m inpaint evaluate --gpu -1"
 
-# name: command line after python; the folders and files that are named in it are made in the
-# scratch folder
-COMMANDS: dict[str, list[str]] = {
-    "records": [
-        *GENERATE,
-        "video_inpaint",
-        "--dataset-dir",
-        "{film}",
-        "-o",
-        "data/train",
-        "--model-type",
-        "MotionParallax",
-        "--size",
-        "128",
-        "--seq",
-        "16",
-        "--skip-interval",
-        "4",
-        "--prefix",
-        "a",
-        "--gpu",
-        "-1",
-    ],
-    ("records to judge"): [
-        *GENERATE,
-        "video_inpaint",
-        "--dataset-dir",
-        "{film}",
-        "-o",
-        "data/eval",
-        "--model-type",
-        "MotionParallax",
-        "--size",
-        "128",
-        "--seq",
-        "16",
-        "--skip-first",
-        "30",
-        "--gpu",
-        "-1",
-    ],
-    ("records without masks"): [
-        *GENERATE,
-        "frames",
-        "--dataset-dir",
-        "{film}",
-        "-o",
-        "frames/train",
-        "--size",
-        "96x128",
-    ],
-    ("records of pictures"): [
-        *GENERATE,
-        "inpaint",
-        "--dataset-dir",
-        "{film}",
-        "-o",
-        "pictures/train",
-        "--size",
-        "128",
-    ],
-    "contact sheet": ["-m", "inpaint", "contact-sheet", "-i", "data/train", "-o", "sheet.png"],
-    "training": [
-        *TRAIN,
-        *SMALL,
-        "--model-dir",
-        "models/video",
-        "--video",
-        "--backward-step",
-        "2",
-        "--save-eval-step",
-        "1",
-    ],
-    ("training on"): [
-        *TRAIN,
-        *SMALL,
-        "--model-dir",
-        "models/video",
-        "--video",
-        "--backward-step",
-        "2",
-        "--resume",
-        "--max-epoch",
-        "3",
-    ],
-    "fine-tuning": [
-        *TRAIN,
-        *SMALL,
-        "--model-dir",
-        "models/video",
-        "--video",
-        "--optimizer",
-        "adamw_schedulefree",
-        "--resume",
-        "--reset-state",
-        "--mask",
-        "occlusion=1,object=1,strips=1",
-    ],
-    ("against a discriminator"): [
-        *TRAIN,
-        *FAST,
-        "--model-dir",
-        "models/gan",
-        "--video",
-        "--discriminator",
-        "t_patch_gan",
-        "--loss",
-        "temporal_l1dct",
-        "--ema-model",
-        "--warmup-epoch",
-        "1",
-    ],
-    "pictures": [
-        *TRAIN,
-        "--model-dir",
-        "models/pictures",
-        "--arch",
-        "memory_dstt_v1_tiny",
-        "--tile-size",
-        "64",
-        "--num-samples",
-        "8",
-        "--batch-size",
-        "4",
-        "--mask",
-        "rectangle,strokes",
-        "--skip-eval",
-    ],
-    "stages": [
-        "train.py",
-        "inpaint",
-        "--curriculum",
-        "{stages}",
-        "--model-dir",
-        "models/stages",
-        "--video",
-        "--gpu",
-        "-1",
-        "--disable-tensorboard",
-        "--num-workers",
-        "0",
-    ],
-    "a file's facts": ["-m", "inpaint", "checkpoint", MODEL],
-    "another layout": ["-m", "inpaint", "checkpoint", MODEL, "-o", "converted.safetensors"],
-    "apply": [
-        "-m",
-        "inpaint",
-        "apply",
-        "-i",
-        "{film}",
-        "--mask",
-        "{mask}",
-        "-o",
-        "filled.mp4",
-        "--model",
-        MODEL,
-        "--gpu",
-        "-1",
-    ],
-    ("apply, a shot ahead"): [
-        "-m",
-        "inpaint",
-        "apply",
-        "-i",
-        "{film}",
-        "--mask",
-        "{mask}",
-        "-o",
-        "filled",
-        "--compare",
-        "--look-ahead",
-        "shot",
-        "--model",
-        "{released}",
-        "--gpu",
-        "-1",
-    ],
-    "stereo": [
-        "-m",
-        "inpaint",
-        "stereo",
-        "-i",
-        "{film}",
-        "-o",
-        "stereo.mp4",
-        "--model-type",
-        "MotionParallax",
-        "--view",
-        "both",
-        "--model",
-        "{released}",
-        "--gpu",
-        "-1",
-    ],
-    "export": [
-        "-m",
-        "inpaint",
-        "export",
-        "-m",
-        MODEL,
-        "-o",
-        "engines",
-        "--size",
-        "96x128",
-        "--gpu",
-        "-1",
-    ],
-    ("export of a fast one"): [
-        "-m",
-        "inpaint",
-        "export",
-        "-m",
-        "{released}",
-        "-o",
-        "engines",
-        "--size",
-        "96x128",
-        "--gpu",
-        "-1",
-        "--format",
-        "onnx,torch-export",
-    ],
-    ("apply by ONNX"): [
-        "-m",
-        "inpaint",
-        "apply",
-        "-i",
-        "{film}",
-        "--mask",
-        "{mask}",
-        "-o",
-        "by_onnx",
-        "--gpu",
-        "-1",
-        "--model",
-        "engines/memory_dstt_v1_tiny_96x128_fp32.onnx",
-    ],
-    ("scores on films"): [
-        "-m",
-        "inpaint",
-        "evaluate",
-        "-i",
-        "{films}",
-        "-m",
-        "{released}",
-        "-m",
-        "zero-memory",
-        "--size",
-        "96x160",
-        "--frames",
-        "12",
-        "--look-ahead",
-        "0,8",
-        "-o",
-        "scores/films",
-        "--gpu",
-        "-1",
-    ],
-    ("scores on records"): [
-        "-m",
-        "inpaint",
-        "evaluate",
-        "-i",
-        "data/eval",
-        "-m",
-        MODEL,
-        "-m",
-        "{released}",
-        "-o",
-        "scores/records",
-        "--gpu",
-        "-1",
-    ],
-    ("scores with masks"): [
-        "-m",
-        "inpaint",
-        "evaluate",
-        "-i",
-        "{films}",
-        "-m",
-        "{released}",
-        "--masks",
-        "{masks}",
-        "--baselines",
-        "telea",
-        "--size",
-        "96x160",
-        "--frames",
-        "12",
-        "-o",
-        "scores/masks",
-        "--gpu",
-        "-1",
-    ],
-    "no such folder": [*TRAIN, "--model-dir", "models/none", "--video", "-i", "nowhere"],
-    "a wrong loss": [*TRAIN, "--model-dir", "models/none", "--loss", "l3"],
-    ("a model for another task"): [
-        "-m",
-        "inpaint",
-        "apply",
-        "-i",
-        "{film}",
-        "--mask",
-        "{mask}",
-        "-o",
-        "x.mp4",
-        "--model",
-        "{film}",
-    ],
+# name: what stands behind `python`; what it writes lies in the folder where it runs
+COMMANDS = {
+    "records": "create_training_data.py video_inpaint --dataset-dir {film} -o data/train --prefix a"
+    " --model-type MotionParallax --size 128 --seq 16 --skip-interval 4 --gpu -1",
+    "records to judge": "create_training_data.py video_inpaint --dataset-dir {film} -o data/eval"
+    " --model-type MotionParallax --size 128 --seq 16 --skip-first 30 --gpu -1",
+    "frames": "create_training_data.py frames --dataset-dir {film} -o frames --size 96x128",
+    "pictures": "create_training_data.py inpaint --dataset-dir {film} -o pictures --size 128",
+    "contact sheet": "-m inpaint contact-sheet -i data/train -o sheet.png",
+    "training": f"{CLIPS} --model-dir {VIDEO} --max-epoch 2 --save-eval-step 1",
+    "going on": f"{CLIPS} --model-dir {VIDEO} --max-epoch 3 --resume",
+    "fine-tuning": f"{CLIPS} --model-dir {VIDEO} --max-epoch 2 --resume --reset-state"
+    " --optimizer adamw_schedulefree --mask occlusion=1,object=1,strips=1",
+    "a discriminator": f"{ROUND} --arch fusion_v1 --video --model-dir models/gan --max-epoch 2"
+    " --discriminator t_patch_gan --generator-warmup-iteration 4 --loss temporal_l1dct"
+    " --ema-model --warmup-epoch 1",
+    "single pictures": f"{ROUND} --arch memory_dstt_v1_tiny --model-dir models/pictures"
+    " --max-epoch 1 --batch-size 4 --mask rectangle,strokes --skip-eval",
+    "stages": "train.py inpaint --curriculum {stages} --model-dir models/stages --video --gpu -1"
+    " --disable-tensorboard --num-workers 0 --learning-rate-cycles 1",
+    "facts of a file": f"-m inpaint checkpoint {MODEL}",
+    "another layout": f"-m inpaint checkpoint {MODEL} -o converted.safetensors",
+    "apply": f"{FILL} -o filled.mp4 --model {MODEL}",
+    "apply, a shot ahead": f"{FILL} -o filled --compare --look-ahead shot --model {{released}}",
+    "stereo": "-m inpaint stereo -i {film} -o stereo.mp4 --model-type MotionParallax --view both"
+    " --model {released} --gpu -1",
+    "export": f"-m inpaint export -m {MODEL} -o engines --size 192x320 --gpu -1",
+    "export twice": "-m inpaint export -m {released} -o engines --size 192x320 --gpu -1"
+    " --format onnx,torch-export",
+    "apply by ONNX": f"{FILL} -o by_onnx --model engines/memory_dstt_v1_tiny_192x320_fp32.onnx",
+    "scores on films": f"{JUDGE} -i {{films}} -m {{released}} -m zero-memory --size 96x160"
+    " --frames 12 --look-ahead 0,8 -o scores/films",
+    "scores on records": f"{JUDGE} -i data/eval -m {MODEL} -o scores/records",
+    "scores with masks": f"{JUDGE} -i {{films}} -m {{released}} --masks {{masks}} --size 96x160"
+    " --baselines telea --frames 12 -o scores/masks",
+    "no such folder": f"{CLIPS} --model-dir models/none -i nowhere",
+    "a wrong loss": f"{CLIPS} --model-dir models/none --loss l3",
+    "another kind of file": f"{FILL} -o x.mp4 --model {{film}}",
 }
 TABLES = {
-    "create_training_data.py": ["create_training_data.py"],
-    "train.py": ["train.py"],
-    "inpaint": ["-m", "inpaint"],
+    "create_training_data": "create_training_data.py",
+    "train": "train.py",
+    "inpaint": "-m inpaint",
 }
 STAGES = """
+arch: memory_dstt_v1_tiny
 stages:
-  - name: alone
+  - name: short clips
     data: data
-    arch: memory_dstt_v1_tiny
+    clip_length: 4
     epochs: 1
     num_samples: 24
-    tile_size: "64"
-  - name: with memory
+    tile_size: 64
+  - name: long ones
     data: data
     epochs: 1
     num_samples: 24
-    tile_size: "64"
+    tile_size: 64
     learning_rate: 5e-5
 """
 
@@ -424,11 +127,6 @@ def main() -> int:
         default=Path("same"),
         help="folder for all that both of them write",
     )
-    parser.add_argument(
-        "--only",
-        default="",
-        help="only command lines with this in their names (what they need must be there)",
-    )
     words = parser.parse_args()
     folder = words.output.resolve()
     inputs = make_inputs(folder / "inputs")
@@ -437,9 +135,7 @@ def main() -> int:
         printed = dict(
             zip(
                 places,
-                threads.map(
-                    lambda who: run_all(places[who], folder / who, inputs, words.only), places
-                ),
+                threads.map(lambda who: run_all(places[who], folder / who, inputs), places),
             )
         )
     rows = list(compare_printed(printed["other"], printed["this"])) + list(
@@ -472,7 +168,7 @@ def make_inputs(folder: Path) -> dict[str, str]:
     if not paths["stages"].exists():
         make_folder(paths["film"].parent)
         make_folder(paths["mask"])
-        python(ROOT, folder, [word.format(**paths) for word in SCENE])
+        python(ROOT, folder, words_of(SCENE, paths))
         for number, hole in enumerate(moving_shape(60, (192, 320), np.random.default_rng(1))):
             save_png(
                 paths["mask"] / f"{number:04}.png",
@@ -480,6 +176,10 @@ def make_inputs(folder: Path) -> dict[str, str]:
             )
         paths["stages"].write_text(STAGES, encoding="utf-8")
     return {name: str(path) for name, path in paths.items()}
+
+
+def words_of(line: str, paths: dict[str, Any]) -> list[str]:
+    return [word.format(**paths) for word in shlex.split(line)]
 
 
 def python(checkout: Path, folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
@@ -501,21 +201,21 @@ def python(checkout: Path, folder: Path, words: list[str]) -> subprocess.Complet
     )
 
 
-def run_all(checkout: Path, folder: Path, inputs: dict[str, str], only: str) -> dict[str, str]:
+def run_all(checkout: Path, folder: Path, inputs: dict[str, str]) -> dict[str, str]:
     """What every command line printed, without times, by its name."""
+    if (folder / "printed.json").exists() and checkout != ROOT:
+        return json.loads((folder / "printed.json").read_text(encoding="utf-8"))
+    shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
     printed = {}
-    for name, words in COMMANDS.items():
-        if only in name:
-            done = python(checkout, folder, [word.format(**inputs) for word in words])
-            lines = [
-                line for line in done.stderr.split("\n") if "\r" not in line and "%|" not in line
-            ]
-            printed[name] = TIMES.sub(
-                "TIME", f"{done.returncode}\n{done.stdout}\n" + "\n".join(lines)
-            )
-            print(f"{folder.name}: {name} ({done.returncode})", file=sys.stderr, flush=True)
-    for name, words in TABLES.items():
+    for name, line in COMMANDS.items():
+        done = python(checkout, folder, words_of(line, inputs))
+        lines = [text for text in done.stderr.split("\n") if "\r" not in text and "%|" not in text]
+        text = "\n".join([str(done.returncode), done.stdout, *lines])
+        printed[name] = TIMES.sub("TIME", text)
+        print(f"{folder.name}: {name} ({done.returncode})", file=sys.stderr, flush=True)
+    for name, line in TABLES.items():
+        words = words_of(line, inputs)
         top = python(checkout, folder, [*words, "-h"]).stdout
         for command in re.findall(r"^    ([a-z_-]+) ", top, re.M):
             printed[f"{name} {command} -h"] = python(
@@ -528,7 +228,10 @@ def run_all(checkout: Path, folder: Path, inputs: dict[str, str], only: str) -> 
 
 def compare_printed(before: dict[str, str], after: dict[str, str]) -> Iterator[tuple[str, bool]]:
     for name in sorted(before.keys() | after.keys()):
-        yield f"what is printed by {name}", before.get(name) == after.get(name)
+        one, two = before.get(name), after.get(name)
+        if name.endswith("-h"):  # whose options may stand in another order
+            one, two = (sorted((text or "").split()) for text in (one, two))
+        yield f"what is printed by {name}", one == two
 
 
 def compare_files(before: Path, after: Path) -> Iterator[tuple[str, bool]]:

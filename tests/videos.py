@@ -78,10 +78,10 @@ def write_clip(
     if isinstance(frames, int):
         frames = [numbered_frame(number, width=width, height=height) for number in range(frames)]
     time_base = time_base or 1 / Fraction(fps)
-    # bitexact: Matroska draws an id, and a film's bytes seed what is made of it
-    with av.open(
-        str(path), "w", options={"fflags": "+bitexact"} | (container_options or {})
-    ) as container:
+    # Matroska draws an id, and a film's bytes seed what is made of it
+    if Path(path).suffix in (".mkv", ".webm"):
+        container_options = {"fflags": "+bitexact"} | (container_options or {})
+    with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(fps))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixel_format
