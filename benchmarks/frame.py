@@ -77,9 +77,14 @@ def backends(
         save_model(model, path)
         for precision in ("fp32", "fp16"):
             for file in export_model(
-                model, path, setting.scratch / arch, formats=["onnx", "tensorrt"] if on_cuda else ["onnx"], size=size,
-                precision=precision, device=setting.device,
-            ):  # fmt: skip
+                model,
+                path,
+                setting.scratch / arch,
+                formats=["onnx", "tensorrt"] if on_cuda else ["onnx"],
+                size=size,
+                precision=precision,
+                device=setting.device,
+            ):
                 kind = "TensorRT" if file.suffix == ".engine" else "onnxruntime"
                 result[f"{kind} {precision}"] = open_backend(file, device=setting.device)
     return result

@@ -5,7 +5,8 @@ that is rendered once. Whatever they write is compared byte for byte (pictures, 
 tables, ONNX files); model files and checkpoints by the bits of what they hold, because they and
 manifests tell when they were made; and what they print, without times. Model files and engines of
 the other checkout are opened by this one as well.
-What the other checkout wrote into FOLDER before is taken as it is. The exit code says whether all is the same.
+What the other checkout wrote into FOLDER before is taken as it is. The exit code says whether all
+is the same.
 """
 
 import argparse

@@ -134,7 +134,8 @@ def run(*words: str | Path) -> None:
     """Print a command of this program and run it from the project's folder."""
     command = [sys.executable, *map(str, words)]
     print("\n$ " + shlex.join(["python", *command[1:]]), flush=True)
-    if subprocess.run(command, cwd=ROOT).returncode != 0:  # noqa: S603 - this program, and no shell between
+    # this program, and no shell between
+    if subprocess.run(command, cwd=ROOT).returncode != 0:  # noqa: S603
         raise UserError(f"the demo stopped at: python {shlex.join(command[1:])}")
 
 

@@ -157,10 +157,10 @@ def export_model(
             **parity,
         }
 
+    of_size = "any" if dynamic else f"{size[0]}x{size[1]}"
     export = Export(
         step=step,
-        stem=folder
-        / f"{model.name.rpartition('.')[2]}_{'any' if dynamic else f'{size[0]}x{size[1]}'}_{precision}",
+        stem=folder / f"{model.name.rpartition('.')[2]}_{of_size}_{precision}",
         size=size,
         dynamic=dynamic,
         check=check,

@@ -179,7 +179,8 @@ def _receive(url: str, path: Path) -> None:
     if start and version:
         headers |= {"Range": f"bytes={start}-", "If-Range": version}
     try:
-        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)  # noqa: S310 - http(s) alone: see `is_url`
+        # http(s) alone: see `is_url`
+        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)  # noqa: S310
     except HTTPError as error:
         error.close()
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:

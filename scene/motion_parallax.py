@@ -184,7 +184,8 @@ def _grid(height: int, width: int) -> np.ndarray:
 def _sample(image: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Bilinear values of `image` at pixel coordinates `where` (h, w, 2)."""
     where = np.ascontiguousarray(where, dtype=np.float32)
-    return cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]  # its stub knows no map of pairs
+    # its stub knows no map of pairs
+    return cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
 def _consistency(there: np.ndarray, back: np.ndarray) -> np.ndarray:

@@ -129,7 +129,8 @@ def install(target: str, venv: Path, python: str) -> int:
 
 def run(*command: str, cwd: Path | None = None) -> int:
     """Run a program to its end; its exit code."""
-    return subprocess.run(command, cwd=cwd).returncode  # noqa: S603 - words of this file and of the command line
+    # words of this file and of the command line
+    return subprocess.run(command, cwd=cwd).returncode  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -129,7 +129,8 @@ def _write_torch(content: dict[str, Any], path: Path) -> None:
     with whole_file(path) as file:
         sink = _Sink(file)
         try:
-            torch.save(content, sink)  # type: ignore[arg-type]  # it needs no more of a file than `_Sink` has
+            # it needs no more of a file than `_Sink` has
+            torch.save(content, sink)  # type: ignore[arg-type]
         except RuntimeError:
             # torch's archive writer puts its own error in the place of the one that stopped it
             if sink.error is not None:

@@ -117,7 +117,8 @@ _LACKS = (  # words of torch and the system, and what to say; the first that fit
         "or load samples without them (--num-workers 0)",
     ),
     (
-        r"DataLoader worker .*(killed by signal|exited unexpectedly)|Cannot allocate memory|MemoryError",
+        r"DataLoader worker .*(killed by signal|exited unexpectedly)|Cannot allocate "
+        r"memory|MemoryError",
         "a loading process was ended, as happens where memory runs out: use fewer of them "
         "(--num-workers 1, or 0 for none), "
         "or a smaller --batch-size",

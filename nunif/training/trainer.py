@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,8 @@ class Run:
     journal: Journal | None  # in the process that writes
     interruption: Interruption
     saved_at: float
-    named: set[
-        int | str
-    ]  # samples that were told to be not finite, and what was said of unreadable ones of the evaluation
+    # samples reported as not finite, and lines on unreadable samples of the evaluation
+    named: set[int | str]
 
     def close(self) -> None:
         """End the worker processes and finish the curve and the events."""
@@ -377,11 +377,13 @@ def _move_old_files_aside(options: TrainerOptions, task: Task) -> None:
     for path in [options.model_dir / "loss.csv", *models]:
         stem, suffix = path.stem, ".csv" if path.suffix == ".csv" else ".pth.bk"
         stays = options.resume and path == checkpoint
-        moved = files.move_aside(
-            path, lambda stamp, stem=stem, suffix=suffix: f"{stem}.{stamp}{suffix}", stays=stays
-        )  # type: ignore[misc]
+        moved = files.move_aside(path, partial(_stamped, stem, suffix), stays=stays)
         if moved is not None:
             logger.info("%s of an earlier run is kept as %s", path.name, moved.name)
+
+
+def _stamped(stem: str, suffix: str, stamp: str) -> str:
+    return f"{stem}.{stamp}{suffix}"
 
 
 def _remove_partials(options: TrainerOptions, task: Task) -> None:

@@ -77,7 +77,8 @@ class _Run:
 
 def has_free_clock(container: av.container.InputContainer) -> bool:
     """Whether a file is of a kind whose clock begins anywhere and may jump."""
-    discontinuous: int = Flags.ts_discont.value  # type: ignore[assignment]  # a number, though its stub says otherwise
+    # a number, though its stub says otherwise
+    discontinuous: int = Flags.ts_discont.value  # type: ignore[assignment]
     return bool(container.format.flags & discontinuous)
 
 

@@ -282,7 +282,8 @@ def to_frame(picture: Picture, *, pixel_format: str | None = None) -> av.VideoFr
 
 def _samples(plane: av.video.plane.VideoPlane, layout: PixelLayout) -> np.ndarray:
     """(h, line) view of a plane in libav's memory, with the padding at the end of its lines."""
-    samples = np.frombuffer(plane, layout.dtype)  # type: ignore[call-overload]  # a buffer, though its stub doesn't say so
+    # a buffer, though its stub doesn't say so
+    samples = np.frombuffer(plane, layout.dtype)  # type: ignore[call-overload]
     return samples.reshape(-1, plane.line_size // samples.itemsize)
 
 
@@ -334,7 +335,8 @@ def read_orientation(frame: av.VideoFrame) -> Orientation:
     found = side_data_of(frame).get("DISPLAYMATRIX")
     if found is None:
         return UPRIGHT
-    a, b, _, c, d = np.frombuffer(found, np.int32)[:5].astype(np.float64).tolist()  # type: ignore[call-overload]  # a buffer
+    # a buffer
+    a, b, _, c, d = np.frombuffer(found, np.int32)[:5].astype(np.float64).tolist()  # type: ignore[call-overload]
     mirrored = a * d < b * c
     if mirrored:
         a, b = -a, -b

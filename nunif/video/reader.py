@@ -72,7 +72,8 @@ _MAX_UNEVEN = 0.1
 # Their alpha is a second stream of pictures, which libav's own decoders leave out and these don't.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _PNG, _BEFORE_PIXELS = ("apng", "png"), 1 << 20  # bytes
-_NO_TIMES: int = Flags.no_timestamps.value  # type: ignore[assignment]  # a number, though its stub says otherwise
+# a number, though its stub says otherwise
+_NO_TIMES: int = Flags.no_timestamps.value  # type: ignore[assignment]
 # Demuxers that take text files for videos.
 _NOT_VIDEO_FORMATS = frozenset({"tty", "ass", "srt", "webvtt", "lrc", "subviewer", "txt"})
 

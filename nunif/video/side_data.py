@@ -16,7 +16,8 @@ def side_data_of(frame: av.VideoFrame) -> dict[str, SideData]:
 
 def _name_unknown(kind: type[Type], value: int) -> Type:
     member = object.__new__(kind)
-    member._name_, member._value_ = f"UNKNOWN_{value}", value  # type: ignore[assignment]  # its stub gives members no values
+    # its stub gives members no values
+    member._name_, member._value_ = f"UNKNOWN_{value}", value  # type: ignore[assignment]
     return member
 
 

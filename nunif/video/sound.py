@@ -523,4 +523,5 @@ def _describe_change(source: str, target: str, rate: int) -> str | None:
 
 def _copy_labels(source: av.stream.Stream, target: av.stream.Stream) -> None:
     target.metadata.update(labels_of(source))
-    target.disposition = source.disposition.value  # type: ignore[assignment]  # libav takes the number
+    # libav takes the number
+    target.disposition = source.disposition.value  # type: ignore[assignment]

@@ -310,7 +310,10 @@ def test_an_update_that_breaks_the_weights_stops_the_run_with_its_step_and_recor
         train(task, make_options(bad, learning_rate=3e38, **values))
     seen = sorted({f"point-{index}" for index in task.seen[-4:]})
     text = str(caught.value)
-    first = r"the weights are no longer finite \(layers\.\d\.weight\) after update 1 \(epoch 1, (\d+) of 60 samples\), learned"
+    first = (
+        r"the weights are no longer finite \(layers\.\d\.weight\) after update 1 \(epoch 1, "
+        r"(\d+) of 60 samples\), learned"
+    )
     assert (found := re.match(first, text)) and int(found[1]) == len(task.seen), text
     assert (len(task.seen) > 4) == (precision == "fp16"), (
         "the first windows are left out while its scale comes down"

@@ -28,16 +28,22 @@ from nunif import cli
 
 film, folder, seed, workers = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 train, held_back = folder / "data" / "train", folder / "data" / "eval"
-words = ["video_inpaint", "-i", film, "-o", train, "--prefix", "d", "--seq", 12, "--size", 64, "--skip-interval", 0]
-words += ["--divergence-level", 3, "--model-type", "MotionParallax", "--max-workers", workers, "--seed", seed]
+words = ["video_inpaint", "-i", film, "-o", train, "--prefix", "d", "--seq", 12, "--size", 64]
+words += ["--skip-interval", 0]
+words += ["--divergence-level", 3, "--model-type", "MotionParallax"]
+words += ["--max-workers", workers, "--seed", seed]
 assert cli.run(CREATE_TRAINING_DATA, [str(word) for word in words]) == 0
-records = sorted(path for path in train.iterdir() if path.is_dir() and not path.name.startswith("."))
+records = [path for path in train.iterdir() if path.is_dir()]
+records = sorted(path for path in records if not path.name.startswith("."))
 held_back.mkdir()
 for record in records[-2:]:
     record.rename(held_back / record.name)
-words = ["inpaint", "-i", folder / "data", "--model-dir", folder / "model", "--video", "--arch", "memory_dstt_v1_tiny"]
-words += ["--tile-size", 48, "--num-samples", 72, "--max-epoch", 2, "--backward-step", 2, "--save-eval-step", 1, "--gpu", -1]
-words += ["--mask", "occlusion=1,object=1,strokes=1", "--disable-tensorboard", "--num-workers", workers, "--seed", seed]
+words = ["inpaint", "-i", folder / "data", "--model-dir", folder / "model", "--video"]
+words += ["--arch", "memory_dstt_v1_tiny"]
+words += ["--tile-size", 48, "--num-samples", 72, "--max-epoch", 2, "--backward-step", 2]
+words += ["--save-eval-step", 1, "--gpu", -1]
+words += ["--mask", "occlusion=1,object=1,strokes=1", "--disable-tensorboard"]
+words += ["--num-workers", workers, "--seed", seed]
 assert cli.run(TRAIN, [str(word) for word in words]) == 0
 """
 

@@ -406,7 +406,10 @@ def test_a_lock_where_the_file_system_has_none(tmp_path, without_locks, caplog):
         assert soft.exists()
         with pytest.raises(
             UserError,
-            match=r"^another is at work .*: wait; if none is running any more, delete .*\.lock\.soft$",
+            match=(
+                r"^another is at work .*: wait; if none is running any more, delete "
+                r".*\.lock\.soft$"
+            ),
         ):
             with files.locked(path, busy="another is at work", seconds=0.1, advice="wait"):
                 pass

@@ -37,7 +37,8 @@ def test_two_generators_of_one_film_take_turns(film, calm_records, tmp_path):
     second = generate(film, folder, tmp_path / "log2")
     third = generate(film, folder, tmp_path / "log3", more=("--seed", 5))
     waiting = re.compile(
-        rf"another process is making the records k_MotionParallax_\w{{8}}_\* in {folder}: waiting for it\n"
+        rf"another process is making the records k_MotionParallax_\w{{8}}_\* in {folder}: waiting "
+        r"for it\n"
     )
     for run in (second, third):
         run.wait_for_text(waiting)

@@ -225,13 +225,15 @@ def test_what_cannot_be_converted(run, saved, model, official, tmp_path):
         (
             "less.pth",
             arch,
-            rf"less.pth does not fit {TINY}: missing {', '.join(names[:5])} and 34 more; another shape ",
+            rf"less.pth does not fit {TINY}: missing {', '.join(names[:5])} and 34 more; another "
+            r"shape ",
         ),
         ("shape.pth", arch, rf"another shape {names[0]} \(3,\) for \("),
         (
             "cut.pth",
             [],
-            r"cut.pth does not fit the published DSTT: missing encoder.0.weight, .*encoder.4.weight and 3 more$",
+            r"cut.pth does not fit the published DSTT: missing encoder.0.weight, "
+            r".*encoder.4.weight and 3 more$",
         ),
         (
             "dstt.pth",

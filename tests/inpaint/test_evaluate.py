@@ -528,12 +528,14 @@ ROW = range(1001, 1021)
         (
             ROW,
             range(1003, 1023),
-            r"has no picture with the number 1001, which the film has: the film's run from 1001 to 1020, ",
+            r"has no picture with the number 1001, which the film has: the film's run from 1001 "
+            r"to 1020, ",
         ),
         (
             ROW,
             range(1003, 1020),
-            r"has no picture with the number 1001, .* the masks' from 1003 to 1019; give both the same",
+            r"has no picture with the number 1001, .* the masks' from 1003 to 1019; give both the "
+            r"same",
         ),
         (
             ROW,

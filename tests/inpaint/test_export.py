@@ -499,7 +499,10 @@ def test_the_network_definition_is_checked_before_it_is_serialised(folder, tmp_p
     wrong = {**expected, "output": ((1, 3, 41, 56), "float32")}
     with pytest.raises(
         UserError,
-        match=r"the tensor output is float32 \(1, 3, 40, 56\), it should be float32 \(1, 3, 41, 56\)",
+        match=(
+            r"the tensor output is float32 \(1, 3, 40, 56\), it should be float32 \(1, 3, 41, "
+            r"56\)"
+        ),
     ):
         tensorrt.build_engine(source, target, capabilities=["8.6"], expected=wrong)
     with pytest.raises(

@@ -183,7 +183,10 @@ def test_skip_first_and_too_short(video, tmp_path):
     assert round(info["start_seconds"] * 30) == 24
     with pytest.raises(
         UserError,
-        match=r"a.mp4 has 2 frames after --skip-first 30 at up to 30 per second, one record takes 4",
+        match=(
+            r"a.mp4 has 2 frames after --skip-first 30 at up to 30 per second, one record takes "
+            r"4"
+        ),
     ):
         make(video, tmp_path / "b", skip_first=30)
 

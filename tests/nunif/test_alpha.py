@@ -218,10 +218,17 @@ def test_what_no_encoder_opens_is_not_advised(tmp_path):
 @pytest.mark.parametrize(
     ("codec", "name"),
     [
-        ("libx264", "a.mp4"), ("libx265", "a.mp4"), ("libvpx-vp9", "a.webm"), ("prores_ks", "a.mov"), ("ffv1", "a.mkv"),
-        ("mpeg4", "a.avi"), ("qtrle", "a.mov"), ("png", "a.mov"), ("ffvhuff", "a.avi"),
+        ("libx264", "a.mp4"),
+        ("libx265", "a.mp4"),
+        ("libvpx-vp9", "a.webm"),
+        ("prores_ks", "a.mov"),
+        ("ffv1", "a.mkv"),
+        ("mpeg4", "a.avi"),
+        ("qtrle", "a.mov"),
+        ("png", "a.mov"),
+        ("ffvhuff", "a.avi"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize(
     "like", ["yuv420p", "yuv422p10le", "gbrp", "yuva444p12le", "gray", "gbrap16le"]
 )

@@ -200,7 +200,10 @@ def test_the_hash_in_the_name(server, tmp_path):
     name = f"model-{SHA256[:8]}.pth"
     assert download(server.url(name), tmp_path).read_bytes() == DATA
     wrong = "model-0123abcd.pth"
-    text = rf"{wrong} gave a file whose SHA-256 begins with {SHA256[:8]}, but its name promises 0123abcd: try again"
+    text = (
+        rf"{wrong} gave a file whose SHA-256 begins with {SHA256[:8]}, but its name promises "
+        r"0123abcd: try again"
+    )
     with pytest.raises(UserError, match=text):
         download(server.url(wrong), tmp_path)
     assert visible(tmp_path) == [name] and hidden(tmp_path) == []

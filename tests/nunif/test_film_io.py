@@ -122,12 +122,25 @@ FORMATS = [
 @pytest.mark.parametrize(
     ("pixel_format", "planar"),
     [
-        ("yuv420p", "yuv420p"), ("yuvj420p", "yuv420p"), ("yuvj444p", "yuv444p"), ("nv12", "yuv420p"),
-        ("nv16", "yuv422p"), ("p010le", "yuv420p10le"), ("p016le", "yuv420p16le"), ("yuyv422", "yuv422p"),
-        ("rgb24", "gbrp"), ("bgr0", "gbrp"), ("rgba", "gbrap"), ("rgb48le", "gbrp16le"), ("pal8", "gbrap"),
-        ("gray", "gray"), ("yuv420p10be", "yuv420p10le"), ("monow", "gray"), ("yuv411p", "yuv411p"),
+        ("yuv420p", "yuv420p"),
+        ("yuvj420p", "yuv420p"),
+        ("yuvj444p", "yuv444p"),
+        ("nv12", "yuv420p"),
+        ("nv16", "yuv422p"),
+        ("p010le", "yuv420p10le"),
+        ("p016le", "yuv420p16le"),
+        ("yuyv422", "yuv422p"),
+        ("rgb24", "gbrp"),
+        ("bgr0", "gbrp"),
+        ("rgba", "gbrap"),
+        ("rgb48le", "gbrp16le"),
+        ("pal8", "gbrap"),
+        ("gray", "gray"),
+        ("yuv420p10be", "yuv420p10le"),
+        ("monow", "gray"),
+        ("yuv411p", "yuv411p"),
     ],
-)  # fmt: skip
+)
 def test_planar_formats(pixel_format, planar):
     assert pictures.planar_format(pixel_format) == planar
 
@@ -443,10 +456,16 @@ def test_reading_on_and_on_holds_one_frame(tmp_path):
 @pytest.mark.parametrize(
     ("pixel_format", "size"),
     [
-        ("yuv420p", (32, 48)), ("yuv422p10le", (32, 48)), ("yuv444p", (32, 48)), ("gray", (32, 48)),
-        ("gbrp", (32, 48)), ("gbrp10le", (32, 48)), ("yuv420p", (31, 47)), ("yuva420p", (32, 48)),
+        ("yuv420p", (32, 48)),
+        ("yuv422p10le", (32, 48)),
+        ("yuv444p", (32, 48)),
+        ("gray", (32, 48)),
+        ("gbrp", (32, 48)),
+        ("gbrp10le", (32, 48)),
+        ("yuv420p", (31, 47)),
+        ("yuva420p", (32, 48)),
     ],
-)  # fmt: skip
+)
 def test_what_is_outside_the_hole_goes_through_bit_for_bit(tmp_path, pixel_format, size):
     color = (
         ColorTags(matrix=0, range=2)

@@ -365,7 +365,10 @@ def test_what_stands_between_weights_is_named(tmp_path, entry, type_name):
     torch.save({**NAMED, "state_dict": weights}, path)
     with pytest.raises(
         UserError,
-        match=rf"m.pth holds not only tensors: .* state_dict has layer._extra \({type_name}\) beside",
+        match=(
+            rf"m.pth holds not only tensors: .* state_dict has layer._extra \({type_name}\) "
+            r"beside"
+        ),
     ):
         load_model(path)
 
@@ -387,7 +390,10 @@ NORMED = {"nunif_model": 1, "name": "nunif.test_tiny_normed", "kwargs": {}}
 def test_weights_that_are_not_finite_are_refused(tmp_path, suffix, value):
     weights, path = Normed().state_dict(), tmp_path / f"m{suffix}"
     weights["norm.running_var"][1:3] = value
-    message = r"m\..*holds weights that are not finite \(norm.running_var: 2 of 4 are NaN or infinite\): .* an earlier checkpoint"
+    message = (
+        r"m\..*holds weights that are not finite \(norm.running_var: 2 of 4 are NaN or "
+        r"infinite\): .* an earlier checkpoint"
+    )
     for named in (True, False):
         if suffix == ".pth":
             torch.save({**NORMED, "state_dict": weights} if named else {"net": weights}, path)

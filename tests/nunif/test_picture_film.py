@@ -194,7 +194,8 @@ def test_numbers_order_the_film_and_not_names(tmp_path):
         (
             [],
             ["a.mp4"],
-            r"row is a folder without pictures: name a film in it, or a folder of numbered pictures",
+            r"row is a folder without pictures: name a film in it, or a folder of numbered "
+            r"pictures",
         ),
         (
             [],
@@ -204,7 +205,8 @@ def test_numbers_order_the_film_and_not_names(tmp_path):
         (
             [],
             ["a.1.exr", "a.2.exr"],
-            r"row holds 2 \.exr pictures, which can't be read: convert to PNG or TIFF, with 16 bits",
+            r"row holds 2 \.exr pictures, which can't be read: convert to PNG or TIFF, with 16 "
+            r"bits",
         ),
         ([], ["a.1.dpx", "a.2.dpx"], r"row holds 2 \.dpx pictures, which can't be read"),
     ],

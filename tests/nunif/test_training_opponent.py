@@ -31,7 +31,8 @@ from nunif.training.trainer import train
 
 size = int(os.environ.get("WORLD_SIZE", 1))
 # 22 draws are 6 windows of 2 x 2, one a round: the second process has nothing to do in the last
-train(ContestTask(), make_options(Path(sys.argv[1]), batch_size=4 // size, backward_step=1, num_samples=22, max_epoch=2))
+settings = dict(batch_size=4 // size, backward_step=1, num_samples=22, max_epoch=2)
+train(ContestTask(), make_options(Path(sys.argv[1]), **settings))
 """
 
 

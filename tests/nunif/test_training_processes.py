@@ -23,7 +23,8 @@ from test_training_opponent import ContestTask
 from nunif.models import Model, create_model, register_model
 from nunif.training.trainer import train
 
-folder, rank, size = Path(sys.argv[1]), int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+folder = Path(sys.argv[1])
+rank, size = (int(os.environ.get(name, value)) for name, value in (("RANK", 0), ("WORLD_SIZE", 1)))
 values = dict(batch_size=4 // size, backward_step=2, num_samples=22, max_epoch=2)
 
 def task():
@@ -45,12 +46,14 @@ if sys.argv[4] == "norm":
     seen = {}
     evaluate = normed.eval_step
     def remember(model, batch):  # evaluation weights: the average's statistics
-        seen.update({"average." + name: tensor.clone() for name, tensor in model.state_dict().items()})
+        weights = model.state_dict()
+        seen.update({"average." + name: tensor.clone() for name, tensor in weights.items()})
         return evaluate(model, batch)
     normed.eval_step = remember
     train(normed, make_options(folder / "norm", ema_model=True, **values))
     for name in ("model", "opponent"):
-        seen |= {name + "." + key: value for key, value in getattr(normed, name).state_dict().items()}
+        state = getattr(normed, name).state_dict()
+        seen |= {name + "." + key: value for key, value in state.items()}
     torch.save(seen, folder / f"rank{rank}.pth")
 elif sys.argv[4] == "whole":
     if size > 1:

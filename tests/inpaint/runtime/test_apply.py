@@ -399,11 +399,17 @@ def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm, look_ah
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"no picture", r"--mask .*00007\.png can't be read \(not a readable picture\): make it again"),
-        (encode_binary(np.zeros((8, 8), bool)), r"00007\.png is 8x8, the film 96x64: scale it to the film"),
+        (
+            b"no picture",
+            (r"--mask .*00007\.png can't be read \(not a readable picture\): make it " r"again"),
+        ),
+        (
+            encode_binary(np.zeros((8, 8), bool)),
+            (r"00007\.png is 8x8, the film 96x64: scale it to " r"the film"),
+        ),
     ],
     ids=["unreadable", "of another size"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("look_ahead", ["8", "shot"])
 def test_a_bad_mask_in_the_middle_leaves_what_came_before(
     run, film, tmp_path, content, text, look_ahead
@@ -487,7 +493,10 @@ def test_the_whole_picture_is_replaced_only_when_asked_for(run, tmp_path):
     mask = write_mask_folder(
         tmp_path / "masks", [hole(0), np.ones((H, W), bool), np.ones((H, W), bool)]
     )
-    text = r"masks marks more than 90% of the picture as missing in 2 of 3 pictures looked at .* add --large-holes if it is meant"
+    text = (
+        r"masks marks more than 90% of the picture as missing in 2 of 3 pictures looked at .* "
+        r"add --large-holes if it is meant"
+    )
     assert_refused(run, tmp_path, film, mask, "out.mp4", [], text)
     assert run(film, mask, "out.mp4", "--large-holes", "--look-ahead", "0")[0] == 0
 
@@ -581,7 +590,10 @@ def test_folders_of_pictures_that_are_refused(run, tmp_path, film):
     mask = write_mask_folder(tmp_path / "masks")
     source = write_film_folder(tmp_path / "plate")
     refused = functools.partial(assert_refused, run, tmp_path)
-    text = r"plate\.1001\.png is one picture of a row of 12: name the folder .*plate for all, or move the one elsewhere"
+    text = (
+        r"plate\.1001\.png is one picture of a row of 12: name the folder .*plate for all, or "
+        r"move the one elsewhere"
+    )
     refused(source / "plate.1001.png", mask, "out.mp4", [], text)
     refused(
         source,
@@ -656,12 +668,31 @@ def assert_refused(run, tmp_path, source, mask, output, words, text, **options):
 @pytest.mark.parametrize(
     ("masks", "options", "text"),
     [
-        ([hole(0)] * 10, {}, r"--mask .*masks\.mkv has 10 frames, the film 12 frames: every frame needs one"),
-        ([hole(0)[:32, :48]] * T, {}, r"--mask .*masks\.mkv is 48x32, the film 96x64: scale it to the film"),
-        ([hole(0)] * 15, {"fps": 30}, r"has 15 frames at 30 per second, the film 12 at 24, and their times part by 0\.09 s"),
+        (
+            [hole(0)] * 10,
+            {},
+            (
+                r"--mask .*masks\.mkv has 10 frames, the film 12 frames: every "
+                r"frame "
+                r"needs one"
+            ),
+        ),
+        (
+            [hole(0)[:32, :48]] * T,
+            {},
+            (r"--mask .*masks\.mkv is 48x32, the film 96x64: scale it " r"to " r"the film"),
+        ),
+        (
+            [hole(0)] * 15,
+            {"fps": 30},
+            (
+                r"has 15 frames at 30 per second, the film 12 at 24, and "
+                r"their times part by 0\.09 s"
+            ),
+        ),
     ],
     ids=["too short", "size", "rate"],
-)  # fmt: skip
+)
 def test_mask_videos_that_do_not_fit(run, film, tmp_path, masks, options, text):
     mask = write_mask_video(tmp_path / "masks.mkv", masks, **options)
     assert_refused(run, tmp_path, film, mask, "out.mp4", [], text)
@@ -725,11 +756,20 @@ def test_models_that_are_refused(run, film, masks, tmp_path):
     (tmp_path / "no_model.pth").write_bytes(b"no model")
     (tmp_path / "model.bin").write_bytes(b"no model")
     for name, text in {
-        "other.pth": r"other\.pth holds the model 'other\.model', but one named inpaint\.\* is needed here",
+        "other.pth": (
+            r"other\.pth holds the model 'other\.model', but one named inpaint\.\* is "
+            r"needed here"
+        ),
         "no_model.pth": r"no_model\.pth is torn or not a model file .*: fetch or train it again",
-        "model.bin": r"model\.bin is of no kind known here: give a model file \(\.pth\), an \.onnx or an \.engine",
+        "model.bin": (
+            r"model\.bin is of no kind known here: give a model file \(\.pth\), an "
+            r"\.onnx or an \.engine"
+        ),
         "missing.pth": r"missing\.pth does not exist: give a model file",
-        "missing.onnx": r"--model .*missing\.onnx does not exist: give a model file \(\.pth\), an \.onnx or an \.engine",
+        "missing.onnx": (
+            r"--model .*missing\.onnx does not exist: give a model file \(\.pth\), an "
+            r"\.onnx or an \.engine"
+        ),
         "missing.engine": r"missing\.engine does not exist",
     }.items():
         assert_refused(run, tmp_path, film, masks, "out.mp4", [], text, model=tmp_path / name)
@@ -738,26 +778,95 @@ def test_models_that_are_refused(run, film, masks, tmp_path):
 @pytest.mark.parametrize(
     ("output", "words", "text"),
     [
-        ("out.xyz", [], r"out\.xyz can't be written: '\.xyz' is none of the suffixes \.avi \.m4v \.mkv"),
-        ("file/out.mp4", [], r"file can't be made a folder because a file stands in its way: choose another name"),
-        ("file/out", [], r"file can't be made a folder because a file stands in its way: choose another name"),
-        ("file", [], r"file is there already: choose another folder for the pictures, or delete it"),
-        ("folder", [], r"folder is there already: choose another folder for the pictures, or delete it"),
-        ("film.mp4", [], r"film\.mp4 can't be written: it is the source .*film\.mp4; choose another name"),
-        ("folder/../film.mp4", [], r"can't be written: it is the source .*film\.mp4; choose another name"),
-        ("masks.mkv", [], r"masks\.mkv can't be written: it is the source .*masks\.mkv; choose another name"),
-        ("film.compare.mp4", ["--compare", "-i", "{}/film.compare.compare.mp4"], r"it is the source .*compare\.compare\.mp4"),
-        ("out", ["--codec", "ffv1"], r"--codec ffv1 is for videos, but --output .*out is a folder of pictures: leave it out"),
-        ("out", ["--quality", "20"], r"--quality 20 is for videos, but --output .*out is a folder of pictures"),
-        ("out", ["--pixel-format", "rgb24"], r"--pixel-format rgb24 is for videos, but --output .*out is a folder"),
-        ("out.mp4", ["--codec", "libx999"], r"codec libx999 is no encoder of pictures that this libav has; choose one of"),
-        ("out.mkv", ["--codec", "ffv1", "--quality", "20"], r"quality 20: codec ffv1 has no such setting; leave it out"),
+        (
+            "out.xyz",
+            [],
+            (r"out\.xyz can't be written: '\.xyz' is none of the suffixes \.avi \.m4v " r"\.mkv"),
+        ),
+        (
+            "file/out.mp4",
+            [],
+            (
+                r"file can't be made a folder because a file stands in its way: "
+                r"choose another name"
+            ),
+        ),
+        (
+            "file/out",
+            [],
+            (
+                r"file can't be made a folder because a file stands in its way: choose "
+                r"another name"
+            ),
+        ),
+        (
+            "file",
+            [],
+            (r"file is there already: choose another folder for the pictures, or delete " r"it"),
+        ),
+        (
+            "folder",
+            [],
+            (r"folder is there already: choose another folder for the pictures, or " r"delete it"),
+        ),
+        (
+            "film.mp4",
+            [],
+            (r"film\.mp4 can't be written: it is the source .*film\.mp4; choose " r"another name"),
+        ),
+        (
+            "folder/../film.mp4",
+            [],
+            (r"can't be written: it is the source .*film\.mp4; choose " r"another name"),
+        ),
+        (
+            "masks.mkv",
+            [],
+            (
+                r"masks\.mkv can't be written: it is the source .*masks\.mkv; choose "
+                r"another name"
+            ),
+        ),
+        (
+            "film.compare.mp4",
+            ["--compare", "-i", "{}/film.compare.compare.mp4"],
+            (r"it is the " r"source .*compare\.compare\.mp4"),
+        ),
+        (
+            "out",
+            ["--codec", "ffv1"],
+            (
+                r"--codec ffv1 is for videos, but --output .*out is a "
+                r"folder "
+                r"of pictures: leave it out"
+            ),
+        ),
+        (
+            "out",
+            ["--quality", "20"],
+            (r"--quality 20 is for videos, but --output .*out is a " r"folder " r"of pictures"),
+        ),
+        (
+            "out",
+            ["--pixel-format", "rgb24"],
+            (r"--pixel-format rgb24 is for videos, but --output " r".*out is a folder"),
+        ),
+        (
+            "out.mp4",
+            ["--codec", "libx999"],
+            (r"codec libx999 is no encoder of pictures that this " r"libav has; choose one of"),
+        ),
+        (
+            "out.mkv",
+            ["--codec", "ffv1", "--quality", "20"],
+            (r"quality 20: codec ffv1 has no such " r"setting; leave it out"),
+        ),
         ("out.mp4", ["--pixel-format", "yuv999"], r"there is no pixel format yuv999; choose"),
         ("out.mp4", ["-i", "{}/no.mp4"], r"no\.mp4 doesn't exist: check the path"),
         ("out.mp4", ["-i", "{}/file"], r"file isn't a video that can be read"),
         ("out.mp4", ["--dilate", "-1"], r"--dilate -1 is out of bounds: give a number at least 0"),
     ],
-)  # fmt: skip
+)
 def test_outputs_and_options_that_are_refused(run, film, masks, tmp_path, output, words, text):
     (tmp_path / "file").write_bytes(b"mine" * 100)
     (tmp_path / "folder").mkdir()

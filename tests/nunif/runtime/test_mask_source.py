@@ -102,14 +102,32 @@ def test_dilate_and_invert(tmp_path, film):
 @pytest.mark.parametrize(
     ("files", "text"),
     [
-        ({"0.png": 0, "2.png": 0, "3.png": 0}, r"m: there is no picture with the number 1: every frame needs one"),
+        (
+            {"0.png": 0, "2.png": 0, "3.png": 0},
+            (r"m: there is no picture with the number 1: every " r"frame needs one"),
+        ),
         ({"0.png": 0, "7.png": 0, "9.png": 0}, r"there is no picture with the number 1 and 6 more"),
-        ({"1700000000000.png": 0, "5.png": 0}, r"there is no picture with the number 6 and 1699999999993 more"),
-        ({"0.png": 0, "1.png": 0, "01.jpg": 0}, r"m: 01\.jpg and 1\.png have one number: remove one of them"),
-        ({"0.png": 0, "1.png": 0}, r"--mask .*m has 2 pictures, the film 3 frames: every frame needs one"),
-        ({}, r"m holds no numbered picture: expected one per frame, such as 00000\.png, 00001\.png"),
+        (
+            {"1700000000000.png": 0, "5.png": 0},
+            (r"there is no picture with the number 6 and " r"1699999999993 more"),
+        ),
+        (
+            {"0.png": 0, "1.png": 0, "01.jpg": 0},
+            (r"m: 01\.jpg and 1\.png have one number: remove " r"one of them"),
+        ),
+        (
+            {"0.png": 0, "1.png": 0},
+            (r"--mask .*m has 2 pictures, the film 3 frames: every frame " r"needs one"),
+        ),
+        (
+            {},
+            (
+                r"m holds no numbered picture: expected one per frame, such as 00000\.png, "
+                r"00001\.png"
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_folders_that_are_refused(tmp_path, film, files, text):
     (tmp_path / "m").mkdir()
     for name, number in files.items():
@@ -165,7 +183,10 @@ def test_videos_that_are_refused(tmp_path, film):
         holes_of(path, film)
     for number_of_masks, apart in ((2, "0.04"), (5, "0.08")):
         path = write_mask_video(tmp_path / "m.mkv", map(mask, range(number_of_masks)), fps=12)
-        text = rf"m\.mkv has {number_of_masks} frames at 12 per second, the film 3 at 24, and their times part by {apart} s"
+        text = (
+            rf"m\.mkv has {number_of_masks} frames at 12 per second, the film 3 at 24, and "
+            rf"their times part by {apart} s"
+        )
         with pytest.raises(UserError, match=text):
             holes_of(path, film)
 
@@ -364,7 +385,10 @@ def test_pictures_of_a_kind_that_is_not_read_are_named(tmp_path, film):
     (tmp_path / "m").mkdir()
     for number in range(NUM_FRAMES):
         (tmp_path / "m" / f"matte.{number}.exr").write_bytes(b"v/1\x01")
-    text = r"--mask .*m holds 3 \.exr pictures, which can't be read: convert to PNG or TIFF, with 16 bits"
+    text = (
+        r"--mask .*m holds 3 \.exr pictures, which can't be read: convert to PNG or TIFF, with "
+        r"16 bits"
+    )
     with pytest.raises(UserError, match=text):
         holes_of(tmp_path / "m", film)
     with pytest.raises(
@@ -387,9 +411,12 @@ def test_the_number_is_what_differs_in_the_names(tmp_path, film):
 
 def test_an_interlaced_mask_video_is_refused_or_made_whole(tmp_path):
     path = write_clip(
-        tmp_path / "m.mkv", [np.full((*SIZE, 3), 255, np.uint8)] * NUM_FRAMES,
-        codec="ffv1", num_b_frames=0, options={"field_order": "bb"},
-    )  # fmt: skip
+        tmp_path / "m.mkv",
+        [np.full((*SIZE, 3), 255, np.uint8)] * NUM_FRAMES,
+        codec="ffv1",
+        num_b_frames=0,
+        options={"field_order": "bb"},
+    )
     with open_film(write(tmp_path / "row" / "0.png", mask(0)).parent, fps="24") as pictures:
         with pytest.raises(UserError, match="use --deinterlace"):
             holes_of(path, pictures, large_holes=True)
