@@ -10,6 +10,7 @@ is the same.
 """
 
 import argparse
+import csv
 import hashlib
 import json
 import os
@@ -18,27 +19,21 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import torch
 
 from nunif.files import make_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-UNTOLD = (
-    "updated_at",
-    "seconds",
-    "created",
-    "sha256",
-    "bytes",
-    "time",
-    "date",
-)  # entries that say when, or of what bytes
+# entries that say when, how fast, or of which bytes
+UNTOLD = ("updated_at", "seconds", "sha256", "bytes", "fps", "exported_at")
 TIMES = re.compile(
-    r"\d+(\.\d+)?( ?(s|ms|fps|frames?/s|it/s)\b)|\d{2,4}-\d\d-\d\d[ T][\d:.+]*|\d+:\d\d(:\d\d)?"
+    r"\d+(\.\d+)?( ?(s|ms|fps|frames?/s|it/s)\b)|\d{2,4}-\d\d-\d\d[ T][\d:.,+]*|\d+:\d\d(:\d\d)?"
 )
 
 SCENE = "-m inpaint sample-video -o {film} --width 320 --height 192 --frames 60"
@@ -72,9 +67,9 @@ COMMANDS = {
     " --disable-tensorboard --num-workers 0 --learning-rate-cycles 1",
     "facts of a file": f"-m inpaint checkpoint {MODEL}",
     "another layout": f"-m inpaint checkpoint {MODEL} -o converted.safetensors",
-    "apply": f"{FILL} -o filled.mp4 --model {MODEL}",
+    "apply": f"{FILL} -o filled.mkv --codec ffv1 --model {MODEL}",
     "apply, a shot ahead": f"{FILL} -o filled --compare --look-ahead shot --model {{released}}",
-    "stereo": "-m inpaint stereo -i {film} -o stereo.mp4 --model-type MotionParallax --view both"
+    "stereo": "-m inpaint stereo -i {film} -o stereo.mkv --codec ffv1 --model-type MotionParallax --view both"
     " --model {released} --gpu -1",
     "export": f"-m inpaint export -m {MODEL} -o engines --size 192x320 --gpu -1",
     "export twice": "-m inpaint export -m {released} -o engines --size 192x320 --gpu -1"
@@ -229,56 +224,128 @@ def run_all(checkout: Path, folder: Path, inputs: dict[str, str]) -> dict[str, s
 
 def compare_printed(before: dict[str, str], after: dict[str, str]) -> Iterator[tuple[str, bool]]:
     for name in sorted(before.keys() | after.keys()):
-        one, two = before.get(name), after.get(name)
+        one, two = (timeless(printed.get(name, "missing")) for printed in (before, after))
         if name.endswith("-h"):  # whose options may stand in another order
-            one, two = (sorted((text or "").split()) for text in (one, two))
+            one, two = (" ".join(sorted(text.split())) for text in (one, two))
         yield f"what is printed by {name}", one == two
 
 
 def compare_files(before: Path, after: Path) -> Iterator[tuple[str, bool]]:
     """Every file that one of them wrote, and whether the other wrote the same."""
-    names = {
-        path.relative_to(folder) for folder in (before, after) for path in folder.rglob("*")
-        if path.is_file() and path.name != "printed.json" and ".lock" not in path.name
-    }  # fmt: skip
-    for name in sorted(names):
-        one, two = before / name, after / name
-        yield str(name), one.is_file() and two.is_file() and content(one) == content(two)
+    one, two = files_below(before), files_below(after)
+    for name in sorted(one.keys() | two.keys()):
+        both = name in one and name in two
+        yield name, both and content(one[name]) == content(two[name])
 
 
-def content(path: Path) -> Any:
-    """What is compared of a file: a digest of its bytes, or of what it holds besides the time of
-    its making."""
-    if path.suffix in (".pth", ".ckpt", ".pt"):
-        return told(torch.load(path, map_location="cpu", weights_only=True))
-    if path.suffix == ".json":
-        return told(json.loads(path.read_text(encoding="utf-8")))
-    if path.suffix in (".csv", ".md", ".html", ".txt", ".log"):
-        return TIMES.sub("TIME", path.read_text(encoding="utf-8", errors="replace"))
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+def files_below(folder: Path) -> dict[str, Path]:
+    """Paths by names that don't tell when they were made."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {
+        re.sub(r"\.\d{14}\.", ".TIME.", str(path.relative_to(folder))): path
+        for path in paths
+        if path.name != "printed.json" and ".lock" not in path.name
+    }
 
-        return told(load_file(path))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+def content(path: Path) -> str:
+    """What is compared of a file: a digest of its bytes, or of what it holds besides when and
+    how fast it was made."""
+    read = READERS.get(path.suffix)
+    return digest(path.read_bytes()) if read is None else repr(read(path))
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def timeless(text: str) -> str:
+    """Without times, dates, sizes and digests of files that tell them, and frames per second (the
+    last column of scores)."""
+    text = re.sub(r"\b[0-9a-f]{64}\b", "DIGEST", TIMES.sub("TIME", text))
+    text = re.sub(r"\d+\.\d MB|[\d,]+ bytes", "SIZE", text)
+    return re.sub(r"(?m) +\d+\.\d{3}$", " FPS", text)
 
 
 def told(value: Any) -> Any:
-    """Nested values with digests in place of tensors and without what says when."""
+    """Nested values with digests in place of tensors and without what says when or how fast."""
     if isinstance(value, torch.Tensor):
-        return (
-            str(value.dtype),
-            tuple(value.shape),
-            hashlib.sha256(value.contiguous().view(-1).numpy().tobytes()).hexdigest(),
-        )
+        data = value.contiguous().view(-1).view(torch.uint8) if value.numel() else value
+        return str(value.dtype), tuple(value.shape), digest(data.numpy().tobytes())
     if isinstance(value, dict):
-        return {
-            str(key): told(entry)
-            for key, entry in value.items()
-            if not any(word in str(key) for word in UNTOLD)
-        }
+        kept = {str(key): entry for key, entry in value.items() if str(key) not in UNTOLD}
+        return {key: told(entry) for key, entry in kept.items()}
     if isinstance(value, list | tuple):
         return [told(entry) for entry in value]
     return value
+
+
+def read_model(path: Path) -> Any:
+    return told(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def read_safetensors(path: Path) -> Any:
+    from safetensors.torch import load_file
+
+    return told(load_file(path))
+
+
+def read_json(path: Path) -> Any:
+    return told(json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_csv(path: Path) -> Any:
+    with open(path, newline="", encoding="utf-8") as file:
+        return told(list(csv.DictReader(file)))
+
+
+def read_page(path: Path) -> str:
+    """The text without pictures, and without numbers, which stand in the CSV beside it."""
+    text = re.sub(r"base64,[^\"]+", "", path.read_text(encoding="utf-8"))
+    return re.sub(r"[\d.,]+", "#", re.sub(" +", " ", text))
+
+
+def read_text(path: Path) -> str:
+    return timeless(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def read_film(path: Path) -> list[Any]:
+    """All packets: a file's header draws an id."""
+    with av.open(str(path)) as film:
+        return [(p.stream_index, p.pts, p.dts, digest(bytes(p))) for p in film.demux()]
+
+
+def read_onnx(path: Path) -> str:
+    """The graph and its weights without the lines of source code that it came from."""
+    import onnx
+
+    model = onnx.load(path)
+    for part in [model.graph, *model.functions]:
+        del part.metadata_props[:]
+        for node in part.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+    return digest(model.SerializeToString(deterministic=True))
+
+
+def read_program(path: Path) -> Any:
+    program = torch.export.load(str(path))
+    return program.graph_module.code, told(dict(program.state_dict))
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".bk": read_model,
+    ".csv": read_csv,
+    ".html": read_page,
+    ".json": read_json,
+    ".log": read_text,
+    ".md": read_text,
+    ".mkv": read_film,
+    ".onnx": read_onnx,
+    ".pt2": read_program,
+    ".pth": read_model,
+    ".safetensors": read_safetensors,
+}
 
 
 def open_files_of_the_other(folder: Path, inputs: dict[str, str]) -> Iterator[tuple[str, bool]]:

@@ -37,6 +37,17 @@ WORD_OF_THE_CONTAINER = {
 }
 
 
+def sources() -> list:
+    """Their names; PyAV 17, the last one for Python 3.10, doesn't tell the container's word."""
+    skip = pytest.mark.skipif(
+        not hasattr(av.VideoCodecContext, "field_order"), reason="needs field_order of PyAV 18"
+    )
+    return [
+        pytest.param(name, marks=skip) if name in WORD_OF_THE_CONTAINER else name
+        for name in SOURCES
+    ]
+
+
 def woven(count: int, *, width: int = 96, height: int = 64) -> list[np.ndarray]:
     """Frames of a bright bar that moves 4 pixels from field to field: combs."""
     frames = []
@@ -64,7 +75,7 @@ def lumas_of(path: Path, **options) -> list[np.ndarray]:
         return [frame.picture.planes[0] for frame in reader]
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", sources())
 def test_interlaced_films_are_refused_with_advice(tmp_path, name):
     path = source(tmp_path / name)
     with pytest.raises(UserError) as caught:
@@ -75,7 +86,7 @@ def test_interlaced_films_are_refused_with_advice(tmp_path, name):
     )
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", sources())
 def test_pictures_are_those_of_the_filter(tmp_path, name):
     path = source(tmp_path / name)
     deep = name == "prores.mov"
