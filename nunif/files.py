@@ -151,6 +151,17 @@ def _has_locks(folder: Path) -> bool:
     return True
 
 
+def check_not_source(path: Path, source: Path) -> None:
+    """
+    Raises:
+        UserError: `path`, which is to be written, would take the place of what is read.
+    """
+    # not Path.resolve(), which raises where a link leads to itself
+    is_same = os.path.realpath(path) == os.path.realpath(source)
+    if is_same or (path.exists() and source.exists() and path.samefile(source)):
+        raise UserError(f"{path} can't be written: it is the source {source}; choose another name")
+
+
 def longer_name(path: Path, before: str = "", after: str = "", suffix: str | None = None) -> Path:
     """`path` with more in its name: before it, between its stem and its suffix, or a further suffix
     behind it all.

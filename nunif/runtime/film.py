@@ -25,7 +25,8 @@ from nunif.video.folder import FolderWriter
 from nunif.video.mastering import Mastering
 from nunif.video.picture import Picture, alpha_of
 from nunif.video.reader import BrokenVideo, Frame
-from nunif.video.writer import VideoWriter, as_ratio
+from nunif.video.signalling import as_ratio
+from nunif.video.writer import VideoWriter
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from PIL import Image
 
 from nunif.errors import UserError
 from nunif.image import PNG_SIGNATURE, decode
-from nunif.video.picture import UPRIGHT, Orientation, layout_of
+from nunif.video.orientation import UPRIGHT, Orientation
+from nunif.video.pixel_format import layout_of
 from nunif.video.reader import Frame, VideoInfo
 
 logger = logging.getLogger(__name__)

@@ -34,6 +34,7 @@ from nunif.numbered import (
 )
 from nunif.parallel import ordered_map
 from nunif.video import picture as pictures
+from nunif.video.pixel_format import layout_of
 from nunif.video.reader import (
     VIDEO_SUFFIXES,
     BrokenVideo,
@@ -210,7 +211,7 @@ class PictureFilm:
         wanted = self.info.picture_format
         if frame.picture is None or frame.picture.pixel_format == wanted:
             return frame
-        old, new = pictures.layout_of(frame.picture.pixel_format), pictures.layout_of(wanted)
+        old, new = layout_of(frame.picture.pixel_format), layout_of(wanted)
         is_coarser = not old.is_grey and (new.is_grey or math.prod(new.step) > math.prod(old.step))
         if is_coarser or old.bits > new.bits or (old.alpha is not None and new.alpha is None):
             raise ValueError(

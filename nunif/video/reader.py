@@ -1,10 +1,10 @@
 """Read frames of a video by presentation time, forward only, decoding no more than needed.
 
-The file is gone through twice. The first pass only demuxes: it gives every picture's time before
-anything is decoded, and the selection of frames is a function of these times alone. The second pass
-follows the requests: where a keyframe lies between the decoder and the frames wanted, the packets
-    before it are passed over; of the remaining ones, those no
-other picture is predicted from are left out (H.264). Neither changes a pixel of what comes out.
+The file is read twice. The first pass only demuxes: it gives every picture's time before anything
+is decoded, and the selection of frames is a function of these times alone. The second pass follows
+the requests: where a keyframe lies between the decoder and the frames wanted, the packets before it
+are skipped; of the remaining ones, those from which no other picture is predicted are left out
+(H.264). Neither changes a pixel of what comes out.
 
 Words used below:
     packet   index of a coded picture in the file's order (the order of decoding)
@@ -23,7 +23,6 @@ from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 
 import av
 import numpy as np
@@ -39,7 +38,9 @@ from nunif.video.deinterlace import Deinterlacer, stated_first_field
 from nunif.video.extras import list_extras
 from nunif.video.mastering import Mastering, list_dynamic, read_mastering
 from nunif.video.matroska import count_pictures
-from nunif.video.picture import Orientation, Picture
+from nunif.video.orientation import Orientation, read_orientation, upright_format
+from nunif.video.picture import Picture
+from nunif.video.pixel_format import layout_of
 from nunif.video.tone import ToneMap, to_8_bits, tone_map_of
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class BrokenVideo(Exception):
         self.time = time
 
 
-class _TimesOfOthers(Exception):
+class _WrongTimes(Exception):
     """A file's times aren't those of its pictures."""
 
 
@@ -208,8 +209,8 @@ def find_gaps(times: np.ndarray) -> list[int]:
     """Frames before which others are missing, or that stand at a wrong time.
 
     In a film whose frames come evenly, an uneven step is a loss: of a damaged file, or of the
-        camera. Where frames come at
-    any time (a screen that is recorded when it changes) nothing can be told, and none are found.
+    camera. Where frames come at any time (a screen that is recorded when it changes) nothing can be
+    said, and none are found.
 
     Args:
         times: (M,) seconds, ascending.
@@ -231,9 +232,8 @@ class _Packets:
     pts: np.ndarray  # (P,) int64
     entry: np.ndarray  # (P,) int64, -1: no keyframe leads to it
     is_reference: np.ndarray  # (P,) bool, other pictures may be predicted from it
-    is_shown: (
-        np.ndarray
-    )  # (P,) bool, belongs to the film (not cut off by an edit list, not a hidden picture)
+    # (P,) bool, belongs to the film (not cut off by an edit list, not a hidden picture)
+    is_shown: np.ndarray
     is_damaged: np.ndarray  # (P,) bool, marked as such by the demuxer
     time_base: Fraction
     # the times are made up: pts is a count of the decoder's pictures, and only whole reading works
@@ -247,9 +247,9 @@ class VideoReader:
     manager.
 
     Damage is never papered over: a picture that fails to decode or is patched up by the decoder,
-        and all that are
-    predicted from it up to the next keyframe, raise BrokenVideo when asked for, and no neighbour
-    takes their place. Damage that the decoder itself doesn't notice can't be told from content.
+    and all that are predicted from it up to the next keyframe, raise BrokenVideo when asked for,
+    and no neighbour takes their place. Damage that the decoder itself doesn't notice can't be told
+    from content.
 
     Attributes:
         info: what the file says of itself.
@@ -284,36 +284,44 @@ class VideoReader:
                 may be found out later.
         """
         self.path = path
-        self._for_editing = for_editing
+        self.deinterlaces = deinterlace
         self.broken_at: float | None = None
+        self._for_editing = for_editing
         self._lock = Lock()  # libav crashes where a file is closed that another thread reads
         self._container: av.container.InputContainer | None = None
         _check_file(path)
-        packets = _scan(path)
-        try:
-            probed = _probe(path, packets, with_alpha=for_editing)
-        except _TimesOfOthers:
-            logger.warning(
-                "%s: its times aren't those of its pictures, which are taken to come at one rate",
-                path,
-            )
-            packets = _scan_by_decoding(path, begin=int(packets.pts.min()) * packets.time_base)
-            probed = _probe(path, packets, with_alpha=for_editing)
-        self._packets = packets
+        self._packets, probed = _scan_and_probe(path, with_alpha=for_editing)
         self.info, self._decoded_size, self._first_field = probed
         if self.info.is_interlaced and not deinterlace:
             raise _is_interlaced(path)
-        self.deinterlaces = deinterlace
-
         self._tone = None if for_editing else self.info.tone_map
         if self._tone is not None:
             logger.info(
                 "%s is %s: its pictures are tone-mapped to SDR BT.709", path, self._tone.name
             )
+        self._choose_frames(max_fps)
+
+        self._start = 0  # no frame before this one is asked for any more
+        self._ready: dict[int, Frame] = {}
+        # came out of the decoder, not asked for yet, or not known yet to be sound
+        self._decoded: dict[int, Frame] = {}
+        self._may_skip = not (self._packets.numbered or deinterlace)
+        # of the first picture, see `_check_kind`
+        self._kind: tuple[str, Fraction | None, ColorTags] | None = None
+        self._changed: set[str] = set()
+        self._open()
+
+    def _choose_frames(self, max_fps: float | None) -> None:
+        """Choose the frames by their times, and note the damage that the first pass has found.
+
+        Raises:
+            UserError: no picture can be decoded.
+        """
+        packets = self._packets
         usable = np.flatnonzero(packets.is_shown & (packets.entry >= 0))
         if not len(usable):
             raise UserError(
-                f"{path} holds no picture that can be decoded: copy or download it again"
+                f"{self.path} holds no picture that can be decoded: copy or download it again"
             )
         # np.unique sorts by time and keeps the first of equal ones.
         pts, first_of_pts = np.unique(packets.pts[usable], return_index=True)
@@ -321,33 +329,19 @@ class VideoReader:
         self._pts = pts[kept]  # (M,)
         self._durations = np.diff(self._pts, append=packets.end)  # (M,)
         self._packet = usable[first_of_pts[kept]]  # (M,) frame -> packet
-        self._frame = np.full(
-            len(packets.pts), -1, dtype=np.int64
-        )  # (P,) packet -> frame, -1: not selected
+        # (P,) packet -> frame, -1: not selected
+        self._frame = np.full(len(packets.pts), -1, dtype=np.int64)
         self._frame[self._packet] = np.arange(len(kept))
         self._origin = int(pts[0])
         self.times = np.array(
             [self._seconds(value) for value in self._pts.tolist()], dtype=np.float64
         )
-
         self._all_pts, self._all_packets = np.unique(packets.pts, return_index=True)
-
         self._damaged: list[int] = np.flatnonzero(packets.is_damaged).tolist()  # packets, ascending
         if self._damaged:
             self._note_broken(int(packets.pts[packets.is_damaged].min()))
         if packets.ends_early:
             self._note_broken(int(pts[-1]))
-
-        self._start = 0  # no frame before this one is asked for any more
-        self._ready: dict[int, Frame] = {}
-        self._decoded: dict[
-            int, Frame
-        ] = {}  # came out of the decoder, not asked for yet, or not known yet to be sound
-        self._may_skip = not (packets.numbered or deinterlace)
-        # of the first picture, see `_check_kind`
-        self._kind: tuple[str, Fraction | None, ColorTags] | None = None
-        self._changed: set[str] = set()
-        self._open()
 
     @property
     def num_frames(self) -> int:
@@ -365,12 +359,7 @@ class VideoReader:
     def __enter__(self) -> "VideoReader":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -408,9 +397,9 @@ class VideoReader:
 
     def _forget(self, stop: int) -> None:
         self._start = max(self._start, stop)
-        for held in (self._ready, self._decoded):
-            for frame in [frame for frame in held if frame < stop]:
-                del held[frame]
+        for frames in (self._ready, self._decoded):
+            for frame in [frame for frame in frames if frame < stop]:
+                del frames[frame]
 
     def _read(self, start: int, stop: int) -> list[Frame]:
         if not self._start <= start <= stop <= len(self):
@@ -551,9 +540,8 @@ class VideoReader:
             if not frame.is_corrupt:
                 self._keep([(packet, frame)])
         elif frame.is_corrupt or self._is_spoilt(packet):
-            self._keep(
-                self._deinterlacer.flush()
-            )  # so that no good picture is made with rows of a bad one
+            # so that no good picture is made with rows of a bad one
+            self._keep(self._deinterlacer.flush())
         else:
             self._keep(self._deinterlacer.push(frame, packet))
 
@@ -593,9 +581,8 @@ class VideoReader:
         for packet, frame in frames:
             index = int(self._frame[packet])
             if index >= self._start and index not in self._ready and index not in self._decoded:
-                self._decoded[index] = self._convert(
-                    index, frame
-                )  # at once: the decoder uses its buffers again
+                # at once: the decoder uses its buffers again
+                self._decoded[index] = self._convert(index, frame)
 
     def _is_spoilt(self, packet: int) -> bool:
         """Whether damage lies on the way from the packet's keyframe to the packet."""
@@ -722,10 +709,8 @@ def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> It
                 if is_png:
                     _hide_profile(packet)
                 yield packet
-    except (
-        av.FFmpegError,
-        IndexError,
-    ):  # PyAV raises the latter where a damaged transport stream names a new stream
+    # PyAV raises the latter where a damaged transport stream names a new stream
+    except (av.FFmpegError, IndexError):
         return
 
 
@@ -743,10 +728,42 @@ def _hide_profile(packet: av.Packet) -> bool:
     return True
 
 
-def _scan(path: Path) -> _Packets:
-    """The first pass: demux the whole file."""
+def _scan_and_probe(
+    path: Path, *, with_alpha: bool
+) -> tuple[_Packets, tuple[VideoInfo, tuple[int, int], str | None]]:
+    """The first pass, and what `_probe` finds."""
+    packets = _scan(path)
+    try:
+        return packets, _probe(path, packets, with_alpha=with_alpha)
+    except _WrongTimes:
+        logger.warning(
+            "%s: its times aren't those of its pictures, which are taken to come at one rate", path
+        )
+        packets = _scan_by_decoding(path, begin=int(packets.pts.min()) * packets.time_base)
+        return packets, _probe(path, packets, with_alpha=with_alpha)
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """What a container says of its picture stream, apart from the packets themselves."""
+
+    time_base: Fraction
+    rate: Fraction
+    duration: float | None  # seconds; None: not said, or not to be believed
+    end: Fraction | None  # seconds, see `_stated_end`
+    is_matroska: bool
+    # AVI counts pictures as they are coded, and libav takes these counts for times
+    is_reordered: bool
+
+
+# pts, keyframe, reference, shown, damaged, duration
+_Row = tuple[int | None, bool, bool, bool, bool, int]
+
+
+def _demux_all(path: Path) -> tuple[list[_Row], _Stated]:
+    """The packets of a file's picture stream, and what the file says of it."""
     with _opened(path) as (container, stream):
-        rows = []
+        rows: list[_Row] = []
         is_reference = _reference_test(stream)
         is_hidden = _is_hidden_vp8 if stream.codec_context.name == "vp8" else lambda packet: False
         for packet in _demux(container, stream):
@@ -766,18 +783,25 @@ def _scan(path: Path) -> _Packets:
                 f"{path} holds no picture: it may have been cut off; copy or download it again"
             )
         assert stream.time_base is not None  # known once a packet was read
-        time_base = stream.time_base
-        stated = None if has_free_clock(container) else stated_duration(stream)
-        stated_end = None if stated is None else _stated_end(container, stream)
-        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        is_matroska = container.format.name.startswith("matroska")
-        # AVI counts pictures as they are coded, and libav takes these counts for times
-        is_reordered = container.format.name == "avi" and stream.codec_context.has_b_frames
+        duration = None if has_free_clock(container) else stated_duration(stream)
+        return rows, _Stated(
+            time_base=stream.time_base,
+            rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
+            duration=duration,
+            end=None if duration is None else _stated_end(container, stream),
+            is_matroska=container.format.name.startswith("matroska"),
+            is_reordered=container.format.name == "avi" and bool(stream.codec_context.has_b_frames),
+        )
 
+
+def _scan(path: Path) -> _Packets:
+    """The first pass: demux the whole file."""
+    rows, stated = _demux_all(path)
     times, is_key, reference, shown, damaged, durations = zip(*rows, strict=True)
+    time_base = stated.time_base
     if None in times:
         return _scan_by_decoding(path)
-    if is_reordered:
+    if stated.is_reordered:
         return _scan_by_decoding(path, begin=min(times) * time_base)
     with _opened(path) as (container, stream):
         clock, index = read_clock(container, stream), stream.index
@@ -797,14 +821,7 @@ def _scan(path: Path) -> _Packets:
             "%s: its clock starts over at %s; the parts are put one behind the other", path, found
         )
     belongs = np.array(shown)
-    seconds = float((int(pts.max() - pts.min()) + durations[-1]) * time_base)
-    ends_early = stated is not None and seconds < stated - DURATION_TOLERANCE
-    if ends_early and is_matroska and stated_end is not None:
-        ends_early = count_pictures(path) != len(pts)  # else the last picture is meant to last
-    last = int(np.argmax(np.where(belongs, pts, pts.min())))
-    end = int(pts[last]) + (durations[last] or max(1, round(1 / rate / time_base)))
-    if stated_end is not None and not ends_early and stated_end > pts[last] * time_base:
-        end = round(stated_end / time_base)
+    ends_early, end = _find_end(path, pts, belongs, durations, stated)
     return _Packets(
         pts=pts,
         entry=_entries(pts, np.array(is_key), parts),
@@ -816,6 +833,29 @@ def _scan(path: Path) -> _Packets:
         ends_early=ends_early,
         end=end,
     )
+
+
+def _find_end(
+    path: Path, pts: np.ndarray, is_shown: np.ndarray, durations: Sequence[int], stated: _Stated
+) -> tuple[bool, int]:
+    """Whether a file breaks off before its end, and when its last picture stops being shown, in
+    units of its time base.
+
+    Args:
+        pts: (P,) int64.
+        is_shown: (P,) bool.
+        durations: of the P packets, in the same units; 0: not said.
+    """
+    time_base = stated.time_base
+    seconds = float((int(pts.max() - pts.min()) + durations[-1]) * time_base)
+    ends_early = stated.duration is not None and seconds < stated.duration - DURATION_TOLERANCE
+    if ends_early and stated.is_matroska and stated.end is not None:
+        ends_early = count_pictures(path) != len(pts)  # else the last picture is meant to last
+    last = int(np.argmax(np.where(is_shown, pts, pts.min())))
+    end = int(pts[last]) + (durations[last] or max(1, round(1 / stated.rate / time_base)))
+    if stated.end is not None and not ends_early and stated.end > pts[last] * time_base:
+        end = round(stated.end / time_base)
+    return ends_early, end
 
 
 def _stated_end(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
@@ -864,9 +904,8 @@ def _scan_by_decoding(path: Path, *, begin: Fraction = Fraction(0)) -> _Packets:
         for frame in _decode_all(container, stream):
             is_key.append(bool(frame.key_frame))
             is_bad.append(frame.is_corrupt)
-        own = (
-            stream.codec_context.framerate if container.format.flags & _NO_TIMES else None
-        )  # the container's is made up
+        # the container's is made up
+        own = stream.codec_context.framerate if container.format.flags & _NO_TIMES else None
         rate = Fraction(own or stream.average_rate or stream.guessed_rate or 25)
     if not is_key:
         raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
@@ -899,16 +938,14 @@ def _entries(pts: np.ndarray, is_key: np.ndarray, parts: Sequence[int] = (0,)) -
     """
     keys = np.flatnonzero(is_key)
     if not len(keys):
-        return np.zeros(
-            len(pts), dtype=np.int64
-        )  # nothing is marked: it can only be read from the start
+        # nothing is marked: it can only be read from the start
+        return np.zeros(len(pts), dtype=np.int64)
     packets = np.arange(len(pts))
     last = np.searchsorted(keys, packets, side="right") - 1  # (P,) position in keys
     last -= (last >= 0) & (pts[keys[np.maximum(last, 0)]] > pts)
     entry = np.where(last >= 0, keys[np.maximum(last, 0)], -1)
-    begun = np.array(parts)[
-        np.searchsorted(parts, packets, side="right") - 1
-    ]  # (P,) the packet that begins its part
+    # (P,) the packet that begins its part
+    begun = np.array(parts)[np.searchsorted(parts, packets, side="right") - 1]
     return np.where(entry >= begun, entry, -1)
 
 
@@ -1006,20 +1043,10 @@ def _probe(
     """Decode the first good pictures: what the stream says, the (width, height) as decoded, and
     `stated_first_field`."""
     with _opened(path) as (container, stream):
-        decoder = _decoder_of(stream, with_alpha=with_alpha)
-        decoded = _decode_all(container, stream, decoder)
-        seen = list(islice(decoded, _NUM_PROBED))
-        frames = [frame for frame in seen if not frame.is_corrupt]
-        frame = next(chain(frames, (frame for frame in decoded if not frame.is_corrupt)), None)
-        if frame is None:
-            raise UserError(
-                f"{path} can't be decoded, not a single picture: copy or download it again"
-            )
-        if not packets.numbered:
-            times = [frame.pts for frame in seen if frame.pts is not None]
-            _check_times(times, packets, is_free=has_free_clock(container))
+        frames = _first_pictures(path, container, stream, packets, with_alpha=with_alpha)
+        frame = frames[0]
         first_field = stated_first_field(stream.codec_context)
-        orientation = pictures.read_orientation(frame)
+        orientation = read_orientation(frame)
         if not orientation.is_exact:
             logger.warning(
                 "%s asks to be turned by an odd angle; it is turned by %d degrees",
@@ -1027,56 +1054,77 @@ def _probe(
                 orientation.degrees,
             )
         color = read_tags(frame, stream.codec_context)
-        layout = pictures.layout_of(frame.format.name)
+        layout = layout_of(frame.format.name)
         if color.matrix in UNREAD_MATRICES and not (layout.is_rgb or layout.is_grey):
             raise UserError(
                 f"{path} has colours in {UNREAD_MATRICES[color.matrix]}, which can't be read: "
                 "convert it to BT.709 or BT.2020 "
                 "first (ffmpeg -i FILM -vf zscale=matrix=bt709 ...)"
             )
-        width, height = (
-            (frame.height, frame.width)
-            if orientation.is_on_its_side
-            else (frame.width, frame.height)
-        )
-        span = (
-            int(packets.pts.max() - packets.pts.min()) * packets.time_base
-            if len(packets.pts) > 1
-            else 0
-        )
+        decoded_size = frame.width, frame.height
+        width, height = decoded_size[::-1] if orientation.is_on_its_side else decoded_size
         aspect = stream.sample_aspect_ratio or None
-        upright = pictures.upright_format(
-            frame.format.name, orientation, width=frame.width, height=frame.height
-        )
+        dynamic = list_dynamic(frame, stream)
+        if stream.codec_context.name in _PNG and _has_profile(path):
+            dynamic.append("an ICC profile")
         info = VideoInfo(
             path=path,
             width=width,
             height=height,
             orientation=orientation,
-            fps=float((len(packets.pts) - 1) / span) if span else 0.0,
+            fps=_average_rate(packets),
             num_packets=len(packets.pts),
             codec=stream.codec_context.name,
             pixel_format=frame.format.name,
-            picture_format=upright,
+            picture_format=upright_format(
+                frame.format.name, orientation, width=frame.width, height=frame.height
+            ),
             bit_depth=layout.bits,
             color=color,
             time_base=packets.time_base,
             rate=_usual_rate(packets, Fraction(stream.average_rate or stream.guessed_rate or 25)),
             sample_aspect_ratio=1 / aspect if aspect and orientation.is_on_its_side else aspect,
             has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
-            is_interlaced=first_field is not None
-            or any(one.interlaced_frame for one in (frame, *frames)),
+            is_interlaced=first_field is not None or any(one.interlaced_frame for one in frames),
             extras=tuple(list_extras(container)),
             mastering=read_mastering(frame, stream),
-            dynamic=tuple(
-                [
-                    *list_dynamic(frame, stream),
-                    *["an ICC profile"]
-                    * (stream.codec_context.name in _PNG and _has_profile(path)),
-                ]
-            ),
+            dynamic=tuple(dynamic),
         )
-        return info, (frame.width, frame.height), first_field
+        return info, decoded_size, first_field
+
+
+def _first_pictures(
+    path: Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    packets: _Packets,
+    *,
+    with_alpha: bool,
+) -> list[av.VideoFrame]:
+    """The good ones of the first pictures, or else the first good one.
+
+    Raises:
+        UserError: there is none.
+        _WrongTimes: see `_check_times`.
+    """
+    decoded = _decode_all(container, stream, _decoder_of(stream, with_alpha=with_alpha))
+    seen = list(islice(decoded, _NUM_PROBED))
+    frames = [frame for frame in seen if not frame.is_corrupt]
+    frames = frames or list(islice((frame for frame in decoded if not frame.is_corrupt), 1))
+    if not frames:
+        raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
+    if not packets.numbered:
+        times = [frame.pts for frame in seen if frame.pts is not None]
+        _check_times(times, packets, is_free=has_free_clock(container))
+    return frames
+
+
+def _average_rate(packets: _Packets) -> float:
+    """Frames per second over the whole file; 0 for a single picture."""
+    if len(packets.pts) < 2:
+        return 0.0
+    span = int(packets.pts.max() - packets.pts.min()) * packets.time_base
+    return float((len(packets.pts) - 1) / span) if span else 0.0
 
 
 def _has_profile(path: Path) -> bool:
@@ -1092,7 +1140,7 @@ def _check_times(times: list[int], packets: _Packets, *, is_free: bool) -> None:
             shown.
         is_free: the file's clock begins anywhere and may start over.
     Raises:
-        _TimesOfOthers: they are out of order, as where packets have times of coding; or every
+        _WrongTimes: they are out of order, as where packets have times of coding; or every
             second packet gave no picture, as where the two fields of a picture come apart (H.264,
             PAFF).
     """
@@ -1103,7 +1151,7 @@ def _check_times(times: list[int], packets: _Packets, *, is_free: bool) -> None:
     expected = np.count_nonzero((usable >= times[0] + shift) & (usable <= times[-1] + shift))
     is_unordered = not is_free and any(later <= earlier for earlier, later in zip(times, times[1:]))
     if is_unordered or expected > 1.5 * len(times):
-        raise _TimesOfOthers
+        raise _WrongTimes
 
 
 def _usual_rate(packets: _Packets, stated: Fraction) -> Fraction:
