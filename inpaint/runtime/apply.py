@@ -23,9 +23,9 @@ from nunif.errors import UserError
 from nunif.files import longer_name
 from nunif.runtime.film import (
     check_not_sources,
-    process_frames,
     is_folder,
     open_output,
+    process_frames,
     read_ahead,
     video_writer,
 )

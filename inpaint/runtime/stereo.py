@@ -22,7 +22,7 @@ from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, turn, view_of_eye
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
-from nunif.runtime.film import check_not_sources, process_frames, open_output, read_ahead
+from nunif.runtime.film import check_not_sources, open_output, process_frames, read_ahead
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import open_film
 from nunif.video.picture import is_see_through

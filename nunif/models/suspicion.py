@@ -10,7 +10,7 @@ import pickletools
 import re
 import zipfile
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nunif.errors import UserError, first_line
 
+WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # Tensors may share their numbers, which are in the file once.
 MAX_GROWTH = 8
 ZIP_START = b"PK\x03\x04"
@@ -172,3 +173,55 @@ def check_values(values: Iterable[Any], path: Path) -> None:
                 f"{path} holds {what} that a file of {size:,} bytes can't hold: get it from "
                 "another source"
             )
+
+
+def check_entries(content: dict[str, Any], path: Path) -> None:
+    """Raises UserError when a file's entries in nunif's layout are not of the kinds they should
+    be."""
+    name, kwargs, weights = content["name"], content["kwargs"], content["state_dict"]
+    if not isinstance(name, str) or len(name) > 100:
+        raise UserError(
+            f"{path} holds the model {name!r:.100}, which is no name: get it from another source"
+        )
+    if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
+        raise UserError(
+            f"{path} holds no arguments of {name} in its entry kwargs: get it from another source"
+        )
+    if not isinstance(weights, Mapping):
+        raise UserError(
+            f"{path} holds no weights in its entry state_dict: get it from another source"
+        )
+    check_tensors(weights, path, "its entry state_dict")
+
+
+def check_tensors(weights: Mapping[Any, Any], path: Path, where: str) -> None:
+    """Raises UserError when weights are more than tensors by name. where: what messages call
+    them."""
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise UserError(
+                f"{path} holds not only tensors: {where} has {printable(name)} "
+                f"({type(value).__name__}) beside them; "
+                "save the tensors alone, with "
+                "torch.save({name: value for name, value in state_dict.items() if "
+                "torch.is_tensor(value)}, FILE)"
+            )
+
+
+def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raises UserError when one of the weights is NaN or infinite."""
+    for name, tensor in weights.items():
+        if tensor.dtype not in WEIGHT_TYPES:
+            continue
+        finite = torch.isfinite(tensor)
+        if not finite.all():
+            what = f"{printable(name)}: {(~finite).sum()} of {tensor.numel()} are NaN or infinite"
+            raise UserError(
+                f"{path} holds weights that are not finite ({what}): take another file, such as "
+                "an earlier checkpoint"
+            )
+
+
+def printable(name: Any) -> str:
+    """A name out of a stranger's file, which must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(name))[:100]
