@@ -26,9 +26,8 @@ logger = logging.getLogger(__name__)
 # everything that is still being written starts with this; readers pass over it
 PARTIAL_PREFIX = ".partial-"
 SAFE_LENGTH = 143  # bytes of a name that every file system takes (eCryptfs; most take 255)
-NO_LOCKS = frozenset(
-    {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-)  # of a file system without locks
+# of a file system without locks
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 @contextmanager

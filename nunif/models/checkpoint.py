@@ -40,10 +40,9 @@ from nunif.models.registry import Model, create_model, foreign_layouts
 from nunif.models.suspicion import (
     carries_code,
     check_before_opening,
-    check_entries,
     check_finite,
-    check_tensors,
     check_values,
+    printable,
     torn,
 )
 
@@ -179,7 +178,7 @@ def read_model_file(
         _read_safetensors(path, device) if _is_safetensors(path) else _read_torch(path, device)
     )
     if "name" in content:
-        check_entries(content, path)
+        _check_entries(content, path)
     check_finite(content["state_dict"], path)
     for foreign in foreign_layouts(package) if package and "name" not in content else ():
         if foreign.recognise(content["state_dict"]):
@@ -225,7 +224,7 @@ def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, 
                 isinstance(value, Tensor) and "." in str(name) for name, value in mapping.items()
             )
             if 2 * num_named >= len(mapping) > 0:
-                check_tensors(mapping, path, f"its entry {place}" if place else "it")
+                _check_tensors(mapping, path, f"its entry {place}" if place else "it")
         raise UserError(
             f"{path} holds no model in this project's layout, which has the entries "
             f"{', '.join(REQUIRED)}, nor only tensors: "
@@ -274,6 +273,39 @@ def _read_safetensors(path: Path, device: torch.device | str) -> tuple[str, dict
                 f"{path} has metadata that is no JSON ({first_line(error)}): make it again"
             ) from error
     return SAFETENSORS, content
+
+
+def _check_entries(content: dict[str, Any], path: Path) -> None:
+    """Raises UserError when a file's entries in nunif's layout are not of the kinds they should
+    be."""
+    name, kwargs, weights = content["name"], content["kwargs"], content["state_dict"]
+    if not isinstance(name, str) or len(name) > 100:
+        raise UserError(
+            f"{path} holds the model {name!r:.100}, which is no name: get it from another source"
+        )
+    if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
+        raise UserError(
+            f"{path} holds no arguments of {name} in its entry kwargs: get it from another source"
+        )
+    if not isinstance(weights, Mapping):
+        raise UserError(
+            f"{path} holds no weights in its entry state_dict: get it from another source"
+        )
+    _check_tensors(weights, path, "its entry state_dict")
+
+
+def _check_tensors(weights: Mapping[Any, Any], path: Path, where: str) -> None:
+    """Raises UserError when weights are more than tensors by name. where: what messages call
+    them."""
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise UserError(
+                f"{path} holds not only tensors: {where} has {printable(name)} "
+                f"({type(value).__name__}) beside them; "
+                "save the tensors alone, with "
+                "torch.save({name: value for name, value in state_dict.items() if "
+                "torch.is_tensor(value)}, FILE)"
+            )
 
 
 def load_model(

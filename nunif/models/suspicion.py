@@ -3,7 +3,7 @@ than its size.
 
 Opened as weights only, a file runs no code. Still a file of some kilobytes may ask for memory
 without end: by compressed entries, by calls that torch allows, by tensors that repeat a few
-    numbers, by values that hold each other.
+numbers, by values that hold each other.
 """
 
 import pickletools
@@ -40,9 +40,8 @@ _GLOBALS = frozenset(
     }
     | {("torch._utils", "_rebuild_parameter_with_state"), ("torch.serialization", "_get_layout")}
 )
-_HIDDEN_GLOBALS = frozenset(
-    {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"}
-)  # torch.save writes none of these
+# torch.save writes none of these
+_HIDDEN_GLOBALS = frozenset({"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"})
 
 
 def check_before_opening(path: Path) -> None:
@@ -172,39 +171,6 @@ def check_values(values: Iterable[Any], path: Path) -> None:
             raise UserError(
                 f"{path} holds {what} that a file of {size:,} bytes can't hold: get it from "
                 "another source"
-            )
-
-
-def check_entries(content: dict[str, Any], path: Path) -> None:
-    """Raises UserError when a file's entries in nunif's layout are not of the kinds they should
-    be."""
-    name, kwargs, weights = content["name"], content["kwargs"], content["state_dict"]
-    if not isinstance(name, str) or len(name) > 100:
-        raise UserError(
-            f"{path} holds the model {name!r:.100}, which is no name: get it from another source"
-        )
-    if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
-        raise UserError(
-            f"{path} holds no arguments of {name} in its entry kwargs: get it from another source"
-        )
-    if not isinstance(weights, Mapping):
-        raise UserError(
-            f"{path} holds no weights in its entry state_dict: get it from another source"
-        )
-    check_tensors(weights, path, "its entry state_dict")
-
-
-def check_tensors(weights: Mapping[Any, Any], path: Path, where: str) -> None:
-    """Raises UserError when weights are more than tensors by name. where: what messages call
-    them."""
-    for name, value in weights.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise UserError(
-                f"{path} holds not only tensors: {where} has {printable(name)} "
-                f"({type(value).__name__}) beside them; "
-                "save the tensors alone, with "
-                "torch.save({name: value for name, value in state_dict.items() if "
-                "torch.is_tensor(value)}, FILE)"
             )
 
 

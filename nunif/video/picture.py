@@ -171,10 +171,8 @@ def from_rgb(rgb: np.ndarray, *, pixel_format: str, color: ColorTags) -> Picture
     color = colors.suited_tags(color, is_rgb=layout.is_rgb)
     if rgb.dtype == np.uint8:
         rgb = rgb.astype(np.uint16) * 257
-    coded = cv2.transform(
-        rgb, colors.code_of_rgb(color, **layout.code)
-    )  # (H, W, components) or (H, W)
-    coded = coded.reshape(*rgb.shape[:2], -1)
+    coded = cv2.transform(rgb, colors.code_of_rgb(color, **layout.code))
+    coded = coded.reshape(*rgb.shape[:2], -1)  # (H, W, components)
     planes: dict[int, np.ndarray] = {}
     for component, plane in enumerate(layout.planes):
         samples = _shrink(np.ascontiguousarray(coded[..., component]), layout.step_of(plane))
@@ -261,7 +259,7 @@ def with_range(picture: Picture, color_range: int) -> Picture:
     """Y'CbCr in another range (libav's number); RGB and grey have one only.
 
     Limited: black is at 16, white at 235, chroma reaches from 16 to 240, of 255 (ITU-R BT.601,
-        BT.709).
+    BT.709).
     """
     layout = layout_of(picture.pixel_format)
     if (
@@ -301,7 +299,7 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
     """Put other pixels into the hole of a picture. Nothing else changes, bit for bit.
 
     A chroma sample covers several pixels: it changes where one of them lies in the hole. Alpha
-        never changes.
+    never changes.
 
     Args:
         picture: H W pixels.
@@ -323,10 +321,8 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
     # The hole's bounding box, on the chroma's grid. Conversion looks at no pixel beyond the
     # sample's own.
     top, left = rows[0] // down * down, columns[0] // right * right
-    bottom, end = (
-        min(height, rows[-1] // down * down + down),
-        min(width, columns[-1] // right * right + right),
-    )
+    bottom = min(height, rows[-1] // down * down + down)
+    end = min(width, columns[-1] // right * right + right)
     box = slice(top, bottom), slice(left, end)
     new = from_rgb(
         np.ascontiguousarray(rgb[box]), pixel_format=picture.pixel_format, color=picture.color
@@ -334,13 +330,12 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
     planes = list(picture.planes)
     for plane in layout.planes:
         step = layout.step_of(plane)
-        first = top // step[0], left // step[1]
+        first, begin = top // step[0], left // step[1]
         h, w = new.planes[plane].shape
         is_hit = _any_in_step(hole[box], step)
         planes[plane] = planes[plane].copy()
-        planes[plane][first[0] : first[0] + h, first[1] : first[1] + w][is_hit] = new.planes[plane][
-            is_hit
-        ]
+        part = planes[plane][first : first + h, begin : begin + w]
+        part[is_hit] = new.planes[plane][is_hit]
     return replace(picture, planes=tuple(planes))
 
 

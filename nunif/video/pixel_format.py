@@ -23,9 +23,8 @@ class PixelLayout:
     planes: tuple[int, ...]  # the plane of each component, alpha left out
     alpha: int | None  # the plane of the alpha
     step: tuple[int, int]  # of the chroma
-    is_planar: (
-        bool  # each component has a plane of its own, of whole numbers in this machine's order
-    )
+    # each component has a plane of its own, of whole numbers in this machine's order
+    is_planar: bool
 
     @property
     def dtype(self) -> type:

@@ -191,9 +191,8 @@ class Sound:
             if stream.type != "audio":
                 continue  # subtitles end when nobody speaks any more
             stated = stated_duration(stream) if clock.is_stated else None
-            reached = (
-                end - first[index] if stream.duration is not None else end
-            )  # Matroska counts from 0
+            # Matroska counts from 0
+            reached = end - first[index] if stream.duration is not None else end
             if stated is not None and reached < stated - DURATION_TOLERANCE:
                 text = "%s: the sound is damaged at %.2f s (%s); what follows is left out"
                 logger.warning(text, self._path, float(end), reason)

@@ -135,9 +135,8 @@ class CodedTrack:
         """Whether a frame comes after the last one, and not over it, as behind a damaged place or
         where files were joined."""
         if frame.time is None:  # what some decoders hold back to the end
-            frame.time_base = self._base or Fraction(
-                1, frame.sample_rate
-            )  # the resampler knows one only
+            # the resampler knows one only
+            frame.time_base = self._base or Fraction(1, frame.sample_rate)
             frame.pts = round((self._end or 0) / frame.time_base)
         assert frame.time is not None
         self._base = self._base or frame.time_base
