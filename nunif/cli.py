@@ -69,7 +69,7 @@ def run(
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output has gone (`... | head`): nobody is left to be told
+        # the reader of our output has gone (`... | head`): nobody is left to read an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except OSError as error:

@@ -97,8 +97,8 @@ def locked(
     Where the file system has no locks the file's being there is the lock, which a killed process
     may leave behind.
 
-    busy: what another process is doing that holds it, told while waiting. seconds: how long to wait
-        at most; None: as long as it takes.
+    busy: what another process is doing that has the lock, logged while waiting.
+    seconds: how long to wait at most; None: as long as it takes.
 
     Raises:
         UserError: `busy` and `advice`, when the time is up; or the file can't be written.
@@ -166,7 +166,7 @@ def longer_name(path: Path, before: str = "", after: str = "", suffix: str | Non
     behind it all.
 
     Where the name would be longer than file systems take that take `path`, the stem is cut, and
-    eight hex digits of the whole name tell it from others.
+    eight hex digits of the whole name keep it different from others.
     """
     stem, suffix = (path.stem, path.suffix) if suffix is None else (path.name, suffix)
     most, end = max(SAFE_LENGTH, len(os.fsencode(path.name))), after + suffix
@@ -207,7 +207,7 @@ def files_below(folder: Path, *, quiet: bool = False) -> list[Path]:
     are followed.
 
     Each folder is visited once, under its own name rather than a link's, so that links may lead
-    anywhere. What can't be gone into is told, if not `quiet`.
+    anywhere. What can't be read is logged, if not `quiet`.
     """
     found: list[Path] = []
     seen: dict[tuple[int, int], Path] = {}

@@ -86,8 +86,8 @@ def other_weights(content: Mapping[Any, Any], where: str, taken: Mapping[str, Te
         and is_tensors(mapping)
         and any("." in name or name in taken for name in mapping)
     ]
-    told = {place.partition(".")[0] for place in (where, *found)}
-    return [key for key in NESTS if key in content and key not in told] + found
+    named = {place.partition(".")[0] for place in (where, *found)}
+    return [key for key in NESTS if key in content and key not in named] + found
 
 
 def log_left_out(path: Path, where: str, others: list[str]) -> None:

@@ -104,7 +104,7 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
                     "pictures: leave it out"
                 )
         with FolderWriter(path) as folder:
-            _tell_of_losses(path, film, extras=options.extras)
+            _warn_of_losses(path, film, extras=options.extras)
             yield _Folder(folder)
     else:
         make_folder(path.parent)
@@ -112,7 +112,7 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
             yield _Video(video)
 
 
-def _tell_of_losses(folder: Path, film: Film, *, extras: bool) -> None:
+def _warn_of_losses(folder: Path, film: Film, *, extras: bool) -> None:
     """Log what of a film a folder of pictures doesn't keep."""
     if film.info.has_sound:
         logger.warning("%s has sound, a folder of pictures has none", film.path)

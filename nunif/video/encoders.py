@@ -1,4 +1,4 @@
-"""Encoders of pictures: which one a file gets, what it takes, and how it is told the quality."""
+"""Encoders of pictures: which one a file gets, what it takes, and with which quality."""
 
 import logging
 import os
@@ -259,8 +259,8 @@ def _choose_pixel_format(
 
 
 def _losses(film: str, written: str) -> list[str]:
-    """In words, what a film's pixel format has and the written one lacks; alpha is told of when
-    there is some."""
+    """In words, what a film's pixel format has and the written one lacks. Alpha is left out: the
+    writer logs its loss once there is some."""
     old, new = layout_of(planar_format(film)), layout_of(written)
     losses = [f"{old.bits} bits become {new.bits}"] if new.bits < old.bits else []
     (down, right), (new_down, new_right) = (

@@ -101,7 +101,7 @@ def add_extras(
             covers.append(cover)
         else:
             lost.append("cover art")
-    _tell_of_losses(path, source, lost, container)
+    _warn_of_losses(path, source, lost, container)
     return [*subtitles, *covers]
 
 
@@ -138,7 +138,7 @@ def _attach_cover(path: Path, cover: av.VideoStream, target: av.container.Output
     target.add_attachment(name, mime, _read_cover(path, cover.index))
 
 
-def _tell_of_losses(
+def _warn_of_losses(
     path: Path, source: av.container.InputContainer, lost: list[str], container: str
 ) -> None:
     """Log a line for what of a file isn't carried over into a container."""
@@ -157,7 +157,7 @@ def _tell_of_losses(
         )
 
 
-def tell_of_lost_tags(
+def warn_of_lost_tags(
     path: Path, tags: dict[str, str], labels: list[tuple[str, dict[str, str]]], *, written: Path
 ) -> None:
     """Log a line for the tags that a finished file doesn't have: containers leave out silently what

@@ -17,7 +17,7 @@ from nunif.video.orientation import Orientation, upright_format
 from nunif.video.pixel_format import PixelLayout, layout_of, planar_format
 
 # Formats with Cb and Cr by turns in one plane, and by how many bits their numbers are shifted up.
-# Taken apart here, as swscale 9 has a race there: now and then a narrow p010 picture comes out with
+# Split here, as swscale 9 has a race there: now and then a narrow p010 picture comes out with
 # some of its luma overwritten.
 _CHROMA_PAIRS = {
     "nv12": 0,

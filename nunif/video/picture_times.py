@@ -84,7 +84,7 @@ class PictureTimes:
         """From the first picture to the end of the last."""
         return float(self.end - self._first_pts * self.time_base)
 
-    def tell_of_losses(self, path: Path) -> None:
+    def warn_of_losses(self, path: Path) -> None:
         """Log what a finished file doesn't keep of the times."""
         if self._most_off > _MOST_OFF:
             logger.warning(

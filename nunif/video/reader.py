@@ -58,7 +58,7 @@ _MAX_REORDER = 32
 # A file that ends so many seconds before its header says is taken as cut off.
 DURATION_TOLERANCE = 0.5
 # The demuxer takes the last packets before a join for damaged, as the count of what follows doesn't
-# fit. Where the clock goes on (segments of a stream) only the keyframe tells of the join; what is
+# fit. Where the clock goes on (segments of a stream) only the keyframe marks the join; what is
 # damaged there the decoder finds.
 _MARKED_AT_JOIN = 3
 # A file's own rate is believed if most pictures come about as fast: times of a millisecond round
@@ -248,8 +248,8 @@ class VideoReader:
 
     Damage is never papered over: a picture that fails to decode or is patched up by the decoder,
     and all that are predicted from it up to the next keyframe, raise BrokenVideo when asked for,
-    and no neighbour takes their place. Damage that the decoder itself doesn't notice can't be told
-    from content.
+    and no neighbour takes their place. Damage that the decoder itself doesn't notice can't be
+    distinguished from content.
 
     Attributes:
         info: what the file says of itself.
@@ -352,7 +352,7 @@ class VideoReader:
         return len(self._pts)
 
     def __iter__(self) -> Iterator[Frame]:
-        """All selected frames, one at a time and held no longer. Raises BrokenVideo as `read`
+        """All selected frames, one at a time and kept no longer. Raises BrokenVideo as `read`
         does."""
         return (self.read(number, number + 1)[0] for number in range(len(self)))
 
@@ -372,7 +372,7 @@ class VideoReader:
             self._decoded.clear()
 
     def read(self, start: int, stop: int) -> list[Frame]:
-        """The selected frames [start, stop). All of them are held in memory, and no more than a few
+        """The selected frames [start, stop). All of them stay in memory, and no more than a few
         others.
 
         Args:
@@ -683,7 +683,7 @@ def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]
                 f"{path} is coded in a way that this libav can't decode: convert it to H.264 first"
             )
         if streams[0].codec_context.name == "h264":
-            # without it, macroblocks that a damaged picture lacks are patched up and not told of
+            # without it, macroblocks that a damaged picture lacks are patched up silently
             streams[0].codec_context.options = {"err_detect": "aggressive"}
         return container, streams[0]
     except BaseException:
@@ -745,7 +745,7 @@ def _scan_and_probe(
 
 @dataclass(frozen=True)
 class _Stated:
-    """What a container says of its picture stream, apart from the packets themselves."""
+    """What a container says of its picture stream, besides the packets themselves."""
 
     time_base: Fraction
     rate: Fraction
@@ -1141,8 +1141,8 @@ def _check_times(times: list[int], packets: _Packets, *, is_free: bool) -> None:
         is_free: the file's clock begins anywhere and may start over.
     Raises:
         _WrongTimes: they are out of order, as where packets have times of coding; or every
-            second packet gave no picture, as where the two fields of a picture come apart (H.264,
-            PAFF).
+            second packet gave no picture, as where the two fields of a picture are packets of
+            their own (H.264, PAFF).
     """
     usable = packets.pts[packets.is_shown & (packets.entry >= 0)]
     if not times or not len(usable):

@@ -53,7 +53,7 @@ def find_tags(
         return color
     read = _read_back(container, add_pictures, color)
     if read is None:
-        return color  # the film itself will meet the reason, and tell it
+        return color  # the film itself will fail for the same reason, and say so
     said, said_aspect = read
     # pictures in Y'CbCr, of which matrix and range are to be said
     is_coded = not (layout.is_rgb or layout.is_grey)

@@ -58,7 +58,7 @@ class CopiedTrack:
             self._is_damaged = True
 
     def finish(self) -> None:
-        _tell_of_left_out(self._path, self._left_out)
+        _warn_of_left_out(self._path, self._left_out)
 
 
 class CodedTrack:
@@ -150,7 +150,7 @@ class CodedTrack:
         self.take(None)
         self._write(self._resampler.resample(None))
         self._mux(self._stream, None)
-        _tell_of_left_out(self._path, self._left_out)
+        _warn_of_left_out(self._path, self._left_out)
 
     def _write(self, frames: Iterable[av.AudioFrame | None]) -> None:
         for frame in frames:
@@ -164,7 +164,7 @@ class CodedTrack:
                 self._mux(self._stream, frame)
 
 
-def _tell_of_left_out(path: Path, seconds: Fraction) -> None:
+def _warn_of_left_out(path: Path, seconds: Fraction) -> None:
     if seconds > _FEW_SECONDS:
         text = (
             "%s: %.2f s of sound are left out, whose times lie before those of other sound, as "

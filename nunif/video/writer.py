@@ -22,7 +22,7 @@ from nunif.files import check_not_source, describe_os_error, longer_name, partia
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags, tag_frame
 from nunif.video.encoders import add_stream, choose_encoding, default_codecs, describe_refusal
-from nunif.video.extras import tell_of_lost_tags
+from nunif.video.extras import warn_of_lost_tags
 from nunif.video.last_picture import PictureMuxer
 from nunif.video.mastering import Mastering
 from nunif.video.picture import Picture
@@ -130,7 +130,7 @@ class VideoWriter:
             quality=quality,
             mastering=mastering,
         )
-        self._tells_of_alpha = not self._encoding.keeps_alpha
+        self._warns_of_alpha = not self._encoding.keeps_alpha
         try:
             container = self._open_file(metadata or {})
             self._open_pictures(
@@ -232,9 +232,9 @@ class VideoWriter:
         if not isinstance(picture, Picture):
             planar = planar_format(self.pixel_format)
             picture = pictures.from_rgb(picture, pixel_format=planar, color=self.color)
-        elif self._tells_of_alpha and pictures.is_see_through(picture):
-            self._tells_of_alpha = False  # said once
-            self._tell_of_alpha()
+        elif self._warns_of_alpha and pictures.is_see_through(picture):
+            self._warns_of_alpha = False  # said once
+            self._warn_of_alpha()
         picture = pictures.with_range(picture, self.color.range or BT709.range)
         frame = pictures.to_frame(picture, pixel_format=self.pixel_format)
         tag_frame(frame, self.color)
@@ -252,7 +252,7 @@ class VideoWriter:
             if self._sound is not None:
                 self._sound.advance(pts * times.time_base)
 
-    def _tell_of_alpha(self) -> None:
+    def _warn_of_alpha(self) -> None:
         text = (
             "%s: the film is transparent in places, which %s (%s) in %s can't hold: the alpha "
             "is left out; to keep it write %s"
@@ -298,7 +298,7 @@ class VideoWriter:
         sound = self._sound
         self._finish(sound_until=None)
         if sound is not None and sound.extras:
-            tell_of_lost_tags(self.path, sound.tags, sound.labels, written=self._partial)
+            warn_of_lost_tags(self.path, sound.tags, sound.labels, written=self._partial)
         with self._explained():
             os.replace(self._partial, self.path)
 
@@ -340,7 +340,7 @@ class VideoWriter:
                 duration=times.last_duration,
                 suffix=self.path.suffix,
             )
-            times.tell_of_losses(self.path)
+            times.warn_of_losses(self.path)
             if self._sound is not None:
                 self._sound.advance(sound_until)
                 self._sound.finish()
