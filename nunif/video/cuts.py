@@ -22,11 +22,12 @@ def find_cuts(frames: Sequence[np.ndarray]) -> list[int]:
     """Where a new shot starts, by PySceneDetect's AdaptiveDetector with its default thresholds.
 
     Only positions with a full window can be reported: CUT_MARGIN <= i < len(frames) - CUT_MARGIN.
-    To learn about every position of a clip (a cut at its first frame does it no harm), hand in
-    CUT_MARGIN - 1 more frames before it and CUT_MARGIN after it. At i = CUT_MARGIN the window holds
-    the run's first frame, which has nothing to differ from, so the bar is a quarter lower there;
-    one more frame before avoids that. A run shorter than the window (5 frames) has no cuts.
-    Dissolves and jump cuts within one framing are not found.
+        To learn about
+    every position of a clip (a cut at its first frame does it no harm), hand in CUT_MARGIN - 1 more
+    frames before it and CUT_MARGIN after it. At i = CUT_MARGIN the window holds the run's first
+    frame, which has nothing to differ from, so the bar is a quarter lower there; one more frame
+    before avoids that. A run shorter than the window (5 frames) has no cuts. Dissolves and jump
+    cuts within one framing are not found.
 
     Args:
         frames: (H, W, 3) uint8 RGB pictures of one size, consecutive, 16 to 40 of them.

@@ -34,11 +34,11 @@ from nunif.numbered import (
 from nunif.parallel import ordered_map
 from nunif.video import picture as pictures
 from nunif.video.pixel_format import layout_of
+from nunif.video.probe import VideoInfo
 from nunif.video.reader import (
     VIDEO_SUFFIXES,
     BrokenVideo,
     Frame,
-    VideoInfo,
     VideoReader,
     content_hash,
     list_videos,

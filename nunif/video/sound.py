@@ -18,9 +18,10 @@ import numpy as np
 
 from nunif.errors import UserError
 from nunif.video.clock import Clock, read_clock
+from nunif.video.demux import open_input, open_video, stated_duration
 from nunif.video.extras import add_extras, labels_of, tags_of
+from nunif.video.first_pass import DURATION_TOLERANCE
 from nunif.video.packets import is_cut_off, is_sound, move, time_of
-from nunif.video.reader import DURATION_TOLERANCE, open_input, open_video, stated_duration
 from nunif.video.sound_layouts import num_kept
 from nunif.video.sound_tracks import CodedTrack, CopiedTrack, Mux
 
