@@ -31,13 +31,24 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the masked pixels and all channels; 0 where the mask is empty.
 
     values: (B, T, C, H, W). mask: (B, T, 1, H, W), weights in [0, 1].
+
+    >>> values = torch.tensor([2.0, 4.0]).expand(1, 1, 3, 1, 2)
+    >>> masked_mean(values, torch.tensor([1.0, 0.0]).view(1, 1, 1, 1, 2))
+    tensor([2.])
+    >>> masked_mean(values, torch.zeros(1, 1, 1, 1, 2))
+    tensor([0.])
     """
     area = mask.flatten(1).sum(1) * values.shape[2]
     return (values * mask).flatten(1).sum(1) / area.clamp(min=1)
 
 
 def masked_l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute difference over the masked pixels. Shapes as `masked_mean`."""
+    """Mean absolute difference over the masked pixels. Shapes as `masked_mean`.
+
+    >>> prediction, target = torch.full((1, 1, 3, 1, 2), 0.5), torch.zeros(1, 1, 3, 1, 2)
+    >>> masked_l1(prediction, target, torch.tensor([1.0, 0.0]).view(1, 1, 1, 1, 2))
+    tensor([0.5000])
+    """
     return masked_mean((prediction - target).abs(), mask)
 
 
@@ -53,6 +64,13 @@ def hole_valid_l1(
     arXiv 2104.06637).
 
     A small hole so weighs as much as all the rest of the picture.
+
+    >>> prediction = torch.tensor([0.5, 0.25]).expand(1, 1, 3, 1, 2)
+    >>> target, hole = torch.zeros(1, 1, 3, 1, 2), torch.tensor([1.0, 0.0]).view(1, 1, 1, 1, 2)
+    >>> hole_valid_l1(prediction, target, hole)
+    tensor([0.7500])
+    >>> hole_valid_l1(prediction, target, hole, hole_weight=2.0, valid_weight=0.0)
+    tensor([1.])
     """
     hole = masked_l1(prediction, target, holes)
     valid = masked_l1(prediction, target, 1 - holes)
@@ -64,6 +82,11 @@ def charbonnier(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
     ICIP 1994).
 
     As `hole_valid_l1`, but smooth around 0.
+
+    >>> prediction = torch.tensor([0.5, 0.25]).expand(1, 1, 3, 1, 2)
+    >>> hole = torch.tensor([1.0, 0.0]).view(1, 1, 1, 1, 2)
+    >>> charbonnier(prediction, torch.zeros(1, 1, 3, 1, 2), hole)
+    tensor([0.7480])
     """
     error = ((prediction - target).square() + CHARBONNIER_EPSILON**2).sqrt() - CHARBONNIER_EPSILON
     return masked_mean(error, holes) + masked_mean(error, 1 - holes)
@@ -75,6 +98,12 @@ def log_error(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
 
     What hole-PSNR measures: an easy clip counts as much as a hard one. f is 36 dB of a range of 2,
     so that what is nearly right already is left alone.
+
+    >>> hole, target = torch.ones(1, 1, 1, 1, 2), torch.zeros(1, 1, 3, 1, 2)
+    >>> log_error(target, target, hole)
+    tensor([0.])
+    >>> log_error(target + 0.5, target, hole)  # log(1 + 0.25 / 0.001)
+    tensor([5.5255])
     """
     error = masked_mean((prediction - target).square(), holes)
     return torch.log1p(error / LOG_FLOOR) + masked_l1(prediction, target, 1 - holes)
@@ -87,6 +116,10 @@ def dct_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
     The transform is orthonormal (Ahmed, Natarajan, Rao 1974): a picture that differs by a constant
     d gives d / 8, one that differs as one cosine of a block gives as little, so that what counts is
     how many waves are wrong.
+
+    >>> block = torch.ones(1, 1, 1, 8, 8)
+    >>> dct_l1(block, torch.zeros_like(block), holes=block)
+    tensor([0.1250])
     """
     difference = ((prediction - target) * holes).flatten(0, 2)  # (B*T*C, H, W)
     height, width = difference.shape[-2:]
@@ -99,7 +132,12 @@ def dct_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
 
 
 def dct_matrix(size: int) -> Tensor:
-    """The orthonormal DCT-II: row k holds the k-th cosine, (size, size)."""
+    """The orthonormal DCT-II: row k holds the k-th cosine, (size, size).
+
+    >>> dct_matrix(2)
+    tensor([[ 0.7071,  0.7071],
+            [ 0.7071, -0.7071]])
+    """
     n = torch.arange(size, dtype=torch.float64)
     rows = torch.cos(math.pi / size * (n + 0.5) * n[:, None]) * math.sqrt(2 / size)
     rows[0] /= math.sqrt(2)
@@ -112,6 +150,10 @@ def fft_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
 
     Real and imaginary part count by themselves (Cho et al., Rethinking Coarse-to-Fine Approach in
     Single Image Deblurring, ICCV 2021).
+
+    >>> picture = torch.ones(1, 1, 1, 8, 8)
+    >>> fft_l1(picture, torch.zeros_like(picture), holes=picture)
+    tensor([0.1250])
     """
     difference = ((prediction - target) * holes).flatten(0, 2).float()
     waves = torch.view_as_real(torch.fft.rfft2(difference, norm="ortho"))
@@ -130,6 +172,12 @@ def temporal_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
     hole.
 
     0 for a single frame. Unlike a penalty on change itself it lets things move.
+
+    >>> still, hole = torch.zeros(1, 3, 1, 1, 1), torch.ones(1, 3, 1, 1, 1)
+    >>> temporal_l1(still + 1, still, hole)
+    tensor([0.])
+    >>> temporal_l1(torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1, 1), still, hole)
+    tensor([1.])
     """
     return _change_l1(prediction, target, holes, order=1)
 
@@ -139,6 +187,12 @@ def temporal_smooth_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Ten
     what glides does not.
 
     0 for fewer than three frames.
+
+    >>> still, hole = torch.zeros(1, 3, 1, 1, 1), torch.ones(1, 3, 1, 1, 1)
+    >>> temporal_smooth_l1(torch.tensor([0.0, 1.0, 2.0]).view(1, 3, 1, 1, 1), still, hole)
+    tensor([0.])
+    >>> temporal_smooth_l1(torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1, 1), still, hole)
+    tensor([2.])
     """
     return _change_l1(prediction, target, holes, order=2)
 
@@ -161,6 +215,13 @@ def warping_l1(prediction: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
         prediction: (B, T, C, H, W). flow: (B, T-1, 2, H, W), from each frame to the one before, in
             pixels.
         mask: (B, T-1, 1, H, W), where it counts.
+
+    >>> film = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).view(1, 2, 1, 1, 4)
+    >>> flow = torch.tensor([-1.0, 0.0]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 1, 4)
+    >>> warping_l1(film, flow, torch.ones(1, 1, 1, 1, 4))
+    tensor([0.])
+    >>> warping_l1(film, torch.zeros_like(flow), torch.ones(1, 1, 1, 1, 4))
+    tensor([0.5000])
     """
     before = warp(prediction[:, :-1].flatten(0, 1).float(), flow.flatten(0, 1).float()).unflatten(
         0, flow.shape[:2]
@@ -170,7 +231,15 @@ def warping_l1(prediction: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
 
 def true_warping_l1(prediction: Tensor, target: Tensor, holes: Tensor) -> Tensor:
     """`warping_l1` in the holes along the DIS flow of the truth, beyond what the truth itself has;
-    on the CPU, so slow."""
+    on the CPU, so slow.
+
+    >>> clip, holes = torch.zeros(1, 2, 3, 16, 16), torch.ones(1, 2, 1, 16, 16)
+    >>> true_warping_l1(clip, clip, holes)
+    tensor([0.])
+    >>> clip[:, 1] = 0.5
+    >>> true_warping_l1(clip, torch.zeros_like(clip), holes)
+    tensor([0.5000])
+    """
     if prediction.shape[1] < 2:
         return prediction.new_zeros(len(prediction))
     flow, visible = flows_back(target)
@@ -209,6 +278,11 @@ class NamedLoss:
 
     Raises:
         UserError: an unknown name, or the weights of a perceptual term can't be had.
+
+    >>> target, holes = torch.zeros(1, 3, 3, 1, 1), torch.ones(1, 3, 1, 1, 1)
+    >>> blink = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1, 1).expand(1, 3, 3, 1, 1)
+    >>> NamedLoss("temporal_l1")(blink, target, holes)
+    (tensor([0.8333]), {'temporal': tensor([1.]), 'l1': tensor([0.3333])})
     """
 
     def __init__(self, name: str) -> None:

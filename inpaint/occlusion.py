@@ -29,15 +29,16 @@ def hidden(shift: Tensor) -> Tensor:
     """The pixels that the source view cannot see.
 
     Pixel x of a row lies at u(x) = x + shift(x) in the source view. It is hidden exactly when a
-    pixel to its left
-    already reaches as far to the right: that one then has the larger shift, so it is nearer. The
-        strip stands to the
-    right of the foreground, as wide as the difference of the two shifts. Pixels that leave the
-    picture are not hidden.
+    pixel to its left already reaches as far to the right: that one then has the larger shift, so it
+    is nearer. The strip stands to the right of the foreground, as wide as the difference of the two
+    shifts. Pixels that leave the picture are not hidden.
 
     Args:
         shift: (..., H, W) float32, pixels towards the right, larger = nearer.
     Returns: (..., H, W) bool.
+
+    >>> hidden(torch.tensor([[0.0, 2.0, 0.0, 0.0, 0.0]]))
+    tensor([[False, False,  True,  True, False]])
     """
     result = torch.zeros(shift.shape, dtype=torch.bool, device=shift.device)
     width = shift.shape[-1]
@@ -67,6 +68,13 @@ def find_hidden_in_both_views(disparity: Tensor, result: Tensor, **view: Any) ->
         disparity, view: as of `shift_of_view`.
         result: (2, H, W) bool that holds False; the mirrored one becomes as it is seen in the
             mirror.
+
+    >>> disparity = torch.tensor([[0.0, 0.0, 1.0, 0.0, 0.0]])
+    >>> result = torch.zeros(2, 1, 5, dtype=torch.bool)
+    >>> view = dict(size=(1, 5), divergence=40.0, convergence=0.0)  # 1 pixel
+    >>> find_hidden_in_both_views(disparity, result, **view)
+    >>> result[0], result[1].flip(-1)
+    (tensor([[False, False, False,  True, False]]), tensor([[False,  True, False, False, False]]))
     """
     shift = shift_of_view(disparity, **view)
     for rows, found, mirrored in _blocks(shift, *result):
@@ -79,6 +87,9 @@ def drop_specks(holes: np.ndarray, *, min_area: int) -> np.ndarray:
     as is the result.
 
     They come from grain in the disparity, not from edges of objects.
+
+    >>> drop_specks(np.array([[[True, False, True, True]]]), min_area=2).tolist()
+    [[[False, False, True, True]]]
     """
     result = np.empty_like(holes)
     for hole, kept in zip(holes, result):
@@ -104,6 +115,10 @@ def shift_in_pixels(
     Args:
         disparity: in [0, 1], 1 = near. divergence: in per cent of `width`. convergence: in [0, 1],
             the disparity of the screen, which does not move. width: pixels of the whole picture.
+
+    >>> disparity = torch.tensor([0.0, 0.5, 1.0])
+    >>> shift_in_pixels(disparity, divergence=2.0, convergence=0.5, width=400)
+    tensor([-2.,  0.,  2.])
     """
     return (disparity - convergence) * (divergence * 0.5 * 0.01 * width)
 
@@ -128,6 +143,9 @@ def shift_of_view(
         edge_dilation: pixels of the disparity by which what is near is widened first, over its own
             soft edge.
     Returns: (H, W) float32, pixels, larger = nearer.
+
+    >>> shift_of_view(torch.tensor([[0.0, 1.0]]), size=(1, 4), divergence=50.0, convergence=0.0)
+    tensor([[0.0000, 0.2500, 0.7500, 1.0000]])
     """
     near = disparity[None, None]  # (1, 1, h, w)
     if edge_dilation:
@@ -153,7 +171,13 @@ def _widen(disparity: Tensor, radius: int) -> Tensor:
 
 def map_foreground(disparity: Tensor, mapping: str) -> Tensor:
     """Bend disparity in [0, 1] so that the foreground stands out more (`mul_*`) or less
-    (`inv_mul_*`)."""
+    (`inv_mul_*`).
+
+    >>> map_foreground(torch.tensor([0.0, 0.5, 1.0]), "inv_mul_2")
+    tensor([0.0000, 0.7469, 1.0000])
+    >>> map_foreground(torch.tensor([0.0, 0.5, 1.0]), "none")
+    tensor([0.0000, 0.5000, 1.0000])
+    """
     if mapping in _SOFTPLUS:
         bias, scale = _SOFTPLUS[mapping]
         low, high = (math.log1p(math.exp((x - bias) * scale)) for x in (0, 1))

@@ -48,7 +48,7 @@ def run(
     """Parse `argv`, run the command that it names, and return the exit code.
 
     0: done; 1: a UserError, printed as one line; 2: a command line that can't be parsed; 130:
-        interrupted.
+    interrupted.
     """
     parser = argparse.ArgumentParser(prog=prog)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
@@ -69,7 +69,7 @@ def run(
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output has gone (`... | head`): nobody is left to be told
+        # the reader of our output has gone (`... | head`): nobody is left to read an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except OSError as error:
@@ -96,9 +96,8 @@ def main(commands: Sequence[Command], *, prog: str | None = None) -> None:
         raise KeyboardInterrupt
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # for names that the terminal's encoding lacks
+        # for names that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     for name in END_SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), interrupt)

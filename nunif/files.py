@@ -26,9 +26,8 @@ logger = logging.getLogger(__name__)
 # everything that is still being written starts with this; readers pass over it
 PARTIAL_PREFIX = ".partial-"
 SAFE_LENGTH = 143  # bytes of a name that every file system takes (eCryptfs; most take 255)
-NO_LOCKS = frozenset(
-    {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-)  # of a file system without locks
+# of a file system without locks
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 @contextmanager
@@ -98,8 +97,8 @@ def locked(
     Where the file system has no locks the file's being there is the lock, which a killed process
     may leave behind.
 
-    busy: what another process is doing that holds it, told while waiting. seconds: how long to wait
-        at most; None: as long as it takes.
+    busy: what another process is doing that has the lock, logged while waiting.
+    seconds: how long to wait at most; None: as long as it takes.
 
     Raises:
         UserError: `busy` and `advice`, when the time is up; or the file can't be written.
@@ -151,12 +150,23 @@ def _has_locks(folder: Path) -> bool:
     return True
 
 
+def check_not_source(path: Path, source: Path) -> None:
+    """
+    Raises:
+        UserError: `path`, which is to be written, would take the place of what is read.
+    """
+    # not Path.resolve(), which raises where a link leads to itself
+    is_same = os.path.realpath(path) == os.path.realpath(source)
+    if is_same or (path.exists() and source.exists() and path.samefile(source)):
+        raise UserError(f"{path} can't be written: it is the source {source}; choose another name")
+
+
 def longer_name(path: Path, before: str = "", after: str = "", suffix: str | None = None) -> Path:
     """`path` with more in its name: before it, between its stem and its suffix, or a further suffix
     behind it all.
 
     Where the name would be longer than file systems take that take `path`, the stem is cut, and
-    eight hex digits of the whole name tell it from others.
+    eight hex digits of the whole name keep it different from others.
     """
     stem, suffix = (path.stem, path.suffix) if suffix is None else (path.name, suffix)
     most, end = max(SAFE_LENGTH, len(os.fsencode(path.name))), after + suffix
@@ -197,7 +207,7 @@ def files_below(folder: Path, *, quiet: bool = False) -> list[Path]:
     are followed.
 
     Each folder is visited once, under its own name rather than a link's, so that links may lead
-    anywhere. What can't be gone into is told, if not `quiet`.
+    anywhere. What can't be read is logged, if not `quiet`.
     """
     found: list[Path] = []
     seen: dict[tuple[int, int], Path] = {}

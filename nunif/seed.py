@@ -10,9 +10,8 @@ import torch
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed from the numbers and words that name a draw; the same on every machine and
     Python."""
-    name = "\0".join(str(part) for part in parts).encode(
-        "utf-8", "backslashreplace"
-    )  # file names may be any bytes
+    # file names may be any bytes
+    name = "\0".join(str(part) for part in parts).encode("utf-8", "backslashreplace")
     digest = hashlib.blake2b(name, digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 

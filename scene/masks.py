@@ -1,7 +1,7 @@
 """Pure functions of hole masks.
 
-Axes: `...` any leading axes, C channels, H W pixels. A hole mask has one channel, 1 = missing, 0 =
-    seen.
+Axes: `...` any leading axes, C channels, H W pixels. A hole mask has one channel: 1 is missing, 0
+is seen.
 """
 
 import cv2
@@ -30,6 +30,10 @@ def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
         frames: (N, C, H, W), any range; what stands in the hole is not looked at.
         holes: (N, 1, H, W), 1 = missing, between 0 and 1 for what is seen in part.
     Returns: (N, C, H, W).
+
+    >>> frames = torch.tensor([0.5, 9.0, 0.5, 0.5]).view(1, 1, 1, 4)
+    >>> smooth_fill(frames, torch.tensor([0.0, 1.0, 0.0, 0.0]).view(1, 1, 1, 4))
+    tensor([[[[0.5000, 0.5000, 0.5000, 0.5000]]]])
     """
     weight = 1 - holes
     colour = frames * weight
@@ -55,13 +59,21 @@ def mean_of_squares(x: Tensor, side: int) -> Tensor:
 
     What lies outside counts as 0, in weights as in what they weigh. Torch's own rounding up makes
     exports for any size reason about inequalities for minutes.
+
+    >>> mean_of_squares(torch.tensor([[[[1.0, 3.0, 4.0], [5.0, 7.0, 4.0]]]]), 2)
+    tensor([[[[4., 2.]]]])
     """
     return F.avg_pool2d(F.pad(x, (0, side - 1, 0, side - 1)), side)
 
 
 def compose(frames: Tensor, holes: Tensor, prediction: Tensor) -> Tensor:
     """The prediction inside the hole, the untouched frame outside. All (..., C, H, W), holes (...,
-    1, H, W)."""
+    1, H, W).
+
+    >>> frame, prediction = torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[8.0, 9.0]]])
+    >>> compose(frame, torch.tensor([[[0.0, 1.0]]]), prediction)
+    tensor([[[1., 9.]]])
+    """
     return torch.where(holes > 0, prediction, frames)
 
 
@@ -73,6 +85,9 @@ def dilate_sideways(holes: Tensor, *, left: int = 0, right: int = 0) -> Tensor:
         holes: (..., H, W), 0 or 1 or bool.
         left, right: pixels, 0 or more.
     Returns: the same shape and type.
+
+    >>> dilate_sideways(torch.tensor([[0, 0, 1, 0, 0]]), left=1, right=2)
+    tensor([[0, 1, 1, 1, 1]])
     """
     width = holes.shape[-1]
     padded = F.pad(holes.to(torch.float32).reshape(-1, 1, width), (right, left))
@@ -84,6 +99,9 @@ def close_pinpricks(holes: Tensor, *, radius: int = 2) -> Tensor:
     """Morphological closing with a square of 2 * radius + 1 pixels; nothing that was hole is lost.
 
     Args: holes (T, H, W), 0 or 1 or bool. Returns: the same shape and type.
+
+    >>> close_pinpricks(torch.tensor([[[1, 0, 1, 0, 0, 0]]]), radius=1)
+    tensor([[[1, 1, 1, 0, 0, 0]]])
     """
     size = 2 * radius + 1
     if holes.dtype == torch.bool and holes.device.type == "cpu":  # the same, many times faster
@@ -99,7 +117,11 @@ def close_pinpricks(holes: Tensor, *, radius: int = 2) -> Tensor:
 
 def paint_holes(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
     """Mark the holes with a colour that no film has. frames: (T, H, W, 3), holes: (T, H, W)
-    bool."""
+    bool.
+
+    >>> paint_holes(np.zeros((1, 1, 2, 3), np.uint8), np.array([[[False, True]]])).tolist()
+    [[[[0, 0, 0], [255, 0, 255]]]]
+    """
     painted = frames.copy()
     painted[holes] = HOLE_COLOUR
     return painted

@@ -1,7 +1,7 @@
 """Scores as pure functions.
 
-Axes: T frames, C colours, H W pixels. Pictures are in [0, 1] unless said otherwise, holes 1 =
-    missing.
+Axes: T frames, C colours, H W pixels. Pictures are in [0, 1] unless said otherwise, holes are 1
+where something is missing.
 """
 
 import math
@@ -17,7 +17,13 @@ MAX_PSNR = 100.0  # for a picture without any error
 
 
 def psnr(prediction: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB over the whole clip, (T, C, H, W)."""
+    """Peak signal-to-noise ratio in dB over the whole clip, (T, C, H, W).
+
+    >>> round(psnr(torch.full((1, 3, 2, 2), 0.1), torch.zeros(1, 3, 2, 2)), 2)
+    20.0
+    >>> psnr(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
+    100.0
+    """
     return _psnr((prediction - target).square().mean(dtype=torch.float64))
 
 
@@ -26,6 +32,13 @@ def hole_psnr(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
     none.
 
     prediction, target: (T, C, H, W); holes: (T, 1, H, W).
+
+    >>> prediction = torch.tensor([0.1, 0.5]).view(1, 1, 1, 2)
+    >>> hole = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
+    >>> round(hole_psnr(prediction, torch.zeros(1, 1, 1, 2), hole), 2)
+    20.0
+    >>> hole_psnr(prediction, torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, 2))
+    nan
     """
     mask = (holes > 0).expand_as(target)
     return _psnr((prediction - target)[mask].square().mean(dtype=torch.float64))
@@ -37,6 +50,10 @@ def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
     Gaussian window of 11 pixels with sigma 1.5, the picture reflected at its borders, population
     covariance: the same numbers as scikit-image's `structural_similarity(gaussian_weights=True,
         use_sample_covariance=False, full=True)`.
+
+    >>> grey = torch.full((1, 3, 16, 16), 0.5)
+    >>> ssim_map(grey, grey)[0, 0, 8, :3]
+    tensor([1., 1., 1.])
     """
     taps = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
     taps = torch.exp(-0.5 * (taps / SSIM_SIGMA) ** 2)
@@ -60,12 +77,24 @@ def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
 
 def hole_ssim(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
     """Mean structural similarity over the hole pixels of the clip; NaN if there are none. Shapes as
-    `hole_psnr`."""
+    `hole_psnr`.
+
+    >>> grey, hole = torch.full((1, 3, 16, 16), 0.5), torch.ones(1, 1, 16, 16)
+    >>> round(hole_ssim(grey, grey, hole), 4)
+    1.0
+    >>> round(hole_ssim(grey, torch.zeros_like(grey), hole), 4)
+    0.0004
+    """
     return ssim_map(prediction, target)[holes > 0].mean(dtype=torch.float64).item()
 
 
 def frame_psnr(prediction: Tensor, target: Tensor) -> float:
-    """PSNR in dB of every frame, then the mean, as the field reports it: (T, C, H, W)."""
+    """PSNR in dB of every frame, then the mean, as the field reports it: (T, C, H, W).
+
+    >>> prediction = torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)  # 20 dB and 40 dB
+    >>> round(frame_psnr(prediction, torch.zeros(2, 1, 1, 1)), 2)
+    30.0
+    """
     errors = (prediction - target).square().flatten(1).mean(1, dtype=torch.float64)
     return sum(_psnr(error) for error in errors) / len(errors)
 
@@ -76,6 +105,10 @@ def frame_ssim(prediction: Tensor, target: Tensor) -> float:
 
     A uniform window of 65 pixels, sample covariance, no border: the same number as scikit-image's
     `structural_similarity(channel_axis=2, data_range=1, win_size=65)`.
+
+    >>> grey = torch.full((1, 3, 65, 65), 0.5)
+    >>> round(frame_ssim(grey, grey), 4), frame_ssim(grey[..., 1:], grey[..., 1:])
+    (1.0, nan)
     """
     if min(target.shape[-2:]) < FIELD_WINDOW:
         return math.nan
@@ -103,6 +136,10 @@ def flicker(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
 
     Counted where the later frame has its hole. Shapes as `hole_psnr`; NaN if there is no such
     pixel.
+
+    >>> prediction = torch.tensor([0.0, 0.1]).view(2, 1, 1, 1)
+    >>> round(flicker(prediction, torch.zeros(2, 1, 1, 1), torch.ones(2, 1, 1, 1)), 2)
+    25.5
     """
     wrong = ((prediction[1:] - prediction[:-1]) - (target[1:] - target[:-1])).abs() * 255
     return wrong[(holes[1:] > 0).expand_as(wrong)].mean(dtype=torch.float64).item()
@@ -110,7 +147,12 @@ def flicker(prediction: Tensor, target: Tensor, holes: Tensor) -> float:
 
 def score_clip(filled: Tensor, truth: Tensor, holes: Tensor) -> dict[str, float]:
     """Hole-PSNR, hole-SSIM and whole-frame PSNR of one clip: (T, 3, H, W) in [-1, 1], holes (T, 1,
-    H, W)."""
+    H, W).
+
+    >>> black, holes = torch.full((1, 3, 16, 16), -1.0), torch.ones(1, 1, 16, 16)
+    >>> {name: round(score, 2) for name, score in score_clip(black + 0.2, black, holes).items()}
+    {'hole_psnr': 20.0, 'hole_ssim': 0.01, 'psnr': 20.0}
+    """
     output, target = (x.float().clamp(-1, 1).add(1).div(2) for x in (filled, truth))
     return {
         "hole_psnr": hole_psnr(output, target, holes),

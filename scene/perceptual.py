@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nunif.errors import UserError, first_line
-from nunif.models.checkpoint import misfits, read_model_file
+from nunif.models.checkpoint import read_model_file
+from nunif.models.fit import describe_mismatch
 from scene.masks import compose
 
 TIMM_MODEL = "vgg16.tv_in1k"
@@ -175,7 +176,7 @@ def load_lite_network() -> nn.Module:
     weights = lite_weights(read_model_file(path)[1]["state_dict"])
     with torch.device("meta"):  # draws no random numbers
         network: nn.Module = timm.create_model(LITE_MODEL)
-    if problem := misfits(
+    if problem := describe_mismatch(
         {name: tensor.shape for name, tensor in network.state_dict().items()}, weights
     ):
         raise UserError(

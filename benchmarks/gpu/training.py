@@ -28,7 +28,7 @@ from inpaint.options_train import TrainOptions, parse_tile
 from inpaint.trainer import train_model
 from nunif.errors import UserError
 from nunif.models import read_checkpoint, save_model
-from nunif.models.checkpoint import create_model_of
+from nunif.models.fit import create_model_of
 from nunif.training.batches import Loader
 from nunif.training.logs import read_rows
 from nunif.training.task import Draw

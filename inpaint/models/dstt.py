@@ -23,7 +23,7 @@ from inpaint.models.blocks import (
     pad_to_multiple,
 )
 from nunif.errors import UserError
-from nunif.models.checkpoint import misfits
+from nunif.models.fit import describe_mismatch
 from nunif.models.registry import ForeignLayout, Model, register_layout, register_model
 
 ENCODER_STRIDE = 4
@@ -163,7 +163,7 @@ def from_official(
         "from_tokens.bias": torch.Size((columns,)),
     }
     expected = {names[name]: linear.get(name, shape) for name, shape in shapes.items()}
-    if problem := misfits(expected, state_dict):
+    if problem := describe_mismatch(expected, state_dict):
         raise UserError(f"{source} does not fit the published DSTT: {problem}")
     ours = {name: state_dict[official] for name, official in names.items()}
     weight, bias = ours["from_tokens.weight"], ours["from_tokens.bias"]

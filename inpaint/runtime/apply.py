@@ -22,10 +22,10 @@ from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import longer_name
 from nunif.runtime.film import (
-    check_apart,
-    go_through,
+    check_not_sources,
     is_folder,
     open_output,
+    process_frames,
     read_ahead,
     video_writer,
 )
@@ -45,7 +45,7 @@ FrameAndHole = tuple[Frame, np.ndarray]
 def main(options: ApplyOptions) -> None:
     """The command `apply`."""
     compare_path = comparison_path(options.output) if options.compare else None
-    check_apart(filter(None, [options.output, compare_path]), [options.input, options.mask])
+    check_not_sources(filter(None, [options.output, compare_path]), [options.input, options.mask])
     with ExitStack() as stack:
         film = stack.enter_context(
             open_film(
@@ -89,7 +89,7 @@ def main(options: ApplyOptions) -> None:
         if options.look_ahead == SHOT:
             stream = check_looks_ahead(filler, options.model)
             fill = partial(stream.fill, keys=stack.enter_context(keys_of_shots(options, filler)))
-        go_through(fill_in_sdr(fill, holed, film.info.tone_map), film, write)
+        process_frames(fill_in_sdr(fill, holed, film.info.tone_map), film, write)
     if not num_holes:
         advice = hole_advice(invert=options.invert_mask)
         logger.warning("--mask %s marks nothing as missing in any frame: %s", options.mask, advice)

@@ -22,7 +22,7 @@ from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, turn, view_of_eye
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
-from nunif.runtime.film import check_apart, go_through, open_output, read_ahead
+from nunif.runtime.film import check_not_sources, open_output, process_frames, read_ahead
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import open_film
 from nunif.video.picture import is_see_through
@@ -40,7 +40,7 @@ EyeView = tuple[DepthFrame[Frame], np.ndarray]
 
 def main(options: StereoOptions) -> None:
     """The command `stereo`."""
-    check_apart([options.output], [options.input])
+    check_not_sources([options.output], [options.input])
     device = create_device(options.gpu)
     with ExitStack() as stack:
         film = stack.enter_context(
@@ -99,7 +99,7 @@ def main(options: StereoOptions) -> None:
             make_eye(shared, eye, filler, hole_growth=options.dilate, tone=tone)
             for shared, eye, filler in zip(tee(shifts), eyes, fillers)
         )
-        go_through(zip(left, right), film, write)
+        process_frames(zip(left, right), film, write)
     if see_through:
         text = (
             "%s is transparent in places (alpha), two eyes are not: the alpha is left out; "

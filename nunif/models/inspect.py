@@ -8,7 +8,8 @@ from typing import Any
 from nunif.errors import UserError
 from nunif.files import file_sha256, make_folder
 from nunif.models import load_weights, save_model, save_safetensors, save_state_dict
-from nunif.models.checkpoint import LAYOUTS, NUNIF, STATE_DICT, create_model_of
+from nunif.models.checkpoint import LAYOUTS, NUNIF, STATE_DICT
+from nunif.models.fit import create_model_of
 
 logger = logging.getLogger(__name__)
 

@@ -3,14 +3,14 @@ than its size.
 
 Opened as weights only, a file runs no code. Still a file of some kilobytes may ask for memory
 without end: by compressed entries, by calls that torch allows, by tensors that repeat a few
-    numbers, by values that hold each other.
+numbers, by values that hold each other.
 """
 
 import pickletools
 import re
 import zipfile
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nunif.errors import UserError, first_line
 
+WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # Tensors may share their numbers, which are in the file once.
 MAX_GROWTH = 8
 ZIP_START = b"PK\x03\x04"
@@ -39,9 +40,8 @@ _GLOBALS = frozenset(
     }
     | {("torch._utils", "_rebuild_parameter_with_state"), ("torch.serialization", "_get_layout")}
 )
-_HIDDEN_GLOBALS = frozenset(
-    {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"}
-)  # torch.save writes none of these
+# torch.save writes none of these
+_HIDDEN_GLOBALS = frozenset({"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"})
 
 
 def check_before_opening(path: Path) -> None:
@@ -172,3 +172,22 @@ def check_values(values: Iterable[Any], path: Path) -> None:
                 f"{path} holds {what} that a file of {size:,} bytes can't hold: get it from "
                 "another source"
             )
+
+
+def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raises UserError when one of the weights is NaN or infinite."""
+    for name, tensor in weights.items():
+        if tensor.dtype not in WEIGHT_TYPES:
+            continue
+        finite = torch.isfinite(tensor)
+        if not finite.all():
+            what = f"{printable(name)}: {(~finite).sum()} of {tensor.numel()} are NaN or infinite"
+            raise UserError(
+                f"{path} holds weights that are not finite ({what}): take another file, such as "
+                "an earlier checkpoint"
+            )
+
+
+def printable(name: Any) -> str:
+    """A name out of a stranger's file, which must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(name))[:100]

@@ -1,10 +1,10 @@
-"""Where a film goes, as `apply` and `stereo` write it, and how both of them go through one.
+"""What commands that make one film of another share: where the new film is written, and the loop
+over the frames.
 
 Axes: H W pixels, 3 = R G B.
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nunif.errors import UserError
-from nunif.files import make_folder
+from nunif.files import check_not_source, make_folder
 from nunif.parallel import prefetch
 from nunif.runtime.options import FilmOptions
 from nunif.video.film import Film, PictureFilm
@@ -25,7 +25,8 @@ from nunif.video.folder import FolderWriter
 from nunif.video.mastering import Mastering
 from nunif.video.picture import Picture, alpha_of
 from nunif.video.reader import BrokenVideo, Frame
-from nunif.video.writer import VideoWriter, as_ratio
+from nunif.video.signalling import as_ratio
+from nunif.video.writer import VideoWriter
 
 logger = logging.getLogger(__name__)
 
@@ -65,18 +66,13 @@ def is_folder(output: Path) -> bool:
     return not output.suffix or output.is_dir()
 
 
-def check_apart(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
+def check_not_sources(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
     """
     Raises:
         UserError: an output would take the place of something that is read.
     """
     for output, source in product(outputs, sources):
-        # not Path.resolve(), which raises where a link leads to itself
-        is_same = os.path.realpath(output) == os.path.realpath(source)
-        if is_same or (output.exists() and source.exists() and output.samefile(source)):
-            raise UserError(
-                f"{output} can't be written: it is the source {source}; choose another name"
-            )
+        check_not_source(output, source)
 
 
 @contextmanager
@@ -85,7 +81,7 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
     name has no suffix.
 
     Args:
-        size: (width, height) of what will be written.
+        size: (width, height) of what will be written, as encoders have it.
     Raises:
         UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
     """
@@ -108,38 +104,40 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
                     "pictures: leave it out"
                 )
         with FolderWriter(path) as folder:
-            if film.info.has_sound:
-                logger.warning("%s has sound, a folder of pictures has none", film.path)
-            if tone is not None:
-                text = (
-                    "%s: the pictures are %s like the film, and PNGs don't say so: tell the "
-                    "program that reads them"
-                )
-                logger.warning(text, path, tone.name)
-            if (aspect := film.info.sample_aspect_ratio) not in (None, 1):
-                text = (
-                    "%s: the aspect of the film's pixels is %s, and a folder of pictures "
-                    "doesn't say so"
-                )
-                logger.warning(text, path, as_ratio(aspect))
-            steps = np.diff(film.times)
-            if len(steps) and np.ptp(steps) > _UNEVEN:
-                text = (
-                    "%s: the film's pictures come at uneven times (%.3f to %.3f s apart), a "
-                    "folder of pictures keeps none"
-                )
-                logger.warning(text, path, steps.min(), steps.max())
-            if options.extras and film.info.extras:
-                logger.warning(
-                    "%s has %s, a folder of pictures has none of it",
-                    film.path,
-                    ", ".join(film.info.extras),
-                )
+            _warn_of_losses(path, film, extras=options.extras)
             yield _Folder(folder)
     else:
         make_folder(path.parent)
         with video_writer(path, film, size=size, options=options, sound=True) as video:
             yield _Video(video)
+
+
+def _warn_of_losses(folder: Path, film: Film, *, extras: bool) -> None:
+    """Log what of a film a folder of pictures doesn't keep."""
+    if film.info.has_sound:
+        logger.warning("%s has sound, a folder of pictures has none", film.path)
+    if (tone := film.info.tone_map) is not None:
+        text = (
+            "%s: the pictures are %s like the film, and PNGs don't say so: tell the "
+            "program that reads them"
+        )
+        logger.warning(text, folder, tone.name)
+    if (aspect := film.info.sample_aspect_ratio) not in (None, 1):
+        text = "%s: the aspect of the film's pixels is %s, and a folder of pictures doesn't say so"
+        logger.warning(text, folder, as_ratio(aspect))
+    steps = np.diff(film.times)
+    if len(steps) and np.ptp(steps) > _UNEVEN:
+        text = (
+            "%s: the film's pictures come at uneven times (%.3f to %.3f s apart), a "
+            "folder of pictures keeps none"
+        )
+        logger.warning(text, folder, steps.min(), steps.max())
+    if extras and film.info.extras:
+        logger.warning(
+            "%s has %s, a folder of pictures has none of it",
+            film.path,
+            ", ".join(film.info.extras),
+        )
 
 
 def video_writer(
@@ -151,14 +149,14 @@ def video_writer(
     sound: bool = False,
 ) -> VideoWriter:
     """A writer of a video with the film's times and colours; without `options` in the suffix's
-    usual codec."""
+    usual codec.
+
+    size: (width, height), as encoders have it. sound: carry over all that is no picture as well.
+    """
     info = film.info
-    # a turned picture has its chroma elsewhere
-    mastering = (
-        replace(info.mastering, chroma_location=None)
-        if not info.orientation.is_upright
-        else info.mastering
-    )
+    mastering = info.mastering
+    if not info.orientation.is_upright:  # a turned picture has its chroma elsewhere
+        mastering = replace(mastering, chroma_location=None)
     return VideoWriter(
         path,
         width=size[0],
@@ -209,9 +207,9 @@ def read_ahead(items: Iterable[Item], film: Film) -> Iterator[Iterator[Item]]:
         )
 
 
-def go_through(items: Iterable[Item], film: Film, step: Callable[[Item], None]) -> None:
-    """`step` with every item, one per frame of the film, while a bar shows frames and frames per
-    second."""
+def process_frames(items: Iterable[Item], film: Film, step: Callable[[Item], None]) -> None:
+    """Call `step` with every item, one per frame of the film, while a bar shows frames and frames
+    per second."""
     with (
         logging_redirect_tqdm(),
         tqdm(total=len(film), unit="frame", desc=film.path.name, disable=None) as bar,

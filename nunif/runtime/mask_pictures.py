@@ -19,8 +19,10 @@ from PIL import Image
 
 from nunif.errors import UserError
 from nunif.image import PNG_SIGNATURE, decode
-from nunif.video.picture import UPRIGHT, Orientation, layout_of
-from nunif.video.reader import Frame, VideoInfo
+from nunif.video.orientation import UPRIGHT, Orientation
+from nunif.video.pixel_format import layout_of
+from nunif.video.probe import VideoInfo
+from nunif.video.reader import Frame
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from nunif.errors import UserError, first_line
 from nunif.files import copy_whole, explain_os_errors
 from nunif.models import Model, load_weights, read_checkpoint, save_model
-from nunif.models.checkpoint import misfits
+from nunif.models.fit import describe_mismatch
 from nunif.training.ema import copy_weights, evaluation_weights
 from nunif.training.optim import load_optimizer_state
 from nunif.training.sampler import LossHistory
@@ -358,7 +358,7 @@ def _restore_opponent(training: dict[str, Any], path: Path, engine: Engine) -> N
     if "opponent" not in training:
         logger.warning("%s holds no network to train against: it starts fresh", path)
         return
-    misfit = misfits(
+    misfit = describe_mismatch(
         {name: tensor.shape for name, tensor in engine.opponent.state_dict().items()},
         training["opponent"],
     )

@@ -3,7 +3,7 @@
 A broadcast's clock (MPEG-TS, MPEG-PS) begins anywhere, and where files were joined end to end (`cat
 a.ts b.ts`) it starts over in the middle, in each stream at a slightly different place. Here the
 parts are put one behind the other: a part's pictures follow those before it, and sound and
-    subtitles keep their place beside them. Other files say what they mean.
+subtitles keep their place beside them. Other files say what they mean.
 
 Words used below:
     run      packets of one stream whose times follow each other
@@ -83,7 +83,7 @@ def has_free_clock(container: av.container.InputContainer) -> bool:
 
 
 def read_clock(container: av.container.InputContainer, pictures: av.VideoStream) -> Clock:
-    """Go through a file just opened, to its end or to where it can't be read.
+    """Read a file just opened, to its end or to where it can't be read.
 
     Args:
         pictures: the stream that the film is made of.
@@ -105,9 +105,8 @@ def read_clock(container: av.container.InputContainer, pictures: av.VideoStream)
         return Clock()
     for index, others in runs.items():
         stream = container.streams[index]
-        if (
-            stream.type == "video" and others[0].places[0] > parts[-1].places[-_FEWEST:][0]
-        ):  # the last come out late
+        last_place = parts[-1].places[-_FEWEST:][0]  # the very last come out late
+        if stream.type == "video" and others[0].places[0] > last_place:
             logger.warning(
                 "%s: another picture stream begins where the first ends, as where different files "
                 "were joined; it is left "
@@ -117,9 +116,8 @@ def read_clock(container: av.container.InputContainer, pictures: av.VideoStream)
             )
     kinds = {i: container.streams[i].type for i in runs}
     sounds = {i: _without_slips(others) for i, others in runs.items() if kinds[i] == "audio"}
-    subtitles = {
-        i: others for i, others in runs.items() if kinds[i] == "subtitle"
-    }  # few and far between
+    # few and far between
+    subtitles = {i: others for i, others in runs.items() if kinds[i] == "subtitle"}
     return Clock(_line_up(pictures.index, parts, sounds, subtitles), is_stated=False)
 
 

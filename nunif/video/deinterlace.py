@@ -24,9 +24,8 @@ _FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 def stated_first_field(decoder: av.VideoCodecContext) -> str | None:
     """The field that is shown first, tff (top) or bff, where only the container says that a stream
     is interlaced."""
-    order = getattr(
-        decoder, "field_order", 0
-    )  # PyAV 17, the last one for Python 3.10, doesn't have it
+    # PyAV 17, the last one for Python 3.10, doesn't have it
+    order = getattr(decoder, "field_order", 0)
     return None if decoder.name in _TELLING_DECODERS else _FIRST_FIELDS.get(int(order))
 
 

@@ -74,24 +74,18 @@ def add_extras(
         Those streams of the source that are still to be copied: subtitles and cover art.
     """
     container = target.format.name
-    lost: list[str] = []
-    copied: list[av.stream.Stream] = []
     target.metadata.update(tags_of(source.metadata) | dict(target.metadata))
-    for old, new in zip(source.streams.video[:1], target.streams.video):
-        new.metadata.update(labels_of(old))
-        if timecode := {key.lower(): value for key, value in old.metadata.items()}.get("timecode"):
-            new.metadata["timecode"] = timecode
-            lost += ["the timecode"] * (container not in _WITH_TIMECODE)
-    if chapters := source.chapters():
-        if container in _WITH_CHAPTERS:
-            target.set_chapters(chapters)
-        else:
-            lost.append("chapters")
-    for subtitle in source.streams.subtitles:
-        if subtitle.codec_context is not None and takes(subtitle):
-            copied.append(subtitle)
-        else:
-            lost.append(f"subtitles ({_codec_of(subtitle)})")
+    lost = _add_labels(source, target) + _add_chapters(source, target)
+    subtitles = [
+        stream
+        for stream in source.streams.subtitles
+        if stream.codec_context is not None and takes(stream)
+    ]
+    lost += [
+        f"subtitles ({_codec_of(stream)})"
+        for stream in source.streams.subtitles
+        if stream not in subtitles
+    ]
     for attachment in source.streams.attachments:
         if container == _MATROSKA:
             target.add_attachment(
@@ -99,18 +93,55 @@ def add_extras(
             )
         else:
             lost.append(f"an attachment ({attachment.name})")
+    covers = []
     for cover in _covers_of(source):
         if container == _MATROSKA:
-            kind = _codec_of(cover).replace("mjpeg", "jpeg")
-            name, mime = (
-                cover.metadata.get("filename", f"cover.{kind}"),
-                cover.metadata.get("mimetype", f"image/{kind}"),
-            )
-            target.add_attachment(name, mime, _read_cover(path, cover.index))
+            _attach_cover(path, cover, target)
         elif container in _QUICKTIME and _codec_of(cover) in _QUICKTIME_COVERS:
-            copied.append(cover)
+            covers.append(cover)
         else:
             lost.append("cover art")
+    _warn_of_losses(path, source, lost, container)
+    return [*subtitles, *covers]
+
+
+def _add_labels(
+    source: av.container.InputContainer, target: av.container.OutputContainer
+) -> list[str]:
+    """Carry over language, title and timecode of the pictures; what can't be kept, in words."""
+    lost: list[str] = []
+    for old, new in zip(source.streams.video[:1], target.streams.video):
+        new.metadata.update(labels_of(old))
+        if timecode := {key.lower(): value for key, value in old.metadata.items()}.get("timecode"):
+            new.metadata["timecode"] = timecode
+            lost += ["the timecode"] * (target.format.name not in _WITH_TIMECODE)
+    return lost
+
+
+def _add_chapters(
+    source: av.container.InputContainer, target: av.container.OutputContainer
+) -> list[str]:
+    """Carry over the chapters; what can't be kept, in words."""
+    chapters = source.chapters()
+    if chapters and target.format.name not in _WITH_CHAPTERS:
+        return ["chapters"]
+    if chapters:
+        target.set_chapters(chapters)
+    return []
+
+
+def _attach_cover(path: Path, cover: av.VideoStream, target: av.container.OutputContainer) -> None:
+    """Carry over cover art as an attachment, which it is in Matroska."""
+    kind = _codec_of(cover).replace("mjpeg", "jpeg")
+    name = cover.metadata.get("filename", f"cover.{kind}")
+    mime = cover.metadata.get("mimetype", f"image/{kind}")
+    target.add_attachment(name, mime, _read_cover(path, cover.index))
+
+
+def _warn_of_losses(
+    path: Path, source: av.container.InputContainer, lost: list[str], container: str
+) -> None:
+    """Log a line for what of a file isn't carried over into a container."""
     if (num_pictures := len(source.streams.video) - len(_covers_of(source))) > 1:
         logger.warning(
             "%s: it has %d picture streams, of which the first is taken", path, num_pictures
@@ -124,10 +155,9 @@ def add_extras(
         logger.warning(
             "%s: %s: streams of data aren't carried over", path, ", ".join(dict.fromkeys(data))
         )
-    return copied
 
 
-def tell_of_lost_tags(
+def warn_of_lost_tags(
     path: Path, tags: dict[str, str], labels: list[tuple[str, dict[str, str]]], *, written: Path
 ) -> None:
     """Log a line for the tags that a finished file doesn't have: containers leave out silently what

@@ -15,7 +15,6 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -34,11 +33,12 @@ from nunif.numbered import (
 )
 from nunif.parallel import ordered_map
 from nunif.video import picture as pictures
+from nunif.video.pixel_format import layout_of
+from nunif.video.probe import VideoInfo
 from nunif.video.reader import (
     VIDEO_SUFFIXES,
     BrokenVideo,
     Frame,
-    VideoInfo,
     VideoReader,
     content_hash,
     list_videos,
@@ -70,12 +70,7 @@ class Film(Protocol):
 
     def __enter__(self) -> "Film": ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def read(self, start: int, stop: int) -> list[Frame]: ...
 
@@ -129,7 +124,7 @@ class PictureFilm:
         self._files = [files[position] for position in self._pts]
         self.numbers = [list(found)[position] for position in self._pts]
         self.times = np.array([float(number / fps) for number in self._pts.tolist()])
-        self._held: dict[int, Frame] = {}
+        self._last_read: dict[int, Frame] = {}
         self._lock = Lock()
 
     @property
@@ -150,21 +145,18 @@ class PictureFilm:
     def __enter__(self) -> "PictureFilm":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Let go of all frames."""
-        self._held = {}
+        self._last_read = {}
 
     def forget(self, stop: int) -> None:
         """Let go of the frames before `stop`."""
-        self._held = {number: frame for number, frame in self._held.items() if number >= stop}
+        self._last_read = {
+            number: frame for number, frame in self._last_read.items() if number >= stop
+        }
 
     def read(self, start: int, stop: int) -> list[Frame]:
         """The selected frames [start, stop); those of the last call cost nothing.
@@ -172,12 +164,12 @@ class PictureFilm:
         Raises:
             BrokenVideo: a picture can't be read or doesn't fit the others.
         """
-        held = self._held
-        self._held = {
-            number: held[number] if number in held else self._frame(number)
+        before = self._last_read
+        self._last_read = {
+            number: before[number] if number in before else self._frame(number)
             for number in range(start, stop)
         }
-        return list(self._held.values())
+        return list(self._last_read.values())
 
     def _frame(self, number: int) -> Frame:
         file, time = self._files[number], float(self.times[number])
@@ -196,10 +188,9 @@ class PictureFilm:
         raise BrokenVideo(file, time, f"{file} can't be used ({reason})")
 
     def _read_picture(self, file: Path) -> Frame:
+        # of a torn one libav makes the rest grey
         if file.suffix.lower() in (".jpg", ".jpeg") and _is_torn_jpeg(file.read_bytes()):
-            raise ValueError(
-                "it is cut off: copy or download it again"
-            )  # libav makes the rest grey
+            raise ValueError("it is cut off: copy or download it again")
         with VideoReader(file, for_editing=self._for_editing) as reader:
             if unfit := _why_unfit(file, reader.info):
                 raise ValueError(unfit)
@@ -210,7 +201,7 @@ class PictureFilm:
         wanted = self.info.picture_format
         if frame.picture is None or frame.picture.pixel_format == wanted:
             return frame
-        old, new = pictures.layout_of(frame.picture.pixel_format), pictures.layout_of(wanted)
+        old, new = layout_of(frame.picture.pixel_format), layout_of(wanted)
         is_coarser = not old.is_grey and (new.is_grey or math.prod(new.step) > math.prod(old.step))
         if is_coarser or old.bits > new.bits or (old.alpha is not None and new.alpha is None):
             raise ValueError(

@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -55,12 +54,7 @@ class FolderWriter:
             (self._partial / f"{self.num_frames:06d}.png").write_bytes(data)
         self.num_frames += 1
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if error is not None:
                 # the last picture may be torn, by Ctrl-C or a full disk

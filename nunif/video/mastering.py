@@ -11,9 +11,8 @@ import av
 
 from nunif.video.side_data import side_data_of
 
-_DISPLAY = struct.Struct(
-    "22i"
-)  # AVMasteringDisplayMetadata: R G B white as x and y, least and most light; two flags
+# AVMasteringDisplayMetadata: R G B white as x and y, least and most light; two flags
+_DISPLAY = struct.Struct("22i")
 _LIGHT = struct.Struct("2I")  # AVContentLightMetadata
 # What can't be written by any encoder here, by the name of libav's side data.
 _DYNAMIC = {

@@ -5,10 +5,7 @@ Axes: H W pixels, h w samples of a plane (chroma has fewer than pixels), 3 = R G
 A step is how many pixels one sample of a plane covers, down and to the right.
 """
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 
 import av
 import cv2
@@ -16,10 +13,11 @@ import numpy as np
 
 from nunif.video import color as colors
 from nunif.video.color import ColorTags
-from nunif.video.side_data import side_data_of
+from nunif.video.orientation import Orientation, upright_format
+from nunif.video.pixel_format import PixelLayout, layout_of, planar_format
 
 # Formats with Cb and Cr by turns in one plane, and by how many bits their numbers are shifted up.
-# Taken apart here, as swscale 9 has a race there: now and then a narrow p010 picture comes out with
+# Split here, as swscale 9 has a race there: now and then a narrow p010 picture comes out with
 # some of its luma overwritten.
 _CHROMA_PAIRS = {
     "nv12": 0,
@@ -32,44 +30,6 @@ _CHROMA_PAIRS = {
     "p212le": 4,
 }
 _CHROMA_PAIRS |= {"p412le": 4, "p016le": 0, "p216le": 0, "p416le": 0}
-
-_ANGLE_TOLERANCE = 1.0  # degrees
-
-
-@dataclass(frozen=True)
-class PixelLayout:
-    """How a pixel format keeps its pictures. Components are R G B, or Y Cb Cr, or Y; alpha comes
-    after them."""
-
-    name: str
-    bits: int  # of a sample
-    is_rgb: bool
-    planes: tuple[int, ...]  # the plane of each component, alpha left out
-    alpha: int | None  # the plane of the alpha
-    step: tuple[int, int]  # of the chroma
-    is_planar: (
-        bool  # each component has a plane of its own, of whole numbers in this machine's order
-    )
-
-    @property
-    def dtype(self) -> type:
-        return np.uint8 if self.bits <= 8 else np.uint16
-
-    @property
-    def is_grey(self) -> bool:
-        return len(self.planes) == 1
-
-    @property
-    def code(self) -> dict:
-        """What the maps to and from RGB depend on, besides the tags."""
-        return dict(bits=self.bits, num_components=len(self.planes), is_rgb=self.is_rgb)
-
-    def step_of(self, plane: int) -> tuple[int, int]:
-        return self.step if plane in self.planes[1:] and not self.is_rgb else (1, 1)
-
-    def shape_of(self, plane: int, height: int, width: int) -> tuple[int, int]:
-        down, right = self.step_of(plane)
-        return -(-height // down), -(-width // right)
 
 
 @dataclass(frozen=True)
@@ -86,119 +46,6 @@ class Picture:
         layout = layout_of(self.pixel_format)
         height, width = self.planes[layout.planes[0]].shape
         return height, width
-
-
-@cache
-def layout_of(pixel_format: str) -> PixelLayout:
-    """The layout of one of libav's pixel formats. Raises ValueError for an unknown name."""
-    side = 16
-    description = av.VideoFormat(pixel_format, side, side)
-    components = description.components
-    visible = [component for component in components if not component.is_alpha]
-    bits = max((component.bits for component in components), default=0)
-    planes = [component.plane for component in components]
-    is_planar = (
-        bool(visible)
-        and len(set(planes)) == len(planes)
-        and 8 <= bits <= 16
-        and not (description.is_big_endian or description.has_palette or description.is_bayer)
-        and not pixel_format.endswith(("msble", "f16le"))
-    )
-    return PixelLayout(
-        name=pixel_format,
-        bits=bits,
-        is_rgb=bool(description.is_rgb or description.has_palette),
-        planes=tuple(component.plane for component in visible),
-        alpha=next((component.plane for component in components if component.is_alpha), None),
-        step=(side // visible[-1].height, side // visible[-1].width) if visible else (1, 1),
-        is_planar=is_planar,
-    )
-
-
-@cache
-def planar_format(pixel_format: str) -> str:
-    """The planar format that holds all of a picture of any format: itself, or yuv420p for nv12,
-    gbrp for rgb24, ...
-
-    Formats named yuvj... become those named yuv...: they differ in the range, and that stands in
-    the tags.
-    """
-    if layout_of(pixel_format).is_planar:
-        return pixel_format.replace("yuvj", "yuv")
-    if pixel_format == "pal8":
-        return "gbrap"  # its colours may be transparent
-    return nearest_format(pixel_format, _planar_formats())
-
-
-@cache
-def _planar_formats() -> tuple[str, ...]:
-    kinds = (
-        "gray",
-        "yuv420p",
-        "yuv422p",
-        "yuv444p",
-        "gbrp",
-        "yuva420p",
-        "yuva422p",
-        "yuva444p",
-        "gbrap",
-    )
-    names = [
-        kind + depth for kind in kinds for depth in ("", "9le", "10le", "12le", "14le", "16le")
-    ]
-    return tuple(name for name in names if _is_known(name))
-
-
-def _is_known(pixel_format: str) -> bool:
-    try:
-        return layout_of(pixel_format).name == pixel_format
-    except ValueError:
-        return False
-
-
-def nearest_format(pixel_format: str, candidates: Iterable[str]) -> str:
-    """Of some formats, the one that loses least of a picture in `pixel_format`, then the one that
-    adds least.
-
-    Losing colour is worst, then alpha, depth, resolution of the chroma, then a change between
-    Y'CbCr and RGB.
-
-    Raises:
-        ValueError: there is no candidate.
-    """
-    return formats_by_nearness(pixel_format, candidates)[0]
-
-
-def formats_by_nearness(pixel_format: str, candidates: Iterable[str]) -> list[str]:
-    """The candidates that hold pictures, those that lose least first: see `nearest_format`."""
-    want = layout_of(pixel_format)
-
-    def cost(name: str) -> tuple:
-        have = layout_of(name)
-        return (
-            have.is_grey and not want.is_grey,
-            want.alpha is not None and have.alpha is None,
-            max(0, want.bits - have.bits),
-            0
-            if want.is_grey
-            else math.prod(max(1, ours / theirs) for ours, theirs in zip(have.step, want.step)),
-            have.is_rgb != want.is_rgb,
-            have.is_grey != want.is_grey,
-            have.bits,
-            -have.step[0] * have.step[1],
-            have.alpha is not None,
-            name != pixel_format,
-            not have.is_planar,
-        )
-
-    return sorted((name for name in candidates if layout_of(name).planes), key=cost)
-
-
-@cache
-def without_alpha(pixel_format: str) -> str:
-    """The planar format of the same numbers without alpha: yuv444p12le for yuva444p12le."""
-    opaque = (name for name in _planar_formats() if layout_of(name).alpha is None)
-    return nearest_format(pixel_format, opaque)
 
 
 def alpha_of(picture: Picture) -> np.ndarray | None:
@@ -292,80 +139,6 @@ def _shapes(layout: PixelLayout, height: int, width: int) -> list[tuple[int, int
     return [layout.shape_of(plane, height, width) for plane in range(num_planes)]
 
 
-@dataclass(frozen=True)
-class Orientation:
-    """How a decoded picture is turned upright: mirrored left to right first if at all, then turned
-    clockwise.
-
-    Attributes:
-        degrees: 0, 90, 180 or 270.
-        mirrored: a camera that shows its owner, or a film that was flipped, says so.
-        is_exact: whether the file asks for just that; what asks for another angle is turned by the
-            nearest of these.
-    """
-
-    degrees: int = 0
-    mirrored: bool = False
-    is_exact: bool = True
-
-    @property
-    def is_upright(self) -> bool:
-        return self.degrees == 0 and not self.mirrored
-
-    @property
-    def is_on_its_side(self) -> bool:
-        return self.degrees % 180 != 0
-
-    def apply(self, plane: np.ndarray) -> np.ndarray:
-        """(H, W, ...) as decoded -> upright, contiguous."""
-        return np.ascontiguousarray(
-            np.rot90(plane[:, ::-1] if self.mirrored else plane, k=-self.degrees // 90)
-        )
-
-
-UPRIGHT = Orientation()
-
-
-def read_orientation(frame: av.VideoFrame) -> Orientation:
-    """What a decoded picture's display matrix asks for, as ffmpeg follows it.
-
-    The matrix (a b u, c d v, x y w) takes a pixel (p, q), counted from the left and the top, to (a
-    p + c q, b p + d q).
-    """
-    found = side_data_of(frame).get("DISPLAYMATRIX")
-    if found is None:
-        return UPRIGHT
-    # a buffer
-    a, b, _, c, d = np.frombuffer(found, np.int32)[:5].astype(np.float64).tolist()  # type: ignore[call-overload]
-    mirrored = a * d < b * c
-    if mirrored:
-        a, b = -a, -b
-    angle = math.degrees(math.atan2(b, a))
-    quarters = round(angle / 90)
-    return Orientation(
-        quarters * 90 % 360, mirrored, is_exact=abs(angle - 90 * quarters) < _ANGLE_TOLERANCE
-    )
-
-
-def upright_format(pixel_format: str, orientation: Orientation, *, width: int, height: int) -> str:
-    """The planar format of a decoded picture of any format after it is turned upright.
-
-    Where the chroma doesn't fall on the turned grid it needs full resolution: at odd sizes, and
-    turned by 90 or 270 degrees where it isn't halved equally both ways.
-    """
-    pixel_format = planar_format(pixel_format)
-    down, right = layout_of(pixel_format).step
-    fits = not (height % down or width % right or (orientation.is_on_its_side and down != right))
-    if orientation.is_upright or fits:
-        return pixel_format
-    full = (
-        name
-        for name in _planar_formats()
-        if layout_of(name).step == (1, 1) and not layout_of(name).is_grey
-    )
-    return nearest_format(pixel_format, full)
-
-
 def turn_upright(picture: Picture, orientation: Orientation) -> Picture:
     """Turn a picture upright, into `upright_format`."""
     height, width = picture.size
@@ -398,10 +171,8 @@ def from_rgb(rgb: np.ndarray, *, pixel_format: str, color: ColorTags) -> Picture
     color = colors.suited_tags(color, is_rgb=layout.is_rgb)
     if rgb.dtype == np.uint8:
         rgb = rgb.astype(np.uint16) * 257
-    coded = cv2.transform(
-        rgb, colors.code_of_rgb(color, **layout.code)
-    )  # (H, W, components) or (H, W)
-    coded = coded.reshape(*rgb.shape[:2], -1)
+    coded = cv2.transform(rgb, colors.code_of_rgb(color, **layout.code))
+    coded = coded.reshape(*rgb.shape[:2], -1)  # (H, W, components)
     planes: dict[int, np.ndarray] = {}
     for component, plane in enumerate(layout.planes):
         samples = _shrink(np.ascontiguousarray(coded[..., component]), layout.step_of(plane))
@@ -488,7 +259,7 @@ def with_range(picture: Picture, color_range: int) -> Picture:
     """Y'CbCr in another range (libav's number); RGB and grey have one only.
 
     Limited: black is at 16, white at 235, chroma reaches from 16 to 240, of 255 (ITU-R BT.601,
-        BT.709).
+    BT.709).
     """
     layout = layout_of(picture.pixel_format)
     if (
@@ -528,7 +299,7 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
     """Put other pixels into the hole of a picture. Nothing else changes, bit for bit.
 
     A chroma sample covers several pixels: it changes where one of them lies in the hole. Alpha
-        never changes.
+    never changes.
 
     Args:
         picture: H W pixels.
@@ -550,10 +321,8 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
     # The hole's bounding box, on the chroma's grid. Conversion looks at no pixel beyond the
     # sample's own.
     top, left = rows[0] // down * down, columns[0] // right * right
-    bottom, end = (
-        min(height, rows[-1] // down * down + down),
-        min(width, columns[-1] // right * right + right),
-    )
+    bottom = min(height, rows[-1] // down * down + down)
+    end = min(width, columns[-1] // right * right + right)
     box = slice(top, bottom), slice(left, end)
     new = from_rgb(
         np.ascontiguousarray(rgb[box]), pixel_format=picture.pixel_format, color=picture.color
@@ -561,13 +330,12 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
     planes = list(picture.planes)
     for plane in layout.planes:
         step = layout.step_of(plane)
-        first = top // step[0], left // step[1]
+        first, begin = top // step[0], left // step[1]
         h, w = new.planes[plane].shape
         is_hit = _any_in_step(hole[box], step)
         planes[plane] = planes[plane].copy()
-        planes[plane][first[0] : first[0] + h, first[1] : first[1] + w][is_hit] = new.planes[plane][
-            is_hit
-        ]
+        part = planes[plane][first : first + h, begin : begin + w]
+        part[is_hit] = new.planes[plane][is_hit]
     return replace(picture, planes=tuple(planes))
 
 

@@ -2,7 +2,7 @@
 measures them.
 
 Networks are made for pictures as most screens show them: a film in PQ looks grey and flat to them.
-    A curve maps it:
+A curve maps it:
 
     code --PQ or HLG--> light of the screen, up to 1000 cd/m2 --BT.2390--> up to 203 cd/m2 --BT.2020
     to BT.709--> ^(1/2.4)

@@ -16,7 +16,9 @@ from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags
 from nunif.video.cuts import CUT_MARGIN, find_cuts, mark_cuts
-from nunif.video.picture import Orientation, Picture, layout_of
+from nunif.video.orientation import Orientation
+from nunif.video.picture import Picture
+from nunif.video.pixel_format import layout_of, nearest_format, planar_format
 from nunif.video.reader import BrokenVideo, VideoReader
 from nunif.video.writer import VideoWriter
 from tests import videos
@@ -142,7 +144,7 @@ FORMATS = [
     ],
 )
 def test_planar_formats(pixel_format, planar):
-    assert pictures.planar_format(pixel_format) == planar
+    assert planar_format(pixel_format) == planar
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_planar_formats(pixel_format, planar):
     ],
 )
 def test_nearest_format(wanted, candidates, nearest):
-    assert pictures.nearest_format(wanted, candidates) == nearest
+    assert nearest_format(wanted, candidates) == nearest
 
 
 @pytest.mark.parametrize("pixel_format", FORMATS)

@@ -12,7 +12,7 @@ import pytest
 
 from nunif.errors import UserError
 from nunif.video.cuts import CUT_MARGIN, find_cuts
-from nunif.video.picture import Orientation
+from nunif.video.orientation import Orientation
 from nunif.video.reader import BrokenVideo, VideoReader, content_hash, list_videos, select_frames
 from nunif.video.writer import write_video
 from tests import videos
