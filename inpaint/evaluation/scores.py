@@ -1,5 +1,7 @@
-"""Scores of a filled film. Axes: T frames, H W pixels; frames are (T, H, W, 3) uint8, holes (T, H,
-W) bool."""
+"""Scores of filled clips.
+
+Axes: T frames, H W pixels; frames are (T, H, W, 3) uint8, holes (T, H, W) bool.
+"""
 
 import importlib.util
 import logging
@@ -11,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inpaint.evaluation.pixels import signed
 from nunif.errors import UserError
+from nunif.evaluation.report import Headline
 from scene.flow import pull
-from scene.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim
+from scene.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim, score_clip
 from scene.perceptual import load_lite
 
 logger = logging.getLogger(__name__)
@@ -22,8 +26,40 @@ MIN_UNSEEN = 50  # pixels; fewer are no ground to judge sharpness on
 # grey levels per pixel of the truth on the mean; beside a plain wall the faintest shade is "sharp"
 MIN_GRADIENT = 2.0
 
+HEADLINE = Headline("hole_psnr", name="hole-PSNR", unit="dB")  # by which methods are compared
+TITLE = "Inpainting scores"  # of reports
+
 Motion = tuple[np.ndarray, np.ndarray]  # as of `motion_of`
 Score = Callable[[np.ndarray, np.ndarray], float]  # output and truth -> mean over the frames
+
+
+def film_scores(
+    output: np.ndarray,
+    *,
+    truth: np.ndarray,
+    holes: np.ndarray,
+    motion: Motion,
+    unseen: np.ndarray,
+    thirds: bool,
+    perceptual: dict[str, Score],
+) -> dict[str, float]:
+    """What is told of a film: `score_film`, with `thirds` also `by_thirds`, and the perceptual
+    scores."""
+    scores = score_film(output, truth, holes, motion, unseen)
+    if thirds:
+        scores |= by_thirds(output, truth, holes)
+    return scores | {name: score(output, truth) for name, score in perceptual.items()}
+
+
+def record_scores(
+    output: np.ndarray, *, truth: np.ndarray, holes: np.ndarray, device: torch.device
+) -> dict[str, float]:
+    """What the trainer tells of its evaluation clips (`score_clip`), computed on a device.
+
+    output: uint8, or float32 in [-1, 1].
+    """
+    missing = torch.from_numpy(holes)[:, None]
+    return score_clip(*(x.to(device) for x in (signed(output), signed(truth), missing)))
 
 
 def score_film(
