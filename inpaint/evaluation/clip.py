@@ -27,7 +27,7 @@ class Clip:
     """A clip, its holes, and how what is put into them is scored.
 
     frames: the truth, uint8. score: filled pictures -> scores, each under its name.
-    family: the kind of its holes; None where there are no kinds. made_of: in a word, what made them.
+    family: the kind of its holes; None where there are no kinds. made_of: what made them, a word.
     is_shown: whether its middle frame is among the pictures of the report.
     """
 

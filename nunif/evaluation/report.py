@@ -24,8 +24,8 @@ DRAWS = 10_000  # of the bootstrap
 
 
 def mean_of(scores: list[dict[str, float]], name: str) -> float:
-    """The mean of one score over the clips that have it: a clip without a hole has no hole-PSNR
-    (NaN)."""
+    """The mean of one score over the clips that have it: where there is nothing to measure it is
+    NaN."""
     values = [score[name] for score in scores if not math.isnan(score[name])]
     return sum(values) / len(values) if values else math.nan
 
@@ -126,8 +126,8 @@ class Report:
         """Each model against each other method in the headline score, in pairs clip by clip, by
         family.
 
-        The interval is of the mean difference, 95 %, by bootstrap over clips (`interval`). Clips
-        without that score don't count; without any there is no comparison.
+        The interval is of the mean difference, 95 %, by bootstrap over clips (`interval`). A clip
+        counts where both have that score; without any such clip there is no comparison.
         """
         result = []
         for family, rows in self._families().items():
@@ -148,7 +148,7 @@ class Report:
         others = {_variant(row): row[self.headline.score] for row in other}
         by_clip: dict[str, list[float]] = {}
         for row in model:
-            gain = row[self.headline.score] - others[_variant(row)]
+            gain = row[self.headline.score] - others.get(_variant(row), math.nan)
             if math.isfinite(gain):
                 by_clip.setdefault(row["clip"], []).append(gain)
         return np.array([np.mean(gains) for gains in by_clip.values()])

@@ -25,7 +25,6 @@ from inpaint.evaluation.scores import (
 )
 from inpaint.options_evaluate import BASELINES as NAMES
 from inpaint.options_evaluate import CAUSAL_BASELINES
-from nunif.evaluation.report import Report, interval
 from nunif.image import save_png
 from nunif.models import create_model, save_model
 from nunif.pictures import label
@@ -256,69 +255,6 @@ def test_labels_leave_the_film_as_it_is():
     frames = panned(2)
     assert (label(frames[0], "truth") != frames[0]).any()
     np.testing.assert_array_equal(frames, panned(2))
-
-
-def test_two_models_are_compared_in_pairs():
-    report = Report(models=["new", "old"])
-    for clip, old, new in (("a", 20.0, 21.0), ("b", 30.0, 33.0), ("c", 10.0, 9.0)):
-        for method, value in (("old", old), ("new", new)):
-            report.add(clip, "moving", "object", method, {"hole_psnr": value}, 10.0, [value])
-    (comparison,) = report.comparisons()
-    assert (comparison["model"], comparison["against"]) == ("new", "old")
-    assert comparison["mean"] == pytest.approx(1.0) and comparison[
-        "standard_deviation"
-    ] == pytest.approx(2.0)
-    assert (comparison["wins"], comparison["clips"]) == (2, 3)
-    assert comparison["low"] == pytest.approx(-1.0) and comparison["high"] == pytest.approx(3.0)
-    assert (
-        "moving: new against old: +1.00 dB, standard deviation 2.00, 95 % interval -1.00 to 3.00, "
-        "better on 2 of 3" in (report.text())
-    )
-    assert interval(np.full(5, 2.0)) == (2.0, 2.0) and math.isnan(interval(np.ones(1))[0])
-
-
-def test_families_with_scores_of_their_own_and_without_make_tables(tmp_path):
-    report, common = Report(models=[]), {"hole_psnr": 20.0, "lpips": math.nan}
-    report.add("a", "moving", "object", "telea", common, 10.0, [20.0])
-    report.add(
-        "a", "long", "object", "telea", {**common, "early": 30.0, "late": math.nan}, 20.0, [20.0]
-    )
-    assert report.text() == (
-        "moving, 1 clips           hole_psnr     fps\n"
-        "telea                        20.000  10.000\n"
-        "\n"
-        "long, 1 clips             hole_psnr   early     fps\n"
-        "telea                        20.000  30.000  20.000\n"
-        "\n"
-        "all, 1 clips              hole_psnr     fps\n"
-        "telea                        20.000  15.000"
-    )
-    report.pictures.append([np.zeros((8, 8, 3), np.uint8)])
-    report.titles.append("a")
-    report.write(tmp_path)
-    with open(tmp_path / "scores.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["early"] for row in rows] == ["", "30.0"] and [row["fps"] for row in rows] == [
-        "10.0",
-        "20.0",
-    ]
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert (
-        scores["mean"]["long"]["telea"]["late"] is None
-        and "late" not in scores["mean"]["all"]["telea"]
-    )
-
-
-def test_a_score_that_only_one_method_has_is_a_dash_for_others():
-    report = Report(models=[])
-    report.add(
-        "a", "moving", "object", "telea", {"hole_psnr": 20.0, "lpips": math.nan}, 10.0, [20.0]
-    )
-    report.add("a", "moving", "object", "smooth", {"hole_psnr": 21.0, "lpips": 0.25}, 10.0, [21.0])
-    assert report.text().splitlines()[1:] == [
-        "telea                        20.000      -  10.000",
-        "smooth                       21.000  0.250  10.000",
-    ]
 
 
 @pytest.fixture
