@@ -15,6 +15,8 @@ from inpaint.records import scan_records
 from nunif.errors import UserError
 from nunif.files import explain_os_errors, make_folder
 
+Words = list[str | Path]  # of a command line
+
 ROOT = Path(__file__).resolve().parents[1]
 ARCH, TILE = "memory_dstt_v1_tiny", "128"
 EVAL_SHARE = 5  # every fifth pair of records, from the video's end
@@ -66,15 +68,15 @@ def sample_video(path: Path) -> Path:
 
 def make_records(video: Path, folder: Path) -> None:
     """Records out of a video, without a download."""
-    files = ["--dataset-dir", video.absolute(), "-o", folder]
+    files: Words = ["--dataset-dir", video.absolute(), "-o", folder]
     run("create_training_data.py", "video_inpaint", *files, *RECORDS)
 
 
 def train(data: Path, models: Path) -> Path:
-    """Train in two rounds, the second of which resumes, as far as that isn't done. The model
-    file."""
-    files = ["-i", data, "--model-dir", models]
-    words = ["train.py", "inpaint", *files, "--video", "--arch", ARCH, "--tile-size", TILE]
+    """Train in two rounds, the second of which resumes, as far as that isn't done; the model file
+    comes back."""
+    files: Words = ["-i", data, "--model-dir", models]
+    words: Words = ["train.py", "inpaint", *files, "--video", "--arch", ARCH, "--tile-size", TILE]
     name = f"inpaint.{ARCH}"
     if not (models / f"{name}.checkpoint.pth").exists():
         run(*words, *TRAINING, "--max-epoch", FIRST_EPOCHS)
@@ -84,14 +86,14 @@ def train(data: Path, models: Path) -> Path:
 
 def score(records: Path, model: Path, folder: Path) -> None:
     """The model beside fills that need no training."""
-    files = ["-i", records, "-m", model, "-o", folder]
+    files: Words = ["-i", records, "-m", model, "-o", folder]
     run("-m", "inpaint", "evaluate", *files, "--tile-size", TILE, "--gpu", "-1")
 
 
-def next_commands(video: Path, model: Path, out: Path) -> list[list[str | Path]]:
+def next_commands(video: Path, model: Path, out: Path) -> list[Words]:
     """What can be done with the model, as words behind `python -m inpaint`."""
-    files = ["-i", video, "-o", out / "stereo.mp4", "-m", model]
-    stereo = ["stereo", *files, "--model-type", "MotionParallax", "--max-width", "640"]
+    files: Words = ["-i", video, "-o", out / "stereo.mp4", "-m", model]
+    stereo: Words = ["stereo", *files, "--model-type", "MotionParallax", "--max-width", "640"]
     return [stereo, ["export", "-m", model, "-o", out / "engines"]]
 
 

@@ -54,7 +54,8 @@ def smooth(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 def surround_mean(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Every connected hole in the mean colour of the ring of 5 pixels around it."""
-    kernel, result = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8), frame.copy()
+    kernel = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)
+    result = frame.copy()
     count, parts = cv2.connectedComponents(hole.astype(np.uint8))
     for part in range(1, count):
         inside = parts == part
@@ -85,10 +86,12 @@ def flow_propagation_both(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
     future = list(_remember(frames[::-1], holes[::-1], along_flow=True))[::-1]
     results = []
     for frame, hole, before, after in zip(frames, holes, past, future):
-        total, weight = np.zeros(frame.shape, np.float32), np.zeros((*hole.shape, 1), np.float32)
+        total = np.zeros(frame.shape, np.float32)
+        weight = np.zeros((*hole.shape, 1), np.float32)
         for filled, age in (before, after):
             share = (1 / np.maximum(age, 1))[..., None]  # 0 where it was never seen
-            total, weight = total + share * filled, weight + share
+            total = total + share * filled
+            weight = weight + share
         mean = (total / np.maximum(weight, 1e-6)).round().astype(np.uint8)
         unknown = hole & (weight[..., 0] == 0)
         merged = np.where(hole[..., None], mean, frame)
@@ -255,14 +258,17 @@ def _remember(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every frame filled, and how many frames ago each pixel was seen: (H, W) float32, infinite
     where it never was."""
-    memory, known, age = frames[0], ~holes[0], np.zeros(holes.shape[1:], np.float32)
-    filled = memory
+    memory = filled = frames[0]
+    known = ~holes[0]
+    age = np.zeros(holes.shape[1:], np.float32)
     for t, (frame, hole) in enumerate(zip(frames, holes)):
         if t and along_flow:
             flow = _flow_around(smooth(frame, hole), filled, hole)
-            memory, age = pull(memory, flow, cubic=True), pull(age, flow)
+            memory = pull(memory, flow, cubic=True)
+            age = pull(age, flow)
             known = pull(known.astype(np.float32), flow) > 0.99
-        memory, known = np.where(hole[..., None], memory, frame), known | ~hole
+        memory = np.where(hole[..., None], memory, frame)
+        known = known | ~hole
         age = np.where(hole, age + 1, np.float32(0))
         memory[~known] = 0
         filled = memory if known.all() else telea(memory, ~known)

@@ -43,8 +43,8 @@ def film_scores(
     thirds: bool,
     perceptual: dict[str, Score],
 ) -> dict[str, float]:
-    """What is told of a film: `score_film`, with `thirds` also `by_thirds`, and the perceptual
-    scores."""
+    """All scores of a film: `score_film`, with `thirds` also `by_thirds`, and the perceptual
+    ones."""
     scores = score_film(output, truth, holes, motion, unseen)
     if thirds:
         scores |= by_thirds(output, truth, holes)
@@ -54,7 +54,7 @@ def film_scores(
 def record_scores(
     output: np.ndarray, *, truth: np.ndarray, holes: np.ndarray, device: torch.device
 ) -> dict[str, float]:
-    """What the trainer tells of its evaluation clips (`score_clip`), computed on a device.
+    """The scores of the trainer's evaluation (`score_clip`), computed on a device.
 
     output: uint8, or float32 in [-1, 1].
     """
@@ -65,11 +65,12 @@ def record_scores(
 def score_film(
     output: np.ndarray, truth: np.ndarray, holes: np.ndarray, motion: Motion, unseen: np.ndarray
 ) -> dict[str, float]:
-    """All scores of a clip. What has nothing to count is NaN.
+    """The scores of pixels and of motion. What has nothing to count is NaN.
 
     motion: `motion_of(truth)`; unseen: `never_seen` of the holes.
     """
-    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    x, y = _tensor(output), _tensor(truth)
+    missing = torch.from_numpy(holes)[:, None]
     return {
         "hole_psnr": hole_psnr(x, y, missing),
         "hole_ssim": hole_ssim(x, y, missing),
@@ -134,7 +135,8 @@ def never_seen(holes: np.ndarray, motion: Motion, motion_reversed: Motion) -> np
 def by_thirds(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> dict[str, float]:
     """The hole-PSNR over the early, middle and late third of the frames that have a hole; NaN in a
     third without any."""
-    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    x, y = _tensor(output), _tensor(truth)
+    missing = torch.from_numpy(holes)[:, None]
     thirds = np.array_split(np.flatnonzero(holes.any(axis=(1, 2))), 3)
     return {
         name: hole_psnr(x[t], y[t], missing[t])
@@ -144,7 +146,8 @@ def by_thirds(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> dict[
 
 def curve_of(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> list[float]:
     """The hole-PSNR of every frame by itself; NaN where it has no hole."""
-    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    x, y = _tensor(output), _tensor(truth)
+    missing = torch.from_numpy(holes)[:, None]
     return [hole_psnr(x[t : t + 1], y[t : t + 1], missing[t : t + 1]) for t in range(len(x))]
 
 
