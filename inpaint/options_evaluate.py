@@ -17,17 +17,9 @@ CAUSAL_BASELINES = (
     "previous-frame",
     "flow-propagation",
 )
-
-
 BASELINES = (*CAUSAL_BASELINES, "flow-propagation-both")
-
-
 ZERO_MEMORY, UNTRAINED = "zero-memory", "untrained"
-
-
 LONG = "long"  # the family that shows how a memory ages
-
-
 HOLE_FAMILIES = ("static", "moving", "occlusion", LONG)
 
 

@@ -13,6 +13,7 @@ from benchmarks.inputs import render_films
 from benchmarks.setting import Setting
 from inpaint import evaluate
 from inpaint.evaluation.films import clip_name, list_clips
+from inpaint.evaluation.scores import HEADLINE
 from inpaint.options_evaluate import UNTRAINED, EvaluateOptions
 from inpaint.options_run import LOOK_AHEAD
 from nunif.errors import UserError
@@ -83,7 +84,8 @@ def score_film(film: Path, weights: Path, setting: Setting) -> list[dict[str, An
 
 
 def report_of(trained: str, rows: list[dict[str, Any]]) -> Report:
-    return Report(models=[trained, f"{trained}+{LOOK_AHEAD}"], rows=rows)
+    models = [trained, f"{trained}+{LOOK_AHEAD}"]
+    return Report(headline=HEADLINE, models=models, rows=rows)
 
 
 def result(trained: str, rows: list[dict[str, Any]], left_out: dict[str, str]) -> dict[str, Any]:

@@ -126,21 +126,12 @@ def read_masks(
         BadClip: there are none, they don't fit or can't be read, have another aspect, or mark
             nothing.
     """
-    found = [
-        p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)
-    ]
+    found = [path for path in sorted(folder.iterdir()) if clip_name(path) == clip_name(clip)]
     if len(found) != 1:
         raise BadClip(f"--masks {folder} has {len(found)} masks of that name, and it must be one")
     (path,) = found
     try:
-        if clip.is_dir():
-            pictures = numbered_pictures(clip, name=f"-i {clip}", even_steps=True)
-            frames = Paired(len(pictures), numbers=list(pictures))
-            own = read_rgb(next(iter(pictures.values()))).shape
-        else:
-            with VideoReader(clip, deinterlace=deinterlace) as video:
-                frames = Paired.with_film(video)
-                own = (video.info.height, video.info.width)
+        frames, own_size = _paired_frames(clip, deinterlace=deinterlace)
         with open_masks(
             path,
             frames,
@@ -152,20 +143,7 @@ def read_masks(
             large_holes=large_holes,
             deinterlace=deinterlace,
         ) as masks:
-            resized = []
-            for mask in masks:
-                height, width = mask.shape
-                if (
-                    abs(height * own[1] - width * own[0]) > own[0] + own[1]
-                ):  # more than a pixel of rounding
-                    raise BadClip(
-                        f"--masks {path} is {width}x{height}, the clip {own[1]}x{own[0]}: "
-                        "make masks of the clip's size, or of another with its aspect"
-                    )
-                resized.append(
-                    cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
-                    > 0
-                )
+            resized = [_resized(mask, size, path=path, own_size=own_size) for mask in masks]
     except (UserError, BrokenVideo, ValueError, OSError) as error:
         raise BadClip(f"its masks can't be used: {error}") from error
     if not np.any(resized):
@@ -173,12 +151,37 @@ def read_masks(
     return np.stack(resized)
 
 
+def _paired_frames(clip: Path, *, deinterlace: bool) -> tuple[Paired, tuple[int, int]]:
+    """The frames that masks are paired with, and their size (H, W) in the file."""
+    if clip.is_dir():
+        pictures = numbered_pictures(clip, name=f"-i {clip}", even_steps=True)
+        height, width = read_rgb(next(iter(pictures.values()))).shape[:2]
+        return Paired(len(pictures), numbers=list(pictures)), (height, width)
+    with VideoReader(clip, deinterlace=deinterlace) as video:
+        return Paired.with_film(video), (video.info.height, video.info.width)
+
+
+def _resized(
+    mask: np.ndarray, size: tuple[int, int], *, path: Path, own_size: tuple[int, int]
+) -> np.ndarray:
+    """A mask, (h, w) bool, at `size` (H, W), by the nearest pixel. Raises BadClip where its aspect
+    is not that of `own_size`, the clip's."""
+    height, width = mask.shape
+    own_height, own_width = own_size
+    rounding = own_height + own_width  # a pixel
+    if abs(height * own_width - width * own_height) > rounding:
+        raise BadClip(
+            f"--masks {path} is {width}x{height}, the clip {own_width}x{own_height}: "
+            "make masks of the clip's size, or of another with its aspect"
+        )
+    return cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+
+
 def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tuple[np.ndarray, str]:
     """The holes of a family in a clip, the same at every call, and in a word what made them.
 
     family: static (strokes that stand), moving (an object that walks), long (one that comes, stands
-        for most of the clip
-    and goes) or occlusion (strips that another eye can't see).
+        for most of the clip and goes) or occlusion (strips that another eye can't see).
     """
     rng = generator_for("evaluate", family, name, seed)
     num_frames, size = len(frames), (frames.shape[1], frames.shape[2])
@@ -188,29 +191,17 @@ def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tupl
         return moving_shape(num_frames, size, rng, still=False), "object"
     if family == LONG:
         return visiting_shape(num_frames, size, rng), "object"
-    try:
-        disparity = create_estimator(MOTION_PARALLAX)(frames)
-        holes = _strips(
-            torch.stack(
-                [
-                    shift_of_view(d, size=size, divergence=DIVERGENCE, convergence=CONVERGENCE)
-                    for d in disparity
-                ]
-            )
-        )
-        if holes.mean() >= MIN_STRIPS:
-            return holes, MOTION_PARALLAX
-    except ClipRejected:
-        pass
-    things = (
-        sum(
-            moving_shape(num_frames, size, rng, still=False).astype(np.float32)
-            for _ in range(CUTOUTS)
-        )
-        / CUTOUTS
-    )
+    holes = _strips_of_parallax(frames)
+    if holes is not None and holes.mean() >= MIN_STRIPS:
+        return holes, MOTION_PARALLAX
+    things = np.zeros((num_frames, *size), np.float32)
+    for _ in range(CUTOUTS):
+        things += moving_shape(num_frames, size, rng, still=False)
     shift = shift_in_pixels(
-        torch.from_numpy(things), divergence=2 * DIVERGENCE, convergence=CONVERGENCE, width=size[1]
+        torch.from_numpy(things / CUTOUTS),
+        divergence=2 * DIVERGENCE,
+        convergence=CONVERGENCE,
+        width=size[1],
     )
     return _strips(shift), "cut-outs"
 
@@ -218,6 +209,20 @@ def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tupl
 def clip_name(path: Path) -> str:
     """What a clip is called in tables, and what its masks are called."""
     return path.name if path.is_dir() else path.stem
+
+
+def _strips_of_parallax(frames: np.ndarray) -> np.ndarray | None:
+    """What another eye can't see by the clip's own motion parallax; None where it has none."""
+    size = (frames.shape[1], frames.shape[2])
+    try:
+        disparity = create_estimator(MOTION_PARALLAX)(frames)
+        shifts = [
+            shift_of_view(d, size=size, divergence=DIVERGENCE, convergence=CONVERGENCE)
+            for d in disparity
+        ]
+        return _strips(torch.stack(shifts))
+    except ClipRejected:
+        return None
 
 
 def _strips(shift: torch.Tensor) -> np.ndarray:
@@ -231,11 +236,8 @@ def _is_video(path: Path) -> bool:
 def _pictures(folder: Path) -> list[Path]:
     """By number; where there are none, or one is told twice, by name."""
     files = pictures_in(folder)
+    numbered = [file for file in files if has_number(file)]
     try:
-        return list(
-            by_number(
-                [file for file in files if has_number(file)] or files, name=str(folder)
-            ).values()
-        )
+        return list(by_number(numbered or files, name=str(folder)).values())
     except UserError:
         return sorted(files, key=as_read)

@@ -1,5 +1,7 @@
-"""Scores of a filled film. Axes: T frames, H W pixels; frames are (T, H, W, 3) uint8, holes (T, H,
-W) bool."""
+"""Scores of filled clips.
+
+Axes: T frames, H W pixels; frames are (T, H, W, 3) uint8, holes (T, H, W) bool.
+"""
 
 import importlib.util
 import logging
@@ -11,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inpaint.evaluation.pixels import signed
 from nunif.errors import UserError
+from nunif.evaluation.report import Headline
 from scene.flow import pull
-from scene.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim
+from scene.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim, score_clip
 from scene.perceptual import load_lite
 
 logger = logging.getLogger(__name__)
@@ -22,18 +26,51 @@ MIN_UNSEEN = 50  # pixels; fewer are no ground to judge sharpness on
 # grey levels per pixel of the truth on the mean; beside a plain wall the faintest shade is "sharp"
 MIN_GRADIENT = 2.0
 
+HEADLINE = Headline("hole_psnr", name="hole-PSNR", unit="dB")  # by which methods are compared
+TITLE = "Inpainting scores"  # of reports
+
 Motion = tuple[np.ndarray, np.ndarray]  # as of `motion_of`
 Score = Callable[[np.ndarray, np.ndarray], float]  # output and truth -> mean over the frames
+
+
+def film_scores(
+    output: np.ndarray,
+    *,
+    truth: np.ndarray,
+    holes: np.ndarray,
+    motion: Motion,
+    unseen: np.ndarray,
+    thirds: bool,
+    perceptual: dict[str, Score],
+) -> dict[str, float]:
+    """All scores of a film: `score_film`, with `thirds` also `by_thirds`, and the perceptual
+    ones."""
+    scores = score_film(output, truth, holes, motion, unseen)
+    if thirds:
+        scores |= by_thirds(output, truth, holes)
+    return scores | {name: score(output, truth) for name, score in perceptual.items()}
+
+
+def record_scores(
+    output: np.ndarray, *, truth: np.ndarray, holes: np.ndarray, device: torch.device
+) -> dict[str, float]:
+    """The scores of the trainer's evaluation (`score_clip`), computed on a device.
+
+    output: uint8, or float32 in [-1, 1].
+    """
+    missing = torch.from_numpy(holes)[:, None]
+    return score_clip(*(x.to(device) for x in (signed(output), signed(truth), missing)))
 
 
 def score_film(
     output: np.ndarray, truth: np.ndarray, holes: np.ndarray, motion: Motion, unseen: np.ndarray
 ) -> dict[str, float]:
-    """All scores of a clip. What has nothing to count is NaN.
+    """The scores of pixels and of motion. What has nothing to count is NaN.
 
     motion: `motion_of(truth)`; unseen: `never_seen` of the holes.
     """
-    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    x, y = _tensor(output), _tensor(truth)
+    missing = torch.from_numpy(holes)[:, None]
     return {
         "hole_psnr": hole_psnr(x, y, missing),
         "hole_ssim": hole_ssim(x, y, missing),
@@ -98,7 +135,8 @@ def never_seen(holes: np.ndarray, motion: Motion, motion_reversed: Motion) -> np
 def by_thirds(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> dict[str, float]:
     """The hole-PSNR over the early, middle and late third of the frames that have a hole; NaN in a
     third without any."""
-    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    x, y = _tensor(output), _tensor(truth)
+    missing = torch.from_numpy(holes)[:, None]
     thirds = np.array_split(np.flatnonzero(holes.any(axis=(1, 2))), 3)
     return {
         name: hole_psnr(x[t], y[t], missing[t])
@@ -108,7 +146,8 @@ def by_thirds(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> dict[
 
 def curve_of(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> list[float]:
     """The hole-PSNR of every frame by itself; NaN where it has no hole."""
-    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    x, y = _tensor(output), _tensor(truth)
+    missing = torch.from_numpy(holes)[:, None]
     return [hole_psnr(x[t : t + 1], y[t : t + 1], missing[t : t + 1]) for t in range(len(x))]
 
 

@@ -3,8 +3,10 @@ the command."""
 
 import csv
 import importlib.util
+import inspect
 import json
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,9 +15,12 @@ import torch
 from PIL import Image
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
+from inpaint.evaluation.clip import Clip, judge
 from inpaint.evaluation.films import make_holes, read_clip, read_masks
-from inpaint.evaluation.methods import BASELINES
+from inpaint.evaluation.methods import BASELINES, methods_for_records
+from inpaint.evaluation.pixels import as_uint8, fill_in, signed
 from inpaint.evaluation.scores import (
+    HEADLINE,
     by_thirds,
     curve_of,
     never_seen,
@@ -25,13 +30,14 @@ from inpaint.evaluation.scores import (
 )
 from inpaint.options_evaluate import BASELINES as NAMES
 from inpaint.options_evaluate import CAUSAL_BASELINES
-from nunif.evaluation.report import Report, interval
+from nunif.evaluation.report import Report
 from nunif.image import save_png
 from nunif.models import create_model, save_model
 from nunif.pictures import label
 from scene.flow import motion_of
 from tests.models import save_lively_model
 from tests.pictures import voc_palette
+from tests.records import make_records
 from tests.videos import write_clip
 
 
@@ -258,67 +264,53 @@ def test_labels_leave_the_film_as_it_is():
     np.testing.assert_array_equal(frames, panned(2))
 
 
-def test_two_models_are_compared_in_pairs():
-    report = Report(models=["new", "old"])
-    for clip, old, new in (("a", 20.0, 21.0), ("b", 30.0, 33.0), ("c", 10.0, 9.0)):
-        for method, value in (("old", old), ("new", new)):
-            report.add(clip, "moving", "object", method, {"hole_psnr": value}, 10.0, [value])
-    (comparison,) = report.comparisons()
-    assert (comparison["model"], comparison["against"]) == ("new", "old")
-    assert comparison["mean"] == pytest.approx(1.0) and comparison[
-        "standard_deviation"
-    ] == pytest.approx(2.0)
-    assert (comparison["wins"], comparison["clips"]) == (2, 3)
-    assert comparison["low"] == pytest.approx(-1.0) and comparison["high"] == pytest.approx(3.0)
-    assert (
-        "moving: new against old: +1.00 dB, standard deviation 2.00, 95 % interval -1.00 to 3.00, "
-        "better on 2 of 3" in (report.text())
-    )
-    assert interval(np.full(5, 2.0)) == (2.0, 2.0) and math.isnan(interval(np.ones(1))[0])
+def test_pictures_come_back_from_networks_numbers_and_are_kept_around_holes():
+    frames = np.arange(256, dtype=np.uint8).reshape(1, 8, 32, 1).repeat(3, axis=3)
+    x = signed(frames)
+    assert x.shape == (1, 3, 8, 32) and (x.min(), x.max()) == (-1, 1)
+    output = np.full(frames.shape, 0.25, np.float32)  # 159.375
+    holes = np.zeros((1, 8, 32), bool)
+    holes[:, 2:4, 5:9] = True
+    filled = fill_in(output, frames, holes)
+    assert (filled[holes] == np.float32(0.25)).all()  # not rounded
+    np.testing.assert_array_equal(as_uint8(filled)[~holes], frames[~holes])
+    assert (as_uint8(filled)[holes] == 159).all()
+    assert fill_in(frames // 2, frames, holes).dtype == np.uint8
 
 
-def test_families_with_scores_of_their_own_and_without_make_tables(tmp_path):
-    report, common = Report(models=[]), {"hole_psnr": 20.0, "lpips": math.nan}
-    report.add("a", "moving", "object", "telea", common, 10.0, [20.0])
-    report.add(
-        "a", "long", "object", "telea", {**common, "early": 30.0, "late": math.nan}, 20.0, [20.0]
-    )
-    assert report.text() == (
-        "moving, 1 clips           hole_psnr     fps\n"
-        "telea                        20.000  10.000\n"
-        "\n"
-        "long, 1 clips             hole_psnr   early     fps\n"
-        "telea                        20.000  30.000  20.000\n"
-        "\n"
-        "all, 1 clips              hole_psnr     fps\n"
-        "telea                        20.000  15.000"
-    )
-    report.pictures.append([np.zeros((8, 8, 3), np.uint8)])
-    report.titles.append("a")
-    report.write(tmp_path)
-    with open(tmp_path / "scores.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["early"] for row in rows] == ["", "30.0"] and [row["fps"] for row in rows] == [
-        "10.0",
-        "20.0",
+def test_every_clip_goes_through_every_method_which_never_sees_what_is_missing():
+    frames, holes, seen = panned(4), walking_hole(4), []
+
+    def spy(frames, holes):
+        seen.append(frames[holes].max())
+        return np.full_like(frames, 7)
+
+    clips = [
+        Clip(name, frames, holes, lambda output: {"hole_psnr": float(output[holes].mean())}, *kind)
+        for name, kind in (("a", ("moving", "object")), ("b", ("moving", "object")), ("c", ()))
     ]
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert (
-        scores["mean"]["long"]["telea"]["late"] is None
-        and "late" not in scores["mean"]["all"]["telea"]
-    )
-
-
-def test_a_score_that_only_one_method_has_is_a_dash_for_others():
-    report = Report(models=[])
-    report.add(
-        "a", "moving", "object", "telea", {"hole_psnr": 20.0, "lpips": math.nan}, 10.0, [20.0]
-    )
-    report.add("a", "moving", "object", "smooth", {"hole_psnr": 21.0, "lpips": 0.25}, 10.0, [21.0])
-    assert report.text().splitlines()[1:] == [
-        "telea                        20.000      -  10.000",
-        "smooth                       21.000  0.250  10.000",
+    clips.append(Clip("d", frames, holes, lambda output: {"hole_psnr": 1.0}, is_shown=False))
+    report = Report(headline=HEADLINE, models=[])
+    methods = {"spy": spy, "exact": lambda emptied, holes: frames}
+    judge(iter(clips), methods=methods, report=report, along_time=False)
+    assert seen == [0, 0, 0, 0]
+    assert [(row["clip"], row["method"]) for row in report.rows[:3]] == [
+        ("a", "spy"),
+        ("a", "exact"),
+        ("b", "spy"),
     ]
+    assert report.rows[0] == {
+        "clip": "a",
+        "family": "moving",
+        "made_of": "object",
+        "method": "spy",
+        "hole_psnr": 7.0,
+    }
+    assert list(report.rows[4]) == ["clip", "method", "hole_psnr"]
+    assert report.titles == ["a, moving (object)", "b, moving (object)", "c"]
+    assert [len(row) for row in report.pictures] == [4, 4, 4]  # input, methods, truth
+    judge(clips[:1], methods={"exact": methods["exact"]}, report=report, along_time=True)
+    assert report.rows[-1]["fps"] > 0 and report.curves["a", "moving", "exact"] == [100.0] * 4
 
 
 @pytest.fixture
@@ -868,8 +860,6 @@ def test_what_is_wrong_is_said(run, tmp_path, monkeypatch, words, message):
 
 
 def test_options_without_effect_are_named(run, tmp_path):
-    from tests.records import make_records
-
     make_records(tmp_path / "records", 1)
     code, _, lines = run(
         INPAINT,
@@ -885,3 +875,49 @@ def test_options_without_effect_are_named(run, tmp_path):
     )
     assert code == 0
     assert {"--frames has no effect on records", "--holes has no effect on records"} <= set(lines)
+
+
+def test_records_are_one_more_source_of_clips(run, tmp_path):
+    """The tables of programs that read them: means by method, no kinds of holes, no speed."""
+    records, out = tmp_path / "records", tmp_path / "out"
+    make_records(records, 2)
+    make_records(records, 1, seed=70, empty=True)
+    model = save_lively_model(tmp_path / "lively.pth")
+    words = ["evaluate", "-i", records, "--tile-size", "32", "--gpu", "-1"]
+    code, table, lines = run(INPAINT, *words, "-m", model, "-o", out)
+    assert code == 0, lines
+    assert lines[-1] == f"scores.csv, scores.json and clips.png are in {out}"
+    assert sorted(path.name for path in out.iterdir()) == ["clips.png", "scores.csv", "scores.json"]
+    methods = ["surround mean", "telea", "smooth fill", "model", "model, memory off"]
+    with open(out / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["clip", "method", "hole_psnr", "hole_ssim", "psnr"]
+    assert [row["method"] for row in rows] == 3 * methods
+    scores = json.loads((out / "scores.json").read_text())
+    assert list(scores) == ["clips", "mean"] and list(scores["mean"]) == methods
+    telea = [float(row["hole_psnr"]) for row in rows if row["method"] == "telea"]
+    assert math.isnan(telea[2])  # without a hole there is nothing to score
+    assert scores["mean"]["telea"]["hole_psnr"] == pytest.approx(np.mean(telea[:2]))
+    assert table.startswith("mean over 3 clips         hole_psnr  hole_ssim    psnr\n")
+    assert "  model against model, memory off: " in table and "better on" in table
+    code, table, _ = run(INPAINT, *words)
+    assert code == 0 and "model" not in table and "against" not in table
+
+
+def test_fills_of_records_are_scored_without_rounding():
+    frames, holes = panned(3), walking_hole(3)
+    methods = methods_for_records(None, device=torch.device("cpu"))
+    output = methods["smooth fill"](np.where(holes[..., None], np.uint8(0), frames), holes)
+    assert output.dtype == np.float32 and output.shape == frames.shape
+    levels = (output[holes] + 1) * 127.5
+    assert abs(levels - levels.round()).max() > 0.4
+    rounded = filled("smooth", frames, holes)
+    assert abs(as_uint8(output)[holes].astype(int) - rounded[holes]).max() <= 1
+
+
+def test_options_are_read_in_one_place():
+    """What is below the command takes the values it needs."""
+    rooms = list(Path(inspect.getfile(judge)).parent.glob("*.py"))
+    assert len(rooms) >= 6
+    for path in rooms:
+        assert "EvaluateOptions" not in path.read_text(encoding="utf-8"), path
