@@ -69,8 +69,8 @@ COMMANDS = {
     "another layout": f"-m inpaint checkpoint {MODEL} -o converted.safetensors",
     "apply": f"{FILL} -o filled.mkv --codec ffv1 --model {MODEL}",
     "apply, a shot ahead": f"{FILL} -o filled --compare --look-ahead shot --model {{released}}",
-    "stereo": "-m inpaint stereo -i {film} -o stereo.mkv --codec ffv1 --model-type MotionParallax --view both"
-    " --model {released} --gpu -1",
+    "stereo": "-m inpaint stereo -i {film} -o stereo.mkv --codec ffv1 --view both"
+    " --model-type MotionParallax --model {released} --gpu -1",
     "export": f"-m inpaint export -m {MODEL} -o engines --size 192x320 --gpu -1",
     "export twice": "-m inpaint export -m {released} -o engines --size 192x320 --gpu -1"
     " --format onnx,torch-export",

@@ -225,3 +225,20 @@ def test_torchs_compiler_is_imported_only_where_something_is_compiled():
     """It takes a second and 150 MB."""
     modules = "inpaint.generate, inpaint.trainer, inpaint.evaluate, inpaint.runtime.stereo"
     assert imported(modules, {"torch", "torch._dynamo"}) == "torch"
+
+
+LONGEST_FILE, LONGEST_FUNCTION = 450, 60
+LONGER = {"nunif.video.reader"}
+
+
+def test_files_and_functions_can_be_read_in_one_go():
+    too_long = []
+    for name, path in MODULES.items():
+        text = path.read_text(encoding="utf-8")
+        if name not in LONGER and text.count("\n") > LONGEST_FILE:
+            too_long.append(name)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                if node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION:
+                    too_long.append(f"{name}.{node.name}")
+    assert too_long == []
