@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -195,7 +196,8 @@ def remove_partials(folder: Path, *patterns: str) -> None:
 
     Only for names that no other process can be writing, because a lock keeps it from that.
     """
-    for path in [path for pattern in patterns for path in folder.glob(PARTIAL_PREFIX + pattern)]:
+    found = chain.from_iterable(folder.glob(PARTIAL_PREFIX + pattern) for pattern in patterns)
+    for path in list(found):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -71,21 +71,16 @@ def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
             continue
         if not required and field.default not in (None, "", ()):
             help_text += f" (default: {field.default})"
+        default = None if required else field.default
         # a value out of `choices` is reported by check(), like every other wrong value
-        metavar = meta["metavar"] or (
-            "{" + ",".join(meta["choices"]) + "}" if meta["choices"] else None
-        )
+        choices = "{" + ",".join(meta["choices"]) + "}" if meta["choices"] else None
         parser.add_argument(
             *flags,
             dest=field.name,
             type=value_type,
             required=required,
-            default=None
-            if required
-            else list(field.default)
-            if isinstance(field.default, tuple)
-            else field.default,
-            metavar=metavar or value_type.__name__.upper(),
+            default=list(default) if isinstance(default, tuple) else default,
+            metavar=meta["metavar"] or choices or value_type.__name__.upper(),
             help=help_text,
             **({"action": "append"} if get_origin(hints[field.name]) is tuple else {}),
         )
@@ -119,13 +114,9 @@ def check(options: Any) -> None:
             )
         low, high = meta["minimum"], meta["maximum"]
         if (low is not None and not value >= low) or (high is not None and not value <= high):
-            bounds = (
-                f"at least {low}"
-                if high is None
-                else f"at most {high}"
-                if low is None
-                else f"from {low} to {high}"
-            )
+            bounds = f"from {low} to {high}"
+            if low is None or high is None:
+                bounds = f"at least {low}" if high is None else f"at most {high}"
             raise UserError(f"{flag_of(field)} {value} is out of bounds: give a number {bounds}")
     if hasattr(options, "check"):
         options.check()

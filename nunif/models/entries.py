@@ -5,6 +5,7 @@ what wrappers (torch.compile, data parallel, Lightning) put before them.
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ _NESTS = (
     "module",
     "weights",
 )
-_AVERAGES = tuple(name for nest in _NESTS for name in (f"{nest}_ema", f"ema_{nest}"))
+_AVERAGES = tuple(chain.from_iterable((f"{nest}_ema", f"ema_{nest}") for nest in _NESTS))
 NESTS = (*_AVERAGES, "ema", "g_ema", *_NESTS)
 DEEPEST = 3  # entries within entries that are looked into for further weights
 # Parts of names that wrappers give: these wherever they stand,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 import av
 import numpy as np
@@ -102,9 +103,8 @@ def _planar_formats() -> tuple[str, ...]:
         "yuva444p",
         "gbrap",
     )
-    names = [
-        kind + depth for kind in kinds for depth in ("", "9le", "10le", "12le", "14le", "16le")
-    ]
+    depths = ("", "9le", "10le", "12le", "14le", "16le")
+    names = (kind + depth for kind, depth in product(kinds, depths))
     return tuple(name for name in names if _is_known(name))
 
 

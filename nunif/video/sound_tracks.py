@@ -116,10 +116,10 @@ class CodedTrack:
 
     def take(self, packet: av.Packet | None) -> None:
         try:
-            frames = self._decoder.decode(packet)
-            resampled = [
-                piece for frame in frames if self._follows(frame) for piece in self._resample(frame)
-            ]
+            resampled: list[av.AudioFrame | None] = []
+            for frame in self._decoder.decode(packet):
+                if self._follows(frame):
+                    resampled += self._resample(frame)
         except (av.FFmpegError, ValueError) as error:
             if not self._is_damaged:
                 logger.warning(

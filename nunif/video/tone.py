@@ -106,13 +106,12 @@ class ToneMap:
 def tone_map_of(color: ColorTags) -> ToneMap | None:
     """What brings a film's pictures to SDR BT.709; None where its tags say nothing of HDR or of
     wide colours."""
-    is_hdr = color.transfer in (PQ, HLG)
-    primaries = color.primaries if color.primaries in _PRIMARIES else _BT2020 if is_hdr else _BT709
-    return (
-        ToneMap(color.transfer, primaries)
-        if color.transfer in _NAMES or primaries != _BT709
-        else None
-    )
+    primaries = color.primaries
+    if primaries not in _PRIMARIES:
+        primaries = _BT2020 if color.transfer in (PQ, HLG) else _BT709
+    if color.transfer not in _NAMES and primaries == _BT709:
+        return None
+    return ToneMap(color.transfer, primaries)
 
 
 def describe_transfer(color: ColorTags) -> dict[str, str]:
