@@ -18,8 +18,9 @@ import numpy as np
 from benchmarks.inputs import constant_depth, street_disparity, write_film
 from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
-from inpaint import generate, records
+from inpaint import generate
 from inpaint.options_data import GenerateOptions
+from nunif import records
 from nunif.video.reader import VideoReader
 from scene import depth
 

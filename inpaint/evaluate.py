@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from inpaint.dataset import EvalSet
+from inpaint.dataset import EvalSet, scan_records
 from inpaint.evaluation.films import (
     BadClip,
     clip_name,
@@ -40,7 +40,6 @@ from inpaint.options_evaluate import HOLE_FAMILIES, LONG, UNTRAINED, ZERO_MEMORY
 from inpaint.options_holes import OCCLUSION
 from inpaint.options_run import parse_look_ahead
 from inpaint.options_train import FRAMES_PER_DRAW
-from inpaint.records import scan_records
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.evaluation.report import Report, mean_of

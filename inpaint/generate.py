@@ -28,12 +28,12 @@ from tqdm import tqdm
 from inpaint.clip_transforms import random_hard_tile
 from inpaint.occlusion import MAPPINGS, drop_specks, find_hidden_in_both_views
 from inpaint.options_data import GenerateOptions
-from inpaint.records import is_finished, making, record_name, write_record
 from nunif import options as options_module
 from nunif.device import create_device, keep_freed_memory
 from nunif.errors import OutputError, UserError
 from nunif.files import longer_name, make_folder, remove_partials, write_json
 from nunif.parallel import ordered_map, prefetch
+from nunif.records import is_finished, making, record_name, write_record
 from nunif.seed import generator_for
 from nunif.video.cuts import find_cuts
 from nunif.video.film import Film, folder_hash, list_films, open_film
@@ -42,6 +42,7 @@ from nunif.video.tone import describe_transfer
 from scene.depth import ClipRejected, DepthEstimator, create_estimator
 from scene.depth_models import MOTION_PARALLAX
 from scene.masks import close_pinpricks
+from scene.planes import COLOUR, HOLE
 
 logger = logging.getLogger(__name__)
 
@@ -559,7 +560,8 @@ def write_scene(scene: Scene, recipe: Recipe, skipped: dict[int, str]) -> Outcom
                 outcome.skipped[number] = NO_HOLE
                 continue
             pictures = frames[:, top : top + size, left : left + size]
-            write_record(path, pictures, hole, {**info, "view": VIEWS[view], "crop": [left, top]})
+            planes = {COLOUR.letter: pictures, HOLE.letter: hole}
+            write_record(path, planes, {**info, "view": VIEWS[view], "crop": [left, top]})
             outcome.made.append(number)
     return outcome
 

@@ -26,18 +26,19 @@ import numpy as np
 from tqdm import tqdm
 
 from inpaint.options_data import PRESETS, FramesOptions, FramesPreset
-from inpaint.records import INFO_NAME, is_finished, making, record_name, write_record
 from nunif.errors import OutputError, UserError
 from nunif.files import files_below, make_folder, plain_text, raise_if_short
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.numbered import as_read, by_number, refuse_unread
 from nunif.options import parse_size
 from nunif.parallel import ordered_map
+from nunif.records import INFO_NAME, is_finished, making, record_name, write_record
 from nunif.seed import generator_for
 from nunif.video.cuts import CUT_MARGIN, mark_cuts
 from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash, find_gaps
 from nunif.video.tone import describe_transfer
+from scene.planes import COLOUR
 
 logger = logging.getLogger(__name__)
 
@@ -313,8 +314,7 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
             info = {"source": source.name, **color, "frames": numbers, "options": recorded}
             write_record(
                 options.data_dir / record_name(options.prefix, label, file_hash, number),
-                frames,
-                None,
+                {COLOUR.letter: frames},
                 info,
             )
             return "made"

@@ -230,7 +230,7 @@ def stall_in_save(number: int, num_bytes: int, path: Path) -> None:
 
 def stall_in_record(number: int, path: Path) -> None:
     """Write a picture that is the `number`th halfway, report it, and stay there."""
-    from inpaint import records
+    from nunif import records
 
     real, left = records.encode_rgb, [number]
 

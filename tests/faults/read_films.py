@@ -9,8 +9,8 @@ from pathlib import Path
 
 from inpaint import generate
 from inpaint.options_data import GenerateOptions
-from inpaint.records import read_info
 from nunif.errors import UserError
+from nunif.records import read_info
 from tests.inpaint.test_generate import StripeDepth
 from tests.videos import number_of
 

@@ -19,7 +19,7 @@ import pytest
 
 from inpaint import generate
 from inpaint.commands import CREATE_TRAINING_DATA
-from inpaint.records import read_info
+from nunif.records import read_info
 from nunif.video.reader import VideoReader, find_gaps
 from tests import videos
 from tests.faults.processes import busy

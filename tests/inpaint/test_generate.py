@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from inpaint import generate
+from inpaint.dataset import PLANES
 from inpaint.generate import Draws, both_views, pick_divergence, render_view
 from inpaint.options_data import GenerateOptions
-from inpaint.records import open_record
 from nunif import cli
 from nunif.errors import UserError
+from nunif.records import open_record
 from nunif.video.writer import write_video
 from scene.depth import ClipRejected
 from scene.world import render_scene
@@ -78,7 +79,7 @@ def test_records_have_the_promised_shape(video, tmp_path):
     names = sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith("."))
     file_hash = names[0].split("_")[2]
     assert names == [f"p_MotionParallax_{file_hash}_{number:06d}" for number in range(8)]
-    record = open_record(tmp_path / names[0])
+    record = open_record(tmp_path / names[0], PLANES)
     assert len(record) == SEQ and record.size == (SIZE, SIZE)
     info = json.loads((tmp_path / names[1] / "record.json").read_text())
     assert info["source"] == "a.mp4" and info["view"] == "mirrored" and info["start_seconds"] == 0
