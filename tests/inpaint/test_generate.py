@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from inpaint import generate
+from inpaint import generate, generate_crops
 from inpaint.dataset import PLANES
-from inpaint.generate import Draws, both_views, pick_divergence, render_view
+from inpaint.generate_crops import Scene, both_views
+from inpaint.generate_views import Draws, pick_divergence, render_view
 from inpaint.options_data import GenerateOptions
 from nunif import cli
 from nunif.errors import UserError
@@ -196,7 +197,7 @@ def test_holes_stand_right_of_the_object_in_both_views():
     disparity = torch.zeros(1, 18, 32)
     disparity[:, :, 10:20] = 1
     draws = Draws(720, None, 1, (0.0, 0.0), 0.5, "none", 0)
-    scene = generate.Scene(0, (0.0, 0.0), draws, np.zeros((1, 180, 320, 3), np.uint8), disparity)
+    scene = Scene(0, (), (0.0, 0.0), draws, np.zeros((1, 180, 320, 3), np.uint8), disparity)
     for (_, holes), edge in zip(both_views(scene, divergence=10.0), (200, 220)):
         columns = np.flatnonzero(holes[0, 90])
         assert (
@@ -326,7 +327,7 @@ def test_a_folder_that_cannot_be_written(run, video, tmp_path):
 
 def test_disk_full_keeps_what_is_finished_and_leaves_nothing_half(video, tmp_path, monkeypatch):
     written = []
-    real = generate.write_record
+    real = generate_crops.write_record
 
     def fail_later(path, *rest):
         if len(written) == 3:
@@ -337,7 +338,7 @@ def test_disk_full_keeps_what_is_finished_and_leaves_nothing_half(video, tmp_pat
         written.append(path)
         real(path, *rest)
 
-    monkeypatch.setattr(generate, "write_record", fail_later)
+    monkeypatch.setattr(generate_crops, "write_record", fail_later)
     with pytest.raises(UserError, match="disk full while writing"):
         make(video, tmp_path / "out", max_workers=1)
     monkeypatch.undo()
