@@ -17,14 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from inpaint.dataset import EvalSet, scan_records
-from inpaint.evaluation.films import (
-    BadClip,
-    clip_name,
-    list_clips,
-    make_holes,
-    read_clip,
-    read_masks,
-)
+from inpaint.evaluation.films import make_holes
 from inpaint.evaluation.methods import BASELINES, Method, open_model, surround_mean, telea
 from inpaint.evaluation.scores import (
     Motion,
@@ -50,6 +43,7 @@ from nunif.options import changed, parse_names, parse_size
 from nunif.pictures import label, tile, to_uint8
 from nunif.runtime.options import parse_objects
 from nunif.training.task import BadSample
+from nunif.video.clips import BadClip, clip_name, list_clips, read_clip, read_masks
 from scene.flow import motion_of
 from scene.masks import compose, paint_holes, smooth_fill
 from scene.metrics import score_clip

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from inpaint.generate_frames import find_files
+from inpaint.generate_sources import find_files
 from inpaint.hole_shapes import SHAPES
 from inpaint.options_data import ImagesOptions
 from inpaint.options_holes import parse_masks
@@ -31,7 +31,7 @@ from scene.planes import COLOUR, HOLE
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of the recipe
+VERSION = 1  # of how records are made
 LABEL = "image"  # in the records' names, where video records have their depth model
 
 
