@@ -25,7 +25,7 @@ from inpaint.options_data import GenerateOptions
 from nunif import records
 from nunif.video import shots
 from nunif.video.reader import VideoReader
-from scene import depth
+from scene import depth_network
 
 SEQ, SKIP, CLIPS = 16, 120, 3
 FILM_FRAMES = CLIPS * (SEQ + SKIP)
@@ -38,7 +38,7 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "decode": [(VideoReader, "read")],
     "cuts": [(shots, "find_cuts")],
     "geometry": [(generate, "render_view")],
-    "depth input": [(depth, "prepare")],
+    "depth input": [(depth_network, "prepare")],
     "depth normalisation": [(generate, "_estimate")],
     "holes": [
         (generate_crops, name)

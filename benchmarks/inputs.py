@@ -18,7 +18,7 @@ from nunif.files import make_folder
 from nunif.image import save_png
 from nunif.records import record_name, write_record
 from nunif.seed import generator_for
-from scene.depth import RECIPES, NetworkEstimator
+from scene.depth_network import INPUT_SPECS, NetworkEstimator
 from scene.depth_normalize import affine_chain
 from scene.planes import COLOUR, HOLE
 from scene.world import render_scene
@@ -95,7 +95,7 @@ def constant_depth() -> NetworkEstimator:
         return maps[size].expand(len(images), -1, -1)
 
     return NetworkEstimator(
-        "Constant", forward, recipe=RECIPES["depth_anything"], distance=False, resolution=392,
+        "Constant", forward, spec=INPUT_SPECS["depth_anything"], distance=False, resolution=392,
         device=torch.device("cpu"), batch_size=2, normalize=affine_chain,
     )  # fmt: skip
 

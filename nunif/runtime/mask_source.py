@@ -16,14 +16,8 @@ import numpy as np
 
 from nunif.errors import UserError
 from nunif.numbered import check_exists, is_picture, numbered_pictures, refuse_unread, row_of
-from nunif.runtime.mask_pictures import (
-    MaskPicture,
-    MaskReading,
-    mask_of_frame,
-    read_mask_picture,
-    sample_positions,
-    understand,
-)
+from nunif.runtime.mask_pictures import MaskPicture, mask_of_frame, read_mask_picture
+from nunif.runtime.mask_reading import MaskReading, sample_positions, understand
 from nunif.video.film import Film, PictureFilm
 from nunif.video.reader import BrokenVideo, VideoReader
 
