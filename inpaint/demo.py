@@ -15,6 +15,7 @@ from inpaint.options_run import DemoOptions
 from nunif.errors import UserError
 from nunif.files import explain_os_errors, make_folder
 from nunif.records import scan_records
+from scene.depth_models import MOTION_PARALLAX
 from scene.planes import COLOUR, HOLE
 
 logger = logging.getLogger(__name__)
@@ -40,68 +41,46 @@ def main(options: DemoOptions) -> None:
             run("-m", "inpaint", "sample-video", "-o", video)
     data, models = out / "data", out / "models"
     run(
-        "create_training_data.py",
-        "video_inpaint",
-        "--dataset-dir",
-        video.absolute(),
-        "-o",
-        data / "train",
-        "--prefix",
-        "demo",
-        "--model-type",
-        "MotionParallax",
-        "--skip-interval",
-        "0",
-        "--max-workers",
-        "2",
+        *("create_training_data.py", "video_inpaint", "--dataset-dir", video.absolute()),
+        *("-o", data / "train", "--prefix", "demo", "--model-type", MOTION_PARALLAX),
+        *("--skip-interval", "0", "--max-workers", "2"),
     )
     split_eval(data)
     run("-m", "inpaint", "contact-sheet", "-i", data / "train", "-o", out / "records.png")
-    train: list[str | Path] = [
-        "train.py",
-        "inpaint",
-        "-i",
-        data,
-        "--model-dir",
-        models,
-        "--video",
-        "--arch",
-        ARCH,
-        "--tile-size",
-        TILE,
-        "--num-samples",
-        "360",
-        "--backward-step",
-        "2",
-        "--optimizer",
-        "adamw_schedulefree",
-        "--learning-rate",
-        "2e-3",
-        "--save-eval-step",
-        "1",
-        "--gpu",
-        "-1",
-    ]
-    model_name = f"inpaint.{ARCH}"
-    if not (models / f"{model_name}.checkpoint.pth").exists():
-        run(*train, "--max-epoch", FIRST_EPOCHS)
-    run(*train, "--max-epoch", ALL_EPOCHS, "--resume")
-    model = models / f"{model_name}.pth"
+    model = train_on(data, models)
     run(
-        "-m",
-        "inpaint",
-        "evaluate",
-        "-i",
-        data / "eval",
-        "-m",
-        model,
-        "-o",
-        out / "scores",
-        "--tile-size",
-        TILE,
-        "--gpu",
-        "-1",
+        *("-m", "inpaint", "evaluate", "-i", data / "eval", "-m", model, "-o", out / "scores"),
+        *("--tile-size", TILE, "--gpu", "-1"),
     )
+    print(f"\nDone in {time.monotonic() - begin:.0f} s. To look at:")
+    show_results(out, models, model)
+    stereo = [
+        *("-i", video, "-o", out / "stereo.mp4", "-m", model),
+        *("--model-type", MOTION_PARALLAX, "--max-width", "640"),
+    ]
+    export = ["-m", model, "-o", out / "engines"]
+    print("To use the model next:")
+    for name, words in (("stereo", stereo), ("export", export)):
+        print("  " + shlex.join(["python", "-m", "inpaint", name, *map(str, words)]))
+
+
+def train_on(data: Path, models: Path) -> Path:
+    """Train in two rounds, the second of which goes on where the first ended. Returns the file of
+    the model."""
+    words: list[str | Path] = [
+        *("train.py", "inpaint", "-i", data, "--model-dir", models, "--video", "--arch", ARCH),
+        *("--tile-size", TILE, "--num-samples", "360", "--backward-step", "2"),
+        *("--optimizer", "adamw_schedulefree", "--learning-rate", "2e-3"),
+        *("--save-eval-step", "1", "--gpu", "-1"),
+    ]
+    if not (models / f"inpaint.{ARCH}.checkpoint.pth").exists():
+        run(*words, "--max-epoch", FIRST_EPOCHS)
+    run(*words, "--max-epoch", ALL_EPOCHS, "--resume")
+    return models / f"inpaint.{ARCH}.pth"
+
+
+def show_results(out: Path, models: Path, model: Path) -> None:
+    """Print what there is to look at."""
     previews = sorted((models / "eval").glob("*.png"))
     files = [
         ("the training records, holes in magenta", out / "records.png"),
@@ -110,25 +89,8 @@ def main(options: DemoOptions) -> None:
         ("the model beside fills that need no training", out / "scores" / "clips.png"),
         ("the trained model", model),
     ]
-    print(f"\nDone in {time.monotonic() - begin:.0f} s. To look at:")
     for text, path in files:
         print(f"  {path}  ({text})")
-    stereo = [
-        "-i",
-        video,
-        "-o",
-        out / "stereo.mp4",
-        "-m",
-        model,
-        "--model-type",
-        "MotionParallax",
-        "--max-width",
-        "640",
-    ]
-    export = ["-m", model, "-o", out / "engines"]
-    print("To use the model next:")
-    for name, words in (("stereo", stereo), ("export", export)):
-        print("  " + shlex.join(["python", "-m", "inpaint", name, *map(str, words)]))
 
 
 def run(*words: str | Path) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class RecordPlan:
     def numbers(self, clip: int) -> list[int]:
         """The SEQUENCE_NOs of all records that a clip can give."""
         crops = range(self.options.num_samples)
-        return [self.number(clip, view, crop) for view in range(len(VIEWS)) for crop in crops]
+        return [self.number(clip, *at) for at in product(range(len(VIEWS)), crops)]
 
     def name(self, number: int) -> str:
         return record_name(self.options.prefix, self.options.model_type, self.file_hash, number)

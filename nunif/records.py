@@ -10,10 +10,11 @@ Axes: T frames, H W pixels, h w pixels of a part.
 import glob
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from itertools import product, starmap
 from pathlib import Path
 from typing import Any
 
@@ -234,9 +235,10 @@ def open_record(
     if len(numbers) < min_frames:
         raise BadRecord(path, f"{len(numbers)} frames, {min_frames} are needed")
     others = [plane.letter for plane in planes[1:]]
-    letters = [first, *(x for x in others if any(name.endswith(f"_{x}.png") for name in names))]
+    endings = {name.rpartition("_")[2] for name in names if "_" in name}
+    letters = [first, *(letter for letter in others if f"{letter}.png" in endings)]
     in_order = tuple(numbers[number] for number in sorted(numbers))
-    size = _common_size(path, [picture_name(n, letter) for n in in_order for letter in letters])
+    size = _common_size(path, starmap(picture_name, product(in_order, letters)))
     height, width = (min_size, min_size) if isinstance(min_size, int) else min_size
     if size is None or size[0] < height or size[1] < width:
         found_size = f"pictures of {size[1]}x{size[0]}" if size else "no pictures"
@@ -251,7 +253,7 @@ def _numbers_of(names: list[str], planes: Sequence[Plane]) -> dict[int, str]:
     return {int(match[1]): match[1] for match in matches if match}
 
 
-def _common_size(path: Path, names: list[str]) -> tuple[int, int] | None:
+def _common_size(path: Path, names: Iterable[str]) -> tuple[int, int] | None:
     """Height and width of the pictures of these names; None if there are no names.
 
     Raises:

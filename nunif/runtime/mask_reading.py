@@ -20,7 +20,9 @@ NUM_SAMPLES = 32  # pictures of a source that are looked at before the first is 
 LARGE = 0.9  # of a picture; a hole above it is rarely meant
 # Of the brightness of a lossy mask: what is neither black nor bright. In blocks of about one level
 # it may be an object.
-_BETWEEN, _BETWEEN_STEP, _MUCH_BETWEEN = (40, 127), 8, 0.01
+_BETWEEN = 40, 127
+_BETWEEN_STEP = 8
+_MUCH_BETWEEN = 0.01  # of a picture
 
 
 @dataclass(frozen=True)

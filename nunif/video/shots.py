@@ -9,7 +9,9 @@ from nunif.video.cuts import find_cuts
 from nunif.video.film import Film
 from nunif.video.reader import BrokenVideo, Frame
 
-CUT, BROKEN, GAP = "scene cut", "frames that can't be decoded", "missing frames"
+CUT = "scene cut"
+BROKEN = "frames that can't be decoded"
+GAP = "missing frames"
 
 
 class Interrupted(Exception):
