@@ -4,6 +4,7 @@ clear refusals."""
 import json
 import os
 import shutil
+import weakref
 
 import cv2
 import numpy as np
@@ -13,11 +14,13 @@ import torch
 from inpaint import generate, generate_crops
 from inpaint.dataset import PLANES
 from inpaint.generate_crops import Scene, both_views
+from inpaint.generate_plan import SkipList
 from inpaint.generate_views import Draws, pick_divergence, render_view
 from inpaint.options_data import GenerateOptions
 from nunif import cli
 from nunif.errors import UserError
 from nunif.records import open_record
+from nunif.video.reader import VideoReader
 from nunif.video.writer import write_video
 from scene.depth import ClipRejected
 from scene.world import render_scene
@@ -450,3 +453,29 @@ def test_a_record_names_the_films_transfer_and_hdr_is_tone_mapped(video, tmp_pat
             [cv2.imread(str(path)).mean() for path in (tmp_path / name).rglob("*_C.png")]
         )
     assert means["smpte2084"] > means["bt709"] + 20
+
+
+def test_a_clip_lets_go_of_each_frame_that_it_gives_out(video):
+    with VideoReader(video) as reader:
+        clip = generate.Clip(0, (0, 1), reader.read(0, 3))
+    last = weakref.ref(clip.frames[-1])
+    taken = clip.take_frames()
+    assert next(taken).time == 0 and len(clip.frames) == 2
+    times = [frame.time for frame in taken]
+    assert times == pytest.approx([1 / 30, 2 / 30], abs=1e-3)
+    assert clip.frames == [] and last() is None
+
+
+def test_of_a_clip_only_the_records_that_are_wanted_are_made(video, tmp_path):
+    """The mirrored view of every clip was skipped before: its records are not tried again."""
+    make(video, tmp_path / "whole")
+    whole = sorted(path for path in (tmp_path / "whole").iterdir() if path.is_dir())
+    info = json.loads((whole[0] / "record.json").read_text())
+    stem = whole[0].name.rpartition("_")[0]
+    skips = SkipList(tmp_path / "again" / f".skipped-{stem}.json", info["options"])
+    (tmp_path / "again").mkdir()
+    skips.add({number: "next to no hole" for number in (1, 3, 5, 7)})
+    counts = make(video, tmp_path / "again")
+    assert (counts["made"], counts["skipped: next to no hole"]) == (4, 4)
+    made = {path.name for path in (tmp_path / "again").iterdir() if path.is_dir()}
+    assert made == {path.name for path in whole[::2]}
