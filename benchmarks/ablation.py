@@ -27,17 +27,19 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.timing import machine
+from inpaint.dataset import scan_records
 from inpaint.hole_shapes import moving_shape, strokes
 from inpaint.losses import hole_valid_l1, temporal_l1
 from inpaint.models.blocks import MemoryBlock, join_zones, split_zones
 from inpaint.models.memory_dstt import MemoryDSTT
-from inpaint.records import Record, read_frames, scan_records
 from nunif.files import make_folder, write_json
 from nunif.models import Model, create_model
+from nunif.records import Record, read_plane
 from nunif.seed import generator_for
 from nunif.training.optim import create_optimizer
 from scene.masks import compose
 from scene.metrics import hole_psnr
+from scene.planes import COLOUR
 
 TINY, OFFLINE = "inpaint.memory_dstt_v1_tiny", "inpaint.dstt_v1"
 TILE, CLIP, BATCH = 96, 6, 2  # pixels, frames, clips of a training step
@@ -243,7 +245,8 @@ def draw_batch(
         numbers = record.numbers[start : start + CLIP]
         if rng.random() < 0.5:
             numbers = numbers[::-1]
-        clips.append(read_frames(record, numbers, slice(top, top + TILE), slice(left, left + TILE)))
+        rows, columns = slice(top, top + TILE), slice(left, left + TILE)
+        clips.append(read_plane(record, COLOUR.letter, numbers, rows, columns))
         both = [
             EVAL_HOLES[kind](CLIP, (TILE, TILE), rng, still=kind == "static")
             for kind in ("moving", "static")
@@ -262,7 +265,7 @@ def judged_clips(records: list[Record]) -> Iterator[tuple[str, str, Tensor, Tens
     """Every record with each kind of holes: name, kind, frames (1, T, 3, H, W), holes; the same in
     every run."""
     for record in records:
-        frames = read_frames(record, record.numbers[:EVAL_FRAMES])
+        frames = read_plane(record, COLOUR.letter, record.numbers[:EVAL_FRAMES])
         for kind, shape in EVAL_HOLES.items():
             rng = generator_for("ablation-eval", record.path.name, kind)
             holes = shape(EVAL_FRAMES, record.size, rng, still=kind == "static")

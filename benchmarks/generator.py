@@ -18,10 +18,14 @@ import numpy as np
 from benchmarks.inputs import constant_depth, street_disparity, write_film
 from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
-from inpaint import generate, records
+from inpaint import generate, generate_crops
+from inpaint.generate_plan import RecordPlan
+from inpaint.generate_views import Draws
 from inpaint.options_data import GenerateOptions
+from nunif import records
+from nunif.video import shots
 from nunif.video.reader import VideoReader
-from scene import depth
+from scene import depth_network
 
 SEQ, SKIP, CLIPS = 16, 120, 3
 FILM_FRAMES = CLIPS * (SEQ + SKIP)
@@ -32,17 +36,17 @@ VIEWS: tuple[tuple[int, float | None], ...] = ((1080, None), (1080, 30.0), (720,
 # passed over.
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "decode": [(VideoReader, "read")],
-    "cuts": [(generate, "find_cuts")],
+    "cuts": [(shots, "find_cuts")],
     "geometry": [(generate, "render_view")],
-    "depth input": [(depth, "prepare")],
+    "depth input": [(depth_network, "prepare")],
     "depth normalisation": [(generate, "_estimate")],
     "holes": [
-        (generate, name)
+        (generate_crops, name)
         for name in ("find_hidden_in_both_views", "hidden_in_both_views", "shift_of_view", "hidden")
     ],
-    "crop": [(generate, "random_hard_tile"), (generate, "clean_crop")],
+    "crop": [(generate_crops, "random_hard_tile"), (generate_crops, "clean_crop")],
     "PNG": [(records, "encode_rgb"), (records, "encode_binary")],
-    "files": [(generate, "write_record")],
+    "files": [(generate_crops, "write_record")],
 }
 
 
@@ -87,11 +91,11 @@ def make(film: Path, out: Path, *, workers: int, clips: int = CLIPS) -> None:
     assert sum(counts.values()) >= 2 * clips, counts
 
 
-def usual_draws(recipe: generate.Recipe, clip: int) -> generate.Draws:
+def usual_draws(plan: RecordPlan, clip: int) -> Draws:
     """The same work in every round and for the peer, whatever the film's hash is: a divergence of
     4, no mapping."""
     size, angle = VIEWS[clip % len(VIEWS)]
-    return generate.Draws(size, angle, cv2.INTER_CUBIC, (0.0, 0.9), 0.5, "none", 0)
+    return Draws(size, angle, cv2.INTER_CUBIC, (0.0, 0.9), 0.5, "none", 0)
 
 
 def stages(film: Path, out: Path) -> list[dict[str, Any]]:

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from inpaint.hole_shapes import moving_shape
-from inpaint.records import record_name, write_record
 from nunif.files import make_folder
 from nunif.image import save_png
+from nunif.records import record_name, write_record
 from nunif.seed import generator_for
-from scene.depth import RECIPES, NetworkEstimator
+from scene.depth_network import INPUT_SPECS, NetworkEstimator
 from scene.depth_normalize import affine_chain
+from scene.planes import COLOUR, HOLE
 from scene.world import render_scene
 
 HEIGHT, WIDTH, FPS = 1080, 1920, 30
@@ -94,7 +95,7 @@ def constant_depth() -> NetworkEstimator:
         return maps[size].expand(len(images), -1, -1)
 
     return NetworkEstimator(
-        "Constant", forward, recipe=RECIPES["depth_anything"], distance=False, resolution=392,
+        "Constant", forward, spec=INPUT_SPECS["depth_anything"], distance=False, resolution=392,
         device=torch.device("cpu"), batch_size=2, normalize=affine_chain,
     )  # fmt: skip
 
@@ -107,9 +108,8 @@ def write_records(folder: Path, count: int, *, num_frames: int = 16, size: int =
         top, left = int(rng.integers(720 - size)), int(rng.integers(1280 - size))
         pictures = np.stack([frame[top : top + size, left : left + size] for frame in frames])
         holes = moving_shape(num_frames, (size, size), rng, still=False)
-        write_record(
-            folder / record_name("bench", "Constant", "00000000", number), pictures, holes, {}
-        )
+        planes = {COLOUR.letter: pictures, HOLE.letter: holes}
+        write_record(folder / record_name("bench", "Constant", "00000000", number), planes, {})
     return folder
 
 
@@ -134,8 +134,7 @@ def render_records(
         )
         write_record(
             folder / record_name("scene", "Rendered", f"{seed:08x}", 0),
-            frames,
-            None,
+            {COLOUR.letter: frames},
             {"seed": seed},
         )
     return folder

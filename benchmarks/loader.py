@@ -8,9 +8,8 @@ import numpy as np
 from benchmarks.inputs import write_records
 from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
-from inpaint.dataset import TrainSet
+from inpaint.dataset import TrainSet, scan_records
 from inpaint.options_holes import OCCLUSION
-from inpaint.records import scan_records
 from nunif.image import read_rgb
 from nunif.training.task import Draw
 

@@ -1,9 +1,11 @@
 """What is done to a clip on its way into training. Pure functions; every random draw comes from the
 generator given.
 
-Axes: T frames, C colours, H W pixels. The recipe is iw3's (nagadomi/nunif,
-    iw3/training/inpaint/dataset_video.py, MIT).
+Axes: T frames, C colours, H W pixels. All is done as iw3 does it (nagadomi/nunif,
+iw3/training/inpaint/dataset_video.py, MIT).
 """
+
+from itertools import product
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ def fixed_hard_tile(holes: np.ndarray, size: tuple[int, int]) -> tuple[int, int]
     rows, columns = (
         range(0, whole - part + 1, max(1, part // 4)) for whole, part in zip(holes.shape[1:], size)
     )
-    return _hardest(holes, size, [(y, x) for y in rows for x in columns])
+    return _hardest(holes, size, list(product(rows, columns)))
 
 
 def _hardest(

@@ -6,13 +6,15 @@ from itertools import zip_longest
 import cv2
 import numpy as np
 
+from inpaint.dataset import scan_records
 from inpaint.options_data import ContactSheetOptions
-from inpaint.records import BadRecord, read_frames, read_holes, scan_records
 from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.image import save_png
 from nunif.pictures import label, tile
+from nunif.records import BadRecord, read_plane
 from scene.masks import paint_holes
+from scene.planes import COLOUR, HOLE
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +40,9 @@ def main(options: ContactSheetOptions) -> None:
         )
         numbers = [record.numbers[i] for i in picks]
         try:
-            painted = read_frames(record, numbers)
-            if record.has_masks:
-                painted = paint_holes(painted, read_holes(record, numbers))
+            painted = read_plane(record, COLOUR.letter, numbers)
+            if record.has(HOLE.letter):
+                painted = paint_holes(painted, read_plane(record, HOLE.letter, numbers))
         except BadRecord as problem:
             logger.warning("left out: %s", problem)
             continue

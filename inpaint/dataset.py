@@ -1,12 +1,12 @@
 """Records as training and evaluation samples.
 
 Axes: T frames, H W pixels. A sample is a dict of `frames` (T, 3, H, W) float32 in [-1, 1] and
-    `holes` (T, 1, H, W)
-float32, 1 = missing.
+`holes` (T, 1, H, W) float32, 1 = missing.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,11 +23,21 @@ from inpaint.clip_transforms import (
 )
 from inpaint.hole_shapes import SHAPES
 from inpaint.options_holes import OCCLUSION
-from inpaint.records import BadRecord, Record, read_frames, read_holes
+from nunif import records
+from nunif.records import BadRecord, Record, read_plane
 from nunif.seed import generator_for
 from nunif.training.task import BadSample, Draw
+from scene.planes import COLOUR, HOLE
 
 Sample = dict[str, Tensor]
+PLANES = (COLOUR, HOLE)  # what inpainting looks at of a record
+
+
+def scan_records(
+    folder: Path, *, min_frames: int = 1, min_size: int | tuple[int, int] = 1
+) -> tuple[list[Record], list[BadRecord]]:
+    """As `nunif.records.scan_records`, for frames and holes."""
+    return records.scan_records(folder, PLANES, min_frames=min_frames, min_size=min_size)
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class TrainSet(_Clips):
             else:
                 tile = _random_tile(record.size, self.tile_size, rng)
                 holes = torch.from_numpy(SHAPES[kind](self.clip_length, self.tile_size, rng))
-            frames = read_frames(record, numbers, *tile)
+            frames = read_plane(record, COLOUR.letter, numbers, *tile)
         except BadRecord as problem:
             raise BadSample(str(problem.record), problem.reason) from problem
         colours = jitter_colour(_to_unit(frames), rng)
@@ -81,7 +91,7 @@ class TrainSet(_Clips):
         self, record: Record, numbers: tuple[str, ...], rng: np.random.Generator
     ) -> tuple[tuple[slice, slice], Tensor]:
         """A hard tile (rows, columns) and its holes (T, h, w), which may have grown."""
-        holes = read_holes(record, numbers)
+        holes = read_plane(record, HOLE.letter, numbers)
         top, left = random_hard_tile(holes, self.tile_size, rng)
         height, width = self.tile_size
         rows = slice(top, top + height)
@@ -106,7 +116,7 @@ class EvalSet(_Clips):
         kinds = kinds_for(record, self.masks)
         try:
             if OCCLUSION in kinds:
-                holes = read_holes(record, numbers)
+                holes = read_plane(record, HOLE.letter, numbers)
                 top, left = fixed_hard_tile(holes, self.tile_size)
                 holes = holes[:, top : top + height, left : left + width]
             else:
@@ -114,9 +124,8 @@ class EvalSet(_Clips):
                 kind = str(rng.choice(list(kinds), p=_shares(kinds)))
                 holes = SHAPES[kind](self.clip_length, self.tile_size, rng)
                 top, left = (record.size[0] - height) // 2, (record.size[1] - width) // 2
-            frames = read_frames(
-                record, numbers, slice(top, top + height), slice(left, left + width)
-            )
+            rows, columns = slice(top, top + height), slice(left, left + width)
+            frames = read_plane(record, COLOUR.letter, numbers, rows, columns)
         except BadRecord as problem:
             raise BadSample(str(problem.record), problem.reason) from problem
         return _sample(_to_unit(frames), torch.from_numpy(holes))
@@ -128,7 +137,7 @@ def kinds_for(record: Record, masks: Mapping[str, float]) -> dict[str, float]:
     return {
         kind: weight
         for kind, weight in masks.items()
-        if weight > 0 and (record.has_masks or kind != OCCLUSION)
+        if weight > 0 and (record.has(HOLE.letter) or kind != OCCLUSION)
     }
 
 

@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 from inpaint.options_run import DemoOptions
-from inpaint.records import scan_records
 from nunif.errors import UserError
 from nunif.files import explain_os_errors, make_folder
+from nunif.records import scan_records
+from scene.planes import COLOUR, HOLE
 
 Words = list[str | Path]  # of a command line
 
@@ -111,7 +112,7 @@ def split_eval(data: Path) -> None:
     unless eval/ is there."""
     if (data / "eval").is_dir():
         return
-    records, _ = scan_records(data / "train")
+    records, _ = scan_records(data / "train", (COLOUR, HOLE))
     clips = sorted({_clip_of(record.path) for record in records})
     if len(clips) < 2:
         raise UserError(

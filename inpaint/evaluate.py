@@ -6,7 +6,6 @@ The options are read here and nowhere below.
 import logging
 
 from inpaint.evaluation.clip import judge
-from inpaint.evaluation.films import list_clips
 from inpaint.evaluation.methods import methods_for_films, methods_for_records
 from inpaint.evaluation.scores import HEADLINE, TITLE, open_perceptual
 from inpaint.evaluation.sources import (
@@ -25,6 +24,7 @@ from nunif.evaluation.report import Report
 from nunif.files import make_folder, write_json
 from nunif.options import changed, parse_names, parse_size
 from nunif.runtime.options import parse_objects
+from nunif.video.clips import list_clips
 
 logger = logging.getLogger(__name__)
 

@@ -14,23 +14,24 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from inpaint.generate_frames import find_files
+from inpaint.generate_sources import find_files
 from inpaint.hole_shapes import SHAPES
 from inpaint.options_data import ImagesOptions
 from inpaint.options_holes import parse_masks
-from inpaint.records import is_finished, making, record_name, write_record
 from nunif.errors import UserError
 from nunif.files import make_folder, raise_if_short
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
+from nunif.records import is_finished, making, record_name, write_record
 from nunif.seed import generator_for
 from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
 from nunif.video.tone import describe_transfer
+from scene.planes import COLOUR, HOLE
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of the recipe
+VERSION = 1  # of how records are made
 LABEL = "image"  # in the records' names, where video records have their depth model
 
 
@@ -136,7 +137,8 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
                     "holes": kind,
                     "options": recorded,
                 }
-                write_record(options.data_dir / names[number], part[None], holes, info)
+                planes = {COLOUR.letter: part[None], HOLE.letter: holes}
+                write_record(options.data_dir / names[number], planes, info)
                 counts["made"] += 1
     except (OSError, ValueError, BrokenVideo) as error:
         raise_if_short(error, file)

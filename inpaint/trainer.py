@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from inpaint.adversarial import Adversary
 from inpaint.curriculum import DataFolder, Stage, read_arch, read_stages
-from inpaint.dataset import EvalSet, Sample, TrainSet, kinds_for
+from inpaint.dataset import EvalSet, Sample, TrainSet, kinds_for, scan_records
 from inpaint.export import check_packages, export_model
 from inpaint.losses import NamedLoss
 from inpaint.models.discriminator import DISCRIMINATORS
@@ -23,7 +23,6 @@ from inpaint.models.streaming import StreamingModel
 from inpaint.options_holes import MADE_MASKS, parse_masks
 from inpaint.options_run import full_name
 from inpaint.options_train import TrainOptions, parse_brightness, parse_tile
-from inpaint.records import Record, scan_records
 from inpaint.releases import RELEASES
 from nunif.compiler import compile_in_place
 from nunif.device import create_device
@@ -33,6 +32,7 @@ from nunif.evaluation.report import mean_of
 from nunif.models import Model, create_model, load_model, read_checkpoint, save_model
 from nunif.options import to_dict
 from nunif.pictures import label, tile, to_uint8
+from nunif.records import Record
 from nunif.runtime.options import parse_formats
 from nunif.seed import seed_everything
 from nunif.training.distributed import is_first_process

@@ -52,6 +52,11 @@ def encode_rgba(picture: np.ndarray) -> bytes:
     return _encode(picture[..., [2, 1, 0, 3]], _FAST)
 
 
+def encode_grey(picture: np.ndarray) -> bytes:
+    """A PNG of an (H, W) uint8 or uint16 picture, lossless."""
+    return _encode(picture, _FAST)
+
+
 def encode_binary(mask: np.ndarray) -> bytes:
     """A one-bit PNG of an (H, W) bool mask; readers see 0 and 255."""
     return _encode(mask.astype(np.uint8) * 255, _BINARY)
@@ -105,6 +110,21 @@ def read_rgb_part(path: Path, rows: slice, columns: slice) -> tuple[np.ndarray, 
 def read_grey(path: Path) -> np.ndarray:
     """An image file as (H, W) uint8. Raises as `read_rgb` does."""
     return decode(path.read_bytes(), cv2.IMREAD_GRAYSCALE)
+
+
+def read_grey16(path: Path) -> np.ndarray:
+    """An image file with one channel of 16 bits as (H, W) uint16, exactly as it is stored.
+
+    Raises:
+        ValueError: as `read_rgb` does, and for other pictures. OSError: it can't be read.
+    """
+    picture = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED)
+    if picture.ndim != 2 or picture.dtype != np.uint16:
+        channels = 1 if picture.ndim == 2 else picture.shape[2]
+        raise ValueError(
+            f"it has {channels} channels of {8 * picture.dtype.itemsize} bits, one of 16 is needed"
+        )
+    return picture
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:

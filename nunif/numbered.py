@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections import Counter
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,15 +14,28 @@ from nunif.image import PICTURE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
+_NUMBER = r"(?:(?<=[._ ])-|^-)?\d+"  # with a sign, where it can't be what parts words
 # pictures that nothing here reads as they are meant: scene-linear, raw, or of formats that
 # libraries often lack
-_NUMBER = r"(?:(?<=[._ ])-|^-)?\d+"  # with a sign, where it can't be what parts words
 UNREAD_SUFFIXES = frozenset(
     (
         ".arw .avif .cin .cr2 .dng .dpx .exr .gif .hdr .heic .heif .j2k .jfif .jp2 .jxl .nef .pbm "
         ".pfm .pgm .pnm .ppm .psd .tga"
     ).split()
 )
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures in order.
+
+    numbers: theirs, ascending; None where they are in the order of their names. problem: why they
+        are, for people.
+    """
+
+    files: tuple[Path, ...]
+    numbers: tuple[int, ...] | None = None
+    problem: str = ""
 
 
 def numbered_pictures(folder: Path, *, name: str, even_steps: bool = False) -> dict[int, Path]:
@@ -38,7 +52,7 @@ def numbered_pictures(folder: Path, *, name: str, even_steps: bool = False) -> d
         UserError: there is none, or none that can be read; two have one number; a number is
             missing.
     """
-    files = [file for file in pictures_in(folder) if has_number(file)]
+    files = [file for file in pictures_in(folder) if _has_number(file)]
     _tell_of_left_out(folder, name)
     if not files:
         refuse_unread(folder, name)
@@ -46,7 +60,7 @@ def numbered_pictures(folder: Path, *, name: str, even_steps: bool = False) -> d
             f"{name} holds no numbered picture: expected one per frame, such as 00000.png, "
             "00001.png"
         )
-    found = by_number(files, name=name)
+    found = _by_number(files, name=name)
     numbers = list(found)
     step = numbers[1] - numbers[0] if even_steps and len(numbers) > 2 else 1
     if all(high - low == step for low, high in pairwise(numbers)):
@@ -59,14 +73,37 @@ def numbered_pictures(folder: Path, *, name: str, even_steps: bool = False) -> d
     )
 
 
-def by_number(files: list[Path], *, name: str) -> dict[int, Path]:
-    """Pictures by number, ascending, as `numbered_pictures` finds it.
+def in_order(files: list[Path], *, name: str) -> Row:
+    """Pictures by number, as `numbered_pictures` finds it, whichever are missing; or where that
+    can't be, by name as people read it, 2 before 10.
+
+    name: what `problem` calls their folder.
+    """
+    try:
+        found = _by_number(files, name=name)
+    except UserError as problem:
+        return Row(tuple(sorted(files, key=_as_read)), problem=str(problem))
+    return Row(tuple(found.values()), tuple(found))
+
+
+def row_in(folder: Path) -> Row:
+    """The pictures of a folder as `in_order`, only those with a number if there are any; all of
+    them where the order is that of names."""
+    files = pictures_in(folder)
+    row = in_order([file for file in files if _has_number(file)] or files, name=str(folder))
+    if row.numbers is None:
+        return Row(tuple(sorted(files, key=_as_read)), problem=row.problem)
+    return row
+
+
+def _by_number(files: list[Path], *, name: str) -> dict[int, Path]:
+    """Pictures by number, ascending.
 
     Raises:
         UserError: one has no number, or two have the same.
     """
     for file in files:
-        if not has_number(file):
+        if not _has_number(file):
             raise UserError(f"{name}: {file.name} has no number: give it one, or put it elsewhere")
     found: dict[int, Path] = {}
     for file, number in zip(files, _numbers(files), strict=True):
@@ -78,16 +115,14 @@ def by_number(files: list[Path], *, name: str) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def has_number(file: Path) -> bool:
-    """Whether there is a number in a file's name."""
+def _has_number(file: Path) -> bool:
     return re.search(r"\d", file.stem) is not None
 
 
-def as_read(file: Path) -> tuple[list[str | int], str]:
-    """A key to sort files by name as people read it, 2 before 10."""
-    return [
-        int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.stem)
-    ], file.name
+def _as_read(file: Path) -> tuple[list[str | int], str]:
+    """A key to sort files by name as people read it."""
+    parts = re.split(r"(\d+)", file.stem)
+    return [int(part) if part.isdecimal() else part for part in parts], file.name
 
 
 def _tell_of_left_out(folder: Path, name: str) -> None:
@@ -96,7 +131,7 @@ def _tell_of_left_out(folder: Path, name: str) -> None:
     others = sorted(
         file.name
         for file in folder.iterdir()
-        if _is_seen(file, UNREAD_SUFFIXES) and re.search(r"\d", file.stem)
+        if _is_seen(file, UNREAD_SUFFIXES) and _has_number(file)
     )
     if others:
         text = (

@@ -121,7 +121,8 @@ def frame_ssim(prediction: Tensor, target: Tensor) -> float:
                 F.avg_pool2d(image, (1, FIELD_WINDOW), stride=1), (FIELD_WINDOW, 1), stride=1
             )
 
-        mean_x, mean_y, unbias = mean(x), mean(y), FIELD_WINDOW**2 / (FIELD_WINDOW**2 - 1)
+        mean_x, mean_y = mean(x), mean(y)
+        unbias = FIELD_WINDOW**2 / (FIELD_WINDOW**2 - 1)
         var_x, var_y = unbias * (mean(x * x) - mean_x**2), unbias * (mean(y * y) - mean_y**2)
         covariance = unbias * (mean(x * y) - mean_x * mean_y)
         c1, c2 = 0.01**2, 0.03**2

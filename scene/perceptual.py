@@ -190,7 +190,9 @@ def load_lite_network() -> nn.Module:
 def lite_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of the package's file under timm's names; what is unknown keeps its name."""
     names = dict(LITE_ENDS)
-    blocks = [f"{stage}.{i}" for stage, depth in enumerate(LITE_DEPTHS) for i in range(depth)]
+    blocks: list[str] = []
+    for stage, depth in enumerate(LITE_DEPTHS):
+        blocks += [f"{stage}.{i}" for i in range(depth)]
     for number, block in enumerate(blocks):
         layers = LITE_BLOCK if number else LITE_FIRST_BLOCK
         names |= {
@@ -217,8 +219,8 @@ def feature_distance(features: Iterable[Tensor], others: Iterable[Tensor]) -> Te
     """
     distances = []
     for a, b in zip(features, others):
-        apart = (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1)  # (N, H, W)
-        distances.append(apart.flatten(1).mean(1))
+        distance = (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1)  # (N, H, W)
+        distances.append(distance.flatten(1).mean(1))
     return torch.stack(distances).mean(0)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inpaint.records import write_record
+from nunif.records import write_record
 from scene.world import render_scene
 
 
@@ -26,5 +26,5 @@ def make_records(
         for t in range(0 if empty else frames):
             holes[t, 8:-8, 10 + t : 16 + t] = True
         paths.append(folder / f"t_Test_{seed + i:08x}_000000")
-        write_record(paths[-1], pictures, holes, {"source": "rendered"})
+        write_record(paths[-1], {"C": pictures, "M": holes}, {"source": "rendered"})
     return paths

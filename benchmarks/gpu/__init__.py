@@ -18,8 +18,8 @@ from benchmarks.gpu.scores import score_films
 from benchmarks.gpu.training import train_recipe
 from benchmarks.gpu.updates import measure_updates
 from benchmarks.setting import Setting
-from inpaint.evaluation.films import list_clips
 from nunif.errors import UserError, first_line
+from nunif.video.clips import list_clips
 
 logger = logging.getLogger(__name__)
 

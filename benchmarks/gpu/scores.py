@@ -12,13 +12,13 @@ from benchmarks.gpu.clock import NO_TIME
 from benchmarks.inputs import render_films
 from benchmarks.setting import Setting
 from inpaint import evaluate
-from inpaint.evaluation.films import clip_name, list_clips
 from inpaint.evaluation.scores import HEADLINE
 from inpaint.options_evaluate import UNTRAINED, EvaluateOptions
 from inpaint.options_run import LOOK_AHEAD
 from nunif.errors import UserError
 from nunif.evaluation.report import KEYS, Report
 from nunif.files import make_folder, write_whole
+from nunif.video.clips import clip_name, list_clips
 
 FOLDER = "gpu-scores"
 HOLES = "static,moving,occlusion"

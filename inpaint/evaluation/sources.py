@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from inpaint.dataset import EvalSet
+from inpaint.dataset import EvalSet, scan_records
 from inpaint.evaluation.clip import Clip
-from inpaint.evaluation.films import BadClip, clip_name, make_holes, read_clip, read_masks
+from inpaint.evaluation.films import make_holes
 from inpaint.evaluation.scores import Score, film_scores, never_seen, record_scores
 from inpaint.options_evaluate import LONG
 from inpaint.options_holes import OCCLUSION
 from inpaint.options_train import FRAMES_PER_DRAW
-from inpaint.records import Record, scan_records
 from nunif.pictures import to_uint8
+from nunif.records import Record
 from nunif.training.task import BadSample
+from nunif.video.clips import BadClip, clip_name, read_clip, read_masks
 from scene.flow import motion_of
 
 logger = logging.getLogger(__name__)

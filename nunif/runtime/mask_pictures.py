@@ -1,13 +1,10 @@
-"""Mask pictures: what is a hole in them. White on black, numbers of objects, or alpha.
-
-    pictures of a source -> how they are meant, from a look at some -> the hole of each
+"""Mask pictures as they are stored, and what each is by its looks: white on black, numbers of
+objects, or alpha.
 
 Axes: H W pixels.
 """
 
 import io
-import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -17,45 +14,29 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from nunif.errors import UserError
 from nunif.image import PNG_SIGNATURE, decode
 from nunif.video.orientation import UPRIGHT, Orientation
 from nunif.video.pixel_format import layout_of
 from nunif.video.probe import VideoInfo
 from nunif.video.reader import Frame
 
-logger = logging.getLogger(__name__)
-
-NUM_SAMPLES = 32  # pictures of a source that are looked at before the first is used
-LARGE = 0.9  # of a picture; a hole above it is rarely meant
 VOID = 255  # the number of what belongs to no object (PASCAL VOC, DAVIS)
-_SOLID = (
-    0.5,
-    0.9,
-)  # share of what is neither black nor white, in blocks of one number, or of one colour
+# share of what is neither black nor white, in blocks of one number, or of one colour
+_SOLID = 0.5, 0.9
 _DARK, _BRIGHT = 24, 231  # grey beyond these may be what coding made of black and white
 _ORIENTATION = 0x0112  # EXIF's tag, and what it asks for: (degrees clockwise, mirrored before)
 _ORIENTATIONS = {
-    number: Orientation(*turn)
-    for number, turn in enumerate(
-        [
-            (0, False),
-            (0, True),
-            (180, False),
-            (180, True),
-            (270, True),
-            (90, False),
-            (90, True),
-            (270, False),
-        ],
-        start=1,
-    )
+    1: Orientation(0, False),
+    2: Orientation(0, True),
+    3: Orientation(180, False),
+    4: Orientation(180, True),
+    5: Orientation(270, True),
+    6: Orientation(90, False),
+    7: Orientation(90, True),
+    8: Orientation(270, False),
 }
 _JPEG = b"\xff\xd8"
 _MAX_LEVELS = 16, 256  # objects that are told apart by grey levels, by colours
-# Of the brightness of a lossy mask: what is neither black nor bright. In blocks of about one level
-# it may be an object.
-_BETWEEN, _BETWEEN_STEP, _MUCH_BETWEEN = (40, 127), 8, 0.01
 _LOSSLESS = frozenset(
     "apng bmp ffv1 ffvhuff gif huffyuv magicyuv png qtrle rawvideo tiff utvideo".split()
 )
@@ -217,161 +198,6 @@ def mask_of_frame(frame: Frame, info: VideoInfo) -> MaskPicture:
     return MaskPicture(frame.rgb, alpha, is_exact=is_exact)
 
 
-@dataclass(frozen=True)
-class MaskReading:
-    """How the masks of one source are meant.
-
-    objects: the numbers that are missing; none: all but 0 and 255. invert: all else is missing.
-        opaque: the highest alpha of
-    the source; what has more than half of it is missing where alpha is what says so.
-    """
-
-    name: str
-    meaning: Meaning = Meaning.BRIGHT
-    objects: tuple[int, ...] = ()
-    invert: bool = False
-    opaque: int = 255
-
-    def hole(self, picture: MaskPicture) -> np.ndarray:
-        """(H, W) bool, True = missing.
-
-        Raises:
-            UserError: objects are asked for, and the picture has no numbers.
-        """
-        hole = self._marked(picture)
-        return ~hole if self.invert else hole
-
-    def _marked(self, picture: MaskPicture) -> np.ndarray:
-        if self.objects:
-            if picture.numbers is None:
-                raise UserError(
-                    f"{self.name} has no numbers for --objects {','.join(map(str, self.objects))} "
-                    "to choose from: give "
-                    "palette or grey PNGs whose pixels are the objects' numbers, or leave it out"
-                )
-            return np.isin(picture.numbers, self.objects)
-        if self.meaning is Meaning.ALPHA and picture.alpha is not None and not picture.is_indexed:
-            return picture.alpha > self.opaque // 2
-        if picture.is_indexed or (self.meaning is Meaning.NUMBERS and picture.numbers is not None):
-            numbers = picture.numbers
-            assert numbers is not None
-            return (numbers != 0) & (numbers != np.iinfo(numbers.dtype).max)
-        if self.meaning is Meaning.COLOURS:
-            return picture.brightness > 0
-        hole = picture.brightness > 127
-        return (
-            hole & (picture.alpha > 127)
-            if picture.is_alpha_telling and picture.alpha is not None
-            else hole
-        )
-
-
-def understand(
-    name: str,
-    samples: Iterable[MaskPicture],
-    *,
-    objects: tuple[int, ...] = (),
-    invert: bool | None = False,
-    large_holes: bool = False,
-) -> MaskReading:
-    """How the masks of a source are meant, from some of them; a line of the log says so where it
-    isn't plain white on black.
-
-    Args:
-        name: of the source, for messages.
-        objects, invert: as in `MaskReading`; invert is None where that isn't offered.
-        large_holes: whether holes of more than `LARGE` of the picture are meant.
-
-    Raises:
-        UserError: most of them are nearly all hole; or as `MaskReading.hole`.
-    """
-    looks = [_Look.at(picture, name, objects) for picture in samples]
-    opaque = max((look.opaque for look in looks), default=255) or 255
-    meanings = {look.meaning for look in looks}
-    order = (Meaning.ALPHA, Meaning.BRIGHT, Meaning.COLOURS, Meaning.NUMBERS)
-    meaning = next((kind for kind in order if kind in meanings), Meaning.BRIGHT)
-    if objects:
-        seen = sorted(set().union(*(look.numbers for look in looks)))
-        if absent := [number for number in objects if number not in seen]:
-            shown = ", ".join(map(str, seen[:20])) + (", ..." if len(seen) > 20 else "")
-            looked = "the picture" if len(looks) == 1 else f"the {len(looks)} pictures looked at"
-            logger.warning(
-                "%s: no object %s is in %s, which hold %s",
-                name,
-                ", ".join(map(str, absent)),
-                looked,
-                shown or "none",
-            )
-    elif meaning is not Meaning.BRIGHT:
-        logger.info("%s: %s", name, meaning.value)
-    elif others := sum(
-        look.meaning in (Meaning.NUMBERS, Meaning.COLOURS) and not look.is_certain for look in looks
-    ):
-        text = (
-            "%s: %d of %d pictures looked at could number objects, others are black and white: "
-            "%s; --objects chooses numbers"
-        )
-        logger.warning(text, name, others, len(looks), meaning.value)
-    elif max((look.num_between for look in looks), default=0) > _MUCH_BETWEEN:
-        text = (
-            "%s: up to %.0f %% of a picture is dark without being black, and isn't missing: "
-            "objects that are told apart by "
-            "numbers or colours have to be stored without loss, such as in PNG, and none as white"
-        )
-        logger.warning(text, name, 100 * max(look.num_between for look in looks))
-    shares = [abs(bool(invert) - look.shares[meaning]) for look in looks]
-    num_large = sum(share > LARGE for share in shares)
-    if num_large * 2 > len(shares) and not large_holes:
-        which = f" in {num_large} of {len(shares)} pictures looked at" if len(shares) > 1 else ""
-        how = "" if objects else f" ({meaning.value})"
-        ways = {
-            True: "leave --invert-mask out, or ",
-            False: "use --invert-mask if it is the other way round, or ",
-            None: "",
-        }
-        raise UserError(
-            f"{name} marks more than {LARGE:.0%} of the picture as missing{which}{how}: "
-            f"{ways[invert]}add --large-holes "
-            "if it is meant"
-        )
-    return MaskReading(name, meaning, objects, bool(invert), opaque)
-
-
-def sample_positions(count: int) -> list[int]:
-    """Which of `count` pictures to look at: all of a few, else some from all over."""
-    return sorted(
-        set(np.linspace(0, count - 1, min(count, NUM_SAMPLES)).round().astype(int).tolist())
-    )
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What is kept of a picture that was looked at: how much of it would be marked, by meaning."""
-
-    meaning: Meaning | None
-    shares: dict[Meaning, float]
-    numbers: frozenset[int]
-    is_certain: bool
-    opaque: int
-    num_between: float
-
-    @classmethod
-    def at(cls, picture: MaskPicture, name: str, objects: tuple[int, ...]) -> "_Look":
-        opaque = 255 if picture.alpha is None else int(picture.alpha.max())
-        shares = {
-            kind: float(MaskReading(name, kind, objects, opaque=opaque).hole(picture).mean())
-            for kind in Meaning
-        }
-        numbers = (
-            np.unique(picture.numbers).tolist() if objects and picture.numbers is not None else []
-        )
-        grey = picture.brightness
-        between = float(
-            ((grey > _BETWEEN[0]) & (grey <= _BETWEEN[1]) & _solid(grey // _BETWEEN_STEP)).mean()
-        )
-        return cls(picture.meaning, shares, frozenset(numbers), picture.is_indexed, opaque, between)
-
-
 def _with_palette(data: bytes) -> MaskPicture | None:
     """A picture of which OpenCV can't tell all: with a palette, or with one colour that is
     transparent."""
@@ -439,9 +265,7 @@ def _by_grey(levels: np.ndarray) -> Meaning | None:
     num_white = int(counts[kinds == white].sum())
     if not num_between:
         return Meaning.BRIGHT
-    is_solid = (
-        kinds[0] == 0 and np.count_nonzero(_solid(levels) & between) > _SOLID[0] * num_between
-    )
+    is_solid = kinds[0] == 0 and np.count_nonzero(solid(levels) & between) > _SOLID[0] * num_between
     inner = kinds[(kinds != 0) & (kinds != white)]
     if inner[-1] > white // 2:
         is_solid &= (
@@ -464,12 +288,12 @@ def _by_colours(pixels: np.ndarray) -> Meaning:
     )
     painted = code != 0
     num_painted = int(np.count_nonzero(painted))
-    is_flat = np.count_nonzero(_solid(code) & painted) > _SOLID[1] * num_painted
+    is_flat = np.count_nonzero(solid(code) & painted) > _SOLID[1] * num_painted
     has_few = is_flat and len(np.unique(code)) <= _MAX_LEVELS[1]
     return Meaning.COLOURS if has_few and num_painted < code.size else Meaning.BRIGHT
 
 
-def _solid(values: np.ndarray) -> np.ndarray:
+def solid(values: np.ndarray) -> np.ndarray:
     """(H, W) bool: whether a pixel is in a block of 2x2 equal ones, as the soft edge of something
     isn't."""
     block = np.zeros(

@@ -16,14 +16,8 @@ import numpy as np
 
 from nunif.errors import UserError
 from nunif.numbered import check_exists, is_picture, numbered_pictures, refuse_unread, row_of
-from nunif.runtime.mask_pictures import (
-    MaskPicture,
-    MaskReading,
-    mask_of_frame,
-    read_mask_picture,
-    sample_positions,
-    understand,
-)
+from nunif.runtime.mask_pictures import MaskPicture, mask_of_frame, read_mask_picture
+from nunif.runtime.mask_reading import MaskReading, sample_positions, understand
 from nunif.video.film import Film, PictureFilm
 from nunif.video.reader import BrokenVideo, VideoReader
 
@@ -190,7 +184,8 @@ def _wrong_size(name: str, size: tuple[int, int], wanted: tuple[int, int] | None
 
 
 def _readable(files: list[Path], name: str, size: tuple[int, int] | None) -> Iterator[MaskPicture]:
-    """Some of the masks; one that can't be read is told of when its turn comes."""
+    """Some of the masks; what is wrong with one that can't be read is said when its turn
+    comes."""
     for position in sample_positions(len(files)):
         with suppress(UserError):
             yield _read(files[position], name, size)
@@ -217,10 +212,10 @@ def _paired_by_number(folder: Path, frames: Paired, name: str, start: int, stop:
     _check_count(name, "pictures", len(own), stop, frames.count)
     missing = [number for number in theirs if number not in found]
     # other numbers altogether, or counted from 1 and from 0
-    is_apart = len(missing) == len(theirs) or (
+    is_other_row = len(missing) == len(theirs) or (
         len(own) == len(theirs) and {own[0], theirs[0]} == {0, 1}
     )
-    if missing and is_apart or not theirs:
+    if missing and is_other_row or not theirs:
         return [found[number] for number in own[start:stop]]
     if missing and (own[0] != theirs[0] or missing[0] in theirs[:stop]):
         raise UserError(
@@ -252,11 +247,12 @@ def _check_times(masks: VideoReader, frames: Paired, name: str) -> None:
     if len(masks) == frames.count or frames.times is None:
         return
     shared = min(len(masks), frames.count)
-    apart = float(np.abs(masks.times[:shared] - frames.times[:shared]).max())
+    largest = float(np.abs(masks.times[:shared] - frames.times[:shared]).max())
     rate = float(masks.info.rate)
-    if shared > 1 and apart > 0.5 * np.median(np.diff(frames.times)):
+    if shared > 1 and largest > 0.5 * np.median(np.diff(frames.times)):
         raise UserError(
             f"{name} has {len(masks)} frames at {rate:.5g} per second, the film {frames.count} at "
             f"{frames.fps:.5g}, "
-            f"and their times part by {apart:.2f} s: give every frame of the film a mask of its own"
+            f"and their times part by {largest:.2f} s: give every frame of the film a mask of its "
+            "own"
         )

@@ -5,7 +5,7 @@ Axes: H W pixels, 3 = R G B.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,25 +18,30 @@ T = TypeVar("T")
 _WIDTH = 256  # pixels; the decisions are those of the full size at a thirtieth of the cost
 
 
-def find_cuts(frames: Sequence[np.ndarray]) -> list[int]:
+def find_cuts(frames: Sequence[np.ndarray], *, still_ends: bool = False) -> list[int]:
     """Where a new shot starts, by PySceneDetect's AdaptiveDetector with its default thresholds.
 
     Only positions with a full window can be reported: CUT_MARGIN <= i < len(frames) - CUT_MARGIN.
-        To learn about
-    every position of a clip (a cut at its first frame does it no harm), hand in CUT_MARGIN - 1 more
-    frames before it and CUT_MARGIN after it. At i = CUT_MARGIN the window holds the run's first
-    frame, which has nothing to differ from, so the bar is a quarter lower there; one more frame
-    before avoids that. A run shorter than the window (5 frames) has no cuts. Dissolves and jump
-    cuts within one framing are not found.
+    To learn about every position of a clip (a cut at its first frame does it no harm), hand in
+    CUT_MARGIN - 1 more frames before it and CUT_MARGIN after it. At i = CUT_MARGIN the window holds
+    the run's first frame, which has nothing to differ from, so the bar is a quarter lower there;
+    one more frame before avoids that. A run shorter than the window (5 frames) has no cuts.
+    Dissolves and jump cuts within one framing are not found.
 
     Args:
         frames: (H, W, 3) uint8 RGB pictures of one size, consecutive, 16 to 40 of them.
+        still_ends: as `mark_cuts`, which has every position but the first reported: the first and
+            the last picture are taken to stand still beyond the run.
 
     Returns:
         Ascending indices i such that frames[i] is the first of a new shot.
     """
     starts_shot = _cut_detector()
-    return [index - CUT_MARGIN for index, frame in enumerate(frames) if starts_shot(frame)]
+    num_still = CUT_MARGIN if still_ends else 0
+    first, last = list(frames[:1]), list(frames[-1:])
+    run = chain(first * num_still, frames, last * num_still)
+    places = (index for index, frame in enumerate(run) if starts_shot(frame))
+    return [place - CUT_MARGIN - num_still for place in places]
 
 
 def _itself(item: Any) -> np.ndarray:

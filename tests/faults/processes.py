@@ -230,7 +230,7 @@ def stall_in_save(number: int, num_bytes: int, path: Path) -> None:
 
 def stall_in_record(number: int, path: Path) -> None:
     """Write a picture that is the `number`th halfway, report it, and stay there."""
-    from inpaint import records
+    from nunif import records
 
     real, left = records.encode_rgb, [number]
 
@@ -275,13 +275,13 @@ class Stripes:
 
 def work_fast() -> None:
     """Crop records out of pictures of a few hundred pixels, with a depth that needs no work."""
-    from inpaint import generate
+    from inpaint import generate, generate_views
 
-    generate.VIEW_SIZES = {180: 1 / 3, 216: 2 / 3}
+    generate_views.VIEW_SIZES = {180: 1 / 3, 216: 2 / 3}
     generate.create_estimator = lambda *args, **kwargs: Stripes()
 
 
-def report_records(path: Path, module: str = "inpaint.generate") -> None:
+def report_records(path: Path, module: str = "inpaint.generate_crops") -> None:
     """Report each record when it is made, and take a moment."""
     generate: Any = importlib.import_module(module)
     real = generate.write_record

@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from inpaint import generate
+from inpaint import generate, generate_views
 from inpaint.options_data import GenerateOptions
-from inpaint.records import read_info
 from nunif.errors import UserError
+from nunif.records import read_info
 from tests.inpaint.test_generate import StripeDepth
 from tests.videos import number_of
 
@@ -31,7 +31,7 @@ def pass_on(work, *_):
 
 def main() -> None:
     # the pictures as they are in the film, and the same random draws for every damaged copy of it
-    generate.VIEW_SIZES = {SIZE: 1.0}
+    generate_views.VIEW_SIZES = {SIZE: 1.0}
     generate.content_hash = lambda path: "00000000"
     seen: list[list[tuple[int, float]]] = []
     read_clips = generate.read_clips

@@ -17,10 +17,11 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from inpaint import generate
+from inpaint import generate, generate_crops
 from inpaint.commands import CREATE_TRAINING_DATA
-from inpaint.records import read_info
-from nunif.video.reader import VideoReader, find_gaps
+from nunif.records import read_info
+from nunif.video import shots
+from nunif.video.reader import BrokenVideo, VideoReader, find_gaps
 from tests import videos
 from tests.faults.processes import busy
 from tests.inpaint.test_generate import make
@@ -56,18 +57,18 @@ ODD = {
     "rotten.mp4": (
         lambda path: videos.damage_packet(bare(path, gop=12), 26),
         [0, 8, 16, 40],
-        {generate.BROKEN: 4},
+        {shots.BROKEN: 4},
     ),
     "rotten.mkv": (
         lambda path: videos.damage_packet(bare(path, gop=12), 26),
         [0, 8, 16, 40],
-        {generate.BROKEN: 4},
+        {shots.BROKEN: 4},
     ),
-    "a frame lost.mkv": (lambda path: lose_frames(path, {20}), [0, 8, 25, 33], {generate.GAP: 2}),
+    "a frame lost.mkv": (lambda path: lose_frames(path, {20}), [0, 8, 25, 33], {shots.GAP: 2}),
     ("a second lost.mp4"): (
         lambda path: lose_frames(path, set(range(12, 36))),
         [0, 40],
-        {generate.GAP: 2},
+        {shots.GAP: 2},
     ),
     "rotated.mp4": (lambda path: videos.set_rotation(bare(path), 90), [0, 8, 16, 24, 32, 40], {}),
     "vertical.mp4": (lambda path: bare(path, width=64, height=96), [0, 8, 16, 24, 32, 40], {}),
@@ -110,7 +111,7 @@ def test_a_bad_film_gives_the_clips_that_are_whole(tmp_path, monkeypatch, caplog
         if key.startswith("skipped")
     }
     without_hole = skipped.pop(
-        generate.NO_HOLE, 0
+        generate_crops.NO_HOLE, 0
     )  # a matter of the draws, which follow from the film's bytes
     assert skipped == reasons
     assert counts["made"] + without_hole == 2 * len(firsts) and without_hole <= 1
@@ -129,7 +130,7 @@ def test_frames_that_come_at_any_time_are_no_gaps(tmp_path):
     path = write_clip(tmp_path / "a.mkv", FRAMES, times=times, time_base=Fraction(1, 1000))
     counts = make(path, tmp_path / "out", seq=SEQ, skip_interval=0, size=64)
     # where the pattern jumps far it is taken for a cut
-    assert counts["made"] > 0 and counts["made"] + counts[f"skipped: {generate.CUT}"] == 2 * (
+    assert counts["made"] > 0 and counts["made"] + counts[f"skipped: {shots.CUT}"] == 2 * (
         36 // SEQ
     )
 
@@ -380,6 +381,6 @@ def test_macroblocks_that_are_patched_up_are_damage(tmp_path):
         for number in range(FRAMES):
             try:
                 found += [number_of(frame.rgb) for frame in reader.read(number, number + 1)]
-            except generate.BrokenVideo:
+            except BrokenVideo:
                 continue
     assert found == [*range(30)]

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from inpaint.commands import INPAINT, TRAIN
-from inpaint.dataset import EvalSet
-from inpaint.records import BadRecord, open_record, read_frames, read_holes, scan_records
+from inpaint.dataset import PLANES, EvalSet, scan_records
 from inpaint.trainer import VideoInpaintTask
 from nunif.image import PNG_END, PNG_SIGNATURE, encode_binary, encode_rgb, read_grey, read_rgb
+from nunif.records import BadRecord, open_record, read_plane
 from nunif.training.task import BadSample, Draw
 from nunif.training.trainer import train
 from tests.inpaint.test_train import equal, state_of, words
@@ -131,20 +131,20 @@ def test_what_a_look_at_the_files_finds(tmp_path, originals, kind):
         problem.record for problem in problems
     ] == [bad]
     with pytest.raises(BadRecord, match=message):
-        open_record(bad, min_frames=12)
+        open_record(bad, PLANES, min_frames=12)
 
 
 @pytest.mark.parametrize("kind", DECODED)
 def test_what_is_found_while_decoding(tmp_path, originals, kind):
     (path,) = fill(tmp_path, originals, 1)
-    record = open_record(path)
+    record = open_record(path, PLANES)
     if kind == "frames of a size beyond all":
         DECODED[kind](path)
-        record = open_record(path)
+        record = open_record(path, PLANES)
     else:
         DECODED[kind](path)
     with pytest.raises(BadRecord, match=r"\d{4}_[CM].png (can't be read|has changed its size)"):
-        read_holes(record, record.numbers), read_frames(record, record.numbers)
+        read_plane(record, "M", record.numbers), read_plane(record, "C", record.numbers)
     with pytest.raises(BadSample, match="r_Test_00000000_000000: "):
         EvalSet([record], 12, (32, 32), {"occlusion": 1.0}).sample(0)
 

@@ -15,9 +15,9 @@ import torch
 from inpaint import export
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
 from inpaint.contact_sheet import main as contact_sheet
+from inpaint.dataset import scan_records
 from inpaint.models.steps import make_step
 from inpaint.options_data import ContactSheetOptions
-from inpaint.records import scan_records
 from nunif import files
 from nunif.errors import UserError
 from nunif.image import encode_binary, encode_rgb, read_rgb

@@ -12,8 +12,8 @@ from inpaint.clip_transforms import (
     jitter_colour,
     random_hard_tile,
 )
-from inpaint.dataset import EvalSet, TrainSet, kinds_for
-from inpaint.records import scan_records, write_record
+from inpaint.dataset import EvalSet, TrainSet, kinds_for, scan_records
+from nunif.records import write_record
 from nunif.training.task import BadSample, Draw
 from tests.records import make_records
 
@@ -35,7 +35,8 @@ def numbered_record(folder, frames=16, size=40, masks=True):
     )
     holes = np.zeros((frames, size, size), bool)
     holes[:, 20:24, 20:24] = True
-    write_record(folder / "n_000000", pictures, holes if masks else None, {})
+    planes = {"C": pictures, "M": holes} if masks else {"C": pictures}
+    write_record(folder / "n_000000", planes, {})
     return scan_records(folder)[0]
 
 

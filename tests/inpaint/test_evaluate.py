@@ -16,7 +16,7 @@ from PIL import Image
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
 from inpaint.evaluation.clip import Clip, judge
-from inpaint.evaluation.films import make_holes, read_clip, read_masks
+from inpaint.evaluation.films import make_holes
 from inpaint.evaluation.methods import BASELINES, methods_for_records
 from inpaint.evaluation.pixels import as_uint8, fill_in, signed
 from inpaint.evaluation.scores import (
@@ -34,6 +34,7 @@ from nunif.evaluation.report import Report
 from nunif.image import save_png
 from nunif.models import create_model, save_model
 from nunif.pictures import label
+from nunif.video.clips import read_clip, read_masks
 from scene.flow import motion_of
 from tests.models import save_lively_model
 from tests.pictures import voc_palette

@@ -4,18 +4,23 @@ clear refusals."""
 import json
 import os
 import shutil
+import weakref
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from inpaint import generate
-from inpaint.generate import Draws, both_views, pick_divergence, render_view
+from inpaint import generate, generate_crops
+from inpaint.dataset import PLANES
+from inpaint.generate_crops import Scene, both_views
+from inpaint.generate_plan import SkipList
+from inpaint.generate_views import Draws, pick_divergence, render_view
 from inpaint.options_data import GenerateOptions
-from inpaint.records import open_record
 from nunif import cli
 from nunif.errors import UserError
+from nunif.records import open_record
+from nunif.video.reader import VideoReader
 from nunif.video.writer import write_video
 from scene.depth import ClipRejected
 from scene.world import render_scene
@@ -78,7 +83,7 @@ def test_records_have_the_promised_shape(video, tmp_path):
     names = sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith("."))
     file_hash = names[0].split("_")[2]
     assert names == [f"p_MotionParallax_{file_hash}_{number:06d}" for number in range(8)]
-    record = open_record(tmp_path / names[0])
+    record = open_record(tmp_path / names[0], PLANES)
     assert len(record) == SEQ and record.size == (SIZE, SIZE)
     info = json.loads((tmp_path / names[1] / "record.json").read_text())
     assert info["source"] == "a.mp4" and info["view"] == "mirrored" and info["start_seconds"] == 0
@@ -195,7 +200,7 @@ def test_holes_stand_right_of_the_object_in_both_views():
     disparity = torch.zeros(1, 18, 32)
     disparity[:, :, 10:20] = 1
     draws = Draws(720, None, 1, (0.0, 0.0), 0.5, "none", 0)
-    scene = generate.Scene(0, (0.0, 0.0), draws, np.zeros((1, 180, 320, 3), np.uint8), disparity)
+    scene = Scene(0, (), (0.0, 0.0), draws, np.zeros((1, 180, 320, 3), np.uint8), disparity)
     for (_, holes), edge in zip(both_views(scene, divergence=10.0), (200, 220)):
         columns = np.flatnonzero(holes[0, 90])
         assert (
@@ -325,7 +330,7 @@ def test_a_folder_that_cannot_be_written(run, video, tmp_path):
 
 def test_disk_full_keeps_what_is_finished_and_leaves_nothing_half(video, tmp_path, monkeypatch):
     written = []
-    real = generate.write_record
+    real = generate_crops.write_record
 
     def fail_later(path, *rest):
         if len(written) == 3:
@@ -336,7 +341,7 @@ def test_disk_full_keeps_what_is_finished_and_leaves_nothing_half(video, tmp_pat
         written.append(path)
         real(path, *rest)
 
-    monkeypatch.setattr(generate, "write_record", fail_later)
+    monkeypatch.setattr(generate_crops, "write_record", fail_later)
     with pytest.raises(UserError, match="disk full while writing"):
         make(video, tmp_path / "out", max_workers=1)
     monkeypatch.undo()
@@ -448,3 +453,29 @@ def test_a_record_names_the_films_transfer_and_hdr_is_tone_mapped(video, tmp_pat
             [cv2.imread(str(path)).mean() for path in (tmp_path / name).rglob("*_C.png")]
         )
     assert means["smpte2084"] > means["bt709"] + 20
+
+
+def test_a_clip_lets_go_of_each_frame_that_it_gives_out(video):
+    with VideoReader(video) as reader:
+        clip = generate.Clip(0, (0, 1), reader.read(0, 3))
+    last = weakref.ref(clip.frames[-1])
+    taken = clip.take_frames()
+    assert next(taken).time == 0 and len(clip.frames) == 2
+    times = [frame.time for frame in taken]
+    assert times == pytest.approx([1 / 30, 2 / 30], abs=1e-3)
+    assert clip.frames == [] and last() is None
+
+
+def test_of_a_clip_only_the_records_that_are_wanted_are_made(video, tmp_path):
+    """The mirrored view of every clip was skipped before: its records are not tried again."""
+    make(video, tmp_path / "whole")
+    whole = sorted(path for path in (tmp_path / "whole").iterdir() if path.is_dir())
+    info = json.loads((whole[0] / "record.json").read_text())
+    stem = whole[0].name.rpartition("_")[0]
+    skips = SkipList(tmp_path / "again" / f".skipped-{stem}.json", info["options"])
+    (tmp_path / "again").mkdir()
+    skips.add({number: "next to no hole" for number in (1, 3, 5, 7)})
+    counts = make(video, tmp_path / "again")
+    assert (counts["made"], counts["skipped: next to no hole"]) == (4, 4)
+    made = {path.name for path in (tmp_path / "again").iterdir() if path.is_dir()}
+    assert made == {path.name for path in whole[::2]}

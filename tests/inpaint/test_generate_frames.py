@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from inpaint.commands import CREATE_TRAINING_DATA
+from inpaint.dataset import PLANES, scan_records
 from inpaint.generate_frames import fit, plan_groups, wobble
 from inpaint.options_data import PRESETS, ROOMS, FramesPreset
-from inpaint.records import open_record, read_frames, read_holes, scan_records
+from nunif.records import open_record, read_plane
 from nunif.seed import generator_for
 from nunif.video.color import BT709
 from nunif.video.writer import write_video
@@ -46,7 +47,7 @@ def make(run, folder, out, *more, command="frames"):
 
 def greys(record):
     """The grey of each frame's middle."""
-    return [int(frame[20, 30, 0]) for frame in read_frames(record, record.numbers)]
+    return [int(frame[20, 30, 0]) for frame in read_plane(record, "C", record.numbers)]
 
 
 def frames_of(folder):
@@ -71,7 +72,7 @@ def test_gta_im_takes_fives_of_the_colour_pictures_of_dated_folders(run, tmp_pat
     assert (
         not bad
         and {record.size for record in records} == {(36, 64)}
-        and not any(record.has_masks for record in records)
+        and not any(record.has("M") for record in records)
     )
     assert sorted(map(greys, records)) == [
         [0, 10, 20, 30, 40], [1, 11, 21, 31, 41], [50, 60, 70, 80, 90], [51, 61, 71, 81, 91]
@@ -130,7 +131,7 @@ def test_mit_indoor_moves_stills_of_twelve_rooms(run, tmp_path):
         "office/a.jpg",
     ]
     for record in scan_records(tmp_path / "train")[0]:
-        frames = read_frames(record, record.numbers).astype(float)
+        frames = read_plane(record, "C", record.numbers).astype(float)
         assert len(frames) == 5
         assert frames.min() >= 94 and frames.max() <= 107  # 5 % of light, and no black border
         assert len({round(frame.mean()) for frame in frames}) > 1
@@ -408,7 +409,7 @@ def test_pictures_become_records_of_one_frame(run, tmp_path):
         assert (
             len(record) == 1 and record.size == (64, 64) and record.path.name.startswith("p_image_")
         )
-        assert 0.04 <= read_holes(record, record.numbers).mean() <= 0.20
+        assert 0.04 <= read_plane(record, "M", record.numbers).mean() <= 0.20
     assert {json.loads((r.path / "record.json").read_text())["holes"] for r in records} <= {
         "rectangle",
         "strokes",
@@ -509,18 +510,18 @@ def test_bad_pictures_input_is_one_line(run, tmp_path, more, message):
 
 
 def test_a_record_is_whole_or_without_masks(tmp_path):
-    from inpaint.records import BadRecord, write_record
+    from nunif.records import BadRecord, write_record
 
     frames = np.zeros((3, 16, 16, 3), np.uint8)
-    write_record(tmp_path / "a", frames, None, {})
-    assert not open_record(tmp_path / "a").has_masks
+    write_record(tmp_path / "a", {"C": frames}, {})
+    assert not open_record(tmp_path / "a", PLANES).has("M")
     with pytest.raises(BadRecord, match="it has no masks"):
-        read_holes(open_record(tmp_path / "a"), ("0000",))
-    write_record(tmp_path / "b", frames, np.ones((3, 16, 16), bool), {})
-    assert open_record(tmp_path / "b").has_masks
+        read_plane(open_record(tmp_path / "a", PLANES), "M", ("0000",))
+    write_record(tmp_path / "b", {"C": frames, "M": np.ones((3, 16, 16), bool)}, {})
+    assert open_record(tmp_path / "b", PLANES).has("M")
     (tmp_path / "b" / "0001_M.png").unlink()
     with pytest.raises(BadRecord, match="0001_M.png is missing"):
-        open_record(tmp_path / "b")
+        open_record(tmp_path / "b", PLANES)
 
 
 @pytest.mark.parametrize(
@@ -548,7 +549,7 @@ def test_hdr_films_give_sdr_records_that_say_so(
         )
         assert all(
             np.abs(frame.astype(int) - 230).max() <= 2
-            for frame in read_frames(record, record.numbers)
+            for frame in read_plane(record, "C", record.numbers)
         )
     assert make(run, tmp_path / "film.mkv", tmp_path / "out", *more, command=command)[0] == 0
 

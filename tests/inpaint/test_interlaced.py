@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
-from inpaint.records import read_frames, scan_records
+from inpaint.dataset import scan_records
+from nunif.records import read_plane
 from tests.nunif.test_deinterlace import INTERLACED, combs
 from tests.videos import write_clip
 
@@ -65,7 +66,7 @@ def test_records_hold_no_combs(run, film, tmp_path, command):
     records, bad = scan_records(tmp_path / "train")
     assert records and not bad
     for record in records:
-        for frame in read_frames(record, record.numbers):
+        for frame in read_plane(record, "C", record.numbers):
             assert combs(frame[..., 1]) < 1.5
 
 

@@ -15,8 +15,9 @@ from huggingface_hub import constants
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
 from nunif.errors import UserError
-from scene.depth import RECIPES, NetworkEstimator, create_estimator, network_size, prepare
+from scene.depth import create_estimator
 from scene.depth_models import DEPTH_MODELS, MODEL_TYPES, check_model_type
+from scene.depth_network import INPUT_SPECS, NetworkEstimator, network_size, prepare
 from scene.depth_normalize import affine_chain, per_frame_minmax
 
 
@@ -266,9 +267,9 @@ def estimator_of(family: str, forward: Callable[[torch.Tensor], torch.Tensor]) -
     return NetworkEstimator(
         family,
         forward,
-        recipe=RECIPES[family],
+        spec=INPUT_SPECS[family],
         distance=False,
-        resolution=RECIPES[family].resolution,
+        resolution=INPUT_SPECS[family].resolution,
         device=torch.device("cpu"),
         batch_size=2,
         normalize=per_frame_minmax,
@@ -296,7 +297,7 @@ def test_the_map_lies_where_the_picture_does(family: str) -> None:
 
 def test_zoe_sees_reflected_margins_inside_its_size() -> None:
     inputs, pad = prepare(
-        torch.randint(256, (1, 3, 540, 960), dtype=torch.uint8), RECIPES["zoe"], 384
+        torch.randint(256, (1, 3, 540, 960), dtype=torch.uint8), INPUT_SPECS["zoe"], 384
     )
     assert inputs.shape == (1, 3, 384, 672)
     assert pad == (30, 40)

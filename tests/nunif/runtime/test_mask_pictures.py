@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from nunif.runtime.mask_pictures import Meaning, read_mask_picture, understand
+from nunif.runtime.mask_pictures import Meaning, read_mask_picture
+from nunif.runtime.mask_reading import understand
 from tests.pictures import voc_palette
 
 H, W = 24, 32
