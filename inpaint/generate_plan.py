@@ -17,6 +17,24 @@ VERSION = 1  # of how records are made; those of another version are not mixed w
 VIEWS = ("as is", "mirrored")
 
 
+# Options that decide what a record holds, in the order of record.json. The others stand in its name
+# or change nothing in it.
+RECORDED = (
+    "resolution",
+    "depth_normalize",
+    "max_fps",
+    "deinterlace",
+    "fps",
+    "seq",
+    "skip_first",
+    "skip_interval",
+    "size",
+    "num_samples",
+    "divergence_level",
+    "seed",
+)
+
+
 @dataclass(frozen=True)
 class RecordPlan:
     """All that decides what the records of one video hold."""
@@ -31,28 +49,10 @@ class RecordPlan:
         """The options that shape a record and are not in its name; records that differ in them are
         not mixed."""
         values = options_module.to_dict(self.options)
-        elsewhere = (
-            "dataset_dir",
-            "data_dir",
-            "prefix",
-            "model_type",
-            "depth_model_dir",
-            "allow_third_party_code",
-        )
-        no_matter = (
-            "batch_size",
-            "gpu",
-            "max_workers",
-            *(["fps"] if self.options.fps is None else []),
-        )
-        if not values["deinterlace"]:
-            del values["deinterlace"]  # records of before it came are the same
-        mapped = {k: v for k, v in self.color.items() if k == "tone_mapped"}
-        return {
-            "version": VERSION,
-            **{k: v for k, v in values.items() if k not in elsewhere + no_matter},
-            **mapped,
-        }
+        unused = {"deinterlace": False, "fps": None}  # not told: as in records of before they came
+        told = [name for name in RECORDED if values[name] != unused.get(name, "")]
+        mapped = {key: value for key, value in self.color.items() if key == "tone_mapped"}
+        return {"version": VERSION, **{name: values[name] for name in told}, **mapped}
 
     def number(self, clip: int, view: int, crop: int) -> int:
         """The SEQUENCE_NO of a record, from the clip's place in the video, the view and the

@@ -1,6 +1,7 @@
 """From a video to records: the same bytes however it was run, nothing partial, nothing twice, and
 clear refusals."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import torch
 from inpaint import generate, generate_crops
 from inpaint.dataset import PLANES
 from inpaint.generate_crops import Scene, both_views
-from inpaint.generate_plan import SkipList
+from inpaint.generate_plan import RECORDED, SkipList
 from inpaint.generate_views import Draws, pick_divergence, render_view
 from inpaint.options_data import GenerateOptions
 from nunif import cli
@@ -154,6 +155,21 @@ def test_records_of_other_options_are_not_mixed(video, tmp_path):
         match="was made with seed 71, this run asks for 5: use another --prefix, or delete",
     ):
         make(video, tmp_path, seed=5)
+
+
+def test_every_option_is_recorded_or_known_not_to_matter(video, tmp_path):
+    """In the order in which record.json has always had them: records are the same to the byte."""
+    make(video, tmp_path)
+    record = next(path for path in tmp_path.iterdir() if path.is_dir())
+    options = json.loads((record / "record.json").read_text())["options"]
+    assert list(options) == [
+        *("version", "resolution", "depth_normalize", "max_fps", "seq", "skip_first"),
+        *("skip_interval", "size", "num_samples", "divergence_level", "seed"),
+    ]
+    in_names = {"dataset_dir", "data_dir", "prefix", "model_type", "depth_model_dir"}
+    no_matter = {"allow_third_party_code", "batch_size", "gpu", "max_workers"}
+    fields = {field.name for field in dataclasses.fields(GenerateOptions)}
+    assert fields == {*RECORDED} | in_names | no_matter
 
 
 def test_seed_and_number_of_crops(video, tmp_path):
