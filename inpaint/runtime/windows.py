@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inpaint.models.steps import mask_frame
 from inpaint.options_run import LOOK_AHEAD
-from inpaint.runtime.backends import Backend, open_backend
+from inpaint.runtime.backends import open_backend
 from inpaint.runtime.stream import (
     Filler,
     HoleFrame,
@@ -26,6 +26,7 @@ from inpaint.runtime.stream import (
     to_network,
 )
 from nunif.errors import UserError
+from nunif.runtime.engines import Backend
 
 # Of a window, shared with the next one; their pictures are blended there. With half of it every
 # frame is a blend, and no place between windows changes more than another: with a third the change
