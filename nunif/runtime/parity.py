@@ -24,8 +24,9 @@ def into_windows(frames: list[Tensor], window: int | None) -> list[Tensor]:
 def run_clip(backend: Backend, pieces: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """The results of each frame or window and the state after it, the back end's own state carried.
 
-    Several results stand one behind the other in their channels. Several states stand one behind
-    the other, flat; where there is none it is empty.
+    backend: one that keeps its state by names, as all but `StepBackend` do. Several results stand
+        one behind the other in their channels. Several states stand one behind the other, flat;
+        where there is none it is empty.
     """
     (name,) = backend.contract.given
     state: Any = None

@@ -257,6 +257,15 @@ def test_a_back_end_streams_what_the_clip_gives(case, kind):
     assert torch.equal(torch.cat([first, rest], dim=1), found)
 
 
+@pytest.mark.parametrize("kind", OF_ALL)
+def test_a_step_by_names_is_a_step(case, kind):
+    backend = case.backend(kind)
+    (piece,) = pieces_of(*clip(frames=1))
+    results, _ = backend.run({"masked_frames": piece.to(backend.device)}, None)
+    output, _ = backend.step(piece.to(backend.device), None)
+    assert list(results) == ["output"] and torch.equal(results["output"], output)
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", OF_ANY_SIZE)
 def test_a_back_end_takes_any_size(case, kind, size):

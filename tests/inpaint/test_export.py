@@ -271,15 +271,6 @@ def test_three_hundred_frames_later_a_file_still_computes_what_the_model_does(
         )
 
 
-def test_the_carried_memory_matters_in_the_file(folder):
-    backend = OnnxBackend(folder / "memory_dstt_v1_tiny_40x56_fp32.onnx", device=CPU)
-    stream, forgetful = InpaintStream(backend), InpaintStream(backend)
-    for frame, hole in film(4):
-        forgetful.reset()
-        picture, alone = stream(frame, hole), forgetful(frame, hole)
-    assert not np.array_equal(picture, alone)
-
-
 def test_a_client_of_forty_lines_gets_the_streams_pictures(folder, clip, tmp_path):
     sys.path.insert(0, str(export.__file__).rpartition("inpaint")[0] + "examples")
     import onnx_client
