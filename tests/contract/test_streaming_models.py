@@ -66,7 +66,11 @@ needs_gpu = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
 ]
 OF_ANY_SIZE = ["torch", "contract"]
-OF_ALL = ["torch", "contract", "onnx", pytest.param("tensorrt", marks=needs_gpu)]
+OF_ALL = [
+    *OF_ANY_SIZE,
+    pytest.param("onnx", marks=pytest.mark.slow),  # the first of them exports
+    pytest.param("tensorrt", marks=needs_gpu),
+]
 EXPORTED = OF_ALL[2:]
 
 
