@@ -257,9 +257,9 @@ def clip_length_for(model: Model, options: TrainOptions) -> int:
     Raises:
         UserError: the model has one length and no other.
     """
-    own = getattr(model, "clip_length", 1)
+    own = model.clip_length
     wanted = options.clip_length or (own if options.video else 1)
-    if wanted != own and not getattr(model, "any_clip_length", False):
+    if wanted != own and not model.any_clip_length:
         how = f"--clip-length {wanted}" if options.video else "single pictures (without --video)"
         raise UserError(
             f"{model.name} takes clips of {own} frames only, not {how}: choose a memory_dstt "

@@ -19,10 +19,11 @@ from benchmarks.inputs import scene
 from benchmarks.setting import Setting
 from inpaint.hole_shapes import moving_shape
 from inpaint.models.recall import Ahead
-from inpaint.runtime.backends import Backend, TorchBackend
+from inpaint.runtime.backends import TorchBackend
 from inpaint.runtime.stream import InpaintStream
 from nunif.errors import UserError, first_line
 from nunif.models import create_model
+from nunif.runtime.engines import Backend
 from nunif.seed import generator_for
 
 SIZES = ("fusion_v1", "memory_dstt_v1_tiny", "memory_dstt_v1_small", "memory_dstt_v1")

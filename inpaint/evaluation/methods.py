@@ -17,12 +17,14 @@ from inpaint.evaluation.pixels import signed
 from inpaint.models.streaming import StreamingModel
 from inpaint.options_evaluate import UNTRAINED, ZERO_MEMORY
 from inpaint.options_run import LOOK_AHEAD, SHOT
-from inpaint.runtime.backends import TORCH_SUFFIXES, Backend, TorchBackend, open_backend
+from inpaint.runtime.backends import TorchBackend, open_backend
 from inpaint.runtime.look_ahead import look_through
 from inpaint.runtime.stream import HoleFrame, InpaintStream
 from inpaint.runtime.windows import fillers_on
 from nunif.errors import UserError
 from nunif.models import create_model, load_model
+from nunif.runtime.backends import TORCH_SUFFIXES
+from nunif.runtime.engines import Backend
 from nunif.seed import seed_everything
 from scene.flow import flow_to, pull
 from scene.masks import smooth_fill

@@ -111,7 +111,7 @@ class Fusion(PictureMemory):
         known, doubt, age = (
             torch.stack([getattr(c, name) for c in facts], 1) for name in ("known", "doubt", "age")
         )
-        apart = (colours - step.picture[:, None]).abs().mean(2, keepdim=True)
+        differing = (colours - step.picture[:, None]).abs().mean(2, keepdim=True)
         holes = hole[:, None].expand_as(known)
         inputs = [
             colours,
@@ -120,7 +120,7 @@ class Fusion(PictureMemory):
             known,
             5 * doubt,
             torch.log1p(age) / 4,
-            5 * apart,
+            5 * differing,
         ]
         return F.avg_pool2d(torch.cat(inputs, 2).flatten(0, 1), STRIDE)
 

@@ -147,7 +147,7 @@ def from_windows(tokens: Tensor, size: int, grid: tuple[int, int]) -> Tensor:
 
 
 def in_parts(layer: nn.Module, x: Tensor, count: int | None) -> Tensor:
-    """A layer that treats frames apart, on so many of them at a time (None: on all) to save
+    """A layer that treats every frame by itself, on so many at a time (None: all) to save
     memory."""
     return layer(x) if count is None else torch.cat([layer(part) for part in x.split(count)])
 

@@ -23,16 +23,10 @@ from inpaint.models.blocks import (
     PatchEmbedding,
     PatchUnembedding,
 )
-from inpaint.models.recall import (
-    NUM_KEYS,
-    Ahead,
-    Memory,
-    empty_memory,
-    numbers_of_cell,
-    pack,
-    unpack,
-)
+from inpaint.models.memory_rows import numbers_of_cell, pack, unpack
+from inpaint.models.recall import NUM_KEYS, Ahead, Memory, empty_memory
 from inpaint.models.streaming import StreamingModel, over_clip, prepare, recall_clip
+from nunif.models.contract import num_cells
 from nunif.models.registry import register_model
 from scene.masks import smooth_fill
 
@@ -244,14 +238,11 @@ class MemoryDSTT(StreamingModel):
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
         """Shape of the memory of one stream of frames of that size in pixels."""
-        rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
-        return (
-            1,
+        rows, tokens = (
             self.num_blocks + self.picture_rows,
-            self.memory_slots,
-            rows * columns,
-            self.hidden,
+            num_cells(height, width, self.size_multiple),
         )
+        return (1, rows, self.memory_slots, tokens, self.hidden)
 
 
 def register() -> None:

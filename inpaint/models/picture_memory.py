@@ -11,17 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from inpaint.models.recall import (
-    NUM_KEYS,
-    Ahead,
-    Memory,
-    Merged,
-    empty_memory,
-    numbers_of_cell,
-    pack,
-    unpack,
-)
+from inpaint.models.memory_rows import numbers_of_cell, pack, unpack
+from inpaint.models.recall import NUM_KEYS, Ahead, Memory, Merged, empty_memory
 from inpaint.models.streaming import StreamingModel, prepare, recall_clip
+from nunif.models.contract import num_cells
 from nunif.models.registry import register_model
 
 CELL = 8  # pixels of a cell of the memory
@@ -83,8 +76,8 @@ class PictureMemory(StreamingModel):
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
         """Shape of the memory of one stream of frames of that size in pixels."""
-        rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
-        return (1, 1, 1, rows * columns, numbers_of_cell(CELL, NUM_KEYS))
+        cells = num_cells(height, width, self.size_multiple)
+        return (1, 1, 1, cells, numbers_of_cell(CELL, NUM_KEYS))
 
     def _unpack(self, x: Tensor, memory: Tensor | None, started: Tensor | None = None) -> Memory:
         if memory is None:

@@ -3,15 +3,13 @@
 It remembers twice, and there are no weights in either:
 
 - The *canvas* keeps the last seen colour of every place. It is moved on from frame to frame,
-follows whatever moves, and
-  is sharp while it is young: a hundred samplings blur it.
+  follows whatever moves, and is sharp while it is young: a hundred samplings blur it.
 - *Key pictures* stay as they are. The motion to one is measured afresh at every frame, so that
-errors don't add up, and
-  it is sampled once: what was seen a minute ago is as sharp as a second ago. A key learns what it
-      lacks, averages grain
-  out while all is seen and nothing moves, and gives up what is contradicted for some frames. What
-  was seen is never overwritten by what was painted. (To keep what was painted, too, at a lower
-  rank, cost 0.35 dB: what is seen around a place by then knows better.)
+  errors don't add up, and it is sampled once: what was seen a minute ago is as sharp as a second
+  ago. A key learns what it lacks, averages grain out while all is seen and nothing moves, and gives
+  up what is contradicted for some frames. What was seen is never overwritten by what was painted.
+  (To keep what was painted, too, at a lower rank, cost 0.35 dB: what is seen around a place by then
+  knows better.)
 
 Both, and what is seen only later where that is known (`overlay_later`), are *candidates* for a
 pixel; `merge` weighs them by hand, and networks learn to do it better.
@@ -56,19 +54,13 @@ KEY_SHARE = 0.25  # of a key beside a canvas that is young
 NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in coding
 MOST_DOUBT = 2.0  # of a range of 2
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
-SMOOTH_SHARE, ALL_DOUBT = (
-    0.5,
-    0.2,
-)  # so much of the smooth fill where the memory is so much in doubt
-CONTRADICTED, OBEYED = (
-    (0.2, 0.4),
-    1 / 8,
-)  # a difference to what is seen; how much trust it costs a frame
-SAME, STILL, MEAN = (
-    (0.04, 0.08),
-    (0.05, 0.15),
-    0.25,
-)  # a difference that is grain; pixels of motion; how fast grain goes
+SMOOTH_SHARE = 0.5  # of the smooth fill, where the memory is wholly in doubt:
+ALL_DOUBT = 0.2
+CONTRADICTED = (0.2, 0.4)  # a difference to what is seen, and
+OBEYED = 1 / 8  # how much trust it costs a frame
+SAME = (0.04, 0.08)  # a difference that is grain, where
+STILL = (0.05, 0.15)  # so many pixels of motion are none, and
+MEAN = 0.25  # how fast grain goes
 IN_VIEW = 0.75  # a key is given up when less of the picture lies in it, or
 BETTER = 0.05  # when the key in reserve knows so much more of it, or
 WRONG = 0.5  # when so much of what is seen contradicts it
@@ -451,34 +443,3 @@ def overlay_later(
     colour, share = _unmix(moved)
     known, age = known_after(share) * within, moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1
     return lay_over(seen, visible, Candidate(colour, known, known, age))
-
-
-# --- as rows of numbers ---------------------------------------------------------------------------
-
-
-def numbers_of_cell(cell: int, num_keys: int) -> int:
-    """How many numbers of a memory fall to a square of `cell` pixels, an even number."""
-    return PLANES * (1 + num_keys) * cell**2 + 3 * num_keys * (cell // 2) ** 2
-
-
-def pack(memory: Memory, cell: int, length: int) -> Tensor:
-    """The memory as (B, N, length) numbers, one row for each cell of `cell` pixels, zeros behind
-    them."""
-    pictures = torch.cat([memory.canvas, memory.keys.flatten(1, 2)], 1)
-    parts = (
-        F.pixel_unshuffle(pictures, cell),
-        F.pixel_unshuffle(memory.places.flatten(1, 2), cell // 2),
-    )
-    rows = torch.cat(parts, 1).flatten(2).transpose(1, 2)  # (B, N, numbers of a cell)
-    return F.pad(rows, (0, length - rows.shape[2]))
-
-
-def unpack(rows: Tensor, cell: int, grid: tuple[int, int], num_keys: int) -> Memory:
-    """The inverse of `pack`; grid: cells in height and width."""
-    numbers = rows[:, :, : numbers_of_cell(cell, num_keys)].transpose(1, 2).unflatten(2, grid)
-    pictures, places = numbers.split(
-        [PLANES * (1 + num_keys) * cell**2, 3 * num_keys * (cell // 2) ** 2], dim=1
-    )
-    pictures, places = F.pixel_shuffle(pictures, cell), F.pixel_shuffle(places, cell // 2)
-    canvas, keys = pictures.split([PLANES, PLANES * num_keys], dim=1)
-    return Memory(canvas, keys.unflatten(1, (num_keys, PLANES)), places.unflatten(1, (num_keys, 3)))

@@ -33,7 +33,7 @@ class StreamingModel(Model):
 
     clip_length = 12  # frames of a training clip
     any_clip_length = True
-    size_multiple: int
+    streams = True
 
     @torch.no_grad()
     def remember(self, frames: Tensor, holes: Tensor, memory: Tensor | None = None) -> Tensor:

@@ -26,7 +26,7 @@ SURROUNDINGS = 48
 
 
 @dataclass(eq=False)
-class _Held:
+class _FrameAhead:
     """seen (1, 3, h, w), 0 in the hole; hole (1, 1, h, w); motion (1, 2, h/2, w/2) to the frame
     behind, once there is one, and the most pixels of it."""
 
@@ -44,34 +44,34 @@ class LookAhead:
     def __init__(self, multiple: int) -> None:
         """multiple: of the model, see `StreamingModel`."""
         self._multiple = multiple
-        self._held: deque[_Held] = deque()
+        self._frames: deque[_FrameAhead] = deque()
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._frames)
 
     @torch.inference_mode()
     def push(self, masked: Tensor) -> None:
         """masked: (1, 3, ., .) in [-1, 1], 0 in the hole. The motion to it is measured now, and
         once."""
         seen, hole = (pad_to_multiple(x, self._multiple) for x in (masked, find_holes(masked)))
-        frame = _Held(seen, hole, pyramid(seen, 1 - hole))
-        if self._held:
-            last = self._held[-1]
+        frame = _FrameAhead(seen, hole, pyramid(seen, 1 - hole))
+        if self._frames:
+            last = self._frames[-1]
             last.motion = measure_motion(last.levels, frame.levels)
             last.farthest = int(last.motion.abs().amax().ceil())
-        self._held.append(frame)
+        self._frames.append(frame)
 
     @torch.inference_mode()
     def pop(self) -> Ahead:
         """Let the first frame go: what those behind it show of its hole."""
-        first = self._held.popleft()
-        if not self._held or not first.hole.any():
+        first = self._frames.popleft()
+        if not self._frames or not first.hole.any():
             return Ahead()
         # only around the hole, as far as things move: it is often a tenth of the picture
         region = self._region(first)
         half = tuple(slice(side.start // 2, side.stop // 2) for side in region)
         canvas = None
-        for frame in reversed(self._held):
+        for frame in reversed(self._frames):
             motion = None if frame.motion is None else frame.motion[..., half[0], half[1]]
             canvas = overlay_later(
                 frame.seen[..., region[0], region[1]],
@@ -84,12 +84,12 @@ class LookAhead:
         whole[..., region[0], region[1]] = canvas
         return Ahead(whole, first.motion)
 
-    def _region(self, first: _Held) -> tuple[slice, slice]:
+    def _region(self, first: _FrameAhead) -> tuple[slice, slice]:
         """Rows and columns around the hole, even numbers."""
         margin = (
             SURROUNDINGS
             + first.farthest
-            + sum(frame.farthest for frame in self._held if frame.motion is not None)
+            + sum(frame.farthest for frame in self._frames if frame.motion is not None)
         )
         sides = []
         for axis in (0, 1):

@@ -125,16 +125,8 @@ def source_columns(shift: Tensor, *, near_to_right: bool) -> tuple[Tensor, Tenso
         columns, hole = source_columns(-shift.flip(-1), near_to_right=False)
         return (width - 1 - columns).flip(-1).where(~hole.flip(-1), 0), hole.flip(-1)
 
-    row_start = torch.arange(0, height * width, width)[:, None]
     column = torch.arange(width)
-    best = torch.full((height * width,), _EMPTY, dtype=torch.int32)
-
-    def offer(target: Tensor, row_start: Tensor, source: Tensor, valid: Tensor) -> None:
-        """Take `source` (in units of 1 / _ONE) for the `target` columns if it is nearer. All shapes
-        broadcast."""
-        source = source.where(valid & (target >= 0) & (target < width), _EMPTY).to(torch.int32)
-        index = target.clamp(0, width - 1) + row_start
-        best.scatter_reduce_(0, index.flatten(), source.flatten(), "amax")
+    best = _Nearest(height, width)
 
     # The first whole target in [u(x), u(x + 1)): `lead` pixels from u(x), of `step` pixels
     whole = shift[:, :-1].ceil()
@@ -142,27 +134,45 @@ def source_columns(shift: Tensor, *, near_to_right: bool) -> tuple[Tensor, Tenso
     joined = (step > 0) & (step < 2)
     target = column[:-1] + whole.long()
     part = (lead / step.clamp(min=1e-6)).clamp(max=1).mul(_ONE).round().to(torch.int32)
-    offer(target, row_start, column[:-1] * _ONE + part, joined & (lead < step))
+    best.offer(target, best.row_start, column[:-1] * _ONE + part, joined & (lead < step))
 
     # The second one, which only stretched surfaces have
     y, x = (joined & (lead + 1 < step)).nonzero(as_tuple=True)
     source = x * _ONE + ((lead[y, x] + 1) / step[y, x] * _ONE).round().long()
-    offer(target[y, x] + 1, row_start[y, 0], source, torch.ones_like(x, dtype=torch.bool))
+    best.offer(target[y, x] + 1, best.row_start[y, 0], source, torch.ones_like(x, dtype=torch.bool))
 
     # The target nearest to each end of a surface, where it lies outside the surface
     edge = torch.zeros(height, 1, dtype=torch.bool)
-    left, right = (
-        torch.cat([edge, joined], dim=-1),
-        torch.cat([joined, edge], dim=-1),
-    )  # (H, W) has such a neighbour
+    # (H, W), whether a pixel has such a neighbour
+    left, right = torch.cat([edge, joined], dim=-1), torch.cat([joined, edge], dim=-1)
     y, x = (~(left & right)).nonzero(as_tuple=True)
     left, right, ends = left[y, x], right[y, x], shift[y, x]
     whole = (ends - 0.5).ceil()
     outside = (~left | (whole >= ends)) & (~right | (whole <= ends))
-    offer(x + whole.long(), row_start[y, 0], x * _ONE, outside)
+    best.offer(x + whole.long(), best.row_start[y, 0], x * _ONE, outside)
 
-    best = best.view(height, width)
-    return best.clamp(min=0) / _ONE, best == _EMPTY
+    sources = best.sources.view(height, width)
+    return sources.clamp(min=0) / _ONE, sources == _EMPTY
+
+
+class _Nearest:
+    """The source column of every target, in units of 1 / _ONE, as far as they were offered: the
+    largest, which is the nearest.
+
+    row_start: (H, 1), where each row begins. sources: (H * W,) int32.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self._width = width
+        self.row_start = torch.arange(0, height * width, width)[:, None]
+        self.sources = torch.full((height * width,), _EMPTY, dtype=torch.int32)
+
+    def offer(self, target: Tensor, row_start: Tensor, source: Tensor, valid: Tensor) -> None:
+        """Take `source` for the `target` columns where it is nearer. All shapes broadcast."""
+        inside = valid & (target >= 0) & (target < self._width)
+        source = source.where(inside, _EMPTY).to(torch.int32)
+        index = target.clamp(0, self._width - 1) + row_start
+        self.sources.scatter_reduce_(0, index.flatten(), source.flatten(), "amax")
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from inpaint.models.recall import Ahead
 from inpaint.models.steps import mask_frame
-from inpaint.runtime.backends import Backend, open_backend
+from inpaint.runtime.backends import open_backend
 from inpaint.runtime.look_ahead import LookAhead, ShotKeys
 from nunif.device import create_device
 from nunif.errors import UserError
+from nunif.runtime.engines import Backend
 from nunif.video.tone import ToneMap
 
 Item = TypeVar("Item")

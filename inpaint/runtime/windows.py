@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inpaint.models.steps import mask_frame
 from inpaint.options_run import LOOK_AHEAD
-from inpaint.runtime.backends import Backend, open_backend
+from inpaint.runtime.backends import open_backend
 from inpaint.runtime.stream import (
     Filler,
     HoleFrame,
@@ -26,6 +26,7 @@ from inpaint.runtime.stream import (
     to_network,
 )
 from nunif.errors import UserError
+from nunif.runtime.engines import Backend
 
 # Of a window, shared with the next one; their pictures are blended there. With half of it every
 # frame is a blend, and no place between windows changes more than another: with a third the change
@@ -77,8 +78,8 @@ def fillers_on(
 
 
 @dataclass(eq=False)
-class _Held(Generic[Item]):
-    """A frame whose picture is not final yet, or that others need for company."""
+class _WindowFrame(Generic[Item]):
+    """A frame whose picture is not final yet, or that later windows reach back to."""
 
     source: HoleFrame[Item]
     masked: Tensor  # (1, 3, h, w) in [-1, 1], 0 in the hole
@@ -101,35 +102,35 @@ class WindowFiller:
 
     def fill(self, frames: Iterable[HoleFrame[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
         """See `Filler`."""
-        held: list[_Held[Item]] = []  # not given out yet
-        company: list[_Held[Item]] = []  # the last of those that were
+        waiting: list[_WindowFrame[Item]] = []
+        given_out: list[_WindowFrame[Item]] = []  # the last ones
         for frame in frames:
             if frame.starts_shot:
-                yield from self._finish(company, held)
-                held, company = [], []
+                yield from self._finish(given_out, waiting)
+                waiting, given_out = [], []
             size = self.computed_size(*frame.hole.shape)
             picture, hole = to_network(
                 frame.frame, frame.hole, size=size, device=self._backend.device
             )
-            held.append(_Held(frame, mask_frame(picture, hole)))
-            if len(held) == self._length:
-                self._predict(held)
-                ready, held = held[: -self._overlap], held[-self._overlap :]
-                company = (company + ready)[-self._length :]
+            waiting.append(_WindowFrame(frame, mask_frame(picture, hole)))
+            if len(waiting) == self._length:
+                self._predict(waiting)
+                ready, waiting = waiting[: -self._overlap], waiting[-self._overlap :]
+                given_out = (given_out + ready)[-self._length :]
                 yield from map(_give, ready)
-        yield from self._finish(company, held)
+        yield from self._finish(given_out, waiting)
 
     def _finish(
-        self, company: list[_Held[Item]], held: list[_Held[Item]]
+        self, given_out: list[_WindowFrame[Item]], waiting: list[_WindowFrame[Item]]
     ) -> Iterator[tuple[Item, np.ndarray]]:
         """The end of a shot: a last window that reaches back as far as it is long."""
-        if any(frame.prediction is None for frame in held):
-            window = (company + held)[-self._length :]
-            self._predict(window, first_new=len(window) - len(held))
-        yield from map(_give, held)
+        if any(frame.prediction is None for frame in waiting):
+            window = (given_out + waiting)[-self._length :]
+            self._predict(window, first_new=len(window) - len(waiting))
+        yield from map(_give, waiting)
 
     @torch.inference_mode()
-    def _predict(self, window: list[_Held[Item]], *, first_new: int = 0) -> None:
+    def _predict(self, window: list[_WindowFrame[Item]], *, first_new: int = 0) -> None:
         """Predict a window; frames that an earlier one has predicted go over to this one step by
         step.
 
@@ -152,6 +153,6 @@ class WindowFiller:
                 frame.prediction = torch.lerp(frame.prediction, new, weight)
 
 
-def _give(frame: _Held[Item]) -> tuple[Item, np.ndarray]:
+def _give(frame: _WindowFrame[Item]) -> tuple[Item, np.ndarray]:
     assert frame.prediction is not None
     return frame.source.item, from_network(frame.prediction, frame.source.frame, frame.source.hole)

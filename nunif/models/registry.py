@@ -13,10 +13,23 @@ from nunif.errors import UserError, first_line
 
 
 class Model(nn.Module):
-    """A module that knows by which name and arguments it can be built again."""
+    """A module that knows by which name and arguments it can be built again, and what it offers to
+    those who train it and run it.
+
+    name, kwargs: of `create_model`.
+    clip_length: frames of a clip that it is trained and scored on; 1 for single pictures alone.
+    any_clip_length: whether clips of other lengths will do as well.
+    size_multiple: pixels, to whose multiples it pads height and width inside; 1 for no padding,
+        or for a padding that is nobody else's business.
+    streams: whether it can go frame by frame, what it remembers handed on from call to call.
+    """
 
     name: str
     kwargs: dict[str, Any]
+    clip_length: int = 1
+    any_clip_length: bool = False
+    size_multiple: int = 1
+    streams: bool = False
 
     @property
     def num_parameters(self) -> int:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from inpaint import export
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
 from inpaint.contact_sheet import main as contact_sheet
 from inpaint.dataset import scan_records
@@ -22,6 +21,8 @@ from nunif import files
 from nunif.errors import UserError
 from nunif.image import encode_binary, encode_rgb, read_rgb
 from nunif.models import load_model, save_safetensors
+from nunif.runtime import export
+from nunif.runtime.backends import OnnxBackend
 from nunif.seed import derive_seed
 from nunif.video.folder import FolderWriter
 from tests.models import lively_model, save_lively_model
@@ -220,7 +221,7 @@ def test_exported_files_with_any_name(place):
         graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10
     )
     (place / f"{NAME}.onnx").write_bytes(made.SerializeToString())
-    output, _ = export.OnnxBackend(place / f"{NAME}.onnx", device=torch.device("cpu")).step(
+    output, _ = OnnxBackend(place / f"{NAME}.onnx", device=torch.device("cpu")).step(
         torch.ones(1, 2, 3, 8, 8), None
     )
     assert (output == -1).all()

@@ -15,16 +15,20 @@ import torch
 from inpaint import export
 from inpaint.commands import INPAINT
 from inpaint.models import motion
+from inpaint.models.memory_rows import unpack
 from inpaint.models.motion import warp
-from inpaint.models.recall import NUM_KEYS, TRUST, unpack
+from inpaint.models.recall import NUM_KEYS, TRUST
 from inpaint.models.steps import make_step, mask_frame
-from inpaint.runtime import tensorrt
-from inpaint.runtime.backends import OnnxBackend, TorchBackend, open_backend
+from inpaint.runtime.backends import TorchBackend, open_backend
 from inpaint.runtime.stream import HoleFrame, InpaintStream
 from inpaint.runtime.windows import open_fillers
 from nunif import cli
 from nunif.errors import UserError
 from nunif.models import create_model, load_model, save_model
+from nunif.runtime import export as formats
+from nunif.runtime import tensorrt
+from nunif.runtime.backends import ContractBackend, OnnxBackend
+from nunif.runtime.parity import compare, run_clip
 from nunif.video.reader import VideoReader
 from nunif.video.writer import write_video
 from scene.world import render_scene
@@ -241,20 +245,20 @@ def test_three_hundred_frames_later_a_file_still_computes_what_the_model_does(
         torch.nn.init.normal_(model.to_logit.weight, std=5.0)
         path = tmp_path / "fusion.onnx"
         step = make_step(model)
-        export.write_onnx(export.trace(step, size, dynamic=False), step, path)
+        formats.write_onnx(formats.trace(step, size, dynamic=False), step, path)
     else:
         model, path = load_model(model_path)[0], folder / f"{name}_any_fp32.onnx"
     step = make_step(model)
-    torch_backend = export.ContractBackend(step, step, device=CPU, description="torch")
+    torch_backend = ContractBackend(step, step.contract, device=CPU, description="torch")
     pieces, memories = list(long_film(size)), []
 
     def reference():
-        for output, memory in export.run_clip(torch_backend, pieces):
+        for output, memory in run_clip(torch_backend, pieces):
             memories[:] = [memory]
             yield output, memory
 
-    parity = export.compare(
-        export.run_clip(OnnxBackend(path, device=CPU), pieces),
+    parity = compare(
+        run_clip(OnnxBackend(path, device=CPU), pieces),
         reference(),
         tolerance=1e-3,
         name=name,
@@ -265,15 +269,6 @@ def test_three_hundred_frames_later_a_file_still_computes_what_the_model_does(
         assert keys.keys[0, 1, TRUST].max() > 0.9 and keys.places[0, 1, 2].min() > 0, (
             "there is one in reserve"
         )
-
-
-def test_the_carried_memory_matters_in_the_file(folder):
-    backend = OnnxBackend(folder / "memory_dstt_v1_tiny_40x56_fp32.onnx", device=CPU)
-    stream, forgetful = InpaintStream(backend), InpaintStream(backend)
-    for frame, hole in film(4):
-        forgetful.reset()
-        picture, alone = stream(frame, hole), forgetful(frame, hole)
-    assert not np.array_equal(picture, alone)
 
 
 def test_a_client_of_forty_lines_gets_the_streams_pictures(folder, clip, tmp_path):
@@ -366,19 +361,19 @@ def test_a_model_of_windows_exports_windows(tmp_path, precision, bound):
 def take_file_made_before(monkeypatch, path):
     """An export that begins with a file that stands there already, as making one takes half a
     minute."""
-    monkeypatch.setattr(export, "trace", lambda *_, **__: None)
+    monkeypatch.setattr(formats, "trace", lambda *_, **__: None)
     monkeypatch.setattr(
-        export, "write_onnx", lambda traced, step, target: shutil.copy(path, target)
+        formats, "write_onnx", lambda traced, step, target: shutil.copy(path, target)
     )
 
 
 def test_a_file_that_computes_something_else_is_not_kept(folder, model_path, tmp_path, monkeypatch):
     class Off(OnnxBackend):
-        def step(self, masked, memory):
-            output, memory = super().step(masked, memory)
-            return output + 0.01, memory
+        def run(self, values, state):
+            results, state = super().run(values, state)
+            return {name: value + 0.01 for name, value in results.items()}, state
 
-    monkeypatch.setattr(export, "OnnxBackend", Off)
+    monkeypatch.setattr(formats, "OnnxBackend", Off)
     take_file_made_before(monkeypatch, folder / "memory_dstt_v1_tiny_40x56_fp32.onnx")
     model, _ = load_model(model_path)
     with pytest.raises(
@@ -394,7 +389,7 @@ def test_numbers_that_are_not_finite_do_not_pass():
         return [(torch.tensor([0.0, value]), torch.zeros(1))]
 
     with pytest.raises(UserError, match="differ by up to inf"):
-        export.compare(frames(float("nan")), frames(0.0), tolerance=0.1, name="x.onnx")
+        compare(frames(float("nan")), frames(0.0), tolerance=0.1, name="x.onnx")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ Rendered noise is the picture; where the truth stands in the past, recalling has
 import pytest
 import torch
 
+from inpaint.models.memory_rows import numbers_of_cell, pack, unpack
 from inpaint.models.motion import enlarge, known_after, measure_motion, pyramid, warp
 from inpaint.models.recall import (
     AGE,
@@ -15,11 +16,8 @@ from inpaint.models.recall import (
     Ahead,
     Memory,
     empty_memory,
-    numbers_of_cell,
     overlay_later,
-    pack,
     recall,
-    unpack,
 )
 from nunif.models import create_model
 from scene.masks import smooth_fill

@@ -461,7 +461,7 @@ def test_export_at_the_end_of_a_run(run, data, tmp_path, monkeypatch):
 
 def test_an_export_that_can_not_be_is_said_before_training(run, data, tmp_path, monkeypatch):
     assert run(TRAIN, *words(data, tmp_path / "a", "--export", "coreml"))[0] == 1
-    monkeypatch.setattr("inpaint.runtime.tensorrt.PACKAGES", ("tensorrt_that_nobody_has",))
+    monkeypatch.setattr("nunif.runtime.tensorrt.PACKAGES", ("tensorrt_that_nobody_has",))
     code, _, lines = run(TRAIN, *words(data, tmp_path / "b", "--export", "onnx,tensorrt"))
     assert code == 1 and any("TensorRT is not installed" in line for line in lines)
     assert list(tmp_path.iterdir()) == []

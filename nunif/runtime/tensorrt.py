@@ -6,16 +6,17 @@ have the same classes.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from inpaint.models.steps import CONTRACTS
 from nunif.errors import UserError, first_line
 from nunif.files import whole_file
+from nunif.models.contract import Contract
+from nunif.runtime.engines import Backend, EngineKind
 
 PACKAGES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 DEFAULT_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")  # from A100 and RTX 30 to RTX 50
@@ -165,16 +166,15 @@ def check_tensors(found: Shapes, expected: Shapes, source: str) -> None:
             raise UserError(f"{source}: the tensor {name} is {here}, it should be {there}")
 
 
-class TensorRTBackend:
-    """An engine on the GPU that it was built for. Memory stays on the GPU. One frame at a time."""
+class TensorRTBackend(Backend):
+    """An engine on the GPU that it was built for. The state stays on the GPU. One frame at a
+    time."""
 
-    multiple: int | None = None
-
-    def __init__(self, path: Path, *, device: torch.device) -> None:
+    def __init__(self, path: Path, *, device: torch.device, kind: EngineKind) -> None:
         """
         Raises:
             UserError: TensorRT or a GPU is missing, or the engine is torn, for another GPU or
-                version, or not ours.
+                version, or not of the kind.
         """
         trt = import_tensorrt()
         if device.type != "cuda":
@@ -190,43 +190,45 @@ class TensorRTBackend:
             if self._engine is None:
                 raise UserError(
                     f"{path} can't be opened here ({log.last}): it is torn, or was built for "
-                    "another GPU or version of "
-                    "TensorRT; build it again on this machine with python -m inpaint export "
-                    "--format tensorrt"
+                    "another GPU or version of TensorRT; build it again on this machine with "
+                    f"{kind.command} --format tensorrt"
                 )
             self.tensors = engine_tensors(trt, self._engine)
-            if set(self.tensors) not in [
-                {*contract.inputs, *contract.outputs} for contract in CONTRACTS
-            ]:
-                raise UserError(
-                    f"{path} is no inpainting engine: its tensors are {', '.join(self.tensors)}"
-                )
+            self.contract = contract_of(self.tensors, path, kind)
             self._context = self._engine.create_execution_context()
-        shape = self.tensors["masked_frames"][0]
-        self.window = None if "memory" in self.tensors else shape[1]
-        height, width = shape[-2:]
-        self.size: tuple[int, int] | None = (height, width)
         self.description = f"{trt.__name__} {trt.__version__} on {device}"
 
-    def step(self, masked: Tensor, memory: Any, ahead: Any = None) -> tuple[Tensor, Any]:
-        assert ahead is None
-        values = {"masked_frames": masked.contiguous()}
-        outputs = ["output"]
-        if self.window is None:
-            values["memory"] = (
-                torch.zeros(self.tensors["memory"][0], device=self.device)
-                if memory is None
-                else memory
-            )
-            outputs.append("new_memory")
-        values |= {name: torch.empty(self.tensors[name][0], device=self.device) for name in outputs}
-        for name, value in values.items():
+    def run(self, values: Mapping[str, Tensor], state: Any) -> tuple[dict[str, Tensor], Any]:
+        contract = self.contract
+        inputs = {name: values[name].contiguous() for name in contract.given}
+        if state is None:
+            state = contract.start(*inputs[contract.given[0]].shape[-2:], device=self.device)
+        outputs = {
+            name: torch.empty(self.tensors[name][0], device=self.device)
+            for name in contract.outputs
+        }
+        for name, value in {**inputs, **state, **outputs}.items():
             self._context.set_tensor_address(name, value.data_ptr())
         with torch.cuda.device(self.device):
             stream = torch.cuda.current_stream()
             if not self._context.execute_async_v3(stream.cuda_stream):
                 raise UserError("TensorRT could not run the engine: is there enough GPU memory?")
-        return values["output"], values.get("new_memory")
+        return contract.split(outputs)
+
+
+def contract_of(tensors: Shapes, path: Path, kind: EngineKind) -> Contract:
+    """The contract of an engine with these tensors, whose order it does not tell.
+
+    Raises:
+        UserError: the engine is of another kind.
+    """
+    for inputs, outputs in kind.names:
+        if {*inputs, *outputs} == tensors.keys():
+            return Contract(
+                {name: tensors[name][0] for name in inputs},
+                {name: tensors[name][0] for name in outputs},
+            )
+    raise UserError(f"{path} is no {kind.title} engine: its tensors are {', '.join(tensors)}")
 
 
 def _make_log(trt: Any) -> Any:
