@@ -34,7 +34,7 @@ FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 CONTEXT = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:
     modules = (
-        "trainer",
+        "train",
         "generate",
         "generate_frames",
         "generate_images",
