@@ -51,7 +51,7 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
     cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))
     check_folders(data)
     share = options.max_bad_share
-    records = _share_out([(_scan(f.path / "train", *cut, share), f.weight) for f in data])
+    records = share_out([(_scan(f.path / "train", *cut, share), f.weight) for f in data])
     train_set = TrainSet(records, *cut, parse_brightness(options.brightness))
     eval_set = None
     if not options.skip_eval:
@@ -151,7 +151,7 @@ def _scan(
     return usable
 
 
-def _share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]:
+def share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]:
     """The records of all datasets, repeated so that each dataset is drawn as often as its weight
     says, within 5 %."""
     if len(folders) == 1 or folders[0][1] is None:

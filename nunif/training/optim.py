@@ -119,7 +119,8 @@ def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
                     f"{tuple(parameter.shape)}"
                 )
     for group, values in zip(optimizer.param_groups, wanted, strict=True):
-        group.pop(RATE_FACTOR, None)  # that of then
+        if RATE_FACTOR not in values:
+            group.pop(RATE_FACTOR, None)  # it had one then
         group.update(values)
 
 

@@ -20,7 +20,7 @@ import pytest
 from inpaint.commands import INPAINT, TRAIN
 from inpaint.dataset import EvalSet
 from inpaint.records import BadRecord, open_record, read_frames, read_holes, scan_records
-from inpaint.trainer import VideoInpaintTask
+from inpaint.task import VideoInpaintTask
 from nunif.image import PNG_END, PNG_SIGNATURE, encode_binary, encode_rgb, read_grey, read_rgb
 from nunif.training.task import BadSample, Draw
 from nunif.training.trainer import train
