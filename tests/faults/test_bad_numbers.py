@@ -299,15 +299,16 @@ def test_a_run_with_faults_goes_on_and_all_that_it_keeps_is_finite(
         )
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_an_update_that_breaks_the_weights_stops_the_run_with_its_step_and_records(
     tmp_path, precision
 ):
     good, bad = tmp_path / "good", tmp_path / "bad"
     values = dict(optimizer="sgd", momentum=0.0, weight_decay=0.0, max_epoch=1, num_samples=60)
-    train(ToyTask(dropout=0.0), make_options(good, **values))
+    train_in(precision)(ToyTask(dropout=0.0), make_options(good, **values))
     task = ToyTask(dropout=0.0)
     with pytest.raises(UserError) as caught:
-        train(task, make_options(bad, learning_rate=3e38, **values))
+        train_in(precision)(task, make_options(bad, learning_rate=3e38, **values))
     seen = sorted({f"point-{index}" for index in task.seen[-4:]})
     text = str(caught.value)
     first = (
@@ -326,7 +327,7 @@ def test_an_update_that_breaks_the_weights_stops_the_run_with_its_step_and_recor
     )
     assert_finite(dict(content["state_dict"]))
     assert not (bad / "toy.net.pth").exists()
-    train(ToyTask(dropout=0.0), make_options(bad, resume=True, **values))
+    train_in(precision)(ToyTask(dropout=0.0), make_options(bad, resume=True, **values))
     assert_same(
         read_checkpoint(bad / CHECKPOINT)["state_dict"],
         read_checkpoint(good / CHECKPOINT)["state_dict"],
