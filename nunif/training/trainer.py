@@ -76,8 +76,8 @@ def watch(task: Task, options: TrainerOptions) -> Generator[Event, None, None]:
     event is Finished.
 
     Whoever leaves before the end (`close()`, which a `break` brings about as well) gets a
-    checkpoint from which --resume goes on exactly; `Trainer.stop` does the same to everybody in the
-    run. Raises as `train`.
+    checkpoint from which --resume goes on exactly. With several processes all have to leave at the
+    same event; of `Trainer.stop`, one is enough. Raises as `train`.
     """
     options_module.check(options)
     with join_group(options.gpu) as (group, device):
