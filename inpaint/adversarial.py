@@ -14,16 +14,18 @@ from inpaint.models.discriminator import TemporalPatchGAN
 LARGEST_RATIO = 1e4
 
 
-@dataclass(frozen=True)
+@dataclass
 class Adversary:
     """A discriminator and how it takes part.
 
     weight: see `adaptive_weight`. warmup: batches that the model trains alone before.
+    iterations: training batches that it was asked for.
     """
 
     discriminator: TemporalPatchGAN
     weight: float
     warmup: int
+    iterations: int = 0
 
     def judge(
         self, model: nn.Module, loss: Tensor, filled: Tensor, truth: Tensor
@@ -32,14 +34,13 @@ class Adversary:
         both scalars.
 
         None while the model warms up. The gradient of the first reaches only the model, that of the
-        second only the discriminator. Counts the batch in the discriminator's buffer, which a
-        checkpoint keeps.
+        second only the discriminator. Counts the batch.
 
         Args: loss: the model's other loss, a scalar. filled: the truth with the model's prediction
             in the holes.
         """
-        self.discriminator.iterations += 1
-        if self.discriminator.iterations <= self.warmup:
+        self.iterations += 1
+        if self.iterations <= self.warmup:
             return None
         self.discriminator.requires_grad_(False)
         generator_loss = -self.discriminator(filled).mean()

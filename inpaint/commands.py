@@ -27,7 +27,7 @@ CREATE_TRAINING_DATA = [
 
 TRAIN = [
     Command(
-        "inpaint", options_train.TrainOptions, "inpaint.trainer:main", "train an inpainting model"
+        "inpaint", options_train.TrainOptions, "inpaint.train:main", "train an inpainting model"
     )
 ]
 

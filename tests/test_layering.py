@@ -223,7 +223,7 @@ def test_what_runs_a_film_comes_up_without_the_trainer():
 
 def test_torchs_compiler_is_imported_only_where_something_is_compiled():
     """It takes a second and 150 MB."""
-    modules = "inpaint.generate, inpaint.trainer, inpaint.evaluate, inpaint.runtime.stereo"
+    modules = "inpaint.generate, inpaint.train, inpaint.evaluate, inpaint.runtime.stereo"
     assert imported(modules, {"torch", "torch._dynamo"}) == "torch"
 
 

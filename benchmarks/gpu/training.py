@@ -25,14 +25,14 @@ from benchmarks.setting import Setting
 from inpaint.curriculum import DataFolder, read_arch, read_stages
 from inpaint.options_run import full_name
 from inpaint.options_train import TrainOptions, parse_tile
-from inpaint.trainer import train_model
+from inpaint.train import train_model
 from nunif.errors import UserError
 from nunif.models import read_checkpoint, save_model
 from nunif.models.fit import create_model_of
 from nunif.training.batches import Loader
 from nunif.training.logs import read_rows
+from nunif.training.start import CHECKPOINT_SUFFIX
 from nunif.training.task import Draw
-from nunif.training.trainer import CHECKPOINT_SUFFIX
 
 RECIPE, FOLDER = "fusion", "gpu-training"
 RENDERED = range(

@@ -18,14 +18,14 @@ from benchmarks.setting import Setting
 from benchmarks.timing import spread
 from inpaint.curriculum import DataFolder
 from inpaint.options_train import TrainOptions
-from inpaint.trainer import VideoInpaintTask, create_task
+from inpaint.task import VideoInpaintTask, create_task
 from nunif.models import create_model
 from nunif.seed import derive_seed, seed_everything
 from nunif.training.batches import Batch
 from nunif.training.distributed import Group
+from nunif.training.start import create_engine
 from nunif.training.step import Engine, Window
 from nunif.training.task import Draw
-from nunif.training.trainer import create_engine
 
 CLIP, RECORDS = 12, 4
 SINGLE, LARGER = 1, (16, 4)  # clips of an update; of the larger the first that fits

@@ -5,7 +5,6 @@ Axes: B batch, T frames, C channels, H W pixels.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -21,8 +20,6 @@ class TemporalPatchGAN(nn.Module):
     Temporal PatchGAN (ICCV 2019), as used by DSTT.
     """
 
-    iterations: Tensor  # training batches it was asked for
-
     def __init__(self, channels: int = CHANNELS) -> None:
         super().__init__()
         widths = [3, channels, 2 * channels, 4 * channels, 4 * channels, 4 * channels, 4 * channels]
@@ -34,7 +31,6 @@ class TemporalPatchGAN(nn.Module):
                 [] if last else [nn.LeakyReLU(LEAKY_SLOPE)]
             )
         self.layers = nn.Sequential(*layers)
-        self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, T, 3, H, W) in [-1, 1] -> scores (B, patches), high for what looks true."""

@@ -59,6 +59,7 @@ class Loader:
     ) -> None:
         if num_workers:
             _allow_open_files()
+        self.samples = samples
         self._plan: list[Sequence[Draw]] = []  # the torch loader iterates over this very list
         self._loader = DataLoader(
             _Guarded(samples),

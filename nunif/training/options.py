@@ -203,10 +203,21 @@ class TrainerOptions:
         on_cpu: where the run ends up; without it, as --gpu says.
         """
         on_cpu = self.gpu < 0 if on_cpu is None else on_cpu
+        table = {field.name: field for field in fields(self)}
+        return [
+            f"{flag_of(table[name])} has no effect {why}"
+            for applies, names, why in self._without_effect(on_cpu)
+            if applies
+            for name in names
+            if getattr(self, name) != table[name].default
+        ]
+
+    def _without_effect(self, on_cpu: bool) -> list[tuple[bool, tuple[str, ...], str]]:
+        """Whether it is so, which options have no effect then, and why."""
         schedule_free = not self.uses_schedule
         sgd = self.optimizer in ("sgd", "sgd_schedulefree")
         optimizer = f"with --optimizer {self.optimizer}"
-        rules: list[tuple[bool, tuple[str, ...], str]] = [
+        return [
             (
                 schedule_free,
                 (
@@ -254,12 +265,4 @@ class TrainerOptions:
                 "with --resume, which takes the weights of the checkpoint in --model-dir",
             ),
             (not self.resume, ("reset_state",), "without --resume"),
-        ]
-        table = {field.name: field for field in fields(self)}
-        return [
-            f"{flag_of(table[name])} has no effect {why}"
-            for applies, names, why in rules
-            if applies
-            for name in names
-            if getattr(self, name) != table[name].default
         ]

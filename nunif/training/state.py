@@ -25,6 +25,7 @@ from nunif.training.ema import copy_weights, evaluation_weights
 from nunif.training.optim import load_optimizer_state
 from nunif.training.sampler import LossHistory
 from nunif.training.step import Engine
+from nunif.training.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ def save_checkpoint(
     weights: dict[str, Tensor],
     history: LossHistory,
     state: State,
+    task_state: dict[str, Any],
     *,
     optimizer_name: str,
     train_kwargs: dict[str, Any],
@@ -129,16 +131,17 @@ def save_checkpoint(
     """Write a model file of the evaluation weights with all that is needed to go on exactly from
     here.
 
-    There is no state of random generators in it: every draw and every batch is seeded by its place
-        in the run.
+    task_state: the task's own; it has an entry only where there is something in it.
+    There is no state of random generators: every draw and every batch is seeded by its place in
+    the run.
     """
-    apart = any(
+    training_weights_differ = any(
         not torch.equal(tensor.cpu(), weights[name])
         for name, tensor in engine.model.state_dict().items()
     )
     training: dict[str, Any] = {
         "state": state.state_dict(),
-        "weights": dict(engine.model.state_dict()) if apart else None,
+        "weights": dict(engine.model.state_dict()) if training_weights_differ else None,
         "optimizer_name": optimizer_name,
         "optimizer": engine.optimizer.state_dict(),
         "scaler": engine.scaler.state_dict(),
@@ -150,7 +153,9 @@ def save_checkpoint(
         training["opponent"] = dict(engine.opponent.state_dict())
         training["opponent_optimizer"] = engine.opponent_optimizer.state_dict()
         check_finite(training["opponent"])
-    if apart:
+    if task_state:
+        training["task"] = task_state
+    if training_weights_differ:
         check_finite(training["weights"])
     for name in ("optimizer", "opponent_optimizer"):
         check_finite(_moments(training.get(name), name))
@@ -291,46 +296,52 @@ def read_weights_file(path: Path, model: Model) -> dict[str, Any]:
 
 
 def restore(
-    content: dict[str, Any], path: Path, model: Model, engine: Engine, history: LossHistory
+    content: dict[str, Any], path: Path, task: Task, engine: Engine, history: LossHistory
 ) -> State:
-    """Put a checkpoint back into the model, optimizer, scaler, average and history, and return the
-    state.
+    """Put a checkpoint back into the model, optimizer, scaler, average, history and task, and
+    return the state.
 
     Raises:
         UserError: weights that don't fit, or a training state that is damaged.
     """
     with _doubting(path):
-        return _restore(content, path, model, engine, history)
+        training = task.upgrade(content["training"])
+        load_weights(task.model, content["state_dict"], source=path)
+        _restore_average(training, task.model, engine)
+        if training["weights"] is not None:
+            copy_weights(training["weights"], task.model)
+        load_optimizer_state(engine.optimizer, training["optimizer"])
+        _restore_opponent(training, path, engine)
+        if "task" in training:
+            task.load_state_dict(training["task"])
+        if engine.scaler.is_enabled() and training["scaler"]:
+            engine.scaler.load_state_dict(training["scaler"])
+        return _restore_state(training, history)
 
 
-def _restore(
-    content: dict[str, Any], path: Path, model: Model, engine: Engine, history: LossHistory
-) -> State:
-    training = content["training"]
-    load_weights(model, content["state_dict"], source=path)
-    if engine.ema is not None:
-        if training["ema_updates"] is None:
+def _restore_average(training: dict[str, Any], model: Model, engine: Engine) -> None:
+    """Start the average from the model's weights, which are the evaluation weights still."""
+    if engine.ema is None:
+        if training["ema_updates"] is not None:
             logger.warning(
-                "--ema-model: the checkpoint has no average; it starts from the weights of here"
+                "the checkpoint's average of the weights is dropped: --ema-model was not given "
+                "again"
             )
-        engine.ema.num_updates = training["ema_updates"] or 0
-        engine.ema.weights = {
-            name: tensor.detach().clone() for name, tensor in model.state_dict().items()
-        }
-    elif training["ema_updates"] is not None:
+        return
+    if training["ema_updates"] is None:
         logger.warning(
-            "the checkpoint's average of the weights is dropped: --ema-model was not given again"
+            "--ema-model: the checkpoint has no average; it starts from the weights of here"
         )
-    if training["weights"] is not None:
-        copy_weights(training["weights"], model)
-    load_optimizer_state(engine.optimizer, training["optimizer"])
-    _restore_opponent(training, path, engine)
-    if engine.scaler.is_enabled() and training["scaler"]:
-        engine.scaler.load_state_dict(training["scaler"])
+    engine.ema.num_updates = training["ema_updates"] or 0
+    engine.ema.weights = {
+        name: tensor.detach().clone() for name, tensor in model.state_dict().items()
+    }
+
+
+def _restore_state(training: dict[str, Any], history: LossHistory) -> State:
     state = State.from_state_dict(training["state"])
-    moved = history.load_state_dict(
-        training["history"]
-    )  # (samples of then,) place now, -1 when gone
+    # (samples of then,) place now, -1 when gone
+    moved = history.load_state_dict(training["history"])
     if not np.array_equal(moved, np.arange(len(history.keys))):
         gone = int((moved < 0).sum())
         new = len(history.keys) - (len(moved) - gone)
@@ -358,13 +369,13 @@ def _restore_opponent(training: dict[str, Any], path: Path, engine: Engine) -> N
     if "opponent" not in training:
         logger.warning("%s holds no network to train against: it starts fresh", path)
         return
-    misfit = describe_mismatch(
+    problem = describe_mismatch(
         {name: tensor.shape for name, tensor in engine.opponent.state_dict().items()},
         training["opponent"],
     )
-    if misfit:
+    if problem:
         raise UserError(
-            f"{path}: its network to train against does not fit ({misfit}): --reset-state starts "
+            f"{path}: its network to train against does not fit ({problem}): --reset-state starts "
             "with a fresh one"
         )
     engine.opponent.load_state_dict(training["opponent"])
@@ -379,9 +390,9 @@ def is_better(loss: float, best: float | None) -> bool:
 def move_aside(path: Path, rename: Callable[[str], str], *, stays: bool = False) -> Path | None:
     """Rename a file so that a new one can take its name; None when there is none.
 
-    stays: it keeps its name besides, until a new one replaces it. rename: gives the new name from a
-        time stamp
-    (YYYYmmddHHMMSS, with a number when that name is taken).
+    stays: it keeps its name besides, until a new one replaces it.
+    rename: gives the new name from a time stamp (YYYYmmddHHMMSS, with a number when that name is
+        taken).
     """
     if not path.exists():
         return None

@@ -34,7 +34,7 @@ FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 CONTEXT = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:
     modules = (
-        "trainer",
+        "train",
         "generate",
         "generate_frames",
         "generate_images",
@@ -175,23 +175,23 @@ def start_processes_by(method: str) -> None:
 
 def wait_less(seconds: float) -> None:
     """Wait for another training so long only."""
-    from nunif.training import trainer
+    from nunif.training import start
 
-    trainer.LOCK_SECONDS = seconds
+    start.LOCK_SECONDS = seconds
 
 
 def report_updates(path: Path) -> None:
     """Report each update of the trainer when it is done, and take a moment."""
-    from nunif.training import trainer
+    from inpaint import train
+    from nunif.training.trainer import WindowDone
+    from tests.watching import train_watched_by
 
-    real = trainer._account
+    def look(event: Any) -> None:
+        if isinstance(event, WindowDone):
+            _report(path)
+            time.sleep(0.05)
 
-    def account(*args: Any, **kwargs: Any) -> None:
-        real(*args, **kwargs)
-        _report(path)
-        time.sleep(0.05)
-
-    trainer._account = account
+    train.train = train_watched_by(look)
 
 
 def save_after_every_update() -> None:

@@ -12,11 +12,11 @@ from torch import nn
 
 from nunif.errors import UserError
 from nunif.models import create_model, load_model, read_checkpoint, register_model
-from nunif.training import trainer
 from nunif.training.batches import Batch
 from nunif.training.distributed import Group
+from nunif.training.start import create_engine
 from nunif.training.step import Engine, Window
-from nunif.training.trainer import train
+from nunif.training.trainer import Started, train
 from tests.nunif.test_training import (
     Toy,
     ToyTask,
@@ -26,6 +26,7 @@ from tests.nunif.test_training import (
     read_csv,
 )
 from tests.nunif.test_training_opponent import ContestTask, training_of, weights_of
+from tests.watching import train_watched_by
 
 CPU = torch.device("cpu")
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -86,7 +87,7 @@ class Spoiled(ContestTask):
 
 def engine_for(task, precision: str, **values) -> Engine:
     """The trainer's own, as on a GPU with that precision."""
-    engine = trainer.create_engine(task, make_options("x", **values), Group(), CPU, 8)
+    engine = create_engine(task, make_options("x", **values), Group(), CPU, 8)
     return to_precision(engine, precision, scale=64.0)
 
 
@@ -234,19 +235,18 @@ def test_weights_that_an_update_breaks_reach_no_average_and_are_named(precision)
 # --- whole runs -----------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=PRECISIONS)
-def precision(request, monkeypatch):
-    """Runs train as on a GPU in that precision; fp16 begins with torch's own scale, which overflows
-    at first."""
-    real = trainer.create_engine
-    monkeypatch.setattr(
-        trainer,
-        "create_engine",
-        lambda *args: to_precision(real(*args), request.param, scale=2.0**16),
-    )
-    return request.param
+def train_in(precision: str):
+    """`train` as on a GPU in that precision; fp16 begins with torch's own scale, which overflows at
+    first."""
+
+    def look(event):
+        if isinstance(event, Started):
+            to_precision(event.trainer.engine, precision, scale=2.0**16)
+
+    return train_watched_by(look)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(
     "where, mode",
     [
@@ -270,9 +270,9 @@ def test_a_run_with_faults_goes_on_and_all_that_it_keeps_is_finite(
     task = spoiled()
     task.on_step = press_ctrl_c(at_step=50)
     with pytest.raises(KeyboardInterrupt):
-        train(task, make_options(tmp_path, **values))
+        train_in(precision)(task, make_options(tmp_path, **values))
     again = spoiled()
-    train(again, make_options(tmp_path, resume=True, **values))
+    train_in(precision)(again, make_options(tmp_path, resume=True, **values))
     assert task.faults and again.faults
     content = read_checkpoint(tmp_path / "toy.normed.checkpoint.pth")
     history = content["training"].pop("history")["losses"]
@@ -299,15 +299,16 @@ def test_a_run_with_faults_goes_on_and_all_that_it_keeps_is_finite(
         )
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_an_update_that_breaks_the_weights_stops_the_run_with_its_step_and_records(
     tmp_path, precision
 ):
     good, bad = tmp_path / "good", tmp_path / "bad"
     values = dict(optimizer="sgd", momentum=0.0, weight_decay=0.0, max_epoch=1, num_samples=60)
-    train(ToyTask(dropout=0.0), make_options(good, **values))
+    train_in(precision)(ToyTask(dropout=0.0), make_options(good, **values))
     task = ToyTask(dropout=0.0)
     with pytest.raises(UserError) as caught:
-        train(task, make_options(bad, learning_rate=3e38, **values))
+        train_in(precision)(task, make_options(bad, learning_rate=3e38, **values))
     seen = sorted({f"point-{index}" for index in task.seen[-4:]})
     text = str(caught.value)
     first = (
@@ -326,7 +327,7 @@ def test_an_update_that_breaks_the_weights_stops_the_run_with_its_step_and_recor
     )
     assert_finite(dict(content["state_dict"]))
     assert not (bad / "toy.net.pth").exists()
-    train(ToyTask(dropout=0.0), make_options(bad, resume=True, **values))
+    train_in(precision)(ToyTask(dropout=0.0), make_options(bad, resume=True, **values))
     assert_same(
         read_checkpoint(bad / CHECKPOINT)["state_dict"],
         read_checkpoint(good / CHECKPOINT)["state_dict"],
@@ -372,12 +373,12 @@ def test_ctrl_c_saves_no_broken_weights(tmp_path):
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
-def test_a_broken_optimizer_never_replaces_a_checkpoint(tmp_path, monkeypatch):
-    task = ToyTask()
-    real, engines = trainer.create_engine, []
-    monkeypatch.setattr(
-        trainer, "create_engine", lambda *args: engines.append(real(*args)) or engines[-1]
-    )
+def test_a_broken_optimizer_never_replaces_a_checkpoint(tmp_path):
+    task, engines = ToyTask(), []
+
+    def look(event):
+        if isinstance(event, Started):
+            engines.append(event.trainer.engine)
 
     def on_step(step: int) -> None:
         if step == 8:
@@ -390,7 +391,7 @@ def test_a_broken_optimizer_never_replaces_a_checkpoint(tmp_path, monkeypatch):
         UserError,
         match=r"no longer finite \(exp_avg_sq \d+ of the optimizer\), so nothing was saved",
     ):
-        train(task, make_options(tmp_path))
+        train_watched_by(look)(task, make_options(tmp_path))
     training = training_of(tmp_path)
     assert training["state"]["epochs_done"] == 1
     assert_finite(training["optimizer"])

@@ -19,7 +19,7 @@ import pytest
 
 from inpaint.commands import INPAINT, TRAIN
 from inpaint.dataset import PLANES, EvalSet, scan_records
-from inpaint.trainer import VideoInpaintTask
+from inpaint.task import VideoInpaintTask
 from nunif.image import PNG_END, PNG_SIGNATURE, encode_binary, encode_rgb, read_grey, read_rgb
 from nunif.records import BadRecord, open_record, read_plane
 from nunif.training.task import BadSample, Draw

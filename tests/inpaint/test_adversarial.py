@@ -10,9 +10,14 @@ from torch import nn
 
 from inpaint.adversarial import Adversary, adaptive_weight, hinge_loss
 from inpaint.commands import TRAIN
+from inpaint.dataset import TrainSet
+from inpaint.losses import NamedLoss
 from inpaint.models.discriminator import TemporalPatchGAN
-from nunif.training import trainer
+from inpaint.task import VideoInpaintTask
+from nunif.training.trainer import WindowDone
+from tests.models import lively_model
 from tests.records import make_records
+from tests.watching import train_stopped_after
 
 MODEL = "inpaint.memory_dstt_v1_tiny"
 
@@ -84,7 +89,7 @@ def test_fifty_steps_are_stable_and_the_same_again(run, data, tmp_path):
     )
     assert_equal(weights, again)
     assert_equal(training["opponent"], training_again["opponent"])
-    assert training["opponent"]["iterations"] == 50
+    assert training["task"]["iterations"] == 50
     rows = rows_of(tmp_path / "first")
     assert all(math.isfinite(value) for row in rows for value in row.values())
     # five of the first epoch's 25 batches have no adversarial part; undecided, the discriminator
@@ -99,17 +104,9 @@ def test_resumed_equals_uninterrupted(run, data, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     more = dict(updates=16, epochs=2)
     assert run(TRAIN, *words(data, whole, **more))[0] == 0
-    real, seen = trainer._account, []
-
-    def stop_after_eleven(state, *args, **kwargs):
-        real(state, *args, **kwargs)
-        seen.append(1)
-        if len(seen) == 11:
-            state.interruption.requested = True
-
-    monkeypatch.setattr(trainer, "_account", stop_after_eleven)
+    monkeypatch.setattr("inpaint.train.train", train_stopped_after(11, WindowDone))
     assert run(TRAIN, *words(data, parts, **more))[0] == 130
-    assert training_of(parts)[1]["opponent"]["iterations"] < 16
+    assert training_of(parts)[1]["task"]["iterations"] < 16
     assert run(TRAIN, *words(data, parts, "--resume", **more))[0] == 0
     (weights, training), (other_weights, other) = training_of(whole), training_of(parts)
     assert_equal(weights, other_weights)
@@ -130,7 +127,7 @@ def test_the_model_file_holds_no_discriminator_and_a_new_round_forgets_it(run, d
         "layers.0.parametrizations" in name for name in content["state_dict"]
     )
     assert run(TRAIN, *words(data, tmp_path, "--resume", "--reset-state", **more))[0] == 0
-    assert training_of(tmp_path)[1]["opponent"]["iterations"] == 8  # not 16
+    assert training_of(tmp_path)[1]["task"]["iterations"] == 8  # not 16
 
 
 def test_without_a_discriminator_its_options_have_no_effect(run, data, tmp_path):
@@ -208,3 +205,48 @@ def test_spectral_norm_is_one():
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), ord=2).item() == pytest.approx(
             1, rel=0.02
         )
+
+
+def task_with(adversary):
+    model = lively_model()
+    return VideoInpaintTask(
+        model, TrainSet([], 3, (32, 32), {}), None, NamedLoss("l1"), adversary, clip_length=3
+    )
+
+
+def test_the_count_of_batches_is_the_task_s_own_state():
+    adversary = Adversary(TemporalPatchGAN(4), weight=0.5, warmup=2, iterations=7)
+    task = task_with(adversary)
+    assert task.state_dict() == {"iterations": 7} and task_with(None).state_dict() == {}
+    assert not any("iterations" in name for name in adversary.discriminator.state_dict())
+    task.load_state_dict({"iterations": 9})
+    assert adversary.iterations == 9
+    task_with(None).load_state_dict({"iterations": 9})  # it has no use for it
+
+
+def to_the_layout_of_before(path):
+    """The count of batches among the discriminator's tensors."""
+    content = torch.load(path, weights_only=True)
+    count = content["training"].pop("task")["iterations"]
+    tensors = content["training"]["opponent"]
+    content["training"]["opponent"] = {"iterations": torch.tensor(count), **tensors}
+    torch.save(content, path)
+    return count
+
+
+def test_a_checkpoint_with_the_count_in_its_old_place_resumes_exactly(
+    run, data, tmp_path, monkeypatch
+):
+    """Left in the middle of an epoch, before the discriminator takes part."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    more = dict(updates=7, epochs=1)
+    assert run(TRAIN, *words(data, whole, **more))[0] == 0
+    monkeypatch.setattr("inpaint.train.train", train_stopped_after(2, WindowDone))
+    assert run(TRAIN, *words(data, parts, **more))[0] == 130
+    assert to_the_layout_of_before(parts / f"{MODEL}.checkpoint.pth") == 3
+    code, _, lines = run(TRAIN, *words(data, parts, "--resume", **more))
+    assert code == 0, lines
+    (weights, training), (other_weights, other) = training_of(whole), training_of(parts)
+    assert_equal(weights, other_weights)
+    assert_equal(training["opponent"], other["opponent"])
+    assert training["task"] == other["task"] == {"iterations": 7}

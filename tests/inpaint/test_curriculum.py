@@ -10,11 +10,13 @@ import torch
 from inpaint.commands import TRAIN
 from inpaint.curriculum import DataFolder, read_arch, read_stages
 from inpaint.options_train import TrainOptions
-from inpaint.trainer import _share_out, choose_arch
+from inpaint.task import share_out
+from inpaint.train import choose_arch
 from nunif.errors import UserError
 from nunif.models import load_model
-from nunif.training import trainer
+from nunif.training.trainer import WindowDone
 from tests.records import make_records
+from tests.watching import train_stopped_after
 
 MODEL = "inpaint.memory_dstt_v1_tiny"
 STAGES = """
@@ -91,15 +93,8 @@ def test_resumed_in_the_middle_of_stage_two_equals_uninterrupted(
         and metadata["stage"] == 1
         and metadata["train_kwargs"]["tile_size"] == "32"
     )
-    real, seen = trainer._account, []
-
-    def stop_in_stage_two(state, *args, **kwargs):
-        real(state, *args, **kwargs)
-        seen.append(1)
-        if len(seen) == 3 + 6 + 2:  # the third update of the second stage's second epoch comes next
-            state.interruption.requested = True
-
-    monkeypatch.setattr(trainer, "_account", stop_in_stage_two)
+    # the third update of the second stage's second epoch comes next
+    monkeypatch.setattr("inpaint.train.train", train_stopped_after(3 + 6 + 2, WindowDone))
     assert run(TRAIN, *words(stages, parts))[0] == 130
     assert (parts / "stage1_final.pth").exists() and not (parts / "stage2_final.pth").exists()
     before = (parts / "stage1_final.pth").stat().st_mtime_ns
@@ -171,7 +166,7 @@ def test_a_folder_that_a_later_stage_misses_is_said_before_the_first(run, stages
 )
 def test_datasets_are_drawn_as_their_weights_say(counts, weights, copies):
     folders = [([letter] * count, weight) for letter, count, weight in zip("abc", counts, weights)]
-    shared = _share_out(folders)
+    shared = share_out(folders)
     assert tuple(shared.count(records[0]) // len(records) for records, _ in folders) == copies
 
 
@@ -366,13 +361,7 @@ def test_what_an_earlier_run_left_is_not_taken_for_this_one(run, stages, tmp_pat
     there."""
     folder = tmp_path / "m"
     assert run(TRAIN, *words(stages, folder))[0] == 0
-    real = trainer._account
-
-    def stop_at_once(state, *args, **kwargs):
-        real(state, *args, **kwargs)
-        state.interruption.requested = True
-
-    monkeypatch.setattr(trainer, "_account", stop_at_once)
+    monkeypatch.setattr("inpaint.train.train", train_stopped_after(1, WindowDone))
     assert run(TRAIN, *words(stages, folder, "--seed", "5"))[0] == 130
     monkeypatch.undo()
     assert run(TRAIN, *words(stages, folder, "--seed", "5", "--resume"))[0] == 0

@@ -11,10 +11,12 @@ import torch
 from inpaint.commands import INPAINT, TRAIN
 from inpaint.dataset import TrainSet
 from inpaint.losses import NamedLoss
-from inpaint.trainer import VideoInpaintTask
+from inpaint.task import VideoInpaintTask
 from nunif.models import create_model, load_model, save_model
+from nunif.training.trainer import EpochDone
 from tests.models import lively_model
 from tests.records import make_records
+from tests.watching import train_stopped_after
 
 MODEL = "inpaint.memory_dstt_v1_tiny"
 
@@ -111,25 +113,12 @@ def test_a_run_leaves_what_the_readme_promises(run, data, tmp_path):
     ids=["cycles", "schedulefree", "streams"],
 )
 @pytest.mark.slow
-def test_resumed_equals_uninterrupted(run, data, tmp_path, more):
+def test_resumed_equals_uninterrupted(run, data, tmp_path, more, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(TRAIN, *words(data, whole, "--max-epoch", "4", *more))[0] == 0
     # stopped after two of four epochs: the options say four from the start, the process ends early
-    from nunif.training import trainer
-
-    real, seen = trainer._train_epoch, []
-
-    def stop_in_third(state):
-        seen.append(1)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        return real(state)
-
-    trainer._train_epoch = stop_in_third
-    try:
-        assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *more))[0] == 130
-    finally:
-        trainer._train_epoch = real
+    monkeypatch.setattr("inpaint.train.train", train_stopped_after(2, EpochDone))
+    assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *more))[0] == 130
     assert len(rows_of(parts)) == 2
     assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *more, "--resume"))[0] == 0
     (weights, training), (other_weights, other_training) = state_of(whole), state_of(parts)

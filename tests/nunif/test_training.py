@@ -25,10 +25,11 @@ from nunif.models import (
     register_model,
     save_model,
 )
-from nunif.training import trainer
+from nunif.training import start, trainer
 from nunif.training.options import TrainerOptions
-from nunif.training.task import BadSample, Draw, EvalOutput, TrainOutput, stack
-from nunif.training.trainer import train
+from nunif.training.task import BadSample, Draw, EvalOutput, Task, TrainOutput, stack
+from nunif.training.trainer import EpochDone, train
+from tests.watching import train_watched_by
 
 OPTIMIZERS = (
     "adamw",
@@ -88,9 +89,7 @@ class Points:
         }
 
 
-class ToyTask:
-    collate = staticmethod(stack)
-
+class ToyTask(Task):
     def __init__(
         self, model: str = "toy.net", size: int = 10, bad: tuple[int, ...] = (), **kwargs
     ) -> None:
@@ -414,20 +413,16 @@ def test_a_long_epoch_leaves_checkpoints_on_its_way(tmp_path, uninterrupted, mon
     assert_same_run(tmp_path, uninterrupted("adamw"))
 
 
-def test_a_signal_while_the_last_epoch_is_written_is_not_forgotten(
-    tmp_path, uninterrupted, monkeypatch
-):
+def test_a_signal_while_the_last_epoch_is_written_is_not_forgotten(tmp_path, uninterrupted):
     """The run is done, but what called it (the next stage, an export) must not go on."""
-    calm, real = uninterrupted("adamw"), trainer._finish_epoch
+    calm = uninterrupted("adamw")
 
-    def finish(run, metrics):
-        real(run, metrics)
-        if run.state.epochs_done == 4:
+    def look(event):
+        if isinstance(event, EpochDone) and event.trainer.state.epochs_done == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(trainer, "_finish_epoch", finish)
     with pytest.raises(KeyboardInterrupt):
-        train(ToyTask(), make_options(tmp_path, **MODES["adamw"]))
+        train_watched_by(look)(ToyTask(), make_options(tmp_path, **MODES["adamw"]))
     assert_same_run(tmp_path, calm)
 
 
@@ -931,7 +926,7 @@ def test_empty_sets(tmp_path):
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(start, "LOCK_SECONDS", 0.1)
     task = ToyTask()
 
     def on_step(step: int) -> None:

@@ -13,8 +13,7 @@ from torch import nn
 
 from nunif.errors import UserError
 from nunif.options import check
-from nunif.training.batches import Batch, map_tensors
-from nunif.training.distributed import Group
+from nunif.training.batches import map_tensors
 from nunif.training.ema import Ema, evaluation_weights
 from nunif.training.evaluation import write_picture
 from nunif.training.logs import format_cell, log_file, read_rows, write_rows
@@ -23,12 +22,11 @@ from nunif.training.optim import (
     learning_rates,
     load_optimizer_state,
     parameter_groups,
+    set_learning_rate,
     warmup_factor,
 )
 from nunif.training.options import OPTIMIZERS, TrainerOptions
 from nunif.training.sampler import LossHistory, draw_order, hard_example_weights
-from nunif.training.step import Engine, Window
-from nunif.training.task import TrainOutput
 
 
 def make_options(**values) -> TrainerOptions:
@@ -179,7 +177,11 @@ def make_model() -> nn.Module:
 
 
 def make_optimizer(
-    name: str, model: nn.Module, learning_rate: float = 0.1, warmup_updates: int = 0
+    name: str,
+    model: nn.Module,
+    learning_rate: float = 0.1,
+    warmup_updates: int = 0,
+    rate_factor=lambda name: 1.0,
 ):
     return create_optimizer(
         name,
@@ -189,6 +191,7 @@ def make_optimizer(
         betas=(0.9, 0.999),
         momentum=0.9,
         warmup_updates=warmup_updates,
+        rate_factor=rate_factor,
     )
 
 
@@ -272,6 +275,42 @@ def test_ema_by_hand():
     assert model.weight.item() == 3.0
 
 
+def test_groups_of_another_rate_stand_behind_each_other_and_the_default_is_one():
+    model = make_model()
+    assert [set(group) for group in parameter_groups(model, 0.3)] == [
+        {"params", "weight_decay"}
+    ] * 2
+    groups = parameter_groups(model, 0.3, lambda name: 0.1 if name.startswith("0.") else 1.0)
+    facts = [(group.get("rate_factor"), group["weight_decay"]) for group in groups]
+    assert facts == [(0.1, 0.3), (0.1, 0.0), (None, 0.3), (None, 0.0)]
+    assert [len(group["params"]) for group in groups] == [1, 1, 1, 3]
+    with pytest.raises(ValueError, match="the factor on the rate of 0.bias is -1"):
+        parameter_groups(model, 0.3, lambda name: -1.0)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_group_learns_at_the_rate_times_its_factor(name):
+    def factor_of(name: str) -> float:
+        return 0.5 if name.startswith("2.") else 1.0
+
+    optimizer = make_optimizer(name, make_model(), learning_rate=0.1, rate_factor=factor_of)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1, 0.05, 0.05]
+    set_learning_rate(optimizer, 0.01)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.01, 0.005, 0.005]
+
+
+def test_factors_are_as_the_task_has_them_now():
+    def optimizer_with(factor: float):
+        return make_optimizer("adamw", make_model(), 0.1, rate_factor=lambda name: factor)
+
+    for then, now, rate in ((0.1, 1.0, 0.1), (1.0, 0.1, 0.01), (0.5, 0.1, 0.01)):
+        optimizer = optimizer_with(now)
+        load_optimizer_state(optimizer, optimizer_with(then).state_dict())
+        assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(rate)] * 2
+        set_learning_rate(optimizer, 0.1)
+        assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(rate)] * 2
+
+
 # --- sampler --------------------------------------------------------------------------------------
 
 
@@ -322,64 +361,6 @@ def test_orders():
     assert not (
         draw_order(500, weights=np.ones(5), num_samples=5, excluded=(0,), seed=1, epoch=1) == 0
     ).any()
-
-
-# --- one window -----------------------------------------------------------------------------------
-
-
-class Scaled:
-    """A task whose loss is a factor times the mean of the weights."""
-
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
-
-    def train_step(self, model, batch):
-        loss = model.weight.mean() * self.factor
-        return TrainOutput(loss, loss.detach().expand(2))
-
-
-def make_engine(model: nn.Module, scaler: torch.amp.GradScaler) -> Engine:
-    return Engine(
-        model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=1.0),
-        scaler=scaler,
-        ema=None,
-        group=Group(),
-        device=torch.device("cpu"),
-        dtype=None,
-        clip_grad_norm=None,
-    )
-
-
-@pytest.mark.parametrize("scale, counted", [(2.0**16, 0), (0.5, 1)])
-def test_an_overflow_of_fp16_lowers_the_scale_and_is_a_fault_only_when_there_is_no_room_left(
-    scale, counted
-):
-    model = nn.Linear(1, 1, bias=False)
-    before = model.weight.item()
-    engine = make_engine(model, torch.amp.GradScaler("cpu", init_scale=scale))
-    window = Window()
-    engine.learn(Scaled(1.0), Batch(None, [4, 5]), window, place=0, seed=0, nominal_records=2)
-    model.weight.grad.fill_(math.inf)
-    whole = engine.update(window, nominal_records=2)
-    assert not whole.updated and model.weight.item() == before and model.weight.grad is None
-    assert (whole.records, whole.skipped, whole.losses, len(whole.non_finite)) == (
-        0,
-        2,
-        [],
-        counted,
-    )
-    assert engine.scaler.get_scale() == scale / 2
-
-
-def test_a_scaled_gradient_is_the_gradient():
-    model = nn.Linear(1, 1, bias=False)
-    before = model.weight.item()
-    engine = make_engine(model, torch.amp.GradScaler("cpu", init_scale=1024.0))
-    window = Window()
-    engine.learn(Scaled(0.25), Batch(None, [4, 5]), window, place=0, seed=0, nominal_records=16)
-    whole = engine.update(window, nominal_records=16)
-    assert whole.updated and before - model.weight.item() == pytest.approx(0.25)
 
 
 # --- small things ---------------------------------------------------------------------------------
