@@ -155,6 +155,8 @@ def save_checkpoint(
         check_finite(training["opponent"])
     if task_state:
         training["task"] = task_state
+        tensors = {name: value for name, value in task_state.items() if isinstance(value, Tensor)}
+        check_finite({f"{name} of the task": tensor for name, tensor in tensors.items()})
     if training_weights_differ:
         check_finite(training["weights"])
     for name in ("optimizer", "opponent_optimizer"):
