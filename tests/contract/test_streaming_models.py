@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import nn
 
-from inpaint.models import motion
 from inpaint.models.steps import STREAMING, make_step, mask_frame
 from inpaint.runtime.backends import ENGINES, TorchBackend
 from nunif.models import Model, create_model
@@ -23,9 +22,8 @@ from nunif.runtime.engines import Backend
 from nunif.runtime.export import trace, write_onnx
 from nunif.runtime.parity import compare, run_clip, to_torch
 from nunif.runtime.tensorrt import TensorRTBackend, build_engine
-from scene import masks
 from tests.exam import noise
-from tests.models import TINY, lively
+from tests.models import TINY, lively, trace_less
 
 # one process, so that every file is exported once
 pytestmark = pytest.mark.xdist_group("contract")
@@ -76,12 +74,8 @@ EXPORTED = OF_ALL[2:]
 
 @pytest.fixture(scope="module", autouse=True)
 def less_to_trace():
-    """The same operations, and a quarter of them: pyramids of fewer levels, each gone through
-    once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(motion, "ITERATIONS", 1)
-        patch.setattr(motion, "LEVELS", 2)
-        patch.setattr(masks, "FILL_LEVELS", 3)
+        trace_less(patch)
         yield
 
 

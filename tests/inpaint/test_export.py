@@ -14,7 +14,6 @@ import torch
 
 from inpaint import export
 from inpaint.commands import INPAINT
-from inpaint.models import motion
 from inpaint.models.memory_rows import unpack
 from inpaint.models.motion import warp
 from inpaint.models.recall import NUM_KEYS, TRUST
@@ -33,7 +32,7 @@ from nunif.video.reader import VideoReader
 from nunif.video.writer import write_video
 from scene.world import render_scene
 from tests.exam import scenery
-from tests.models import TINY, lively, lively_model
+from tests.models import TINY, lively, lively_model, trace_less
 
 onnx = pytest.importorskip("onnx", reason="the export needs the package onnx")
 pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
@@ -65,9 +64,7 @@ needs_tensorrt = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def less_to_trace(monkeypatch):
-    """Each level of the motion is gone through once instead of twice: the same operations, and half
-    of them."""
-    monkeypatch.setattr(motion, "ITERATIONS", 1)
+    trace_less(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +89,7 @@ def folder(model_path, clip, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     words = ["export", "-m", model_path, "-o", out, "--clip", clip, "--gpu", "-1", "--frames", "24"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(motion, "ITERATIONS", 1)
+        trace_less(patch)
         for more in (
             ["--format", "onnx,torch-export", "--size", "40x56"],
             ["--size", "40x56", "--precision", "fp16"],
