@@ -1,4 +1,5 @@
-"""For torch.hub: torch.hub.load("OWNER/REPOSITORY", "fusion", checkpoint="model.pth"); "memory_dstt", "picture_memory"."""
+"""For torch.hub: torch.hub.load("OWNER/REPOSITORY", "fusion", checkpoint="model.pth");
+"memory_dstt", "picture_memory"."""
 
 dependencies = ["torch"]
 
@@ -33,8 +34,10 @@ def memory_dstt(checkpoint=None, *, arch="memory_dstt_v1", **kwargs):
 
     Args:
         checkpoint: a model file; None for random weights, to be trained.
-        arch: memory_dstt_v1, memory_dstt_v1_small or memory_dstt_v1_tiny, where there is no checkpoint.
-        kwargs: sizes that differ from the arch's, see inpaint.models.memory_dstt.MemoryDSTT; without a checkpoint.
+        arch: memory_dstt_v1, memory_dstt_v1_small or memory_dstt_v1_tiny, where there is no
+            checkpoint.
+        kwargs: sizes that differ from the arch's, see inpaint.models.memory_dstt.MemoryDSTT;
+            without a checkpoint.
 
     Raises:
         nunif.errors.UserError: the file is missing, torn, or holds another model.

@@ -1,9 +1,11 @@
-"""What a change did: where the time goes in the generator and in a training step, in another checkout and in this one.
+"""What a change did: where the time goes in the generator and in a training step, in another
+checkout and in this one.
 
     python -m benchmarks.compare CHECKOUT [--rounds 3]
 
-The other checkout is of this project, older or newer. Both take turns, in processes of their own, on the same film and
-clip; the measuring code is this one's. Writes results/compare.json and the picture compare.png.
+The other checkout is of this project, older or newer. Both take turns, in processes of their own,
+on the same film and clip; the measuring code is this one's. Writes results/compare.json and the
+picture compare.png.
 """
 
 import argparse
@@ -32,7 +34,9 @@ REST = "recalling, filling, loss"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkout", type=Path, help="the other checkout")
     parser.add_argument("--rounds", type=int, default=3)
     words = parser.parse_args()
@@ -43,11 +47,16 @@ def main() -> None:
             for name, tree in trees.items():
                 found[name].append(in_checkout(tree, scratch))
     commits = {
-        name: subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=tree, capture_output=True, text=True).stdout.strip()
+        name: subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=tree, capture_output=True, text=True
+        ).stdout.strip()
         for name, tree in trees.items()
     }
     profiles = {
-        what: {name: {part: median(run[what][part] for run in runs) for part in runs[0][what]} for name, runs in found.items()}
+        what: {
+            name: {part: median(run[what][part] for run in runs) for part in runs[0][what]}
+            for name, runs in found.items()
+        }
         for what in found["after"][0]
     }
     about = machine(torch.device("cpu"))
@@ -58,10 +67,13 @@ def main() -> None:
 def in_checkout(tree: Path, scratch: str) -> dict[str, dict[str, float]]:
     """Run `child` with the packages of a checkout and this one's benchmarks."""
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import benchmarks; sys.path.insert(0, {str(tree)!r}); "
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import benchmarks; sys.path.insert(0, "
+        f"{str(tree)!r}); "
         f"from benchmarks.compare import child; child({scratch!r})"
     )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=scratch)
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=scratch
+    )
     line = next((line for line in output.stdout.splitlines() if line.startswith(MARK)), None)
     if line is None:
         raise SystemExit(f"{tree} can't be measured:\n{output.stderr}")
@@ -79,12 +91,16 @@ def child(scratch: str) -> None:
         write_film(film, generator.FILM_FRAMES, keyframe_every=48)
     generator.make(film, Path(scratch) / "records", workers=1)  # warm
     stages = generator.stages(film, Path(scratch) / "records")
-    profile = {"generator, a record": {row["stage"]: row["cpu_ms"] for row in stages}, "training step": step_parts()}
+    profile = {
+        "generator, a record": {row["stage"]: row["cpu_ms"] for row in stages},
+        "training step": step_parts(),
+    }
     print(MARK + json.dumps(profile), flush=True)
 
 
 def step_parts() -> dict[str, float]:
-    """CPU milliseconds of each part of the network in a step, forwards and backwards; the rest is what is left."""
+    """CPU milliseconds of each part of the network in a step, forwards and backwards; the rest is
+    what is left."""
     from benchmarks import step
     from nunif import device
     from nunif.models import create_model
@@ -94,11 +110,16 @@ def step_parts() -> dict[str, float]:
     frames, holes = step.clip(torch.device("cpu"))
     inputs: dict[str, list[tuple[nn.Module, tuple]]] = defaultdict(list)
     parts: dict[str, list[Any]] = {
-        "encoder": [model.encoder], "hierarchy": [model.hierarchy], "to and from tokens": [model.to_tokens, model.from_tokens],
-        "blocks": list(model.blocks), "decoder": [model.decoder],
-    }  # fmt: skip
+        "encoder": [model.encoder],
+        "hierarchy": [model.hierarchy],
+        ("to and from tokens"): [model.to_tokens, model.from_tokens],
+        "blocks": list(model.blocks),
+        "decoder": [model.decoder],
+    }
     handles = [
-        module.register_forward_pre_hook(lambda module, args, name=name: inputs[name].append((module, args)))
+        module.register_forward_pre_hook(
+            lambda module, args, name=name: inputs[name].append((module, args))
+        )
         for name, modules in parts.items()
         for module in modules
     ]
@@ -106,7 +127,10 @@ def step_parts() -> dict[str, float]:
     for handle in handles:
         handle.remove()
     getattr(device, "keep_freed_memory", lambda: None)()  # as the trainer does, where it does
-    spent = {name: cpu_ms(lambda name=name: [forth_and_back(*call) for call in inputs[name]]) for name in parts}
+    spent = {
+        name: cpu_ms(lambda name=name: [forth_and_back(*call) for call in inputs[name]])
+        for name in parts
+    }
     spent[REST] = max(0.0, cpu_ms(lambda: step.step(model, frames, holes)) - sum(spent.values()))
     return spent
 
@@ -127,18 +151,24 @@ def cpu_ms(run: Callable[[], Any]) -> float:
     return 1000 * (time.process_time() - begin)
 
 
-def draw(profiles: dict[str, dict[str, dict[str, float]]], commits: dict[str, str], path: Path) -> None:
+def draw(
+    profiles: dict[str, dict[str, dict[str, float]]], commits: dict[str, str], path: Path
+) -> None:
     """Bars of the parts, before over after, one picture for each profile."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(len(profiles), 1, figsize=(9, 2.2 * len(profiles)), layout="constrained")
+    figure, axes = plt.subplots(
+        len(profiles), 1, figsize=(9, 2.2 * len(profiles)), layout="constrained"
+    )
     for axis, (title, runs) in zip(axes, profiles.items(), strict=True):
         for name, parts in runs.items():
             left = 0.0
             for number, (part, value) in enumerate(parts.items()):
                 label = part if name == "after" else None
-                axis.barh(f"{name} ({commits[name]})", value, left=left, color=f"C{number}", label=label)
+                axis.barh(
+                    f"{name} ({commits[name]})", value, left=left, color=f"C{number}", label=label
+                )
                 left += value
             axis.text(left, f"{name} ({commits[name]})", f" {left:.0f} ms", va="center")
         axis.set_title(title)

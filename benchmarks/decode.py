@@ -1,4 +1,5 @@
-"""Reading 16 of every 136 frames of a 1080p film: what lies between is passed over where that is cheaper."""
+"""Reading 16 of every 136 frames of a 1080p film: what lies between is passed over where that is
+cheaper."""
 
 import hashlib
 from pathlib import Path
@@ -27,16 +28,21 @@ def run(setting: Setting) -> dict[str, Any]:
         alternatives = {
             "every frame decoded": lambda film=film: clips(film, decode_all=True),
             "ours": lambda film=film: clips(film, decode_all=False),
-            "every frame decoded, no picture made": lambda film=film: without_pictures(film, decode_all=True),
+            "every frame decoded, no picture made": lambda film=film: without_pictures(
+                film, decode_all=True
+            ),
             "ours, no picture made": lambda film=film: without_pictures(film, decode_all=False),
         }
-        timings = interleave(alternatives, rounds=setting.rounds, name=f"decode, keyframes every {every}")
+        timings = interleave(
+            alternatives, rounds=setting.rounds, name=f"decode, keyframes every {every}"
+        )
         tables[str(every)] = rows(timings, baseline="every frame decoded", unit="clip", count=CLIPS)
     return {"keyframes_every": tables}
 
 
 def clips(film: Path, *, decode_all: bool) -> list[Any]:
-    """Read every clip, let go of it, and keep nothing but a digest of its first frame's first row."""
+    """Read every clip, let go of it, and keep nothing but a digest of its first frame's first
+    row."""
     found = []
     with VideoReader(film) as reader:
         if decode_all:

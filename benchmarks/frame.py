@@ -1,4 +1,5 @@
-"""One streamed frame: from uint8 to the network and back, the memory carried; by back end, and where the time goes."""
+"""One streamed frame: from uint8 to the network and back, the memory carried; by back end, and
+where the time goes."""
 
 import sys
 from collections import defaultdict
@@ -29,28 +30,40 @@ PARTS = ("encoder", "hierarchy", "to_tokens", "blocks", "from_tokens", "decoder"
 
 
 def run(setting: Setting) -> dict[str, Any]:
-    """Milliseconds of a frame in every back end, by model and size; FLOPs and seconds by part; how the memory is kept."""
+    """Milliseconds of a frame in every back end, by model and size; FLOPs and seconds by part; how
+    the memory is kept."""
     tables = {}
     for height, width in SIZES:
         for name in setting.models or MODELS:
             arch = f"inpaint.{name}"
             large = height > 360
             alternatives = backends(arch, setting, (height, width), exported=not large)
-            alternatives = {key: one_frame(backend, (height, width)) for key, backend in alternatives.items()}
+            alternatives = {
+                key: one_frame(backend, (height, width)) for key, backend in alternatives.items()
+            }
             if setting.published and not large:
                 alternatives[PUBLISHED] = published_variant(setting.published, setting.device)
             timings = interleave(
-                alternatives, rounds=setting.rounds, warm_up=2, device=setting.device, name=f"{name} {width}x{height}"
+                alternatives,
+                rounds=setting.rounds,
+                warm_up=2,
+                device=setting.device,
+                name=f"{name} {width}x{height}",
             )
             baseline = PUBLISHED if PUBLISHED in alternatives else BASELINE
             table = rows(timings, baseline=baseline, unit="frame")
             for row in table:
                 row["per_second"] = 1000 / row["wall_ms"]["median"]
-            tables[f"{name}, {width}x{height}"] = {"rows": table, "parts": parts(arch, setting, (height, width))}
+            tables[f"{name}, {width}x{height}"] = {
+                "rows": table,
+                "parts": parts(arch, setting, (height, width)),
+            }
     return {"models": tables, "memory": memory_kinds(setting)}
 
 
-def backends(arch: str, setting: Setting, size: tuple[int, int], *, exported: bool) -> dict[str, Any]:
+def backends(
+    arch: str, setting: Setting, size: tuple[int, int], *, exported: bool
+) -> dict[str, Any]:
     """Every back end that can run here, by name. Weights are random: they don't change the time."""
     on_cuda = setting.device.type == "cuda"
     result: dict[str, Any] = {}
@@ -64,9 +77,14 @@ def backends(arch: str, setting: Setting, size: tuple[int, int], *, exported: bo
         save_model(model, path)
         for precision in ("fp32", "fp16"):
             for file in export_model(
-                model, path, setting.scratch / arch, formats=["onnx", "tensorrt"] if on_cuda else ["onnx"], size=size,
-                precision=precision, device=setting.device,
-            ):  # fmt: skip
+                model,
+                path,
+                setting.scratch / arch,
+                formats=["onnx", "tensorrt"] if on_cuda else ["onnx"],
+                size=size,
+                precision=precision,
+                device=setting.device,
+            ):
                 kind = "TensorRT" if file.suffix == ".engine" else "onnxruntime"
                 result[f"{kind} {precision}"] = open_backend(file, device=setting.device)
     return result
@@ -86,7 +104,8 @@ def one_frame(backend: Any, size: tuple[int, int]) -> Callable[[], None]:
 
 
 def published_variant(checkout: Path, device: torch.device) -> Callable[[], None]:
-    """The network of c1h1r1i1s1/Real-Time-Inpainting, from a checkout of it, with random weights."""
+    """The network of c1h1r1i1s1/Real-Time-Inpainting, from a checkout of it, with random
+    weights."""
     sys.path.insert(0, str(checkout))
     from DSTT_OM_RT import ONNXInpaintGeneratorWithMemory  # type: ignore[import-not-found]
 
@@ -103,7 +122,8 @@ def published_variant(checkout: Path, device: torch.device) -> Callable[[], None
 
 
 def parts(arch: str, setting: Setting, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Giga floating-point operations (a multiply-add is two) and milliseconds of each part of the network."""
+    """Giga floating-point operations (a multiply-add is two) and milliseconds of each part of the
+    network."""
     model = create_model(arch).to(setting.device).eval().requires_grad_(False)
     assert isinstance(model, MemoryDSTT)
     frame = torch.rand(1, 1, 3, *size, device=setting.device)
@@ -118,11 +138,15 @@ def parts(arch: str, setting: Setting, size: tuple[int, int]) -> list[dict[str, 
             with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
                 calls[name]()
             milliseconds = spread([1000 * seconds for seconds in timing.wall])
-            result.append({"part": name, "gflop": counter.get_total_flops() / 1e9, "wall_ms": milliseconds})
+            result.append(
+                {"part": name, "gflop": counter.get_total_flops() / 1e9, "wall_ms": milliseconds}
+            )
     return result
 
 
-def recorded_parts(model: MemoryDSTT, frame: Tensor, hole: Tensor, past: Any) -> dict[str, Callable[[], Any]]:
+def recorded_parts(
+    model: MemoryDSTT, frame: Tensor, hole: Tensor, past: Any
+) -> dict[str, Callable[[], Any]]:
     """Every part, to be run again on what it was given in one frame; "all" is the whole frame."""
     calls: dict[str, list[Callable[[], Any]]] = defaultdict(list)
 
@@ -130,7 +154,9 @@ def recorded_parts(model: MemoryDSTT, frame: Tensor, hole: Tensor, past: Any) ->
         calls[name].append(partial(module.forward, *args))
 
     handles = [
-        getattr(model, name).register_forward_pre_hook(lambda module, args, name=name: record(name, module, *args))
+        getattr(model, name).register_forward_pre_hook(
+            lambda module, args, name=name: record(name, module, *args)
+        )
         for name in PARTS
         if name != "blocks"
     ]
@@ -139,14 +165,19 @@ def recorded_parts(model: MemoryDSTT, frame: Tensor, hole: Tensor, past: Any) ->
         handle.remove()
     seen = model._look(frame, hole, past.pictures)
     for block, before in zip(model.blocks, past.projected):
-        calls["blocks"].append(partial(block.stream, seen.tokens, before, seen.grid, model.memory_slots))
-    result: dict[str, Callable[[], Any]] = {name: lambda name=name: [call() for call in calls[name]] for name in PARTS}
+        calls["blocks"].append(
+            partial(block.stream, seen.tokens, before, seen.grid, model.memory_slots)
+        )
+    result: dict[str, Callable[[], Any]] = {
+        name: lambda name=name: [call() for call in calls[name]] for name in PARTS
+    }
     result["all"] = lambda: model.stream(frame, hole, past)
     return result
 
 
 def memory_kinds(setting: Setting) -> dict[str, list[dict[str, Any]]]:
-    """Tokens, as the engine's contract has them, against keys and values, as torch carries them on."""
+    """Tokens, as the engine's contract has them, against keys and values, as torch carries them
+    on."""
     result = {}
     frame = torch.rand(1, 1, 3, *SIZES[0], device=setting.device)
     hole = torch.zeros_like(frame[:, :, :1])
@@ -160,6 +191,8 @@ def memory_kinds(setting: Setting) -> dict[str, list[dict[str, Any]]]:
                 "tokens": partial(model, frame, hole, tokens),
                 "keys and values": partial(model.stream, frame, hole, past),
             }
-            timings = interleave(alternatives, rounds=setting.rounds, device=setting.device, name=f"{name} memory")
+            timings = interleave(
+                alternatives, rounds=setting.rounds, device=setting.device, name=f"{name} memory"
+            )
         result[name] = rows(timings, baseline="tokens", unit="frame")
     return result

@@ -18,31 +18,41 @@ import numpy as np
 from benchmarks.inputs import constant_depth, street_disparity, write_film
 from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
-from inpaint import depth, generate, records
-from inpaint.options import GenerateOptions
+from inpaint import generate, generate_crops
+from inpaint.generate_plan import RecordPlan
+from inpaint.generate_views import Draws
+from inpaint.options_data import GenerateOptions
+from nunif import records
+from nunif.video import shots
 from nunif.video.reader import VideoReader
+from scene import depth_network
 
 SEQ, SKIP, CLIPS = 16, 120, 3
 FILM_FRAMES = CLIPS * (SEQ + SKIP)
 # Of clips in turn: the short side, and the angle where the picture is turned.
 VIEWS: tuple[tuple[int, float | None], ...] = ((1080, None), (1080, 30.0), (720, None))
 
-# What a stage is: where the functions stand that do it. Those that this version does not have are passed over.
+# What a stage is: where the functions stand that do it. Those that this version does not have are
+# passed over.
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "decode": [(VideoReader, "read")],
-    "cuts": [(generate, "find_cuts")],
+    "cuts": [(shots, "find_cuts")],
     "geometry": [(generate, "render_view")],
-    "depth input": [(depth, "prepare")],
+    "depth input": [(depth_network, "prepare")],
     "depth normalisation": [(generate, "_estimate")],
-    "holes": [(generate, name) for name in ("find_hidden_in_both_views", "hidden_in_both_views", "shift_of_view", "hidden")],
-    "crop": [(generate, "random_hard_tile"), (generate, "clean_crop")],
+    "holes": [
+        (generate_crops, name)
+        for name in ("find_hidden_in_both_views", "hidden_in_both_views", "shift_of_view", "hidden")
+    ],
+    "crop": [(generate_crops, "random_hard_tile"), (generate_crops, "clean_crop")],
     "PNG": [(records, "encode_rgb"), (records, "encode_binary")],
-    "files": [(generate, "write_record")],
+    "files": [(generate_crops, "write_record")],
 }
 
 
 def run(setting: Setting) -> dict[str, Any]:
-    """CPU seconds a record, records a minute, the share of each stage, and the peak of memory over the film's length."""
+    """CPU seconds a record, records a minute, the share of each stage, and the peak of memory over
+    the film's length."""
     film = write_film(setting.scratch / "film.mp4", FILM_FRAMES, keyframe_every=48)
     out = setting.scratch / "records"
     alternatives: dict[str, Callable[[], Any]] = {
@@ -54,7 +64,9 @@ def run(setting: Setting) -> dict[str, Any]:
 
         disparity = setting.scratch / "street.npy"
         np.save(disparity, street_disparity(392, 700))
-        alternatives |= peer.generators(setting.peer, film, disparity, setting.scratch / "peer", VIEWS)
+        alternatives |= peer.generators(
+            setting.peer, film, disparity, setting.scratch / "peer", VIEWS
+        )
     timings = interleave(alternatives, rounds=setting.rounds, name="generator")
     table = rows(timings, baseline="ours", unit="record", count=2 * CLIPS)
     for row in table:
@@ -67,17 +79,23 @@ def make(film: Path, out: Path, *, workers: int, clips: int = CLIPS) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     options = GenerateOptions(
-        dataset_dir=film, data_dir=out, model_type="MotionParallax", skip_interval=SKIP, seq=SEQ, max_workers=workers
+        dataset_dir=film,
+        data_dir=out,
+        model_type="MotionParallax",
+        skip_interval=SKIP,
+        seq=SEQ,
+        max_workers=workers,
     )
     with mock.patch.object(generate, "draw_clip", usual_draws):
         counts = generate.generate_from_video(film, constant_depth(), options)
     assert sum(counts.values()) >= 2 * clips, counts
 
 
-def usual_draws(recipe: generate.Recipe, clip: int) -> generate.Draws:
-    """The same work in every round and for the peer, whatever the film's hash is: a divergence of 4, no mapping."""
+def usual_draws(plan: RecordPlan, clip: int) -> Draws:
+    """The same work in every round and for the peer, whatever the film's hash is: a divergence of
+    4, no mapping."""
     size, angle = VIEWS[clip % len(VIEWS)]
-    return generate.Draws(size, angle, cv2.INTER_CUBIC, (0.0, 0.9), 0.5, "none", 0)
+    return Draws(size, angle, cv2.INTER_CUBIC, (0.0, 0.9), 0.5, "none", 0)
 
 
 def stages(film: Path, out: Path) -> list[dict[str, Any]]:
@@ -112,7 +130,9 @@ def stage_clocks() -> Iterator[dict[str, float]]:
     with ExitStack() as stack:
         for name, places in STAGES.items():
             for owner, attribute in [place for place in places if hasattr(*place)]:
-                stack.enter_context(mock.patch.object(owner, attribute, timed(name, getattr(owner, attribute))))
+                stack.enter_context(
+                    mock.patch.object(owner, attribute, timed(name, getattr(owner, attribute)))
+                )
         yield spent
 
 
@@ -122,11 +142,15 @@ def peaks(scratch: Path) -> list[dict[str, Any]]:
     for clips in (CLIPS, 4 * CLIPS):
         film = write_film(scratch / f"film{clips}.mp4", clips * (SEQ + SKIP), keyframe_every=48)
         code = (
-            "import torch, sys; from pathlib import Path; from benchmarks import generator, timing; "
-            f"torch.set_num_threads(1); generator.make(Path(sys.argv[1]), Path(sys.argv[2]), workers=1, clips={clips}); "
+            "import torch, sys; from pathlib import Path; from benchmarks import generator, "
+            "timing; "
+            "torch.set_num_threads(1); generator.make(Path(sys.argv[1]), Path(sys.argv[2]), "
+            f"workers=1, clips={clips}); "
             "print(timing.peak_mb())"
         )
         words = [sys.executable, "-c", code, str(film), str(scratch / "peak-records")]
         output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        result.append({"clips": clips, "frames": clips * (SEQ + SKIP), "peak_mb": float(output.split()[-1])})
+        result.append(
+            {"clips": clips, "frames": clips * (SEQ + SKIP), "peak_mb": float(output.split()[-1])}
+        )
     return result

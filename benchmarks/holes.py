@@ -29,7 +29,9 @@ def run(setting: Setting) -> dict[str, Any]:
         from benchmarks import peer
 
         np.save(setting.scratch / "street.npy", street)
-        alternatives["peer: forward warp there and back"] = peer.mask(setting.peer, setting.scratch / "street.npy")
+        alternatives["peer: forward warp there and back"] = peer.mask(
+            setting.peer, setting.scratch / "street.npy"
+        )
     timings = interleave(alternatives, rounds=max(setting.rounds, 5), warm_up=2, name="holes")
     baseline = list(alternatives)[-1]
     return {"rows": rows(timings, baseline=baseline, unit="frame")}

@@ -1,4 +1,5 @@
-"""Training samples from records: 12 frames and holes of a tile of 256 pixels, out of 16 frames of 512."""
+"""Training samples from records: 12 frames and holes of a tile of 256 pixels, out of 16 frames of
+512."""
 
 from typing import Any
 
@@ -7,9 +8,8 @@ import numpy as np
 from benchmarks.inputs import write_records
 from benchmarks.setting import Setting
 from benchmarks.timing import interleave, rows
-from inpaint.dataset import TrainSet
-from inpaint.options import OCCLUSION
-from inpaint.records import scan_records
+from inpaint.dataset import TrainSet, scan_records
+from inpaint.options_holes import OCCLUSION
 from nunif.image import read_rgb
 from nunif.training.task import Draw
 
@@ -25,7 +25,9 @@ def run(setting: Setting) -> dict[str, Any]:
 
     def whole_pictures() -> None:
         for record in records:
-            np.stack([read_rgb(record.path / f"{number}_C.png") for number in record.numbers[:CLIP]])
+            np.stack(
+                [read_rgb(record.path / f"{number}_C.png") for number in record.numbers[:CLIP]]
+            )
 
     alternatives = {
         "ours": lambda: [samples[Draw(i, seed=i)] for i in range(RECORDS)],

@@ -1,9 +1,10 @@
-"""The peer's own code beside ours: iw3's data generator and loader, from a checkout of nagadomi/nunif.
+"""The peer's own code beside ours: iw3's data generator and loader, from a checkout of
+nagadomi/nunif.
 
-Its packages are called `nunif` like ours, so it runs in a process of its own that takes its turn between our rounds and
-reports its own CPU seconds. It needs torchvision and the peer's requirements. What needs weights is replaced: the depth
-network by the same constant street that ours gets (behind the same resize), the mask network by a cheap row scan. Checked
-with d23721f1.
+Its packages are called `nunif` like ours, so it runs in a process of its own that takes its turn
+between our rounds and reports its own CPU seconds. It needs torchvision and the peer's
+requirements. What needs weights is replaced: the depth network by the same constant street that
+ours gets (behind the same resize), the mask network by a cheap row scan. Checked with d23721f1.
 """
 
 import json
@@ -22,11 +23,15 @@ class Peer:
 
     def __init__(self, checkout: Path) -> None:
         words = [sys.executable, str(Path(__file__).resolve()), str(checkout.resolve())]
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=checkout)
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=checkout
+        )
 
     def __call__(self, what: str, *words: str) -> Any:
         """Do something there, and tell what it took."""
-        from benchmarks.timing import Elsewhere  # not in the other process, which runs this file too
+        from benchmarks.timing import (
+            Elsewhere,
+        )  # not in the other process, which runs this file too
 
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps([what, *words]) + "\n")
@@ -38,7 +43,11 @@ class Peer:
 
 
 def generators(
-    checkout: Path, film: Path, disparity: Path, out: Path, views: Sequence[tuple[int, float | None]]
+    checkout: Path,
+    film: Path,
+    disparity: Path,
+    out: Path,
+    views: Sequence[tuple[int, float | None]],
 ) -> dict[str, Callable[[], Any]]:
     """views: the short side and the angle of the clips in turn."""
     peer = Peer(checkout)
@@ -132,13 +141,29 @@ def _generate(film: str, disparity: str, out: str, views: str, mask: str) -> Cal
     theirs.gen_divergence, theirs.gen_edge_dilation = lambda *_: 4.0, lambda *_: 0
     factory.create_depth_model = lambda name: ConstantDepth()
     theirs.create_stereo_model = lambda *_, **__: None
-    theirs.backward_nonwarp_mask = lambda net, c, depth, divergence, **_: (c, scan(c, depth, divergence))
+    theirs.backward_nonwarp_mask = lambda net, c, depth, divergence, **_: (
+        c,
+        scan(c, depth, divergence),
+    )
     by_scan = lambda c, depth, divergence, **_: (c, scan(c, depth, divergence).float())  # noqa: E731
     theirs.forward_nonwarp_mask = nonwarp_mask if mask == "as is" else by_scan
     args = argparse.Namespace(
-        dataset_dir=film, data_dir=out, prefix="peer", model_type="Any_B", gpu=-1, resolution=None, max_fps=30, size=512,
-        seq=16, num_samples=1, skip_interval=120, skip_first=0, batch_size=2, max_workers=1, divergence_level=1,
-    )  # fmt: skip
+        dataset_dir=film,
+        data_dir=out,
+        prefix="peer",
+        model_type="Any_B",
+        gpu=-1,
+        resolution=None,
+        max_fps=30,
+        size=512,
+        seq=16,
+        num_samples=1,
+        skip_interval=120,
+        skip_first=0,
+        batch_size=2,
+        max_workers=1,
+        divergence_level=1,
+    )
 
     clips: Iterator[tuple[int, float | None]] = iter(())  # of the run that is under way
 

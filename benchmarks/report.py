@@ -16,8 +16,10 @@ def write_report(folder: Path, into: Path) -> Path:
     lines = [
         "# Results",
         "",
-        "Written by `python -m benchmarks report` from the files in `results/`; how they are taken stands in",
-        '[README.md](README.md). Times are medians with the fastest and the slowest round behind them; "x" is how many times',
+        "Written by `python -m benchmarks report` from the files in `results/`; how they are "
+        "taken stands in",
+        "[README.md](README.md). Times are medians with the fastest and the slowest round behind "
+        'them; "x" is how many times',
         "less time than the row marked x1.00 in the same round.",
     ]
     for file in sorted(folder.glob("*.json")):
@@ -29,11 +31,13 @@ def write_report(folder: Path, into: Path) -> Path:
 
 
 def section(title: str, result: dict[str, Any]) -> list[str]:
-    """One benchmark: where it ran, then its tables. title: of the file, so that runs of some models stand apart."""
+    """One benchmark: where it ran, then its tables. title: of the file, so that runs of some models
+    stand apart."""
     lines = [f"## {title}", ""]
     load = "" if result.get("load_before") is None else f", load before {result['load_before']}"
     lines.append(
-        f"{result['device']}, torch {result['torch']}, {result['torch_threads']} thread(s), commit {result['commit']}, "
+        f"{result['device']}, torch {result['torch']}, {result['torch_threads']} thread(s), "
+        f"commit {result['commit']}, "
         f"{result['date'][:10]}{load}."
     )
     lines += ["", result["note"]] if "note" in result else []
@@ -73,28 +77,79 @@ def tables_of_gpu(result: dict[str, Any]) -> Iterable[tuple[str, list[Row]]]:
         yield "a run of the recipe fusion", result["training"]["rows"]
     if "scores" in result:
         scores = result["scores"]
-        yield f"scores on {scores['films']} films, trained and untrained; +8 looks so many frames ahead", scores["means"]
-        yield "what the training is worth in hole-PSNR, clip by clip, with a 95 % interval", scores["gains"]
+        yield (
+            f"scores on {scores['films']} films, trained and untrained; +8 looks so many frames "
+            "ahead",
+            scores["means"],
+        )
+        yield (
+            "what the training is worth in hole-PSNR, clip by clip, with a 95 % interval",
+            scores["gains"],
+        )
 
 
 HEADINGS = {
-    "what": "", "stage": "", "part": "", "holes": "holes", "clips": "clips", "records": "records", "batch": "clips at once",
-    "frames": "frames", "epochs": "epochs", "updates": "updates", "unit": "per", "wall_ms": "ms on the clock",
-    "wall_times_faster": "x", "cpu_ms": "CPU ms", "cpu_times_faster": "x (CPU)", "p50_ms": "p50 ms", "p95_ms": "p95 ms",
-    "network_ms": "of it the network, p50 ms", "update_ms": "ms an update", "peak_mb": "peak MB", "gpu_mb": "GPU MB",
-    "per_second": "per second", "clips_per_second": "clips/s", "records_per_minute": "records/min", "gflop": "GFLOP",
-    "seconds": "seconds", "stopped": "stopped", "hole_psnr": "hole-PSNR", "hole_ssim": "hole-SSIM", "psnr": "PSNR",
-    "ssim": "SSIM", "warp_error": "warp error", "flicker": "flicker", "unseen_sharpness": "unseen sharpness",
-    "lpips": "LPIPS", "lite": "lite", "fps": "frames/s", "gain": "dB", "wins": "better on", "failed": "",
-}  # fmt: skip
-DECIMALS = {"hole_psnr": 2, "psnr": 2, "hole_ssim": 4, "ssim": 4, "lite": 4, "lpips": 4}  # others have three digits
+    "what": "",
+    "stage": "",
+    "part": "",
+    "holes": "holes",
+    "clips": "clips",
+    "records": "records",
+    "batch": "clips at once",
+    "frames": "frames",
+    "epochs": "epochs",
+    "updates": "updates",
+    "unit": "per",
+    "wall_ms": "ms on the clock",
+    "wall_times_faster": "x",
+    "cpu_ms": "CPU ms",
+    "cpu_times_faster": "x (CPU)",
+    "p50_ms": "p50 ms",
+    "p95_ms": "p95 ms",
+    "network_ms": ("of it the network, p50 ms"),
+    "update_ms": "ms an update",
+    "peak_mb": "peak MB",
+    "gpu_mb": "GPU MB",
+    "per_second": "per second",
+    "clips_per_second": "clips/s",
+    "records_per_minute": "records/min",
+    "gflop": "GFLOP",
+    "seconds": "seconds",
+    "stopped": "stopped",
+    "hole_psnr": "hole-PSNR",
+    "hole_ssim": "hole-SSIM",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "warp_error": "warp error",
+    "flicker": "flicker",
+    "unseen_sharpness": "unseen sharpness",
+    "lpips": "LPIPS",
+    "lite": "lite",
+    "fps": "frames/s",
+    "gain": "dB",
+    "wins": "better on",
+    "failed": "",
+}
+DECIMALS = {
+    "hole_psnr": 2,
+    "psnr": 2,
+    "hole_ssim": 4,
+    "ssim": 4,
+    "lite": 4,
+    "lpips": 4,
+}  # others have three digits
 
 
 def table(rows: list[Row]) -> list[str]:
     """Markdown; columns that say nothing are left out."""
     columns = [name for name in HEADINGS if any(_says_something(row.get(name)) for row in rows)]
-    lines = ["| " + " | ".join(HEADINGS[name] for name in columns) + " |", "|---" * len(columns) + "|"]
-    return lines + ["| " + " | ".join(_cell(name, row.get(name)) for name in columns) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(HEADINGS[name] for name in columns) + " |",
+        "|---" * len(columns) + "|",
+    ]
+    return lines + [
+        "| " + " | ".join(_cell(name, row.get(name)) for name in columns) + " |" for row in rows
+    ]
 
 
 def _says_something(value: Any) -> bool:
@@ -110,14 +165,18 @@ def _cell(name: str, value: Any) -> str:
         return f"{value:.{DECIMALS[name]}f}"
     if isinstance(value, dict):
         median, low, high = (_number(value[key]) for key in ("median", "min", "max"))
-        return f"x{value['median']:.2f}" if name.endswith("faster") else f"{median} ({low} to {high})"
+        return (
+            f"x{value['median']:.2f}" if name.endswith("faster") else f"{median} ({low} to {high})"
+        )
     return _number(value) if isinstance(value, (int, float)) else str(value)
 
 
 def gain(value: dict[str, float | None]) -> str:
     """A difference and its interval, where there are clips enough for one."""
     mean, low, high = (value[key] for key in ("mean", "low", "high"))
-    return f"{mean:+.2f}" + (f" ({low:+.2f} to {high:+.2f})" if low is not None and high is not None else "")
+    return f"{mean:+.2f}" + (
+        f" ({low:+.2f} to {high:+.2f})" if low is not None and high is not None else ""
+    )
 
 
 def _number(value: float) -> str:

@@ -10,8 +10,10 @@ import torch
 class Card:
     """What `gpu` is told besides.
 
-    minutes: for all of it. sizes: (height, width) of streamed frames. tile: sides of the clips of timed updates, pixels.
-    data: a dataset folder for the training run, films: what it is judged on; rendered scenes without. batch_size: of that
+    minutes: for all of it. sizes: (height, width) of streamed frames. tile: sides of the clips of
+        timed updates, pixels.
+    data: a dataset folder for the training run, films: what it is judged on; rendered scenes
+        without. batch_size: of that
     run. film_size, film_frames: of the films, (height, width) and at most.
     """
 
@@ -29,9 +31,12 @@ class Card:
 class Setting:
     """How and where to measure.
 
-    scratch: an empty folder for inputs and results. output: the folder for what is kept. rounds: timed repeats.
-    device: for networks. models: only networks of these names. compiled: torch.compile too, which takes minutes to start.
-    peer: a checkout of nagadomi/nunif to be measured beside. published: one of c1h1r1i1s1/Real-Time-Inpainting.
+    scratch: an empty folder for inputs and results. output: the folder for what is kept. rounds:
+        timed repeats.
+    device: for networks. models: only networks of these names. compiled: torch.compile too, which
+        takes minutes to start.
+    peer: a checkout of nagadomi/nunif to be measured beside. published: one of
+        c1h1r1i1s1/Real-Time-Inpainting.
     """
 
     scratch: Path

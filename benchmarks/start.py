@@ -20,7 +20,16 @@ def run(setting: Setting) -> dict[str, Any]:
     for half in ("train", "eval"):
         write_records(data / half, 2)
     out, models = setting.scratch / "out", setting.scratch / "models"
-    generate = ["create_training_data.py", "video_inpaint", "--dataset-dir", film, "-o", out, "--model-type", "MotionParallax"]
+    generate = [
+        "create_training_data.py",
+        "video_inpaint",
+        "--dataset-dir",
+        film,
+        "-o",
+        out,
+        "--model-type",
+        "MotionParallax",
+    ]
     train = [
         "train.py",
         "inpaint",
@@ -42,9 +51,13 @@ def run(setting: Setting) -> dict[str, Any]:
 
     alternatives: dict[str, Callable[[], Any]] = {
         "train.py inpaint -h": lambda: until(["train.py", "inpaint", "-h"], None),
-        "create_training_data.py video_inpaint -h": lambda: until(["create_training_data.py", "video_inpaint", "-h"], None),
+        "create_training_data.py video_inpaint -h": lambda: until(
+            ["create_training_data.py", "video_inpaint", "-h"], None
+        ),
         "python -m inpaint -h": lambda: until(["-m", "inpaint", "-h"], None),
-        "the first record (1080p, MotionParallax)": lambda: until(fresh(generate, out), lambda words: _has_record(words[5])),
+        "the first record (1080p, MotionParallax)": lambda: until(
+            fresh(generate, out), lambda words: _has_record(words[5])
+        ),
         "a run of one step, model saved (tiny)": lambda: until(fresh(train, models), None),
     }
     timings = interleave(alternatives, rounds=setting.rounds, name="start")
@@ -52,10 +65,16 @@ def run(setting: Setting) -> dict[str, Any]:
 
 
 def until(words: list[str], sign: Callable[[list[str]], bool] | None) -> Elsewhere:
-    """Seconds from the start of a command to its end, or until it has given a sign; then it is ended."""
+    """Seconds from the start of a command to its end, or until it has given a sign; then it is
+    ended."""
     begin = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        [sys.executable, *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     )
     assert process.stdout is not None
     printed: list[str] = []
@@ -74,4 +93,6 @@ def until(words: list[str], sign: Callable[[list[str]], bool] | None) -> Elsewhe
 
 def _has_record(folder: str) -> bool:
     path = Path(folder)
-    return path.exists() and any(child.is_dir() and not child.name.startswith(".") for child in path.iterdir())
+    return path.exists() and any(
+        child.is_dir() and not child.name.startswith(".") for child in path.iterdir()
+    )

@@ -1,4 +1,5 @@
-"""A training step of 12 frames of 256x256: the whole clip at once, or frame by frame; types, compiler, memory."""
+"""A training step of 12 frames of 256x256: the whole clip at once, or frame by frame; types,
+compiler, memory."""
 
 import copy
 from collections.abc import Callable
@@ -20,8 +21,11 @@ BASELINE = "clip at once, fp32"
 
 
 def run(setting: Setting) -> dict[str, Any]:
-    """Milliseconds of a step (forward, loss, backward, no optimizer) for every way of taking it, by size of the model."""
-    from nunif.device import keep_freed_memory  # not at the top: `compare` takes what is below with older checkouts
+    """Milliseconds of a step (forward, loss, backward, no optimizer) for every way of taking it, by
+    size of the model."""
+    from nunif.device import (
+        keep_freed_memory,
+    )  # not at the top: `compare` takes what is below with older checkouts
 
     frames, holes = clip(setting.device)
     if setting.device.type == "cpu":
@@ -33,16 +37,25 @@ def run(setting: Setting) -> dict[str, Any]:
         with FlopCounterMode(display=False) as counter:
             step(model, frames, holes)
         table = rows(
-            interleave(ways(model, frames, holes, setting), rounds=setting.rounds, device=setting.device, name=name),
-            baseline=BASELINE, unit="step",
-        )  # fmt: skip
+            interleave(
+                ways(model, frames, holes, setting),
+                rounds=setting.rounds,
+                device=setting.device,
+                name=name,
+            ),
+            baseline=BASELINE,
+            unit="step",
+        )
         tables[name] = {"rows": table, "gflop_without_attention": counter.get_total_flops() / 1e9}
     return {"models": tables}
 
 
 def clip(device: torch.device) -> tuple[Tensor, Tensor]:
     """Frames (1, T, 3, H, W) in [-1, 1] and a hole that moves (1, T, 1, H, W)."""
-    pictures = [torch.from_numpy(frame[:TILE, :TILE].copy()) for frame in scene(CLIP, height=360, width=640, rendered=CLIP)]
+    pictures = [
+        torch.from_numpy(frame[:TILE, :TILE].copy())
+        for frame in scene(CLIP, height=360, width=640, rendered=CLIP)
+    ]
     frames = torch.stack(pictures).permute(0, 3, 1, 2).div(127.5).sub(1)[None]
     holes = torch.zeros(1, CLIP, 1, TILE, TILE)
     for t in range(CLIP):
@@ -50,7 +63,9 @@ def clip(device: torch.device) -> tuple[Tensor, Tensor]:
     return frames.to(device), holes.to(device)
 
 
-def ways(model: Model, frames: Tensor, holes: Tensor, setting: Setting) -> dict[str, Callable[[], Any]]:
+def ways(
+    model: Model, frames: Tensor, holes: Tensor, setting: Setting
+) -> dict[str, Callable[[], Any]]:
     """Every way of taking the same step."""
     from nunif.training.recompute import recompute_activations
 
@@ -64,10 +79,16 @@ def ways(model: Model, frames: Tensor, holes: Tensor, setting: Setting) -> dict[
         "clip at once, fp32, channels last": lambda: step(last, frames, holes),
         "clip at once, fp32, activation checkpointing": lambda: step(tight, frames, holes),
     }
-    for name, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)) if on_gpu else (("bf16", torch.bfloat16),):
+    for name, dtype in (
+        (("bf16", torch.bfloat16), ("fp16", torch.float16))
+        if on_gpu
+        else (("bf16", torch.bfloat16),)
+    ):
         result |= {
             f"clip at once, {name}": lambda dtype=dtype: step(model, frames, holes, dtype=dtype),
-            f"frame by frame, {name}": lambda dtype=dtype: step(model, frames, holes, dtype=dtype, by_frame=True),
+            f"frame by frame, {name}": lambda dtype=dtype: step(
+                model, frames, holes, dtype=dtype, by_frame=True
+            ),
         }
     if setting.compiled:
         from nunif.compiler import compile_in_place
@@ -76,11 +97,20 @@ def ways(model: Model, frames: Tensor, holes: Tensor, setting: Setting) -> dict[
         compile_in_place(compiled)
         result["clip at once, fp32, compiled"] = lambda: step(compiled, frames, holes)
         if on_gpu:
-            result["clip at once, bf16, compiled"] = lambda: step(compiled, frames, holes, dtype=torch.bfloat16)
+            result["clip at once, bf16, compiled"] = lambda: step(
+                compiled, frames, holes, dtype=torch.bfloat16
+            )
     return result
 
 
-def step(model: Model, frames: Tensor, holes: Tensor, *, by_frame: bool = False, dtype: torch.dtype | None = None) -> None:
+def step(
+    model: Model,
+    frames: Tensor,
+    holes: Tensor,
+    *,
+    by_frame: bool = False,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Forward, loss and backward."""
     with torch.autocast(frames.device.type, dtype, enabled=dtype is not None):
         if by_frame:

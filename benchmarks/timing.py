@@ -1,4 +1,5 @@
-"""Taking times: alternatives take turns in one process, so that what else the machine does hits all of them."""
+"""Taking times: alternatives take turns in one process, so that what else the machine does hits all
+of them."""
 
 import gc
 import os
@@ -20,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Elsewhere(NamedTuple):
-    """What an alternative took that works in another process: seconds, CPU seconds, and its peak of memory in MB."""
+    """What an alternative took that works in another process: seconds, CPU seconds, and its peak of
+    memory in MB."""
 
     wall: float
     cpu: float
@@ -29,7 +31,8 @@ class Elsewhere(NamedTuple):
 
 @dataclass
 class Timing:
-    """The rounds of one alternative: seconds on the clock and of all cores, and the most memory held, in MB."""
+    """The rounds of one alternative: seconds on the clock and of all cores, and the most memory
+    held, in MB."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -76,7 +79,12 @@ def interleave(
 
 
 def rows(
-    timings: Mapping[str, Timing], *, baseline: str, unit: str, count: float = 1, more: Mapping[str, dict] | None = None
+    timings: Mapping[str, Timing],
+    *,
+    baseline: str,
+    unit: str,
+    count: float = 1,
+    more: Mapping[str, dict] | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each alternative.
 
@@ -91,7 +99,9 @@ def rows(
         for kind, values in (("wall", timing.wall), ("cpu", timing.cpu)):
             row[f"{kind}_ms"] = spread([1000 * value / count for value in values])
             base = getattr(timings[baseline], kind)
-            row[f"{kind}_times_faster"] = spread([b / max(v, 1e-9) for b, v in zip(base, values, strict=True)])
+            row[f"{kind}_times_faster"] = spread(
+                [b / max(v, 1e-9) for b, v in zip(base, values, strict=True)]
+            )
         row |= {"peak_mb": timing.peak_mb, "gpu_mb": timing.gpu_mb, **(more or {}).get(name, {})}
         result.append(row)
     return result
@@ -113,7 +123,11 @@ def reset_peak() -> None:
 def peak_mb() -> float:
     """The most resident memory since `reset_peak`."""
     try:
-        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        line = next(
+            line
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
         return int(line.split()[1]) * 1024 / 1e6
     except (OSError, StopIteration):
         import resource  # not on Windows
@@ -129,7 +143,9 @@ def machine(device: torch.device) -> dict[str, Any]:
     return {
         "commit": commit or "unknown",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{processor()}, {os.cpu_count()} cores",
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{processor()}, {os.cpu_count()} cores",
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "torch_threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -145,5 +161,9 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     fields = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
     values = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in values.get("flags", "").split()]
+    flags = [
+        flag
+        for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+        if flag in values.get("flags", "").split()
+    ]
     return f"{values.get('model name', 'unknown')} ({' '.join(flags)})"

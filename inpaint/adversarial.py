@@ -14,37 +14,46 @@ from inpaint.models.discriminator import TemporalPatchGAN
 LARGEST_RATIO = 1e4
 
 
-@dataclass(frozen=True)
+@dataclass
 class Adversary:
     """A discriminator and how it takes part.
 
     weight: see `adaptive_weight`. warmup: batches that the model trains alone before.
+    iterations: training batches that it was asked for.
     """
 
     discriminator: TemporalPatchGAN
     weight: float
     warmup: int
+    iterations: int = 0
 
-    def judge(self, model: nn.Module, loss: Tensor, filled: Tensor, truth: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What one training batch adds: the weighted adversarial loss and the discriminator's own, both scalars.
+    def judge(
+        self, model: nn.Module, loss: Tensor, filled: Tensor, truth: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """What one training batch adds: the weighted adversarial loss and the discriminator's own,
+        both scalars.
 
-        None while the model warms up. The gradient of the first reaches only the model, that of the second only the
-        discriminator. Counts the batch in the discriminator's buffer, which a checkpoint keeps.
+        None while the model warms up. The gradient of the first reaches only the model, that of the
+        second only the discriminator. Counts the batch.
 
-        Args: loss: the model's other loss, a scalar. filled: the truth with the model's prediction in the holes.
+        Args: loss: the model's other loss, a scalar. filled: the truth with the model's prediction
+            in the holes.
         """
-        self.discriminator.iterations += 1
-        if self.discriminator.iterations <= self.warmup:
+        self.iterations += 1
+        if self.iterations <= self.warmup:
             return None
         self.discriminator.requires_grad_(False)
         generator_loss = -self.discriminator(filled).mean()
         weight = self.weight * adaptive_weight(loss, generator_loss, last_weight(model))
         self.discriminator.requires_grad_(True)
-        return weight * generator_loss, hinge_loss(self.discriminator(truth), self.discriminator(filled.detach()))
+        return weight * generator_loss, hinge_loss(
+            self.discriminator(truth), self.discriminator(filled.detach())
+        )
 
 
 def hinge_loss(true_scores: Tensor, filled_scores: Tensor) -> Tensor:
-    """Mean of max(0, 1 - score) over what is true and max(0, 1 + score) over what is filled, halved: 1 for all 0.
+    """Mean of max(0, 1 - score) over what is true and max(0, 1 + score) over what is filled,
+    halved: 1 for all 0.
 
     Lim and Ye, Geometric GAN (2017), as DSTT uses it.
     """
@@ -52,15 +61,23 @@ def hinge_loss(true_scores: Tensor, filled_scores: Tensor) -> Tensor:
 
 
 def adaptive_weight(loss: Tensor, generator_loss: Tensor, weight: Tensor) -> Tensor:
-    """How much larger the gradient of the loss is than the adversarial one's at a layer's weights, at most 10,000.
+    """How much larger the gradient of the loss is than the adversarial one's at a layer's weights,
+    at most 10,000.
 
-    Multiplied with it, both pull equally hard there. Esser et al., Taming Transformers for High-Resolution Image
-    Synthesis (CVPR 2021), equation 7.
+    Multiplied with it, both pull equally hard there. Esser et al., Taming Transformers for
+    High-Resolution Image Synthesis (CVPR 2021), equation 7.
     """
-    pulls = [torch.autograd.grad(x, weight, retain_graph=True)[0].norm() for x in (loss, generator_loss)]
+    pulls = [
+        torch.autograd.grad(x, weight, retain_graph=True)[0].norm() for x in (loss, generator_loss)
+    ]
     return (pulls[0] / (pulls[1] + 1e-6)).clamp(0, LARGEST_RATIO).detach()
 
 
 def last_weight(model: nn.Module) -> Tensor:
-    """The weights of the layer that makes the picture, `to_image` in every model of ours, or chooses it, `to_logit`."""
-    return next(layer.weight for name, layer in model.named_modules() if name.endswith(("to_image", "to_logit")))  # type: ignore[return-value]
+    """The weights of the layer that makes the picture, `to_image` in every model of ours, or
+    chooses it, `to_logit`."""
+    return next(
+        layer.weight
+        for name, layer in model.named_modules()
+        if name.endswith(("to_image", "to_logit"))
+    )  # type: ignore[return-value]

@@ -1,38 +1,56 @@
-"""What is done to a clip on its way into training. Pure functions; every random draw comes from the generator given.
+"""What is done to a clip on its way into training. Pure functions; every random draw comes from the
+generator given.
 
-Axes: T frames, C colours, H W pixels. The recipe is iw3's (nagadomi/nunif, iw3/training/inpaint/dataset_video.py, MIT).
+Axes: T frames, C colours, H W pixels. All is done as iw3 does it (nagadomi/nunif,
+iw3/training/inpaint/dataset_video.py, MIT).
 """
+
+from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.masks import dilate_sideways
+from scene.masks import dilate_sideways
 
 CROP_TRIES = 4
 MAX_RIGHT, MAX_LEFT = 20, 4  # pixels by which a hole may grow
 
 
-def random_hard_tile(holes: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-    """Top and left of the tile with the most hole among four random ones. holes: (T, H, W) bool; size: (h, w)."""
+def random_hard_tile(
+    holes: np.ndarray, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Top and left of the tile with the most hole among four random ones. holes: (T, H, W) bool;
+    size: (h, w)."""
     rooms = [whole - part + 1 for whole, part in zip(holes.shape[1:], size)]
     tries = [(int(rng.integers(rooms[0])), int(rng.integers(rooms[1]))) for _ in range(CROP_TRIES)]
     return _hardest(holes, size, tries)
 
 
 def fixed_hard_tile(holes: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
-    """Top and left of the tile with the most hole on a grid of a quarter of its sides. holes: (T, H, W) bool."""
-    rows, columns = (range(0, whole - part + 1, max(1, part // 4)) for whole, part in zip(holes.shape[1:], size))
-    return _hardest(holes, size, [(y, x) for y in rows for x in columns])
+    """Top and left of the tile with the most hole on a grid of a quarter of its sides. holes: (T,
+    H, W) bool."""
+    rows, columns = (
+        range(0, whole - part + 1, max(1, part // 4)) for whole, part in zip(holes.shape[1:], size)
+    )
+    return _hardest(holes, size, list(product(rows, columns)))
 
 
-def _hardest(holes: np.ndarray, size: tuple[int, int], tries: list[tuple[int, int]]) -> tuple[int, int]:
+def _hardest(
+    holes: np.ndarray, size: tuple[int, int], tries: list[tuple[int, int]]
+) -> tuple[int, int]:
     height, width = size
-    return max(tries, key=lambda at: int(np.count_nonzero(holes[:, at[0] : at[0] + height, at[1] : at[1] + width])))
+    return max(
+        tries,
+        key=lambda at: int(
+            np.count_nonzero(holes[:, at[0] : at[0] + height, at[1] : at[1] + width])
+        ),
+    )
 
 
 def grow_holes(holes: Tensor, rng: np.random.Generator) -> Tensor:
-    """Let the holes grow away from their object (right, half of the time) and into it (left, a quarter of it).
+    """Let the holes grow away from their object (right, half of the time) and into it (left, a
+    quarter of it).
 
     holes: (T, H, W). Returns the same shape and type.
     """
@@ -42,7 +60,8 @@ def grow_holes(holes: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def jitter_colour(frames: Tensor, rng: np.random.Generator) -> Tensor:
-    """Half of the time another contrast and brightness for each colour, or (one time of twenty of these) grey.
+    """Half of the time another contrast and brightness for each colour, or (one time of twenty of
+    these) grey.
 
     frames: (T, 3, H, W) in [0, 1]. Returns the same.
     """
@@ -56,6 +75,9 @@ def jitter_colour(frames: Tensor, rng: np.random.Generator) -> Tensor:
     return frames * factor + offset
 
 
-def change_brightness(frames: Tensor, factors: tuple[float, float], rng: np.random.Generator) -> Tensor:
-    """The whole clip times one factor drawn between the two. frames: (T, 3, H, W) in [0, 1]. Returns the same."""
+def change_brightness(
+    frames: Tensor, factors: tuple[float, float], rng: np.random.Generator
+) -> Tensor:
+    """The whole clip times one factor drawn between the two. frames: (T, 3, H, W) in [0, 1].
+    Returns the same."""
     return frames if factors == (1, 1) else (frames * rng.uniform(*factors)).clamp(max=1)

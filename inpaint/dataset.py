@@ -1,11 +1,12 @@
 """Records as training and evaluation samples.
 
-Axes: T frames, H W pixels. A sample is a dict of `frames` (T, 3, H, W) float32 in [-1, 1] and `holes` (T, 1, H, W)
-float32, 1 = missing.
+Axes: T frames, H W pixels. A sample is a dict of `frames` (T, 3, H, W) float32 in [-1, 1] and
+`holes` (T, 1, H, W) float32, 1 = missing.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,20 +22,30 @@ from inpaint.clip_transforms import (
     random_hard_tile,
 )
 from inpaint.hole_shapes import SHAPES
-from inpaint.options import OCCLUSION
-from inpaint.records import BadRecord, Record, read_frames, read_holes
+from inpaint.options_holes import OCCLUSION
+from nunif import records
+from nunif.records import BadRecord, Record, read_plane
 from nunif.seed import generator_for
 from nunif.training.task import BadSample, Draw
+from scene.planes import COLOUR, HOLE
 
 Sample = dict[str, Tensor]
+PLANES = (COLOUR, HOLE)  # what inpainting looks at of a record
+
+
+def scan_records(
+    folder: Path, *, min_frames: int = 1, min_size: int | tuple[int, int] = 1
+) -> tuple[list[Record], list[BadRecord]]:
+    """As `nunif.records.scan_records`, for frames and holes."""
+    return records.scan_records(folder, PLANES, min_frames=min_frames, min_size=min_size)
 
 
 @dataclass(frozen=True)
 class _Clips:
     """Records of which clips of `clip_length` frames and `tile_size` (H, W) pixels are cut.
 
-    masks: how often each kind of holes is taken: "occlusion" is the record's own, the others are made up
-        (`inpaint.hole_shapes.SHAPES`). Every record can have one of them: see `kinds_for`.
+    masks: how often each kind of holes is taken: "occlusion" is the record's own, the others are
+        made up (`inpaint.hole_shapes.SHAPES`). Every record can have one of them: see `kinds_for`.
     """
 
     records: list[Record]
@@ -48,7 +59,8 @@ class _Clips:
 
 @dataclass(frozen=True)
 class TrainSet(_Clips):
-    """Random clips, tiles, holes and colours out of records; everything random follows from the draw's seed.
+    """Random clips, tiles, holes and colours out of records; everything random follows from the
+    draw's seed.
 
     brightness: the factors between which each clip's is drawn.
     """
@@ -69,7 +81,7 @@ class TrainSet(_Clips):
             else:
                 tile = _random_tile(record.size, self.tile_size, rng)
                 holes = torch.from_numpy(SHAPES[kind](self.clip_length, self.tile_size, rng))
-            frames = read_frames(record, numbers, *tile)
+            frames = read_plane(record, COLOUR.letter, numbers, *tile)
         except BadRecord as problem:
             raise BadSample(str(problem.record), problem.reason) from problem
         colours = jitter_colour(_to_unit(frames), rng)
@@ -79,7 +91,7 @@ class TrainSet(_Clips):
         self, record: Record, numbers: tuple[str, ...], rng: np.random.Generator
     ) -> tuple[tuple[slice, slice], Tensor]:
         """A hard tile (rows, columns) and its holes (T, h, w), which may have grown."""
-        holes = read_holes(record, numbers)
+        holes = read_plane(record, HOLE.letter, numbers)
         top, left = random_hard_tile(holes, self.tile_size, rng)
         height, width = self.tile_size
         rows = slice(top, top + height)
@@ -90,7 +102,8 @@ class TrainSet(_Clips):
 
 
 class EvalSet(_Clips):
-    """The middle of each record and its tile with the most hole, always the same; made-up holes follow from its name."""
+    """The middle of each record and its tile with the most hole, always the same; made-up holes
+    follow from its name."""
 
     def __getitem__(self, draw: Draw) -> Sample:
         return self.sample(draw.index)
@@ -103,7 +116,7 @@ class EvalSet(_Clips):
         kinds = kinds_for(record, self.masks)
         try:
             if OCCLUSION in kinds:
-                holes = read_holes(record, numbers)
+                holes = read_plane(record, HOLE.letter, numbers)
                 top, left = fixed_hard_tile(holes, self.tile_size)
                 holes = holes[:, top : top + height, left : left + width]
             else:
@@ -111,15 +124,21 @@ class EvalSet(_Clips):
                 kind = str(rng.choice(list(kinds), p=_shares(kinds)))
                 holes = SHAPES[kind](self.clip_length, self.tile_size, rng)
                 top, left = (record.size[0] - height) // 2, (record.size[1] - width) // 2
-            frames = read_frames(record, numbers, slice(top, top + height), slice(left, left + width))
+            rows, columns = slice(top, top + height), slice(left, left + width)
+            frames = read_plane(record, COLOUR.letter, numbers, rows, columns)
         except BadRecord as problem:
             raise BadSample(str(problem.record), problem.reason) from problem
         return _sample(_to_unit(frames), torch.from_numpy(holes))
 
 
 def kinds_for(record: Record, masks: Mapping[str, float]) -> dict[str, float]:
-    """The kinds of holes that a record can have, with their weights; empty if it has no masks and none are made up."""
-    return {kind: weight for kind, weight in masks.items() if weight > 0 and (record.has_masks or kind != OCCLUSION)}
+    """The kinds of holes that a record can have, with their weights; empty if it has no masks and
+    none are made up."""
+    return {
+        kind: weight
+        for kind, weight in masks.items()
+        if weight > 0 and (record.has(HOLE.letter) or kind != OCCLUSION)
+    }
 
 
 def _shares(kinds: dict[str, float]) -> np.ndarray:
@@ -127,7 +146,9 @@ def _shares(kinds: dict[str, float]) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _random_tile(size: tuple[int, int], tile: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
+def _random_tile(
+    size: tuple[int, int], tile: tuple[int, int], rng: np.random.Generator
+) -> tuple[slice, slice]:
     """Rows and columns of any tile in a picture of that size, evenly."""
     top, left = (int(rng.integers(whole - part + 1)) for whole, part in zip(size, tile))
     return slice(top, top + tile[0]), slice(left, left + tile[1])

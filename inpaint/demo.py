@@ -3,7 +3,6 @@
 Every step is a command that a person could have typed, and is printed as such.
 """
 
-import logging
 import shlex
 import shutil
 import subprocess
@@ -11,17 +10,23 @@ import sys
 import time
 from pathlib import Path
 
-from inpaint.options import DemoOptions
-from inpaint.records import scan_records
+from inpaint.options_run import DemoOptions
 from nunif.errors import UserError
 from nunif.files import explain_os_errors, make_folder
+from nunif.records import scan_records
+from scene.planes import COLOUR, HOLE
 
-logger = logging.getLogger(__name__)
+Words = list[str | Path]  # of a command line
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCH, TILE = "memory_dstt_v1_tiny", "128"
 EVAL_SHARE = 5  # every fifth pair of records, from the video's end
 FIRST_EPOCHS, ALL_EPOCHS = "3", "6"
+RECORDS = shlex.split("--prefix demo --model-type MotionParallax --skip-interval 0 --max-workers 2")
+TRAINING = shlex.split(
+    "--num-samples 360 --backward-step 2 --optimizer adamw_schedulefree --learning-rate 2e-3 "
+    "--save-eval-step 1 --gpu -1"
+)
 
 
 def main(options: DemoOptions) -> None:
@@ -32,29 +37,14 @@ def main(options: DemoOptions) -> None:
     """
     begin = time.monotonic()
     out = make_folder(options.output.absolute())
-    video = options.video
-    if video is None:
-        video = out / "sample.mp4"
-        if not video.exists():
-            run("-m", "inpaint", "sample-video", "-o", video)
+    video = options.video or sample_video(out / "sample.mp4")
     data, models = out / "data", out / "models"
-    run(
-        "create_training_data.py", "video_inpaint", "--dataset-dir", video.absolute(), "-o", data / "train",
-        "--prefix", "demo", "--model-type", "MotionParallax", "--skip-interval", "0", "--max-workers", "2",
-    )  # fmt: skip
+    make_records(video, data / "train")
     split_eval(data)
     run("-m", "inpaint", "contact-sheet", "-i", data / "train", "-o", out / "records.png")
-    train: list[str | Path] = [
-        "train.py", "inpaint", "-i", data, "--model-dir", models, "--video", "--arch", ARCH, "--tile-size", TILE,
-        "--num-samples", "360", "--backward-step", "2", "--optimizer", "adamw_schedulefree", "--learning-rate", "2e-3",
-        "--save-eval-step", "1", "--gpu", "-1",
-    ]  # fmt: skip
-    model_name = f"inpaint.{ARCH}"
-    if not (models / f"{model_name}.checkpoint.pth").exists():
-        run(*train, "--max-epoch", FIRST_EPOCHS)
-    run(*train, "--max-epoch", ALL_EPOCHS, "--resume")
-    model = models / f"{model_name}.pth"
-    run("-m", "inpaint", "evaluate", "-i", data / "eval", "-m", model, "-o", out / "scores", "--tile-size", TILE, "--gpu", "-1")
+    model = train(data, models)
+    score(data / "eval", model, out / "scores")
+    print(f"\nDone in {time.monotonic() - begin:.0f} s. To look at:")
     previews = sorted((models / "eval").glob("*.png"))
     files = [
         ("the training records, holes in magenta", out / "records.png"),
@@ -63,32 +53,72 @@ def main(options: DemoOptions) -> None:
         ("the model beside fills that need no training", out / "scores" / "clips.png"),
         ("the trained model", model),
     ]
-    print(f"\nDone in {time.monotonic() - begin:.0f} s. To look at:")
     for text, path in files:
         print(f"  {path}  ({text})")
-    stereo = ["-i", video, "-o", out / "stereo.mp4", "-m", model, "--model-type", "MotionParallax", "--max-width", "640"]
-    export = ["-m", model, "-o", out / "engines"]
     print("To use the model next:")
-    for name, words in (("stereo", stereo), ("export", export)):
-        print("  " + shlex.join(["python", "-m", "inpaint", name, *map(str, words)]))
+    for words in next_commands(video, model, out):
+        print("  " + shlex.join(["python", "-m", "inpaint", *map(str, words)]))
+
+
+def sample_video(path: Path) -> Path:
+    """A rendered clip, made unless it is there."""
+    if not path.exists():
+        run("-m", "inpaint", "sample-video", "-o", path)
+    return path
+
+
+def make_records(video: Path, folder: Path) -> None:
+    """Records out of a video, without a download."""
+    files: Words = ["--dataset-dir", video.absolute(), "-o", folder]
+    run("create_training_data.py", "video_inpaint", *files, *RECORDS)
+
+
+def train(data: Path, models: Path) -> Path:
+    """Train in two rounds, the second of which resumes, as far as that isn't done; the model file
+    comes back."""
+    files: Words = ["-i", data, "--model-dir", models]
+    words: Words = ["train.py", "inpaint", *files, "--video", "--arch", ARCH, "--tile-size", TILE]
+    name = f"inpaint.{ARCH}"
+    if not (models / f"{name}.checkpoint.pth").exists():
+        run(*words, *TRAINING, "--max-epoch", FIRST_EPOCHS)
+    run(*words, *TRAINING, "--max-epoch", ALL_EPOCHS, "--resume")
+    return models / f"{name}.pth"
+
+
+def score(records: Path, model: Path, folder: Path) -> None:
+    """The model beside fills that need no training."""
+    files: Words = ["-i", records, "-m", model, "-o", folder]
+    run("-m", "inpaint", "evaluate", *files, "--tile-size", TILE, "--gpu", "-1")
+
+
+def next_commands(video: Path, model: Path, out: Path) -> list[Words]:
+    """What can be done with the model, as words behind `python -m inpaint`."""
+    files: Words = ["-i", video, "-o", out / "stereo.mp4", "-m", model]
+    stereo: Words = ["stereo", *files, "--model-type", "MotionParallax", "--max-width", "640"]
+    return [stereo, ["export", "-m", model, "-o", out / "engines"]]
 
 
 def run(*words: str | Path) -> None:
     """Print a command of this program and run it from the project's folder."""
     command = [sys.executable, *map(str, words)]
     print("\n$ " + shlex.join(["python", *command[1:]]), flush=True)
-    if subprocess.run(command, cwd=ROOT).returncode != 0:  # noqa: S603 - this program, and no shell between
+    # this program, and no shell between
+    if subprocess.run(command, cwd=ROOT).returncode != 0:  # noqa: S603
         raise UserError(f"the demo stopped at: python {shlex.join(command[1:])}")
 
 
 def split_eval(data: Path) -> None:
-    """Move the last fifth of the records, both views of a clip together, from train/ to eval/, unless eval/ is there."""
+    """Move the last fifth of the records, both views of a clip together, from train/ to eval/,
+    unless eval/ is there."""
     if (data / "eval").is_dir():
         return
-    records, _ = scan_records(data / "train")
+    records, _ = scan_records(data / "train", (COLOUR, HOLE))
     clips = sorted({_clip_of(record.path) for record in records})
     if len(clips) < 2:
-        raise UserError("the video gave fewer than two clips with holes: choose a longer one, with things that move")
+        raise UserError(
+            "the video gave fewer than two clips with holes: choose a longer one, with things "
+            "that move"
+        )
     held_out = set(clips[-max(1, len(clips) // EVAL_SHARE) :])
     aside = make_folder(data / ".partial-eval")
     with explain_os_errors(aside):

@@ -1,4 +1,5 @@
-"""From pictures (or single frames of videos) to records of one frame with a made-up hole, for training on single pictures.
+"""From pictures (or single frames of videos) to records of one frame with a made-up hole, for
+training on single pictures.
 
 Axes: H W pixels.
 """
@@ -13,22 +14,24 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from inpaint.generate_frames import find_files
+from inpaint.generate_sources import find_files
 from inpaint.hole_shapes import SHAPES
-from inpaint.options import ImagesOptions, parse_masks
-from inpaint.records import is_finished, making, record_name, write_record
+from inpaint.options_data import ImagesOptions
+from inpaint.options_holes import parse_masks
 from nunif.errors import UserError
 from nunif.files import make_folder, raise_if_short
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
+from nunif.records import is_finished, making, record_name, write_record
 from nunif.seed import generator_for
 from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
 from nunif.video.tone import describe_transfer
+from scene.planes import COLOUR, HOLE
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of the recipe
+VERSION = 1  # of how records are made
 LABEL = "image"  # in the records' names, where video records have their depth model
 
 
@@ -36,14 +39,18 @@ def main(options: ImagesOptions) -> None:
     """The command `inpaint`.
 
     Raises:
-        UserError: there is no picture and no video that can be read, or records made with other options stand there.
+        UserError: there is no picture and no video that can be read, or records made with other
+            options stand there.
     """
     known = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
     files = find_files(options.dataset_dir)
     files = [file for file in files if file.suffix.lower() in known or file == options.dataset_dir]
     if not files:
         known_pictures = " ".join(sorted(PICTURE_SUFFIXES))
-        raise UserError(f"{options.dataset_dir} holds neither {known_pictures} nor a video: choose another folder")
+        raise UserError(
+            f"{options.dataset_dir} holds neither {known_pictures} nor a video: choose another "
+            "folder"
+        )
     if options.deinterlace and any(file.suffix.lower() in PICTURE_SUFFIXES for file in files):
         tell_of_pictures(options.dataset_dir)
     make_folder(options.data_dir)
@@ -51,16 +58,28 @@ def main(options: ImagesOptions) -> None:
     counts: Counter[str] = Counter()
     with making(options.data_dir, options.prefix, LABEL), bar:
         items = _without_twins(bar)
-        for results in ordered_map(lambda item: _make_records(*item, options), items, workers=options.max_workers):
+        for results in ordered_map(
+            lambda item: _make_records(*item, options), items, workers=options.max_workers
+        ):
             counts += results
             bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
     if not counts["made"] + counts["kept"]:
-        raise UserError(f"{options.dataset_dir}: none of its {len(files)} files gave a record, the reasons are above")
-    logger.info("%d files: made %d, kept %d, left out %d", len(files), counts["made"], counts["kept"], counts["left out"])
+        raise UserError(
+            f"{options.dataset_dir}: none of its {len(files)} files gave a record, the reasons "
+            "are above"
+        )
+    logger.info(
+        "%d files: made %d, kept %d, left out %d",
+        len(files),
+        counts["made"],
+        counts["kept"],
+        counts["left out"],
+    )
 
 
 def _without_twins(files: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
-    """Each file and its hash, None if it can't be read or has the content of an earlier one (it would be its record)."""
+    """Each file and its hash, None if it can't be read or has the content of an earlier one (it
+    would be its record)."""
     first: dict[str, Path] = {}
     for file in files:
         try:
@@ -89,11 +108,19 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
     weights = np.array(list(kinds.values())) / sum(kinds.values())
     counts: Counter[str] = Counter()
     try:
-        for place, color, read in _pictures_of(file, options.every, deinterlace=options.deinterlace):
+        for place, color, read in _pictures_of(
+            file, options.every, deinterlace=options.deinterlace
+        ):
             recorded |= {key: value for key, value in color.items() if key == "tone_mapped"}
             numbers = range(place * options.num_samples, (place + 1) * options.num_samples)
-            names = {number: record_name(options.prefix, LABEL, file_hash, number) for number in numbers}
-            todo = [number for number in numbers if not is_finished(options.data_dir, names[number], recorded)]
+            names = {
+                number: record_name(options.prefix, LABEL, file_hash, number) for number in numbers
+            }
+            todo = [
+                number
+                for number in numbers
+                if not is_finished(options.data_dir, names[number], recorded)
+            ]
             counts["kept"] += len(numbers) - len(todo)
             if not todo:
                 continue  # before reading, which is most of the work
@@ -103,8 +130,15 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
                 part = random_crop(picture, options.size, rng)
                 kind = str(rng.choice(list(kinds), p=weights))
                 holes = SHAPES[kind](1, part.shape[:2], rng)
-                info = {"source": file.name, **color, "frame": place, "holes": kind, "options": recorded}
-                write_record(options.data_dir / names[number], part[None], holes, info)
+                info = {
+                    "source": file.name,
+                    **color,
+                    "frame": place,
+                    "holes": kind,
+                    "options": recorded,
+                }
+                planes = {COLOUR.letter: part[None], HOLE.letter: holes}
+                write_record(options.data_dir / names[number], planes, info)
                 counts["made"] += 1
     except (OSError, ValueError, BrokenVideo) as error:
         raise_if_short(error, file)
@@ -116,12 +150,14 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
 def _pictures_of(
     file: Path, every: float, *, deinterlace: bool
 ) -> Iterator[tuple[int, dict[str, str], Callable[[], np.ndarray]]]:
-    """How to read the picture of a file, or a frame every so many seconds of a video, with its number among those.
+    """How to read the picture of a file, or a frame every so many seconds of a video, with its
+    number among those.
 
     Between them, for a video, its transfer: see `describe_transfer`.
 
     Raises:
-        ValueError: a video that can't be opened. Reading raises as `read_rgb` and `VideoReader.read` do.
+        ValueError: a video that can't be opened. Reading raises as `read_rgb` and
+            `VideoReader.read` do.
     """
     if file.suffix.lower() in PICTURE_SUFFIXES:
         yield 0, {}, partial(read_rgb, file)
@@ -143,7 +179,8 @@ def _read_frame(reader: VideoReader, number: int) -> np.ndarray:
 
 
 def random_crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random square of `size` pixels, of a picture that was scaled down by up to half its way to just fitting.
+    """A random square of `size` pixels, of a picture that was scaled down by up to half its way to
+    just fitting.
 
     Smaller pictures are enlarged to fit.
     """

@@ -1,12 +1,15 @@
-"""Holes that are made up: rectangles, free-form strokes and moving objects, for training and for examinations.
+"""Holes that are made up: rectangles, free-form strokes and moving objects, for training and for
+examinations.
 
-Every function draws the holes of one clip. With `still` the mask is the same in all frames, otherwise it moves along a
-smooth path; None leaves that to the draw, evenly. Sizes count in the first frame; a shape turns back before half of it
-has left the picture.
+Every function draws the holes of one clip. With `still` the mask is the same in all frames,
+otherwise it moves along a smooth path; None leaves that to the draw, evenly. Sizes count in the
+first frame; a shape turns back before half of it has left the picture.
 
-Axes: T frames, H W pixels. Source of the kinds and shares: the training masks of video inpainting since Chang et al.,
-Free-form Video Inpainting with 3D Gated Convolution and Temporal PatchGAN (ICCV 2019); strokes as brushed lines with
-random turns after Yu et al., Free-Form Image Inpainting with Gated Convolution (ICCV 2019).
+Axes: T frames, H W pixels. Source of the kinds and shares: the training masks of video inpainting
+    since Chang et al.,
+Free-form Video Inpainting with 3D Gated Convolution and Temporal PatchGAN (ICCV 2019); strokes as
+brushed lines with random turns after Yu et al., Free-Form Image Inpainting with Gated Convolution
+(ICCV 2019).
 """
 
 import math
@@ -32,11 +35,16 @@ STRIPS_TRIES = 4
 MIN_SPECK = 16  # pixels
 
 
-def rectangles(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None) -> np.ndarray:
+def rectangles(
+    num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None
+) -> np.ndarray:
     """One rectangle of 5 to 20 % of the picture, with sides of up to 1 to 3: (T, H, W) bool."""
     height, width = size
     while True:
-        area, aspect = rng.uniform(*RECTANGLE_AREA), math.exp(rng.uniform(-math.log(3), math.log(3)))
+        area, aspect = (
+            rng.uniform(*RECTANGLE_AREA),
+            math.exp(rng.uniform(-math.log(3), math.log(3))),
+        )
         high, wide = (round(math.sqrt(area * height * width * x)) for x in (aspect, 1 / aspect))
         if high <= height and wide <= width and _share(high * wide, size, RECTANGLE_AREA):
             break
@@ -46,7 +54,9 @@ def rectangles(num_frames: int, size: tuple[int, int], rng: np.random.Generator,
     return _carry(mask, num_frames, rng, still)
 
 
-def strokes(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None) -> np.ndarray:
+def strokes(
+    num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None
+) -> np.ndarray:
     """Brush strokes with random turns, together 5 to 20 % of the picture: (T, H, W) bool."""
     wanted = rng.uniform(*STROKES_AREA)
     while True:
@@ -60,16 +70,23 @@ def strokes(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *,
                 return _carry(candidate, num_frames, rng, still)
 
 
-def moving_shape(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None) -> np.ndarray:
-    """A blob or a standing figure of 4 to 12 % of the picture that walks, turns back and breathes: (T, H, W) bool."""
+def moving_shape(
+    num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None
+) -> np.ndarray:
+    """A blob or a standing figure of 4 to 12 % of the picture that walks, turns back and breathes:
+    (T, H, W) bool."""
     outline = _figure(rng) if rng.random() < 0.5 else _blob(rng)  # (P, 2), x and y around 0
     still = _decide(still, rng)
     unit = math.sqrt(size[0] * size[1])
     while True:
         points = outline * unit * math.sqrt(rng.uniform(*OBJECT_AREA) / _polygon_area(outline))
-        half = np.minimum(np.abs(points).max(axis=0), np.array([size[1], size[0]]) / 2)  # of its width and height
+        half = np.minimum(
+            np.abs(points).max(axis=0), np.array([size[1], size[0]]) / 2
+        )  # of its width and height
         sides = np.array([size[1], size[0]], float)
-        start = half + rng.uniform(0, 1, 2) * np.maximum(sides - 2 * half, 0)  # wholly inside where it fits
+        start = half + rng.uniform(0, 1, 2) * np.maximum(
+            sides - 2 * half, 0
+        )  # wholly inside where it fits
         # its middle keeps a good quarter of its width from the edges
         low, high = np.minimum(half * 0.6, sides / 2), np.maximum(sides - half * 0.6, sides / 2)
         path = _path(num_frames, start, low, high, size, rng)
@@ -87,8 +104,11 @@ def moving_shape(num_frames: int, size: tuple[int, int], rng: np.random.Generato
     return np.stack(masks) > 0
 
 
-def strips(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None) -> np.ndarray:
-    """What another eye can't see beside made-up things, as records of `occlusion` have it: (T, H, W) bool.
+def strips(
+    num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, still: bool | None = None
+) -> np.ndarray:
+    """What another eye can't see beside made-up things, as records of `occlusion` have it: (T, H,
+    W) bool.
 
     In pictures so small that no strip comes about in some tries, the first thing itself is missing.
     """
@@ -97,7 +117,9 @@ def strips(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, 
         things = [moving_shape(num_frames, size, rng, still=still) for _ in range(THINGS)]
         near = torch.from_numpy(np.mean(things, axis=0, dtype=np.float32))
         divergence = rng.uniform(*STRIPS_DIVERGENCE)
-        shift = shift_in_pixels(near, divergence=divergence, convergence=STRIPS_CONVERGENCE, width=size[1])
+        shift = shift_in_pixels(
+            near, divergence=divergence, convergence=STRIPS_CONVERGENCE, width=size[1]
+        )
         holes = drop_specks(hidden(shift).numpy(), min_area=MIN_SPECK)
         if holes.any():
             return holes
@@ -105,27 +127,38 @@ def strips(num_frames: int, size: tuple[int, int], rng: np.random.Generator, *, 
 
 
 def visiting_shape(num_frames: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A blob or a figure that comes in from the left or right, stands for most of the clip and leaves: (T, H, W) bool.
+    """A blob or a figure that comes in from the left or right, stands for most of the clip and
+    leaves: (T, H, W) bool.
 
-    Nothing is missing in the first and the last 8 % of the frames. From 20 to 80 % it stands wholly inside, 4 to 12 % of
-    the picture, breathes a little and sways by at most two pixels. For clips of 24 frames or more.
+    Nothing is missing in the first and the last 8 % of the frames. From 20 to 80 % it stands wholly
+    inside, 4 to 12 % of the picture, breathes a little and sways by at most two pixels. For clips
+    of 24 frames or more.
     """
     outline = _figure(rng) if rng.random() < 0.5 else _blob(rng)  # (P, 2), x and y around 0
     sides = np.array([size[1], size[0]], float)
     times = (np.arange(num_frames) + 0.5) / num_frames
     standing = (times >= VISIT[1]) & (times <= VISIT[2])
-    away = np.interp(times, VISIT[:2], (1, 0)) ** 2, np.interp(times, VISIT[2:], (0, 1)) ** 2  # it slows down to stand
+    away = (
+        np.interp(times, VISIT[:2], (1, 0)) ** 2,
+        np.interp(times, VISIT[2:], (0, 1)) ** 2,
+    )  # it slows down to stand
     from_left = rng.random(2) < 0.5  # as it comes, as it goes
     pace, phase = rng.uniform(0.1, 0.4, 2), rng.uniform(0, 2 * math.pi, 2)
     breath, sway = np.sin(np.arange(num_frames)[:, None] * pace + phase).T  # (T,) each
     sway *= rng.uniform(0.5, 1) * SWAY
     room = ((sides - 1) / 2 - SWAY - 1) / (1 + BREATH)  # for half of its width and height
     while True:
-        points = outline * math.sqrt(rng.uniform(*OBJECT_AREA) * sides.prod() / _polygon_area(outline))
+        points = outline * math.sqrt(
+            rng.uniform(*OBJECT_AREA) * sides.prod() / _polygon_area(outline)
+        )
         squeeze = np.minimum(room / np.abs(points).max(axis=0), 1)
-        points *= squeeze / squeeze[::-1]  # what is too wide is made taller, and the other way round
+        points *= (
+            squeeze / squeeze[::-1]
+        )  # what is too wide is made taller, and the other way round
         half = np.abs(points).max(axis=0)
-        middle = (sides - 1) / 2 + rng.uniform(-1, 1, 2) * np.maximum(room - half, 0)  # where it stands
+        middle = (sides - 1) / 2 + rng.uniform(-1, 1, 2) * np.maximum(
+            room - half, 0
+        )  # where it stands
         outside = half[0] * (1 + BREATH) + SWAY + 1
         x = middle[0] + sway
         for share, left in zip(away, from_left):
@@ -137,7 +170,12 @@ def visiting_shape(num_frames: int, size: tuple[int, int], rng: np.random.Genera
             return masks
 
 
-SHAPES: dict[str, Shape] = {"rectangle": rectangles, "strokes": strokes, "object": moving_shape, "strips": strips}
+SHAPES: dict[str, Shape] = {
+    "rectangle": rectangles,
+    "strokes": strokes,
+    "object": moving_shape,
+    "strips": strips,
+}
 
 
 def _share(pixels: int, size: tuple[int, int], limits: tuple[float, float]) -> bool:
@@ -145,32 +183,49 @@ def _share(pixels: int, size: tuple[int, int], limits: tuple[float, float]) -> b
 
 
 def _decide(still: bool | None, rng: np.random.Generator) -> bool:
-    drawn = bool(rng.random() < 0.5)  # drawn in any case: what follows does not depend on the caller
+    drawn = bool(
+        rng.random() < 0.5
+    )  # drawn in any case: what follows does not depend on the caller
     return drawn if still is None else still
 
 
-def _carry(mask: np.ndarray, num_frames: int, rng: np.random.Generator, still: bool | None) -> np.ndarray:
-    """The mask in every frame, (T, H, W) bool, where it stands or shifted along a path of whole pixels."""
+def _carry(
+    mask: np.ndarray, num_frames: int, rng: np.random.Generator, still: bool | None
+) -> np.ndarray:
+    """The mask in every frame, (T, H, W) bool, where it stands or shifted along a path of whole
+    pixels."""
     if _decide(still, rng):
         return np.repeat(mask[None] > 0, num_frames, axis=0)
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
-    # so far that across each edge at most a quarter of the pixels leaves; the quarters may stand anywhere, as of strokes
+    # so far that across each edge at most a quarter of the pixels leaves; the quarters may stand
+    # anywhere, as of strokes
     quarter, three_quarters = np.quantile([columns, rows], [0.25, 0.75], axis=1)
     low, high = np.ceil(-quarter), np.floor([width - 1, height - 1] - three_quarters)
     path = _path(num_frames, np.zeros(2), low, high, (height, width), rng)
     masks = np.zeros((num_frames, height, width), bool)
     for t, (x, y) in enumerate(np.rint(path).astype(int)):
         moved_rows, moved_columns = rows + y, columns + x
-        inside = (moved_rows >= 0) & (moved_rows < height) & (moved_columns >= 0) & (moved_columns < width)
+        inside = (
+            (moved_rows >= 0)
+            & (moved_rows < height)
+            & (moved_columns >= 0)
+            & (moved_columns < width)
+        )
         masks[t, moved_rows[inside], moved_columns[inside]] = True
     return masks
 
 
 def _path(
-    num_frames: int, start: np.ndarray, low: np.ndarray, high: np.ndarray, size: tuple[int, int], rng: np.random.Generator
+    num_frames: int,
+    start: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    size: tuple[int, int],
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Places (T, 2), x and y, of a walk whose direction turns slowly, and which turns back at `low` and `high` (x, y)."""
+    """Places (T, 2), x and y, of a walk whose direction turns slowly, and which turns back at `low`
+    and `high` (x, y)."""
     sides = np.array([size[1], size[0]], float)
     heading, speed = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 1) * SPEED
     places, sign = [start], np.ones(2)
@@ -202,7 +257,9 @@ def _blob(rng: np.random.Generator) -> np.ndarray:
     angles = np.linspace(0, 2 * math.pi, OUTLINE_POINTS, endpoint=False)
     radius = np.ones(OUTLINE_POINTS)
     for wave in (2, 3, 4):
-        radius += rng.uniform(0, 0.25 / wave * 2) * np.sin(wave * angles + rng.uniform(0, 2 * math.pi))
+        radius += rng.uniform(0, 0.25 / wave * 2) * np.sin(
+            wave * angles + rng.uniform(0, 2 * math.pi)
+        )
     aspect = math.exp(rng.uniform(-0.6, 0.6))
     return np.stack([radius * np.cos(angles) * aspect, radius * np.sin(angles) / aspect], axis=1)
 

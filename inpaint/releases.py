@@ -1,7 +1,8 @@
 """Released model files that `--checkpoint-file` knows by name.
 
-The address of iw3's video net is the one that iw3 itself loads it from (nagadomi/nunif, iw3/inpaint_utils.py). DSTT's
-published weights lie behind a web page (Google Drive) and have no address of this kind: fetch `dstt.pth` by hand.
+The address of iw3's video net is the one that iw3 itself loads it from (nagadomi/nunif,
+iw3/inpaint_utils.py). DSTT's published weights lie behind a web page (Google Drive) and have no
+address of this kind: fetch `dstt.pth` by hand.
 """
 
 RELEASES = {

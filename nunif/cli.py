@@ -1,8 +1,10 @@
-"""The command line: a table of commands, parsed without torch, run by late import, left by one exit."""
+"""The command line: a table of commands, parsed without torch, run by late import, left by one
+exit."""
 
 import argparse
 import errno
 import importlib
+import importlib.util
 import io
 import logging
 import os
@@ -28,8 +30,10 @@ EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 130
 class Command:
     """One row of a table of commands.
 
-    name: the word on the command line; options: a frozen dataclass of `nunif.options.option` fields;
-    function: "package.module:function", imported only when the command runs and called with the options.
+    name: the word on the command line; options: a frozen dataclass of `nunif.options.option`
+        fields;
+    function: "package.module:function", imported only when the command runs and called with the
+        options.
     """
 
     name: str
@@ -38,10 +42,13 @@ class Command:
     help: str
 
 
-def run(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
+def run(
+    commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog: str | None = None
+) -> int:
     """Parse `argv`, run the command that it names, and return the exit code.
 
-    0: done; 1: a UserError, printed as one line; 2: a command line that can't be parsed; 130: interrupted.
+    0: done; 1: a UserError, printed as one line; 2: a command line that can't be parsed; 130:
+    interrupted.
     """
     parser = argparse.ArgumentParser(prog=prog)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
@@ -62,7 +69,7 @@ def run(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output has gone (`... | head`): nobody is left to be told
+        # the reader of our output has gone (`... | head`): nobody is left to read an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except OSError as error:
@@ -75,18 +82,22 @@ def run(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog:
 
 def _print_error(text: str) -> None:
     # it may quote names out of a stranger's file, which must not steer the terminal
-    print("error: " + "".join(letter if letter.isprintable() else "?" for letter in text), file=sys.stderr)
+    print(
+        "error: " + "".join(letter if letter.isprintable() else "?" for letter in text),
+        file=sys.stderr,
+    )
 
 
 def main(commands: Sequence[Command], *, prog: str | None = None) -> None:
-    """`run` for the end of a script: the exit code becomes the process's, and SIGTERM and SIGUSR1, by which a cluster
-    asks a job to end in time, are taken like Ctrl-C."""
+    """`run` for the end of a script: the exit code becomes the process's, and SIGTERM and SIGUSR1,
+    by which a cluster asks a job to end in time, are taken like Ctrl-C."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
+        # for names that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     for name in END_SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), interrupt)
@@ -98,8 +109,10 @@ def _load(function: str):
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        top = (error.name or "").partition(".")[0]
-        if top in ("", "nunif", "inpaint"):
-            raise
-        raise UserError(f"this command needs the package {top!r}, which is not installed: pip install -e .") from error
+        package = (error.name or "").partition(".")[0]
+        if not package or importlib.util.find_spec(package) is not None:
+            raise  # a part of a package is missing: its own fault, or ours
+        raise UserError(
+            f"this command needs the package {package!r}, which is not installed: pip install -e ."
+        ) from error
     return getattr(module, name)

@@ -1,4 +1,5 @@
-"""torch.compile, and what is left out of it. Torch's compiler itself is imported only where something is compiled."""
+"""torch.compile, and what is left out of it. Torch's compiler itself is imported only where
+something is compiled."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -15,7 +16,8 @@ _disabled: dict[str, Callable[..., Any]] = {}  # the same for the compiler, once
 def leave_out(function: Function) -> Function:
     """Decorator: the compiler calls the function and does not look into it.
 
-    As `torch.compiler.disable`, which imports the compiler at once: a second and 150 MB for every command.
+    As `torch.compiler.disable`, which imports the compiler at once: a second and 150 MB for every
+    command.
     """
     name = f"{function.__module__}.{function.__qualname__}"
     _left_out[name] = function

@@ -17,14 +17,17 @@ AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 def create_device(gpu: int) -> torch.device:
     """The device of `--gpu`: a number from 0 for that GPU, -1 for the CPU.
 
-    GPU 0 is the default, so a machine without any falls back to the CPU and says so; any other number that is not
-    there is a UserError.
+    GPU 0 is the default, so a machine without any falls back to the CPU and says so; any other
+    number that is not there is a UserError.
     """
     if gpu < 0:
         return torch.device("cpu")
     if torch.cuda.is_available():
         if gpu >= torch.cuda.device_count():
-            raise UserError(f"--gpu {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}; -1 is the CPU")
+            raise UserError(
+                f"--gpu {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}; -1 is "
+                "the CPU"
+            )
         return torch.device("cuda", gpu)
     if gpu == 0 and torch.backends.mps.is_available():
         return torch.device("mps")
@@ -40,9 +43,11 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep blocks that are freed for the next ones, up to 2 GB (glibc; elsewhere nothing changes).
+    """Let the C library keep blocks that are freed for the next ones, up to 2 GB (glibc; elsewhere
+    nothing changes).
 
-    By itself it gives large blocks back at once, and gets them anew page by page: a fifth of a CPU training step.
+    By itself it gives large blocks back at once, and gets them anew page by page: a fifth of a CPU
+        training step.
     """
     with suppress(OSError, AttributeError, TypeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt

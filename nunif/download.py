@@ -1,4 +1,5 @@
-"""Files from the web, whole or not at all, fetched once and resumed where they broke off. Nothing here imports torch."""
+"""Files from the web, whole or not at all, fetched once and resumed where they broke off. Nothing
+here imports torch."""
 
 import logging
 import os
@@ -17,7 +18,15 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from nunif.errors import UserError
-from nunif.files import explain_os_errors, file_sha256, locked, longer_name, make_folder, partial_path, write_whole
+from nunif.files import (
+    explain_os_errors,
+    file_sha256,
+    locked,
+    longer_name,
+    make_folder,
+    partial_path,
+    write_whole,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +38,8 @@ CHUNK = 1 << 16
 
 
 def find_file(source: str | Path, *, releases: Mapping[str, str]) -> Path:
-    """The file on disk that a path, an http(s) address or the name of a release stands for; fetched if need be.
+    """The file on disk that a path, an http(s) address or the name of a release stands for; fetched
+    if need be.
 
     releases: addresses by name. A file on disk goes before a release of that name.
 
@@ -43,7 +53,9 @@ def find_file(source: str | Path, *, releases: Mapping[str, str]) -> Path:
     if is_url(url):
         return download(url, checkpoints_folder(Path.cwd()))
     known = f", or one of the known releases: {', '.join(sorted(releases))}" if releases else ""
-    raise UserError(f"{path} does not exist: give the path or http(s) address of a model file{known}")
+    raise UserError(
+        f"{path} does not exist: give the path or http(s) address of a model file{known}"
+    )
 
 
 def is_url(text: str) -> bool:
@@ -52,21 +64,26 @@ def is_url(text: str) -> bool:
 
 
 def checkpoints_folder(start: Path) -> Path:
-    """Where fetched model files are kept: in pretrained_models/ of the project that `start` lies in, else of `start`."""
-    root = next((folder for folder in (start, *start.parents) if (folder / PRETRAINED).is_dir()), start)
+    """Where fetched model files are kept: in pretrained_models/ of the project that `start` lies
+    in, else of `start`."""
+    root = next(
+        (folder for folder in (start, *start.parents) if (folder / PRETRAINED).is_dir()), start
+    )
     return root / PRETRAINED / "hub" / "checkpoints"
 
 
 def download(url: str, folder: Path) -> Path:
     """Fetch a file into a folder, under the address's last word, unless it is there already.
 
-    What has come when the connection breaks is kept beside it under a hidden name, and this call or the next one goes
-    on from there if the server can say that the file is still the same one. Where the name carries the beginning of
-    the content's SHA-256, in torch.hub's manner (`name-0123abcd.pth`), the content is checked against it.
+    What has come when the connection breaks is kept beside it under a hidden name, and this call or
+    the next one goes on from there if the server can say that the file is still the same one. Where
+    the name carries the beginning of the content's SHA-256, in torch.hub's manner
+    (`name-0123abcd.pth`), the content is checked against it.
 
     Raises:
-        UserError: the address can't be reached, has no such file, breaks off again and again, gives a web page, or
-            gives another content than its name promises; or the file can't be written.
+        UserError: the address can't be reached, has no such file, breaks off again and again, gives
+            a web page, or gives another content than its name promises; or the file can't be
+            written.
     """
     name = file_name_of(url)
     path = folder / name
@@ -88,13 +105,18 @@ def file_name_of(url: str) -> str:
         UserError: there is none, or none that is one on every system.
     """
     name = unquote(PurePosixPath(urlsplit(url).path).name)
-    if not re.fullmatch(r'[^\x00-\x1f<>:"/\\|?*]+', name) or name.startswith(".") or name.endswith((".", " ")):
+    if (
+        not re.fullmatch(r'[^\x00-\x1f<>:"/\\|?*]+', name)
+        or name.startswith(".")
+        or name.endswith((".", " "))
+    ):
         raise UserError(f"{url} does not end in a file name: give the address of the file itself")
     return name
 
 
 def promised_hash(name: str) -> str | None:
-    """The first hex digits, 8 or more, of the SHA-256 that a file name carries, if it does: `name-0123abcd.pth`."""
+    """The first hex digits, 8 or more, of the SHA-256 that a file name carries, if it does:
+    `name-0123abcd.pth`."""
     found = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", name, re.IGNORECASE)
     if found is None or _is_date(found[1]):
         return None
@@ -124,8 +146,16 @@ def _fetch(url: str, path: Path) -> None:
         except _Interrupted as error:
             failures = 0 if _size(partial) > before else failures + 1
             if failures == ATTEMPTS:
-                raise UserError(f"{url} broke off ({error}): run it again, {_size(partial):,} bytes of it are kept") from error
-            logger.info("%s broke off after %s bytes (%s), trying again", path.name, f"{_size(partial):,}", error)
+                raise UserError(
+                    f"{url} broke off ({error}): run it again, {_size(partial):,} bytes of it are "
+                    "kept"
+                ) from error
+            logger.info(
+                "%s broke off after %s bytes (%s), trying again",
+                path.name,
+                f"{_size(partial):,}",
+                error,
+            )
             time.sleep(RETRY_SECONDS * (failures + 1))
     with explain_os_errors(path):
         promised, actual = promised_hash(path.name), file_sha256(partial)
@@ -133,21 +163,24 @@ def _fetch(url: str, path: Path) -> None:
         if promised is not None and not actual.startswith(promised):
             partial.unlink()
             raise UserError(
-                f"{url} gave a file whose SHA-256 begins with {actual[: len(promised)]}, but its name promises {promised}: "
+                f"{url} gave a file whose SHA-256 begins with {actual[: len(promised)]}, but its "
+                f"name promises {promised}: "
                 "try again, or get it from another address"
             )
         os.replace(partial, path)
 
 
 def _receive(url: str, path: Path) -> None:
-    """Bring the partial file of `path` to its full length, from where it stands if that is possible."""
+    """Bring the partial file of `path` to its full length, from where it stands if that is
+    possible."""
     partial = _partial(path)
     start, version = _size(partial), _read_stamp(path, url)
     headers = {"User-Agent": "nunif", "Accept-Encoding": "identity"}
     if start and version:
         headers |= {"Range": f"bytes={start}-", "If-Range": version}
     try:
-        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)  # noqa: S310 - http(s) alone: see `is_url`
+        # http(s) alone: see `is_url`
+        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)  # noqa: S310
     except HTTPError as error:
         error.close()
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
@@ -155,16 +188,25 @@ def _receive(url: str, path: Path) -> None:
                 return  # all of it is here
             partial.unlink()
             raise _Interrupted("the file has changed") from error
-        hint = "try again later" if error.code >= 500 or error.code == HTTPStatus.TOO_MANY_REQUESTS else "check the address"
-        raise UserError(f"{url} can't be fetched, the server says {error.code} {error.reason}: {hint}") from error
+        hint = (
+            "try again later"
+            if error.code >= 500 or error.code == HTTPStatus.TOO_MANY_REQUESTS
+            else "check the address"
+        )
+        raise UserError(
+            f"{url} can't be fetched, the server says {error.code} {error.reason}: {hint}"
+        ) from error
     except (OSError, ValueError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
         raise UserError(
-            f"{url} can't be reached ({reason}): check the address and the network, or fetch it elsewhere and give its path"
+            f"{url} can't be reached ({reason}): check the address and the network, or fetch it "
+            "elsewhere and give its path"
         ) from error
     with response:
         if response.headers.get_content_type() == "text/html":
-            raise UserError(f"{url} gives a web page, not a file: give the address behind its download button")
+            raise UserError(
+                f"{url} gives a web page, not a file: give the address behind its download button"
+            )
         resumed = response.status == HTTPStatus.PARTIAL_CONTENT
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             partial.unlink(missing_ok=True)
@@ -172,7 +214,11 @@ def _receive(url: str, path: Path) -> None:
         first = start if resumed else 0
         length = response.headers.get("Content-Length")
         total = first + int(length) if length else None
-        with explain_os_errors(path), open(partial, "ab" if resumed else "wb") as file, _bar(path.name, first, total) as bar:
+        with (
+            explain_os_errors(path),
+            open(partial, "ab" if resumed else "wb") as file,
+            _bar(path.name, first, total) as bar,
+        ):
             if not resumed:
                 _write_stamp(path, url, response.headers)
             while chunk := _read(response):
@@ -186,7 +232,15 @@ def _receive(url: str, path: Path) -> None:
 
 def _bar(title: str, first: int, total: int | None) -> tqdm:
     # disable=None leaves the bar out where nobody sees it move (a pipe, a log file)
-    return tqdm(desc=title, initial=first, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
+    return tqdm(
+        desc=title,
+        initial=first,
+        total=total,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        disable=None,
+    )
 
 
 def _read(response: HTTPResponse) -> bytes:
@@ -205,7 +259,8 @@ def _size(path: Path) -> int:
 
 
 def _stamp(path: Path) -> Path:
-    """Beside the partial file: the address that it comes from, and the server's mark of the content's version."""
+    """Beside the partial file: the address that it comes from, and the server's mark of the
+    content's version."""
     return longer_name(partial_path(path, own=False), suffix=".stamp")
 
 

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,14 +24,17 @@ from nunif.errors import OutputError, UserError
 
 logger = logging.getLogger(__name__)
 
-PARTIAL_PREFIX = ".partial-"  # everything that is still being written starts with this; readers pass over it
+# everything that is still being written starts with this; readers pass over it
+PARTIAL_PREFIX = ".partial-"
 SAFE_LENGTH = 143  # bytes of a name that every file system takes (eCryptfs; most take 255)
-NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # of a file system without locks
+# of a file system without locks
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 @contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write below `path` into an OutputError that says what to do."""
+    """Turn the operating system's refusals to write below `path` into an OutputError that says what
+    to do."""
     try:
         yield
     except OSError as error:
@@ -38,7 +42,8 @@ def explain_os_errors(path: Path) -> Iterator[None]:
 
 
 def raise_if_short(error: Exception, path: Path) -> None:
-    """Raise a UserError where a file can't be read for lack of open files or memory, which is not the file's fault."""
+    """Raise a UserError where a file can't be read for lack of open files or memory, which is not
+    the file's fault."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
         raise UserError(describe_os_error(error, path).replace("written", "read")) from error
 
@@ -49,13 +54,24 @@ def describe_os_error(error: OSError, path: Path, *, keeps: bool = True) -> str:
         rest = ", what is finished is kept" if keeps else ""
         return f"disk full while writing {path}: free some space and run it again{rest}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path} can't be written ({error.strerror}): choose another folder or change its permissions"
+        return (
+            f"{path} can't be written ({error.strerror}): choose another folder or change its "
+            "permissions"
+        )
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return f"{path} can't be made a folder because a file stands in its way: choose another name"
+        return (
+            f"{path} can't be made a folder because a file stands in its way: choose another name"
+        )
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"too many files are open to open {path}: close other programs, or allow more (ulimit -n 65536)"
+        return (
+            f"too many files are open to open {path}: close other programs, or allow more "
+            "(ulimit -n 65536)"
+        )
     if error.errno == errno.ENAMETOOLONG:
-        return f"{path} can't be written: its name is too long for this file system, choose a shorter one"
+        return (
+            f"{path} can't be written: its name is too long for this file system, choose a "
+            "shorter one"
+        )
     return f"{path} can't be written: {error.strerror or error}"
 
 
@@ -73,13 +89,17 @@ def make_folder(path: Path) -> Path:
 
 
 @contextmanager
-def locked(path: Path, *, busy: str, seconds: float | None = None, advice: str = "") -> Iterator[None]:
-    """Hold a lock file, alone among all processes, while the block runs. The file of a killed process locks nobody out.
+def locked(
+    path: Path, *, busy: str, seconds: float | None = None, advice: str = ""
+) -> Iterator[None]:
+    """Hold a lock file, alone among all processes, while the block runs. The file of a killed
+    process locks nobody out.
 
-    Where the file system has no locks the file's being there is the lock, which a killed process may leave behind.
+    Where the file system has no locks the file's being there is the lock, which a killed process
+    may leave behind.
 
-    busy: what another process is doing that holds it, told while waiting. seconds: how long to wait at most; None: as
-        long as it takes.
+    busy: what another process is doing that has the lock, logged while waiting.
+    seconds: how long to wait at most; None: as long as it takes.
 
     Raises:
         UserError: `busy` and `advice`, when the time is up; or the file can't be written.
@@ -88,7 +108,11 @@ def locked(path: Path, *, busy: str, seconds: float | None = None, advice: str =
         has_locks = _has_locks(path.parent)
     path = path if has_locks else longer_name(path, suffix=".soft")
     if not has_locks:
-        logger.info("%s: this file system has no locks, so %s is there while it is in use", path.parent, path.name)
+        logger.info(
+            "%s: this file system has no locks, so %s is there while it is in use",
+            path.parent,
+            path.name,
+        )
         left = f"if none is running any more, delete {path}"
         busy, advice = f"{busy} ({left})", f"{advice}; {left}" if advice else left
     lock = filelock.FileLock(str(path)) if has_locks else filelock.SoftFileLock(str(path))
@@ -96,7 +120,9 @@ def locked(path: Path, *, busy: str, seconds: float | None = None, advice: str =
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            logger.info("%s: waiting for it%s", busy, "" if seconds is None else f", up to {seconds:g} s")
+            logger.info(
+                "%s: waiting for it%s", busy, "" if seconds is None else f", up to {seconds:g} s"
+            )
             try:
                 lock.acquire(timeout=-1 if seconds is None else seconds)
             except filelock.Timeout as error:
@@ -111,7 +137,8 @@ def locked(path: Path, *, busy: str, seconds: float | None = None, advice: str =
 
 
 def _has_locks(folder: Path) -> bool:
-    """Whether files in a folder can be locked: network drives, and what containers and FUSE mount, may not let them be."""
+    """Whether files in a folder can be locked: network drives, and what containers and FUSE mount,
+    may not let them be."""
     if fcntl is None:
         return True
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -124,11 +151,23 @@ def _has_locks(folder: Path) -> bool:
     return True
 
 
-def longer_name(path: Path, before: str = "", after: str = "", suffix: str | None = None) -> Path:
-    """`path` with more in its name: before it, between its stem and its suffix, or a further suffix behind it all.
+def check_not_source(path: Path, source: Path) -> None:
+    """
+    Raises:
+        UserError: `path`, which is to be written, would take the place of what is read.
+    """
+    # not Path.resolve(), which raises where a link leads to itself
+    is_same = os.path.realpath(path) == os.path.realpath(source)
+    if is_same or (path.exists() and source.exists() and path.samefile(source)):
+        raise UserError(f"{path} can't be written: it is the source {source}; choose another name")
 
-    Where the name would be longer than file systems take that take `path`, the stem is cut, and eight hex digits of the
-    whole name tell it from others.
+
+def longer_name(path: Path, before: str = "", after: str = "", suffix: str | None = None) -> Path:
+    """`path` with more in its name: before it, between its stem and its suffix, or a further suffix
+    behind it all.
+
+    Where the name would be longer than file systems take that take `path`, the stem is cut, and
+    eight hex digits of the whole name keep it different from others.
     """
     stem, suffix = (path.stem, path.suffix) if suffix is None else (path.name, suffix)
     most, end = max(SAFE_LENGTH, len(os.fsencode(path.name))), after + suffix
@@ -140,21 +179,25 @@ def longer_name(path: Path, before: str = "", after: str = "", suffix: str | Non
 
 
 def partial_path(path: Path, *, own: bool = True) -> Path:
-    """Where `path` is written until it is whole: a hidden name beside it. own: of this process alone."""
+    """Where `path` is written until it is whole: a hidden name beside it. own: of this process
+    alone."""
     return longer_name(path, f"{PARTIAL_PREFIX}{os.getpid()}-" if own else PARTIAL_PREFIX)
 
 
 def plain_text(text: str) -> str:
-    """The text with all that no UTF-8 can hold, such as the bytes of file names in other encodings, written as \\udc83."""
+    """The text with all that no UTF-8 can hold, such as the bytes of file names in other encodings,
+    written as \\udc83."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def remove_partials(folder: Path, *patterns: str) -> None:
-    """Remove what killed processes left half-written in a folder; `patterns` (glob) are those of the names behind the mark.
+    """Remove what killed processes left half-written in a folder; `patterns` (glob) are those of
+    the names behind the mark.
 
     Only for names that no other process can be writing, because a lock keeps it from that.
     """
-    for path in [path for pattern in patterns for path in folder.glob(PARTIAL_PREFIX + pattern)]:
+    found = chain.from_iterable(folder.glob(PARTIAL_PREFIX + pattern) for pattern in patterns)
+    for path in list(found):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -162,10 +205,11 @@ def remove_partials(folder: Path, *patterns: str) -> None:
 
 
 def files_below(folder: Path, *, quiet: bool = False) -> list[Path]:
-    """The files of a folder tree in order, without hidden ones and those in hidden folders. Links are followed.
+    """The files of a folder tree in order, without hidden ones and those in hidden folders. Links
+    are followed.
 
-    Each folder is visited once, under its own name rather than a link's, so that links may lead anywhere. What can't be
-    gone into is told, if not `quiet`.
+    Each folder is visited once, under its own name rather than a link's, so that links may lead
+    anywhere. What can't be read is logged, if not `quiet`.
     """
     found: list[Path] = []
     seen: dict[tuple[int, int], Path] = {}
@@ -195,7 +239,8 @@ def files_below(folder: Path, *, quiet: bool = False) -> list[Path]:
 
 
 def tell_if_dangling(path: Path) -> None:
-    """Say so where `path` is a link to nothing, which looks like a file or a folder to people and like nothing to programs."""
+    """Say so where `path` is a link to nothing, which looks like a file or a folder to people and
+    like nothing to programs."""
     if path.is_symlink() and not path.exists():
         logger.warning("left out: %s is a link to %s, which is not there", path, os.readlink(path))
 
@@ -211,7 +256,8 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """A name beside `path`, with its suffix, for a file that appears under `path` only when the block ends well.
+    """A name beside `path`, with its suffix, for a file that appears under `path` only when the
+    block ends well.
 
     Raises UserError when the disk is full or the folder can't be written.
     """
@@ -226,10 +272,12 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name only when the block ends without an error.
+    """Open a file for writing that appears under its name only when the block ends without an
+    error.
 
-    The bytes reach the disk before the rename, so the file under `path` is at every moment either the old one or
-    the new one. Raises UserError when the disk is full or the folder can't be written.
+    The bytes reach the disk before the rename, so the file under `path` is at every moment either
+    the old one or the new one. Raises UserError when the disk is full or the folder can't be
+    written.
     """
     with whole_path(path) as partial, open(partial, "wb") as file:
         yield file
@@ -238,7 +286,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def copy_whole(source: Path, path: Path) -> None:
-    """Copy a file, whole or not at all. No link: whoever writes into the one must not change the other."""
+    """Copy a file, whole or not at all. No link: whoever writes into the one must not change the
+    other."""
     with whole_file(path) as file, open(source, "rb") as old:
         shutil.copyfileobj(old, file, 1 << 20)
 
@@ -255,15 +304,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with a final newline, whole or not at all. File names of any bytes can be read back."""
+    """Write `value` as indented JSON with a final newline, whole or not at all. File names of any
+    bytes can be read back."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_whole_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write into a hidden folder beside `path`, then rename it to `path`.
 
-    A folder already standing at `path` is kept and the new one is dropped. A hidden folder that a killed run left
-    behind is replaced.
+    A folder already standing at `path` is kept and the new one is dropped. A hidden folder that a
+    killed run left behind is replaced.
     """
     partial = partial_path(path, own=False)
     with explain_os_errors(path):

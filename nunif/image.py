@@ -1,6 +1,7 @@
 """Pictures as numpy arrays, to and from PNG files.
 
-Axes: H W pixels, 3 = red green blue. Paths may hold any characters: files are read and written by Python, and only
+Axes: H W pixels, 3 = red green blue. Paths may hold any characters: files are read and written by
+    Python, and only
 coded by OpenCV.
 """
 
@@ -19,7 +20,8 @@ _BINARY = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_BILEVEL, 1]
 PICTURE_SUFFIXES = frozenset(".bmp .jpeg .jpg .png .tif .tiff .webp".split())
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_UP = 2  # the filter type: a row is stored as its difference to the row above (PNG specification, 9.2)
+# the filter type: a row is stored as its difference to the row above (PNG specification, 9.2)
+_UP = 2
 _MAX_PIXELS = 1 << 28  # a header that asks for more is left to OpenCV, which refuses
 _RGB8 = (8, 2, 0, 0, 0)  # of the header: bits, colour type, compression, filter method, interlace
 
@@ -27,8 +29,8 @@ _RGB8 = (8, 2, 0, 0, 0)  # of the header: bits, colour type, compression, filter
 def encode_rgb(picture: np.ndarray) -> bytes:
     """A PNG of an (H, W, 3) uint8 or uint16 picture, lossless.
 
-    Level 1 with the fixed filter "up" is as small as with a filter chosen for every row, and faster to write and read;
-    8 bits are compressed by ISA-L, a quarter of zlib's time.
+    Level 1 with the fixed filter "up" is as small as with a filter chosen for every row, and faster
+    to write and read; 8 bits are compressed by ISA-L, a quarter of zlib's time.
     """
     if picture.dtype != np.uint8:
         return _encode(picture[..., ::-1], _FAST)
@@ -45,8 +47,14 @@ def encode_rgb(picture: np.ndarray) -> bytes:
 
 
 def encode_rgba(picture: np.ndarray) -> bytes:
-    """A PNG of an (H, W, 4) uint8 or uint16 picture with alpha (0 = transparent, not premultiplied), lossless."""
+    """A PNG of an (H, W, 4) uint8 or uint16 picture with alpha (0 = transparent, not
+    premultiplied), lossless."""
     return _encode(picture[..., [2, 1, 0, 3]], _FAST)
+
+
+def encode_grey(picture: np.ndarray) -> bytes:
+    """A PNG of an (H, W) uint8 or uint16 picture, lossless."""
+    return _encode(picture, _FAST)
 
 
 def encode_binary(mask: np.ndarray) -> bytes:
@@ -71,7 +79,8 @@ def read_rgb(path: Path) -> np.ndarray:
 def read_rgb_part(path: Path, rows: slice, columns: slice) -> tuple[np.ndarray, tuple[int, int]]:
     """A part of an image file, (h, w, 3) uint8, and the size (H, W) of the whole.
 
-    Of PNGs as `encode_rgb` writes them no more is decompressed than the part needs; others are read whole and cut.
+    Of PNGs as `encode_rgb` writes them no more is decompressed than the part needs; others are read
+    whole and cut.
     Raises as `read_rgb` does.
     """
     data = path.read_bytes()
@@ -103,8 +112,24 @@ def read_grey(path: Path) -> np.ndarray:
     return decode(path.read_bytes(), cv2.IMREAD_GRAYSCALE)
 
 
+def read_grey16(path: Path) -> np.ndarray:
+    """An image file with one channel of 16 bits as (H, W) uint16, exactly as it is stored.
+
+    Raises:
+        ValueError: as `read_rgb` does, and for other pictures. OSError: it can't be read.
+    """
+    picture = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED)
+    if picture.ndim != 2 or picture.dtype != np.uint16:
+        channels = 1 if picture.ndim == 2 else picture.shape[2]
+        raise ValueError(
+            f"it has {channels} channels of {8 * picture.dtype.itemsize} bits, one of 16 is needed"
+        )
+    return picture
+
+
 def decode(data: bytes, flags: int) -> np.ndarray:
-    """The pixels of an image file's content, as OpenCV's `flags` ask for. Raises ValueError as `read_rgb` does."""
+    """The pixels of an image file's content, as OpenCV's `flags` ask for. Raises ValueError as
+    `read_rgb` does."""
     # OpenCV fills the missing rows of a torn PNG and says nothing, so its end is looked at first
     if data.startswith(PNG_SIGNATURE) and not data.endswith(PNG_END):
         raise ValueError("truncated")
@@ -148,13 +173,18 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _packed_rows(data: bytes) -> tuple[int, int, memoryview] | None:
-    """Height, width and compressed rows of a PNG that is laid out as `encode_rgb` does it; None for any other file.
+    """Height, width and compressed rows of a PNG that is laid out as `encode_rgb` does it; None for
+    any other file.
 
     Raises:
         ValueError: it is one, and its checksum is wrong.
     """
     start = len(PNG_SIGNATURE) + 25  # behind the header's chunk
-    if not data.startswith(PNG_SIGNATURE) or not data.endswith(PNG_END) or len(data) < start + 12 + len(PNG_END):
+    if (
+        not data.startswith(PNG_SIGNATURE)
+        or not data.endswith(PNG_END)
+        or len(data) < start + 12 + len(PNG_END)
+    ):
         return None
     width, height, *layout = struct.unpack_from(">II5B", data, len(PNG_SIGNATURE) + 8)
     length, kind = struct.unpack_from(">I4s", data, start)

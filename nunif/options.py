@@ -1,7 +1,9 @@
-"""Options as frozen dataclasses: one definition gives the command line, its checks and what a file records.
+"""Options as frozen dataclasses: one definition gives the command line, its checks and what a file
+records.
 
-A field is declared with `option(...)`; its type comes from the annotation (bool, int, float, str, Path, one of
-these `| None`, or `tuple[one of these, ...]` for a flag that may be given several times). This module does not import torch.
+A field is declared with `option(...)`; its type comes from the annotation (bool, int, float, str,
+Path, one of these `| None`, or `tuple[one of these, ...]` for a flag that may be given several
+times). This module does not import torch.
 """
 
 import argparse
@@ -26,19 +28,23 @@ def option(
 ) -> Any:
     """A field of an options dataclass.
 
-    flags: the words of the command line; without any, `--field-name`. One word without a dash makes the field a
-        required argument without a flag, shown by that word.
+    flags: the words of the command line; without any, `--field-name`. One word without a dash makes
+        the field a required argument without a flag, shown by that word.
     default: without one the option is required. A bool is a switch that turns the default around.
     choices: the values a string may take; minimum, maximum: the bounds of a number, both included.
     """
-    metadata = dict(flags=flags, help=help, choices=choices, minimum=minimum, maximum=maximum, metavar=metavar)
+    metadata = dict(
+        flags=flags, help=help, choices=choices, minimum=minimum, maximum=maximum, metavar=metavar
+    )
     return dataclasses.field(default=default, kw_only=True, metadata=metadata)
 
 
 def flag_of(field: dataclasses.Field) -> str:
     """The word by which messages name an option: its first long flag."""
     flags = field.metadata["flags"]
-    return next((flag for flag in flags if flag.startswith("--")), f"--{field.name.replace('_', '-')}")
+    return next(
+        (flag for flag in flags if flag.startswith("--")), f"--{field.name.replace('_', '-')}"
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
@@ -50,25 +56,31 @@ def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
         value_type = _value_type(hints[field.name])
         required = field.default is dataclasses.MISSING
         if not flags[0].startswith("-"):
-            parser.add_argument(field.name, type=value_type, metavar=flags[0], help=meta["help"].replace("%", "%%"))
+            parser.add_argument(
+                field.name, type=value_type, metavar=flags[0], help=meta["help"].replace("%", "%%")
+            )
             continue
         help_text = meta["help"].replace("%", "%%")
         if value_type is bool:
             parser.add_argument(
-                *flags, dest=field.name, action="store_false" if field.default else "store_true", help=help_text
+                *flags,
+                dest=field.name,
+                action="store_false" if field.default else "store_true",
+                help=help_text,
             )
             continue
         if not required and field.default not in (None, "", ()):
             help_text += f" (default: {field.default})"
+        default = None if required else field.default
         # a value out of `choices` is reported by check(), like every other wrong value
-        metavar = meta["metavar"] or ("{" + ",".join(meta["choices"]) + "}" if meta["choices"] else None)
+        choices = "{" + ",".join(meta["choices"]) + "}" if meta["choices"] else None
         parser.add_argument(
             *flags,
             dest=field.name,
             type=value_type,
             required=required,
-            default=None if required else list(field.default) if isinstance(field.default, tuple) else field.default,
-            metavar=metavar or value_type.__name__.upper(),
+            default=list(default) if isinstance(default, tuple) else default,
+            metavar=meta["metavar"] or choices or value_type.__name__.upper(),
             help=help_text,
             **({"action": "append"} if get_origin(hints[field.name]) is tuple else {}),
         )
@@ -78,13 +90,16 @@ def from_namespace(options_type: type[Options], namespace: argparse.Namespace) -
     """The checked options of a parsed command line."""
     names = [field.name for field in dataclasses.fields(options_type)]  # type: ignore[arg-type]
     values = {name: getattr(namespace, name) for name in names}
-    options = options_type(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    options = options_type(
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    )
     check(options)
     return options
 
 
 def check(options: Any) -> None:
-    """Check every value against its field's choices and bounds, then call the options' own `check`, if there is one.
+    """Check every value against its field's choices and bounds, then call the options' own `check`,
+    if there is one.
 
     Raises:
         UserError: names the flag, the value and what is allowed.
@@ -94,10 +109,14 @@ def check(options: Any) -> None:
         if value is None:
             continue
         if meta["choices"] and value not in meta["choices"]:
-            raise UserError(f"{flag_of(field)} {value} is not known: choose one of {', '.join(meta['choices'])}")
+            raise UserError(
+                f"{flag_of(field)} {value} is not known: choose one of {', '.join(meta['choices'])}"
+            )
         low, high = meta["minimum"], meta["maximum"]
         if (low is not None and not value >= low) or (high is not None and not value <= high):
-            bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
+            bounds = f"from {low} to {high}"
+            if low is None or high is None:
+                bounds = f"at least {low}" if high is None else f"at most {high}"
             raise UserError(f"{flag_of(field)} {value} is out of bounds: give a number {bounds}")
     if hasattr(options, "check"):
         options.check()
@@ -106,7 +125,9 @@ def check(options: Any) -> None:
 def to_dict(options: Any) -> dict[str, Any]:
     """The options as plain values for JSON or a model file; paths become text."""
     values = dataclasses.asdict(options)
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    return {
+        name: str(value) if isinstance(value, Path) else value for name, value in values.items()
+    }
 
 
 def changed(options: Any) -> list[str]:
@@ -114,8 +135,38 @@ def changed(options: Any) -> list[str]:
     return [
         flag_of(field)
         for field in dataclasses.fields(options)
-        if field.default is not dataclasses.MISSING and getattr(options, field.name) != field.default
+        if field.default is not dataclasses.MISSING
+        and getattr(options, field.name) != field.default
     ]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "360x640" -> (360, 640), height before width as in the tensors.
+
+    Raises:
+        UserError: not two numbers of 8 or more.
+    """
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(
+        side.isascii() and side.isdigit() and int(side) >= 8 for side in sides
+    ):
+        raise UserError(
+            f"--size {text} is no size: write height x width in pixels, such as 360x640"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def parse_names(flag: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """ "static,moving" -> ("static", "moving"); "none" alone is no name.
+
+    Raises:
+        UserError: a name that is not in `known`.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text != "none" else ()
+    for name in names:
+        if name not in known:
+            raise UserError(f"{flag} {text}: {name!r} is not known: choose from {', '.join(known)}")
+    return names
 
 
 def _value_type(hint: Any) -> type:

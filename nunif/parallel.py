@@ -10,11 +10,16 @@ Result = TypeVar("Result")
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, initializer: Callable[[], Any] | None = None
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    initializer: Callable[[], Any] | None = None,
 ) -> Iterator[Result]:
     """`function` of every item, worked out in threads, in the order of the items.
 
-    At most `workers` + 1 items are under way. The first error ends the iteration once what is under way has finished.
+    At most `workers` + 1 items are under way. The first error ends the iteration once what is under
+    way has finished.
     """
     with ThreadPoolExecutor(workers, initializer=initializer) as pool:
         pending: deque[Future[Result]] = deque()

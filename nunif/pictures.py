@@ -1,161 +1,50 @@
-"""Folders of numbered pictures: which files are meant, in which order, and what is missing."""
+"""Pictures for people to look at.
 
-import logging
-import os
-import re
-from collections import Counter
-from itertools import pairwise
-from pathlib import Path
+Axes: T frames, H W pixels; pictures are (H, W, 3) uint8 RGB.
+"""
 
-from nunif.errors import UserError
-from nunif.files import tell_if_dangling
-from nunif.image import PICTURE_SUFFIXES
+from collections.abc import Sequence
 
-logger = logging.getLogger(__name__)
+import cv2
+import numpy as np
+from torch import Tensor
 
-# pictures that nothing here reads as they are meant: scene-linear, raw, or of formats that libraries often lack
-_NUMBER = r"(?:(?<=[._ ])-|^-)?\d+"  # with a sign, where it can't be what parts words
-UNREAD_SUFFIXES = frozenset(
-    (
-        ".arw .avif .cin .cr2 .dng .dpx .exr .gif .hdr .heic .heif .j2k .jfif .jp2 .jxl .nef .pbm .pfm .pgm .pnm .ppm .psd .tga"
-    ).split()
-)
+from nunif.files import plain_text
+
+GAP = 4
 
 
-def numbered_pictures(folder: Path, *, name: str, even_steps: bool = False) -> dict[int, Path]:
-    """The pictures of a folder by number, ascending; they may start at any number.
-
-    The number is the last one in a file's name that isn't the same in all names: 1001 of `plate_1001_4k.png`.
-
-    Args:
-        name: what messages call the folder.
-        even_steps: numbers such as 0, 5, 10, 15 are taken too; else they must follow each other.
-
-    Raises:
-        UserError: there is none, or none that can be read; two have one number; a number is missing.
-    """
-    files = [file for file in pictures_in(folder) if has_number(file)]
-    _tell_of_left_out(folder, name)
-    if not files:
-        refuse_unread(folder, name)
-        raise UserError(f"{name} holds no numbered picture: expected one per frame, such as 00000.png, 00001.png")
-    found = by_number(files, name=name)
-    numbers = list(found)
-    step = numbers[1] - numbers[0] if even_steps and len(numbers) > 2 else 1
-    if all(high - low == step for low, high in pairwise(numbers)):
-        return found
-    first = next(low + 1 for low, high in pairwise(numbers) if high > low + 1)
-    num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
-    more = f" and {num_missing - 1} more" if num_missing > 1 else ""
-    raise UserError(f"{name}: there is no picture with the number {first}{more}: every frame needs one")
+def to_uint8(frames: Tensor) -> np.ndarray:
+    """(T, 3, H, W) in [0, 1] -> (T, H, W, 3) uint8, rounded."""
+    return frames.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def by_number(files: list[Path], *, name: str) -> dict[int, Path]:
-    """Pictures by number, ascending, as `numbered_pictures` finds it.
-
-    Raises:
-        UserError: one has no number, or two have the same.
-    """
-    for file in files:
-        if not has_number(file):
-            raise UserError(f"{name}: {file.name} has no number: give it one, or put it elsewhere")
-    found: dict[int, Path] = {}
-    for file, number in zip(files, _numbers(files), strict=True):
-        if number in found:
-            raise UserError(f"{name}: {found[number].name} and {file.name} have one number: remove one of them")
-        found[number] = file
-    return dict(sorted(found.items()))
+def tile(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Rows of equally sized pictures in one, with a thin gap between them."""
+    height, width = rows[0][0].shape[:2]
+    columns = max(len(row) for row in rows)
+    sheet = np.full(
+        (len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 32, np.uint8
+    )
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            top, left = y * (height + GAP), x * (width + GAP)
+            sheet[top : top + height, left : left + width] = picture
+    return sheet
 
 
-def has_number(file: Path) -> bool:
-    """Whether there is a number in a file's name."""
-    return re.search(r"\d", file.stem) is not None
-
-
-def as_read(file: Path) -> tuple[list[str | int], str]:
-    """A key to sort files by name as people read it, 2 before 10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.stem)], file.name
-
-
-def _tell_of_left_out(folder: Path, name: str) -> None:
-    """Log what looks like pictures of a row that can't be read: other kinds, and links to nothing."""
-    others = sorted(file.name for file in folder.iterdir() if _is_seen(file, UNREAD_SUFFIXES) and re.search(r"\d", file.stem))
-    if others:
-        text = "%s: %d pictures of kinds that can't be read are left out, %s the first: convert them to PNG or TIFF"
-        logger.warning(text, name, len(others), others[0])
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in PICTURE_SUFFIXES:
-            tell_if_dangling(file)
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder that can be read, by name; hidden ones are left out."""
-    return sorted(file for file in folder.iterdir() if _is_seen(file, PICTURE_SUFFIXES))
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a path has the suffix of a picture that can be read, and is no folder."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()
-
-
-def refuse_unread(path: Path, name: str) -> None:
-    """
-    Raises:
-        UserError: a picture of a kind that isn't read, or a folder of such and no others.
-    """
-    files = list(path.iterdir()) if path.is_dir() else [path]
-    kinds = Counter(file.suffix.lower() for file in files if _is_seen(file, UNREAD_SUFFIXES))
-    if kinds and not any(_is_seen(file, PICTURE_SUFFIXES) for file in files):
-        suffix, count = kinds.most_common(1)[0]
-        what = f"holds {count} {suffix} pictures, which" if path.is_dir() else f"is a {suffix} picture, which"
-        raise UserError(f"{name} {what} can't be read: convert to PNG or TIFF, with 16 bits where there are more than 8")
-
-
-def check_exists(path: Path, name: str) -> None:
-    """
-    Raises:
-        UserError: there is nothing at `path`; where it has signs that other programs take for any number, what to do.
-    """
-    if path.exists():
-        return
-    if path.is_symlink():
-        raise UserError(f"{name} is a link to {os.readlink(path)}, which leads nowhere: check the link")
-    if any(sign in path.name for sign in "%#*") and path.parent.is_dir():
-        raise UserError(f"{name} doesn't exist: name the folder {path.parent}, whose numbered pictures are taken")
-    raise UserError(f"{name} doesn't exist: check the path")
-
-
-def check_alone(picture: Path, name: str) -> None:
-    """
-    Raises:
-        UserError: a picture of a kind that can't be read, or one of a numbered row, where the row must be meant.
-    """
-    if picture.suffix.lower() != ".gif":  # which is a video too
-        refuse_unread(picture, name)
-    if is_picture(picture) and (count := len(row_of(picture))) > 1:
-        raise UserError(
-            f"{name} is one picture of a row of {count}: name the folder {picture.parent} for all, or move the one elsewhere"
+def label(picture: np.ndarray, text: str) -> np.ndarray:
+    """A copy of the picture with a line of text in its upper left corner."""
+    picture = picture.copy()  # OpenCV draws in place
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(
+            picture,
+            plain_text(text),
+            (6, 16),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.42,
+            colour,
+            thickness,
+            cv2.LINE_AA,
         )
-
-
-def row_of(picture: Path) -> list[Path]:
-    """The pictures beside one whose names differ from its name in one number only, itself included."""
-    parts = re.split(r"(\d+)", picture.name)
-    row = []
-    for file in pictures_in(picture.parent):
-        others = re.split(r"(\d+)", file.name)
-        if len(others) == len(parts) and sum(a != b for a, b in zip(parts, others)) <= 1 and others[::2] == parts[::2]:
-            row.append(file)
-    return row
-
-
-def _is_seen(file: Path, suffixes: frozenset[str]) -> bool:
-    return file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
-
-
-def _numbers(files: list[Path]) -> list[int]:
-    groups = [[int(digits) for digits in re.findall(_NUMBER, file.stem)] for file in files]
-    place = -1
-    if len({len(group) for group in groups}) == 1:
-        place = max((i for i, column in enumerate(zip(*groups)) if len(set(column)) > 1), default=-1)
-    return [group[place] for group in groups]
+    return picture

@@ -1,14 +1,17 @@
-"""Everything from nothing: makes .venv, installs the project, and runs `demo`, `test`, `bench` or `test-lowest` in it.
+"""Everything from nothing: makes .venv, installs the project, and runs `demo`, `test`, `bench` or
+`test-lowest` in it.
 
     python scripts/bootstrap.py demo [--video FILE]
     python scripts/bootstrap.py test [pytest arguments]
     python scripts/bootstrap.py bench [arguments of python -m benchmarks, else "all"]
     python scripts/bootstrap.py test-lowest [pytest arguments]
 
-`test-lowest` is for before a release: it makes .venv-lowest with the lowest version of every package that setup.cfg allows,
-and runs the quick tests there. Run it with the oldest Python (3.10), which all of those versions have files for.
+`test-lowest` is for before a release: it makes .venv-lowest with the lowest version of every
+package that setup.cfg allows, and runs the quick tests there. Run it with the oldest Python (3.10),
+which all of those versions have files for.
 
-Needs Python 3.10 or newer and nothing else; installs again only when setup.cfg or pyproject.toml has changed.
+Needs Python 3.10 or newer and nothing else; installs again only when setup.cfg or pyproject.toml
+has changed.
 """
 
 import configparser
@@ -22,9 +25,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {"demo": "", "test": "[test]", "bench": "[export]", "test-lowest": "[test]"}
 LOWEST = "test-lowest"
-QUICK = ("-m", "not slow and not gpu", "--ignore=tests/test_checks.py")  # other versions of ruff and mypy say other things
-PACKAGES = ("nunif", "inpaint")
-LEAST_COVERED = 85  # per cent of the lines of each; without pytest arguments only, when all tests run
+QUICK = (
+    "-m",
+    "not slow and not gpu",
+    "--ignore=tests/test_checks.py",
+)  # other versions of ruff and mypy say other things
+PACKAGES = ("nunif", "scene", "inpaint")
+# per cent of the lines of each; without pytest arguments only, when all tests run
+LEAST_COVERED = 85
 
 
 def main() -> int:
@@ -39,7 +47,10 @@ def main() -> int:
     python = str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
     code = install(target, venv, python)
     if code != 0:
-        print("error: the installation failed; what pip printed above says why. Mend it and run the same command again")
+        print(
+            "error: the installation failed; what pip printed above says why. Mend it and run the "
+            "same command again"
+        )
         return code
     if target == "demo":
         return run(python, "-m", "inpaint", "demo", *rest)
@@ -53,17 +64,36 @@ def main() -> int:
 def test_everything(python: str) -> int:
     """Run all tests, and see that they run enough of the lines of each package."""
     if sys.version_info >= (3, 12):
-        os.environ["COVERAGE_CORE"] = "sysmon"  # costs next to nothing, but older Pythons don't have it
-    code = run(python, "-m", "pytest", *(f"--cov={package}" for package in PACKAGES), "--cov-report=", cwd=ROOT)
+        # costs next to nothing, but older Pythons don't have it
+        os.environ["COVERAGE_CORE"] = "sysmon"
+    code = run(
+        python,
+        "-m",
+        "pytest",
+        *(f"--cov={package}" for package in PACKAGES),
+        "--cov-report=",
+        cwd=ROOT,
+    )
     for package in PACKAGES if code == 0 else ():
-        print(f"lines of {package} that are tested, in per cent, at least {LEAST_COVERED}: ", end="", flush=True)
-        words = ("coverage", "report", f"--include={package}/*", f"--fail-under={LEAST_COVERED}", "--format=total")
+        print(
+            f"lines of {package} that are tested, in per cent, at least {LEAST_COVERED}: ",
+            end="",
+            flush=True,
+        )
+        words = (
+            "coverage",
+            "report",
+            f"--include={package}/*",
+            f"--fail-under={LEAST_COVERED}",
+            "--format=total",
+        )
         code |= run(python, "-m", *words, cwd=ROOT)
     return code
 
 
 def lowest() -> list[str]:
-    """Every package that setup.cfg names for the tests, at the lowest version that it allows: `numpy==2.0`."""
+    """Every package that setup.cfg names for the tests, at the lowest version that it allows:
+    `numpy==2.0`."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     extras = config["options.extras_require"]
@@ -72,8 +102,11 @@ def lowest() -> list[str]:
 
 
 def install(target: str, venv: Path, python: str) -> int:
-    """Make a virtual environment and install the project with what `target` needs, unless that was done before."""
-    wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in ("setup.cfg", "pyproject.toml"))).hexdigest()
+    """Make a virtual environment and install the project with what `target` needs, unless that was
+    done before."""
+    wanted = hashlib.sha256(
+        b"".join((ROOT / name).read_bytes() for name in ("setup.cfg", "pyproject.toml"))
+    ).hexdigest()
     stamp = venv / f"installed-{target}"
     if stamp.exists() and stamp.read_text() == wanted and Path(python).exists():
         return 0
@@ -81,7 +114,10 @@ def install(target: str, venv: Path, python: str) -> int:
         print(f"making {venv}", flush=True)
         code = run(sys.executable, "-m", "venv", str(venv))
         if code != 0:
-            print("error: Python can't make virtual environments here; on Debian and Ubuntu: apt install python3-venv")
+            print(
+                "error: Python can't make virtual environments here; on Debian and Ubuntu: apt "
+                "install python3-venv"
+            )
             return code
     print("installing, some minutes the first time (torch is large)", flush=True)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -93,7 +129,8 @@ def install(target: str, venv: Path, python: str) -> int:
 
 def run(*command: str, cwd: Path | None = None) -> int:
     """Run a program to its end; its exit code."""
-    return subprocess.run(command, cwd=cwd).returncode  # noqa: S603 - words of this file and of the command line
+    # words of this file and of the command line
+    return subprocess.run(command, cwd=cwd).returncode  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""For every test: few threads (machines are shared, and sums must not depend on the number of cores)."""
+"""For every test: few threads (machines are shared, and sums must not depend on the number of
+cores)."""
 
 import sys
 
@@ -15,15 +16,19 @@ _counted: set[str] = set()  # tests of which a case was counted
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Count no lines in tests that take long: counted they take far longer, and quicker ones run the same lines.
+    """Count no lines in tests that take long: counted they take far longer, and quicker ones run
+    the same lines.
 
-    Before Python 3.12, where counting nearly doubles the time, those of one case of each test alone are counted.
+    Before Python 3.12, where counting nearly doubles the time, those of one case of each test alone
+    are counted.
     """
     coverage = sys.modules.get("coverage")
     counter = coverage.Coverage.current() if coverage else None
     name = item.nodeid.partition("[")[0]
     is_again = sys.version_info < (3, 12) and name in _counted
-    if counter is None or not (is_again or item.get_closest_marker("slow") or "faults" in item.path.parts):
+    if counter is None or not (
+        is_again or item.get_closest_marker("slow") or "faults" in item.path.parts
+    ):
         _counted.add(name)
         return (yield)
     counter.stop()
@@ -35,7 +40,8 @@ def pytest_runtest_protocol(item):
 
 @pytest.fixture
 def run(capsys, caplog):
-    """Run a command in this process: exit code, standard output, and all lines that were logged or printed as errors."""
+    """Run a command in this process: exit code, standard output, and all lines that were logged or
+    printed as errors."""
     caplog.set_level("INFO")
 
     def run(table, *words):
@@ -51,5 +57,7 @@ def run(capsys, caplog):
 def pytest_runtest_makereport(item, call):
     """Names that are no UTF-8 can't be sent from a process of tests to the one that reports."""
     report = yield
-    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
     return report

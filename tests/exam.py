@@ -1,19 +1,24 @@
 """An exam for memories: clips whose truth under the hole was seen before the hole came over it.
 
-A figure-sized hole crosses frozen frames, panned frames, and frames in which a figure crosses under the hole; to remove
-that figure is what the background has to be remembered for. In its long part the hole comes to a stand and stays.
+A figure-sized hole crosses frozen frames, panned frames, and frames in which a figure crosses under
+the hole; to remove that figure is what the background has to be remembered for. In its long part
+the hole comes to a stand and stays.
 """
 
 import cv2
 import numpy as np
 import torch
 
-from inpaint.metrics import hole_psnr
 from inpaint.models.motion import warp
+from scene.metrics import hole_psnr
 
 SIZE = (96, 144)
 KINDS = ("frozen", "panned", "crossing")
-LONG, STOP, SWAY = 150, 6, 24  # frames of the long part; the one at which its hole stands; and at which its pan turns back
+LONG, STOP, SWAY = (
+    150,
+    6,
+    24,
+)  # frames of the long part; the one at which its hole stands; and at which its pan turns back
 
 
 def noise(height, width, seed=0):
@@ -21,7 +26,9 @@ def noise(height, width, seed=0):
     rng = np.random.default_rng(seed)
     picture = np.zeros((height, width, 3), np.float32)
     for cells, strength in ((6, 0.5), (16, 0.3), (40, 0.2)):
-        picture += strength * cv2.resize(rng.uniform(-1, 1, (cells, cells, 3)).astype(np.float32), (width, height))
+        picture += strength * cv2.resize(
+            rng.uniform(-1, 1, (cells, cells, 3)).astype(np.float32), (width, height)
+        )
     return torch.from_numpy(np.clip(picture, -1, 1)).permute(2, 0, 1)[None]
 
 
@@ -52,12 +59,16 @@ def exam(kind, num_frames=10):
         motion = torch.zeros(1, 2, *wide.shape[-2:])
         motion[:, 0], motion[:, 1] = step[0] * t, step[1] * t
         frames.append(warp(wide, motion)[..., 20 : 20 + SIZE[0], 20 : 20 + SIZE[1]])
-        if kind == "crossing":  # a figure in front of the background, hidden by the hole in every frame
+        if (
+            kind == "crossing"
+        ):  # a figure in front of the background, hidden by the hole in every frame
             frames[-1][..., 20:76, 20 + 8 * t : 36 + 8 * t] = noise(56, 16, seed=5)
     frames, holes = torch.cat(frames), walking_hole(num_frames)
     truth = frames.clone()
     if kind == "crossing":
-        truth = torch.where(holes > 0, warp(wide, torch.zeros(1, 2, *wide.shape[-2:]))[..., 20:116, 20:164], frames)
+        truth = torch.where(
+            holes > 0, warp(wide, torch.zeros(1, 2, *wide.shape[-2:]))[..., 20:116, 20:164], frames
+        )
     return frames[None], truth, holes
 
 
@@ -78,13 +89,18 @@ def score(output, truth, holes):
 
 
 def long_exam(kind):
-    """The same for 150 frames: the figure walks for six of them and then stands in the scene; the pan goes to and fro."""
+    """The same for 150 frames: the figure walks for six of them and then stands in the scene; the
+    pan goes to and fro."""
     wide, figure = noise(SIZE[0] + 60, SIZE[1] + 60), noise(56, 16, seed=5)
     frames, truth, holes = [], [], torch.zeros(LONG, 1, *SIZE)
     for t in range(LONG):
         turns, rest = divmod(t, SWAY)
         there = (rest if turns % 2 == 0 else SWAY - rest) if kind == "panned" else 0
-        motion = torch.tensor([1.5 * there, 0.75 * there]).view(1, 2, 1, 1).expand(1, 2, *wide.shape[-2:])
+        motion = (
+            torch.tensor([1.5 * there, 0.75 * there])
+            .view(1, 2, 1, 1)
+            .expand(1, 2, *wide.shape[-2:])
+        )
         frames.append(warp(wide, motion)[..., 20 : 20 + SIZE[0], 20 : 20 + SIZE[1]])
         truth.append(frames[-1].clone())
         top, left = 16 - round(0.75 * there), 16 + 8 * min(t, STOP) - round(1.5 * there)
@@ -95,9 +111,13 @@ def long_exam(kind):
 
 
 def sit_long(model):
-    """Of all kinds, by name: hole-PSNR of the first and of the last twelve frames of the long part with its hole at rest."""
+    """Of all kinds, by name: hole-PSNR of the first and of the last twelve frames of the long part
+    with its hole at rest."""
     clips = [long_exam(kind) for kind in KINDS]
-    frames, holes = torch.cat([frames for frames, _, _ in clips]), torch.stack([holes for _, _, holes in clips])
+    frames, holes = (
+        torch.cat([frames for frames, _, _ in clips]),
+        torch.stack([holes for _, _, holes in clips]),
+    )
     past, outputs = None, []
     with torch.no_grad():
         for t in range(LONG):
@@ -106,4 +126,7 @@ def sit_long(model):
     filled = torch.stack(outputs, 1)  # (kinds, T, 3, H, W)
     parts = slice(STOP, STOP + 12), slice(LONG - 12, LONG)
     truths = [truth.add(1) / 2 for _, truth, _ in clips]
-    return {k: [hole_psnr(filled[i, at], truths[i][at], holes[i, at]) for at in parts] for i, k in enumerate(KINDS)}
+    return {
+        k: [hole_psnr(filled[i, at], truths[i][at], holes[i, at]) for at in parts]
+        for i, k in enumerate(KINDS)
+    }

@@ -2,7 +2,8 @@
 
 
 def voc_palette() -> list[int]:
-    """The palette of PASCAL VOC and DAVIS, 256 times red, green, blue: each bit of an index goes to a colour in turn."""
+    """The palette of PASCAL VOC and DAVIS, 256 times red, green, blue: each bit of an index goes to
+    a colour in turn."""
     palette = []
     for index in range(256):
         colour = [0, 0, 0]

@@ -20,5 +20,7 @@ def test_check_passes(check):
     tool, *words = CHECKS[check]
     if importlib.util.find_spec(tool) is None:
         pytest.skip(f"{tool} is not installed: pip install -e .[test]")
-    result = subprocess.run([sys.executable, "-m", tool, *words], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", tool, *words], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stdout + result.stderr

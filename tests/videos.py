@@ -1,4 +1,5 @@
-"""Tiny odd videos for the tests. Every frame carries its number in its pixels, so that it is known after coding.
+"""Tiny odd videos for the tests. Every frame carries its number in its pixels, so that it is known
+after coding.
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -19,7 +20,8 @@ HAS_VPX = "libvpx" in av.codecs_available
 
 
 def numbered_frame(number: int, *, width: int = 96, height: int = 64) -> np.ndarray:
-    """(H, W, 3) uint8: above, the number as 8 black or white columns; below, a pattern that moves with the number."""
+    """(H, W, 3) uint8: above, the number as 8 black or white columns; below, a pattern that moves
+    with the number."""
     rows, columns = np.mgrid[0:height, 0:width]
     frame = np.empty((height, width, 3), dtype=np.uint8)
     frame[..., 0] = (columns * 2 + number * 3) % 256
@@ -68,14 +70,16 @@ def write_clip(
     Args:
         frames: (H, W, 3) RGB, or (H, W, 4) with alpha.
         times: presentation times in units of `time_base`, ascending; variable frame rate.
-        sound: encoder of a tone as long as the frames, at 44100 Hz (Opus: 48000); None for a silent film.
+        sound: encoder of a tone as long as the frames, at 44100 Hz (Opus: 48000); None for a silent
+            film.
         sound_start: seconds.
         tags: matrix, range, primaries and transfer, only written and not heeded.
     """
     if isinstance(frames, int):
         frames = [numbered_frame(number, width=width, height=height) for number in range(frames)]
     time_base = time_base or 1 / Fraction(fps)
-    if Path(path).suffix in (".mkv", ".webm"):  # these draw an id, and a film's bytes seed what is made of it
+    # Matroska draws an id, and a film's bytes seed what is made of it
+    if Path(path).suffix in (".mkv", ".webm"):
         container_options = {"fflags": "+bitexact"} | (container_options or {})
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(fps))
@@ -90,17 +94,30 @@ def write_clip(
         if sample_aspect_ratio:
             stream.codec_context.sample_aspect_ratio = sample_aspect_ratio
         tone = (
-            _tone(container, sound, sound_layout, sound_rate, sound_start, seconds=len(frames) / Fraction(fps))
+            _tone(
+                container,
+                sound,
+                sound_layout,
+                sound_rate,
+                sound_start,
+                seconds=len(frames) / Fraction(fps),
+            )
             if sound
             else iter(())
         )
-        settings = {"preset": "ultrafast", "bf": str(num_b_frames)} if codec in ("libx264", "libx265") else {}
+        settings = (
+            {"preset": "ultrafast", "bf": str(num_b_frames)}
+            if codec in ("libx264", "libx265")
+            else {}
+        )
         if codec == "libx265":
             settings["x265-params"] = "log-level=none:pools=none"
         stream.options = settings | (options or {})
         for index, rgb in enumerate(frames):
             kind = "rgb24" if rgb.shape[2] == 3 else "rgba"
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format=kind).reformat(format=pixel_format)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format=kind).reformat(
+                format=pixel_format
+            )
             frame.pts = index if times is None else times[index]
             frame.time_base = time_base
             container.mux(stream.encode(frame))
@@ -126,7 +143,9 @@ def _tone(
     stream.codec_context.open()
     size = stream.codec_context.frame_size or 1024
     sample_format = stream.codec_context.format.name
-    scale, kind = {"s16": (32767, np.int16), "s32": (2**31 - 1, np.int32)}.get(sample_format[:3], (1, np.float32))
+    scale, kind = {"s16": (32767, np.int16), "s32": (2**31 - 1, np.int32)}.get(
+        sample_format[:3], (1, np.float32)
+    )
 
     def packets() -> Iterator[list[av.Packet]]:
         for first in range(0, int(seconds * rate), size):
@@ -134,8 +153,14 @@ def _tone(
             wave = np.repeat(wave[None], len(stream.codec_context.layout.channels), axis=0)
             samples = (wave * scale).astype(kind)
             samples = samples if sample_format.endswith("p") else samples.T.reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format=sample_format, layout=layout)
-            frame.sample_rate, frame.pts, frame.time_base = rate, first + int(start * rate), Fraction(1, rate)
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples), format=sample_format, layout=layout
+            )
+            frame.sample_rate, frame.pts, frame.time_base = (
+                rate,
+                first + int(start * rate),
+                Fraction(1, rate),
+            )
             yield stream.encode(frame)
         yield stream.encode(None)
 
@@ -146,17 +171,23 @@ def sound_of(path: Path, *, stream: int = 0) -> list[tuple[str, Fraction]]:
     """(hash of the bytes, time in seconds) of every packet of sound."""
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(audio=stream) if packet.size]
-        return [(hashlib.md5(bytes(packet)).hexdigest(), packet.pts * packet.time_base) for packet in packets]
+        return [
+            (hashlib.md5(bytes(packet)).hexdigest(), packet.pts * packet.time_base)
+            for packet in packets
+        ]
 
 
 def times_of(path: Path) -> list[Fraction]:
     """Presentation times in seconds of all pictures, in order."""
     with av.open(str(path)) as container:
-        return sorted(packet.pts * packet.time_base for packet in container.demux(video=0) if packet.size)
+        return sorted(
+            packet.pts * packet.time_base for packet in container.demux(video=0) if packet.size
+        )
 
 
 def heard(path: Path) -> tuple[float, float, float]:
-    """Of the decoded sound: time in seconds of the first that is not silent, of its end, and its loudness."""
+    """Of the decoded sound: time in seconds of the first that is not silent, of its end, and its
+    loudness."""
     with av.open(str(path)) as container:
         pieces = []
         for frame in container.decode(audio=0):
@@ -164,11 +195,17 @@ def heard(path: Path) -> tuple[float, float, float]:
             scale = {"s16": 2**15, "s32": 2**31}.get(frame.format.name[:3], 1)
             num_channels = 1 if frame.format.is_planar else len(frame.layout.channels)
             samples = samples[0][::num_channels]
-            times = float(frame.pts * frame.time_base) + np.arange(frame.samples) / frame.sample_rate
+            times = (
+                float(frame.pts * frame.time_base) + np.arange(frame.samples) / frame.sample_rate
+            )
             pieces.append(np.stack([times, samples / scale]))
         times, samples = np.concatenate(pieces, axis=1)
         loud = np.flatnonzero(np.abs(samples) > 0.05)
-        return times[loud[0]], times[loud[-1]], float(np.sqrt((samples[loud[0] : loud[-1]] ** 2).mean()))
+        return (
+            times[loud[0]],
+            times[loud[-1]],
+            float(np.sqrt((samples[loud[0] : loud[-1]] ** 2).mean())),
+        )
 
 
 # (a, b, c, d) of every quarter turn, mirrored or not: a pixel (p, q) goes to (a p + c q, b p + d q)
@@ -200,7 +237,8 @@ def set_display_matrix(path: Path, a: float, b: float, c: float, d: float) -> Pa
 
 
 def set_rotation(path: Path, degrees: int) -> Path:
-    """Mark an mp4 as a phone does that was held sideways: to be turned by 90, 180 or 270 degrees clockwise."""
+    """Mark an mp4 as a phone does that was held sideways: to be turned by 90, 180 or 270 degrees
+    clockwise."""
     return set_display_matrix(path, *DISPLAY_MATRICES[degrees // 90])
 
 
@@ -213,7 +251,8 @@ def autorotated(path: Path) -> list[tuple[np.ndarray, ...]]:
 
 
 def filtered(path: Path, filters: str, *, dtype: type = np.uint8) -> list[tuple[np.ndarray, ...]]:
-    """The planes of all pictures of a film, put through filters of libavfilter ("hflip,vflip=...")."""
+    """The planes of all pictures of a film, put through filters of libavfilter
+    ("hflip,vflip=...")."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         graph = av.filter.Graph()
@@ -233,7 +272,10 @@ def filtered(path: Path, filters: str, *, dtype: type = np.uint8) -> list[tuple[
                 except (av.FFmpegError, EOFError):
                     break
     return [
-        tuple(np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width].copy() for plane in picture.planes)
+        tuple(
+            np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width].copy()
+            for plane in picture.planes
+        )
         for picture in shown
     ]
 
@@ -297,12 +339,17 @@ def damage_packet(path: Path, number: int) -> Path:
     return path
 
 
-def shots(lengths: Sequence[int], *, width: int = 160, height: int = 120, seed: int = 0) -> list[np.ndarray]:
-    """Frames of shots that follow each other by hard cuts: each pans over a different random scene."""
+def shots(
+    lengths: Sequence[int], *, width: int = 160, height: int = 120, seed: int = 0
+) -> list[np.ndarray]:
+    """Frames of shots that follow each other by hard cuts: each pans over a different random
+    scene."""
     rng = np.random.default_rng(seed)
     frames = []
     for length in lengths:
         coarse = rng.integers(0, 256, (12, 24, 3))
-        scene = np.kron(coarse, np.ones((height // 8, width // 8, 1), dtype=np.int64)).astype(np.uint8)
+        scene = np.kron(coarse, np.ones((height // 8, width // 8, 1), dtype=np.int64)).astype(
+            np.uint8
+        )
         frames += [scene[:height, 2 * i : 2 * i + width] for i in range(length)]
     return frames

@@ -1,8 +1,10 @@
-"""What a GPU makes of this project, by the clock: frames, updates, a training run of the released recipe and what it earns.
+"""What a GPU makes of this project, by the clock: frames, updates, a training run of the released
+recipe and what it earns.
 
-Four parts take their turns and none takes the others' time or results along: a part ends when its share of `--minutes` is
-over, what it has measured is written row by row, and one that fails is named while the rest goes on. What the timings leave
-of their shares the training gets; the evaluation's is kept for it.
+Four parts take their turns and none takes the others' time or results along: a part ends when its
+share of `--minutes` is over, what it has measured is written row by row, and one that fails is
+named while the rest goes on. What the timings leave of their shares the training gets; the
+evaluation's is kept for it.
 """
 
 import logging
@@ -16,13 +18,14 @@ from benchmarks.gpu.scores import score_films
 from benchmarks.gpu.training import train_recipe
 from benchmarks.gpu.updates import measure_updates
 from benchmarks.setting import Setting
-from inpaint.evaluation.films import list_clips
 from nunif.errors import UserError, first_line
+from nunif.video.clips import list_clips
 
 logger = logging.getLogger(__name__)
 
-# when each part ends, as a share of the whole time: the timings take 90 and 75 of 540 seconds, the training what is left
-# until 395, the evaluation until 515; what starts and ends the program needs the rest
+# when each part ends, as a share of the whole time: the timings take 90 and 75 of 540 seconds, the
+# training what is left until 395, the evaluation until 515; what starts and ends the program needs
+# the rest
 ENDS = {"frames": 0.165, "updates": 0.305, "training": 0.73, "scores": 0.955}
 ON_THE_CPU = "Measured on the CPU: nothing here tells of a GPU."
 
@@ -31,7 +34,8 @@ def run(setting: Setting) -> Iterator[dict[str, Any]]:
     """What is known so far, again and again: frames, updates, training and scores, and what failed.
 
     Raises:
-        UserError: `--data` or `--films` holds nothing that can be used; before anything is measured.
+        UserError: `--data` or `--films` holds nothing that can be used; before anything is
+            measured.
     """
     begin, total = time.monotonic(), 60 * setting.card.minutes
     _check_folders(setting)
@@ -44,7 +48,9 @@ def run(setting: Setting) -> Iterator[dict[str, Any]]:
     yield from _part("training", train_recipe(setting, until=ends["training"]), found)
     weights: Path | None = found.get("training", {}).get("weights")
     if weights is not None:
-        yield from _part("scores", score_films(setting, setting.output / weights, until=ends["scores"]), found)
+        yield from _part(
+            "scores", score_films(setting, setting.output / weights, until=ends["scores"]), found
+        )
 
 
 def _part(name: str, values: Iterator[Any], found: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -54,7 +60,9 @@ def _part(name: str, values: Iterator[Any], found: dict[str, Any]) -> Iterator[d
         for value in values:
             found[name] = value
             yield found
-    except Exception as error:  # whatever a card can't do: it must not cost what the other parts find
+    except (
+        Exception
+    ) as error:  # whatever a card can't do: it must not cost what the other parts find
         logger.exception("the part %s failed", name)
         found["failed"][name] = f"{type(error).__name__}: {first_line(error)}"
     found["seconds"][name] = round(time.monotonic() - begin, 1)
@@ -65,6 +73,8 @@ def _part(name: str, values: Iterator[Any], found: dict[str, Any]) -> Iterator[d
 def _check_folders(setting: Setting) -> None:
     data, films = setting.card.data, setting.card.films
     if data is not None and not (data / "train").is_dir():
-        raise UserError(f"--data {data} has no folder train/: give a dataset folder, whose train/ holds records")
+        raise UserError(
+            f"--data {data} has no folder train/: give a dataset folder, whose train/ holds records"
+        )
     if films is not None:
         list_clips(films)

@@ -19,15 +19,19 @@ from benchmarks.inputs import scene
 from benchmarks.setting import Setting
 from inpaint.hole_shapes import moving_shape
 from inpaint.models.recall import Ahead
-from inpaint.runtime.backends import Backend, TorchBackend
+from inpaint.runtime.backends import TorchBackend
 from inpaint.runtime.stream import InpaintStream
 from nunif.errors import UserError, first_line
 from nunif.models import create_model
+from nunif.runtime.engines import Backend
 from nunif.seed import generator_for
 
 SIZES = ("fusion_v1", "memory_dstt_v1_tiny", "memory_dstt_v1_small", "memory_dstt_v1")
 PRECISIONS = {"cuda": ("fp16", "bf16", "fp32"), "cpu": ("bf16", "fp32")}
-COMPILED = {"cuda": "fp16", "cpu": "bf16"}  # with --compile, one precision: the compiler takes minutes for each
+COMPILED = {
+    "cuda": "fp16",
+    "cpu": "bf16",
+}  # with --compile, one precision: the compiler takes minutes for each
 RENDERED = 12  # frames, which are played forth and back
 WARM_UP = 5  # frames of each stream before the first that counts
 LEAST, MOST = 3, 40  # frames of a round
@@ -36,7 +40,8 @@ Rows = list[dict[str, Any]]
 
 
 class Watched:
-    """A back end that tells how long the network took: on a GPU by events before its first kernel and behind its last."""
+    """A back end that tells how long the network took: on a GPU by events before its first kernel
+    and behind its last."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -68,9 +73,11 @@ class Watched:
 
 @dataclass
 class Live:
-    """A stream that is being timed. frames, holes: (T, H, W, 3) uint8, (T, H, W) bool, over and over.
+    """A stream that is being timed. frames, holes: (T, H, W, 3) uint8, (T, H, W) bool, over and
+    over.
 
-    whole, network: milliseconds of every frame that counted. gpu_mb: the most memory it held by itself.
+    whole, network: milliseconds of every frame that counted. gpu_mb: the most memory it held by
+        itself.
     """
 
     stream: InpaintStream
@@ -98,7 +105,8 @@ class Live:
 def measure_frames(setting: Setting, *, until: float) -> Iterator[dict[str, Rows]]:
     """Rows by size of the frames, every network in every precision; grows from network to network.
 
-    Compiled networks come after all others. What the time does not suffice for has a row that says so.
+    Compiled networks come after all others. What the time does not suffice for has a row that says
+    so.
     """
     names = setting.models or SIZES
     eager = [(size, name, False) for size in setting.card.sizes for name in names]
@@ -116,15 +124,25 @@ def measure_frames(setting: Setting, *, until: float) -> Iterator[dict[str, Rows
 
 
 def film(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (T, H, W, 3) uint8 and a hole that moves (T, H, W) bool, forth and back, so that they can go round."""
+    """Frames (T, H, W, 3) uint8 and a hole that moves (T, H, W) bool, forth and back, so that they
+    can go round."""
     there_and_back = 2 * RENDERED - 2
     frames = np.stack(list(scene(there_and_back, height=size[0], width=size[1], rendered=RENDERED)))
     holes = moving_shape(RENDERED, size, generator_for("benchmark-live"), still=False)
     return frames, np.concatenate([holes, holes[-2:0:-1]])
 
 
-def time_network(name: str, frames: np.ndarray, holes: np.ndarray, setting: Setting, *, compiled: bool, until: float) -> Rows:
-    """A row for each precision; they take turns in rounds. Weights are random: they don't change the time."""
+def time_network(
+    name: str,
+    frames: np.ndarray,
+    holes: np.ndarray,
+    setting: Setting,
+    *,
+    compiled: bool,
+    until: float,
+) -> Rows:
+    """A row for each precision; they take turns in rounds. Weights are random: they don't change
+    the time."""
     kind = setting.device.type
     model, rows, lives = create_model(f"inpaint.{name}"), {}, {}
     for precision in (COMPILED[kind],) if compiled else PRECISIONS[kind]:
@@ -132,12 +150,17 @@ def time_network(name: str, frames: np.ndarray, holes: np.ndarray, setting: Sett
         rows[what] = {"what": what, "unit": "frame"}
         before = _allocated(setting.device)
         try:
-            backend = TorchBackend(copy.deepcopy(model), device=setting.device, precision=precision, compiled=compiled)
+            backend = TorchBackend(
+                copy.deepcopy(model), device=setting.device, precision=precision, compiled=compiled
+            )
             watched = Watched(backend)
             live = Live(InpaintStream(watched), watched, frames, holes)
             for _ in range(WARM_UP):
                 live.show(counts=False)
-        except (RuntimeError, UserError) as error:  # a precision, a size or a network that can't be had here
+        except (
+            RuntimeError,
+            UserError,
+        ) as error:  # a precision, a size or a network that can't be had here
             rows[what]["failed"] = first_line(error)
             continue
         if setting.device.type == "cuda":
@@ -157,9 +180,13 @@ def summary(live: Live) -> dict[str, Any]:
     """Medians and the 95th percentile of the frames that counted, and how many come in a second."""
     middle, slow = (float(x) for x in np.percentile(live.whole, [50, 95]))
     return {
-        "frames": len(live.whole), "p50_ms": middle, "p95_ms": slow, "network_ms": float(np.median(live.network)),
-        "per_second": 1000 / middle, "gpu_mb": live.gpu_mb,
-    }  # fmt: skip
+        "frames": len(live.whole),
+        "p50_ms": middle,
+        "p95_ms": slow,
+        "network_ms": float(np.median(live.network)),
+        "per_second": 1000 / middle,
+        "gpu_mb": live.gpu_mb,
+    }
 
 
 def _allocated(device: torch.device) -> int:

@@ -1,4 +1,5 @@
-"""What the training earned: the trained network against fresh weights, live and looking ahead, film by film."""
+"""What the training earned: the trained network against fresh weights, live and looking ahead, film
+by film."""
 
 import json
 import math
@@ -11,11 +12,13 @@ from benchmarks.gpu.clock import NO_TIME
 from benchmarks.inputs import render_films
 from benchmarks.setting import Setting
 from inpaint import evaluate
-from inpaint.evaluation.films import clip_name, list_clips
-from inpaint.evaluation.report import KEYS, Report
-from inpaint.options import LOOK_AHEAD, UNTRAINED, EvaluateOptions
+from inpaint.evaluation.scores import HEADLINE
+from inpaint.options_evaluate import UNTRAINED, EvaluateOptions
+from inpaint.options_run import LOOK_AHEAD
 from nunif.errors import UserError
+from nunif.evaluation.report import KEYS, Report
 from nunif.files import make_folder, write_whole
+from nunif.video.clips import clip_name, list_clips
 
 FOLDER = "gpu-scores"
 HOLES = "static,moving,occlusion"
@@ -23,12 +26,15 @@ RENDERED = range(2000, 2008)  # seeds of scenes to judge on
 
 
 def score_films(setting: Setting, weights: Path, *, until: float) -> Iterator[dict[str, Any]]:
-    """Scores by holes and method, and what the training is worth in hole-PSNR; grows from film to film.
+    """Scores by holes and method, and what the training is worth in hole-PSNR; grows from film to
+    film.
 
     The first film is always judged, another one as long as there is time for one like the longest.
     """
     card = setting.card
-    where = card.films or render_films(setting.scratch / "films", RENDERED, num_frames=card.film_frames, size=card.film_size)
+    where = card.films or render_films(
+        setting.scratch / "films", RENDERED, num_frames=card.film_frames, size=card.film_size
+    )
     films, longest = list_clips(where), 0.0
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
@@ -46,12 +52,16 @@ def score_films(setting: Setting, weights: Path, *, until: float) -> Iterator[di
             yield result(weights.stem, rows, left_out)
     if not rows:
         raise UserError(f"there is no film to judge on: {left_out}")
-    write_whole(setting.output / FOLDER / "scores.txt", (report_of(weights.stem, rows).text() + "\n").encode())
+    write_whole(
+        setting.output / FOLDER / "scores.txt",
+        (report_of(weights.stem, rows).text() + "\n").encode(),
+    )
     yield result(weights.stem, rows, left_out)
 
 
 def score_film(film: Path, weights: Path, setting: Setting) -> list[dict[str, Any]]:
-    """The scores of every method with every kind of holes on a film; its report goes into the output folder."""
+    """The scores of every method with every kind of holes on a film; its report goes into the
+    output folder."""
     height, width = setting.card.film_size
     folder = make_folder(setting.output / FOLDER / clip_name(film))
     evaluate.main(
@@ -68,18 +78,23 @@ def score_film(film: Path, weights: Path, setting: Setting) -> list[dict[str, An
         )  # fmt: skip
     )
     rows = json.loads((folder / "scores.json").read_text(encoding="utf-8"))["clips"]
-    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
+    return [
+        {name: math.nan if value is None else value for name, value in row.items()} for row in rows
+    ]
 
 
 def report_of(trained: str, rows: list[dict[str, Any]]) -> Report:
-    return Report(models=[trained, f"{trained}+{LOOK_AHEAD}"], rows=rows)
+    models = [trained, f"{trained}+{LOOK_AHEAD}"]
+    return Report(headline=HEADLINE, models=models, rows=rows)
 
 
 def result(trained: str, rows: list[dict[str, Any]], left_out: dict[str, str]) -> dict[str, Any]:
-    """Of all films so far: every score, its means, and trained against untrained where both look ahead as far."""
+    """Of all films so far: every score, its means, and trained against untrained where both look
+    ahead as far."""
     report = report_of(trained, rows)
     means = [
-        {"what": method, "holes": family} | {name: _or_none(value) for name, value in scores.items()}
+        {"what": method, "holes": family}
+        | {name: _or_none(value) for name, value in scores.items()}
         for family, table in report.means().items()
         for method, scores in table.items()
     ]
@@ -89,9 +104,20 @@ def result(trained: str, rows: list[dict[str, Any]], left_out: dict[str, str]) -
             continue
         what = f"{comparison['model']} against {comparison['against']}"
         gain = {name: _or_none(comparison[name]) for name in ("mean", "low", "high")}
-        gains.append({"what": what, "holes": comparison["family"], "gain": gain, "wins": _wins(comparison)})
-    clips = [{name: value if name in KEYS else _or_none(value) for name, value in row.items()} for row in rows]
-    return {"films": len({row["clip"] for row in rows}), "left_out": left_out, "means": means, "gains": gains, "clips": clips}
+        gains.append(
+            {"what": what, "holes": comparison["family"], "gain": gain, "wins": _wins(comparison)}
+        )
+    clips = [
+        {name: value if name in KEYS else _or_none(value) for name, value in row.items()}
+        for row in rows
+    ]
+    return {
+        "films": len({row["clip"] for row in rows}),
+        "left_out": left_out,
+        "means": means,
+        "gains": gains,
+        "clips": clips,
+    }
 
 
 def _wins(comparison: dict[str, Any]) -> str:

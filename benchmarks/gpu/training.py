@@ -1,8 +1,10 @@
 """A run of the recipe `fusion` (inpaint/recipes) that is over when its time is.
 
-First some updates are made and forgotten, for their pace: it tells how many fit into the time, and so how long the
-schedule is, which falls to its end whatever the card is worth. A pace that was judged too high is made good for by a
-signal, SIGUSR1 as from a cluster, at which the trainer stops with a checkpoint. It also writes the weights after every
+First some updates are made and forgotten, for their pace: it tells how many fit into the time, and
+    so how long the
+schedule is, which falls to its end whatever the card is worth. A pace that was judged too high is
+made good for by a signal, SIGUSR1 as from a cluster, at which the trainer stops with a checkpoint.
+It also writes the weights after every
 epoch: whatever ends the program, `gpu-training/` holds weights that can be used.
 """
 
@@ -21,31 +23,45 @@ from benchmarks.gpu.updates import prepare_training, updates
 from benchmarks.inputs import render_records
 from benchmarks.setting import Setting
 from inpaint.curriculum import DataFolder, read_arch, read_stages
-from inpaint.options import TrainOptions, full_name, parse_tile
-from inpaint.trainer import train_model
+from inpaint.options_run import full_name
+from inpaint.options_train import TrainOptions, parse_tile
+from inpaint.train import train_model
 from nunif.errors import UserError
 from nunif.models import read_checkpoint, save_model
-from nunif.models.checkpoint import create_model_of
+from nunif.models.fit import create_model_of
 from nunif.training.batches import Loader
 from nunif.training.logs import read_rows
+from nunif.training.start import CHECKPOINT_SUFFIX
 from nunif.training.task import Draw
-from nunif.training.trainer import CHECKPOINT_SUFFIX
 
 RECIPE, FOLDER = "fusion", "gpu-training"
-RENDERED = range(1000, 1096)  # seeds of scenes to learn from; as many as there is time for, and the first four
-FEWEST, SPARE_FRAMES, SPARE = 4, 4, 32  # records; frames and pixels of a record beyond those that are read of it
+RENDERED = range(
+    1000, 1096
+)  # seeds of scenes to learn from; as many as there is time for, and the first four
+FEWEST, SPARE_FRAMES, SPARE = (
+    4,
+    4,
+    32,
+)  # records; frames and pixels of a record beyond those that are read of it
 RENDERING, PACING = 0.05, 0.06  # of the time
 LEAST = 3  # updates of which the pace is measured
-PLANNED = 0.9  # of the time that is left, for updates: epochs end with files, and a pace may be wrong
+# of the time that is left, for updates: epochs end with files, and a pace may be wrong
+PLANNED = 0.9
 EPOCHS = 20  # steps of the schedule
 STOP = getattr(signal, "SIGUSR1", signal.SIGTERM)
 
 
 def train_recipe(setting: Setting, *, until: float) -> Iterator[dict[str, Any]]:
-    """What the run is about to be, then what it was: its row, its losses, and the name of the weights in the output folder."""
+    """What the run is about to be, then what it was: its row, its losses, and the name of the
+    weights in the output folder."""
     begin = time.monotonic()
     time_left = max(until - begin, 0.0)
-    options = TrainOptions(model_dir=setting.output / FOLDER, curriculum=RECIPE, data_dir=setting.scratch, gpu=setting.gpu)
+    options = TrainOptions(
+        model_dir=setting.output / FOLDER,
+        curriculum=RECIPE,
+        data_dir=setting.scratch,
+        gpu=setting.gpu,
+    )
     (stage,), arch = read_stages(options), read_arch(options)
     assert arch is not None
     length = stage.options.stream_length or stage.options.frames_per_draw
@@ -55,18 +71,41 @@ def train_recipe(setting: Setting, *, until: float) -> Iterator[dict[str, Any]]:
         data = setting.scratch / "scenes"
         deadline = begin + RENDERING * time_left
         size = height + SPARE, width + SPARE
-        render_records(data / "train", RENDERED, num_frames=length + SPARE_FRAMES, size=size, least=FEWEST, until=deadline)
+        render_records(
+            data / "train",
+            RENDERED,
+            num_frames=length + SPARE_FRAMES,
+            size=size,
+            least=FEWEST,
+            until=deadline,
+        )
     # the films judge: an evaluation of the trainer's would take of the time
     options = replace(
-        stage.options, data_dir=data, batch_size=setting.card.batch_size, skip_eval=True, eval_step=1, disable_tensorboard=True
+        stage.options,
+        data_dir=data,
+        batch_size=setting.card.batch_size,
+        skip_eval=True,
+        eval_step=1,
+        disable_tensorboard=True,
     )
-    pace, num_records = measure_pace(arch, options, setting, until=time.monotonic() + PACING * time_left)
+    pace, num_records = measure_pace(
+        arch, options, setting, until=time.monotonic() + PACING * time_left
+    )
     epochs, per_epoch = plan(until - time.monotonic(), pace)
     num_samples = per_epoch * options.batch_size * options.frames_per_draw
     options = replace(options, max_epoch=epochs, num_samples=num_samples)
     what = "rendered scenes" if setting.card.data is None else data.name
-    row: dict[str, Any] = {"what": f"{arch} on {what}", "records": num_records, "batch": options.batch_size, "epochs": epochs}
-    facts: dict[str, Any] = {"rows": [row], "seconds_per_update": pace, "planned_updates": epochs * per_epoch}
+    row: dict[str, Any] = {
+        "what": f"{arch} on {what}",
+        "records": num_records,
+        "batch": options.batch_size,
+        "epochs": epochs,
+    }
+    facts: dict[str, Any] = {
+        "rows": [row],
+        "seconds_per_update": pace,
+        "planned_updates": epochs * per_epoch,
+    }
     yield facts
     weights = setting.output / f"{arch}.pth"
     checkpoint = options.model_dir / f"{full_name(arch)}{CHECKPOINT_SUFFIX}"
@@ -84,19 +123,29 @@ def train_recipe(setting: Setting, *, until: float) -> Iterator[dict[str, Any]]:
         "updates": state["updates"], "seconds": round(time.monotonic() - began, 1),
         "stopped": "by the clock" if state["epochs_done"] < epochs else "at the schedule's end",
     }  # fmt: skip
-    facts |= {"curve": read_rows(options.model_dir / "loss.csv", up_to_epoch=epochs), "weights": weights.name}
+    facts |= {
+        "curve": read_rows(options.model_dir / "loss.csv", up_to_epoch=epochs),
+        "weights": weights.name,
+    }
     yield facts
 
 
-def measure_pace(arch: str, options: TrainOptions, setting: Setting, *, until: float) -> tuple[float, int]:
-    """Seconds of an update with all that it waits for, of the later half of those that fit, and how many records there are."""
+def measure_pace(
+    arch: str, options: TrainOptions, setting: Setting, *, until: float
+) -> tuple[float, int]:
+    """Seconds of an update with all that it waits for, of the later half of those that fit, and how
+    many records there are."""
     engine, task = prepare_training(arch, options, setting.device)
     loader = Loader(
-        task.train_set, task.collate, num_workers=options.loader_processes(), pin_memory=setting.device.type == "cuda"
+        task.train_set,
+        task.collate,
+        num_workers=options.loader_processes(),
+        pin_memory=setting.device.type == "cuda",
     )
     size, count = options.batch_size, len(task.train_set)
     batches = [
-        [Draw(place % count, seed=place) for place in range(start, start + size)] for start in range(0, 1000 * size, size)
+        [Draw(place % count, seed=place) for place in range(start, start + size)]
+        for start in range(0, 1000 * size, size)
     ]
     taken: list[float] = []
     try:
@@ -118,7 +167,8 @@ def plan(seconds: float, pace: float) -> tuple[int, int]:
 
 @contextmanager
 def stopped_after(seconds: float) -> Iterator[threading.Event]:
-    """While the block runs, a training in it is told to stop once the time is up; the event tells whether it was.
+    """While the block runs, a training in it is told to stop once the time is up; the event tells
+    whether it was.
 
     It is told again every second: one that is only starting does not listen yet.
     """
@@ -143,7 +193,8 @@ def stopped_after(seconds: float) -> Iterator[threading.Event]:
 
 
 def keep_weights(checkpoint: Path, path: Path) -> dict[str, Any]:
-    """Write the weights of a checkpoint as a model file of their own; returns where the run stood."""
+    """Write the weights of a checkpoint as a model file of their own; returns where the run
+    stood."""
     content = read_checkpoint(checkpoint, package="inpaint")
     model = create_model_of(content, source=checkpoint)
     save_model(model, path, state_dict=content["state_dict"], train_kwargs=content["train_kwargs"])

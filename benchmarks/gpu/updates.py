@@ -1,4 +1,5 @@
-"""Updates as the trainer makes them: its own forward, loss, backward and optimizer step, in its own precision."""
+"""Updates as the trainer makes them: its own forward, loss, backward and optimizer step, in its own
+precision."""
 
 import gc
 import time
@@ -16,15 +17,15 @@ from benchmarks.inputs import render_records
 from benchmarks.setting import Setting
 from benchmarks.timing import spread
 from inpaint.curriculum import DataFolder
-from inpaint.options import TrainOptions
-from inpaint.trainer import VideoInpaintTask, create_task
+from inpaint.options_train import TrainOptions
+from inpaint.task import VideoInpaintTask, create_task
 from nunif.models import create_model
 from nunif.seed import derive_seed, seed_everything
 from nunif.training.batches import Batch
 from nunif.training.distributed import Group
+from nunif.training.start import create_engine
 from nunif.training.step import Engine, Window
 from nunif.training.task import Draw
-from nunif.training.trainer import create_engine
 
 CLIP, RECORDS = 12, 4
 SINGLE, LARGER = 1, (16, 4)  # clips of an update; of the larger the first that fits
@@ -39,7 +40,9 @@ def measure_updates(setting: Setting, *, until: float) -> Iterator[Rows]:
     On the CPU only with one: there nothing says that more do not fit before the machine swaps.
     """
     data = setting.scratch / "updates"
-    render_records(data / "train", range(RECORDS), num_frames=CLIP, size=(setting.card.tile, setting.card.tile))
+    render_records(
+        data / "train", range(RECORDS), num_frames=CLIP, size=(setting.card.tile, setting.card.tile)
+    )
     batches = [(SINGLE,), LARGER] if setting.device.type == "cuda" else [(SINGLE,)]
     cells = [(name, sizes) for name in setting.models or SIZES for sizes in batches]
     rows: Rows = []
@@ -53,8 +56,11 @@ def measure_updates(setting: Setting, *, until: float) -> Iterator[Rows]:
         yield rows
 
 
-def until_one_fits(sizes: Sequence[int], measure: Callable[[int], dict[str, Any]], *, what: str) -> Rows:
-    """The row of the first size whose measuring does not run out of memory, behind one for each that does."""
+def until_one_fits(
+    sizes: Sequence[int], measure: Callable[[int], dict[str, Any]], *, what: str
+) -> Rows:
+    """The row of the first size whose measuring does not run out of memory, behind one for each
+    that does."""
     rows: Rows = []
     for size in sizes:
         try:
@@ -68,42 +74,71 @@ def until_one_fits(sizes: Sequence[int], measure: Callable[[int], dict[str, Any]
     return rows
 
 
-def time_updates(name: str, batch_size: int, *, data: Path, setting: Setting, until: float) -> dict[str, Any]:
+def time_updates(
+    name: str, batch_size: int, *, data: Path, setting: Setting, until: float
+) -> dict[str, Any]:
     """One network: updates of the same batch until the time is up."""
     options = TrainOptions(
-        model_dir=setting.scratch, data_dir=data, video=True, clip_length=CLIP, tile_size=str(setting.card.tile),
-        mask="object", batch_size=batch_size, backward_step=1, skip_eval=True, gpu=setting.gpu,
-    )  # fmt: skip
+        model_dir=setting.scratch,
+        data_dir=data,
+        video=True,
+        clip_length=CLIP,
+        tile_size=str(setting.card.tile),
+        mask="object",
+        batch_size=batch_size,
+        backward_step=1,
+        skip_eval=True,
+        gpu=setting.gpu,
+    )
     engine, task = prepare_training(name, options, setting.device)
     draws = [Draw(place % RECORDS, seed=place) for place in range(batch_size)]
-    batch = Batch(task.collate([task.train_set[draw] for draw in draws]), [draw.index for draw in draws])
+    batch = Batch(
+        task.collate([task.train_set[draw] for draw in draws]), [draw.index for draw in draws]
+    )
     if setting.device.type == "cuda":
         batch = batch.pin_memory()
         torch.cuda.reset_peak_memory_stats(setting.device)
     taken: list[float] = []
     for seconds in updates(engine, task, repeat(batch), batch_size=batch_size):
         taken.append(seconds)
-        if len(taken) >= WARM_UP + LEAST and (time.monotonic() > until or len(taken) == WARM_UP + MOST):
+        if len(taken) >= WARM_UP + LEAST and (
+            time.monotonic() > until or len(taken) == WARM_UP + MOST
+        ):
             break
     milliseconds = spread([1000 * seconds for seconds in taken[WARM_UP:]])
-    peak = torch.cuda.max_memory_allocated(setting.device) / 1e6 if setting.device.type == "cuda" else None
+    peak = (
+        torch.cuda.max_memory_allocated(setting.device) / 1e6
+        if setting.device.type == "cuda"
+        else None
+    )
     return {
-        "what": name, "batch": batch_size, "updates": len(taken) - WARM_UP, "update_ms": milliseconds,
-        "clips_per_second": 1000 * batch_size / milliseconds["median"], "gpu_mb": peak,
-    }  # fmt: skip
+        "what": name,
+        "batch": batch_size,
+        "updates": len(taken) - WARM_UP,
+        "update_ms": milliseconds,
+        "clips_per_second": 1000 * batch_size / milliseconds["median"],
+        "gpu_mb": peak,
+    }
 
 
-def prepare_training(name: str, options: TrainOptions, device: torch.device) -> tuple[Engine, VideoInpaintTask]:
+def prepare_training(
+    name: str, options: TrainOptions, device: torch.device
+) -> tuple[Engine, VideoInpaintTask]:
     """A network with fresh weights, its samples, and what updates it, as the trainer starts."""
     assert options.data_dir is not None
     seed_everything(options.seed)
     task = create_task(create_model(f"inpaint.{name}"), [DataFolder(options.data_dir)], options)
     task.model.to(device).train()
-    return create_engine(task, options, Group(), device, options.draws_per_epoch(len(task.train_set))), task
+    return create_engine(
+        task, options, Group(), device, options.draws_per_epoch(len(task.train_set))
+    ), task
 
 
-def updates(engine: Engine, task: VideoInpaintTask, batches: Iterable[Batch], *, batch_size: int) -> Iterator[float]:
-    """Make an update of every batch; seconds from one to the next, so that waiting for a batch counts."""
+def updates(
+    engine: Engine, task: VideoInpaintTask, batches: Iterable[Batch], *, batch_size: int
+) -> Iterator[float]:
+    """Make an update of every batch; seconds from one to the next, so that waiting for a batch
+    counts."""
     mark = time.perf_counter()
     for place, batch in enumerate(batches):
         window = Window()

@@ -1,1 +1,5 @@
-"""What `python -m inpaint evaluate` is made of: clips and holes, methods, scores along time, and the report."""
+"""What `python -m inpaint evaluate` is made of.
+
+`sources` gives clips (out of `films` and of records), `methods` fills them, `scores` says how well,
+and `clip` brings these together for the report.
+"""

@@ -1,37 +1,19 @@
-"""Clips to be filled: videos or folders of pictures, and the holes in them.
+"""Holes that are made up for clips that are filled to judge it.
 
 Axes: T frames, H W pixels. Frames are (T, H, W, 3) uint8, holes (T, H, W) bool, True = missing.
 """
 
 import logging
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
-from inpaint.depth import create_estimator
-from inpaint.depth_models import MOTION_PARALLAX, ClipRejected
 from inpaint.hole_shapes import moving_shape, strokes, visiting_shape
 from inpaint.occlusion import drop_specks, hidden, shift_in_pixels, shift_of_view
-from inpaint.options import LONG
-from inpaint.runtime.hole_source import Paired, open_masks
-from nunif.errors import UserError
-from nunif.files import tell_if_dangling
-from nunif.image import read_rgb
-from nunif.pictures import (
-    as_read,
-    by_number,
-    check_alone,
-    check_exists,
-    has_number,
-    numbered_pictures,
-    pictures_in,
-    refuse_unread,
-)
+from inpaint.options_evaluate import LONG
 from nunif.seed import generator_for
-from nunif.video.film import tell_of_pictures, telling_of_videos_below
-from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader
+from scene.depth import create_estimator
+from scene.depth_models import MOTION_PARALLAX, ClipRejected
 
 logger = logging.getLogger(__name__)
 
@@ -41,123 +23,11 @@ MIN_STRIPS = 0.005  # of the picture; with less there is too little to score
 MIN_SPECK = 16  # pixels
 
 
-class BadClip(Exception):
-    """A clip that can't be used; the text says why."""
-
-
-def list_clips(path: Path) -> list[Path]:
-    """The clips that a path stands for: itself if it is a video or a folder of pictures, else those in the folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    check_exists(path, f"-i {path}")
-    if path.is_file():
-        check_alone(path, f"-i {path}")
-    if path.is_file() or _pictures(path):
-        return [path]
-    with telling_of_videos_below(path, f"-i {path}"):
-        entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-        for entry in entries:
-            tell_if_dangling(entry)
-        clips = [p for p in entries if _is_video(p) or (p.is_dir() and _pictures(p))]
-        if not clips:
-            refuse_unread(path, f"-i {path}")
-            raise UserError(f"-i {path} holds no video, no folder of pictures and no record: check the path")
-        return clips
-
-
-def read_clip(
-    path: Path, *, start: int, num_frames: int, size: tuple[int, int] | None, deinterlace: bool = False
-) -> np.ndarray:
-    """Up to `num_frames` frames from number `start` on, at `size` (H, W) or their own. Raises BadClip."""
-    try:
-        if path.is_dir():
-            if deinterlace:
-                tell_of_pictures(path)
-            try:
-                numbered_pictures(path, name=str(path), even_steps=True)
-            except UserError as problem:
-                logger.warning("%s: its pictures are taken in the order of their names", problem)
-            frames = [read_rgb(file) for file in _pictures(path)[start : start + num_frames]]
-        else:
-            with VideoReader(path, deinterlace=deinterlace) as video:
-                stop = min(start + num_frames, len(video))
-                frames = [frame.rgb for frame in video.read(min(start, stop), stop)]
-    except (UserError, BrokenVideo, ValueError, OSError) as error:
-        raise BadClip(str(error)) from error
-    if len(frames) < 2:
-        raise BadClip(f"{len(frames)} frames from --start {start} on, and a clip has 2 or more")
-    if len({frame.shape for frame in frames}) > 1:
-        raise BadClip("its pictures differ in size")
-    if size is not None and frames[0].shape[:2] != size:
-        frames = [cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA) for frame in frames]
-    return np.stack(frames)
-
-
-def read_masks(
-    folder: Path,
-    clip: Path,
-    *,
-    start: int,
-    num_frames: int,
-    size: tuple[int, int],
-    objects: tuple[int, ...] = (),
-    large_holes: bool = False,
-    deinterlace: bool = False,
-) -> np.ndarray:
-    """The masks of a clip: what in `folder` has its name, a video, a folder of pictures, or one picture for all frames.
-
-    They are read and paired with the frames as `apply` does it; pictures with pictures by number. Scaled to `size` (H, W)
-    by the nearest pixel, from the clip's own size or any with the same aspect.
-
-    Raises:
-        BadClip: there are none, they don't fit or can't be read, have another aspect, or mark nothing.
-    """
-    found = [p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)]
-    if len(found) != 1:
-        raise BadClip(f"--masks {folder} has {len(found)} masks of that name, and it must be one")
-    (path,) = found
-    try:
-        if clip.is_dir():
-            pictures = numbered_pictures(clip, name=f"-i {clip}", even_steps=True)
-            frames = Paired(len(pictures), numbers=list(pictures))
-            own = read_rgb(next(iter(pictures.values()))).shape
-        else:
-            with VideoReader(clip, deinterlace=deinterlace) as video:
-                frames = Paired.with_film(video)
-                own = (video.info.height, video.info.width)
-        with open_masks(
-            path,
-            frames,
-            name=f"--masks {path}",
-            start=start,
-            stop=start + num_frames,
-            objects=objects,
-            invert=None,
-            large_holes=large_holes,
-            deinterlace=deinterlace,
-        ) as masks:
-            resized = []
-            for mask in masks:
-                height, width = mask.shape
-                if abs(height * own[1] - width * own[0]) > own[0] + own[1]:  # more than a pixel of rounding
-                    raise BadClip(
-                        f"--masks {path} is {width}x{height}, the clip {own[1]}x{own[0]}: "
-                        "make masks of the clip's size, or of another with its aspect"
-                    )
-                resized.append(cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
-    except (UserError, BrokenVideo, ValueError, OSError) as error:
-        raise BadClip(f"its masks can't be used: {error}") from error
-    if not np.any(resized):
-        raise BadClip(f"--masks {path} marks nothing as missing: white is missing")
-    return np.stack(resized)
-
-
 def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tuple[np.ndarray, str]:
     """The holes of a family in a clip, the same at every call, and in a word what made them.
 
-    family: static (strokes that stand), moving (an object that walks), long (one that comes, stands for most of the clip
+    family: static (strokes that stand), moving (an object that walks), long (one that comes, stands
+        for most of the clip
     and goes) or occlusion (strips that another eye can't see).
     """
     rng = generator_for("evaluate", family, name, seed)
@@ -171,34 +41,29 @@ def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tupl
     try:
         disparity = create_estimator(MOTION_PARALLAX)(frames)
         holes = _strips(
-            torch.stack([shift_of_view(d, size=size, divergence=DIVERGENCE, convergence=CONVERGENCE) for d in disparity])
+            torch.stack(
+                [
+                    shift_of_view(d, size=size, divergence=DIVERGENCE, convergence=CONVERGENCE)
+                    for d in disparity
+                ]
+            )
         )
         if holes.mean() >= MIN_STRIPS:
             return holes, MOTION_PARALLAX
     except ClipRejected:
         pass
-    things = sum(moving_shape(num_frames, size, rng, still=False).astype(np.float32) for _ in range(CUTOUTS)) / CUTOUTS
-    shift = shift_in_pixels(torch.from_numpy(things), divergence=2 * DIVERGENCE, convergence=CONVERGENCE, width=size[1])
+    things = (
+        sum(
+            moving_shape(num_frames, size, rng, still=False).astype(np.float32)
+            for _ in range(CUTOUTS)
+        )
+        / CUTOUTS
+    )
+    shift = shift_in_pixels(
+        torch.from_numpy(things), divergence=2 * DIVERGENCE, convergence=CONVERGENCE, width=size[1]
+    )
     return _strips(shift), "cut-outs"
-
-
-def clip_name(path: Path) -> str:
-    """What a clip is called in tables, and what its masks are called."""
-    return path.name if path.is_dir() else path.stem
 
 
 def _strips(shift: torch.Tensor) -> np.ndarray:
     return drop_specks(hidden(shift).numpy(), min_area=MIN_SPECK)
-
-
-def _is_video(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """By number; where there are none, or one is told twice, by name."""
-    files = pictures_in(folder)
-    try:
-        return list(by_number([file for file in files if has_number(file)] or files, name=str(folder)).values())
-    except UserError:
-        return sorted(files, key=as_read)

@@ -1,4 +1,7 @@
-"""Scores of a filled film. Axes: T frames, H W pixels; frames are (T, H, W, 3) uint8, holes (T, H, W) bool."""
+"""Scores of filled clips.
+
+Axes: T frames, H W pixels; frames are (T, H, W, 3) uint8, holes (T, H, W) bool.
+"""
 
 import importlib.util
 import logging
@@ -10,28 +13,64 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.flow import pull
-from inpaint.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim
-from inpaint.perceptual import load_lite
+from inpaint.evaluation.pixels import signed
 from nunif.errors import UserError
+from nunif.evaluation.report import Headline
+from scene.flow import pull
+from scene.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim, score_clip
+from scene.perceptual import load_lite
 
 logger = logging.getLogger(__name__)
 
 MIN_UNSEEN = 50  # pixels; fewer are no ground to judge sharpness on
-MIN_GRADIENT = 2.0  # grey levels per pixel of the truth on the mean; beside a plain wall the faintest shade is "sharp"
+# grey levels per pixel of the truth on the mean; beside a plain wall the faintest shade is "sharp"
+MIN_GRADIENT = 2.0
+
+HEADLINE = Headline("hole_psnr", name="hole-PSNR", unit="dB")  # by which methods are compared
+TITLE = "Inpainting scores"  # of reports
 
 Motion = tuple[np.ndarray, np.ndarray]  # as of `motion_of`
 Score = Callable[[np.ndarray, np.ndarray], float]  # output and truth -> mean over the frames
 
 
+def film_scores(
+    output: np.ndarray,
+    *,
+    truth: np.ndarray,
+    holes: np.ndarray,
+    motion: Motion,
+    unseen: np.ndarray,
+    thirds: bool,
+    perceptual: dict[str, Score],
+) -> dict[str, float]:
+    """All scores of a film: `score_film`, with `thirds` also `by_thirds`, and the perceptual
+    ones."""
+    scores = score_film(output, truth, holes, motion, unseen)
+    if thirds:
+        scores |= by_thirds(output, truth, holes)
+    return scores | {name: score(output, truth) for name, score in perceptual.items()}
+
+
+def record_scores(
+    output: np.ndarray, *, truth: np.ndarray, holes: np.ndarray, device: torch.device
+) -> dict[str, float]:
+    """The scores of the trainer's evaluation (`score_clip`), computed on a device.
+
+    output: uint8, or float32 in [-1, 1].
+    """
+    missing = torch.from_numpy(holes)[:, None]
+    return score_clip(*(x.to(device) for x in (signed(output), signed(truth), missing)))
+
+
 def score_film(
     output: np.ndarray, truth: np.ndarray, holes: np.ndarray, motion: Motion, unseen: np.ndarray
 ) -> dict[str, float]:
-    """All scores of a clip. What has nothing to count is NaN.
+    """The scores of pixels and of motion. What has nothing to count is NaN.
 
     motion: `motion_of(truth)`; unseen: `never_seen` of the holes.
     """
-    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    x, y = _tensor(output), _tensor(truth)
+    missing = torch.from_numpy(holes)[:, None]
     return {
         "hole_psnr": hole_psnr(x, y, missing),
         "hole_ssim": hole_ssim(x, y, missing),
@@ -44,10 +83,12 @@ def score_film(
 
 
 def warping_error(output: np.ndarray, holes: np.ndarray, motion: Motion) -> float:
-    """Mean squared difference of every frame and the one before carried along the truth's flow, times 1000.
+    """Mean squared difference of every frame and the one before carried along the truth's flow,
+    times 1000.
 
-    In [0, 1] colours, over hole pixels that the truth shows in both frames (`is_visible`). After Lai et al., Learning
-    blind video temporal consistency, 2018; the flow is DIS, so compare only numbers from here. NaN without such pixels.
+    In [0, 1] colours, over hole pixels that the truth shows in both frames (`is_visible`). After
+    Lai et al., Learning blind video temporal consistency, 2018; the flow is DIS, so compare only
+    numbers from here. NaN without such pixels.
     """
     total, count = 0.0, 0
     for before, after, hole, flow, seen in zip(output, output[1:], holes[1:], *motion):
@@ -58,11 +99,13 @@ def warping_error(output: np.ndarray, holes: np.ndarray, motion: Motion) -> floa
 
 
 def unseen_sharpness(output: np.ndarray, truth: np.ndarray, unseen: np.ndarray) -> float:
-    """Mean gradient of the output's luma over that of the truth, where no frame shows the place: 1 as sharp, 0 flat.
+    """Mean gradient of the output's luma over that of the truth, where no frame shows the place: 1
+    as sharp, 0 flat.
 
-    PSNR rewards blur there; this does not, and says nothing of whether what was made up is right: noise is sharp too. The
-    gradient is the length of the differences to the pixel on the right and to the one below, counted where all three are
-    unseen, so that a seam at the hole's edge is no sharpness. NaN for fewer than 50 such pixels in the clip, and where the
+    PSNR rewards blur there; this does not, and says nothing of whether what was made up is right:
+    noise is sharp too. The gradient is the length of the differences to the pixel on the right and
+    to the one below, counted where all three are unseen, so that a seam at the hole's edge is no
+    sharpness. NaN for fewer than 50 such pixels in the clip, and where the
     truth is flat: less than 2 grey levels on the mean.
     """
     inner = unseen[:, :-1, :-1] & unseen[:, :-1, 1:] & unseen[:, 1:, :-1]
@@ -77,39 +120,54 @@ def unseen_sharpness(output: np.ndarray, truth: np.ndarray, unseen: np.ndarray) 
 
 
 def never_seen(holes: np.ndarray, motion: Motion, motion_reversed: Motion) -> np.ndarray:
-    """The hole pixels that can't be traced to a frame where they are no hole, neither back nor ahead: (T, H, W) bool.
+    """The hole pixels that can't be traced to a frame where they are no hole, neither back nor
+    ahead: (T, H, W) bool.
 
-    A pixel is traced along the truth's flow from frame to frame, as long as it is seen in the next one (`is_visible`).
-    motion: `motion_of(truth)`; motion_reversed: that of the truth from its end, `motion_of(truth[::-1])`.
+    A pixel is traced along the truth's flow from frame to frame, as long as it is seen in the next
+    one (`is_visible`).
+    motion: `motion_of(truth)`; motion_reversed: that of the truth from its end,
+        `motion_of(truth[::-1])`.
     """
     past, future = _traced(holes, motion), _traced(holes[::-1], motion_reversed)[::-1]
     return holes & ~past & ~future
 
 
 def by_thirds(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> dict[str, float]:
-    """The hole-PSNR over the early, middle and late third of the frames that have a hole; NaN in a third without any."""
-    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    """The hole-PSNR over the early, middle and late third of the frames that have a hole; NaN in a
+    third without any."""
+    x, y = _tensor(output), _tensor(truth)
+    missing = torch.from_numpy(holes)[:, None]
     thirds = np.array_split(np.flatnonzero(holes.any(axis=(1, 2))), 3)
-    return {name: hole_psnr(x[t], y[t], missing[t]) for name, t in zip(("early", "middle", "late"), thirds)}
+    return {
+        name: hole_psnr(x[t], y[t], missing[t])
+        for name, t in zip(("early", "middle", "late"), thirds)
+    }
 
 
 def curve_of(output: np.ndarray, truth: np.ndarray, holes: np.ndarray) -> list[float]:
     """The hole-PSNR of every frame by itself; NaN where it has no hole."""
-    x, y, missing = _tensor(output), _tensor(truth), torch.from_numpy(holes)[:, None]
+    x, y = _tensor(output), _tensor(truth)
+    missing = torch.from_numpy(holes)[:, None]
     return [hole_psnr(x[t : t + 1], y[t : t + 1], missing[t : t + 1]) for t in range(len(x))]
 
 
 def open_perceptual() -> dict[str, Score]:
-    """The scores by networks' features whose packages and weights are on the disk; a line says why others are left out."""
+    """The scores by networks' features whose packages and weights are on the disk; a line says why
+    others are left out."""
     opened = {"lpips": open_lpips(), "lite": open_lite()}
     return {name: score for name, score in opened.items() if score is not None}
 
 
 def open_lpips() -> Score | None:
-    """LPIPS with AlexNet, mean over whole frames, where its package and its weights are on the disk; else None, and a line."""
+    """LPIPS with AlexNet, mean over whole frames, where its package and its weights are on the
+    disk; else None, and a line."""
     weights = Path(torch.hub.get_dir()) / "checkpoints"
     if importlib.util.find_spec("lpips") is None or not any(weights.glob("alexnet-owt-*.pth")):
-        logger.info("no LPIPS: it needs pip install lpips, and alexnet-owt-7be5be79.pth of torchvision in %s", weights)
+        logger.info(
+            "no LPIPS: it needs pip install lpips, and alexnet-owt-7be5be79.pth of torchvision in "
+            "%s",
+            weights,
+        )
         return None
     import lpips
 
@@ -124,7 +182,8 @@ def open_lpips() -> Score | None:
 
 
 def open_lite() -> Score | None:
-    """What the loss `lite` measures, mean over whole frames, where its packages are there; else None, and a line."""
+    """What the loss `lite` measures, mean over whole frames, where its packages are there; else
+    None, and a line."""
     try:
         distance = load_lite()
     except UserError as problem:
@@ -141,7 +200,8 @@ def open_lite() -> Score | None:
 
 def _traced(holes: np.ndarray, motion: Motion) -> np.ndarray:
     """Whether a pixel is no hole or comes from where an earlier frame has none, (T, H, W) bool."""
-    # carried along in parts: rounded at every frame, an edge that moves by less than half a pixel would not move at all
+    # carried along in parts: rounded at every frame, an edge that moves by less than half a pixel
+    # would not move at all
     share = (~holes[0]).astype(np.float32)
     shares = [share]
     for hole, flow, seen in zip(holes[1:], *motion):

@@ -1,7 +1,8 @@
 """The parts that DSTT-like networks are made of.
 
 Source of the layout: DSTT (Liu et al., arXiv 2104.06637) and its published code's layer sizes.
-Axes: B batch, T frames, N tokens of a frame (h * w, row-major), C channels or hidden size, H W pixels.
+Axes: B batch, T frames, N tokens of a frame (h * w, row-major), C channels or hidden size, H W
+    pixels.
 """
 
 import torch
@@ -12,7 +13,9 @@ LEAKY_SLOPE = 0.2
 Projected = tuple[Tensor, Tensor]  # keys and values of the same tokens
 
 
-def conv(in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
+def conv(
+    in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> nn.Conv2d:
     """3x3 convolution with its weights drawn for a leaky ReLU behind it."""
     layer = nn.Conv2d(in_channels, out_channels, 3, stride, dilation, dilation, groups)
     nn.init.kaiming_normal_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu")
@@ -46,7 +49,8 @@ class FrameEncoder(nn.Sequential):
 
 
 class HierarchyEncoder(nn.Module):
-    """Grouped convolutions that each see the first features again: (B*T, channels, h, w) -> (B*T, channels/2, h, w)."""
+    """Grouped convolutions that each see the first features again: (B*T, channels, h, w) -> (B*T,
+    channels/2, h, w)."""
 
     GROUPS = (1, 2, 4, 8, 1)
 
@@ -54,7 +58,11 @@ class HierarchyEncoder(nn.Module):
         super().__init__()
         last = len(self.GROUPS) - 1
         self.layers = nn.ModuleList(
-            conv(channels if i == 0 else 2 * channels, channels // 2 if i == last else channels, groups=groups)
+            conv(
+                channels if i == 0 else 2 * channels,
+                channels // 2 if i == last else channels,
+                groups=groups,
+            )
             for i, groups in enumerate(self.GROUPS)
         )
 
@@ -70,9 +78,12 @@ class HierarchyEncoder(nn.Module):
 
 
 class FrameDecoder(nn.Module):
-    """(B*T, channels, h, w) -> (B*T, out_channels, 4h, 4w): twice bilinear enlargement and convolution."""
+    """(B*T, channels, h, w) -> (B*T, out_channels, 4h, 4w): twice bilinear enlargement and
+    convolution."""
 
-    def __init__(self, channels: int, *, out_channels: int = 3, align_corners: bool = False) -> None:
+    def __init__(
+        self, channels: int, *, out_channels: int = 3, align_corners: bool = False
+    ) -> None:
         super().__init__()
         self.align_corners = align_corners
         self.conv1 = conv(channels, channels)
@@ -81,7 +92,9 @@ class FrameDecoder(nn.Module):
         self.to_image = conv(channels // 2, out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        x = F.leaky_relu(self.conv1(enlarge(features, align_corners=self.align_corners)), LEAKY_SLOPE)
+        x = F.leaky_relu(
+            self.conv1(enlarge(features, align_corners=self.align_corners)), LEAKY_SLOPE
+        )
         x = F.leaky_relu(self.conv2(x), LEAKY_SLOPE)
         x = F.leaky_relu(self.conv3(enlarge(x, align_corners=self.align_corners)), LEAKY_SLOPE)
         return self.to_image(x)
@@ -110,11 +123,13 @@ class PatchEmbedding(nn.Conv2d):
 
 
 class PatchUnembedding(nn.Module):
-    """Tokens back to overlapping patches that are summed: (B*T, hidden, h, w) -> (B*T, channels, h*stride, w*stride).
+    """Tokens back to overlapping patches that are summed: (B*T, hidden, h, w) -> (B*T, channels,
+    h*stride, w*stride).
 
-    The same map as a linear layer to `channels * kernel * kernel` numbers and torch.nn.Fold, written as a transposed
-    convolution, which TensorRT takes and which needs no intermediate columns. The linear layer's bias is folded too:
-    a constant per offset in the patch, summed where patches overlap.
+    The same map as a linear layer to `channels * kernel * kernel` numbers and torch.nn.Fold,
+    written as a transposed convolution, which TensorRT takes and which needs no intermediate
+    columns. The linear layer's bias is folded too: a constant per offset in the patch, summed where
+    patches overlap.
     """
 
     def __init__(self, channels: int, hidden: int, kernel: int, stride: int) -> None:
@@ -126,7 +141,8 @@ class PatchUnembedding(nn.Module):
 
     @staticmethod
     def from_linear(weight: Tensor, bias: Tensor, kernel: int, stride: int) -> "PatchUnembedding":
-        """Take over a linear layer's weight (channels * kernel * kernel, hidden) and bias (channels * kernel * kernel)."""
+        """Take over a linear layer's weight (channels * kernel * kernel, hidden) and bias (channels
+        * kernel * kernel)."""
         channels, hidden = weight.shape[0] // kernel**2, weight.shape[1]
         module = PatchUnembedding(channels, hidden, kernel, stride)
         with torch.no_grad():
@@ -136,9 +152,15 @@ class PatchUnembedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         padding = self.kernel // 2
-        sizes = (self.stride, padding, self.stride + 2 * padding - self.kernel)  # stride, padding, output_padding
+        sizes = (
+            self.stride,
+            padding,
+            self.stride + 2 * padding - self.kernel,
+        )  # stride, padding, output_padding
         ones = torch.ones_like(tokens[:1, :1])
-        return F.conv_transpose2d(tokens, self.weight, None, *sizes) + F.conv_transpose2d(ones, self.bias, None, *sizes)
+        return F.conv_transpose2d(tokens, self.weight, None, *sizes) + F.conv_transpose2d(
+            ones, self.bias, None, *sizes
+        )
 
 
 class FeedForward(nn.Sequential):
@@ -149,7 +171,8 @@ class FeedForward(nn.Sequential):
 
 
 def split_zones(x: Tensor, grid: tuple[int, int], *, zones: int, num_heads: int) -> Tensor:
-    """(B, T, N, C) -> (B, T, zones * zones, heads, N of a zone, C of a head); zones divides both sides of the grid."""
+    """(B, T, N, C) -> (B, T, zones * zones, heads, N of a zone, C of a head); zones divides both
+    sides of the grid."""
     b, t, _, c = x.shape
     (h, w), d = grid, c // num_heads
     x = x.view(b, t, zones, h // zones, zones, w // zones, num_heads, d)
@@ -167,7 +190,8 @@ def join_zones(x: Tensor, grid: tuple[int, int], *, zones: int) -> Tensor:
 class MemoryAttention(nn.Module):
     """Attention from every frame's tokens to its own and to those of the frames before it.
 
-    zones: 1 looks at the whole frame (spatial), 2 cuts it into 2x2 zones and stays inside each (temporal).
+    zones: 1 looks at the whole frame (spatial), 2 cuts it into 2x2 zones and stays inside each
+        (temporal).
     """
 
     def __init__(self, hidden: int, num_heads: int, zones: int) -> None:
@@ -179,13 +203,15 @@ class MemoryAttention(nn.Module):
         """Keys and values of normalised tokens: twice (B, T, N, C) -> (B, T, N, C)."""
         return self.key(tokens), self.value(tokens)
 
-    def forward(self, current: Tensor, own: Projected, past: Projected, grid: tuple[int, int]) -> Tensor:
+    def forward(
+        self, current: Tensor, own: Projected, past: Projected, grid: tuple[int, int]
+    ) -> Tensor:
         """Attend.
 
         Args:
             current: (B, T, N, C), normalised tokens, which ask. own: their keys and values.
-            past: keys and values (B, S + T - 1, N, C) of the S frames before the first and of all but the last;
-                frame t looks back at past[t : t + S].
+            past: keys and values (B, S + T - 1, N, C) of the S frames before the first and of all
+                but the last; frame t looks back at past[t : t + S].
             grid: (h, w), both even where zones is 2.
         Returns: (B, T, N, C).
         """
@@ -204,7 +230,8 @@ class MemoryAttention(nn.Module):
 
 
 class MemoryBlock(nn.Module):
-    """A pre-norm transformer block whose attention also reads the block's own input tokens of the last frames."""
+    """A pre-norm transformer block whose attention also reads the block's own input tokens of the
+    last frames."""
 
     def __init__(self, hidden: int, num_heads: int, zones: int) -> None:
         super().__init__()
@@ -212,27 +239,35 @@ class MemoryBlock(nn.Module):
         self.attention = MemoryAttention(hidden, num_heads, zones)
         self.feed_forward = FeedForward(hidden)
 
-    def forward(self, tokens: Tensor, memory: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, memory: Tensor, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         """All frames of a clip at once; frame by frame with the memory handed on gives the same.
 
         Args:
             tokens: (B, T, N, C), the block's input.
             memory: (B, S, N, C), its inputs of the S frames before, oldest first.
-        Returns: the output (B, T, N, C) and the memory after the last frame (B, S, N, C). No gradient flows into or
-            out of memory.
+        Returns: the output (B, T, N, C) and the memory after the last frame (B, S, N, C). No
+            gradient flows into or out of memory.
         """
         slots = memory.shape[1]
         history = torch.cat([memory, tokens], dim=1).detach()
         current = self.norm1(tokens)
         past = self.attention.project(self.norm1(history[:, :-1]))
-        return self._finish(tokens, current, self.attention.project(current), past, grid), history[:, -slots:]
+        return self._finish(tokens, current, self.attention.project(current), past, grid), history[
+            :, -slots:
+        ]
 
-    def stream(self, tokens: Tensor, past: Tensor | None, grid: tuple[int, int], slots: int) -> tuple[Tensor, Tensor]:
-        """One frame, with keys and values remembered instead of tokens, so that they are not worked out again.
+    def stream(
+        self, tokens: Tensor, past: Tensor | None, grid: tuple[int, int], slots: int
+    ) -> tuple[Tensor, Tensor]:
+        """One frame, with keys and values remembered instead of tokens, so that they are not worked
+        out again.
 
         Args:
-            tokens: (B, 1, N, C). past: (2, B, S, N, C), keys and values of the frames before, oldest first; None at the
-                start of a stream, where the frame stands for those before it.
+            tokens: (B, 1, N, C). past: (2, B, S, N, C), keys and values of the frames before,
+                oldest first; None at the start of a stream, where the frame stands for those before
+                it.
             slots: S.
         Returns: the output (B, 1, N, C) and what is `past` for the next frame.
         """
@@ -243,7 +278,14 @@ class MemoryBlock(nn.Module):
         output = self._finish(tokens, current, own, (past[0], past[1]), grid)
         return output, torch.cat([past[:, :, 1:], torch.stack(own)], dim=2)
 
-    def _finish(self, tokens: Tensor, current: Tensor, own: Projected, past: Projected, grid: tuple[int, int]) -> Tensor:
+    def _finish(
+        self,
+        tokens: Tensor,
+        current: Tensor,
+        own: Projected,
+        past: Projected,
+        grid: tuple[int, int],
+    ) -> Tensor:
         tokens = tokens + self.attention(current, own, past, grid)
         return tokens + self.feed_forward(self.norm2(tokens))
 
@@ -251,7 +293,8 @@ class MemoryBlock(nn.Module):
 class ClipAttention(nn.Module):
     """Attention among the tokens of a whole clip, forwards and backwards in time.
 
-    temporal: inside each of 2x2 zones, over all frames; otherwise over the whole of each frame by itself.
+    temporal: inside each of 2x2 zones, over all frames; otherwise over the whole of each frame by
+        itself.
     """
 
     def __init__(self, hidden: int, num_heads: int, *, temporal: bool) -> None:
@@ -260,7 +303,8 @@ class ClipAttention(nn.Module):
         self.query, self.key, self.value, self.out = (linear(hidden, hidden) for _ in range(4))
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, T, N, C), normalised -> (B, T, N, C). grid: (h, w), both even for temporal attention."""
+        """(B, T, N, C), normalised -> (B, T, N, C). grid: (h, w), both even for temporal
+        attention."""
         query, key, value = (
             split_zones(layer(tokens), grid, zones=self.zones, num_heads=self.num_heads)
             for layer in (self.query, self.key, self.value)
@@ -268,18 +312,22 @@ class ClipAttention(nn.Module):
         if self.temporal:
             b, t, z, heads, n, d = query.shape
             query, key, value = (
-                x.permute(0, 2, 3, 1, 4, 5).reshape(b * z, heads, t * n, d) for x in (query, key, value)
+                x.permute(0, 2, 3, 1, 4, 5).reshape(b * z, heads, t * n, d)
+                for x in (query, key, value)
             )  # all frames of a zone
             attended = F.scaled_dot_product_attention(query, key, value)
             attended = attended.view(b, z, heads, t, n, d).permute(0, 3, 1, 2, 4, 5).contiguous()
         else:
-            attended = F.scaled_dot_product_attention(query.flatten(0, 2), key.flatten(0, 2), value.flatten(0, 2))
+            attended = F.scaled_dot_product_attention(
+                query.flatten(0, 2), key.flatten(0, 2), value.flatten(0, 2)
+            )
             attended = attended.view(query.shape)
         return self.out(join_zones(attended, grid, zones=self.zones))
 
 
 class ClipBlock(nn.Module):
-    """A transformer block as published with DSTT: what is added to is the normalised input, not the input itself."""
+    """A transformer block as published with DSTT: what is added to is the normalised input, not the
+    input itself."""
 
     def __init__(self, hidden: int, num_heads: int, *, temporal: bool) -> None:
         super().__init__()

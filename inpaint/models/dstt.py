@@ -1,6 +1,7 @@
 """DSTT as published: all frames of a clip are filled together, each seeing all others.
 
-Source: Liu et al., Decoupled Spatial-Temporal Transformer for Video Inpainting, arXiv 2104.06637, and the sizes and
+Source: Liu et al., Decoupled Spatial-Temporal Transformer for Video Inpainting, arXiv 2104.06637,
+    and the sizes and
 tensor names of its published code (ruiliu-ai/DSTT). `from_official` takes that code's weights over.
 
 Axes: B batch, T frames in time order, C channels, H W pixels, N tokens of a frame.
@@ -22,7 +23,7 @@ from inpaint.models.blocks import (
     pad_to_multiple,
 )
 from nunif.errors import UserError
-from nunif.models.checkpoint import misfits
+from nunif.models.fit import describe_mismatch
 from nunif.models.registry import ForeignLayout, Model, register_layout, register_model
 
 ENCODER_STRIDE = 4
@@ -34,7 +35,8 @@ class DSTT(Model):
 
     Args:
         channels: width of the encoder at 1/4 resolution, a multiple of 16.
-        hidden: size of a token. num_blocks: alternating temporal (2x2 zones) and spatial. num_heads divides hidden.
+        hidden: size of a token. num_blocks: alternating temporal (2x2 zones) and spatial. num_heads
+            divides hidden.
         patch_kernel, patch_stride: of a token, in pixels of the 1/4 resolution.
     """
 
@@ -57,21 +59,27 @@ class DSTT(Model):
         self.encoder = FrameEncoder(3, channels)
         self.hierarchy = HierarchyEncoder(channels)
         self.to_tokens = PatchEmbedding(channels // 2, hidden, patch_kernel, patch_stride)
-        self.blocks = nn.ModuleList(ClipBlock(hidden, num_heads, temporal=i % 2 == 0) for i in range(num_blocks))
+        self.blocks = nn.ModuleList(
+            ClipBlock(hidden, num_heads, temporal=i % 2 == 0) for i in range(num_blocks)
+        )
         self.from_tokens = PatchUnembedding(channels // 2, hidden, patch_kernel, patch_stride)
         self.decoder = FrameDecoder(channels // 2, align_corners=True)
 
-    def forward(self, frames: Tensor, holes: Tensor, memory: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward(
+        self, frames: Tensor, holes: Tensor, memory: Tensor | None = None
+    ) -> tuple[Tensor, None]:
         """Predict whole frames.
 
         The network is not told where the holes are; it sees them as 0, a middle grey.
 
         Args:
-            frames: (B, T, 3, H, W) in [-1, 1]; any H and W, any T; what stands in the holes is not looked at.
+            frames: (B, T, 3, H, W) in [-1, 1]; any H and W, any T; what stands in the holes is not
+                looked at.
             holes: (B, T, 1, H, W), 1 = missing, 0 = seen.
-            memory: None. There is none to carry; the argument stands here because streaming models have it.
-        Returns: the prediction (B, T, 3, H, W) for every pixel, seen ones too, in (-1, 1), of the type of `frames`;
-            None for the memory.
+            memory: None. There is none to carry; the argument stands here because streaming models
+                have it.
+        Returns: the prediction (B, T, 3, H, W) for every pixel, seen ones too, in (-1, 1), of the
+            type of `frames`; None for the memory.
         Raises:
             ValueError: a memory is given.
         """
@@ -107,12 +115,22 @@ DECODER_NAMES = {"conv1": "0.conv", "conv2": "2", "conv3": "4.conv", "to_image":
 def official_names(num_blocks: int) -> dict[str, str]:
     """Our name of each tensor, and the published code's."""
     modules = {f"encoder.{i}": f"encoder.{i}" for i in (0, 2, 4, 6)}
-    modules |= {f"hierarchy.layers.{i}": f"hier_enc.layers.{2 * i}" for i in range(len(HierarchyEncoder.GROUPS))}
+    modules |= {
+        f"hierarchy.layers.{i}": f"hier_enc.layers.{2 * i}"
+        for i in range(len(HierarchyEncoder.GROUPS))
+    }
     modules |= {"to_tokens": "patch2vec", "from_tokens": "vec2patch.embedding"}
     for i in range(num_blocks):
-        modules |= {f"blocks.{i}.{ours}": f"transformer.{i}.{theirs}" for ours, theirs in BLOCK_NAMES.items()}
+        modules |= {
+            f"blocks.{i}.{ours}": f"transformer.{i}.{theirs}"
+            for ours, theirs in BLOCK_NAMES.items()
+        }
     modules |= {f"decoder.{ours}": f"decoder.{theirs}" for ours, theirs in DECODER_NAMES.items()}
-    return {f"{ours}.{part}": f"{theirs}.{part}" for ours, theirs in modules.items() for part in ("weight", "bias")}
+    return {
+        f"{ours}.{part}": f"{theirs}.{part}"
+        for ours, theirs in modules.items()
+        for part in ("weight", "bias")
+    }
 
 
 def is_official(state_dict: Mapping[str, Tensor]) -> bool:
@@ -123,20 +141,29 @@ def is_official(state_dict: Mapping[str, Tensor]) -> bool:
 def from_official(
     model: Model, state_dict: Mapping[str, Tensor], *, source: Path | str = "the state dict"
 ) -> dict[str, Tensor]:
-    """The published code's weights (its `netG`) as the state dict of `model`, a DSTT of the same sizes.
+    """The published code's weights (its `netG`) as the state dict of `model`, a DSTT of the same
+    sizes.
 
-    All tensors are renamed; those of the linear layer before its Fold become the equal transposed convolution's.
+    All tensors are renamed; those of the linear layer before its Fold become the equal transposed
+    convolution's.
 
     Raises:
-        UserError: names, as the published code has them, the first tensors that are missing, extra or of another shape.
+        UserError: names, as the published code has them, the first tensors that are missing, extra
+            or of another shape.
     """
     assert isinstance(model, DSTT)
-    names, shapes = official_names(len(model.blocks)), {name: t.shape for name, t in model.state_dict().items()}
+    names, shapes = (
+        official_names(len(model.blocks)),
+        {name: t.shape for name, t in model.state_dict().items()},
+    )
     hidden, channels, kernel, _ = shapes["from_tokens.weight"]
     columns = channels * kernel * kernel
-    linear = {"from_tokens.weight": torch.Size((columns, hidden)), "from_tokens.bias": torch.Size((columns,))}
+    linear = {
+        "from_tokens.weight": torch.Size((columns, hidden)),
+        "from_tokens.bias": torch.Size((columns,)),
+    }
     expected = {names[name]: linear.get(name, shape) for name, shape in shapes.items()}
-    if problem := misfits(expected, state_dict):
+    if problem := describe_mismatch(expected, state_dict):
         raise UserError(f"{source} does not fit the published DSTT: {problem}")
     ours = {name: state_dict[official] for name, official in names.items()}
     weight, bias = ours["from_tokens.weight"], ours["from_tokens.bias"]

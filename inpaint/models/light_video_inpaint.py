@@ -1,21 +1,24 @@
 """The light video inpainter: a small U of gated MLPs that fills a window of 12 frames at once.
 
-Source: nagadomi/nunif (MIT), `inpaint.light_video_inpaint_v1` of iw3: parameter names, sizes and arithmetic are taken
-over, so that its model files load and give the same pictures. The blocks are gMLPs (Liu et al., Pay Attention to MLPs,
-arXiv 2105.08050) on windows.
+Source: nagadomi/nunif (MIT), `inpaint.light_video_inpaint_v1` of iw3: parameter names, sizes and
+    arithmetic are taken
+over, so that its model files load and give the same pictures. The blocks are gMLPs (Liu et al., Pay
+Attention to MLPs, arXiv 2105.08050) on windows.
 
-Axes: B batch, T the 12 frames of a window, N frames of whole windows one after another (B * T), C channels, H W pixels,
-h w positions. Pictures are in [0, 1] here, except where `forward` meets the house, and mask 1 = missing.
+Axes: B batch, T the 12 frames of a window, N frames of whole windows one after another (B * T), C
+    channels, H W pixels,
+h w positions. Pictures are in [0, 1] here, except where `forward` meets the house, and mask 1 =
+missing.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inpaint.masks import close_pinpricks, dilate_sideways
 from inpaint.models.blocks import linear
 from nunif.errors import UserError
 from nunif.models.registry import Model, register_model
+from scene.masks import close_pinpricks, dilate_sideways
 
 NUM_FRAMES = 12  # of a window; the temporal layers mix exactly as many
 PATCH = 4  # pixels of the finest position
@@ -27,7 +30,7 @@ HOLE_THRESHOLD = 0.99  # of the soft mask: patches above it hold a missing pixel
 LEAKY_SLOPE = 0.1
 
 
-# --- before the network ------------------------------------------------------------------------------------------------
+# --- before the network ---------------------------------------------------------------------------
 
 
 def preprocess(
@@ -45,16 +48,21 @@ def preprocess(
         frames: (N, 3, H, W) in [0, 1].
         holes: (N, 1, H, W), bool or float, 1 = missing.
         closing: close gaps of up to four pixels first.
-        inner_dilation, outer_dilation: pixels by which holes then grow to the left and to the right. (The source's
-            words: in a right eye's view the foreground is on the left of its hole.) 0 or less: none.
-        base_width: the width that the dilations are meant for; they scale with W, and are one pixel at least.
-    Returns: the frames with 0 in the holes, and the mask (N, 1, H, W) that is 1 in the holes and falls to 0 within
-        7 pixels. Both have the type of `frames`.
+        inner_dilation, outer_dilation: pixels by which holes then grow to the left and to the
+            right. (The source's
+            words: in a right eye's view the foreground is on the left of its hole.) 0 or less:
+                none.
+        base_width: the width that the dilations are meant for; they scale with W, and are one pixel
+            at least.
+    Returns: the frames with 0 in the holes, and the mask (N, 1, H, W) that is 1 in the holes and
+        falls to 0 within 7 pixels. Both have the type of `frames`.
     """
     mask = holes.to(frames.dtype)
     if closing:
         mask = close_pinpricks(mask.squeeze(1)).unsqueeze(1)
-    left, right = (scaled_pixels(n, frames.shape[-1], base_width) for n in (inner_dilation, outer_dilation))
+    left, right = (
+        scaled_pixels(n, frames.shape[-1], base_width) for n in (inner_dilation, outer_dilation)
+    )
     if left or right:
         mask = dilate_sideways(mask, left=left, right=right)
     return frames * (1 - mask), (blur(mask) + mask).clamp(0, 1)
@@ -68,7 +76,8 @@ def scaled_pixels(pixels: int, width: int, base_width: int | None) -> int:
 
 
 def blur(mask: Tensor) -> Tensor:
-    """Gaussian of 15 taps each way; beyond the picture its edge goes on. (N, 1, H, W) -> the same."""
+    """Gaussian of 15 taps each way; beyond the picture its edge goes on. (N, 1, H, W) -> the
+    same."""
     offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=mask.device, dtype=torch.float32)
     taps = torch.exp(-0.5 * (offsets / BLUR_SIGMA) ** 2)
     taps = (taps / taps.sum()).to(mask.dtype)
@@ -77,7 +86,8 @@ def blur(mask: Tensor) -> Tensor:
 
 
 def pad_window(x: Tensor) -> tuple[Tensor, slice]:
-    """Repeat the first and the last frame until there are 12. (..., T, C, H, W) -> (..., 12, C, H, W).
+    """Repeat the first and the last frame until there are 12. (..., T, C, H, W) -> (..., 12, C, H,
+    W).
 
     Returns: the window, and where the given frames stand in it.
     Raises:
@@ -85,7 +95,10 @@ def pad_window(x: Tensor) -> tuple[Tensor, slice]:
     """
     count = x.shape[-4]
     if count > NUM_FRAMES:
-        raise UserError(f"{count} frames do not fit: this model fills windows of {NUM_FRAMES}, hand them in one by one")
+        raise UserError(
+            f"{count} frames do not fit: this model fills windows of {NUM_FRAMES}, hand them in "
+            "one by one"
+        )
     if count == NUM_FRAMES:
         return x, slice(0, count)
     before = (NUM_FRAMES - count) // 2
@@ -93,11 +106,14 @@ def pad_window(x: Tensor) -> tuple[Tensor, slice]:
     return x[..., order, :, :, :], slice(before, before + count)
 
 
-# --- the network -------------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
-def extend_edges(x: Tensor, *, left: int = 0, right: int = 0, top: int = 0, bottom: int = 0) -> Tensor:
-    """Repeat the outermost columns and rows; no gradient flows into what is repeated. (N, C, H, W)."""
+def extend_edges(
+    x: Tensor, *, left: int = 0, right: int = 0, top: int = 0, bottom: int = 0
+) -> Tensor:
+    """Repeat the outermost columns and rows; no gradient flows into what is repeated. (N, C, H,
+    W)."""
     for axis, before, after in ((-1, left, right), (-2, top, bottom)):
         parts = [x]
         if before:
@@ -116,7 +132,8 @@ def _repeat(line: Tensor, count: int, axis: int) -> Tensor:
 
 
 def to_windows(x: Tensor, size: int) -> Tensor:
-    """Cut into windows, row by row, each a row of tokens: (N, C, h, w) -> (N * windows, size * size, C)."""
+    """Cut into windows, row by row, each a row of tokens: (N, C, h, w) -> (N * windows, size *
+    size, C)."""
     n, c, h, w = x.shape
     x = x.view(n, c, h // size, size, w // size, size)
     return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, size * size, c)
@@ -130,12 +147,14 @@ def from_windows(tokens: Tensor, size: int, grid: tuple[int, int]) -> Tensor:
 
 
 def in_parts(layer: nn.Module, x: Tensor, count: int | None) -> Tensor:
-    """A layer that treats frames apart, on so many of them at a time (None: on all) to save memory."""
+    """A layer that treats every frame by itself, on so many at a time (None: all) to save
+    memory."""
     return layer(x) if count is None else torch.cat([layer(part) for part in x.split(count)])
 
 
 class Norm(nn.LayerNorm):
-    """Layer norm with a weight only. Under autocast it stays in autocast's type, as the source's."""
+    """Layer norm with a weight only. Under autocast it stays in autocast's type, as the
+    source's."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, bias=False)
@@ -146,7 +165,9 @@ class Norm(nn.LayerNorm):
             return super().forward(input)
         dtype = torch.get_autocast_dtype(kind)
         with torch.autocast(kind, enabled=False):
-            return F.layer_norm(input.to(dtype), self.normalized_shape, self.weight.to(dtype), None, self.eps)
+            return F.layer_norm(
+                input.to(dtype), self.normalized_shape, self.weight.to(dtype), None, self.eps
+            )
 
 
 class GatedMLP(nn.Module):
@@ -161,7 +182,8 @@ class GatedMLP(nn.Module):
         nn.init.ones_(self.proj_spatial.get_parameter("bias"))
 
     def forward(self, tokens: Tensor, norm1: nn.Module, norm2: nn.Module) -> Tensor:
-        """(windows, tokens, C) -> the same, the input included. norm1 is of C channels, norm2 of ratio * C."""
+        """(windows, tokens, C) -> the same, the input included. norm1 is of C channels, norm2 of
+        ratio * C."""
         x = F.gelu(self.proj_in(norm1(tokens)))
         value, gate = x.chunk(2, dim=-1)
         gate = self.proj_spatial(norm2(gate))
@@ -169,7 +191,8 @@ class GatedMLP(nn.Module):
 
 
 class SpatialMLP(nn.Module):
-    """gMLP on square windows of each frame; `shift` moves the windows by half their size, over a border of zeros."""
+    """gMLP on square windows of each frame; `shift` moves the windows by half their size, over a
+    border of zeros."""
 
     def __init__(self, channels: int, ratio: int, *, window: int, shift: bool) -> None:
         super().__init__()
@@ -215,7 +238,8 @@ class GLUConv(nn.Module):
 
 
 class Block(nn.Module):
-    """A gMLP and a GLUConv, each beside a residual. The gMLP brings its input along already, so it counts twice."""
+    """A gMLP and a GLUConv, each beside a residual. The gMLP brings its input along already, so it
+    counts twice."""
 
     def __init__(self, mlp: SpatialMLP | TemporalMLP, channels: int, ratio: int) -> None:
         super().__init__()
@@ -229,7 +253,8 @@ class Block(nn.Module):
 
 
 class LightVideoInpaint(Model):
-    """Windows of up to 12 frames with holes in, the same frames filled out. Keeps nothing from window to window.
+    """Windows of up to 12 frames with holes in, the same frames filled out. Keeps nothing from
+    window to window.
 
     Args:
         base_dim: channels at 1/4 resolution, an even number; twice as many at 1/8.
@@ -269,17 +294,18 @@ class LightVideoInpaint(Model):
     def forward(self, frames: Tensor, holes: Tensor, memory: None = None) -> tuple[Tensor, None]:
         """Predict whole frames, as the trainer and the runtime know it from the memory DSTT.
 
-        The whole picture comes back, also in training, where the source leaves 16 pixels of border out of its loss.
-        A film's border is filled too, and is part of the score here, so it is trained; who wants the source's loss
-        takes `fill_window(..., crop=True)`.
+        The whole picture comes back, also in training, where the source leaves 16 pixels of border
+        out of its loss. A film's border is filled too, and is part of the score here, so it is
+        trained; who wants the source's loss takes `fill_window(..., crop=True)`.
 
         Args:
-            frames: (B, T, 3, H, W) in [-1, 1], T up to 12; any H and W; what stands in the holes is not looked at.
+            frames: (B, T, 3, H, W) in [-1, 1], T up to 12; any H and W; what stands in the holes is
+                not looked at.
             holes: (B, T, 1, H, W), 1 = missing, 0 = seen.
             memory: None; there is none.
-        Returns: the prediction (B, T, 3, H, W) in [-1, 1] (in training it may go beyond), which blends into the frame
-            within 7 pixels of the hole and is the frame further away; and None. In the type of `frames`; weights of
-            half precision compute in it between.
+        Returns: the prediction (B, T, 3, H, W) in [-1, 1] (in training it may go beyond), which
+            blends into the frame within 7 pixels of the hole and is the frame further away; and
+            None. In the type of `frames`; weights of half precision compute in it between.
         Raises:
             UserError: more than 12 frames.
             ValueError: a memory is given.
@@ -287,7 +313,9 @@ class LightVideoInpaint(Model):
         if memory is not None:
             raise ValueError("this model keeps no memory from window to window: hand in None")
         shape = frames.shape[:2]
-        with torch.autocast(frames.device.type, enabled=False):  # the mask decides, with a threshold, what is a hole
+        with torch.autocast(
+            frames.device.type, enabled=False
+        ):  # the mask decides, with a threshold, what is a hole
             x, soft = preprocess(frames.flatten(0, 1) * 0.5 + 0.5, holes.flatten(0, 1))
         x, given = pad_window(x.unflatten(0, shape))
         soft, _ = pad_window(soft.unflatten(0, shape))
@@ -316,25 +344,39 @@ class LightVideoInpaint(Model):
             UserError: more than 12 frames.
         """
         x, soft = preprocess(
-            x, mask, closing=closing, inner_dilation=inner_dilation, outer_dilation=outer_dilation, base_width=base_width
+            x,
+            mask,
+            closing=closing,
+            inner_dilation=inner_dilation,
+            outer_dilation=outer_dilation,
+            base_width=base_width,
         )
         (x, given), (soft, _) = pad_window(x), pad_window(soft)
         return self.fill_window(x, soft, crop=False, frames_at_once=frames_at_once)[given]
 
-    def fill_window(self, x: Tensor, soft: Tensor, *, crop: bool, frames_at_once: int | None = None) -> Tensor:
+    def fill_window(
+        self, x: Tensor, soft: Tensor, *, crop: bool, frames_at_once: int | None = None
+    ) -> Tensor:
         """Fill whole windows; clamped to [0, 1] in evaluation mode only.
 
         Args:
-            x: (N, 3, H, W) in [0, 1], 0 in the holes, N = 12 for each window. soft: (N, 1, H, W). See `preprocess`.
+            x: (N, 3, H, W) in [0, 1], 0 in the holes, N = 12 for each window. soft: (N, 1, H, W).
+                See `preprocess`.
             crop: leave 16 pixels off each side, where the network sees the least.
-            frames_at_once: compute so many frames at a time at the finest level, to save memory; None: all.
+            frames_at_once: compute so many frames at a time at the finest level, to save memory;
+                None: all.
         Returns: (N, 3, H, W), or (N, 3, H - 32, W - 32) with `crop`, in the type of `x`.
         """
         height, width = x.shape[-2:]
-        # never 0: the shifted windows see the border, so a picture that fits gets one of 64 pixels too
+        # never 0: the shifted windows see the border, so a picture that fits gets one of 64 pixels
+        # too
         right, bottom = (SIZE_MULTIPLE - side % SIZE_MULTIPLE for side in (width, height))
-        picture = extend_edges((x - 0.5) / 0.5, right=right, bottom=bottom).to(self.patch.weight.dtype)
-        missing = F.max_pool2d(extend_edges(soft, right=right, bottom=bottom), PATCH) > HOLE_THRESHOLD
+        picture = extend_edges((x - 0.5) / 0.5, right=right, bottom=bottom).to(
+            self.patch.weight.dtype
+        )
+        missing = (
+            F.max_pool2d(extend_edges(soft, right=right, bottom=bottom), PATCH) > HOLE_THRESHOLD
+        )
         fine = F.leaky_relu(self.patch(picture), LEAKY_SLOPE)  # (N, C, H/4, W/4)
         fine = torch.where(missing, self.mask_bias, fine)
         fine = in_parts(self.enc1, fine, frames_at_once)
@@ -342,7 +384,9 @@ class LightVideoInpaint(Model):
         fine = in_parts(self.dec1, fine + F.pixel_shuffle(self.up(coarse), 2), frames_at_once)
         drawn = F.pixel_shuffle(self.to_image(fine), PATCH)[..., :height, :width].to(x.dtype)
         if crop:
-            x, soft, drawn = (v[..., BORDER : height - BORDER, BORDER : width - BORDER] for v in (x, soft, drawn))
+            x, soft, drawn = (
+                v[..., BORDER : height - BORDER, BORDER : width - BORDER] for v in (x, soft, drawn)
+            )
         filled = x * (1 - soft) + drawn * soft
         return filled if self.training else filled.clamp(0, 1)
 
@@ -354,7 +398,8 @@ def _kaiming(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 def _init_to_image(layer: nn.Conv2d) -> None:
-    """The same weights for all pixels of a patch, so that a fresh network draws no grid (ICNR, arXiv 1707.02937)."""
+    """The same weights for all pixels of a patch, so that a fresh network draws no grid (ICNR,
+    arXiv 1707.02937)."""
     colours = nn.init.kaiming_normal_(torch.empty(3, *layer.weight.shape[1:]), nonlinearity="relu")
     with torch.no_grad():
         layer.weight.copy_(colours.repeat_interleave(PATCH**2, dim=0))
@@ -363,7 +408,15 @@ def _init_to_image(layer: nn.Conv2d) -> None:
 
 def register() -> None:
     """Enter the sizes under the source's names: `_v1` and `_v1_small` are the same."""
-    register_model("inpaint.light_video_inpaint_v1", LightVideoInpaint, base_dim=96, lv2_mlp_ratio=1)
-    register_model("inpaint.light_video_inpaint_v1_small", LightVideoInpaint, base_dim=96, lv2_mlp_ratio=1)
-    register_model("inpaint.light_video_inpaint_v1_medium", LightVideoInpaint, base_dim=128, lv2_mlp_ratio=2)
-    register_model("inpaint.light_video_inpaint_v1_large", LightVideoInpaint, base_dim=192, lv2_mlp_ratio=2)
+    register_model(
+        "inpaint.light_video_inpaint_v1", LightVideoInpaint, base_dim=96, lv2_mlp_ratio=1
+    )
+    register_model(
+        "inpaint.light_video_inpaint_v1_small", LightVideoInpaint, base_dim=96, lv2_mlp_ratio=1
+    )
+    register_model(
+        "inpaint.light_video_inpaint_v1_medium", LightVideoInpaint, base_dim=128, lv2_mlp_ratio=2
+    )
+    register_model(
+        "inpaint.light_video_inpaint_v1_large", LightVideoInpaint, base_dim=192, lv2_mlp_ratio=2
+    )

@@ -1,6 +1,7 @@
 """The picture memory as a model of its own: nothing in it is learned.
 
-What is recalled is weighed by hand (`inpaint.models.recall`). `inpaint.models.fusion` learns to weigh.
+What is recalled is weighed by hand (`inpaint.models.recall`). `inpaint.models.fusion` learns to
+weigh.
 
 Axes: B batch, T frames, N cells of a frame, H W pixels.
 """
@@ -10,8 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from inpaint.models.recall import NUM_KEYS, Ahead, Memory, Merged, empty_memory, numbers_of_cell, pack, unpack
+from inpaint.models.memory_rows import numbers_of_cell, pack, unpack
+from inpaint.models.recall import NUM_KEYS, Ahead, Memory, Merged, empty_memory
 from inpaint.models.streaming import StreamingModel, prepare, recall_clip
+from nunif.models.contract import num_cells
 from nunif.models.registry import register_model
 
 CELL = 8  # pixels of a cell of the memory
@@ -29,15 +32,23 @@ class PictureMemory(StreamingModel):
     size_multiple = 2 * CELL
 
     def forward(
-        self, frames: Tensor, holes: Tensor, memory: Tensor | None = None, *, started: Tensor | None = None
+        self,
+        frames: Tensor,
+        holes: Tensor,
+        memory: Tensor | None = None,
+        *,
+        started: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict whole frames; see `StreamingModel`. Memory: (B, 1, 1, N, size), without gradient."""
+        """Predict whole frames; see `StreamingModel`. Memory: (B, 1, 1, N, size), without
+        gradient."""
         height, width = frames.shape[-2:]
         x, mask = prepare(frames, holes, self.size_multiple)
         with torch.no_grad():
             pictures = self._unpack(x, memory, started)
             steps, pictures = recall_clip(x, mask, pictures, self.look_ahead(x, mask))
-        prediction = torch.stack([self.choose(step, hole) for step, hole in zip(steps, mask.unbind(1))], dim=1)
+        prediction = torch.stack(
+            [self.choose(step, hole) for step, hole in zip(steps, mask.unbind(1))], dim=1
+        )
         return prediction[..., :height, :width], self._pack(pictures)
 
     @torch.no_grad()
@@ -65,8 +76,8 @@ class PictureMemory(StreamingModel):
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
         """Shape of the memory of one stream of frames of that size in pixels."""
-        rows, columns = (2 * -(-side // self.size_multiple) for side in (height, width))
-        return (1, 1, 1, rows * columns, numbers_of_cell(CELL, NUM_KEYS))
+        cells = num_cells(height, width, self.size_multiple)
+        return (1, 1, 1, cells, numbers_of_cell(CELL, NUM_KEYS))
 
     def _unpack(self, x: Tensor, memory: Tensor | None, started: Tensor | None = None) -> Memory:
         if memory is None:

@@ -2,21 +2,23 @@
 
 It remembers twice, and there are no weights in either:
 
-- The *canvas* keeps the last seen colour of every place. It is moved on from frame to frame, follows whatever moves, and
-  is sharp while it is young: a hundred samplings blur it.
-- *Key pictures* stay as they are. The motion to one is measured afresh at every frame, so that errors don't add up, and
-  it is sampled once: what was seen a minute ago is as sharp as a second ago. A key learns what it lacks, averages grain
-  out while all is seen and nothing moves, and gives up what is contradicted for some frames. What was seen is never overwritten
-  by what was painted. (To keep what was painted, too, at a lower rank, cost 0.35 dB: what is seen around a place by then
+- The *canvas* keeps the last seen colour of every place. It is moved on from frame to frame,
+  follows whatever moves, and is sharp while it is young: a hundred samplings blur it.
+- *Key pictures* stay as they are. The motion to one is measured afresh at every frame, so that
+  errors don't add up, and it is sampled once: what was seen a minute ago is as sharp as a second
+  ago. A key learns what it lacks, averages grain out while all is seen and nothing moves, and gives
+  up what is contradicted for some frames. What was seen is never overwritten by what was painted.
+  (To keep what was painted, too, at a lower rank, cost 0.35 dB: what is seen around a place by then
   knows better.)
 
-Both, and what is seen only later where that is known (`overlay_later`), are *candidates* for a pixel; `merge` weighs them by
-hand, and networks learn to do it better.
+Both, and what is seen only later where that is known (`overlay_later`), are *candidates* for a
+pixel; `merge` weighs them by hand, and networks learn to do it better.
 
-Almost everything is continuous in its inputs (ramps instead of thresholds), so that engines that round otherwise give
-the same picture. Computed in float32.
+Almost everything is continuous in its inputs (ramps instead of thresholds), so that engines that
+round otherwise give the same picture. Computed in float32.
 
-Axes: B batch, K keys, H W pixels (even), h w half as many. Pictures are in [-1, 1], motion in pixels (x, y).
+Axes: B batch, K keys, H W pixels (even), h w half as many. Pictures are in [-1, 1], motion in
+    pixels (x, y).
 """
 
 from collections.abc import Callable
@@ -27,7 +29,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inpaint.masks import smooth_fill
 from inpaint.models.motion import (
     NEARLY_ALL,
     Pyramid,
@@ -42,6 +43,7 @@ from inpaint.models.motion import (
     turn_back,
     warp_inside,
 )
+from scene.masks import smooth_fill
 
 NUM_KEYS = 2  # one in use, and one in reserve for when the view comes back
 ALMOST_UNKNOWN = 1e-3  # what is less known has no colour
@@ -52,9 +54,13 @@ KEY_SHARE = 0.25  # of a key beside a canvas that is young
 NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in coding
 MOST_DOUBT = 2.0  # of a range of 2
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
-SMOOTH_SHARE, ALL_DOUBT = 0.5, 0.2  # so much of the smooth fill where the memory is so much in doubt
-CONTRADICTED, OBEYED = (0.2, 0.4), 1 / 8  # a difference to what is seen; how much trust it costs a frame
-SAME, STILL, MEAN = (0.04, 0.08), (0.05, 0.15), 0.25  # a difference that is grain; pixels of motion; how fast grain goes
+SMOOTH_SHARE = 0.5  # of the smooth fill, where the memory is wholly in doubt:
+ALL_DOUBT = 0.2
+CONTRADICTED = (0.2, 0.4)  # a difference to what is seen, and
+OBEYED = 1 / 8  # how much trust it costs a frame
+SAME = (0.04, 0.08)  # a difference that is grain, where
+STILL = (0.05, 0.15)  # so many pixels of motion are none, and
+MEAN = 0.25  # how fast grain goes
 IN_VIEW = 0.75  # a key is given up when less of the picture lies in it, or
 BETTER = 0.05  # when the key in reserve knows so much more of it, or
 WRONG = 0.5  # when so much of what is seen contradicts it
@@ -69,7 +75,8 @@ class Memory(NamedTuple):
 
     canvas: (B, 5, H, W), colours times known, known (0 to 1), frames since it was seen times known.
     keys: (B, K, 5, H, W), colours, trust (0 to 1), frames since it was seen; the first is in use.
-    places: (B, K, 3, h, w), motion of the last frame to each key, and frames since the key was in use.
+    places: (B, K, 3, h, w), motion of the last frame to each key, and frames since the key was in
+        use.
     """
 
     canvas: Tensor
@@ -80,8 +87,10 @@ class Memory(NamedTuple):
 class Ahead(NamedTuple):
     """What is known of frames to come, where a film is read and not a camera.
 
-    canvas, motion: what they show (`overlay_later`), and the frame's motion to it. key: a key picture (B, 5, h, w) to be
-    taken into use; the frame before stands in it as it is. keep_key: no other comes into use by itself.
+    canvas, motion: what they show (`overlay_later`), and the frame's motion to it. key: a key
+        picture (B, 5, h, w) to be
+    taken into use; the frame before stands in it as it is. keep_key: no other comes into use by
+    itself.
     """
 
     canvas: Tensor | None = None
@@ -94,7 +103,8 @@ class Ahead(NamedTuple):
 class Candidate:
     """What may stand in the hole. colour: (B, 3, H, W). The others: (B, 1, H, W).
 
-    known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it. age: frames between it and
+    known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it. age:
+        frames between it and
     when it was seen. from_key: seen once and sampled once, at whatever age.
     """
 
@@ -110,10 +120,13 @@ class Candidate:
 class Merged:
     """Candidates weighed by hand: the sum of `colours` by `weights` is the picture, in the hole.
 
-    picture: (B, 3, H, W), the frame, in the hole what is remembered, and a smooth fill where nothing is. known, doubt:
+    picture: (B, 3, H, W), the frame, in the hole what is remembered, and a smooth fill where
+        nothing is. known, doubt:
     (B, 1, H, W), of the candidates together; known is 1 outside the hole, doubt is 0 there.
-    candidates: as they came. below: (B, 3, H, W), what stands where they know nothing. smooth: (B, 3, H, W), the frame
-    with its hole filled smoothly. weights: of each candidate, of `below` and of `smooth`, (B, 1, H, W) each, 1 together.
+    candidates: as they came. below: (B, 3, H, W), what stands where they know nothing. smooth: (B,
+        3, H, W), the frame
+    with its hole filled smoothly. weights: of each candidate, of `below` and of `smooth`, (B, 1, H,
+    W) each, 1 together.
     """
 
     picture: Tensor
@@ -131,7 +144,13 @@ class Merged:
     def map(self, change: Callable[[Tensor], Tensor]) -> "Merged":
         """The same of all its pictures after `change`, such as a part of them."""
         candidates = tuple(
-            replace(c, colour=change(c.colour), known=change(c.known), doubt=change(c.doubt), age=change(c.age))
+            replace(
+                c,
+                colour=change(c.colour),
+                known=change(c.known),
+                doubt=change(c.doubt),
+                age=change(c.age),
+            )
             for c in self.candidates
         )
         return Merged(
@@ -155,20 +174,26 @@ def empty_memory(like: Tensor, *, num_keys: int = NUM_KEYS) -> Memory:
     )
 
 
-def recall(seen: Tensor, hole: Tensor, memory: Memory, ahead: Ahead | None = None) -> tuple[Merged, Memory]:
+def recall(
+    seen: Tensor, hole: Tensor, memory: Memory, ahead: Ahead | None = None
+) -> tuple[Merged, Memory]:
     """Fill a frame's hole with what is remembered, and bring the memory up to date.
 
     Args:
         seen: (B, 3, H, W), the frame, 0 in the hole. hole: (B, 1, H, W), 1 = missing.
         memory: after the frame before.
         ahead: where frames to come are known. What their canvas shows is not remembered.
-    Returns: the candidates, the canvas' first, then the key's, then those of later; and the memory after this frame.
+    Returns: the candidates, the canvas' first, then the key's, then those of later; and the memory
+        after this frame.
     """
     visible, ahead = 1 - hole, ahead or Ahead()
     if ahead.key is not None:
         keys, places = (
             torch.cat([first[:, None], rest[:, 1:]], 1)
-            for first, rest in ((ahead.key, memory.keys), (torch.zeros_like(memory.places[:, 0]), memory.places))
+            for first, rest in (
+                (ahead.key, memory.keys),
+                (torch.zeros_like(memory.places[:, 0]), memory.places),
+            )
         )
         memory = memory._replace(keys=keys, places=places)
     smooth, here = smooth_fill(seen, hole), pyramid(seen, visible)
@@ -185,10 +210,15 @@ def recall(seen: Tensor, hole: Tensor, memory: Memory, ahead: Ahead | None = Non
         key, fits = _learn(memory.keys[:, 0], place, seen, visible)
         places = torch.cat([F.pad(place, (0, 0, 0, 0, 0, 1))[:, None], places[:, 1:]], 1)
         keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
-        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits, and best
+        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits, and
+        # best
         looked_at = not (keys.is_cuda or torch.compiler.is_compiling())
-        if not ahead.keep_key and not (looked_at and fits.all() and not _knows_more(keys, places).any()):
-            present = torch.cat([merged.picture, merged.known, torch.where(hole > 0, old.age, 0.0)], 1)
+        if not ahead.keep_key and not (
+            looked_at and fits.all() and not _knows_more(keys, places).any()
+        ):
+            present = torch.cat(
+                [merged.picture, merged.known, torch.where(hole > 0, old.age, 0.0)], 1
+            )
             keys, places = _choose_key(keys, places, fits, present)
         memory = Memory(canvas, keys, places)
     if ahead.canvas is not None and ahead.motion is not None:
@@ -197,13 +227,18 @@ def recall(seen: Tensor, hole: Tensor, memory: Memory, ahead: Ahead | None = Non
     return merged, memory
 
 
-def look_up(seen: Tensor, hole: Tensor, canvas: Tensor, motion: Tensor, *, later: bool = False) -> Candidate:
-    """What a canvas (B, 5, H, W) shows of the frame, whose motion to it is (B, 2, h, w). later: it is of frames to come."""
+def look_up(
+    seen: Tensor, hole: Tensor, canvas: Tensor, motion: Tensor, *, later: bool = False
+) -> Candidate:
+    """What a canvas (B, 5, H, W) shows of the frame, whose motion to it is (B, 2, h, w). later: it
+    is of frames to come."""
     moved, within = warp_inside(canvas, enlarge(motion, seen))
     colour, share = _unmix(moved)
     known = known_after(share) * within
     colour, doubt = _fit_in(seen, hole, colour, known)
-    return Candidate(colour, known, doubt, moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1, later=later)
+    return Candidate(
+        colour, known, doubt, moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1, later=later
+    )
 
 
 def lay_over(seen: Tensor, visible: Tensor, candidate: Candidate) -> Tensor:
@@ -215,7 +250,8 @@ def lay_over(seen: Tensor, visible: Tensor, candidate: Candidate) -> Tensor:
 
 
 def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidate, ...]) -> Merged:
-    """Weigh the candidates by hand. smooth: `smooth_fill` of the frame; the others as in `recall`."""
+    """Weigh the candidates by hand. smooth: `smooth_fill` of the frame; the others as in
+    `recall`."""
     # counted from the least doubt, so that where all is in doubt the weights don't vanish
     least = torch.stack([torch.where(c.known > 0, c.doubt, MOST_DOUBT) for c in candidates]).amin(0)
     weights = [weigh(candidate, least) for candidate in candidates]
@@ -223,7 +259,9 @@ def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidat
     shares = [weight / total for weight in weights]
     colour = _sum([share * c.colour for share, c in zip(shares, candidates)])
     doubt = _sum([share * c.doubt for share, c in zip(shares, candidates)])
-    before, after = (_known_by([c for c in candidates if c.later == later], hole) for later in (False, True))
+    before, after = (
+        _known_by([c for c in candidates if c.later == later], hole) for later in (False, True)
+    )
     known = torch.where(hole > 0, 1 - (1 - before) * (1 - after), 1 - hole)
     colour = torch.where(hole > 0, colour, seen)
     below = smooth_fill(colour, 1 - known)
@@ -236,7 +274,8 @@ def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidat
 
 
 def weigh(candidate: Candidate, least: Tensor) -> Tensor:
-    """How much a candidate counts beside others, (B, 1, H, W): not at all where nothing is known. least: doubt of them all."""
+    """How much a candidate counts beside others, (B, 1, H, W): not at all where nothing is known.
+    least: doubt of them all."""
     trust = candidate.known * torch.exp((least - candidate.doubt).clamp(max=0) / DOUBTFUL)
     if candidate.from_key:
         return KEY_SHARE * trust / candidate.age.clamp(min=1)
@@ -264,7 +303,8 @@ def _unmix(canvas: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """The difference at the hole's edge carried into it, which takes away changes of light and what the motion got wrong.
+    """The difference at the hole's edge carried into it, which takes away changes of light and what
+    the motion got wrong.
 
     Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W).
     """
@@ -272,24 +312,31 @@ def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[
     difference = torch.cat([difference, difference.abs().mean(1, keepdim=True)], dim=1)
     difference, seen_before = halve(difference, (1 - hole) * known)
     difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
-    return (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1), (difference[:, 3:] - NOISE).clamp(min=0)
+    return (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1), (
+        difference[:, 3:] - NOISE
+    ).clamp(min=0)
 
 
-# --- key pictures ------------------------------------------------------------------------------------------------------
+# --- key pictures ---------------------------------------------------------------------------------
 
 
 def _move_on(places: Tensor, motion: Tensor) -> Tensor:
-    """Where the frame stands in every key, as far as the motion to the frame before tells; all have been idle so long."""
+    """Where the frame stands in every key, as far as the motion to the frame before tells; all have
+    been idle so long."""
     b, k = places.shape[:2]
     moved = follow(motion.repeat_interleave(k, 0), places.flatten(0, 1)).unflatten(0, (b, k))
     return torch.cat([moved, places[:, :, 2:] + 1], dim=2)
 
 
-def _look_up_key(seen: Tensor, hole: Tensor, here: Pyramid, key: Tensor, start: Tensor) -> tuple[Candidate, Tensor]:
+def _look_up_key(
+    seen: Tensor, hole: Tensor, here: Pyramid, key: Tensor, start: Tensor
+) -> tuple[Candidate, Tensor]:
     """What a key (B, 5, H, W) shows of the frame, and the motion to the key (B, 2, h, w)."""
     trust = key[:, TRUST]
     place = measure_motion(here, pyramid(key[:, COLOUR], known_after(trust)), start)
-    moved, within = warp_inside(torch.cat([key[:, COLOUR] * trust, trust, key[:, AGE]], 1), enlarge(place, seen))
+    moved, within = warp_inside(
+        torch.cat([key[:, COLOUR] * trust, trust, key[:, AGE]], 1), enlarge(place, seen)
+    )
     colour, share = _unmix(moved)
     known = known_after(share) * within
     colour, doubt = _fit_in(seen, hole, colour, known)
@@ -308,33 +355,53 @@ def _learn(key: Tensor, place: Tensor, seen: Tensor, visible: Tensor) -> tuple[T
     wrong, compared = ramp(difference, *CONTRADICTED), (sees & (trust > 0.5)).to(now.dtype)
     trust = (trust + compared * OBEYED * (1 - 2 * wrong)).clamp(0, 1)
     replaced = sees & (trust < 0.5)
-    # as long as all is seen and stands still, grain is averaged out; later, what is seen would drift away from what is hidden
+    # as long as all is seen and stands still, grain is averaged out; later, what is seen would
+    # drift away from what is hidden
     moved = enlarge(place.abs().amax(1, keepdim=True), seen)
-    same = compared * (1 - ramp(difference, *SAME)) * (1 - ramp(moved, *STILL)) * visible.amin(dim=(2, 3), keepdim=True)
+    same = (
+        compared
+        * (1 - ramp(difference, *SAME))
+        * (1 - ramp(moved, *STILL))
+        * visible.amin(dim=(2, 3), keepdim=True)
+    )
     colour = torch.where(replaced, now[:, COLOUR], torch.lerp(colour, now[:, COLOUR], MEAN * same))
     trust, age = torch.where(replaced, 1.0, trust), torch.where(sees, 0.0, key[:, AGE] + 1)
     in_view = _in_view(place).flatten()
-    contradicted = (compared * wrong).mean(dim=(1, 2, 3)) / compared.mean(dim=(1, 2, 3)).clamp(min=1e-6)
+    contradicted = (compared * wrong).mean(dim=(1, 2, 3)) / compared.mean(dim=(1, 2, 3)).clamp(
+        min=1e-6
+    )
     return torch.cat([colour, trust, age], 1), (in_view >= IN_VIEW) & (contradicted <= WRONG)
 
 
-def _choose_key(keys: Tensor, places: Tensor, fits: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Keep the key in use as long as it fits, and best; else the one in reserve if that fits, else the present picture.
+def _choose_key(
+    keys: Tensor, places: Tensor, fits: Tensor, present: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Keep the key in use as long as it fits, and best; else the one in reserve if that fits, else
+    the present picture.
 
-    The reserve is kept until it was idle for long, so that a view comes back to it from however far.
+    The reserve is kept until it was idle for long, so that a view comes back to it from however
+    far.
     """
     fits = fits.view(-1, 1, 1, 1)
     present_place = torch.zeros_like(places[:, 0])
     if keys.shape[1] == 1:
-        new, place = torch.where(fits, keys[:, 0], present), torch.where(fits, places[:, 0], present_place)
+        new, place = (
+            torch.where(fits, keys[:, 0], present),
+            torch.where(fits, places[:, 0], present_place),
+        )
         return new[:, None], place[:, None]
     (key, reserve), (place, reserve_place) = keys.unbind(1), places.unbind(1)
     in_view = _in_view(reserve_place) >= IN_VIEW
     empty = reserve[:, TRUST].amax(dim=(1, 2, 3), keepdim=True) < 0.5
     back = ~empty & in_view & (~fits | _knows_more(keys, places))
     fresh = ~fits & ~back
-    put_by = back | (fresh & (empty | (reserve_place[:, 2:].amax(dim=(1, 2, 3), keepdim=True) > IDLE)))
-    new_keys = torch.where(back, reserve, torch.where(fresh, present, key)), torch.where(put_by, key, reserve)
+    put_by = back | (
+        fresh & (empty | (reserve_place[:, 2:].amax(dim=(1, 2, 3), keepdim=True) > IDLE))
+    )
+    new_keys = (
+        torch.where(back, reserve, torch.where(fresh, present, key)),
+        torch.where(put_by, key, reserve),
+    )
     new_places = (
         torch.where(back, reserve_place, torch.where(fresh, present_place, place)),
         torch.where(put_by, place, reserve_place),
@@ -343,10 +410,13 @@ def _choose_key(keys: Tensor, places: Tensor, fits: Tensor, present: Tensor) -> 
 
 
 def _knows_more(keys: Tensor, places: Tensor) -> Tensor:
-    """Whether the key in reserve, if there is one, knows clearly more of the picture than the one in use, (B, 1, 1, 1)."""
+    """Whether the key in reserve, if there is one, knows clearly more of the picture than the one
+    in use, (B, 1, 1, 1)."""
     if keys.shape[1] == 1:
         return torch.zeros_like(keys[:, 0, :1, :1, :1]) > 0
-    first, reserve = (_in_view(places[:, i]) * keys[:, i, TRUST].mean(dim=(1, 2, 3), keepdim=True) for i in (0, 1))
+    first, reserve = (
+        _in_view(places[:, i]) * keys[:, i, TRUST].mean(dim=(1, 2, 3), keepdim=True) for i in (0, 1)
+    )
     return reserve > first + BETTER
 
 
@@ -355,13 +425,16 @@ def _in_view(place: Tensor) -> Tensor:
     return inside(place[:, :2] / 2).mean(dim=(1, 2, 3), keepdim=True)
 
 
-# --- frames to come ----------------------------------------------------------------------------------------------------
+# --- frames to come -------------------------------------------------------------------------------
 
 
-def overlay_later(seen: Tensor, hole: Tensor, canvas: Tensor | None, motion: Tensor | None) -> Tensor:
+def overlay_later(
+    seen: Tensor, hole: Tensor, canvas: Tensor | None, motion: Tensor | None
+) -> Tensor:
     """A frame to come laid over what the frames behind it show: a canvas (B, 5, H, W).
 
-    Args: seen, hole: as in `recall`. canvas: of the frames behind it, and the motion to it; None for the last frame.
+    Args: seen, hole: as in `recall`. canvas: of the frames behind it, and the motion to it; None
+        for the last frame.
     """
     visible = 1 - hole
     if canvas is None or motion is None:
@@ -370,28 +443,3 @@ def overlay_later(seen: Tensor, hole: Tensor, canvas: Tensor | None, motion: Ten
     colour, share = _unmix(moved)
     known, age = known_after(share) * within, moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1
     return lay_over(seen, visible, Candidate(colour, known, known, age))
-
-
-# --- as rows of numbers ------------------------------------------------------------------------------------------------
-
-
-def numbers_of_cell(cell: int, num_keys: int) -> int:
-    """How many numbers of a memory fall to a square of `cell` pixels, an even number."""
-    return PLANES * (1 + num_keys) * cell**2 + 3 * num_keys * (cell // 2) ** 2
-
-
-def pack(memory: Memory, cell: int, length: int) -> Tensor:
-    """The memory as (B, N, length) numbers, one row for each cell of `cell` pixels, zeros behind them."""
-    pictures = torch.cat([memory.canvas, memory.keys.flatten(1, 2)], 1)
-    parts = F.pixel_unshuffle(pictures, cell), F.pixel_unshuffle(memory.places.flatten(1, 2), cell // 2)
-    rows = torch.cat(parts, 1).flatten(2).transpose(1, 2)  # (B, N, numbers of a cell)
-    return F.pad(rows, (0, length - rows.shape[2]))
-
-
-def unpack(rows: Tensor, cell: int, grid: tuple[int, int], num_keys: int) -> Memory:
-    """The inverse of `pack`; grid: cells in height and width."""
-    numbers = rows[:, :, : numbers_of_cell(cell, num_keys)].transpose(1, 2).unflatten(2, grid)
-    pictures, places = numbers.split([PLANES * (1 + num_keys) * cell**2, 3 * num_keys * (cell // 2) ** 2], dim=1)
-    pictures, places = F.pixel_shuffle(pictures, cell), F.pixel_shuffle(places, cell // 2)
-    canvas, keys = pictures.split([PLANES, PLANES * num_keys], dim=1)
-    return Memory(canvas, keys.unflatten(1, (num_keys, PLANES)), places.unflatten(1, (num_keys, 3)))

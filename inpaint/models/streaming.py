@@ -1,4 +1,5 @@
-"""What all networks share that fill frame by frame: one frame and a memory in, the picture and the memory out.
+"""What all networks share that fill frame by frame: one frame and a memory in, the picture and the
+memory out.
 
 Axes: B batch, T frames in time order, H W pixels, N cells of a frame.
 """
@@ -20,24 +21,28 @@ class StreamingModel(Model):
     """Frames with their holes in, whole frames out, and a memory handed from call to call.
 
     size_multiple: what height and width are padded to inside, by repeating the last row and column.
-    forward: (frames (B, T, 3, H, W) in [-1, 1], holes (B, T, 1, H, W), memory or None) -> (prediction (B, T, 3, H, W),
-        memory). A clip of T frames gives the same as T calls of one frame with the memory handed on. Any H and W; what
-        stands in the holes is not looked at. `started`, one bool, is for graphs, where an input can't be None: False means
-        the start of a stream whatever stands in `memory`.
-    stream: one frame, remembering what is quickest to go on with, and with a look at frames to come; not for training.
+    forward: (frames (B, T, 3, H, W) in [-1, 1], holes (B, T, 1, H, W), memory or None) ->
+        (prediction (B, T, 3, H, W), memory). A clip of T frames gives the same as T calls of one
+        frame with the memory handed on. Any H and W; what stands in the holes is not looked at.
+        `started`, one bool, is for graphs, where an input can't be None: False means the start of a
+        stream whatever stands in `memory`.
+    stream: one frame, remembering what is quickest to go on with, and with a look at frames to
+        come; not for training.
     memory_shape: (1, rows, slots, N, size) of one stream of frames of a size in pixels.
     """
 
     clip_length = 12  # frames of a training clip
     any_clip_length = True
-    size_multiple: int
+    streams = True
 
     @torch.no_grad()
     def remember(self, frames: Tensor, holes: Tensor, memory: Tensor | None = None) -> Tensor:
         """The memory after a clip whose pictures nobody needs; see `forward`."""
         return self(frames, holes, memory)[1]
 
-    def stream(self, frames: Tensor, holes: Tensor, past: Any, ahead: Ahead | None = None) -> tuple[Tensor, Any]:
+    def stream(
+        self, frames: Tensor, holes: Tensor, past: Any, ahead: Ahead | None = None
+    ) -> tuple[Tensor, Any]:
         raise NotImplementedError
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int, int, int]:
@@ -48,7 +53,9 @@ def prepare(frames: Tensor, holes: Tensor, multiple: int) -> tuple[Tensor, Tenso
     """(B, T, ., H, W) -> frames with 0 in the hole, and holes, padded to multiples of a number."""
     b, t = frames.shape[:2]
     seen = frames.flatten(0, 1) * (1 - holes.flatten(0, 1))
-    x, mask = (pad_to_multiple(y, multiple).unflatten(0, (b, t)) for y in (seen, holes.flatten(0, 1)))
+    x, mask = (
+        pad_to_multiple(y, multiple).unflatten(0, (b, t)) for y in (seen, holes.flatten(0, 1))
+    )
     return x, mask
 
 
@@ -58,18 +65,22 @@ def recall_clip(
 ) -> tuple[list[Merged], Memory]:
     """Go through a clip with a picture memory.
 
-    Args: seen (B, T, 3, H, W), 0 in the hole; holes (B, T, 1, H, W); ahead: for each frame, see `recall`.
+    Args: seen (B, T, 3, H, W), 0 in the hole; holes (B, T, 1, H, W); ahead: for each frame, see
+        `recall`.
     """
     steps = []
     for t in range(seen.shape[1]):
-        merged, memory = recall(seen[:, t], holes[:, t], memory, None if ahead is None else ahead[t])
+        merged, memory = recall(
+            seen[:, t], holes[:, t], memory, None if ahead is None else ahead[t]
+        )
         steps.append(merged)
     return steps, memory
 
 
 @leave_out
 def ahead_of_clip(seen: Tensor, holes: Tensor) -> list[Ahead | None]:
-    """What the frames behind each frame of a clip show of it; the last has none. Shapes as `recall_clip`."""
+    """What the frames behind each frame of a clip show of it; the last has none. Shapes as
+    `recall_clip`."""
     frames, masks = seen.unbind(1), holes.unbind(1)
     levels = [pyramid(frame, 1 - hole) for frame, hole in zip(frames, masks)]
     found: list[Ahead | None] = [None]

@@ -14,20 +14,28 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from inpaint.options import SHOT, ApplyOptions, parse_objects
-from inpaint.pictures import HOLE_COLOUR
-from inpaint.runtime.hole_source import hole_advice, open_holes
+from inpaint.options_run import SHOT, ApplyOptions
 from inpaint.runtime.look_ahead import ShotKeys, look_through
-from inpaint.runtime.output import check_apart, go_through, is_folder, open_output, read_ahead, video_writer
 from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import longer_name
+from nunif.runtime.film import (
+    check_not_sources,
+    is_folder,
+    open_output,
+    process_frames,
+    read_ahead,
+    video_writer,
+)
+from nunif.runtime.mask_source import hole_advice, open_holes
+from nunif.runtime.options import parse_objects
 from nunif.video import picture as pictures
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import open_film
 from nunif.video.reader import BrokenVideo, Frame
+from scene.masks import HOLE_COLOUR
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +45,13 @@ FrameAndHole = tuple[Frame, np.ndarray]
 def main(options: ApplyOptions) -> None:
     """The command `apply`."""
     compare_path = comparison_path(options.output) if options.compare else None
-    check_apart(filter(None, [options.output, compare_path]), [options.input, options.mask])
+    check_not_sources(filter(None, [options.output, compare_path]), [options.input, options.mask])
     with ExitStack() as stack:
-        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace))
+        film = stack.enter_context(
+            open_film(
+                options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace
+            )
+        )
         holes = stack.enter_context(open_holes(options.mask, film, **how_masks_are_read(options)))
         size = (film.info.width, film.info.height)
         (filler,) = open_fillers(
@@ -55,7 +67,9 @@ def main(options: ApplyOptions) -> None:
         output = stack.enter_context(open_output(options, film, size=size))
         comparison = None
         if compare_path is not None:
-            comparison = stack.enter_context(video_writer(compare_path, film, size=(2 * size[0], size[1])))
+            comparison = stack.enter_context(
+                video_writer(compare_path, film, size=(2 * size[0], size[1]))
+            )
         frames = stack.enter_context(read_ahead(zip(film, holes), film))
         num_holes = 0
 
@@ -63,7 +77,9 @@ def main(options: ApplyOptions) -> None:
             nonlocal num_holes
             (frame, hole), filled = item
             num_holes += bool(hole.any())
-            output.write(filled, frame, frame.picture and pictures.paste(frame.picture, filled, hole))
+            output.write(
+                filled, frame, frame.picture and pictures.paste(frame.picture, filled, hole)
+            )
             if comparison is not None:
                 comparison.write(side_by_side(frame.rgb, hole, filled), frame.pts, frame.duration)
 
@@ -73,7 +89,7 @@ def main(options: ApplyOptions) -> None:
         if options.look_ahead == SHOT:
             stream = check_looks_ahead(filler, options.model)
             fill = partial(stream.fill, keys=stack.enter_context(keys_of_shots(options, filler)))
-        go_through(fill_in_sdr(fill, holed, film.info.tone_map), film, write)
+        process_frames(fill_in_sdr(fill, holed, film.info.tone_map), film, write)
     if not num_holes:
         advice = hole_advice(invert=options.invert_mask)
         logger.warning("--mask %s marks nothing as missing in any frame: %s", options.mask, advice)
@@ -97,17 +113,23 @@ def check_looks_ahead(filler: Filler, model: Path) -> InpaintStream:
         UserError: the model can't be told of a whole shot.
     """
     if not isinstance(filler, InpaintStream) or filler.multiple is None:
-        raise UserError(f"--look-ahead {SHOT} needs the model file (.pth) of a model with a memory, not {model.name}")
+        raise UserError(
+            f"--look-ahead {SHOT} needs the model file (.pth) of a model with a memory, not "
+            f"{model.name}"
+        )
     return filler
 
 
 @contextmanager
 def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[ShotKeys]]:
-    """The key pictures of every shot: the film is read a second time, one shot ahead of its filling."""
+    """The key pictures of every shot: the film is read a second time, one shot ahead of its
+    filling."""
     stream = check_looks_ahead(filler, options.model)
     assert stream.multiple is not None
     with (
-        open_film(options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace) as film,
+        open_film(
+            options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace
+        ) as film,
         open_holes(options.mask, film, **how_masks_are_read(options)) as holes,
         tqdm(total=len(film), unit="frame", desc="looking ahead", disable=None) as bar,
     ):
@@ -115,19 +137,34 @@ def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[Sh
 
         def masked() -> Iterator[tuple[Tensor, bool]]:
             try:
-                for (frame, hole), starts_shot in split_into_shots(zip(film, holes), find_cuts=options.find_cuts):
+                for (frame, hole), starts_shot in split_into_shots(
+                    zip(film, holes), find_cuts=options.find_cuts
+                ):
                     bar.update()
-                    yield stream.masked(tone.to_sdr(frame.rgb) if tone else frame.rgb, hole), starts_shot
-            except (BrokenVideo, UserError) as problem:  # which the filling meets too, and reports, once it gets there
+                    yield (
+                        stream.masked(tone.to_sdr(frame.rgb) if tone else frame.rgb, hole),
+                        starts_shot,
+                    )
+            except (
+                BrokenVideo,
+                UserError,
+            ) as problem:  # which the filling meets too, and reports, once it gets there
                 logger.debug("looking ahead ends early: %s", problem)
 
         with look_through(masked(), stream.multiple) as keys:
             yield keys
 
 
-def split_into_shots(frames: Iterator[FrameAndHole], *, find_cuts: bool) -> Iterator[tuple[FrameAndHole, bool]]:
-    """Every frame with its hole, and whether a new shot starts with it; without `find_cuts` none does."""
-    return mark_cuts(frames, picture=lambda item: item[0].rgb) if find_cuts else ((item, False) for item in frames)
+def split_into_shots(
+    frames: Iterator[FrameAndHole], *, find_cuts: bool
+) -> Iterator[tuple[FrameAndHole, bool]]:
+    """Every frame with its hole, and whether a new shot starts with it; without `find_cuts` none
+    does."""
+    return (
+        mark_cuts(frames, picture=lambda item: item[0].rgb)
+        if find_cuts
+        else ((item, False) for item in frames)
+    )
 
 
 def comparison_path(output: Path) -> Path:
@@ -138,7 +175,8 @@ def comparison_path(output: Path) -> Path:
 
 
 def side_by_side(frame: np.ndarray, hole: np.ndarray, filled: np.ndarray) -> np.ndarray:
-    """The frame with its hole painted half over, and the filled frame. (H, W, 3) each -> (H, 2 W, 3)."""
+    """The frame with its hole painted half over, and the filled frame. (H, W, 3) each -> (H, 2 W,
+    3)."""
     colour = np.array(HOLE_COLOUR, np.float32) * (np.iinfo(frame.dtype).max / 255)
     painted = frame.copy()
     painted[hole] = (frame[hole] / 2 + colour / 2).astype(frame.dtype)

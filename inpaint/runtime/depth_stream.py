@@ -1,6 +1,7 @@
 """Disparity for a film of any length, at constant memory.
 
-    frames -> runs of one shot -> raw maps, where runs overlap blended -> normalised -> faded beside what is flat
+    frames -> runs of one shot -> raw maps, where runs overlap blended -> normalised -> faded beside
+    what is flat
 
 Every step is an iterator that holds back no more than a few frames.
 
@@ -16,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.depth import ClipRejected, DepthEstimator
-from inpaint.depth_normalize import MovingNormalizer
+from scene.depth import ClipRejected, DepthEstimator
+from scene.depth_normalize import MovingNormalizer
 
 Item = TypeVar("Item")
 
@@ -32,8 +33,10 @@ class DepthFrame(Generic[Item]):
     Attributes:
         starts_shot: as it was handed in.
         disparity: (h, w) float32 in [0, 1], 1 = near. It covers the picture edge to edge.
-        rejected: why the estimator had nothing to say, so that the disparity is 0 everywhere; None where it had.
-        strength: in [0, 1], how much of the parallax to show: 0 where rejected, rising to 1 away from there.
+        rejected: why the estimator had nothing to say, so that the disparity is 0 everywhere; None
+            where it had.
+        strength: in [0, 1], how much of the parallax to show: 0 where rejected, rising to 1 away
+            from there.
     """
 
     item: Item
@@ -60,21 +63,26 @@ def stream_disparity(
 ) -> Iterator[DepthFrame[Item]]:
     """Every frame once and in order, with its disparity.
 
-    What lies before a cut has no say in what comes after it. At most `estimator.run_length` + `estimator.run_overlap`
-    + `fade` frames (where nothing overlaps, only the first) have been taken from `frames` and not been given back yet.
+    What lies before a cut has no say in what comes after it. At most `estimator.run_length` +
+    `estimator.run_overlap` + `fade` frames (where nothing overlaps, only the first) have been taken
+    from `frames` and not been given back yet.
 
     Args:
         frames: with each, whether a new shot starts there.
-        estimator: see `inpaint.depth.create_estimator`.
-        rgb: the (H, W, 3) uint8 picture of a frame; may be asked for twice, and may be smaller than the film.
+        estimator: see `scene.depth.create_estimator`.
+        rgb: the (H, W, 3) uint8 picture of a frame; may be asked for twice, and may be smaller than
+            the film.
         window: frames over which the bounds that become 0 and 1 are averaged.
-        fade: frames over which the strength grows from nothing behind a rejected stretch, and shrinks before the next.
+        fade: frames over which the strength grows from nothing behind a rejected stretch, and
+            shrinks before the next.
     """
     normalized = _normalize(_measure(frames, estimator, rgb), estimator, window, rgb)
     yield from _fade(normalized, fade) if estimator.run_overlap else normalized
 
 
-def _runs(frames: Iterable[tuple[Item, bool]], length: int, overlap: int) -> Iterator[tuple[list[Item], bool]]:
+def _runs(
+    frames: Iterable[tuple[Item, bool]], length: int, overlap: int
+) -> Iterator[tuple[list[Item], bool]]:
     """Runs of `length` frames of one shot, less at its end, and whether the shot starts with it.
 
     A run starts with the last `overlap` frames of the one before, if that belongs to the same shot.
@@ -95,9 +103,12 @@ def _runs(frames: Iterable[tuple[Item, bool]], length: int, overlap: int) -> Ite
 
 
 def _measure(
-    frames: Iterable[tuple[Item, bool]], estimator: DepthEstimator, rgb: Callable[[Item], np.ndarray]
+    frames: Iterable[tuple[Item, bool]],
+    estimator: DepthEstimator,
+    rgb: Callable[[Item], np.ndarray],
 ) -> Iterator[_Measured[Item]]:
-    """The raw disparity of every frame; frames that two runs share go over from one to the other."""
+    """The raw disparity of every frame; frames that two runs share go over from one to the
+    other."""
     held: list[_Measured[Item]] = []  # the last run's end, which the next may share
     for run, starts_shot in _runs(frames, estimator.run_length, estimator.run_overlap):
         if starts_shot:
@@ -126,7 +137,9 @@ def _estimate(estimator: DepthEstimator, pictures: np.ndarray) -> list[Tensor | 
         return [rejection] * len(pictures)
 
 
-def _blend(first: Tensor | ClipRejected, second: Tensor | ClipRejected, weight: float) -> Tensor | ClipRejected:
+def _blend(
+    first: Tensor | ClipRejected, second: Tensor | ClipRejected, weight: float
+) -> Tensor | ClipRejected:
     """From the first to the second map; where only one of two runs was accepted, its map."""
     if isinstance(second, ClipRejected):
         return first
@@ -136,9 +149,14 @@ def _blend(first: Tensor | ClipRejected, second: Tensor | ClipRejected, weight: 
 
 
 def _normalize(
-    frames: Iterable[_Measured[Item]], estimator: DepthEstimator, window: int, rgb: Callable[[Item], np.ndarray]
+    frames: Iterable[_Measured[Item]],
+    estimator: DepthEstimator,
+    window: int,
+    rgb: Callable[[Item], np.ndarray],
 ) -> Iterator[DepthFrame[Item]]:
-    normalizer = MovingNormalizer(window=window, scale_jitters=estimator.scale_jitters, least_span=estimator.least_span)
+    normalizer = MovingNormalizer(
+        window=window, scale_jitters=estimator.scale_jitters, least_span=estimator.least_span
+    )
     for frame in frames:
         if frame.starts_shot:
             normalizer.reset()
@@ -150,8 +168,11 @@ def _normalize(
 
 
 def _fade(frames: Iterable[DepthFrame[Item]], num_frames: int) -> Iterator[DepthFrame[Item]]:
-    """Let the strength rise and fall by 1 / (num_frames + 1) per frame beside the rejected frames of a shot."""
-    held: deque[tuple[DepthFrame[Item], int]] = deque()  # with each, the steps to the nearest rejected frame
+    """Let the strength rise and fall by 1 / (num_frames + 1) per frame beside the rejected frames
+    of a shot."""
+    held: deque[tuple[DepthFrame[Item], int]] = (
+        deque()
+    )  # with each, the steps to the nearest rejected frame
     full = num_frames + 1
     steps = full
     for frame in frames:

@@ -1,6 +1,7 @@
 """Turn a film into stereo 3D: python -m inpaint stereo.
 
-    frame -> depth -> shift -> the other eye's view with holes -> filled by the model -> both eyes in one picture
+    frame -> depth -> shift -> the other eye's view with holes -> filled by the model -> both eyes
+    in one picture
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -10,24 +11,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import tee
+from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from inpaint.depth import create_estimator
 from inpaint.occlusion import shift_of_view
-from inpaint.options import StereoOptions
+from inpaint.options_run import StereoOptions
 from inpaint.runtime.depth_stream import DepthFrame, stream_disparity
-from inpaint.runtime.output import check_apart, go_through, open_output, read_ahead
 from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, turn, view_of_eye
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
+from nunif.runtime.film import check_not_sources, open_output, process_frames, read_ahead
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import open_film
 from nunif.video.picture import is_see_through
+from nunif.video.probe import VideoInfo
 from nunif.video.reader import Frame
 from nunif.video.tone import ToneMap, to_8_bits
+from scene.depth import DepthEstimator, create_estimator
 
 logger = logging.getLogger(__name__)
 
@@ -39,66 +43,102 @@ EyeView = tuple[DepthFrame[Frame], np.ndarray]
 
 def main(options: StereoOptions) -> None:
     """The command `stereo`."""
-    check_apart([options.output], [options.input])
+    check_not_sources([options.output], [options.input])
     device = create_device(options.gpu)
     with ExitStack() as stack:
-        film = stack.enter_context(open_film(options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace))
+        film = stack.enter_context(
+            open_film(
+                options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace
+            )
+        )
         width, height = film.info.width, film.info.height
-        eyes = VIEWS[options.view]
-        fillers = open_fillers(
-            options.model,
-            count=len(eyes),
-            device=device,
-            precision=options.precision,
-            compiled=options.compile,
-            max_width=options.max_width,
-            look_ahead=options.look_ahead,
-        )
+        fillers = open_fillers_of(options, device)
         fillers[0].computed_size(height, width)  # an engine of another size is better found now
-        estimator = create_estimator(
-            options.model_type,
-            resolution=options.resolution,
-            model_dir=options.depth_model_dir,
-            device=device,
-            batch_size=options.batch_size,
-            allow_third_party=options.allow_third_party_code,
-        )
+        estimator = open_estimator(options, device)
         logger.info("depth: %s; holes: %s", estimator.name, fillers[0].description)
-        layout, tone = LAYOUTS[options.layout], film.info.tone_map
+        layout = LAYOUTS[options.layout]
         output = stack.enter_context(open_output(options, film, size=layout.size(width, height)))
-        flat: Counter[str] = Counter()
-        see_through = False
+        said = Remarks()
 
         def write(views: tuple[EyeView, EyeView]) -> None:
-            nonlocal see_through
             (depth, left), (_, right) = views
-            see_through = see_through or (depth.item.picture is not None and is_see_through(depth.item.picture))
-            if depth.rejected:
-                flat[depth.rejected] += 1
+            said.look_at(depth)
             output.write(layout.compose(left, right), depth.item)
 
         frames = stack.enter_context(read_ahead(film, film))
-        shots = mark_cuts(frames, picture=lambda frame: frame.rgb)
-        per_second = film.info.fps or 1.0
-        depths = stream_disparity(
-            shots,
-            estimator,
-            rgb=lambda frame: to_8_bits(tone.to_sdr(frame.rgb) if tone else frame.rgb),
-            window=max(1, round(WINDOW_SECONDS * per_second)),
-            fade=max(1, round(FADE_SECONDS * per_second)),
-        )
+        depths = stream_depth(frames, film.info, estimator)
         shifts = ((depth, shift_of(depth, options, (height, width))) for depth in depths)
         left, right = (
-            make_eye(shared, eye, filler, hole_growth=options.dilate, tone=tone)
-            for shared, eye, filler in zip(tee(shifts), eyes, fillers)
+            make_eye(shared, eye, filler, hole_growth=options.dilate, tone=film.info.tone_map)
+            for shared, eye, filler in zip(tee(shifts), VIEWS[options.view], fillers)
         )
-        go_through(zip(left, right), film, write)
-    if see_through:
-        text = "%s is transparent in places (alpha), two eyes are not: the alpha is left out; apply carries it over"
-        logger.warning(text, film.path)
-    for reason, count in flat.most_common():
-        logger.warning("%d of %d frames have no depth and are flat: %s", count, len(film), reason)
+        process_frames(zip(left, right), film, write)
+    said.warn(film.path, len(film))
     logger.info("%s: %d frames", options.output, len(film))
+
+
+def open_fillers_of(options: StereoOptions, device: torch.device) -> list[Filler]:
+    """What fills the holes of either eye."""
+    return open_fillers(
+        options.model,
+        count=len(VIEWS[options.view]),
+        device=device,
+        precision=options.precision,
+        compiled=options.compile,
+        max_width=options.max_width,
+        look_ahead=options.look_ahead,
+    )
+
+
+def open_estimator(options: StereoOptions, device: torch.device) -> DepthEstimator:
+    """What estimates the depth."""
+    return create_estimator(
+        options.model_type,
+        resolution=options.resolution,
+        model_dir=options.depth_model_dir,
+        device=device,
+        batch_size=options.batch_size,
+        allow_third_party=options.allow_third_party_code,
+    )
+
+
+def stream_depth(
+    frames: Iterator[Frame], info: VideoInfo, estimator: DepthEstimator
+) -> Iterator[DepthFrame[Frame]]:
+    """The depth of every frame of a film."""
+    tone, per_second = info.tone_map, info.fps or 1.0
+    return stream_disparity(
+        mark_cuts(frames, picture=lambda frame: frame.rgb),
+        estimator,
+        rgb=lambda frame: to_8_bits(tone.to_sdr(frame.rgb) if tone else frame.rgb),
+        window=max(1, round(WINDOW_SECONDS * per_second)),
+        fade=max(1, round(FADE_SECONDS * per_second)),
+    )
+
+
+class Remarks:
+    """What was seen in a film that a person should be told of at the end."""
+
+    def __init__(self) -> None:
+        self._flat: Counter[str] = Counter()  # frames without depth, by the reason
+        self._see_through = False
+
+    def look_at(self, depth: DepthFrame[Frame]) -> None:
+        picture = depth.item.picture
+        self._see_through = self._see_through or (picture is not None and is_see_through(picture))
+        if depth.rejected:
+            self._flat[depth.rejected] += 1
+
+    def warn(self, path: Path, num_frames: int) -> None:
+        if self._see_through:
+            text = (
+                "%s is transparent in places (alpha), two eyes are not: the alpha is left out; "
+                "apply carries it over"
+            )
+            logger.warning(text, path)
+        for reason, count in self._flat.most_common():
+            text = "%d of %d frames have no depth and are flat: %s"
+            logger.warning(text, count, num_frames, reason)
 
 
 def shift_of(depth: DepthFrame[Frame], options: StereoOptions, size: tuple[int, int]) -> Tensor:
@@ -120,7 +160,8 @@ def make_eye(
     hole_growth: int,
     tone: ToneMap | None = None,
 ) -> Iterator[EyeView]:
-    """One eye's view of every frame: the frame itself, or moved by its shift and filled. tone: of the film."""
+    """One eye's view of every frame: the frame itself, or moved by its shift and filled. tone: of
+    the film."""
     if eye is None:
         yield from ((depth, depth.item.rgb) for depth, _ in frames)
         return

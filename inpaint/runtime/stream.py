@@ -16,10 +16,11 @@ from torch import Tensor
 
 from inpaint.models.recall import Ahead
 from inpaint.models.steps import mask_frame
-from inpaint.runtime.backends import Backend, open_backend
+from inpaint.runtime.backends import open_backend
 from inpaint.runtime.look_ahead import LookAhead, ShotKeys
 from nunif.device import create_device
 from nunif.errors import UserError
+from nunif.runtime.engines import Backend
 from nunif.video.tone import ToneMap
 
 Item = TypeVar("Item")
@@ -27,7 +28,8 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class HoleFrame(Generic[Item]):
-    """A frame of a film as a filler takes it. `item` is the caller's own and comes back with the filled frame."""
+    """A frame of a film as a filler takes it. `item` is the caller's own and comes back with the
+    filled frame."""
 
     item: Item
     frame: np.ndarray  # (H, W, 3) uint8 or uint16
@@ -45,7 +47,8 @@ class Filler(Protocol):
         ...
 
     def fill(self, frames: Iterable[HoleFrame[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
-        """Every frame once and in order, filled; some may be taken ahead. Nothing is remembered across shots."""
+        """Every frame once and in order, filled; some may be taken ahead. Nothing is remembered
+        across shots."""
         ...
 
 
@@ -54,14 +57,18 @@ def fill_in_sdr(
     frames: Iterable[HoleFrame[Item]],
     tone: ToneMap | None,
 ) -> Iterator[tuple[Item, np.ndarray]]:
-    """`fill` with frames that are brought to SDR for it, as networks know pictures; the film's own outside the holes.
+    """`fill` with frames that are brought to SDR for it, as networks know pictures; the film's own
+    outside the holes.
 
     tone: of the film; None where it is SDR.
     """
     if tone is None:
         yield from fill(frames)
         return
-    seen = (HoleFrame(frame, tone.to_sdr(frame.frame), frame.hole, frame.starts_shot) for frame in frames)
+    seen = (
+        HoleFrame(frame, tone.to_sdr(frame.frame), frame.hole, frame.starts_shot)
+        for frame in frames
+    )
     for frame, filled in fill(seen):
         if frame.hole.any():
             yield frame.item, np.where(frame.hole[..., None], tone.from_sdr(filled), frame.frame)
@@ -72,27 +79,42 @@ def fill_in_sdr(
 class InpaintStream:
     """Fills the holes of a film frame by frame and remembers what it saw.
 
-    Every frame must be handed in, also those without a hole: from them the memory knows what a hole hides later.
+    Every frame must be handed in, also those without a hole: from them the memory knows what a hole
+        hides later.
     """
 
-    def __init__(self, backend: Backend, *, max_width: int | None = None, look_ahead: int = 0) -> None:
+    def __init__(
+        self, backend: Backend, *, max_width: int | None = None, look_ahead: int = 0
+    ) -> None:
         """
         Args:
-            max_width: wider frames are computed at this width; only the hole is taken from the result.
-            look_ahead: frames that are held back, so that a hole is filled from what is seen after it too. Pictures come
-                so many frames late.
+            max_width: wider frames are computed at this width; only the hole is taken from the
+                result.
+            look_ahead: frames that are held back, so that a hole is filled from what is seen after
+                it too. Pictures come so many frames late.
         Raises:
             UserError: the back end takes windows of frames; it is an engine, and is to look ahead.
         """
         if backend.window is not None:
             raise UserError(
-                f"this model takes windows of {backend.window} frames and can't work frame by frame: use picture_memory_v1, "
+                f"this model takes windows of {backend.window} frames and can't work frame by "
+                "frame: use picture_memory_v1, "
                 "fusion_v1 or a memory_dstt model, or fill whole films with python -m inpaint apply"
             )
         if look_ahead and backend.multiple is None:
-            raise UserError(f"--look-ahead {look_ahead} needs a model file (.pth): an engine takes one frame at a time, give 0")
-        self._backend, self._max_width, self._look_ahead, self.multiple = backend, max_width, look_ahead, backend.multiple
-        self.description = backend.description + (f", looking {look_ahead} frames ahead" if look_ahead else "")
+            raise UserError(
+                f"--look-ahead {look_ahead} needs a model file (.pth): an engine takes one frame "
+                "at a time, give 0"
+            )
+        self._backend, self._max_width, self._look_ahead, self.multiple = (
+            backend,
+            max_width,
+            look_ahead,
+            backend.multiple,
+        )
+        self.description = backend.description + (
+            f", looking {look_ahead} frames ahead" if look_ahead else ""
+        )
         self.reset()
 
     @classmethod
@@ -106,19 +128,27 @@ class InpaintStream:
         max_width: int | None = None,
         look_ahead: int = 0,
     ) -> "InpaintStream":
-        """A stream on a model file (.pth), an .onnx or an .engine. Arguments and errors as `open_backend`."""
-        backend = open_backend(Path(path), device=create_device(gpu), precision=precision, compiled=compiled)
+        """A stream on a model file (.pth), an .onnx or an .engine. Arguments and errors as
+        `open_backend`."""
+        backend = open_backend(
+            Path(path), device=create_device(gpu), precision=precision, compiled=compiled
+        )
         return cls(backend, max_width=max_width, look_ahead=look_ahead)
 
     def reset(self) -> None:
-        """Forget everything, frames that are held back too: the next frame starts a stream, as at a cut.
+        """Forget everything, frames that are held back too: the next frame starts a stream, as at a
+        cut.
 
         Its size may differ. `finish` gives what is held back first.
         """
         self._memory: Any = None
         self._size: tuple[int, int] | None = None
         self._held: deque[tuple[np.ndarray, np.ndarray, Tensor]] = deque()
-        self._ahead = LookAhead(self._backend.multiple) if self._backend.multiple and self._look_ahead else None
+        self._ahead = (
+            LookAhead(self._backend.multiple)
+            if self._backend.multiple and self._look_ahead
+            else None
+        )
         self._keys, self._number = ShotKeys(), 0
 
     def computed_size(self, height: int, width: int) -> tuple[int, int]:
@@ -146,16 +176,19 @@ class InpaintStream:
         yield from zip(items, self.finish())
 
     def finish(self) -> Iterator[np.ndarray]:
-        """The frames that are held back, filled from what there is of the stream; it may go on afterwards."""
+        """The frames that are held back, filled from what there is of the stream; it may go on
+        afterwards."""
         while self._held:
             yield self._fill_first()
 
     @torch.inference_mode()
     def __call__(self, frame: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
-        """Hand in a frame; get it filled, or with `look_ahead` the one so many frames before it, None where there is none.
+        """Hand in a frame; get it filled, or with `look_ahead` the one so many frames before it,
+        None where there is none.
 
         Args:
-            frame: (H, W, 3) uint8 or uint16 RGB over the type's whole range. What stands in the hole is not looked at.
+            frame: (H, W, 3) uint8 or uint16 RGB over the type's whole range. What stands in the
+                hole is not looked at.
             hole: (H, W) bool, True = missing.
         Returns: (H, W, 3) of the same type; pixels outside the hole are the frame's own.
         Raises:
@@ -163,7 +196,10 @@ class InpaintStream:
             UserError: see `engine_size`.
         """
         if frame.shape[:2] != hole.shape or self._size not in (None, hole.shape):
-            raise ValueError(f"frame {frame.shape}, hole {hole.shape}, frame before {self._size}: sizes must be equal")
+            raise ValueError(
+                f"frame {frame.shape}, hole {hole.shape}, frame before {self._size}: sizes must "
+                "be equal"
+            )
         self._size = hole.shape
         self._held.append((frame, hole, self.masked(frame, hole)))
         if self._ahead is not None:
@@ -188,11 +224,14 @@ class InpaintStream:
         return from_network(output, frame, hole)
 
 
-def engine_size(height: int, width: int, *, max_width: int | None, fixed: tuple[int, int] | None) -> tuple[int, int]:
+def engine_size(
+    height: int, width: int, *, max_width: int | None, fixed: tuple[int, int] | None
+) -> tuple[int, int]:
     """(h, w) at which a film is computed: its own, or narrower in the same shape.
 
     Args:
-        height, width: of the film. max_width: see `InpaintStream`. fixed: the only size of the back end; None for any.
+        height, width: of the film. max_width: see `InpaintStream`. fixed: the only size of the back
+            end; None for any.
     Raises:
         UserError: the back end is an engine for another size.
     """
@@ -201,7 +240,11 @@ def engine_size(height: int, width: int, *, max_width: int | None, fixed: tuple[
         size = (max(1, round(height * max_width / width)), max_width)
     if fixed is not None and size != fixed:
         fitting = round(height * fixed[1] / width) == fixed[0] and width > fixed[1]
-        advice = f"--max-width {fixed[1]}" if fitting else f"an engine made with --size {size[0]}x{size[1]}"
+        advice = (
+            f"--max-width {fixed[1]}"
+            if fitting
+            else f"an engine made with --size {size[0]}x{size[1]}"
+        )
         raise UserError(
             f"the engine works at {fixed[1]}x{fixed[0]} pixels, the frames "
             f"{'are' if size == (height, width) else 'would be'} {size[1]}x{size[0]}: use {advice}"
@@ -209,20 +252,25 @@ def engine_size(height: int, width: int, *, max_width: int | None, fixed: tuple[
     return size
 
 
-def to_network(frame: np.ndarray, hole: np.ndarray, *, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+def to_network(
+    frame: np.ndarray, hole: np.ndarray, *, size: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor]:
     """A frame and its hole as tensors of a size.
 
     Args: frame (H, W, 3) uint8 or uint16; hole (H, W) bool; size (h, w).
     Returns: (1, 3, h, w) float32 in [-1, 1] and (1, 1, h, w) bool, on `device`.
     """
     missing = torch.from_numpy(hole).to(device)[None, None]  # (1, 1, H, W)
-    picture = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W)
+    picture = (
+        torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None]
+    )  # (1, 3, H, W)
     picture = picture.to(torch.float32) / (np.iinfo(frame.dtype).max / 2) - 1
     return (picture, missing) if size == hole.shape else shrink(picture, missing, size)
 
 
 def from_network(output: Tensor, frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The network's picture in the hole of the frame. output: (1, 3, h, w) about in [-1, 1]; the others as above."""
+    """The network's picture in the hole of the frame. output: (1, 3, h, w) about in [-1, 1]; the
+    others as above."""
     top = np.iinfo(frame.dtype).max
     if output.shape[-2:] != hole.shape:
         output = F.interpolate(output, size=hole.shape, mode="bicubic", align_corners=False)
@@ -231,8 +279,12 @@ def from_network(output: Tensor, frame: np.ndarray, hole: np.ndarray) -> np.ndar
 
 
 def shrink(picture: Tensor, hole: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Average over areas. A small pixel that covers any part of a hole is hole, so none mixes seen and missing.
+    """Average over areas. A small pixel that covers any part of a hole is hole, so none mixes seen
+    and missing.
 
-    Args: picture (1, 3, H, W) float; hole (1, 1, H, W) bool. Returns: (1, 3, h, w) and (1, 1, h, w) bool.
+    Args: picture (1, 3, H, W) float; hole (1, 1, H, W) bool. Returns: (1, 3, h, w) and (1, 1, h, w)
+        bool.
     """
-    return F.adaptive_avg_pool2d(picture, size), F.adaptive_max_pool2d(hole.to(picture.dtype), size) > 0
+    return F.adaptive_avg_pool2d(picture, size), F.adaptive_max_pool2d(
+        hole.to(picture.dtype), size
+    ) > 0

@@ -1,4 +1,5 @@
-"""Fill a film with a model that takes a window of frames at once, and the choice of what fills a film.
+"""Fill a film with a model that takes a window of frames at once, and the choice of what fills a
+film.
 
 Axes: T frames of a window, H W pixels of the film, h w of what is computed.
 """
@@ -13,13 +14,23 @@ import torch
 from torch import Tensor
 
 from inpaint.models.steps import mask_frame
-from inpaint.options import LOOK_AHEAD
-from inpaint.runtime.backends import Backend, open_backend
-from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream, Item, engine_size, from_network, to_network
+from inpaint.options_run import LOOK_AHEAD
+from inpaint.runtime.backends import open_backend
+from inpaint.runtime.stream import (
+    Filler,
+    HoleFrame,
+    InpaintStream,
+    Item,
+    engine_size,
+    from_network,
+    to_network,
+)
 from nunif.errors import UserError
+from nunif.runtime.engines import Backend
 
-# Of a window, shared with the next one; their pictures are blended there. With half of it every frame is a blend, and
-# no place between windows changes more than another: with a third the change there was up to three times that inside.
+# Of a window, shared with the next one; their pictures are blended there. With half of it every
+# frame is a blend, and no place between windows changes more than another: with a third the change
+# there was up to three times that inside.
 OVERLAP = 0.5
 
 
@@ -33,10 +44,11 @@ def open_fillers(
     max_width: int | None = None,
     look_ahead: int | None = 0,
 ) -> list[Filler]:
-    """What fills films with the model of a file: `count` of them on one model, each with a memory of its own.
+    """What fills films with the model of a file: `count` of them on one model, each with a memory
+    of its own.
 
-    A model with a memory works frame by frame, others in windows. Arguments and errors as `open_backend` and
-    `InpaintStream`.
+    A model with a memory works frame by frame, others in windows. Arguments and errors as
+    `open_backend` and `InpaintStream`.
 
     Args:
         look_ahead: None for `LOOK_AHEAD` where the file is of a model that can, else 0.
@@ -47,22 +59,27 @@ def open_fillers(
     return fillers_on(backend, count=count, max_width=max_width, look_ahead=look_ahead)
 
 
-def fillers_on(backend: Backend, *, count: int = 1, max_width: int | None = None, look_ahead: int | None = 0) -> list[Filler]:
+def fillers_on(
+    backend: Backend, *, count: int = 1, max_width: int | None = None, look_ahead: int | None = 0
+) -> list[Filler]:
     """See `open_fillers`."""
     if backend.window is not None:
         if look_ahead:
             raise UserError(
-                f"--look-ahead {look_ahead}: this model takes windows of {backend.window} frames as they are, leave it out"
+                f"--look-ahead {look_ahead}: this model takes windows of {backend.window} frames "
+                "as they are, leave it out"
             )
         return [WindowFiller(backend, max_width=max_width) for _ in range(count)]
     if look_ahead is None:
         look_ahead = LOOK_AHEAD if backend.multiple is not None else 0
-    return [InpaintStream(backend, max_width=max_width, look_ahead=look_ahead) for _ in range(count)]
+    return [
+        InpaintStream(backend, max_width=max_width, look_ahead=look_ahead) for _ in range(count)
+    ]
 
 
 @dataclass(eq=False)
-class _Held(Generic[Item]):
-    """A frame whose picture is not final yet, or that others need for company."""
+class _WindowFrame(Generic[Item]):
+    """A frame whose picture is not final yet, or that later windows reach back to."""
 
     source: HoleFrame[Item]
     masked: Tensor  # (1, 3, h, w) in [-1, 1], 0 in the hole
@@ -85,39 +102,48 @@ class WindowFiller:
 
     def fill(self, frames: Iterable[HoleFrame[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
         """See `Filler`."""
-        held: list[_Held[Item]] = []  # not given out yet
-        company: list[_Held[Item]] = []  # the last of those that were
+        waiting: list[_WindowFrame[Item]] = []
+        given_out: list[_WindowFrame[Item]] = []  # the last ones
         for frame in frames:
             if frame.starts_shot:
-                yield from self._finish(company, held)
-                held, company = [], []
+                yield from self._finish(given_out, waiting)
+                waiting, given_out = [], []
             size = self.computed_size(*frame.hole.shape)
-            picture, hole = to_network(frame.frame, frame.hole, size=size, device=self._backend.device)
-            held.append(_Held(frame, mask_frame(picture, hole)))
-            if len(held) == self._length:
-                self._predict(held)
-                ready, held = held[: -self._overlap], held[-self._overlap :]
-                company = (company + ready)[-self._length :]
+            picture, hole = to_network(
+                frame.frame, frame.hole, size=size, device=self._backend.device
+            )
+            waiting.append(_WindowFrame(frame, mask_frame(picture, hole)))
+            if len(waiting) == self._length:
+                self._predict(waiting)
+                ready, waiting = waiting[: -self._overlap], waiting[-self._overlap :]
+                given_out = (given_out + ready)[-self._length :]
                 yield from map(_give, ready)
-        yield from self._finish(company, held)
+        yield from self._finish(given_out, waiting)
 
-    def _finish(self, company: list[_Held[Item]], held: list[_Held[Item]]) -> Iterator[tuple[Item, np.ndarray]]:
+    def _finish(
+        self, given_out: list[_WindowFrame[Item]], waiting: list[_WindowFrame[Item]]
+    ) -> Iterator[tuple[Item, np.ndarray]]:
         """The end of a shot: a last window that reaches back as far as it is long."""
-        if any(frame.prediction is None for frame in held):
-            window = (company + held)[-self._length :]
-            self._predict(window, first_new=len(window) - len(held))
-        yield from map(_give, held)
+        if any(frame.prediction is None for frame in waiting):
+            window = (given_out + waiting)[-self._length :]
+            self._predict(window, first_new=len(window) - len(waiting))
+        yield from map(_give, waiting)
 
     @torch.inference_mode()
-    def _predict(self, window: list[_Held[Item]], *, first_new: int = 0) -> None:
-        """Predict a window; frames that an earlier one has predicted go over to this one step by step.
+    def _predict(self, window: list[_WindowFrame[Item]], *, first_new: int = 0) -> None:
+        """Predict a window; frames that an earlier one has predicted go over to this one step by
+        step.
 
         A window that is not full repeats its first and its last frame, as iw3 does.
         """
         before = (self._length - len(window)) // 2
         order = [min(max(i - before, 0), len(window) - 1) for i in range(self._length)]
-        prediction, _ = self._backend.step(torch.stack([window[i].masked for i in order], dim=1), None)  # (1, T, 3, h, w)
-        prediction = prediction[0, before : before + len(window)].unsqueeze(1)  # (frames, 1, 3, h, w)
+        prediction, _ = self._backend.step(
+            torch.stack([window[i].masked for i in order], dim=1), None
+        )  # (1, T, 3, h, w)
+        prediction = prediction[0, before : before + len(window)].unsqueeze(
+            1
+        )  # (frames, 1, 3, h, w)
         shared = [frame for frame in window[first_new:] if frame.prediction is not None]
         for frame, new in zip(window[first_new:], prediction[first_new:]):
             if frame.prediction is None:
@@ -127,6 +153,6 @@ class WindowFiller:
                 frame.prediction = torch.lerp(frame.prediction, new, weight)
 
 
-def _give(frame: _Held[Item]) -> tuple[Item, np.ndarray]:
+def _give(frame: _WindowFrame[Item]) -> tuple[Item, np.ndarray]:
     assert frame.prediction is not None
     return frame.source.item, from_network(frame.prediction, frame.source.frame, frame.source.hole)

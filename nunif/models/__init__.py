@@ -2,13 +2,13 @@
 
 from nunif.models.checkpoint import (
     load_model,
-    load_weights,
     read_checkpoint,
     read_model_file,
     save_model,
     save_safetensors,
     save_state_dict,
 )
+from nunif.models.fit import load_weights
 from nunif.models.registry import Model, create_model, register_model
 
 __all__ = [

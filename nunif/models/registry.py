@@ -13,10 +13,23 @@ from nunif.errors import UserError, first_line
 
 
 class Model(nn.Module):
-    """A module that knows by which name and arguments it can be built again."""
+    """A module that knows by which name and arguments it can be built again, and what it offers to
+    those who train it and run it.
+
+    name, kwargs: of `create_model`.
+    clip_length: frames of a clip that it is trained and scored on; 1 for single pictures alone.
+    any_clip_length: whether clips of other lengths will do as well.
+    size_multiple: pixels, to whose multiples it pads height and width inside; 1 for no padding,
+        or for a padding that is nobody else's business.
+    streams: whether it can go frame by frame, what it remembers handed on from call to call.
+    """
 
     name: str
     kwargs: dict[str, Any]
+    clip_length: int = 1
+    any_clip_length: bool = False
+    size_multiple: int = 1
+    streams: bool = False
 
     @property
     def num_parameters(self) -> int:
@@ -25,9 +38,12 @@ class Model(nn.Module):
 
 
 class Convert(Protocol):
-    """Turns another project's tensors into the state dict of a model; UserError, with `source`, when they don't fit it."""
+    """Turns another project's tensors into the state dict of a model; UserError, with `source`,
+    when they don't fit it."""
 
-    def __call__(self, model: Model, state_dict: Mapping[str, Tensor], *, source: Path | str) -> dict[str, Tensor]: ...
+    def __call__(
+        self, model: Model, state_dict: Mapping[str, Tensor], *, source: Path | str
+    ) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -50,12 +66,14 @@ _layouts: dict[str, ForeignLayout] = {}
 
 
 def register_model(name: str, build: Callable[..., Model], **kwargs: Any) -> None:
-    """Enter `build(**kwargs)` under `name` ("package.model"); the kwargs are defaults that a caller may override."""
+    """Enter `build(**kwargs)` under `name` ("package.model"); the kwargs are defaults that a caller
+    may override."""
     _table[name] = (build, kwargs)
 
 
 def register_layout(layout: ForeignLayout) -> None:
-    """Let model files in another project's layout be opened as the registered model that they fit."""
+    """Let model files in another project's layout be opened as the registered model that they
+    fit."""
     _layouts[layout.title] = layout
 
 
@@ -74,31 +92,47 @@ def model_names(package: str) -> list[str]:
 def create_model(name: str, **kwargs: Any) -> Model:
     """Build a model by its name, with fresh random weights.
 
-    The package before the dot registers its models when `package.models` is imported. Only packages that stand beside
-    nunif are looked at, so a name out of a stranger's file imports nothing else.
+    The package before the dot registers its models when `package.models` is imported. Only packages
+    that stand beside nunif are looked at, so a name out of a stranger's file imports nothing else.
 
     Raises:
-        UserError: an unknown name (the known ones are listed) or arguments that the model does not take.
+        UserError: an unknown name (the known ones are listed) or arguments that the model does not
+            take.
     """
     package = name.partition(".")[0]
     if name not in _table:
         known = model_names(package) if _is_sibling_package(package) else []
         if name not in _table:
-            raise UserError(f"unknown model {name!r}" + (f": known are {', '.join(known)}" if known else ""))
+            raise UserError(
+                f"unknown model {name!r}" + (f": known are {', '.join(known)}" if known else "")
+            )
     build, defaults = _table[name]
     arguments = {**defaults, **kwargs}
     try:
         model = build(**arguments)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError, LookupError, AttributeError) as error:
+    except (
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
+        LookupError,
+        AttributeError,
+    ) as error:
         # sizes out of a file may be anything
-        raise UserError(f"{name} can't be built with {str(arguments)[:300]}: {first_line(error)}") from error
+        raise UserError(
+            f"{name} can't be built with {str(arguments)[:300]}: {first_line(error)}"
+        ) from error
     model.name, model.kwargs = name, arguments
     return model
 
 
 def _is_sibling_package(package: str) -> bool:
     root = Path(__file__).resolve().parents[2]
-    return re.fullmatch(r"[a-z_][a-z0-9_]*", package) is not None and (root / package / "models").is_dir()
+    return (
+        re.fullmatch(r"[a-z_][a-z0-9_]*", package) is not None
+        and (root / package / "models").is_dir()
+    )
 
 
 def _import_models_of(package: str) -> None:

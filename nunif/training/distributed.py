@@ -41,7 +41,9 @@ class Group:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, part in zip(
+            tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True
+        ):
             tensor.copy_(part.view_as(tensor))
 
     def copy_from_first(self, tensors: list[Tensor]) -> None:
@@ -73,10 +75,11 @@ def is_first_process() -> bool:
 
 @contextmanager
 def join_group(gpu: int) -> Iterator[tuple[Group, torch.device]]:
-    """The group that torchrun made (WORLD_SIZE in the environment), or this process alone, and the device to use.
+    """The group that torchrun made (WORLD_SIZE in the environment), or this process alone, and the
+    device to use.
 
-    With several processes each takes the GPU of its LOCAL_RANK, unless `gpu` is -1 for the CPU. A group that the caller
-    has joined already is used and left as it is.
+    With several processes each takes the GPU of its LOCAL_RANK, unless `gpu` is -1 for the CPU. A
+    group that the caller has joined already is used and left as it is.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
         yield Group(), create_device(gpu)

@@ -13,14 +13,17 @@ from nunif.training.optim import ScheduleFree
 class Ema:
     """An exponential moving average of a model's weights and buffers.
 
-    The decay rises with the number of updates, min(decay, (1 + n) / (10 + n)), so that the average of a short run is
-    not mostly its random start (TensorFlow's ExponentialMovingAverage with num_updates).
+    The decay rises with the number of updates, min(decay, (1 + n) / (10 + n)), so that the average
+    of a short run is not mostly its random start (TensorFlow's ExponentialMovingAverage with
+    num_updates).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.num_updates = 0
-        self.weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self.weights = {
+            name: tensor.detach().clone() for name, tensor in model.state_dict().items()
+        }
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -36,10 +39,11 @@ class Ema:
 
 @contextmanager
 def evaluation_weights(model: nn.Module, optimizer: Optimizer, ema: Ema | None) -> Iterator[None]:
-    """Give the model its evaluation weights for the length of a block, and then the training weights back, bit by bit.
+    """Give the model its evaluation weights for the length of a block, and then the training
+    weights back, bit by bit.
 
-    These are the EMA's, or x of a Schedule-Free optimizer (which trains at y and whose own way back from x to y would
-    round); for everything else the training weights themselves.
+    These are the EMA's, or x of a Schedule-Free optimizer (which trains at y and whose own way back
+    from x to y would round); for everything else the training weights themselves.
     """
     if ema is None and not isinstance(optimizer, ScheduleFree):
         yield

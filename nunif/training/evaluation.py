@@ -17,6 +17,8 @@ from nunif.training.batches import Loader, to_device
 from nunif.training.distributed import Group
 from nunif.training.task import Draw, Task
 
+Result = tuple[int, int, dict[str, float]]  # number of a batch, its samples, its metrics
+
 
 @torch.no_grad()
 def evaluate(
@@ -37,22 +39,25 @@ def evaluate(
 ) -> dict[str, float] | None:
     """The mean of every metric over the evaluation set, or None when `interrupted` said so.
 
-    Every batch has its own seed, so the same weights score the same at any time and in any number of processes.
-    preview_folder: where the preview of every `preview_step`-th batch goes; report: takes a line about a bad sample.
+    Every batch has its own seed, so the same weights score the same at any time and in any number
+    of processes.
+    preview_folder: where the preview of every `preview_step`-th batch goes.
+    report: takes a line about a bad sample.
 
     Raises:
         UserError: no sample could be read.
     """
+    numbers = range(-(-num_samples // batch_size))
+    rounds = -(-len(numbers) // group.size)
+    mine = range(group.rank, rounds * group.size, group.size)
     draws = [Draw(index, derive_seed(seed, "eval", index)) for index in range(num_samples)]
-    batches = [draws[start : start + batch_size] for start in range(0, num_samples, batch_size)]
-    rounds = -(-len(batches) // group.size)
-    mine = [batches[number] if number < len(batches) else [] for number in range(group.rank, rounds * group.size, group.size)]
-    results: list[tuple[int, int, dict[str, float]]] = []  # batch number, samples, metrics
+    # every process takes part in every round: beyond the end, batches are empty
+    batches = [draws[number * batch_size : (number + 1) * batch_size] for number in mine]
+    results: list[Result] = []
     was_training = model.training
     model.eval()
     try:
-        for place, batch in enumerate(loader.load(mine)):
-            number = place * group.size + group.rank
+        for number, batch in zip(mine, loader.load(batches)):
             for _, name, reason in batch.bad:
                 report(f"evaluation sample {name} is skipped: {reason}")
             if batch.indices:
@@ -60,21 +65,36 @@ def evaluate(
                 with autocast(device, dtype):
                     output = task.eval_step(model, to_device(batch.data, device))
                 results.append((number, len(batch.indices), output.metrics))
-                if preview_folder is not None and output.preview is not None and number % preview_step == 0:
-                    write_picture(preview_folder / f"{number}.png", output.preview())
+                preview = output.preview if number % preview_step == 0 else None
+                if preview_folder is not None and preview is not None:
+                    write_picture(preview_folder / f"{number}.png", preview())
             if group.any(interrupted()):
                 return None
     finally:
         model.train(was_training)
-    everything = sorted((item for part in group.gather(results) for item in part), key=lambda item: item[0])
-    total = sum(count for _, count, _ in everything)
-    if total == 0:
-        raise UserError("no sample of the evaluation set can be read: mend it, or train with --skip-eval")
-    return {name: _mean([(metrics[name], count) for _, count, metrics in everything], name) for name in everything[0][2]}
+    return _means([result for part in group.gather(results) for result in part])
+
+
+def _means(results: list[Result]) -> dict[str, float]:
+    """The mean of every metric, added up in the order of the batches.
+
+    Raises:
+        UserError: there is no sample in them.
+    """
+    results = sorted(results, key=lambda result: result[0])
+    if not results:
+        raise UserError(
+            "no sample of the evaluation set can be read: mend it, or train with --skip-eval"
+        )
+    return {
+        name: _mean([(metrics[name], count) for _, count, metrics in results], name)
+        for name in results[0][2]
+    }
 
 
 def _mean(values: list[tuple[float, int]], name: str) -> float:
-    """Mean of values with their counts. A metric may be NaN where it has no meaning; the loss always has one."""
+    """Mean of values with their counts. A metric may be NaN where it has no meaning; the loss
+    always has one."""
     if name != "loss":
         values = [(value, count) for value, count in values if not math.isnan(value)] or values
     return sum(value * count for value, count in values) / sum(count for _, count in values)

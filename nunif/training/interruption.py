@@ -8,16 +8,21 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# SIGTERM ends a job (Slurm, systemd, Docker); Slurm's --signal=USR1@SECONDS comes so long before the time limit
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+# SIGTERM ends a job (Slurm, systemd, Docker); Slurm's --signal=USR1@SECONDS comes so long before
+# the time limit
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+]
 
 
 class Interruption:
-    """While the block runs, a signal only sets `requested`; after one, Ctrl-C raises KeyboardInterrupt.
+    """While the block runs, a signal only sets `requested`; after one, Ctrl-C raises
+    KeyboardInterrupt.
 
-    The other signals never do: a cluster sends several of them, and the later ones must not cost the checkpoint. The
-    handlers from before are put back at the end. Outside the main thread, where Python allows no handlers, the block
-    changes nothing.
+    The other signals never do: a cluster sends several of them, and the later ones must not cost
+        the checkpoint. The
+    handlers from before are put back at the end. Outside the main thread, where Python allows no
+    handlers, the block changes nothing.
     """
 
     def __init__(self) -> None:
@@ -38,6 +43,9 @@ class Interruption:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if not self.requested:
             self.requested = True
-            logger.warning("stopping after this update, with a checkpoint; Ctrl-C from here on stops at once, without")
+            logger.warning(
+                "stopping after this update, with a checkpoint; Ctrl-C from here on stops at "
+                "once, without"
+            )
         elif number == signal.SIGINT:
             raise KeyboardInterrupt

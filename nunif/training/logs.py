@@ -16,7 +16,10 @@ from nunif.files import explain_os_errors, plain_text, whole_file, write_text
 logger = logging.getLogger(__name__)
 
 CURVE_SECONDS = 10  # the curve is drawn at most this often, and at the end
-FIRST_COLUMNS, LAST_COLUMNS = ("epoch", "learning_rate", "train_loss"), ("updates", "skipped", "seconds")
+FIRST_COLUMNS, LAST_COLUMNS = (
+    ("epoch", "learning_rate", "train_loss"),
+    ("updates", "skipped", "seconds"),
+)
 
 Row = dict[str, str]
 
@@ -41,13 +44,20 @@ def read_rows(path: Path, *, up_to_epoch: int) -> list[Row]:
         rows = [dict(row) for row in csv.DictReader(io.StringIO(text))]
         return [row for row in rows if int(row["epoch"]) <= up_to_epoch]
     except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{path} is not a loss table of this trainer: move it away and run the same command again") from error
+        raise UserError(
+            f"{path} is not a loss table of this trainer: move it away and run the same command "
+            "again"
+        ) from error
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
     """Write the table with its header, whole or not at all. Cells that a row lacks stay empty."""
     middle = [name for row in rows for name in row if name not in FIRST_COLUMNS + LAST_COLUMNS]
-    columns = [*FIRST_COLUMNS, *dict.fromkeys(sorted(middle, key=lambda name: name.startswith("eval_"))), *LAST_COLUMNS]
+    columns = [
+        *FIRST_COLUMNS,
+        *dict.fromkeys(sorted(middle, key=lambda name: name.startswith("eval_"))),
+        *LAST_COLUMNS,
+    ]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -58,10 +68,14 @@ def write_rows(path: Path, rows: list[Row]) -> None:
 class Journal:
     """The table, the curve and the TensorBoard events of a run, one row per epoch."""
 
-    def __init__(self, folder: Path, rows: list[Row], *, tensorboard: bool, first_epoch: int) -> None:
+    def __init__(
+        self, folder: Path, rows: list[Row], *, tensorboard: bool, first_epoch: int
+    ) -> None:
         self.folder = folder
         self.rows = rows
-        self._events = open_events(folder / "runs", first_epoch=first_epoch) if tensorboard else None
+        self._events = (
+            open_events(folder / "runs", first_epoch=first_epoch) if tensorboard else None
+        )
         self._drawn_at = -math.inf
 
     def add(self, row: dict[str, float | int | None]) -> None:
@@ -86,7 +100,8 @@ class Journal:
     def close(self) -> None:
         """Bring the curve up to date and close the events.
 
-        A disk that refuses even that has been told of, or will be: the curve is drawn from the table, and the events
+        A disk that refuses even that has been told of, or will be: the curve is drawn from the
+            table, and the events
         were written epoch by epoch.
         """
         with suppress(OutputError):
@@ -97,21 +112,28 @@ class Journal:
 
 
 def open_events(folder: Path, *, first_epoch: int) -> Any:
-    """A TensorBoard writer whose older events from `first_epoch` on are hidden, or None without the package."""
+    """A TensorBoard writer whose older events from `first_epoch` on are hidden, or None without the
+    package."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        logger.info("TensorBoard is not installed, so there are no events: pip install tensorboard adds them")
+        logger.info(
+            "TensorBoard is not installed, so there are no events: pip install tensorboard adds "
+            "them"
+        )
         return None
     if str(folder) != plain_text(str(folder)):
-        logger.warning("%s: TensorBoard can't write where a name is not UTF-8, so there are no events", folder)
+        logger.warning(
+            "%s: TensorBoard can't write where a name is not UTF-8, so there are no events", folder
+        )
         return None
     with explain_os_errors(folder):
         return SummaryWriter(str(folder), purge_step=first_epoch)
 
 
 def draw_curve(path: Path, rows: list[Row]) -> None:
-    """Draw train and evaluation loss (log scale where they allow it) and the learning rate over the epochs."""
+    """Draw train and evaluation loss (log scale where they allow it) and the learning rate over the
+    epochs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -122,7 +144,9 @@ def draw_curve(path: Path, rows: list[Row]) -> None:
     for axes, name in ((losses, "train_loss"), (losses, "eval_loss"), (rate, "learning_rate")):
         points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
         if points:
-            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
+            axes.plot(
+                *zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None
+            )
             lowest = min(lowest, *(value for _, value in points)) if axes is losses else lowest
     if 0 < lowest < math.inf:
         losses.set_yscale("log")
@@ -136,7 +160,8 @@ def draw_curve(path: Path, rows: list[Row]) -> None:
 
 
 class _LogFile(logging.FileHandler):
-    """Loses lines without a word when the disk is full: the checkpoint that can't be written either is told of."""
+    """Loses lines without a word when the disk is full: the checkpoint that can't be written either
+    is told of."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -148,7 +173,8 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_file(path: Path, *, quiet: bool) -> Iterator[None]:
-    """Append the messages of the block to a file with their time. quiet: pass on warnings only, and no file."""
+    """Append the messages of the block to a file with their time. quiet: pass on warnings only, and
+    no file."""
     package = logging.getLogger("nunif.training")
     level = package.level
     if quiet:

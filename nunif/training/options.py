@@ -1,4 +1,5 @@
-"""The options of a training run (no torch). Names and meaning are those of nagadomi/nunif where it has them."""
+"""The options of a training run (no torch). Names and meaning are those of nagadomi/nunif where it
+has them."""
 
 import os
 from dataclasses import dataclass, fields
@@ -15,7 +16,8 @@ SCHEDULERS = ("cosine", "step")
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """What the trainer needs to know. A task's options add to it and may declare a field again for another default."""
+    """What the trainer needs to know. A task's options add to it and may declare a field again for
+    another default."""
 
     # those that may differ between a run and its resumption without a word
     UNREMARKABLE: ClassVar[frozenset[str]] = frozenset(
@@ -35,74 +37,146 @@ class TrainerOptions:
 
     model_dir: Path = option(help="folder for the model, checkpoint, loss.csv, previews and logs")
     batch_size: int = option(default=8, minimum=1, help="samples per forward pass")
-    backward_step: int = option(default=4, minimum=1, help="batches whose gradients are gathered for one update")
-    num_samples: int | None = option(
-        default=None, minimum=1, help="samples drawn per epoch (without it, as many as the training set has)"
+    backward_step: int = option(
+        default=4, minimum=1, help="batches whose gradients are gathered for one update"
     )
-    max_epoch: int = option(default=200, minimum=1, help="epochs of the whole run; the schedule spans them")
+    num_samples: int | None = option(
+        default=None,
+        minimum=1,
+        help="samples drawn per epoch (without it, as many as the training set has)",
+    )
+    max_epoch: int = option(
+        default=200, minimum=1, help="epochs of the whole run; the schedule spans them"
+    )
 
     optimizer: str = option(default="adamw", choices=OPTIMIZERS, help="how weights are updated")
     learning_rate: float = option(default=1e-4, minimum=0, help="learning rate at its peak")
-    scheduler: str = option(default="cosine", choices=SCHEDULERS, help="how the learning rate changes over the epochs")
-    learning_rate_cycles: int = option(default=5, minimum=1, help="cosine: how often it falls from the peak to the minimum")
-    learning_rate_cosine_min: float = option(default=1e-8, minimum=0, help="cosine: learning rate in the last epoch of a cycle")
-    learning_rate_decay: float = option(default=0.995, minimum=0, maximum=1, help="step: factor of each decay")
+    scheduler: str = option(
+        default="cosine", choices=SCHEDULERS, help="how the learning rate changes over the epochs"
+    )
+    learning_rate_cycles: int = option(
+        default=5, minimum=1, help="cosine: how often it falls from the peak to the minimum"
+    )
+    learning_rate_cosine_min: float = option(
+        default=1e-8, minimum=0, help="cosine: learning rate in the last epoch of a cycle"
+    )
+    learning_rate_decay: float = option(
+        default=0.995, minimum=0, maximum=1, help="step: factor of each decay"
+    )
     learning_rate_decay_step: int = option(default=1, minimum=1, help="step: decay every N epochs")
-    warmup_epoch: int = option(default=0, minimum=0, help="epochs over which the rate rises to the schedule, update by update")
-    weight_decay: float = option(default=0.001, minimum=0, help="weight decay (not for biases and norms)")
-    adam_beta1: float = option(default=0.9, minimum=0, maximum=0.9999, help="Adam's beta1; momentum of the Schedule-Free ones")
+    warmup_epoch: int = option(
+        default=0,
+        minimum=0,
+        help="epochs over which the rate rises to the schedule, update by update",
+    )
+    weight_decay: float = option(
+        default=0.001, minimum=0, help="weight decay (not for biases and norms)"
+    )
+    adam_beta1: float = option(
+        default=0.9,
+        minimum=0,
+        maximum=0.9999,
+        help="Adam's beta1; momentum of the Schedule-Free ones",
+    )
     adam_beta2: float = option(default=0.999, minimum=0, maximum=0.999999, help="Adam's beta2")
-    momentum: float = option(default=0.9, minimum=0, maximum=0.9999, help="momentum of sgd and sgd_schedulefree")
-    clip_grad_norm: float | None = option(default=None, minimum=1e-12, help="largest norm of the gradient of an update")
-    ema_model: bool = option(default=False, help="evaluate and save the exponential moving average of the weights")
-    ema_decay: float = option(default=0.999, minimum=0, maximum=1, help="decay of that average per update")
+    momentum: float = option(
+        default=0.9, minimum=0, maximum=0.9999, help="momentum of sgd and sgd_schedulefree"
+    )
+    clip_grad_norm: float | None = option(
+        default=None, minimum=1e-12, help="largest norm of the gradient of an update"
+    )
+    ema_model: bool = option(
+        default=False, help="evaluate and save the exponential moving average of the weights"
+    )
+    ema_decay: float = option(
+        default=0.999, minimum=0, maximum=1, help="decay of that average per update"
+    )
 
-    disable_amp: bool = option(default=False, help="full precision on the GPU (the CPU always uses it)")
-    amp_float: str = option(default="fp16", choices=("fp16", "bf16"), help="half precision on the GPU")
+    disable_amp: bool = option(
+        default=False, help="full precision on the GPU (the CPU always uses it)"
+    )
+    amp_float: str = option(
+        default="fp16", choices=("fp16", "bf16"), help="half precision on the GPU"
+    )
     gpu: int = option("--gpu", "-g", default=0, minimum=-1, help="number of the GPU; -1 is the CPU")
     num_workers: int | None = option(
-        default=None, minimum=0, help="processes that load samples (without it, CPU cores less 2, at most 8)"
+        default=None,
+        minimum=0,
+        help="processes that load samples (without it, CPU cores less 2, at most 8)",
     )
     seed: int = option(default=71, minimum=0, help="every random draw follows from it")
 
-    eval_step: int = option(default=1, minimum=1, help="evaluate every N epochs, and after the last")
-    save_eval_step: int = option(default=10, minimum=1, help="keep the preview of every N-th evaluation batch")
-    skip_eval: bool = option(default=False, help="never evaluate; the model file is the newest instead of the best")
+    eval_step: int = option(
+        default=1, minimum=1, help="evaluate every N epochs, and after the last"
+    )
+    save_eval_step: int = option(
+        default=10, minimum=1, help="keep the preview of every N-th evaluation batch"
+    )
+    skip_eval: bool = option(
+        default=False, help="never evaluate; the model file is the newest instead of the best"
+    )
     save_epoch: bool = option(default=False, help="keep the model of each epoch under epoch/N/")
     keep_checkpoints: int = option(
-        default=0, minimum=0, metavar="N", help="keep the checkpoints of the last N epochs beside the one for --resume"
+        default=0,
+        minimum=0,
+        metavar="N",
+        help="keep the checkpoints of the last N epochs beside the one for --resume",
     )
-    disable_hard_example: bool = option(default=False, help="draw all samples equally often instead of hard ones more")
-    ignore_nan: bool = option(default=False, help="go on however many losses are not finite (they never reach the weights)")
+    disable_hard_example: bool = option(
+        default=False, help="draw all samples equally often instead of hard ones more"
+    )
+    ignore_nan: bool = option(
+        default=False,
+        help="go on however many losses are not finite (they never reach the weights)",
+    )
     max_bad_share: float = option(
         default=0.5,
         minimum=0,
         maximum=1,
         help="go on as long as no larger share of the samples can't be read; they are left out",
     )
-    disable_tensorboard: bool = option(default=False, help="write no TensorBoard events under runs/")
+    disable_tensorboard: bool = option(
+        default=False, help="write no TensorBoard events under runs/"
+    )
 
-    resume: bool = option(default=False, help="continue from the checkpoint in --model-dir, exactly")
-    reset_state: bool = option(default=False, help="with --resume: keep the weights, forget everything else")
-    # text and no Path, which would take a slash out of an address that a task's command accepts here
-    checkpoint_file: str | None = option(default=None, metavar="FILE", help="start from the weights of this model file")
+    resume: bool = option(
+        default=False, help="continue from the checkpoint in --model-dir, exactly"
+    )
+    reset_state: bool = option(
+        default=False, help="with --resume: keep the weights, forget everything else"
+    )
+    # text and no Path, which would take a slash out of an address that a task's command accepts
+    # here
+    checkpoint_file: str | None = option(
+        default=None, metavar="FILE", help="start from the weights of this model file"
+    )
 
     def check(self) -> None:
         """What concerns more than one option; `nunif.options.check` calls it.
 
         Raises:
-            UserError: the minimum of the cosine lies above its peak, or Schedule-Free has no momentum.
+            UserError: the minimum of the cosine lies above its peak, or Schedule-Free has no
+                momentum.
         """
-        if self.uses_schedule and self.scheduler == "cosine" and self.learning_rate_cosine_min > self.learning_rate:
+        if (
+            self.uses_schedule
+            and self.scheduler == "cosine"
+            and self.learning_rate_cosine_min > self.learning_rate
+        ):
             raise UserError(
                 f"--learning-rate-cosine-min {self.learning_rate_cosine_min} is above "
                 f"--learning-rate {self.learning_rate}: give a smaller one"
             )
         flag, momentum = (
-            ("--momentum", self.momentum) if self.optimizer == "sgd_schedulefree" else ("--adam-beta1", self.adam_beta1)
+            ("--momentum", self.momentum)
+            if self.optimizer == "sgd_schedulefree"
+            else ("--adam-beta1", self.adam_beta1)
         )
         if self.optimizer in SCHEDULE_FREE and momentum == 0:
-            raise UserError(f"{flag} 0 does not work with --optimizer {self.optimizer}: give a number above 0, usually 0.9")
+            raise UserError(
+                f"{flag} 0 does not work with --optimizer {self.optimizer}: give a number above "
+                "0, usually 0.9"
+            )
 
     @property
     def uses_schedule(self) -> bool:
@@ -110,24 +184,40 @@ class TrainerOptions:
         return self.optimizer not in SCHEDULE_FREE
 
     def draws_per_epoch(self, num_train_samples: int) -> int:
-        """How many samples an epoch draws from a training set. A task whose --num-samples counts something else
-        (frames, say) overrides this."""
+        """How many samples an epoch draws from a training set. A task whose --num-samples counts
+        something else (frames, say) overrides this."""
         return self.num_samples or num_train_samples
 
     def loader_processes(self) -> int:
         """How many processes load samples; 0 loads them in the training process."""
-        return min(max((os.cpu_count() or 1) - 2, 0), 8) if self.num_workers is None else self.num_workers
+        return (
+            min(max((os.cpu_count() or 1) - 2, 0), 8)
+            if self.num_workers is None
+            else self.num_workers
+        )
 
     def no_effect(self, *, on_cpu: bool | None = None) -> list[str]:
-        """One sentence for every option that was changed from its default and does nothing in the chosen mode.
+        """One sentence for every option that was changed from its default and does nothing in the
+        chosen mode.
 
         on_cpu: where the run ends up; without it, as --gpu says.
         """
         on_cpu = self.gpu < 0 if on_cpu is None else on_cpu
+        table = {field.name: field for field in fields(self)}
+        return [
+            f"{flag_of(table[name])} has no effect {why}"
+            for applies, names, why in self._without_effect(on_cpu)
+            if applies
+            for name in names
+            if getattr(self, name) != table[name].default
+        ]
+
+    def _without_effect(self, on_cpu: bool) -> list[tuple[bool, tuple[str, ...], str]]:
+        """Whether it is so, which options have no effect then, and why."""
         schedule_free = not self.uses_schedule
         sgd = self.optimizer in ("sgd", "sgd_schedulefree")
         optimizer = f"with --optimizer {self.optimizer}"
-        rules: list[tuple[bool, tuple[str, ...], str]] = [
+        return [
             (
                 schedule_free,
                 (
@@ -149,7 +239,11 @@ class TrainerOptions:
                 ("learning_rate_decay", "learning_rate_decay_step"),
                 f"with --scheduler {self.scheduler}",
             ),
-            (self.optimizer == "radam_schedulefree", ("warmup_epoch",), f"{optimizer}, which warms up by itself"),
+            (
+                self.optimizer == "radam_schedulefree",
+                ("warmup_epoch",),
+                f"{optimizer}, which warms up by itself",
+            ),
             (
                 schedule_free,
                 ("ema_model", "ema_decay"),
@@ -158,7 +252,11 @@ class TrainerOptions:
             (not schedule_free and not self.ema_model, ("ema_decay",), "without --ema-model"),
             (not sgd, ("momentum",), optimizer),
             (sgd, ("adam_beta1", "adam_beta2"), optimizer),
-            (on_cpu, ("amp_float", "disable_amp"), "on the CPU, which always computes in full precision"),
+            (
+                on_cpu,
+                ("amp_float", "disable_amp"),
+                "on the CPU, which always computes in full precision",
+            ),
             (not on_cpu and self.disable_amp, ("amp_float",), "with --disable-amp"),
             (self.skip_eval, ("eval_step", "save_eval_step"), "with --skip-eval"),
             (
@@ -167,12 +265,4 @@ class TrainerOptions:
                 "with --resume, which takes the weights of the checkpoint in --model-dir",
             ),
             (not self.resume, ("reset_state",), "without --resume"),
-        ]
-        table = {field.name: field for field in fields(self)}
-        return [
-            f"{flag_of(table[name])} has no effect {why}"
-            for applies, names, why in rules
-            if applies
-            for name in names
-            if getattr(self, name) != table[name].default
         ]

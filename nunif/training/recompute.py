@@ -8,9 +8,11 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Let each part of a model keep only what goes into it until the backward pass (Chen et al., arXiv 1604.06174).
+    """Let each part of a model keep only what goes into it until the backward pass (Chen et al.,
+    arXiv 1604.06174).
 
-    Parts are its children, and those of lists among them. Results, gradients and the state dict stay the same.
+    Parts are its children, and those of lists among them. Results, gradients and the state dict
+    stay the same.
     """
     for part in _parts(model):
         part.forward = partial(checkpoint, part.forward, use_reentrant=False)  # type: ignore[method-assign]

@@ -30,7 +30,8 @@ class LossHistory:
             self.losses[index] = [*self.losses[index, 1:], loss]
 
     def weights(self) -> np.ndarray:
-        """How likely each sample is to be drawn, (N,) from 0.25 to 1; see `hard_example_weights`."""
+        """How likely each sample is to be drawn, (N,) from 0.25 to 1; see
+        `hard_example_weights`."""
         return hard_example_weights(self.losses)
 
     def state_dict(self) -> dict[str, Any]:
@@ -40,7 +41,8 @@ class LossHistory:
     def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
         """Take over the history of the samples that are still there, known by name.
 
-        Returns (M,): where each of the M samples of the state stands now, -1 for those that are gone.
+        Returns (M,): where each of the M samples of the state stands now, -1 for those that are
+        gone.
         """
         place = {key: index for index, key in enumerate(self.keys.tolist())}
         moved = np.array([place.get(key, -1) for key in state["keys"].tolist()], dtype=np.int64)
@@ -49,10 +51,12 @@ class LossHistory:
 
 
 def hard_example_weights(losses: np.ndarray) -> np.ndarray:
-    """Weights (N,) from losses (N, HISTORY) that are NaN where there is none: the LINEAR rule of nagadomi/nunif.
+    """Weights (N,) from losses (N, HISTORY) that are NaN where there is none: the LINEAR rule of
+    nagadomi/nunif.
 
-    The z-score of a sample's mean loss, clamped to 2 sigma, maps linearly onto 1 to 4, of which a quarter is taken: from
-    0.25 for the easiest to 1 for the hardest and for those never seen. All weigh 1 until 4 samples were seen.
+    The z-score of a sample's mean loss, clamped to 2 sigma, maps linearly onto 1 to 4, of which a
+    quarter is taken: from 0.25 for the easiest to 1 for the hardest and for those never seen. All
+        weigh 1 until 4 samples were seen.
     """
     counts = np.isfinite(losses).sum(axis=1)  # (N,)
     seen = counts > 0
@@ -67,15 +71,24 @@ def hard_example_weights(losses: np.ndarray) -> np.ndarray:
 
 
 def draw_order(
-    num_draws: int, *, num_samples: int, weights: np.ndarray | None, excluded: Collection[int], seed: int, epoch: int
+    num_draws: int,
+    *,
+    num_samples: int,
+    weights: np.ndarray | None,
+    excluded: Collection[int],
+    seed: int,
+    epoch: int,
 ) -> np.ndarray:
     """The samples of an epoch, (num_draws,) int64, in the order in which they are learned from.
 
-    weights (N,): draw with replacement by these. None: shuffled passes over all samples, each once per pass.
+    weights (N,): draw with replacement by these. None: shuffled passes over all samples, each once
+    per pass.
     excluded: samples that can't be read; at least one must be left.
     """
     generator = generator_for(seed, "order", epoch)
-    usable = np.array([index for index in range(num_samples) if index not in excluded], dtype=np.int64)
+    usable = np.array(
+        [index for index in range(num_samples) if index not in excluded], dtype=np.int64
+    )
     if weights is None:
         passes = -(-num_draws // len(usable))
         return np.concatenate([generator.permutation(usable) for _ in range(passes)])[:num_draws]

@@ -1,8 +1,9 @@
 """Learning from one window: several batches, one update."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from nunif.seed import seed_everything
 from nunif.training.batches import Batch, to_device
 from nunif.training.distributed import Group
 from nunif.training.ema import Ema
-from nunif.training.task import Task
+from nunif.training.task import Task, TrainOutput
 
 
 @dataclass
@@ -25,19 +26,23 @@ class Window:
     skipped: int = 0  # samples drawn of which nothing was learned
     loss_sum: float = 0.0  # over those records
     part_sums: dict[str, float] = field(default_factory=dict)
-    losses: list[tuple[int, int, float]] = field(default_factory=list)  # place in the epoch, sample, loss; by place
-    bad: list[tuple[int, str, str]] = field(default_factory=list)  # unreadable samples: index, name, reason
-    non_finite: list[list[int]] = field(default_factory=list)  # the samples of each batch that was dropped
+    # place in the epoch, sample, loss; by place
+    losses: list[tuple[int, int, float]] = field(default_factory=list)
+    # unreadable samples: index, name, reason
+    bad: list[tuple[int, str, str]] = field(default_factory=list)
+    # the samples of each batch that was dropped
+    non_finite: list[list[int]] = field(default_factory=list)
     stop: bool = False  # somebody pressed Ctrl-C
     updated: bool = False
     with_gradient: list[bool] = field(default_factory=list)  # for each parameter
     opponent_learned: bool = False  # it has a gradient
     broken: str | None = None  # a weight that the update left not finite
+    task_state: dict[str, Any] = field(default_factory=dict)  # the task's own, in the first process
 
     @staticmethod
     def merge(windows: Sequence["Window"]) -> "Window":
         """The window of all processes: sums, and lists in the order of the ranks."""
-        whole = Window()
+        whole = Window(task_state=windows[0].task_state)
         for window in windows:
             whole.records += window.records
             whole.skipped += window.skipped
@@ -55,9 +60,12 @@ class Window:
         return whole
 
     def drop(self, *, count: bool) -> None:
-        """Forget what was learned, because the update could not be made. count: the batches count as not finite."""
+        """Forget what was learned, because the update could not be made. count: the batches count
+        as not finite."""
         if count:
-            self.non_finite += [[index for at, index, _ in self.losses if at == place] for place in self.places]
+            self.non_finite += [
+                [index for at, index, _ in self.losses if at == place] for place in self.places
+            ]
         self.skipped += self.records
         self.records, self.loss_sum, self.part_sums, self.losses = 0, 0.0, {}, []
 
@@ -65,6 +73,47 @@ class Window:
     def places(self) -> list[int]:
         """Where in the epoch the batches start that were not dropped."""
         return list(dict.fromkeys(place for place, _, _ in self.losses))
+
+
+@dataclass
+class Numbers:
+    """What an output of a train step says, as plain numbers. Those of several are added up."""
+
+    loss: float
+    sample_losses: list[float]  # (B,)
+    parts: dict[str, float]
+    opponent_loss: float | None
+
+    @staticmethod
+    def of(output: TrainOutput) -> "Numbers":
+        values = _to_numbers([output.loss, *output.parts.values()], output.sample_losses)
+        num_parts = len(output.parts)
+        return Numbers(
+            loss=values[0],
+            sample_losses=values[1 + num_parts :],
+            parts=dict(zip(output.parts, values[1 : 1 + num_parts], strict=True)),
+            opponent_loss=None if output.opponent_loss is None else output.opponent_loss.item(),
+        )
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all losses are; the parts are for the logs alone."""
+        return all(map(math.isfinite, (self.loss, self.opponent_loss or 0.0, *self.sample_losses)))
+
+    def __add__(self, other: "Numbers") -> "Numbers":
+        pairs = zip(self.sample_losses, other.sample_losses, strict=True)
+        parts = dict(self.parts)
+        for name, value in other.parts.items():
+            parts[name] = parts.get(name, 0.0) + value
+        opponent_losses = [
+            loss for loss in (self.opponent_loss, other.opponent_loss) if loss is not None
+        ]
+        return Numbers(
+            loss=self.loss + other.loss,
+            sample_losses=[one + another for one, another in pairs],
+            parts=parts,
+            opponent_loss=sum(opponent_losses) if opponent_losses else None,
+        )
 
 
 @dataclass
@@ -82,11 +131,21 @@ class Engine:
     opponent: nn.Module | None = None
     opponent_optimizer: Optimizer | None = None  # wherever there is an opponent
 
-    def learn(self, task: Task, batch: Batch, window: Window, *, place: int, seed: int, nominal_records: int) -> None:
-        """Add the gradient of a batch, as a share of `nominal_records`, and what it gave to the window.
+    def learn(
+        self,
+        task: Task,
+        batch: Batch,
+        window: Window,
+        *,
+        place: int,
+        seed: int,
+        nominal_records: int,
+    ) -> None:
+        """Add the gradient of a batch, as a share of `nominal_records`, and what it gave to the
+        window.
 
         place: where in the epoch the batch starts; seed: of all that the step draws.
-        A batch whose loss is not finite adds nothing.
+        A batch whose loss is not finite adds nothing, and leaves no trace in networks and task.
         """
         window.bad += batch.bad
         window.skipped += len(batch.bad)
@@ -94,47 +153,91 @@ class Engine:
         if num_records == 0:
             return
         seed_everything(seed)
-        kept = [(buffer, buffer.clone()) for network in self._networks for buffer in network.buffers()]
-        with autocast(self.device, self.dtype):
-            output = task.train_step(self.model, to_device(batch.data, self.device))
-        names = list(output.parts)
-        values = _to_numbers([output.loss, *output.parts.values()], output.sample_losses)
-        loss, parts, sample_losses = values[0], values[1 : len(names) + 1], values[len(names) + 1 :]
-        share = num_records / nominal_records
-        opponent_loss = output.opponent_loss
-        finite = opponent_loss is None or math.isfinite(opponent_loss.item())
-        if not finite or not all(math.isfinite(value) for value in (loss, *sample_losses)):
-            for buffer, before in kept:  # layers that normalise have seen it
+        task_state = task.state_dict()
+        buffers = [
+            (buffer, buffer.clone()) for network in self._networks for buffer in network.buffers()
+        ]
+        numbers = self._add_gradients(task, batch.data, num_records / nominal_records)
+        if numbers is None:
+            for buffer, before in buffers:  # layers that normalise have seen it
                 buffer.copy_(before)
+            task.load_state_dict(task_state)
             window.non_finite.append(batch.indices)
             window.skipped += num_records
             return
-        self.scaler.scale(output.loss.float() * share).backward()
-        if opponent_loss is not None:
-            self.scaler.scale(opponent_loss.float() * share).backward()
-            window.opponent_learned = True
+        window.opponent_learned |= numbers.opponent_loss is not None
         window.records += num_records
-        window.loss_sum += loss * num_records
-        for name, value in zip(names, parts, strict=True):
+        window.loss_sum += numbers.loss * num_records
+        for name, value in numbers.parts.items():
             window.part_sums[name] = window.part_sums.get(name, 0.0) + value * num_records
-        window.losses += [(place, index, loss) for index, loss in zip(batch.indices, sample_losses, strict=True)]
+        window.losses += [
+            (place, index, loss)
+            for index, loss in zip(batch.indices, numbers.sample_losses, strict=True)
+        ]
+
+    def _add_gradients(self, task: Task, data: Any, share: float) -> Numbers | None:
+        """Add the gradient of each output of a train step, times `share`, before the next is made.
+        The sum of what they say; None, and the gradients as before, when one is not finite.
+
+        Raises:
+            ValueError: the step gives no output.
+        """
+        with autocast(self.device, self.dtype):
+            result = task.train_step(self.model, to_device(data, self.device))
+        if isinstance(result, TrainOutput):
+            outputs: Iterator[TrainOutput] = iter([result])
+            gradients = []  # the only output is looked at before its gradient is added
+        else:
+            outputs = result
+            gradients = [
+                (parameter, None if parameter.grad is None else parameter.grad.clone())
+                for network in self._networks
+                for parameter in network.parameters()
+            ]
+        del result
+        total: Numbers | None = None
+        while True:
+            with autocast(self.device, self.dtype):  # a generator computes when it is asked
+                output = next(outputs, None)
+            if output is None:
+                break
+            numbers = Numbers.of(output)
+            if not numbers.is_finite:
+                for parameter, gradient in gradients:
+                    parameter.grad = gradient
+                return None
+            self.scaler.scale(output.loss.float() * share).backward()
+            if output.opponent_loss is not None:
+                self.scaler.scale(output.opponent_loss.float() * share).backward()
+            total = numbers if total is None else total + numbers
+            del output  # and with it what is left of its graph
+        if total is None:
+            raise ValueError("the train step gave no output")
+        return total
 
     def update(self, window: Window, *, nominal_records: int) -> Window:
-        """Make one update of the gradients gathered in all processes, and return what all their windows gave.
+        """Make one update of the gradients gathered in all processes, and return what all their
+        windows gave.
 
-        The gradient is the mean over the records that are in it, however many the window was meant to hold. Without
-        any, or when it or the opponent's is not finite, nothing is updated and `updated` stays false.
+        The gradient is the mean over the records that are in it, however many the window was meant
+        to hold. Without any, or when it or the opponent's is not finite, nothing is updated and
+        `updated` stays false.
         """
         parameters = _parameters(self.optimizer)
         window.with_gradient = [parameter.grad is not None for parameter in parameters]
         whole = Window.merge(self.group.gather(window))
-        optimizers = [self.optimizer] + ([self.opponent_optimizer] if self.opponent_optimizer is not None else [])
+        optimizers = [self.optimizer] + (
+            [self.opponent_optimizer] if self.opponent_optimizer is not None else []
+        )
         if whole.records == 0:
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             return whole
-        # what a network counts and normalises by follows from the batches of its own process, which others haven't seen
-        self.group.copy_from_first([buffer for network in self._networks for buffer in network.buffers()])
+        # what a network counts and normalises by follows from the batches of its own process, which
+        # others haven't seen
+        self.group.copy_from_first(
+            [buffer for network in self._networks for buffer in network.buffers()]
+        )
         correction = nominal_records / whole.records
         norm = self._gather_gradients(self.optimizer, whole.with_gradient, correction)
         norms, learning = [norm], [self.optimizer]
@@ -152,7 +255,8 @@ class Engine:
                 self.ema.update(self.model)
             whole.updated = True
         else:
-            # fp16 looks for its scale by overflowing now and then: that is no fault, as long as there is room below
+            # fp16 looks for its scale by overflowing now and then: that is no fault, as long as
+            # there is room below
             whole.drop(count=not self.scaler.is_enabled() or self.scaler.get_scale() < 1)
         self.scaler.update()
         for optimizer in optimizers:
@@ -170,8 +274,11 @@ class Engine:
             return None
         return next((name for name, weight in named if not torch.isfinite(weight).all()), None)
 
-    def _gather_gradients(self, optimizer: Optimizer, with_gradient: list[bool], correction: float) -> Tensor:
-        """Add up the gradients of all processes, unscaled and times `correction`; returns their norm."""
+    def _gather_gradients(
+        self, optimizer: Optimizer, with_gradient: list[bool], correction: float
+    ) -> Tensor:
+        """Add up the gradients of all processes, unscaled and times `correction`; returns their
+        norm."""
         gradients: list[Tensor] = []
         for parameter, has_gradient in zip(_parameters(optimizer), with_gradient, strict=True):
             if has_gradient:
@@ -190,6 +297,9 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 
 
 def _to_numbers(scalars: list[Tensor], *vectors: Tensor) -> list[float]:
-    """All values as floats, in one transfer: on a GPU, this is where a step waits for the device."""
-    flat = [torch.stack([scalar.detach().float() for scalar in scalars])] + [vector.detach().float() for vector in vectors]
+    """All values as floats, in one transfer: on a GPU, this is where a step waits for the
+    device."""
+    flat = [torch.stack([scalar.detach().float() for scalar in scalars])] + [
+        vector.detach().float() for vector in vectors
+    ]
     return torch.cat(flat).tolist()

@@ -1,9 +1,11 @@
-"""What the trainer asks of a task. The trainer owns time, precision and files; the task owns the meaning.
+"""What the trainer asks of a task. The trainer owns time, precision and files; the task owns the
+meaning.
 
 B: samples of a batch; H, W: pixels.
 """
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,7 +26,8 @@ class Draw:
 
 
 class BadSample(Exception):
-    """Raised by a dataset for a sample that can't be read. The trainer names it once and goes on without it."""
+    """Raised by a dataset for a sample that can't be read. The trainer names it once and goes on
+    without it."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, reason)
@@ -46,11 +49,16 @@ class Samples(Protocol):
 
 @dataclass
 class TrainOutput:
-    """What one training batch gave.
+    """What one training batch gave, or a part of it.
 
-    loss: scalar, the mean over the batch, differentiable. sample_losses: (B,), what tells hard samples from easy
-    ones. parts: scalars for the logs, each a mean over the batch. opponent_loss: scalar, what the opponent makes small;
-    its gradient reaches the opponent alone, and that of `loss` the model alone.
+    loss: scalar, the mean over the batch, differentiable. sample_losses: (B,), what tells hard
+        samples from easy ones. parts: scalars for the logs, each a mean over the batch.
+    opponent_loss: scalar, what the opponent makes small; its gradient reaches the opponent alone,
+        and that of `loss` the model alone.
+
+    A train step that gives several has them added up, all four by the same rule: the batch's loss
+    is the sum of their losses, and so is its gradient. For a mean over n parts each of them gives
+    its share, a loss that is divided by n.
     """
 
     loss: Tensor
@@ -63,8 +71,9 @@ class TrainOutput:
 class EvalOutput:
     """What one evaluation batch gave.
 
-    metrics: means over the batch; "loss" is among them and chooses the best model (lower is better). Another metric may
-    be NaN where it has no meaning, and is then left out of the mean.
+    metrics: means over the batch; "loss" is among them and chooses the best model (lower is
+        better). Another metric may be NaN where it has no meaning, and is then left out of the
+        mean.
     preview: makes a picture, uint8 (H, W, 3) RGB; called only when it is wanted.
     """
 
@@ -72,45 +81,68 @@ class EvalOutput:
     preview: Callable[[], np.ndarray] | None = None
 
 
-class Task(Protocol):
-    """A model, its samples, and what one step means.
-
-    `collate` makes a batch (tensors in dicts, lists, tuples) of a list of samples. It runs in the worker processes, so
-    it is a plain function or a static method; `stack` serves most. The trainer moves the model and every batch to the
-    device; whatever else the task computes with (a loss network) it moves itself, to where the batch is. Steps run
-    under the trainer's autocast and seeds, evaluation without gradients and with the model in evaluation mode.
-
-    A task may have an `opponent`, a second network that learns against the model, by an optimizer of its own and at the
-    same rate (`opponent_of`). It is in the checkpoint, not in the model file.
-    """
-
-    # properties: an attribute of a narrower type will do
-    @property
-    def model(self) -> Model: ...
-
-    @property
-    def train_set(self) -> Samples: ...
-
-    @property
-    def eval_set(self) -> Samples | None: ...  # None only with --skip-eval
-
-    @property
-    def collate(self) -> Callable[[list[Any]], Any]: ...
-
-    def train_step(self, model: torch.nn.Module, batch: Any) -> TrainOutput: ...
-
-    def eval_step(self, model: torch.nn.Module, batch: Any) -> EvalOutput: ...
-
-    def sample_name(self, index: int) -> str:
-        """The name of a training sample, for messages and to know it again in a training set that has grown."""
-        ...
-
-
-def opponent_of(task: Task) -> torch.nn.Module | None:
-    """The network that learns against the task's model, if there is one."""
-    return getattr(task, "opponent", None)
-
-
 def stack(samples: Sequence[Any]) -> Any:
     """Stack the tensors and numbers of equally built samples along a new first axis."""
     return default_collate(list(samples))
+
+
+class Task(Protocol):
+    """A model, its samples, and what one step means. Tasks inherit it for its defaults.
+
+    The trainer moves the model and every batch to the device; whatever else the task computes with
+    (a loss network) it moves itself, to where the batch is. Steps run under the trainer's autocast
+    and seeds, evaluation without gradients and with the model in evaluation mode.
+
+    opponent: a second network that learns against the model, by an optimizer of its own and at the
+        same rate. It is in the checkpoint, not in the model file.
+    """
+
+    model: Model
+    train_set: Samples
+    eval_set: Samples | None  # None only with --skip-eval
+    opponent: torch.nn.Module | None = None
+
+    # makes a batch (tensors in dicts, lists, tuples) of a list of samples; it runs in the worker
+    # processes, so it is a plain function or a static method
+    collate: Callable[[list[Any]], Any] = staticmethod(stack)
+
+    @abstractmethod
+    def train_step(self, model: torch.nn.Module, batch: Any) -> TrainOutput | Iterator[TrainOutput]:
+        """Learn from a batch.
+
+        An iterator gives one output after another, and the gradient of each is added before the
+        next is asked for: a generator never holds more than one graph at a time. See `TrainOutput`
+        for what several mean.
+        """
+        ...
+
+    @abstractmethod
+    def eval_step(self, model: torch.nn.Module, batch: Any) -> EvalOutput: ...
+
+    @abstractmethod
+    def sample_name(self, index: int) -> str:
+        """The name of a training sample, for messages and to know it again in a training set that
+        has grown."""
+        ...
+
+    def rate_factor(self, name: str) -> float:
+        """What the learning rate of one of the model's parameters, known by its name, is multiplied
+        by. What does not learn at all has `requires_grad` off instead."""
+        return 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the task itself counts or gathers in training: plain values and tensors by name.
+
+        It is in the checkpoint and follows the first process. Nothing of it may change later on,
+        because a batch that is dropped sets the task back to what this gave before the batch.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave. A checkpoint without such a state leaves the task as it
+        is."""
+
+    def upgrade(self, training: dict[str, Any]) -> dict[str, Any]:
+        """The training state of a checkpoint, as an older version of the task may have written it,
+        in today's layout: "task" holds the task's own state, "opponent" that of the network."""
+        return training

@@ -1,8 +1,9 @@
 """One clock for all that a file holds, which begins at 0 and never jumps.
 
-A broadcast's clock (MPEG-TS, MPEG-PS) begins anywhere, and where files were joined end to end (`cat a.ts b.ts`) it starts
-over in the middle, in each stream at a slightly different place. Here the parts are put one behind the other: a part's
-pictures follow those before it, and sound and subtitles keep their place beside them. Other files say what they mean.
+A broadcast's clock (MPEG-TS, MPEG-PS) begins anywhere, and where files were joined end to end (`cat
+a.ts b.ts`) it starts over in the middle, in each stream at a slightly different place. Here the
+parts are put one behind the other: a part's pictures follow those before it, and sound and
+subtitles keep their place beside them. Other files say what they mean.
 
 Words used below:
     run      packets of one stream whose times follow each other
@@ -21,7 +22,8 @@ from av.format import Flags
 
 logger = logging.getLogger(__name__)
 
-# A step back of this many seconds starts a new run, or one ahead: no loss of reception that a film lives through.
+# A step back of this many seconds starts a new run, or one ahead: no loss of reception that a film
+# lives through.
 _STEP_BACK, _STEP_AHEAD = Fraction(1, 10), 10
 # Sound may begin so many seconds before its pictures (an encoder's run-up), or go on behind them.
 _OVERLAP = Fraction(1, 10)
@@ -34,8 +36,8 @@ class Clock:
     """What to add to the times of a file's packets.
 
     Attributes:
-        steps: of a stream, by its index: (number of a packet, seconds to add from it on), ascending. Packets of nothing
-            aren't counted.
+        steps: of a stream, by its index: (number of a packet, seconds to add from it on),
+            ascending. Packets of nothing aren't counted.
         is_stated: whether the file's clock is as it stands; nothing is added then.
     """
 
@@ -54,7 +56,8 @@ class Clock:
             yield shift
 
     def firsts(self, stream: int) -> list[int]:
-        """Numbers of the packets of a stream that begin a part of the film; [0] where nothing was joined."""
+        """Numbers of the packets of a stream that begin a part of the film; [0] where nothing was
+        joined."""
         return [0, *(number for number, _ in self.steps.get(stream, ()) if number > 0)]
 
 
@@ -74,12 +77,13 @@ class _Run:
 
 def has_free_clock(container: av.container.InputContainer) -> bool:
     """Whether a file is of a kind whose clock begins anywhere and may jump."""
-    discontinuous: int = Flags.ts_discont.value  # type: ignore[assignment]  # a number, though its stub says otherwise
+    # a number, though its stub says otherwise
+    discontinuous: int = Flags.ts_discont.value  # type: ignore[assignment]
     return bool(container.format.flags & discontinuous)
 
 
 def read_clock(container: av.container.InputContainer, pictures: av.VideoStream) -> Clock:
-    """Go through a file just opened, to its end or to where it can't be read.
+    """Read a file just opened, to its end or to where it can't be read.
 
     Args:
         pictures: the stream that the film is made of.
@@ -101,20 +105,26 @@ def read_clock(container: av.container.InputContainer, pictures: av.VideoStream)
         return Clock()
     for index, others in runs.items():
         stream = container.streams[index]
-        if stream.type == "video" and others[0].places[0] > parts[-1].places[-_FEWEST:][0]:  # the last come out late
+        last_place = parts[-1].places[-_FEWEST:][0]  # the very last come out late
+        if stream.type == "video" and others[0].places[0] > last_place:
             logger.warning(
-                "%s: another picture stream begins where the first ends, as where different files were joined; it is left "
-                "out: make each part a film of its own, or join them with a program that makes one stream of them",
+                "%s: another picture stream begins where the first ends, as where different files "
+                "were joined; it is left "
+                "out: make each part a film of its own, or join them with a program that makes "
+                "one stream of them",
                 container.name.removeprefix("file:"),
             )
     kinds = {i: container.streams[i].type for i in runs}
     sounds = {i: _without_slips(others) for i, others in runs.items() if kinds[i] == "audio"}
-    subtitles = {i: others for i, others in runs.items() if kinds[i] == "subtitle"}  # few and far between
+    # few and far between
+    subtitles = {i: others for i, others in runs.items() if kinds[i] == "subtitle"}
     return Clock(_line_up(pictures.index, parts, sounds, subtitles), is_stated=False)
 
 
 def _packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
-    streams = [stream for stream in container.streams if stream.type in ("video", "audio", "subtitle")]
+    streams = [
+        stream for stream in container.streams if stream.type in ("video", "audio", "subtitle")
+    ]
     try:
         for packet in container.demux(streams):
             if packet.size:
@@ -154,17 +164,25 @@ def _without_slips(runs: list[_Run]) -> list[_Run]:
 
 
 def _line_up(
-    pictures: int, parts: list[_Run], sounds: Mapping[int, list[_Run]], subtitles: Mapping[int, list[_Run]]
+    pictures: int,
+    parts: list[_Run],
+    sounds: Mapping[int, list[_Run]],
+    subtitles: Mapping[int, list[_Run]],
 ) -> dict[int, tuple[tuple[int, Fraction], ...]]:
-    """The parts one behind the other: `Clock.steps`. Subtitles, which may stand beyond their part's end, only go with it."""
-    beside = {index: [_part_of(run, parts) for run in runs] for index, runs in [*sounds.items(), *subtitles.items()]}
+    """The parts one behind the other: `Clock.steps`. Subtitles, which may stand beyond their part's
+    end, only go with it."""
+    beside = {
+        index: [_part_of(run, parts) for run in runs]
+        for index, runs in [*sounds.items(), *subtitles.items()]
+    }
     shifts: list[Fraction] = []
     end = Fraction(0)
     sound_end: dict[int, Fraction] = dict.fromkeys(sounds, Fraction(0))
     for number, part in enumerate(parts):
         shift = end - part.start
         heard = {
-            index: [run for run, of in zip(runs, beside[index], strict=True) if of == number] for index, runs in sounds.items()
+            index: [run for run, of in zip(runs, beside[index], strict=True) if of == number]
+            for index, runs in sounds.items()
         }
         overlaps = [sound_end[i] - (runs[0].start + shift) for i, runs in heard.items() if runs]
         if overlaps and max(overlaps) > _OVERLAP:
@@ -172,9 +190,13 @@ def _line_up(
         shifts.append(shift)
         end = part.end + shift
         sound_end |= {i: max(run.end for run in runs) + shift for i, runs in heard.items() if runs}
-    steps = {pictures: tuple((part.first, shift) for part, shift in zip(parts, shifts, strict=True))}
+    steps = {
+        pictures: tuple((part.first, shift) for part, shift in zip(parts, shifts, strict=True))
+    }
     for index, runs in [*sounds.items(), *subtitles.items()]:
-        steps[index] = tuple((run.first, shifts[of]) for run, of in zip(runs, beside[index], strict=True))
+        steps[index] = tuple(
+            (run.first, shifts[of]) for run, of in zip(runs, beside[index], strict=True)
+        )
     return {index: _from_the_first(found) for index, found in steps.items()}
 
 

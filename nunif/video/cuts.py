@@ -5,7 +5,7 @@ Axes: H W pixels, 3 = R G B.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,34 +18,44 @@ T = TypeVar("T")
 _WIDTH = 256  # pixels; the decisions are those of the full size at a thirtieth of the cost
 
 
-def find_cuts(frames: Sequence[np.ndarray]) -> list[int]:
+def find_cuts(frames: Sequence[np.ndarray], *, still_ends: bool = False) -> list[int]:
     """Where a new shot starts, by PySceneDetect's AdaptiveDetector with its default thresholds.
 
-    Only positions with a full window can be reported: CUT_MARGIN <= i < len(frames) - CUT_MARGIN. To learn about
-    every position of a clip (a cut at its first frame does it no harm), hand in CUT_MARGIN - 1 more frames before it
-    and CUT_MARGIN after it. At i = CUT_MARGIN the window holds the run's first frame, which has nothing to differ
-    from, so the bar is a quarter lower there; one more frame before avoids that. A run shorter than the window
-    (5 frames) has no cuts. Dissolves and jump cuts within one framing are not found.
+    Only positions with a full window can be reported: CUT_MARGIN <= i < len(frames) - CUT_MARGIN.
+    To learn about every position of a clip (a cut at its first frame does it no harm), hand in
+    CUT_MARGIN - 1 more frames before it and CUT_MARGIN after it. At i = CUT_MARGIN the window holds
+    the run's first frame, which has nothing to differ from, so the bar is a quarter lower there;
+    one more frame before avoids that. A run shorter than the window (5 frames) has no cuts.
+    Dissolves and jump cuts within one framing are not found.
 
     Args:
         frames: (H, W, 3) uint8 RGB pictures of one size, consecutive, 16 to 40 of them.
+        still_ends: as `mark_cuts`, which has every position but the first reported: the first and
+            the last picture are taken to stand still beyond the run.
 
     Returns:
         Ascending indices i such that frames[i] is the first of a new shot.
     """
     starts_shot = _cut_detector()
-    return [index - CUT_MARGIN for index, frame in enumerate(frames) if starts_shot(frame)]
+    num_still = CUT_MARGIN if still_ends else 0
+    first, last = list(frames[:1]), list(frames[-1:])
+    run = chain(first * num_still, frames, last * num_still)
+    places = (index for index, frame in enumerate(run) if starts_shot(frame))
+    return [place - CUT_MARGIN - num_still for place in places]
 
 
 def _itself(item: Any) -> np.ndarray:
     return item
 
 
-def mark_cuts(frames: Iterable[T], picture: Callable[[T], np.ndarray] = _itself) -> Iterator[tuple[T, bool]]:
-    """Each item of a film with whether a new shot starts with it; never with the first. Holds CUT_MARGIN + 1 items.
+def mark_cuts(
+    frames: Iterable[T], picture: Callable[[T], np.ndarray] = _itself
+) -> Iterator[tuple[T, bool]]:
+    """Each item of a film with whether a new shot starts with it; never with the first. Holds
+    CUT_MARGIN + 1 items.
 
-    Decides as `find_cuts` does over the whole film, and at its ends as though the first and the last picture stood
-    still, so that a cut is also found there.
+    Decides as `find_cuts` does over the whole film, and at its ends as though the first and the
+    last picture stood still, so that a cut is also found there.
 
     Args:
         frames: items of any kind, in order; taken CUT_MARGIN further than what is given out.
@@ -70,7 +80,8 @@ def mark_cuts(frames: Iterable[T], picture: Callable[[T], np.ndarray] = _itself)
 
 
 def _cut_detector() -> Callable[[np.ndarray], bool]:
-    """A function to be given picture after picture: whether a new shot starts CUT_MARGIN pictures before this one."""
+    """A function to be given picture after picture: whether a new shot starts CUT_MARGIN pictures
+    before this one."""
     import cv2
     from scenedetect import AdaptiveDetector, FrameTimecode
 

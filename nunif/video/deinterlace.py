@@ -1,6 +1,8 @@
-"""Whole pictures out of interlaced ones, whose odd and even rows were taken at two times and stand woven like combs.
+"""Whole pictures out of interlaced ones, whose odd and even rows were taken at two times and stand
+woven like combs.
 
-By libavfilter's bwdif: the rows of the earlier field stay, those between are made from the pictures before and after.
+By libavfilter's bwdif: the rows of the earlier field stay, those between are made from the pictures
+before and after.
 """
 
 from collections import deque
@@ -12,24 +14,30 @@ import av.filter
 
 _FILTER = "bwdif"
 # Decoders that say of every picture whether it is interlaced; with others only the container knows.
-_TELLING_DECODERS = frozenset({"dvvideo", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vc1", "wmv3"})
+_TELLING_DECODERS = frozenset(
+    {"dvvideo", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vc1", "wmv3"}
+)
 # AVFieldOrder: which field a stream's container says is shown first.
 _FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 
 
 def stated_first_field(decoder: av.VideoCodecContext) -> str | None:
-    """The field that is shown first, tff (top) or bff, where only the container says that a stream is interlaced."""
-    order = getattr(decoder, "field_order", 0)  # PyAV 17, the last one for Python 3.10, doesn't have it
+    """The field that is shown first, tff (top) or bff, where only the container says that a stream
+    is interlaced."""
+    # PyAV 17, the last one for Python 3.10, doesn't have it
+    order = getattr(decoder, "field_order", 0)
     return None if decoder.name in _TELLING_DECODERS else _FIRST_FIELDS.get(int(order))
 
 
 class Deinterlacer:
-    """Pictures in, as many pictures out, later by one. They go in in the order in which they are shown."""
+    """Pictures in, as many pictures out, later by one. They go in in the order in which they are
+    shown."""
 
     def __init__(self, first_field: str | None) -> None:
         """
         Args:
-            first_field: see `stated_first_field`; None where the pictures say what they are. Others pass as they are.
+            first_field: see `stated_first_field`; None where the pictures say what they are. Others
+                pass as they are.
         """
         self._first_field = first_field
         self._graph: av.filter.Graph | None = None
@@ -47,7 +55,8 @@ class Deinterlacer:
         yield from self._pull(self._graph)
 
     def flush(self) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Gives what is inside. The next picture is the first of another film, as far as this one knows."""
+        """Gives what is inside. The next picture is the first of another film, as far as this one
+        knows."""
         if self._graph is not None:
             graph, self._graph = self._graph, None
             graph.push(None)
@@ -64,7 +73,11 @@ class Deinterlacer:
 
     def _create(self, frame: av.VideoFrame) -> av.filter.Graph:
         graph = av.filter.Graph()
-        steps = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1))]
+        steps = [
+            graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
+            )
+        ]
         if self._first_field is not None:
             steps.append(graph.add("setfield", f"mode={self._first_field}"))
         steps.append(graph.add(_FILTER, "mode=send_frame:parity=auto:deint=interlaced"))

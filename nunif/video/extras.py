@@ -1,4 +1,5 @@
-"""What a film file holds besides pictures and sound, carried into another file: subtitles, chapters, titles, attachments.
+"""What a film file holds besides pictures and sound, carried into another file: subtitles,
+chapters, titles, attachments.
 
 What the new container doesn't take is named in one line.
 """
@@ -13,7 +14,9 @@ from av.stream import Disposition
 
 logger = logging.getLogger(__name__)
 
-_ABOUT_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
+_ABOUT_THE_FILE = frozenset(
+    {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+)
 _WITH_CHAPTERS = frozenset({"matroska", "webm", "mp4", "mov", "ipod"})
 _WITH_TIMECODE = frozenset({"matroska", "webm", "mp4", "mov"})
 _MATROSKA = "matroska"
@@ -39,10 +42,16 @@ def list_extras(source: av.container.InputContainer) -> list[str]:
     subtitles = [f"subtitles ({_codec_of(stream)})" for stream in source.streams.subtitles]
     chapters = ["chapters"] * bool(source.chapters())
     title = ["a title"] * ("title" in {key.lower() for key in source.metadata})
-    attachments = [f"an attachment ({attachment.name})" for attachment in source.streams.attachments]
+    attachments = [
+        f"an attachment ({attachment.name})" for attachment in source.streams.attachments
+    ]
     covers = ["cover art"] * bool(_covers_of(source))
     others = ["another picture stream"] * (len(source.streams.video) - len(_covers_of(source)) > 1)
-    return list(dict.fromkeys(subtitles + chapters + title + attachments + covers + others + _data_of(source)))
+    return list(
+        dict.fromkeys(
+            subtitles + chapters + title + attachments + covers + others + _data_of(source)
+        )
+    )
 
 
 def add_extras(
@@ -52,7 +61,8 @@ def add_extras(
     *,
     takes: Callable[[av.stream.Stream], bool],
 ) -> list[av.stream.Stream]:
-    """Carry over all that the new file takes before its header is written, and log a line for what it doesn't.
+    """Carry over all that the new file takes before its header is written, and log a line for what
+    it doesn't.
 
     Args:
         path: of the source.
@@ -64,50 +74,94 @@ def add_extras(
         Those streams of the source that are still to be copied: subtitles and cover art.
     """
     container = target.format.name
-    lost: list[str] = []
-    copied: list[av.stream.Stream] = []
     target.metadata.update(tags_of(source.metadata) | dict(target.metadata))
+    lost = _add_labels(source, target) + _add_chapters(source, target)
+    subtitles = [
+        stream
+        for stream in source.streams.subtitles
+        if stream.codec_context is not None and takes(stream)
+    ]
+    lost += [
+        f"subtitles ({_codec_of(stream)})"
+        for stream in source.streams.subtitles
+        if stream not in subtitles
+    ]
+    for attachment in source.streams.attachments:
+        if container == _MATROSKA:
+            target.add_attachment(
+                attachment.name or "attachment", attachment.mimetype or _UNKNOWN, attachment.data
+            )
+        else:
+            lost.append(f"an attachment ({attachment.name})")
+    covers = []
+    for cover in _covers_of(source):
+        if container == _MATROSKA:
+            _attach_cover(path, cover, target)
+        elif container in _QUICKTIME and _codec_of(cover) in _QUICKTIME_COVERS:
+            covers.append(cover)
+        else:
+            lost.append("cover art")
+    _warn_of_losses(path, source, lost, container)
+    return [*subtitles, *covers]
+
+
+def _add_labels(
+    source: av.container.InputContainer, target: av.container.OutputContainer
+) -> list[str]:
+    """Carry over language, title and timecode of the pictures; what can't be kept, in words."""
+    lost: list[str] = []
     for old, new in zip(source.streams.video[:1], target.streams.video):
         new.metadata.update(labels_of(old))
         if timecode := {key.lower(): value for key, value in old.metadata.items()}.get("timecode"):
             new.metadata["timecode"] = timecode
-            lost += ["the timecode"] * (container not in _WITH_TIMECODE)
-    if chapters := source.chapters():
-        if container in _WITH_CHAPTERS:
-            target.set_chapters(chapters)
-        else:
-            lost.append("chapters")
-    for subtitle in source.streams.subtitles:
-        if subtitle.codec_context is not None and takes(subtitle):
-            copied.append(subtitle)
-        else:
-            lost.append(f"subtitles ({_codec_of(subtitle)})")
-    for attachment in source.streams.attachments:
-        if container == _MATROSKA:
-            target.add_attachment(attachment.name or "attachment", attachment.mimetype or _UNKNOWN, attachment.data)
-        else:
-            lost.append(f"an attachment ({attachment.name})")
-    for cover in _covers_of(source):
-        if container == _MATROSKA:
-            kind = _codec_of(cover).replace("mjpeg", "jpeg")
-            name, mime = cover.metadata.get("filename", f"cover.{kind}"), cover.metadata.get("mimetype", f"image/{kind}")
-            target.add_attachment(name, mime, _read_cover(path, cover.index))
-        elif container in _QUICKTIME and _codec_of(cover) in _QUICKTIME_COVERS:
-            copied.append(cover)
-        else:
-            lost.append("cover art")
+            lost += ["the timecode"] * (target.format.name not in _WITH_TIMECODE)
+    return lost
+
+
+def _add_chapters(
+    source: av.container.InputContainer, target: av.container.OutputContainer
+) -> list[str]:
+    """Carry over the chapters; what can't be kept, in words."""
+    chapters = source.chapters()
+    if chapters and target.format.name not in _WITH_CHAPTERS:
+        return ["chapters"]
+    if chapters:
+        target.set_chapters(chapters)
+    return []
+
+
+def _attach_cover(path: Path, cover: av.VideoStream, target: av.container.OutputContainer) -> None:
+    """Carry over cover art as an attachment, which it is in Matroska."""
+    kind = _codec_of(cover).replace("mjpeg", "jpeg")
+    name = cover.metadata.get("filename", f"cover.{kind}")
+    mime = cover.metadata.get("mimetype", f"image/{kind}")
+    target.add_attachment(name, mime, _read_cover(path, cover.index))
+
+
+def _warn_of_losses(
+    path: Path, source: av.container.InputContainer, lost: list[str], container: str
+) -> None:
+    """Log a line for what of a file isn't carried over into a container."""
     if (num_pictures := len(source.streams.video) - len(_covers_of(source))) > 1:
-        logger.warning("%s: it has %d picture streams, of which the first is taken", path, num_pictures)
+        logger.warning(
+            "%s: it has %d picture streams, of which the first is taken", path, num_pictures
+        )
     if lost:
         advice = "" if container == _MATROSKA else "; .mkv takes them"
-        logger.warning("%s: %s can't be kept in %s%s", path, ", ".join(dict.fromkeys(lost)), container, advice)
+        logger.warning(
+            "%s: %s can't be kept in %s%s", path, ", ".join(dict.fromkeys(lost)), container, advice
+        )
     if data := _data_of(source):
-        logger.warning("%s: %s: streams of data aren't carried over", path, ", ".join(dict.fromkeys(data)))
-    return copied
+        logger.warning(
+            "%s: %s: streams of data aren't carried over", path, ", ".join(dict.fromkeys(data))
+        )
 
 
-def tell_of_lost_tags(path: Path, tags: dict[str, str], labels: list[tuple[str, dict[str, str]]], *, written: Path) -> None:
-    """Log a line for the tags that a finished file doesn't have: containers leave out silently what they don't know.
+def warn_of_lost_tags(
+    path: Path, tags: dict[str, str], labels: list[tuple[str, dict[str, str]]], *, written: Path
+) -> None:
+    """Log a line for the tags that a finished file doesn't have: containers leave out silently what
+    they don't know.
 
     Args:
         path: the name of the file, for the line.
@@ -122,10 +176,19 @@ def tell_of_lost_tags(path: Path, tags: dict[str, str], labels: list[tuple[str, 
             streams = (stream for stream in result.streams if stream.type == kind)
             wanted = (label for name, label in labels if name == kind)
             for label, stream in zip(wanted, streams):
-                lost += [f"{key} {label[key]} ({kind})" for key in sorted(label.keys() - labels_of(stream).keys())]
+                lost += [
+                    f"{key} {label[key]} ({kind})"
+                    for key in sorted(label.keys() - labels_of(stream).keys())
+                ]
         if lost:
             advice = "" if path.suffix.lower() == ".mkv" else "; .mkv takes them"
-            logger.warning("%s: the film's %s can't be kept in %s%s", path, ", ".join(lost), path.suffix, advice)
+            logger.warning(
+                "%s: the film's %s can't be kept in %s%s",
+                path,
+                ", ".join(lost),
+                path.suffix,
+                advice,
+            )
 
 
 def _codec_of(stream: av.stream.Stream) -> str:
@@ -133,7 +196,11 @@ def _codec_of(stream: av.stream.Stream) -> str:
 
 
 def _covers_of(source: av.container.InputContainer) -> list[av.VideoStream]:
-    return [stream for stream in source.streams.video if Disposition(stream.disposition) & Disposition.attached_pic]
+    return [
+        stream
+        for stream in source.streams.video
+        if Disposition(stream.disposition) & Disposition.attached_pic
+    ]
 
 
 def _data_of(source: av.container.InputContainer) -> list[str]:
@@ -141,7 +208,9 @@ def _data_of(source: av.container.InputContainer) -> list[str]:
     has_chapters = bool(source.chapters()) and "mp4" in source.format.name
     streams = [stream for stream in source.streams.data if "timecode" not in stream.metadata]
     names = [stream.name or stream.metadata.get("handler_name", "unknown") for stream in streams]
-    return [f"a data stream ({name})" for name in names if not (has_chapters and name == "bin_data")]
+    return [
+        f"a data stream ({name})" for name in names if not (has_chapters and name == "bin_data")
+    ]
 
 
 def _read_cover(path: Path, index: int) -> bytes:

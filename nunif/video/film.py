@@ -15,7 +15,6 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -24,14 +23,22 @@ from PIL import Image
 from nunif.errors import UserError
 from nunif.files import files_below
 from nunif.image import PNG_SIGNATURE
+from nunif.numbered import (
+    check_alone,
+    check_exists,
+    is_picture,
+    numbered_pictures,
+    pictures_in,
+    refuse_unread,
+)
 from nunif.parallel import ordered_map
-from nunif.pictures import check_alone, check_exists, is_picture, numbered_pictures, pictures_in, refuse_unread
 from nunif.video import picture as pictures
+from nunif.video.pixel_format import layout_of
+from nunif.video.probe import VideoInfo
 from nunif.video.reader import (
     VIDEO_SUFFIXES,
     BrokenVideo,
     Frame,
-    VideoInfo,
     VideoReader,
     content_hash,
     list_videos,
@@ -42,7 +49,10 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FPS = 24
 _READERS = 4  # threads
-_NTSC = {Fraction(n * 1000, 1001): {round(n * 1000 / 1001, digits) for digits in (2, 3)} for n in (24, 30, 48, 60, 120)}
+_NTSC = {
+    Fraction(n * 1000, 1001): {round(n * 1000 / 1001, digits) for digits in (2, 3)}
+    for n in (24, 30, 48, 60, 120)
+}
 _COMPONENTS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # of a PNG, by its colour type
 
 
@@ -60,9 +70,7 @@ class Film(Protocol):
 
     def __enter__(self) -> "Film": ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def read(self, start: int, stop: int) -> list[Frame]: ...
 
@@ -72,8 +80,8 @@ class Film(Protocol):
 class PictureFilm:
     """A folder of numbered pictures, read as `VideoReader` reads a video, but forward or backward.
 
-    All frames come in the format of the picture that holds the most; one that can't be read, or is of another size,
-    raises BrokenVideo when it is asked for.
+    All frames come in the format of the picture that holds the most; one that can't be read, or is
+    of another size, raises BrokenVideo when it is asked for.
 
     Attributes:
         info, times, broken_at: as of `VideoReader`.
@@ -81,7 +89,12 @@ class PictureFilm:
     """
 
     def __init__(
-        self, path: Path, *, fps: Fraction = Fraction(DEFAULT_FPS), max_fps: float | None = None, for_editing: bool = False
+        self,
+        path: Path,
+        *,
+        fps: Fraction = Fraction(DEFAULT_FPS),
+        max_fps: float | None = None,
+        for_editing: bool = False,
     ) -> None:
         """
         Args:
@@ -111,7 +124,7 @@ class PictureFilm:
         self._files = [files[position] for position in self._pts]
         self.numbers = [list(found)[position] for position in self._pts]
         self.times = np.array([float(number / fps) for number in self._pts.tolist()])
-        self._held: dict[int, Frame] = {}
+        self._last_read: dict[int, Frame] = {}
         self._lock = Lock()
 
     @property
@@ -123,22 +136,27 @@ class PictureFilm:
         return len(self._files)
 
     def __iter__(self) -> Iterator[Frame]:
-        """All frames, some of them read in threads before they are asked for. Raises BrokenVideo as `read` does."""
-        return ordered_map(self._frame, range(len(self)), workers=min(_READERS, os.cpu_count() or 1))
+        """All frames, some of them read in threads before they are asked for. Raises BrokenVideo as
+        `read` does."""
+        return ordered_map(
+            self._frame, range(len(self)), workers=min(_READERS, os.cpu_count() or 1)
+        )
 
     def __enter__(self) -> "PictureFilm":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Let go of all frames."""
-        self._held = {}
+        self._last_read = {}
 
     def forget(self, stop: int) -> None:
         """Let go of the frames before `stop`."""
-        self._held = {number: frame for number, frame in self._held.items() if number >= stop}
+        self._last_read = {
+            number: frame for number, frame in self._last_read.items() if number >= stop
+        }
 
     def read(self, start: int, stop: int) -> list[Frame]:
         """The selected frames [start, stop); those of the last call cost nothing.
@@ -146,9 +164,12 @@ class PictureFilm:
         Raises:
             BrokenVideo: a picture can't be read or doesn't fit the others.
         """
-        held = self._held
-        self._held = {number: held[number] if number in held else self._frame(number) for number in range(start, stop)}
-        return list(self._held.values())
+        before = self._last_read
+        self._last_read = {
+            number: before[number] if number in before else self._frame(number)
+            for number in range(start, stop)
+        }
+        return list(self._last_read.values())
 
     def _frame(self, number: int) -> Frame:
         file, time = self._files[number], float(self.times[number])
@@ -156,7 +177,10 @@ class PictureFilm:
         try:
             return replace(self._read_picture(file), pts=pts, time=time, duration=duration)
         except (BrokenVideo, UserError):
-            reason = "it is damaged, cut off or of a kind that isn't read: copy or download it again, or convert it"
+            reason = (
+                "it is damaged, cut off or of a kind that isn't read: copy or download it "
+                "again, or convert it"
+            )
         except (OSError, ValueError) as error:
             reason = str(error)
         with self._lock:
@@ -164,8 +188,9 @@ class PictureFilm:
         raise BrokenVideo(file, time, f"{file} can't be used ({reason})")
 
     def _read_picture(self, file: Path) -> Frame:
+        # of a torn one libav makes the rest grey
         if file.suffix.lower() in (".jpg", ".jpeg") and _is_torn_jpeg(file.read_bytes()):
-            raise ValueError("it is cut off: copy or download it again")  # libav makes the rest grey
+            raise ValueError("it is cut off: copy or download it again")
         with VideoReader(file, for_editing=self._for_editing) as reader:
             if unfit := _why_unfit(file, reader.info):
                 raise ValueError(unfit)
@@ -176,39 +201,56 @@ class PictureFilm:
         wanted = self.info.picture_format
         if frame.picture is None or frame.picture.pixel_format == wanted:
             return frame
-        old, new = pictures.layout_of(frame.picture.pixel_format), pictures.layout_of(wanted)
+        old, new = layout_of(frame.picture.pixel_format), layout_of(wanted)
         is_coarser = not old.is_grey and (new.is_grey or math.prod(new.step) > math.prod(old.step))
         if is_coarser or old.bits > new.bits or (old.alpha is not None and new.alpha is None):
-            raise ValueError(f"it holds more ({old.name}) than others do ({new.name}): save all in one format")
+            raise ValueError(
+                f"it holds more ({old.name}) than others do ({new.name}): save all in one format"
+            )
         picture = pictures.convert(frame.picture, wanted)
         return replace(frame, picture=picture, rgb=pictures.to_rgb(picture))
 
 
 def open_film(
-    path: Path, *, fps: str | None = None, max_fps: float | None = None, for_editing: bool = False, deinterlace: bool = False
+    path: Path,
+    *,
+    fps: str | None = None,
+    max_fps: float | None = None,
+    for_editing: bool = False,
+    deinterlace: bool = False,
 ) -> Film:
     """A video file, or a folder of numbered pictures. See `VideoReader` and `PictureFilm`.
 
     Args:
         fps: of a folder, as `parse_fps` takes it; None: 24.
-        deinterlace: of a video; pictures don't say whether they are interlaced, and a folder of them is taken as it is.
+        deinterlace: of a video; pictures don't say whether they are interlaced, and a folder of
+            them is taken as it is.
 
     Raises:
-        UserError: there is none; a rate for a video; or one picture of a numbered row, where the row must be meant.
+        UserError: there is none; a rate for a video; or one picture of a numbered row, where the
+            row must be meant.
     """
     if path.is_dir():
         if not pictures_in(path):
             refuse_unread(path, str(path))
-            raise UserError(f"{path} is a folder without pictures: name a film in it, or a folder of numbered pictures")
+            raise UserError(
+                f"{path} is a folder without pictures: name a film in it, or a folder of numbered "
+                "pictures"
+            )
         if deinterlace:
             tell_of_pictures(path)
         if fps is None:
             logger.info("%s is taken as %d pictures per second: --fps chooses", path, DEFAULT_FPS)
         return PictureFilm(
-            path, fps=parse_fps(str(DEFAULT_FPS) if fps is None else fps), max_fps=max_fps, for_editing=for_editing
+            path,
+            fps=parse_fps(str(DEFAULT_FPS) if fps is None else fps),
+            max_fps=max_fps,
+            for_editing=for_editing,
         )
     if fps is not None:
-        raise UserError(f"--fps {fps} is for a folder of pictures, and {path} is none: leave it out")
+        raise UserError(
+            f"--fps {fps} is for a folder of pictures, and {path} is none: leave it out"
+        )
     check_exists(path, str(path))
     check_alone(path, str(path))
     reader = VideoReader(path, max_fps=max_fps, for_editing=for_editing, deinterlace=deinterlace)
@@ -234,13 +276,16 @@ def parse_fps(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
     if not Fraction(1, 100) <= value <= 1000:
-        raise UserError(f"--fps {text} is no rate: give frames per second such as 24, 23.976 or 30000/1001")
+        raise UserError(
+            f"--fps {text} is no rate: give frames per second such as 24, 23.976 or 30000/1001"
+        )
     exact = next((rate for rate, names in _NTSC.items() if float(value) in names), value)
     return exact.limit_denominator(100_000)
 
 
 def list_films(path: Path) -> list[Path]:
-    """The films that a path stands for: itself, or those in a folder, by name: its videos, else its folders of pictures.
+    """The films that a path stands for: itself, or those in a folder, by name: its videos, else its
+    folders of pictures.
 
     Videos further below are not taken, and a line says so.
 
@@ -262,7 +307,14 @@ def telling_of_videos_below(path: Path, name: str) -> Iterator[None]:
     Raises:
         UserError: the block's, with those folders where there are any.
     """
-    folders = sorted({file.parent for file in files_below(path, quiet=True) if file.suffix.lower() in VIDEO_SUFFIXES} - {path})
+    folders = sorted(
+        {
+            file.parent
+            for file in files_below(path, quiet=True)
+            if file.suffix.lower() in VIDEO_SUFFIXES
+        }
+        - {path}
+    )
     names = ", ".join(folder.relative_to(path).as_posix() for folder in folders[:5])
     below = names + (f" and {len(folders) - 5} more" if len(folders) > 5 else "")
     try:
@@ -270,7 +322,8 @@ def telling_of_videos_below(path: Path, name: str) -> Iterator[None]:
     except UserError as error:
         if below:
             raise UserError(
-                f"{name} holds no film itself, but there are videos in {below}: name one of these folders"
+                f"{name} holds no film itself, but there are videos in {below}: name one of these "
+                "folders"
             ) from error
         raise
     if below:
@@ -280,25 +333,35 @@ def telling_of_videos_below(path: Path, name: str) -> Iterator[None]:
 def _films_in(path: Path) -> list[Path]:
     if pictures_in(path) and not _has_videos(path):
         return [path]
-    folders = [p for p in sorted(path.iterdir()) if p.is_dir() and not p.name.startswith(".") and pictures_in(p)]
+    folders = [
+        p
+        for p in sorted(path.iterdir())
+        if p.is_dir() and not p.name.startswith(".") and pictures_in(p)
+    ]
     if not folders:
         refuse_unread(path, str(path))
     if not folders or _has_videos(path):
         videos = list_videos(path)
         if folders:
             logger.warning(
-                "%s holds videos, which are taken; its %d folders of pictures are not: name them", path, len(folders)
+                "%s holds videos, which are taken; its %d folders of pictures are not: name them",
+                path,
+                len(folders),
             )
         return videos
     return folders
 
 
 def _has_videos(path: Path) -> bool:
-    return any(file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".") for file in path.iterdir())
+    return any(
+        file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".")
+        for file in path.iterdir()
+    )
 
 
 def folder_hash(path: Path) -> str:
-    """8 hex digits of the pictures of a folder in order, as `content_hash` of a file; names and dates don't matter.
+    """8 hex digits of the pictures of a folder in order, as `content_hash` of a file; names and
+    dates don't matter.
 
     Raises:
         UserError: as `content_hash` and `numbered_pictures`.
@@ -310,7 +373,8 @@ def folder_hash(path: Path) -> str:
 
 
 def _info_of_first(files: list[Path]) -> VideoInfo:
-    """What the first of some pictures that can be read says of itself. Raises UserError where none can."""
+    """What the first of some pictures that can be read says of itself. Raises UserError where none
+    can."""
     problem = None
     for file in files:
         try:
@@ -331,9 +395,15 @@ def _why_unfit(file: Path, info: VideoInfo) -> str:
     if file.suffix.lower() in (".tif", ".tiff"):
         with suppress(OSError, ValueError, SyntaxError), Image.open(file) as image:
             if getattr(image, "n_frames", 1) > 1:
-                return "it holds several pictures, of which one would be read: make them a row of files"
+                return (
+                    "it holds several pictures, of which one would be read: make them a row of "
+                    "files"
+                )
             if "jpeg" in str(image.info.get("compression", "")):
-                return "it is a TIFF packed as JPEG, whose colours libav gets wrong: save it with LZW or without compression"
+                return (
+                    "it is a TIFF packed as JPEG, whose colours libav gets wrong: save it with "
+                    "LZW or without compression"
+                )
     return ""
 
 

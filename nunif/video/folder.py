@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -18,8 +17,9 @@ logger = logging.getLogger(__name__)
 class FolderWriter:
     """A folder of 000000.png, 000001.png, ... in the making. Use as a context manager.
 
-    It appears under its name when the block ends well. When the block ends in an exception, Ctrl-C included, the
-    pictures that are finished stay in NAME.unfinished, a folder left there before is replaced.
+    It appears under its name when the block ends well. When the block ends in an exception, Ctrl-C
+    included, the pictures that are finished stay in NAME.unfinished, a folder left there before is
+    replaced.
 
     Attributes:
         num_frames: pictures written so far.
@@ -33,7 +33,9 @@ class FolderWriter:
         """
         is_usable = path.is_dir() and path.name not in ("", "..") and not any(path.iterdir())
         if path.exists() and not is_usable:
-            raise UserError(f"{path} is there already: choose another folder for the pictures, or delete it")
+            raise UserError(
+                f"{path} is there already: choose another folder for the pictures, or delete it"
+            )
         self.path, self.num_frames = path, 0
         self.unfinished_path: Path | None = None
         make_folder(path.parent)
@@ -52,7 +54,7 @@ class FolderWriter:
             (self._partial / f"{self.num_frames:06d}.png").write_bytes(data)
         self.num_frames += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if error is not None:
                 # the last picture may be torn, by Ctrl-C or a full disk

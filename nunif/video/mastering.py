@@ -1,4 +1,5 @@
-"""What a film says of the screen it was made on (HDR10) and where its chroma lies, from one file to another."""
+"""What a film says of the screen it was made on (HDR10) and where its chroma lies, from one file to
+another."""
 
 import io
 import re
@@ -10,7 +11,8 @@ import av
 
 from nunif.video.side_data import side_data_of
 
-_DISPLAY = struct.Struct("22i")  # AVMasteringDisplayMetadata: R G B white as x and y, least and most light; two flags
+# AVMasteringDisplayMetadata: R G B white as x and y, least and most light; two flags
+_DISPLAY = struct.Struct("22i")
 _LIGHT = struct.Struct("2I")  # AVContentLightMetadata
 # What can't be written by any encoder here, by the name of libav's side data.
 _DYNAMIC = {
@@ -59,17 +61,22 @@ def read_mastering(frame: av.VideoFrame, stream: av.VideoStream) -> Mastering:
         if kind == "MASTERING_DISPLAY_METADATA" and len(content) >= _DISPLAY.size:
             *numbers, has_primaries, has_light = _DISPLAY.unpack_from(content)
             if has_primaries and has_light:
-                display = tuple(above / (below or 1) for above, below in zip(numbers[::2], numbers[1::2]))
+                display = tuple(
+                    above / (below or 1) for above, below in zip(numbers[::2], numbers[1::2])
+                )
         elif kind == "CONTENT_LIGHT_LEVEL" and len(content) >= _LIGHT.size:
             most, mean = _LIGHT.unpack_from(content)
             light = (most, mean) if most or mean else None
     is_halved = frame.format.chroma_width(16) == frame.format.chroma_height(16) == 8
     siting = _SITING.search(_matroska_header(stream)) if is_halved else None
-    return Mastering(display, light, None if siting is None else _SITINGS.get((siting[1][0], siting[2][0])))
+    return Mastering(
+        display, light, None if siting is None else _SITINGS.get((siting[1][0], siting[2][0]))
+    )
 
 
 def list_dynamic(frame: av.VideoFrame, stream: av.VideoStream) -> list[str]:
-    """In words, what a film's first picture and its stream bring along that is never carried over."""
+    """In words, what a film's first picture and its stream bring along that is never carried
+    over."""
     names = [_DYNAMIC.get(kind) for kind in side_data_of(frame)]
     names += ["Dolby Vision"] * bool(_DOLBY_VISION.search(_matroska_header(stream)))
     return list(dict.fromkeys(name for name in names if name))
@@ -131,7 +138,8 @@ _PARAMETERS: dict[str, tuple[str, Callable[[tuple[float, ...]], str], str]] = {
 
 
 def _matroska_header(stream: av.VideoStream) -> bytes:
-    """The header of a Matroska file with this stream: it tells what nothing else does. Empty where Matroska can't have it."""
+    """The header of a Matroska file with this stream: it tells what nothing else does. Empty where
+    Matroska can't have it."""
     header = io.BytesIO()
     trial = av.open(header, "w", format="matroska")
     try:

@@ -1,4 +1,5 @@
-"""Look into a Matroska or WebM file: how many pictures it holds, without a demuxer that passes over what is torn.
+"""Look into a Matroska or WebM file: how many pictures it holds, without a demuxer that passes over
+what is torn.
 
 RFC 8794 (EBML) and RFC 9559 (Matroska). An element is its number, its size and its content.
 """
@@ -15,7 +16,8 @@ _PICTURES = 1  # type of a track
 
 
 def count_pictures(path: Path) -> int | None:
-    """Coded pictures of the first picture track; None where the file isn't whole, or was never closed by its writer."""
+    """Coded pictures of the first picture track; None where the file isn't whole, or was never
+    closed by its writer."""
     with open(path, "rb") as file:
         length = file.seek(0, 2)
         file.seek(0)
@@ -37,7 +39,8 @@ def count_pictures(path: Path) -> int | None:
 
 
 def _look_through(file: BinaryIO, end: int, blocks: Counter[int], tracks: list[list[int]]) -> None:
-    """Note the tracks, and the blocks of each, from here to `end`. Raises ValueError where an element reaches beyond."""
+    """Note the tracks, and the blocks of each, from here to `end`. Raises ValueError where an
+    element reaches beyond."""
     while (position := file.tell()) < end:
         number, size = _read_head(file)
         following = file.tell() + size
@@ -60,7 +63,8 @@ def _read_head(file: BinaryIO) -> tuple[int, int]:
 
 
 def _read_number(file: BinaryIO, *, keep_mark: bool) -> int:
-    """A number of 1 to 8 bytes: as many zeros as bytes follow, a one (the mark), the number. Raises ValueError."""
+    """A number of 1 to 8 bytes: as many zeros as bytes follow, a one (the mark), the number. Raises
+    ValueError."""
     first = file.read(1)
     if not first or not first[0]:
         raise ValueError("no number")

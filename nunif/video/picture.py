@@ -1,13 +1,11 @@
-"""Pictures as the codec has them: planes of numbers, so that what is left alone stays bit for bit what it was.
+"""Pictures as the codec has them: planes of numbers, so that what is left alone stays bit for bit
+what it was.
 
 Axes: H W pixels, h w samples of a plane (chroma has fewer than pixels), 3 = R G B.
 A step is how many pixels one sample of a plane covers, down and to the right.
 """
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 
 import av
 import cv2
@@ -15,47 +13,23 @@ import numpy as np
 
 from nunif.video import color as colors
 from nunif.video.color import ColorTags
-from nunif.video.side_data import side_data_of
+from nunif.video.orientation import Orientation, upright_format
+from nunif.video.pixel_format import PixelLayout, layout_of, planar_format
 
-# Formats with Cb and Cr by turns in one plane, and by how many bits their numbers are shifted up. Taken apart here, as
-# swscale 9 has a race there: now and then a narrow p010 picture comes out with some of its luma overwritten.
-_CHROMA_PAIRS = {"nv12": 0, "nv16": 0, "nv24": 0, "p010le": 6, "p210le": 6, "p410le": 6, "p012le": 4, "p212le": 4}
+# Formats with Cb and Cr by turns in one plane, and by how many bits their numbers are shifted up.
+# Split here, as swscale 9 has a race there: now and then a narrow p010 picture comes out with
+# some of its luma overwritten.
+_CHROMA_PAIRS = {
+    "nv12": 0,
+    "nv16": 0,
+    "nv24": 0,
+    "p010le": 6,
+    "p210le": 6,
+    "p410le": 6,
+    "p012le": 4,
+    "p212le": 4,
+}
 _CHROMA_PAIRS |= {"p412le": 4, "p016le": 0, "p216le": 0, "p416le": 0}
-
-_ANGLE_TOLERANCE = 1.0  # degrees
-
-
-@dataclass(frozen=True)
-class PixelLayout:
-    """How a pixel format keeps its pictures. Components are R G B, or Y Cb Cr, or Y; alpha comes after them."""
-
-    name: str
-    bits: int  # of a sample
-    is_rgb: bool
-    planes: tuple[int, ...]  # the plane of each component, alpha left out
-    alpha: int | None  # the plane of the alpha
-    step: tuple[int, int]  # of the chroma
-    is_planar: bool  # each component has a plane of its own, of whole numbers in this machine's order
-
-    @property
-    def dtype(self) -> type:
-        return np.uint8 if self.bits <= 8 else np.uint16
-
-    @property
-    def is_grey(self) -> bool:
-        return len(self.planes) == 1
-
-    @property
-    def code(self) -> dict:
-        """What the maps to and from RGB depend on, besides the tags."""
-        return dict(bits=self.bits, num_components=len(self.planes), is_rgb=self.is_rgb)
-
-    def step_of(self, plane: int) -> tuple[int, int]:
-        return self.step if plane in self.planes[1:] and not self.is_rgb else (1, 1)
-
-    def shape_of(self, plane: int, height: int, width: int) -> tuple[int, int]:
-        down, right = self.step_of(plane)
-        return -(-height // down), -(-width // right)
 
 
 @dataclass(frozen=True)
@@ -74,103 +48,9 @@ class Picture:
         return height, width
 
 
-@cache
-def layout_of(pixel_format: str) -> PixelLayout:
-    """The layout of one of libav's pixel formats. Raises ValueError for an unknown name."""
-    side = 16
-    description = av.VideoFormat(pixel_format, side, side)
-    components = description.components
-    visible = [component for component in components if not component.is_alpha]
-    bits = max((component.bits for component in components), default=0)
-    planes = [component.plane for component in components]
-    is_planar = (
-        bool(visible)
-        and len(set(planes)) == len(planes)
-        and 8 <= bits <= 16
-        and not (description.is_big_endian or description.has_palette or description.is_bayer)
-        and not pixel_format.endswith(("msble", "f16le"))
-    )
-    return PixelLayout(
-        name=pixel_format,
-        bits=bits,
-        is_rgb=bool(description.is_rgb or description.has_palette),
-        planes=tuple(component.plane for component in visible),
-        alpha=next((component.plane for component in components if component.is_alpha), None),
-        step=(side // visible[-1].height, side // visible[-1].width) if visible else (1, 1),
-        is_planar=is_planar,
-    )
-
-
-@cache
-def planar_format(pixel_format: str) -> str:
-    """The planar format that holds all of a picture of any format: itself, or yuv420p for nv12, gbrp for rgb24, ...
-
-    Formats named yuvj... become those named yuv...: they differ in the range, and that stands in the tags.
-    """
-    if layout_of(pixel_format).is_planar:
-        return pixel_format.replace("yuvj", "yuv")
-    if pixel_format == "pal8":
-        return "gbrap"  # its colours may be transparent
-    return nearest_format(pixel_format, _planar_formats())
-
-
-@cache
-def _planar_formats() -> tuple[str, ...]:
-    kinds = ("gray", "yuv420p", "yuv422p", "yuv444p", "gbrp", "yuva420p", "yuva422p", "yuva444p", "gbrap")
-    names = [kind + depth for kind in kinds for depth in ("", "9le", "10le", "12le", "14le", "16le")]
-    return tuple(name for name in names if _is_known(name))
-
-
-def _is_known(pixel_format: str) -> bool:
-    try:
-        return layout_of(pixel_format).name == pixel_format
-    except ValueError:
-        return False
-
-
-def nearest_format(pixel_format: str, candidates: Iterable[str]) -> str:
-    """Of some formats, the one that loses least of a picture in `pixel_format`, then the one that adds least.
-
-    Losing colour is worst, then alpha, depth, resolution of the chroma, then a change between Y'CbCr and RGB.
-
-    Raises:
-        ValueError: there is no candidate.
-    """
-    return formats_by_nearness(pixel_format, candidates)[0]
-
-
-def formats_by_nearness(pixel_format: str, candidates: Iterable[str]) -> list[str]:
-    """The candidates that hold pictures, those that lose least first: see `nearest_format`."""
-    want = layout_of(pixel_format)
-
-    def cost(name: str) -> tuple:
-        have = layout_of(name)
-        return (
-            have.is_grey and not want.is_grey,
-            want.alpha is not None and have.alpha is None,
-            max(0, want.bits - have.bits),
-            0 if want.is_grey else math.prod(max(1, ours / theirs) for ours, theirs in zip(have.step, want.step)),
-            have.is_rgb != want.is_rgb,
-            have.is_grey != want.is_grey,
-            have.bits,
-            -have.step[0] * have.step[1],
-            have.alpha is not None,
-            name != pixel_format,
-            not have.is_planar,
-        )
-
-    return sorted((name for name in candidates if layout_of(name).planes), key=cost)
-
-
-@cache
-def without_alpha(pixel_format: str) -> str:
-    """The planar format of the same numbers without alpha: yuv444p12le for yuva444p12le."""
-    opaque = (name for name in _planar_formats() if layout_of(name).alpha is None)
-    return nearest_format(pixel_format, opaque)
-
-
 def alpha_of(picture: Picture) -> np.ndarray | None:
-    """(H, W) alpha over the whole range of uint8, or of uint16 where a sample has over 8 bits; None: there is none."""
+    """(H, W) alpha over the whole range of uint8, or of uint16 where a sample has over 8 bits;
+    None: there is none."""
     layout = layout_of(picture.pixel_format)
     if layout.alpha is None:
         return None
@@ -187,7 +67,8 @@ def is_see_through(picture: Picture) -> bool:
 
 
 def from_frame(frame: av.VideoFrame, *, color: ColorTags, width: int, height: int) -> Picture:
-    """A decoded picture in the planar format that holds all of it; exact, unless its size has to be changed.
+    """A decoded picture in the planar format that holds all of it; exact, unless its size has to be
+    changed.
 
     Args:
         frame: as the decoder gave it.
@@ -197,21 +78,34 @@ def from_frame(frame: av.VideoFrame, *, color: ColorTags, width: int, height: in
     """
     pixel_format = planar_format(frame.format.name)
     is_full = frame.format.name.startswith("yuvj")
-    color = replace(color, matrix=int(frame.colorspace), range=color.range if is_full else int(frame.color_range))
+    color = replace(
+        color,
+        matrix=int(frame.colorspace),
+        range=color.range if is_full else int(frame.color_range),
+    )
     source, layout = layout_of(frame.format.name), layout_of(pixel_format)
     shapes = _shapes(layout, height, width)
     is_as_wanted = (frame.width, frame.height) == (width, height)
     if is_as_wanted and source.name in _CHROMA_PAIRS:
-        luma, pairs = (_samples(plane, source) >> _CHROMA_PAIRS[source.name] for plane in frame.planes)
+        luma, pairs = (
+            _samples(plane, source) >> _CHROMA_PAIRS[source.name] for plane in frame.planes
+        )
         views = [luma, pairs[:, 0::2], pairs[:, 1::2]]
-        return Picture(tuple(view[:h, :w].copy() for view, (h, w) in zip(views, shapes, strict=True)), pixel_format, color)
+        return Picture(
+            tuple(view[:h, :w].copy() for view, (h, w) in zip(views, shapes, strict=True)),
+            pixel_format,
+            color,
+        )
     if not (is_as_wanted and source.is_planar):
         kept = dict(src_colorspace=color.matrix, src_color_range=color.range)
         if not (layout.is_rgb or layout.is_grey):
             color = colors.suited_tags(color, is_rgb=False)  # grey with alpha may call itself RGB
         kept |= dict(dst_colorspace=color.matrix, dst_color_range=color.range)
         frame = frame.reformat(format=pixel_format, width=width, height=height, threads=1, **kept)
-    planes = tuple(_samples(plane, layout)[:h, :w].copy() for plane, (h, w) in zip(frame.planes, shapes, strict=True))
+    planes = tuple(
+        _samples(plane, layout)[:h, :w].copy()
+        for plane, (h, w) in zip(frame.planes, shapes, strict=True)
+    )
     return Picture(planes, pixel_format, color)
 
 
@@ -235,7 +129,8 @@ def to_frame(picture: Picture, *, pixel_format: str | None = None) -> av.VideoFr
 
 def _samples(plane: av.video.plane.VideoPlane, layout: PixelLayout) -> np.ndarray:
     """(h, line) view of a plane in libav's memory, with the padding at the end of its lines."""
-    samples = np.frombuffer(plane, layout.dtype)  # type: ignore[call-overload]  # a buffer, though its stub doesn't say so
+    # a buffer, though its stub doesn't say so
+    samples = np.frombuffer(plane, layout.dtype)  # type: ignore[call-overload]
     return samples.reshape(-1, plane.line_size // samples.itemsize)
 
 
@@ -244,79 +139,20 @@ def _shapes(layout: PixelLayout, height: int, width: int) -> list[tuple[int, int
     return [layout.shape_of(plane, height, width) for plane in range(num_planes)]
 
 
-@dataclass(frozen=True)
-class Orientation:
-    """How a decoded picture is turned upright: mirrored left to right first if at all, then turned clockwise.
-
-    Attributes:
-        degrees: 0, 90, 180 or 270.
-        mirrored: a camera that shows its owner, or a film that was flipped, says so.
-        is_exact: whether the file asks for just that; what asks for another angle is turned by the nearest of these.
-    """
-
-    degrees: int = 0
-    mirrored: bool = False
-    is_exact: bool = True
-
-    @property
-    def is_upright(self) -> bool:
-        return self.degrees == 0 and not self.mirrored
-
-    @property
-    def is_on_its_side(self) -> bool:
-        return self.degrees % 180 != 0
-
-    def apply(self, plane: np.ndarray) -> np.ndarray:
-        """(H, W, ...) as decoded -> upright, contiguous."""
-        return np.ascontiguousarray(np.rot90(plane[:, ::-1] if self.mirrored else plane, k=-self.degrees // 90))
-
-
-UPRIGHT = Orientation()
-
-
-def read_orientation(frame: av.VideoFrame) -> Orientation:
-    """What a decoded picture's display matrix asks for, as ffmpeg follows it.
-
-    The matrix (a b u, c d v, x y w) takes a pixel (p, q), counted from the left and the top, to (a p + c q, b p + d q).
-    """
-    found = side_data_of(frame).get("DISPLAYMATRIX")
-    if found is None:
-        return UPRIGHT
-    a, b, _, c, d = np.frombuffer(found, np.int32)[:5].astype(np.float64).tolist()  # type: ignore[call-overload]  # a buffer
-    mirrored = a * d < b * c
-    if mirrored:
-        a, b = -a, -b
-    angle = math.degrees(math.atan2(b, a))
-    quarters = round(angle / 90)
-    return Orientation(quarters * 90 % 360, mirrored, is_exact=abs(angle - 90 * quarters) < _ANGLE_TOLERANCE)
-
-
-def upright_format(pixel_format: str, orientation: Orientation, *, width: int, height: int) -> str:
-    """The planar format of a decoded picture of any format after it is turned upright.
-
-    Where the chroma doesn't fall on the turned grid it needs full resolution: at odd sizes, and turned by 90 or 270
-    degrees where it isn't halved equally both ways.
-    """
-    pixel_format = planar_format(pixel_format)
-    down, right = layout_of(pixel_format).step
-    fits = not (height % down or width % right or (orientation.is_on_its_side and down != right))
-    if orientation.is_upright or fits:
-        return pixel_format
-    full = (name for name in _planar_formats() if layout_of(name).step == (1, 1) and not layout_of(name).is_grey)
-    return nearest_format(pixel_format, full)
-
-
 def turn_upright(picture: Picture, orientation: Orientation) -> Picture:
     """Turn a picture upright, into `upright_format`."""
     height, width = picture.size
-    picture = convert(picture, upright_format(picture.pixel_format, orientation, width=width, height=height))
+    picture = convert(
+        picture, upright_format(picture.pixel_format, orientation, width=width, height=height)
+    )
     if orientation.is_upright:
         return picture
     return replace(picture, planes=tuple(orientation.apply(plane) for plane in picture.planes))
 
 
 def to_rgb(picture: Picture) -> np.ndarray:
-    """(H, W, 3) RGB: uint8 for 8-bit formats, just as `VideoReader` has it, else uint16 from 0 to 65535."""
+    """(H, W, 3) RGB: uint8 for 8-bit formats, just as `VideoReader` has it, else uint16 from 0 to
+    65535."""
     if layout_of(picture.pixel_format).bits > 8:
         return _to_rgb16(picture)
     height, width = picture.size
@@ -335,8 +171,8 @@ def from_rgb(rgb: np.ndarray, *, pixel_format: str, color: ColorTags) -> Picture
     color = colors.suited_tags(color, is_rgb=layout.is_rgb)
     if rgb.dtype == np.uint8:
         rgb = rgb.astype(np.uint16) * 257
-    coded = cv2.transform(rgb, colors.code_of_rgb(color, **layout.code))  # (H, W, components) or (H, W)
-    coded = coded.reshape(*rgb.shape[:2], -1)
+    coded = cv2.transform(rgb, colors.code_of_rgb(color, **layout.code))
+    coded = coded.reshape(*rgb.shape[:2], -1)  # (H, W, components)
     planes: dict[int, np.ndarray] = {}
     for component, plane in enumerate(layout.planes):
         samples = _shrink(np.ascontiguousarray(coded[..., component]), layout.step_of(plane))
@@ -349,7 +185,8 @@ def from_rgb(rgb: np.ndarray, *, pixel_format: str, color: ColorTags) -> Picture
 def _to_rgb16(picture: Picture) -> np.ndarray:
     layout, (height, width) = layout_of(picture.pixel_format), picture.size
     components = [
-        _repeat(picture.planes[plane], layout.step_of(plane), height, width).astype(np.uint16) << (16 - layout.bits)
+        _repeat(picture.planes[plane], layout.step_of(plane), height, width).astype(np.uint16)
+        << (16 - layout.bits)
         for plane in layout.planes
     ]
     coded = cv2.merge(components)  # (H, W, components) or (H, W)
@@ -371,7 +208,9 @@ def _shrink(samples: np.ndarray, step: tuple[int, int]) -> np.ndarray:
     if step == (1, 1):
         return samples
     height, width = samples.shape
-    samples = cv2.copyMakeBorder(samples, 0, -height % down, 0, -width % right, cv2.BORDER_REPLICATE)
+    samples = cv2.copyMakeBorder(
+        samples, 0, -height % down, 0, -width % right, cv2.BORDER_REPLICATE
+    )
     size = samples.shape[1] // right, samples.shape[0] // down
     return cv2.resize(samples, size, interpolation=cv2.INTER_AREA)
 
@@ -396,7 +235,9 @@ def convert(picture: Picture, pixel_format: str) -> Picture:
         if old.alpha is None or new.alpha is None:
             return other
         alpha = _change_depth(picture.planes[old.alpha], old, new, is_full=True, has_middle=False)
-        return replace(other, planes=(*other.planes[: new.alpha], alpha, *other.planes[new.alpha + 1 :]))
+        return replace(
+            other, planes=(*other.planes[: new.alpha], alpha, *other.planes[new.alpha + 1 :])
+        )
     is_full = colors.is_full_range(picture.color, num_components=len(old.planes), is_rgb=old.is_rgb)
     planes: dict[int, np.ndarray] = {}
     for component, (source, target) in enumerate(zip(old.planes, new.planes, strict=True)):
@@ -409,16 +250,23 @@ def convert(picture: Picture, pixel_format: str) -> Picture:
         opaque: np.ndarray = np.full((height, width), 2**old.bits - 1, old.dtype)
         alpha = opaque if old.alpha is None else picture.planes[old.alpha]
         planes[new.alpha] = _change_depth(alpha, old, new, is_full=True, has_middle=False)
-    return Picture(tuple(planes[plane] for plane in range(len(planes))), pixel_format, picture.color)
+    return Picture(
+        tuple(planes[plane] for plane in range(len(planes))), pixel_format, picture.color
+    )
 
 
 def with_range(picture: Picture, color_range: int) -> Picture:
     """Y'CbCr in another range (libav's number); RGB and grey have one only.
 
-    Limited: black is at 16, white at 235, chroma reaches from 16 to 240, of 255 (ITU-R BT.601, BT.709).
+    Limited: black is at 16, white at 235, chroma reaches from 16 to 240, of 255 (ITU-R BT.601,
+    BT.709).
     """
     layout = layout_of(picture.pixel_format)
-    if layout.is_rgb or layout.is_grey or (picture.color.range == colors.FULL) == (color_range == colors.FULL):
+    if (
+        layout.is_rgb
+        or layout.is_grey
+        or (picture.color.range == colors.FULL) == (color_range == colors.FULL)
+    ):
         return picture
     unit, top = 2 ** (layout.bits - 8), 2**layout.bits - 1
     planes = list(picture.planes)
@@ -434,8 +282,11 @@ def with_range(picture: Picture, color_range: int) -> Picture:
     return replace(picture, planes=tuple(planes), color=replace(picture.color, range=color_range))
 
 
-def _change_depth(plane: np.ndarray, old: PixelLayout, new: PixelLayout, *, is_full: bool, has_middle: bool) -> np.ndarray:
-    """Samples in more or fewer bits; `has_middle`: chroma, which is zero in the middle and not at 0."""
+def _change_depth(
+    plane: np.ndarray, old: PixelLayout, new: PixelLayout, *, is_full: bool, has_middle: bool
+) -> np.ndarray:
+    """Samples in more or fewer bits; `has_middle`: chroma, which is zero in the middle and not at
+    0."""
     if old.bits == new.bits:
         return plane
     factor = (2**new.bits - 1) / (2**old.bits - 1) if is_full else 2.0 ** (new.bits - old.bits)
@@ -447,7 +298,8 @@ def _change_depth(plane: np.ndarray, old: PixelLayout, new: PixelLayout, *, is_f
 def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
     """Put other pixels into the hole of a picture. Nothing else changes, bit for bit.
 
-    A chroma sample covers several pixels: it changes where one of them lies in the hole. Alpha never changes.
+    A chroma sample covers several pixels: it changes where one of them lies in the hole. Alpha
+    never changes.
 
     Args:
         picture: H W pixels.
@@ -458,25 +310,32 @@ def paste(picture: Picture, rgb: np.ndarray, hole: np.ndarray) -> Picture:
         The very same picture where there is no hole.
     """
     if rgb.shape != (*picture.size, 3) or hole.shape != picture.size:
-        raise ValueError(f"rgb {rgb.shape} and hole {hole.shape} don't fit a picture of {picture.size}")
+        raise ValueError(
+            f"rgb {rgb.shape} and hole {hole.shape} don't fit a picture of {picture.size}"
+        )
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
     if not len(rows):
         return picture
     layout = layout_of(picture.pixel_format)
     (down, right), (height, width) = layout.step, picture.size
-    # The hole's bounding box, on the chroma's grid. Conversion looks at no pixel beyond the sample's own.
+    # The hole's bounding box, on the chroma's grid. Conversion looks at no pixel beyond the
+    # sample's own.
     top, left = rows[0] // down * down, columns[0] // right * right
-    bottom, end = min(height, rows[-1] // down * down + down), min(width, columns[-1] // right * right + right)
+    bottom = min(height, rows[-1] // down * down + down)
+    end = min(width, columns[-1] // right * right + right)
     box = slice(top, bottom), slice(left, end)
-    new = from_rgb(np.ascontiguousarray(rgb[box]), pixel_format=picture.pixel_format, color=picture.color)
+    new = from_rgb(
+        np.ascontiguousarray(rgb[box]), pixel_format=picture.pixel_format, color=picture.color
+    )
     planes = list(picture.planes)
     for plane in layout.planes:
         step = layout.step_of(plane)
-        first = top // step[0], left // step[1]
+        first, begin = top // step[0], left // step[1]
         h, w = new.planes[plane].shape
         is_hit = _any_in_step(hole[box], step)
         planes[plane] = planes[plane].copy()
-        planes[plane][first[0] : first[0] + h, first[1] : first[1] + w][is_hit] = new.planes[plane][is_hit]
+        part = planes[plane][first : first + h, begin : begin + w]
+        part[is_hit] = new.planes[plane][is_hit]
     return replace(picture, planes=tuple(planes))
 
 
@@ -486,4 +345,6 @@ def _any_in_step(hole: np.ndarray, step: tuple[int, int]) -> np.ndarray:
         return hole
     (height, width), (down, right) = hole.shape, step
     hole = np.pad(hole, ((0, -height % down), (0, -width % right)))
-    return np.any(hole.reshape(hole.shape[0] // down, down, hole.shape[1] // right, right), axis=(1, 3))
+    return np.any(
+        hole.reshape(hole.shape[0] // down, down, hole.shape[1] // right, right), axis=(1, 3)
+    )

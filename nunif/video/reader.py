@@ -1,9 +1,10 @@
 """Read frames of a video by presentation time, forward only, decoding no more than needed.
 
-The file is gone through twice. The first pass only demuxes: it gives every picture's time before anything is decoded,
-and the selection of frames is a function of these times alone. The second pass follows the requests: where a keyframe
-lies between the decoder and the frames wanted, the packets before it are passed over; of the remaining ones, those no
-other picture is predicted from are left out (H.264). Neither changes a pixel of what comes out.
+The file is read twice. The first pass (`nunif.video.first_pass`) only demuxes: it gives every
+picture's time before anything is decoded, and the selection of frames is a function of these times
+alone. The second pass follows the requests: where a keyframe lies between the decoder and the
+frames wanted, the packets before it are skipped; of the remaining ones, those from which no other
+picture is predicted are left out (H.264). Neither changes a pixel of what comes out.
 
 Words used below:
     packet   index of a coded picture in the file's order (the order of decoding)
@@ -15,58 +16,39 @@ import hashlib
 import logging
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 
 import av
 import numpy as np
-from av.format import Flags
-from av.stream import Disposition
 
 from nunif.errors import UserError
 from nunif.files import tell_if_dangling
 from nunif.video import picture as pictures
-from nunif.video.clock import has_free_clock, read_clock
-from nunif.video.color import UNREAD_MATRICES, ColorTags, read_tags, to_rgb
-from nunif.video.deinterlace import Deinterlacer, stated_first_field
-from nunif.video.extras import list_extras
-from nunif.video.mastering import Mastering, list_dynamic, read_mastering
-from nunif.video.matroska import count_pictures
-from nunif.video.picture import Orientation, Picture
-from nunif.video.tone import ToneMap, to_8_bits, tone_map_of
+from nunif.video.color import ColorTags, read_tags, to_rgb
+from nunif.video.deinterlace import Deinterlacer
+from nunif.video.demux import check_file, decoder_of, demux, open_video
+from nunif.video.first_pass import MAX_REORDER
+from nunif.video.picture import Picture
+from nunif.video.probe import interlaced_error, scan_and_probe
+from nunif.video.tone import to_8_bits
 
 logger = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
+)
 
-# Frames may come this much closer together than max_fps says: 59.94 for 60, and time bases of a millisecond.
+# Frames may come this much closer together than max_fps says: 59.94 for 60, and time bases of a
+# millisecond.
 _RATE_TOLERANCE = Fraction(5, 100)
-# A decoder may hold back this many pictures to put them in order (16 in H.264 and HEVC), and a few more by itself.
-_MAX_REORDER = 32
-# A file that ends so many seconds before its header says is taken as cut off.
-DURATION_TOLERANCE = 0.5
-# The demuxer takes the last packets before a join for damaged, as the count of what follows doesn't fit. Where the clock goes
-# on (segments of a stream) only the keyframe tells of the join; what is damaged there the decoder finds.
-_MARKED_AT_JOIN = 3
-# A file's own rate is believed if most pictures come about as fast: times of a millisecond round that much and more.
-_RATE_DIFFERENCE = Fraction(1, 10)
-# Pictures that are looked at when a file is opened.
-_NUM_PROBED = 8
-# `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of them.
+# `find_gaps`: the steps of an even film differ by less (of a step; seconds), but for this share of
+# them.
 _STEP_TOLERANCE, _TIME_TOLERANCE = 0.25, 0.0025
 _MAX_UNEVEN = 0.1
-# Their alpha is a second stream of pictures, which libav's own decoders leave out and these don't.
-_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-_PNG, _BEFORE_PIXELS = ("apng", "png"), 1 << 20  # bytes
-_NO_TIMES: int = Flags.no_timestamps.value  # type: ignore[assignment]  # a number, though its stub says otherwise
-# Demuxers that take text files for videos.
-_NOT_VIDEO_FORMATS = frozenset({"tty", "ass", "srt", "webvtt", "lrc", "subviewer", "txt"})
 
 
 class BrokenVideo(Exception):
@@ -82,46 +64,12 @@ class BrokenVideo(Exception):
         self.time = time
 
 
-class _TimesOfOthers(Exception):
-    """A file's times aren't those of its pictures."""
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a file says of its picture stream. All sizes are as displayed, turned upright."""
-
-    path: Path
-    width: int
-    height: int
-    orientation: Orientation  # of the decoded picture
-    fps: float  # average over the whole file, before any selection; 0 for a single picture
-    num_packets: int  # coded pictures in the file, before any selection
-    codec: str
-    pixel_format: str
-    picture_format: str  # the planar one of an upright picture, see nunif.video.picture
-    bit_depth: int  # of a sample
-    color: ColorTags
-    time_base: Fraction  # seconds; what a frame's pts counts
-    rate: Fraction  # frames per second, as the file states it; where it varies, that of most frames
-    sample_aspect_ratio: Fraction | None  # width to height of a pixel; None: not said
-    has_sound: bool
-    is_interlaced: bool  # in the beginning: pictures hold two fields, taken at two times
-    extras: tuple[str, ...] = ()  # in words, what else there is: subtitles, chapters, ...
-    mastering: Mastering = Mastering()
-    dynamic: tuple[str, ...] = ()  # in words, what else the pictures bring along: Dolby Vision, ...
-
-    @property
-    def tone_map(self) -> ToneMap | None:
-        """What brings the pictures to SDR BT.709; None: they are there, or don't say."""
-        return tone_map_of(self.color)
-
-
 @dataclass(frozen=True)
 class Frame:
     """One picture, upright."""
 
-    # (H, W, 3) uint8, contiguous, SDR: HDR and wide colours are tone-mapped (nunif.video.tone). For editing as the film has
-    # it, and uint16 from 0 to 65535 where a sample has over 8 bits
+    # (H, W, 3) uint8, contiguous, SDR: HDR and wide colours are tone-mapped (nunif.video.tone). For
+    # editing as the film has it, and uint16 from 0 to 65535 where a sample has over 8 bits
     rgb: np.ndarray
     pts: int  # in units of VideoInfo.time_base; the frame's number where the file has no times
     time: float  # seconds after the video's first picture
@@ -130,7 +78,8 @@ class Frame:
 
 
 def list_videos(path: Path) -> list[Path]:
-    """The video files that a path stands for: a file for itself, a folder for the videos in it, by name.
+    """The video files that a path stands for: a file for itself, a folder for the videos in it, by
+    name.
 
     Raises:
         UserError: there is nothing at `path`, or no video in the folder.
@@ -139,12 +88,18 @@ def list_videos(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"{path} doesn't exist: check the path")
-    named = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith("."))
+    named = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".")
+    )
     for file in named:
         tell_if_dangling(file)
     videos = [file for file in named if file.is_file()]
     if not videos:
-        raise UserError(f"{path} holds no video: expected files ending in {' '.join(sorted(VIDEO_SUFFIXES))}")
+        raise UserError(
+            f"{path} holds no video: expected files ending in {' '.join(sorted(VIDEO_SUFFIXES))}"
+        )
     return videos
 
 
@@ -165,7 +120,8 @@ def content_hash(path: Path) -> str:
 
 
 def select_frames(pts: np.ndarray, *, time_base: Fraction, max_fps: float | None) -> np.ndarray:
-    """Which pictures to keep so that no two are closer than 1 / max_fps, 5 % less at most. No duplicates.
+    """Which pictures to keep so that no two are closer than 1 / max_fps, 5 % less at most. No
+    duplicates.
 
     Args:
         pts: (N,) int64, ascending presentation times in units of `time_base`.
@@ -190,8 +146,9 @@ def select_frames(pts: np.ndarray, *, time_base: Fraction, max_fps: float | None
 def find_gaps(times: np.ndarray) -> list[int]:
     """Frames before which others are missing, or that stand at a wrong time.
 
-    In a film whose frames come evenly, an uneven step is a loss: of a damaged file, or of the camera. Where frames come at
-    any time (a screen that is recorded when it changes) nothing can be told, and none are found.
+    In a film whose frames come evenly, an uneven step is a loss: of a damaged file, or of the
+    camera. Where frames come at any time (a screen that is recorded when it changes) nothing can be
+    said, and none are found.
 
     Args:
         times: (M,) seconds, ascending.
@@ -206,100 +163,106 @@ def find_gaps(times: np.ndarray) -> list[int]:
     return [int(step) + 1 for step in np.flatnonzero(uneven)]
 
 
-@dataclass(frozen=True)
-class _Packets:
-    """What the first pass learns. P packets in the file's order."""
-
-    pts: np.ndarray  # (P,) int64
-    entry: np.ndarray  # (P,) int64, -1: no keyframe leads to it
-    is_reference: np.ndarray  # (P,) bool, other pictures may be predicted from it
-    is_shown: np.ndarray  # (P,) bool, belongs to the film (not cut off by an edit list, not a hidden picture)
-    is_damaged: np.ndarray  # (P,) bool, marked as such by the demuxer
-    time_base: Fraction
-    numbered: bool  # the times are made up: pts is a count of the decoder's pictures, and only whole reading works
-    ends_early: bool  # the file breaks off before its end
-    end: int  # when the last picture stops being shown, in units of `time_base`
-
-
 class VideoReader:
-    """Frames of a video, chosen by presentation time, readable forward only. Use as a context manager.
+    """Frames of a video, chosen by presentation time, readable forward only. Use as a context
+    manager.
 
-    Damage is never papered over: a picture that fails to decode or is patched up by the decoder, and all that are
-    predicted from it up to the next keyframe, raise BrokenVideo when asked for, and no neighbour takes their place.
-    Damage that the decoder itself doesn't notice can't be told from content.
+    Damage is never papered over: a picture that fails to decode or is patched up by the decoder,
+    and all that are predicted from it up to the next keyframe, raise BrokenVideo when asked for,
+    and no neighbour takes their place. Damage that the decoder itself doesn't notice can't be
+    distinguished from content.
 
     Attributes:
         info: what the file says of itself.
         deinterlaces: see __init__.
-        times: (M,) float64 seconds after the video's first picture, of the selected frames, ascending.
-        broken_at: the earliest time in seconds at which the file was found to be damaged or cut off; None so far.
+        times: (M,) float64 seconds after the video's first picture, of the selected frames,
+            ascending.
+        broken_at: the earliest time in seconds at which the file was found to be damaged or cut
+            off; None so far.
     """
 
     def __init__(
-        self, path: Path, *, max_fps: float | None = None, for_editing: bool = False, deinterlace: bool = False
+        self,
+        path: Path,
+        *,
+        max_fps: float | None = None,
+        for_editing: bool = False,
+        deinterlace: bool = False,
     ) -> None:
         """Open a video, find the times of its frames and decode some of them.
 
         Args:
             path: a file.
-            max_fps: keep at most so many frames per second (5 % more at most), above 0; None keeps all.
-            for_editing: give the frames their `picture`, and `rgb` more than 8 bits where the source has more.
-            deinterlace: make whole pictures of interlaced ones, as many as there are; every picture is decoded then.
+            max_fps: keep at most so many frames per second (5 % more at most), above 0; None keeps
+                all.
+            for_editing: give the frames their `picture`, and `rgb` more than 8 bits where the
+                source has more.
+            deinterlace: make whole pictures of interlaced ones, as many as there are; every picture
+                is decoded then.
 
         Raises:
-            UserError: no such file, no picture can be got from it, or it is interlaced; the latter may be found out later.
+            UserError: no such file, no picture can be got from it, or it is interlaced; the latter
+                may be found out later.
         """
         self.path = path
-        self._for_editing = for_editing
+        self.deinterlaces = deinterlace
         self.broken_at: float | None = None
+        self._for_editing = for_editing
         self._lock = Lock()  # libav crashes where a file is closed that another thread reads
         self._container: av.container.InputContainer | None = None
-        _check_file(path)
-        packets = _scan(path)
-        try:
-            probed = _probe(path, packets, with_alpha=for_editing)
-        except _TimesOfOthers:
-            logger.warning("%s: its times aren't those of its pictures, which are taken to come at one rate", path)
-            packets = _scan_by_decoding(path, begin=int(packets.pts.min()) * packets.time_base)
-            probed = _probe(path, packets, with_alpha=for_editing)
-        self._packets = packets
+        check_file(path)
+        self._packets, probed = scan_and_probe(path, with_alpha=for_editing)
         self.info, self._decoded_size, self._first_field = probed
         if self.info.is_interlaced and not deinterlace:
-            raise _is_interlaced(path)
-        self.deinterlaces = deinterlace
-
+            raise interlaced_error(path)
         self._tone = None if for_editing else self.info.tone_map
         if self._tone is not None:
-            logger.info("%s is %s: its pictures are tone-mapped to SDR BT.709", path, self._tone.name)
+            logger.info(
+                "%s is %s: its pictures are tone-mapped to SDR BT.709", path, self._tone.name
+            )
+        self._choose_frames(max_fps)
+
+        self._start = 0  # no frame before this one is asked for any more
+        self._ready: dict[int, Frame] = {}
+        # came out of the decoder, not asked for yet, or not known yet to be sound
+        self._decoded: dict[int, Frame] = {}
+        self._may_skip = not (self._packets.numbered or deinterlace)
+        # of the first picture, see `_check_kind`
+        self._kind: tuple[str, Fraction | None, ColorTags] | None = None
+        self._changed: set[str] = set()
+        self._open()
+
+    def _choose_frames(self, max_fps: float | None) -> None:
+        """Choose the frames by their times, and note the damage that the first pass has found.
+
+        Raises:
+            UserError: no picture can be decoded.
+        """
+        packets = self._packets
         usable = np.flatnonzero(packets.is_shown & (packets.entry >= 0))
         if not len(usable):
-            raise UserError(f"{path} holds no picture that can be decoded: copy or download it again")
+            raise UserError(
+                f"{self.path} holds no picture that can be decoded: copy or download it again"
+            )
         # np.unique sorts by time and keeps the first of equal ones.
         pts, first_of_pts = np.unique(packets.pts[usable], return_index=True)
         kept = select_frames(pts, time_base=packets.time_base, max_fps=max_fps)
         self._pts = pts[kept]  # (M,)
         self._durations = np.diff(self._pts, append=packets.end)  # (M,)
         self._packet = usable[first_of_pts[kept]]  # (M,) frame -> packet
-        self._frame = np.full(len(packets.pts), -1, dtype=np.int64)  # (P,) packet -> frame, -1: not selected
+        # (P,) packet -> frame, -1: not selected
+        self._frame = np.full(len(packets.pts), -1, dtype=np.int64)
         self._frame[self._packet] = np.arange(len(kept))
         self._origin = int(pts[0])
-        self.times = np.array([self._seconds(value) for value in self._pts.tolist()], dtype=np.float64)
-
+        self.times = np.array(
+            [self._seconds(value) for value in self._pts.tolist()], dtype=np.float64
+        )
         self._all_pts, self._all_packets = np.unique(packets.pts, return_index=True)
-
         self._damaged: list[int] = np.flatnonzero(packets.is_damaged).tolist()  # packets, ascending
         if self._damaged:
             self._note_broken(int(packets.pts[packets.is_damaged].min()))
         if packets.ends_early:
             self._note_broken(int(pts[-1]))
-
-        self._start = 0  # no frame before this one is asked for any more
-        self._ready: dict[int, Frame] = {}
-        self._decoded: dict[int, Frame] = {}  # came out of the decoder, not asked for yet, or not known yet to be sound
-        self._may_skip = not (packets.numbered or deinterlace)
-        self._kind: tuple[str, Fraction | None, ColorTags] | None = None  # of the first picture, see `_check_kind`
-        self._changed: set[str] = set()
-        self._open()
 
     @property
     def num_frames(self) -> int:
@@ -310,13 +273,14 @@ class VideoReader:
         return len(self._pts)
 
     def __iter__(self) -> Iterator[Frame]:
-        """All selected frames, one at a time and held no longer. Raises BrokenVideo as `read` does."""
+        """All selected frames, one at a time and kept no longer. Raises BrokenVideo as `read`
+        does."""
         return (self.read(number, number + 1)[0] for number in range(len(self)))
 
     def __enter__(self) -> "VideoReader":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -329,15 +293,18 @@ class VideoReader:
             self._decoded.clear()
 
     def read(self, start: int, stop: int) -> list[Frame]:
-        """The selected frames [start, stop). All of them are held in memory, and no more than a few others.
+        """The selected frames [start, stop). All of them stay in memory, and no more than a few
+        others.
 
         Args:
-            start: must not be less than in an earlier call; frames of earlier calls from here on cost nothing.
+            start: must not be less than in an earlier call; frames of earlier calls from here on
+                cost nothing.
             stop: at most len(self).
 
         Raises:
             BrokenVideo: one of the frames can't be decoded; calls for later frames still work.
-            ValueError: the frames lie before those of an earlier call, or the reader has been closed.
+            ValueError: the frames lie before those of an earlier call, or the reader has been
+                closed.
         """
         with self._lock:
             if self._container is None:
@@ -351,19 +318,22 @@ class VideoReader:
 
     def _forget(self, stop: int) -> None:
         self._start = max(self._start, stop)
-        for held in (self._ready, self._decoded):
-            for frame in [frame for frame in held if frame < stop]:
-                del held[frame]
+        for frames in (self._ready, self._decoded):
+            for frame in [frame for frame in frames if frame < stop]:
+                del frames[frame]
 
     def _read(self, start: int, stop: int) -> list[Frame]:
         if not self._start <= start <= stop <= len(self):
             bounds = f"[{self._start}, {len(self)}]"
-            raise ValueError(f"frames [{start}, {stop}) don't lie in {bounds}: reading goes forward")
+            raise ValueError(
+                f"frames [{start}, {stop}) don't lie in {bounds}: reading goes forward"
+            )
         self._forget(start)
 
         self._decode(start, stop)
         if self._in_doubt or (self._missing(start, stop) and self._has_skipped):
-            # A keyframe that wasn't one (a stream that refreshes piece by piece): from here on read everything.
+            # A keyframe that wasn't one (a stream that refreshes piece by piece): from here on read
+            # everything.
             self._may_skip = False
             self._open()
             self._decode(start, stop)
@@ -382,20 +352,22 @@ class VideoReader:
         if self._container is not None:
             self._container.close()
         self._container, stream = open_video(self.path)
-        self._decoder = _decoder_of(stream, with_alpha=self._for_editing)
-        self._demuxer = _demux(self._container, stream)
+        self._decoder = decoder_of(stream, with_alpha=self._for_editing)
+        self._demuxer = demux(self._container, stream)
         self._position = 0  # packet that comes next
         self._num_decoded = 0
         self._outstanding: set[int] = set()  # packets fed whose picture hasn't come out yet
         self._has_skipped = False
         self._entry = -1  # keyframe packet that decoding last started from after a skip
-        self._is_dirty = False  # a damaged packet that nothing depends on went in, and leaves traces all the same
+        # a damaged packet that nothing depends on went in, and leaves traces all the same
+        self._is_dirty = False
         self._deinterlacer = Deinterlacer(self._first_field) if self.deinterlaces else None
         self._in_doubt = False  # that keyframe didn't come out whole
         self._at_end = False
 
     def _missing(self, start: int, stop: int) -> list[int]:
-        """Frames of the request that may still come, or of which it isn't known yet whether they are sound."""
+        """Frames of the request that may still come, or of which it isn't known yet whether they
+        are sound."""
         return [
             frame
             for frame in range(start, stop)
@@ -405,7 +377,8 @@ class VideoReader:
         ]
 
     def _is_settled(self, packet: int) -> bool:
-        """Whether all pictures that damage may come from have come out: some do so later than this one."""
+        """Whether all pictures that damage may come from have come out: some do so later than this
+        one."""
         entry = self._packets.entry[packet]
         return not any(entry <= other < packet for other in self._outstanding)
 
@@ -418,7 +391,7 @@ class VideoReader:
             self._open()
         packets = self._packets
         wanted_packets = self._packet[missing]
-        last = int(wanted_packets.max()) + _MAX_REORDER
+        last = int(wanted_packets.max()) + MAX_REORDER
         entry = int(packets.entry[wanted_packets].min())
         if self._may_skip and entry > self._position:
             for _ in range(entry - self._position):
@@ -448,14 +421,18 @@ class VideoReader:
             if self._may_skip and not packets.is_reference[number] and not is_of_use:
                 self._has_skipped = True
                 return
-            self._outstanding = {other for other in self._outstanding if other >= number - _MAX_REORDER} | {number}
+            self._outstanding = {
+                other for other in self._outstanding if other >= number - MAX_REORDER
+            } | {number}
             packet.pts = int(packets.pts[number])
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError:
             if packet is not None:
                 # Where pictures are numbered, the next to come out is the earliest that can be hit.
-                self._mark_damaged(min(self._num_decoded, len(packets.pts) - 1) if packets.numbered else number)
+                self._mark_damaged(
+                    min(self._num_decoded, len(packets.pts) - 1) if packets.numbered else number
+                )
             self._outstanding.discard(number)
             return
         for frame in frames:
@@ -467,7 +444,8 @@ class VideoReader:
             self._keep(self._deinterlacer.flush())
 
     def _accept(self, pts: int, frame: av.VideoFrame) -> None:
-        """Take in a picture from the decoder: keep it if it may be asked for. Raises as `_check_kind` does."""
+        """Take in a picture from the decoder: keep it if it may be asked for. Raises as
+        `_check_kind` does."""
         where = min(int(np.searchsorted(self._all_pts, pts)), len(self._all_pts) - 1)
         if self._all_pts[where] != pts:
             return
@@ -483,29 +461,39 @@ class VideoReader:
             if not frame.is_corrupt:
                 self._keep([(packet, frame)])
         elif frame.is_corrupt or self._is_spoilt(packet):
-            self._keep(self._deinterlacer.flush())  # so that no good picture is made with rows of a bad one
+            # so that no good picture is made with rows of a bad one
+            self._keep(self._deinterlacer.flush())
         else:
             self._keep(self._deinterlacer.push(frame, packet))
 
     def _check_kind(self, frame: av.VideoFrame, time: float) -> None:
         """
         Raises:
-            UserError: the picture has another size than the first, or is interlaced, which that was not.
+            UserError: the picture has another size than the first, or is interlaced, which that was
+                not.
         """
         size = (frame.width, frame.height)
         if size != self._decoded_size:
             first, second = ("x".join(map(str, sides)) for sides in (self._decoded_size, size))
             raise UserError(
-                f"{self.path} changes its size from {first} to {second} at {time:.2f} s: cut it there, "
+                f"{self.path} changes its size from {first} to {second} at {time:.2f} s: cut it "
+                "there, "
                 "each part is a film of its own"
             )
         if self._deinterlacer is None and frame.interlaced_frame:
-            raise _is_interlaced(self.path, time)
-        kind = (frame.format.name, self._decoder.sample_aspect_ratio, read_tags(frame, self._decoder))
+            raise interlaced_error(self.path, time)
+        kind = (
+            frame.format.name,
+            self._decoder.sample_aspect_ratio,
+            read_tags(frame, self._decoder),
+        )
         for what, change in _changes(self._kind or kind, kind).items():
             if what not in self._changed:
                 self._changed.add(what)
-                text = "%s changes its %s at about %.1f s; all of it is taken as it begins: cut it there if that matters"
+                text = (
+                    "%s changes its %s at about %.1f s; all of it is taken as it begins: cut "
+                    "it there if that matters"
+                )
                 logger.warning(text, self.path, change, time)
         self._kind = self._kind or kind
 
@@ -514,7 +502,8 @@ class VideoReader:
         for packet, frame in frames:
             index = int(self._frame[packet])
             if index >= self._start and index not in self._ready and index not in self._decoded:
-                self._decoded[index] = self._convert(index, frame)  # at once: the decoder uses its buffers again
+                # at once: the decoder uses its buffers again
+                self._decoded[index] = self._convert(index, frame)
 
     def _is_spoilt(self, packet: int) -> bool:
         """Whether damage lies on the way from the packet's keyframe to the packet."""
@@ -525,13 +514,17 @@ class VideoReader:
         damaged_packets = self._damaged[first:last]
         if not self._may_skip:  # then all packets are fed
             return bool(damaged_packets)
-        return any(damaged == packet or self._packets.is_reference[damaged] for damaged in damaged_packets)
+        return any(
+            damaged == packet or self._packets.is_reference[damaged] for damaged in damaged_packets
+        )
 
     def _convert(self, frame: int, decoded: av.VideoFrame) -> Frame:
         width, height = self._decoded_size
         picture = None
         if self._for_editing or self._tone is not None:
-            picture = pictures.from_frame(decoded, color=self.info.color, width=width, height=height)
+            picture = pictures.from_frame(
+                decoded, color=self.info.color, width=width, height=height
+            )
             picture = pictures.turn_upright(picture, self.info.orientation)
         if picture is not None and self.info.bit_depth > 8:
             rgb = pictures.to_rgb(picture)
@@ -541,7 +534,13 @@ class VideoReader:
         if self._tone is not None:
             rgb, picture = to_8_bits(self._tone.to_sdr(rgb)), None
         duration = int(self._durations[frame])
-        return Frame(rgb=rgb, pts=int(self._pts[frame]), time=float(self.times[frame]), duration=duration, picture=picture)
+        return Frame(
+            rgb=rgb,
+            pts=int(self._pts[frame]),
+            time=float(self.times[frame]),
+            duration=duration,
+            picture=picture,
+        )
 
     def _seconds(self, pts: int) -> float:
         return float((pts - self._origin) * self._packets.time_base)
@@ -550,8 +549,8 @@ class VideoReader:
         if packet not in self._damaged:
             insort(self._damaged, packet)
             if self._may_skip and not self._packets.is_reference[packet]:
-                # H.264 goes on from what it patched up. Start again without this packet, so that the frames behind
-                # it are the same as for a reader that has no use for it.
+                # H.264 goes on from what it patched up. Start again without this packet, so that
+                # the frames behind it are the same as for a reader that has no use for it.
                 self._is_dirty = True
                 for frame in [frame for frame in self._decoded if self._packet[frame] > packet]:
                     del self._decoded[frame]
@@ -560,284 +559,6 @@ class VideoReader:
     def _note_broken(self, pts: int) -> None:
         time = max(0.0, self._seconds(pts))
         self.broken_at = time if self.broken_at is None else min(self.broken_at, time)
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, not a video: name a file in it")
-    if not path.exists():
-        raise UserError(f"{path} doesn't exist: check the path")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty (0 bytes): copy or download it again")
-
-
-def open_input(path: Path) -> av.container.InputContainer:
-    """Open a file of pictures and sound. Titles and handlers that aren't UTF-8, which old programs write, are no error."""
-    # the prefix keeps libav from reading a colon in a name as a protocol
-    return av.open(f"file:{path}", metadata_errors="replace")
-
-
-def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """Open a file and find its picture stream; cover art isn't one. libav's log is silent unless someone sets it."""
-    try:
-        container = open_input(path)
-    except av.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise UserError(f"{path} can't be read: {error.strerror}") from error
-        raise UserError(
-            f"{path} isn't a video that can be read ({error.strerror}): "
-            f"it may be of another kind, or cut off before its index was written"
-        ) from error
-    try:
-        if container.format.name in _NOT_VIDEO_FORMATS:
-            raise UserError(f"{path} isn't a video but a text file: name a video")
-        streams = [s for s in container.streams.video if not Disposition(s.disposition) & Disposition.attached_pic]
-        if not streams:
-            raise UserError(f"{path} has no picture stream, only sound or cover art: name a video")
-        if streams[0].codec_context is None:
-            raise UserError(f"{path} is coded in a way that this libav can't decode: convert it to H.264 first")
-        if streams[0].codec_context.name == "h264":
-            # without it, macroblocks that a damaged picture lacks are patched up and not told of
-            streams[0].codec_context.options = {"err_detect": "aggressive"}
-        return container, streams[0]
-    except BaseException:
-        container.close()
-        raise
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    container, stream = open_video(path)
-    try:
-        yield container, stream
-    finally:
-        container.close()
-
-
-def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
-    """Packets of a stream up to the file's end or to where it can't be read any further."""
-    is_png = stream.codec_context.name in _PNG
-    try:
-        for packet in container.demux(stream):
-            if packet.size:
-                if is_png:
-                    _hide_profile(packet)
-                yield packet
-    except (av.FFmpegError, IndexError):  # PyAV raises the latter where a damaged transport stream names a new stream
-        return
-
-
-def _hide_profile(packet: av.Packet) -> bool:
-    """Make the colour profile of a PNG one of its chunks that nobody knows. Returns whether there was one.
-
-    PyAV 18 frees the profile's name a second time when a picture goes whose side data was looked at: the process ends.
-    """
-    head = bytes(memoryview(packet)[:_BEFORE_PIXELS])
-    if b"iCCP" not in head[: head.find(b"IDAT")]:
-        return False
-    packet.update(bytes(packet).replace(b"iCCP", b"icCP", 1))
-    return True
-
-
-def _scan(path: Path) -> _Packets:
-    """The first pass: demux the whole file."""
-    with _opened(path) as (container, stream):
-        rows = []
-        is_reference = _reference_test(stream)
-        is_hidden = _is_hidden_vp8 if stream.codec_context.name == "vp8" else lambda packet: False
-        for packet in _demux(container, stream):
-            is_shown = not (packet.is_discard or is_hidden(packet))
-            rows.append(
-                (packet.pts, packet.is_keyframe, is_reference(packet), is_shown, packet.is_corrupt, packet.duration or 0)
-            )
-        if not rows:
-            raise UserError(f"{path} holds no picture: it may have been cut off; copy or download it again")
-        assert stream.time_base is not None  # known once a packet was read
-        time_base = stream.time_base
-        stated = None if has_free_clock(container) else stated_duration(stream)
-        stated_end = None if stated is None else _stated_end(container, stream)
-        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        is_matroska = container.format.name.startswith("matroska")
-        # AVI counts pictures as they are coded, and libav takes these counts for times
-        is_reordered = container.format.name == "avi" and stream.codec_context.has_b_frames
-
-    times, is_key, reference, shown, damaged, durations = zip(*rows, strict=True)
-    if None in times:
-        return _scan_by_decoding(path)
-    if is_reordered:
-        return _scan_by_decoding(path, begin=min(times) * time_base)
-    with _opened(path) as (container, stream):
-        clock, index = read_clock(container, stream), stream.index
-    shifts = [round(shift / time_base) for shift in islice(clock.shifts(index), len(times))]
-    pts = np.array(times, dtype=np.int64) + np.array(shifts, dtype=np.int64)
-    if not _is_nearly_sorted(pts):
-        return _scan_by_decoding(path)
-    is_damaged, parts = np.array(damaged), clock.firsts(index)
-    if not clock.is_stated:
-        for first in [*parts[1:], *np.flatnonzero(is_key).tolist()]:
-            is_damaged[max(0, first - _MARKED_AT_JOIN) : first] = False
-    if len(parts) > 1:
-        found = ", ".join(f"{float((pts[first] - pts[0]) * time_base):.2f} s" for first in parts[1:])
-        logger.info("%s: its clock starts over at %s; the parts are put one behind the other", path, found)
-    belongs = np.array(shown)
-    seconds = float((int(pts.max() - pts.min()) + durations[-1]) * time_base)
-    ends_early = stated is not None and seconds < stated - DURATION_TOLERANCE
-    if ends_early and is_matroska and stated_end is not None:
-        ends_early = count_pictures(path) != len(pts)  # else the last picture is meant to last
-    last = int(np.argmax(np.where(belongs, pts, pts.min())))
-    end = int(pts[last]) + (durations[last] or max(1, round(1 / rate / time_base)))
-    if stated_end is not None and not ends_early and stated_end > pts[last] * time_base:
-        end = round(stated_end / time_base)
-    return _Packets(
-        pts=pts,
-        entry=_entries(pts, np.array(is_key), parts),
-        is_reference=np.array(reference),
-        is_shown=belongs,
-        is_damaged=is_damaged,
-        time_base=time_base,
-        numbered=False,
-        ends_early=ends_early,
-        end=end,
-    )
-
-
-def _stated_end(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """Seconds, on the stream's own clock, at which its last picture ends by the file's header (mp4) or tags (Matroska)."""
-    if stream.duration is not None and stream.time_base is not None:
-        return ((stream.start_time or 0) + stream.duration) * stream.time_base
-    stated = stated_duration(stream)
-    if stated is None or container.duration is None or stated > container.duration / av.time_base + DURATION_TOLERANCE:
-        return None  # a tag that was left over from another file
-    return Fraction(stated)
-
-
-def stated_duration(stream: av.stream.Stream) -> float | None:
-    """Seconds the stream should last by the file's header (mp4) or tags (Matroska)."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    fields = stream.metadata.get("DURATION", "").split(":")
-    try:
-        hours, minutes, seconds = (float(field) for field in fields)
-    except ValueError:
-        return None
-    return hours * 3600 + minutes * 60 + seconds
-
-
-def _is_nearly_sorted(pts: np.ndarray) -> bool:
-    """Whether pictures are presented in about the order they are coded in; else the times start over somewhere."""
-    rank = np.argsort(np.argsort(pts, kind="stable"), kind="stable")
-    return bool(np.abs(rank - np.arange(len(pts))).max() <= _MAX_REORDER)
-
-
-def _scan_by_decoding(path: Path, *, begin: Fraction = Fraction(0)) -> _Packets:
-    """The first pass for files without usable times (raw streams, AVI): the pictures are counted as they come out.
-
-    Args:
-        begin: of the first picture, in seconds.
-    """
-    with _opened(path) as (container, stream):
-        is_key, is_bad = [], []
-        for frame in _decode_all(container, stream):
-            is_key.append(bool(frame.key_frame))
-            is_bad.append(frame.is_corrupt)
-        own = stream.codec_context.framerate if container.format.flags & _NO_TIMES else None  # the container's is made up
-        rate = Fraction(own or stream.average_rate or stream.guessed_rate or 25)
-    if not is_key:
-        raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
-    count, first = len(is_key), round(begin * rate)
-    pts = np.arange(first, first + count, dtype=np.int64)
-    is_key[0] = True
-    return _Packets(
-        pts=pts,
-        entry=_entries(pts, np.array(is_key)),
-        is_reference=np.ones(count, dtype=bool),
-        is_shown=np.ones(count, dtype=bool),
-        is_damaged=np.array(is_bad),
-        time_base=1 / Fraction(rate),
-        numbered=True,
-        ends_early=False,
-        end=first + count,
-    )
-
-
-def _entries(pts: np.ndarray, is_key: np.ndarray, parts: Sequence[int] = (0,)) -> np.ndarray:
-    """(P,) int64: the keyframe packet from which each packet can be decoded, -1 where none comes before it.
-
-    Usually the last keyframe. A picture coded after it but shown before it (open GOP) needs the one before that.
-
-    Args:
-        parts: packets with which parts of a joined film begin; no picture is predicted from those of an earlier part.
-    """
-    keys = np.flatnonzero(is_key)
-    if not len(keys):
-        return np.zeros(len(pts), dtype=np.int64)  # nothing is marked: it can only be read from the start
-    packets = np.arange(len(pts))
-    last = np.searchsorted(keys, packets, side="right") - 1  # (P,) position in keys
-    last -= (last >= 0) & (pts[keys[np.maximum(last, 0)]] > pts)
-    entry = np.where(last >= 0, keys[np.maximum(last, 0)], -1)
-    begun = np.array(parts)[np.searchsorted(parts, packets, side="right") - 1]  # (P,) the packet that begins its part
-    return np.where(entry >= begun, entry, -1)
-
-
-def _reference_test(stream: av.VideoStream) -> Callable[[av.Packet], bool]:
-    """A function that tells whether other pictures may be predicted from a packet; True when in doubt.
-
-    Only H.264 says so reliably: in HEVC the mark holds within a temporal layer only.
-    """
-    if stream.codec_context.name != "h264":
-        return lambda packet: True
-    extradata = stream.codec_context.extradata or b""
-    length_size = (extradata[4] & 3) + 1 if len(extradata) > 4 and extradata[0] == 1 else 0
-
-    def is_reference(packet: av.Packet) -> bool:
-        headers = [header for header in _nal_headers(bytes(packet), length_size) if 1 <= header & 31 <= 5]
-        return not headers or any(header & 0x60 for header in headers)  # nal_ref_idc of the slices
-
-    return is_reference
-
-
-def _nal_headers(data: bytes, length_size: int) -> Iterator[int]:
-    """First bytes of the NAL units in an H.264 packet; length_size 0: separated by start codes."""
-    position = 0
-    if length_size:
-        while position + length_size < len(data):
-            yield data[position + length_size]
-            position += length_size + int.from_bytes(data[position : position + length_size], "big")
-        return
-    while 0 <= (position := data.find(b"\0\0\1", position)) < len(data) - 3:
-        position += 3
-        yield data[position]
-
-
-def _is_hidden_vp8(packet: av.Packet) -> bool:
-    """VP8 keeps pictures that are only predicted from in packets of their own; the fourth bit says so."""
-    return not bytes(packet)[0] & 0x10
-
-
-def _decoder_of(stream: av.VideoStream, *, with_alpha: bool) -> av.VideoCodecContext:
-    """A stream's decoder; `with_alpha`: one that gives the alpha too, where there is any."""
-    decoder = stream.codec_context
-    better = _ALPHA_DECODERS.get(decoder.name, "")
-    marks = {key.lower(): value for key, value in stream.metadata.items()}
-    if not with_alpha or marks.get("alpha_mode", "0") == "0" or better not in av.codecs_available:
-        return decoder
-    other = av.CodecContext.create(better, "r")
-    assert isinstance(other, av.VideoCodecContext)
-    other.extradata = decoder.extradata
-    return other
-
-
-def _decode_all(
-    container: av.container.InputContainer, stream: av.VideoStream, decoder: av.VideoCodecContext | None = None
-) -> Iterator[av.VideoFrame]:
-    """All pictures in the decoder's order; packets that fail are passed over."""
-    decoder = decoder or stream.codec_context
-    for packet in chain(_demux(container, stream), [None]):  # None: give out what the decoder holds
-        try:
-            frames = decoder.decode(packet)
-        except av.FFmpegError:
-            continue
-        yield from frames
 
 
 def _changes(before: tuple, after: tuple) -> dict[str, str]:
@@ -851,98 +572,3 @@ def _changes(before: tuple, after: tuple) -> dict[str, str]:
     if (old_aspect or 1) != (new_aspect or 1):
         found["aspect"] = f"pixels' aspect from {old_aspect or 1} to {new_aspect or 1}"
     return found
-
-
-def _is_interlaced(path: Path, time: float | None = None) -> UserError:
-    where = "" if time is None else f" from {time:.2f} s on"
-    return UserError(
-        f"{path} is interlaced{where}, each picture is two woven into one: use --deinterlace, which makes whole ones of them"
-    )
-
-
-def _probe(path: Path, packets: _Packets, *, with_alpha: bool) -> tuple[VideoInfo, tuple[int, int], str | None]:
-    """Decode the first good pictures: what the stream says, the (width, height) as decoded, and `stated_first_field`."""
-    with _opened(path) as (container, stream):
-        decoder = _decoder_of(stream, with_alpha=with_alpha)
-        decoded = _decode_all(container, stream, decoder)
-        seen = list(islice(decoded, _NUM_PROBED))
-        frames = [frame for frame in seen if not frame.is_corrupt]
-        frame = next(chain(frames, (frame for frame in decoded if not frame.is_corrupt)), None)
-        if frame is None:
-            raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
-        if not packets.numbered:
-            times = [frame.pts for frame in seen if frame.pts is not None]
-            _check_times(times, packets, is_free=has_free_clock(container))
-        first_field = stated_first_field(stream.codec_context)
-        orientation = pictures.read_orientation(frame)
-        if not orientation.is_exact:
-            logger.warning("%s asks to be turned by an odd angle; it is turned by %d degrees", path, orientation.degrees)
-        color = read_tags(frame, stream.codec_context)
-        layout = pictures.layout_of(frame.format.name)
-        if color.matrix in UNREAD_MATRICES and not (layout.is_rgb or layout.is_grey):
-            raise UserError(
-                f"{path} has colours in {UNREAD_MATRICES[color.matrix]}, which can't be read: convert it to BT.709 or BT.2020 "
-                "first (ffmpeg -i FILM -vf zscale=matrix=bt709 ...)"
-            )
-        width, height = (frame.height, frame.width) if orientation.is_on_its_side else (frame.width, frame.height)
-        span = int(packets.pts.max() - packets.pts.min()) * packets.time_base if len(packets.pts) > 1 else 0
-        aspect = stream.sample_aspect_ratio or None
-        upright = pictures.upright_format(frame.format.name, orientation, width=frame.width, height=frame.height)
-        info = VideoInfo(
-            path=path,
-            width=width,
-            height=height,
-            orientation=orientation,
-            fps=float((len(packets.pts) - 1) / span) if span else 0.0,
-            num_packets=len(packets.pts),
-            codec=stream.codec_context.name,
-            pixel_format=frame.format.name,
-            picture_format=upright,
-            bit_depth=layout.bits,
-            color=color,
-            time_base=packets.time_base,
-            rate=_usual_rate(packets, Fraction(stream.average_rate or stream.guessed_rate or 25)),
-            sample_aspect_ratio=1 / aspect if aspect and orientation.is_on_its_side else aspect,
-            has_sound=any(sound.codec_context is not None for sound in container.streams.audio),
-            is_interlaced=first_field is not None or any(one.interlaced_frame for one in (frame, *frames)),
-            extras=tuple(list_extras(container)),
-            mastering=read_mastering(frame, stream),
-            dynamic=tuple(
-                [*list_dynamic(frame, stream), *["an ICC profile"] * (stream.codec_context.name in _PNG and _has_profile(path))]
-            ),
-        )
-        return info, (frame.width, frame.height), first_field
-
-
-def _has_profile(path: Path) -> bool:
-    """Whether a PNG, or the first picture of a film of PNGs, has a colour profile."""
-    with _opened(path) as (container, stream):
-        return any(_hide_profile(packet) for packet in islice(container.demux(stream), 1))
-
-
-def _check_times(times: list[int], packets: _Packets, *, is_free: bool) -> None:
-    """
-    Args:
-        times: of the first pictures, as decoders give them out: in the order in which they are shown.
-        is_free: the file's clock begins anywhere and may start over.
-    Raises:
-        _TimesOfOthers: they are out of order, as where packets have times of coding; or every second packet gave no picture,
-            as where the two fields of a picture come apart (H.264, PAFF).
-    """
-    usable = packets.pts[packets.is_shown & (packets.entry >= 0)]
-    if not times or not len(usable):
-        return
-    shift = int(usable.min()) - times[0] if is_free else 0
-    expected = np.count_nonzero((usable >= times[0] + shift) & (usable <= times[-1] + shift))
-    is_unordered = not is_free and any(later <= earlier for earlier, later in zip(times, times[1:]))
-    if is_unordered or expected > 1.5 * len(times):
-        raise _TimesOfOthers
-
-
-def _usual_rate(packets: _Packets, stated: Fraction) -> Fraction:
-    """The rate that a file states, or that of most of its pictures where these come faster or slower than it says."""
-    steps = np.diff(np.unique(packets.pts))
-    if not len(steps):
-        return stated
-    usual = 1 / (int(np.median(steps)) * packets.time_base)
-    return stated if abs(usual / stated - 1) < _RATE_DIFFERENCE else usual

@@ -1,13 +1,17 @@
-"""High dynamic range and wide colours to SDR BT.709 and back, for all that learns from pictures or measures them.
+"""High dynamic range and wide colours to SDR BT.709 and back, for all that learns from pictures or
+measures them.
 
-Networks are made for pictures as most screens show them: a film in PQ looks grey and flat to them. A curve maps it:
+Networks are made for pictures as most screens show them: a film in PQ looks grey and flat to them.
+A curve maps it:
 
-    code --PQ or HLG--> light of the screen, up to 1000 cd/m2 --BT.2390--> up to 203 cd/m2 --BT.2020 to BT.709--> ^(1/2.4)
+    code --PQ or HLG--> light of the screen, up to 1000 cd/m2 --BT.2390--> up to 203 cd/m2 --BT.2020
+    to BT.709--> ^(1/2.4)
 
-BT.2390 is the knee of ITU-R BT.2390-11, 5.4.1, on each of R G B: what is darker than 90 cd/m2 stays as it is, brighter light
-is squeezed, and 1000 cd/m2 becomes white. HDR's white of paper, 203 cd/m2 (BT.2408), is 230 of 255 then. HLG is shown on a
-screen of 1000 cd/m2 (BT.2100). Wide colours in SDR (BT.2020, P3) are only brought to BT.709. Colours that BT.709 lacks are
-cut off, so the way back is exact for those alone that it has; it is meant for what was painted into a hole.
+BT.2390 is the knee of ITU-R BT.2390-11, 5.4.1, on each of R G B: what is darker than 90 cd/m2 stays
+as it is, brighter light is squeezed, and 1000 cd/m2 becomes white. HDR's white of paper, 203 cd/m2
+(BT.2408), is 230 of 255 then. HLG is shown on a screen of 1000 cd/m2 (BT.2100). Wide colours in SDR
+(BT.2020, P3) are only brought to BT.709. Colours that BT.709 lacks are cut off, so the way back is
+exact for those alone that it has; it is meant for what was painted into a hole.
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -36,7 +40,16 @@ _PRIMARIES = {
 }
 _BT709, _BT2020 = 1, 9
 _NAMES = {LINEAR: "linear", PQ: "PQ", HLG: "HLG"}
-_TRANSFERS = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316"}
+_TRANSFERS = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+}
 _TRANSFERS |= {
     11: "iec61966-2-4",
     12: "bt1361e",
@@ -60,13 +73,16 @@ class ToneMap:
     @property
     def name(self) -> str:
         """The film's kind of picture in words."""
-        return " ".join(filter(None, (_NAMES.get(self.transfer), _PRIMARIES_NAMES.get(self.primaries))))
+        return " ".join(
+            filter(None, (_NAMES.get(self.transfer), _PRIMARIES_NAMES.get(self.primaries)))
+        )
 
     def to_sdr(self, rgb: np.ndarray) -> np.ndarray:
         """A picture as SDR BT.709.
 
         Args:
-            rgb: (H, W, 3) uint8 or uint16 over the type's whole range, in the film's own transfer and primaries.
+            rgb: (H, W, 3) uint8 or uint16 over the type's whole range, in the film's own transfer
+                and primaries.
 
         Returns:
             (H, W, 3) of the same type.
@@ -78,7 +94,8 @@ class ToneMap:
         return _like(_gamma_code()[_index(light)], rgb)
 
     def from_sdr(self, rgb: np.ndarray) -> np.ndarray:
-        """The way back: (H, W, 3) uint8 or uint16 SDR BT.709 -> the same type, in the film's transfer and primaries."""
+        """The way back: (H, W, 3) uint8 or uint16 SDR BT.709 -> the same type, in the film's
+        transfer and primaries."""
         light = _to_light(0)[_to_16_bits(rgb)]
         light = cv2.transform(light, _matrix(_BT709, self.primaries))
         if self.transfer == HLG:
@@ -87,14 +104,19 @@ class ToneMap:
 
 
 def tone_map_of(color: ColorTags) -> ToneMap | None:
-    """What brings a film's pictures to SDR BT.709; None where its tags say nothing of HDR or of wide colours."""
-    is_hdr = color.transfer in (PQ, HLG)
-    primaries = color.primaries if color.primaries in _PRIMARIES else _BT2020 if is_hdr else _BT709
-    return ToneMap(color.transfer, primaries) if color.transfer in _NAMES or primaries != _BT709 else None
+    """What brings a film's pictures to SDR BT.709; None where its tags say nothing of HDR or of
+    wide colours."""
+    primaries = color.primaries
+    if primaries not in _PRIMARIES:
+        primaries = _BT2020 if color.transfer in (PQ, HLG) else _BT709
+    if color.transfer not in _NAMES and primaries == _BT709:
+        return None
+    return ToneMap(color.transfer, primaries)
 
 
 def describe_transfer(color: ColorTags) -> dict[str, str]:
-    """For the notes of what is made from a film: the transfer by ffmpeg's name, and what was done to the pictures."""
+    """For the notes of what is made from a film: the transfer by ffmpeg's name, and what was done
+    to the pictures."""
     tone = tone_map_of(color)
     curve = f" (BT.2390, {PEAK:g} cd/m2)" if color.transfer in (PQ, HLG) else ""
     mapped = {} if tone is None else {"tone_mapped": f"{tone.name} to SDR BT.709{curve}"}
@@ -126,7 +148,8 @@ def _roots() -> np.ndarray:
 
 @cache
 def _to_light(transfer: int) -> np.ndarray:
-    """(65536,) float32: of every code the light, 1 = SDR's white and squeezed to it; of HLG the scene's light, 1 = most."""
+    """(65536,) float32: of every code the light, 1 = SDR's white and squeezed to it; of HLG the
+    scene's light, 1 = most."""
     code = np.arange(_STEPS) / (_STEPS - 1)
     if transfer == PQ:
         light = _knee(code)
@@ -187,13 +210,18 @@ def _knee(code: np.ndarray) -> np.ndarray:
     start = 1.5 * most - 0.5
     e = np.minimum(code / top, 1)
     t = np.clip((e - start) / (1 - start), 0, 1)
-    bent = (2 * t**3 - 3 * t**2 + 1) * start + (t**3 - 2 * t**2 + t) * (1 - start) + (-2 * t**3 + 3 * t**2) * most
+    bent = (
+        (2 * t**3 - 3 * t**2 + 1) * start
+        + (t**3 - 2 * t**2 + t) * (1 - start)
+        + (-2 * t**3 + 3 * t**2) * most
+    )
     return light_of_pq(np.where(e < start, e, bent) * top) / WHITE
 
 
 @cache
 def _squeeze() -> np.ndarray:
-    """(65536,) float32: of the screen's light in `_index`, 1 = PEAK, the light squeezed to WHITE, 1 = WHITE."""
+    """(65536,) float32: of the screen's light in `_index`, 1 = PEAK, the light squeezed to WHITE, 1
+    = WHITE."""
     return _knee(pq_of_light(_roots() * PEAK)).astype(np.float32)
 
 

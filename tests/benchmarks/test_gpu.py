@@ -1,4 +1,5 @@
-"""`python -m benchmarks gpu`: the whole command with tiny numbers, and what it does with its time and with failures."""
+"""`python -m benchmarks gpu`: the whole command with tiny numbers, and what it does with its time
+and with failures."""
 
 import json
 import os
@@ -18,7 +19,7 @@ from benchmarks.gpu.clock import share_of
 from benchmarks.gpu.updates import until_one_fits
 from benchmarks.report import section
 from benchmarks.setting import Card, Setting
-from inpaint.options import EvaluateOptions
+from inpaint.options_evaluate import EvaluateOptions
 from nunif.errors import UserError
 from nunif.models import load_model
 from nunif.training.interruption import Interruption
@@ -29,33 +30,77 @@ ROOT = Path(__file__).resolve().parents[2]
 def setting(folder, **card):
     (folder / "scratch").mkdir()
     (folder / "out").mkdir()
-    return Setting(folder / "scratch", folder / "out", rounds=1, device=torch.device("cpu"), card=Card(**card))
+    return Setting(
+        folder / "scratch", folder / "out", rounds=1, device=torch.device("cpu"), card=Card(**card)
+    )
 
 
 @pytest.mark.slow
 def test_the_whole_command_with_tiny_numbers(tmp_path):
-    words = ["--gpu", "-1", "--minutes", "0.3", "--sizes", "48x64", "--tile", "64", "--models", "fusion_v1,memory_dstt_v1_tiny"]
-    words += ["--rounds", "1", "--batch", "1", "--film-size", "64x96", "--film-frames", "3", "-o", str(tmp_path)]
-    command, one_thread = [sys.executable, "-m", "benchmarks", "gpu", *words], os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=one_thread, capture_output=True, text=True, timeout=1500)
+    words = [
+        "--gpu",
+        "-1",
+        "--minutes",
+        "0.3",
+        "--sizes",
+        "48x64",
+        "--tile",
+        "64",
+        "--models",
+        "fusion_v1,memory_dstt_v1_tiny",
+    ]
+    words += [
+        "--rounds",
+        "1",
+        "--batch",
+        "1",
+        "--film-size",
+        "64x96",
+        "--film-frames",
+        "3",
+        "-o",
+        str(tmp_path),
+    ]
+    command, one_thread = (
+        [sys.executable, "-m", "benchmarks", "gpu", *words],
+        os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    done = subprocess.run(
+        command, cwd=ROOT, env=one_thread, capture_output=True, text=True, timeout=1500
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (file,) = tmp_path.glob("gpu-CPU*.json")
     found = json.loads(file.read_text())
-    assert found["note"] == "Measured on the CPU: nothing here tells of a GPU." and found["failed"] == {}
+    assert (
+        found["note"] == "Measured on the CPU: nothing here tells of a GPU."
+        and found["failed"] == {}
+    )
     assert list(found["seconds"]) == ["frames", "updates", "training", "scores"]
     rows = found["frames"]["64x48"]
     assert [row["what"] for row in rows[:2]] == ["fusion_v1, bf16", "fusion_v1, fp32"]
-    assert all(0 < row["network_ms"] < row["p50_ms"] <= row["p95_ms"] and row["frames"] >= 3 for row in rows[:2])
+    assert all(
+        0 < row["network_ms"] < row["p50_ms"] <= row["p95_ms"] and row["frames"] >= 3
+        for row in rows[:2]
+    )
     assert rows[2]["what"].startswith("memory_dstt_v1_tiny")  # measured, or no time was left for it
-    assert [(row["what"], row["batch"]) for row in found["updates"]] == [("fusion_v1", 1), ("memory_dstt_v1_tiny", 1)]
+    assert [(row["what"], row["batch"]) for row in found["updates"]] == [
+        ("fusion_v1", 1),
+        ("memory_dstt_v1_tiny", 1),
+    ]
     assert found["updates"][0]["clips_per_second"] > 0
     (row,) = found["training"]["rows"]
-    assert row["what"] == "fusion_v1 on rendered scenes" and row["updates"] >= 1 and row["records"] >= 4
+    assert (
+        row["what"] == "fusion_v1 on rendered scenes"
+        and row["updates"] >= 1
+        and row["records"] >= 4
+    )
     model, metadata = load_model(tmp_path / found["training"]["weights"])
     assert model.name == "inpaint.fusion_v1" and metadata["train_kwargs"]["loss"] == "psnr"
     methods = ["fusion_v1", "fusion_v1+8", "untrained", "untrained+8"]
     means = {(row["holes"], row["what"]): row["hole_psnr"] for row in found["scores"]["means"]}
-    assert list(means) == [(holes, method) for holes in ("static", "moving", "occlusion", "all") for method in methods]
+    assert list(means) == [
+        (holes, method) for holes in ("static", "moving", "occlusion", "all") for method in methods
+    ]
     gains = {(row["holes"], row["what"]): row["gain"]["mean"] for row in found["scores"]["gains"]}
     trained, untrained = means["moving", "fusion_v1"], means["moving", "untrained"]
     assert gains["moving", "fusion_v1 against untrained"] == pytest.approx(trained - untrained)
@@ -67,14 +112,19 @@ def test_the_whole_command_with_tiny_numbers(tmp_path):
 @pytest.mark.slow
 def test_a_training_that_the_clock_stops_leaves_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "plan", lambda seconds, pace: (20, 50))  # far too many
-    facts = list(training.train_recipe(setting(tmp_path, batch_size=1), until=time.monotonic() + 6))[-1]
+    facts = list(
+        training.train_recipe(setting(tmp_path, batch_size=1), until=time.monotonic() + 6)
+    )[-1]
     (row,) = facts["rows"]
     assert row["stopped"] == "by the clock" and row["updates"] < 50
     model, _ = load_model(tmp_path / "out" / facts["weights"])
     assert model.name == "inpaint.fusion_v1"
 
 
-@pytest.mark.parametrize("seconds, pace, wanted", [(200, 0.5, (20, 18)), (3, 1, (2, 1)), (1, 10, (1, 1)), (-5, 1, (1, 1))])
+@pytest.mark.parametrize(
+    "seconds, pace, wanted",
+    [(200, 0.5, (20, 18)), (3, 1, (2, 1)), (1, 10, (1, 1)), (-5, 1, (1, 1))],
+)
 def test_the_schedule_spans_the_updates_that_fit(seconds, pace, wanted):
     assert training.plan(seconds, pace) == wanted
 
@@ -126,14 +176,20 @@ def test_a_part_that_fails_costs_only_itself(tmp_path, monkeypatch):
     fails = RuntimeError("CUDA error: an illegal instruction\nand more")
     monkeypatch.setattr(gpu, "measure_frames", part("frames", {"64x48": []}, error=fails))
     monkeypatch.setattr(gpu, "measure_updates", part("updates", ["a"], ["a", "b"]))
-    monkeypatch.setattr(gpu, "train_recipe", part("training", {"rows": []}, {"rows": [], "weights": "w.pth"}))
+    monkeypatch.setattr(
+        gpu, "train_recipe", part("training", {"rows": []}, {"rows": [], "weights": "w.pth"})
+    )
     monkeypatch.setattr(gpu, "score_films", part("scores", {"films": 1}))
     begin = time.monotonic()
     seen = [json.loads(json.dumps(found)) for found in gpu.run(setting(tmp_path, minutes=10))]
     assert "updates" not in seen[1] and seen[2]["updates"] == ["a"]  # known as soon as it is there
     last = seen[-1]
     assert last["failed"] == {"frames": "RuntimeError: CUDA error: an illegal instruction"}
-    assert (last["frames"], last["updates"], last["scores"]) == ({"64x48": []}, ["a", "b"], {"films": 1})
+    assert (last["frames"], last["updates"], last["scores"]) == (
+        {"64x48": []},
+        ["a", "b"],
+        {"films": 1},
+    )
     assert [round(end - begin) for end in ends.values()] == [99, 183, 438, 573]
 
 
@@ -149,7 +205,13 @@ def test_wrong_folders_are_said_at_once(tmp_path):
         next(gpu.run(setting(tmp_path, data=tmp_path / "none")))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no video"):
-        next(gpu.run(Setting(tmp_path, tmp_path, 1, torch.device("cpu"), card=Card(films=tmp_path / "empty"))))
+        next(
+            gpu.run(
+                Setting(
+                    tmp_path, tmp_path, 1, torch.device("cpu"), card=Card(films=tmp_path / "empty")
+                )
+            )
+        )
 
 
 def test_films_are_judged_as_long_as_there_is_time(tmp_path, monkeypatch):
@@ -170,33 +232,79 @@ def test_films_are_judged_as_long_as_there_is_time(tmp_path, monkeypatch):
     here = setting(tmp_path, film_size=(48, 64), film_frames=2)
     last = list(scores.score_films(here, tmp_path / "w.pth", until=time.monotonic() + 0.8))[-1]
     assert last["films"] == 3
-    assert last["left_out"] == {"scene2001": "it is torn"} | {f"scene200{i}": "no time left" for i in range(4, 8)}
+    assert last["left_out"] == {"scene2001": "it is torn"} | {
+        f"scene200{i}": "no time left" for i in range(4, 8)
+    }
     assert last["gains"] == [
         {"what": f"w{ahead} against untrained{ahead}", "holes": "moving", "wins": "0 of 3",
          "gain": {"mean": -2.0, "low": -2.0, "high": -2.0}}
         for ahead in ("", "+8")
     ]  # fmt: skip
-    assert last["means"][0] == {"what": "w", "holes": "moving", "hole_psnr": 20.0, "flicker": None, "fps": 5.0}
+    assert last["means"][0] == {
+        "what": "w",
+        "holes": "moving",
+        "hole_psnr": 20.0,
+        "flicker": None,
+        "fps": 5.0,
+    }
 
 
-GAIN = {"what": "m against u", "holes": "all", "gain": {"mean": 0.5, "low": 0.1, "high": 1}, "wins": "2 of 2"}
+GAIN = {
+    "what": "m against u",
+    "holes": "all",
+    "gain": {"mean": 0.5, "low": 0.1, "high": 1},
+    "wins": "2 of 2",
+}
 
 
 def test_the_tables():
     found = {
-        "device": "A", "torch": "2", "torch_threads": 1, "commit": "c", "date": "2026-01-02T00", "note": "N",
-        "frames": {"640x360": [
-            {"what": "m, fp16", "unit": "frame", "frames": 200, "p50_ms": 4.0, "p95_ms": 5.25, "network_ms": 3.5,
-             "per_second": 250.0, "gpu_mb": None},
-            {"what": "n", "failed": "no time left"},
-        ]},
-        "scores": {"films": 2, "means": [{"what": "m", "holes": "all", "hole_psnr": 20.126, "hole_ssim": None}],
-                   "gains": [GAIN]},
+        "device": "A",
+        "torch": "2",
+        "torch_threads": 1,
+        "commit": "c",
+        "date": "2026-01-02T00",
+        "note": "N",
+        "frames": {
+            "640x360": [
+                {
+                    "what": "m, fp16",
+                    "unit": "frame",
+                    "frames": 200,
+                    "p50_ms": 4.0,
+                    "p95_ms": 5.25,
+                    "network_ms": 3.5,
+                    "per_second": 250.0,
+                    "gpu_mb": None,
+                },
+                {"what": "n", "failed": "no time left"},
+            ]
+        },
+        "scores": {
+            "films": 2,
+            "means": [{"what": "m", "holes": "all", "hole_psnr": 20.126, "hole_ssim": None}],
+            "gains": [GAIN],
+        },
         "failed": {"updates": "E: x"},
-    }  # fmt: skip
+    }
     lines = section("gpu, A", found)
-    assert lines[:6] == ["## gpu, A", "", "A, torch 2, 1 thread(s), commit c, 2026-01-02.", "", "N", ""]
-    assert "|  | frames | per | p50 ms | p95 ms | of it the network, p50 ms | per second |  |" in lines
-    assert "| m, fp16 | 200 | frame | 4 | 5.25 | 3.5 | 250 |  |" in lines and "| n |  |  |  |  |  |  | no time left |" in lines
-    assert "| m | all | 20.13 |" in lines and "| m against u | all | +0.50 (+0.10 to +1.00) | 2 of 2 |" in lines
+    assert lines[:6] == [
+        "## gpu, A",
+        "",
+        "A, torch 2, 1 thread(s), commit c, 2026-01-02.",
+        "",
+        "N",
+        "",
+    ]
+    assert (
+        "|  | frames | per | p50 ms | p95 ms | of it the network, p50 ms | per second |  |" in lines
+    )
+    assert (
+        "| m, fp16 | 200 | frame | 4 | 5.25 | 3.5 | 250 |  |" in lines
+        and "| n |  |  |  |  |  |  | no time left |" in lines
+    )
+    assert (
+        "| m | all | 20.13 |" in lines
+        and "| m against u | all | +0.50 (+0.10 to +1.00) | 2 of 2 |" in lines
+    )
     assert lines[-1] == "The part `updates` failed: E: x"

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from inpaint.sample_video import render_scene
 from nunif.video.writer import write_video
+from scene.world import render_scene
 from tests.faults.generating import generate
 from tests.faults.processes import Command
 from tests.faults.training import train_words
@@ -100,7 +100,8 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def read_only(tmp_path, request):
-    """A function that makes a folder with the content of another, in which nothing can be written."""
+    """A function that makes a folder with the content of another, in which nothing can be
+    written."""
     folders = []
 
     def make(source=None):

@@ -1,4 +1,5 @@
-"""A process that opens model files, named one a line on its input, and says as JSON what came of each."""
+"""A process that opens model files, named one a line on its input, and says as JSON what came of
+each."""
 
 import hashlib
 import json
@@ -19,14 +20,18 @@ def peak_memory() -> int:
     """Bytes that this process has held at once, 0 where that can't be had."""
     if resource is None:
         return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def limit_memory() -> None:
     if sys.platform == "linux":
         with open("/proc/self/statm") as file:
             held = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (held + ROOM, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        resource.setrlimit(
+            resource.RLIMIT_AS, (held + ROOM, resource.getrlimit(resource.RLIMIT_AS)[1])
+        )
 
 
 def main() -> None:
@@ -48,7 +53,9 @@ def digest(model) -> str:
     """Of all weights, by name, type and value."""
     total = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
+        total.update(
+            f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()
+        )
     return total.hexdigest()
 
 

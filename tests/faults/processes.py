@@ -1,7 +1,9 @@
-"""Commands in real processes that can be killed. A server that has imported everything forks them, in milliseconds.
+"""Commands in real processes that can be killed. A server that has imported everything forks them,
+in milliseconds.
 
-On Windows each is started afresh. The hooks run in such a process before the command does; they slow it down, report
-what it does, or stop it where a test wants to kill it, and change nothing of what it computes.
+On Windows each is started afresh. The hooks run in such a process before the command does; they
+slow it down, report what it does, or stop it where a test wants to kill it, and change nothing of
+what it computes.
 """
 
 import hashlib
@@ -31,9 +33,23 @@ def busy(seconds: float) -> float:
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 CONTEXT = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:
-    modules = ("trainer", "generate", "generate_frames", "generate_images", "motion_parallax", "runtime.apply")
-    others = ["torch.utils.tensorboard", "matplotlib.figure", "matplotlib.backends.backend_agg", "tests.faults.processes"]
-    others += ["torch._dynamo"]  # which the first optimizer imports, and which takes longer than all else
+    modules = (
+        "train",
+        "generate",
+        "generate_frames",
+        "generate_images",
+        "motion_parallax",
+        "runtime.apply",
+    )
+    others = [
+        "torch.utils.tensorboard",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+        "tests.faults.processes",
+    ]
+    others += [
+        "torch._dynamo"
+    ]  # which the first optimizer imports, and which takes longer than all else
     CONTEXT.set_forkserver_preload([*(f"inpaint.{name}" for name in modules), *others])
 
 METHOD = multiprocessing.get_start_method()  # by which commands start processes of their own
@@ -48,7 +64,9 @@ class Command:
 
     def __init__(self, words: Sequence[object], log: Path, *hooks: Hook) -> None:
         self.log = log
-        self._process = CONTEXT.Process(target=_run, args=([str(word) for word in words], log, METHOD, hooks))
+        self._process = CONTEXT.Process(
+            target=_run, args=([str(word) for word in words], log, METHOD, hooks)
+        )
         self._process.start()
         self.pid = self._process.pid
         self.running.append(self)
@@ -94,7 +112,9 @@ class Command:
         deadline = time.monotonic() + SECONDS
         while count(path) < number:
             is_over = self._process.exitcode is not None or time.monotonic() > deadline
-            assert not is_over or count(path) >= number, f"{path.name} has {count(path)} of {number} reports:\n{self.text}"
+            assert not is_over or count(path) >= number, (
+                f"{path.name} has {count(path)} of {number} reports:\n{self.text}"
+            )
             time.sleep(0.002)
 
     def wait_for_text(self, pattern: re.Pattern[str]) -> None:
@@ -102,7 +122,9 @@ class Command:
         deadline = time.monotonic() + SECONDS
         while not pattern.search(self.text):
             is_over = self._process.exitcode is not None or time.monotonic() > deadline
-            assert not is_over or pattern.search(self.text), f"never said {pattern.pattern!r}:\n{self.text}"
+            assert not is_over or pattern.search(self.text), (
+                f"never said {pattern.pattern!r}:\n{self.text}"
+            )
             time.sleep(0.01)
 
     @property
@@ -146,29 +168,30 @@ def _report(path: Path) -> None:
 
 
 def start_processes_by(method: str) -> None:
-    """How the command starts processes of its own: "fork", or "forkserver", Python's way from 3.14 on."""
+    """How the command starts processes of its own: "fork", or "forkserver", Python's way from 3.14
+    on."""
     multiprocessing.set_start_method(method, force=True)
 
 
 def wait_less(seconds: float) -> None:
     """Wait for another training so long only."""
-    from nunif.training import trainer
+    from nunif.training import start
 
-    trainer.LOCK_SECONDS = seconds
+    start.LOCK_SECONDS = seconds
 
 
 def report_updates(path: Path) -> None:
     """Report each update of the trainer when it is done, and take a moment."""
-    from nunif.training import trainer
+    from inpaint import train
+    from nunif.training.trainer import WindowDone
+    from tests.watching import train_watched_by
 
-    real = trainer._account
+    def look(event: Any) -> None:
+        if isinstance(event, WindowDone):
+            _report(path)
+            time.sleep(0.05)
 
-    def account(*args: Any, **kwargs: Any) -> None:
-        real(*args, **kwargs)
-        _report(path)
-        time.sleep(0.05)
-
-    trainer._account = account
+    train.train = train_watched_by(look)
 
 
 def save_after_every_update() -> None:
@@ -178,10 +201,15 @@ def save_after_every_update() -> None:
 
 
 def stall_in_save(number: int, num_bytes: int, path: Path) -> None:
-    """Write so many bytes of the checkpoint that is saved as the `number`th, report it, and stay there."""
+    """Write so many bytes of the checkpoint that is saved as the `number`th, report it, and stay
+    there."""
     from nunif.models import checkpoint
 
-    real_save, real_write, left = checkpoint._write_torch, checkpoint._Sink.write, [number, num_bytes]
+    real_save, real_write, left = (
+        checkpoint._write_torch,
+        checkpoint._Sink.write,
+        [number, num_bytes],
+    )
 
     def save(content: Any, target: Path) -> None:
         left[0] -= "checkpoint" in target.name
@@ -202,7 +230,7 @@ def stall_in_save(number: int, num_bytes: int, path: Path) -> None:
 
 def stall_in_record(number: int, path: Path) -> None:
     """Write a picture that is the `number`th halfway, report it, and stay there."""
-    from inpaint import records
+    from nunif import records
 
     real, left = records.encode_rgb, [number]
 
@@ -228,14 +256,15 @@ def stall_before_command(path: Path) -> None:
 
 
 class Stripes:
-    """A depth estimator for the impatient: near posts all over the picture, and a fifth of the clips is refused."""
+    """A depth estimator for the impatient: near posts all over the picture, and a fifth of the
+    clips is refused."""
 
     name, runs_in_workers = "Stripes", True
 
     def __call__(self, frames: Any) -> Any:
         import torch
 
-        from inpaint.depth import ClipRejected
+        from scene.depth import ClipRejected
 
         if int(frames.sum()) % 5 == 0:
             raise ClipRejected("too little motion")
@@ -246,13 +275,13 @@ class Stripes:
 
 def work_fast() -> None:
     """Crop records out of pictures of a few hundred pixels, with a depth that needs no work."""
-    from inpaint import generate
+    from inpaint import generate, generate_views
 
-    generate.VIEW_SIZES = {180: 1 / 3, 216: 2 / 3}
+    generate_views.VIEW_SIZES = {180: 1 / 3, 216: 2 / 3}
     generate.create_estimator = lambda *args, **kwargs: Stripes()
 
 
-def report_records(path: Path, module: str = "inpaint.generate") -> None:
+def report_records(path: Path, module: str = "inpaint.generate_crops") -> None:
     """Report each record when it is made, and take a moment."""
     generate: Any = importlib.import_module(module)
     real = generate.write_record
@@ -266,7 +295,8 @@ def report_records(path: Path, module: str = "inpaint.generate") -> None:
 
 
 def watch_records(folder: Path, stop: Path, out: Path) -> None:
-    """Until there is a file `stop`, read every record the moment it can be seen. Writes {record: {file: hash}} as JSON."""
+    """Until there is a file `stop`, read every record the moment it can be seen. Writes {record:
+    {file: hash}} as JSON."""
     seen: dict[str, dict[str, str]] = {}
     is_last = False
     while not is_last:
@@ -281,11 +311,15 @@ def watch_records(folder: Path, stop: Path, out: Path) -> None:
 def hashes(folder: Path) -> dict[str, str]:
     """The hash of every file below a folder, hidden ones too."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 def fill_disk_before(name: str, filler: Path) -> None:
-    """When a file of this name is about to be written, take all the space that its disk has left."""
+    """When a file of this name is about to be written, take all the space that its disk has
+    left."""
     from nunif import files
 
     real = files.whole_path

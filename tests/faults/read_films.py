@@ -1,4 +1,5 @@
-"""A process that makes records of films, named one a line on its input, and says as JSON what came of each."""
+"""A process that makes records of films, named one a line on its input, and says as JSON what came
+of each."""
 
 import json
 import shutil
@@ -6,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from inpaint import generate
-from inpaint.options import GenerateOptions
-from inpaint.records import read_info
+from inpaint import generate, generate_views
+from inpaint.options_data import GenerateOptions
 from nunif.errors import UserError
+from nunif.records import read_info
 from tests.inpaint.test_generate import StripeDepth
 from tests.videos import number_of
 
@@ -18,14 +19,19 @@ WRITE_EVERY = 10  # films: to make and write the records of all takes minutes, a
 
 
 def pass_on(work, *_):
-    """In the place of `generate.make_records`: every clip counts as two records, and nothing is written."""
+    """In the place of `generate.make_records`: every clip counts as two records, and nothing is
+    written."""
     for item in work:
-        yield item if isinstance(item, generate.Outcome) else generate.Outcome(item.number, made=[0, 1])
+        yield (
+            item
+            if isinstance(item, generate.Outcome)
+            else generate.Outcome(item.number, made=[0, 1])
+        )
 
 
 def main() -> None:
     # the pictures as they are in the film, and the same random draws for every damaged copy of it
-    generate.VIEW_SIZES = {SIZE: 1.0}
+    generate_views.VIEW_SIZES = {SIZE: 1.0}
     generate.content_hash = lambda path: "00000000"
     seen: list[list[tuple[int, float]]] = []
     read_clips = generate.read_clips
@@ -43,9 +49,17 @@ def main() -> None:
         path, began = Path(line.rstrip("\n")), time.monotonic()
         seen.clear()
         options = GenerateOptions(
-            dataset_dir=path, data_dir=path.with_name(f"{path.name}.records"), prefix="p", model_type="MotionParallax", seq=SEQ,
-            size=SIZE, skip_interval=0, divergence_level=3, max_workers=1, gpu=-1,
-        )  # fmt: skip
+            dataset_dir=path,
+            data_dir=path.with_name(f"{path.name}.records"),
+            prefix="p",
+            model_type="MotionParallax",
+            seq=SEQ,
+            size=SIZE,
+            skip_interval=0,
+            divergence_level=3,
+            max_workers=1,
+            gpu=-1,
+        )
         options.data_dir.mkdir()
         try:
             outcome = {"counts": generate.generate_from_video(path, StripeDepth(), options)}
@@ -57,7 +71,8 @@ def main() -> None:
         if number % WRITE_EVERY == 0:
             infos = {folder: read_info(folder) for folder in options.data_dir.glob("p_*")}
             outcome["records"] = [
-                (info["start_seconds"], info["end_seconds"], len(list(folder.glob("*.png")))) for folder, info in infos.items()
+                (info["start_seconds"], info["end_seconds"], len(list(folder.glob("*.png"))))
+                for folder, info in infos.items()
             ]
         shutil.rmtree(options.data_dir)
         print(json.dumps(outcome), flush=True)

@@ -1,7 +1,8 @@
-"""Films that are damaged or odd: an error in one line or the frames that decode, and no record of frames across a gap.
+"""Films that are damaged or odd: an error in one line or the frames that decode, and no record of
+frames across a gap.
 
-Every frame carries its number in its pixels (`tests.videos.numbered_frame`). What the reader makes of such files by itself is
-in tests/nunif/test_video.py.
+Every frame carries its number in its pixels (`tests.videos.numbered_frame`). What the reader makes
+of such files by itself is in tests/nunif/test_video.py.
 """
 
 import json
@@ -16,10 +17,11 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from inpaint import generate
+from inpaint import generate, generate_crops
 from inpaint.commands import CREATE_TRAINING_DATA
-from inpaint.records import read_info
-from nunif.video.reader import VideoReader, find_gaps
+from nunif.records import read_info
+from nunif.video import shots
+from nunif.video.reader import BrokenVideo, VideoReader, find_gaps
 from tests import videos
 from tests.faults.processes import busy
 from tests.inpaint.test_generate import make
@@ -28,7 +30,7 @@ from tests.videos import number_of, write_clip
 ROOT = Path(__file__).resolve().parents[2]
 SEQ, FPS, FRAMES = 8, 24, 48
 
-# --- each kind of bad film, through the generator ------------------------------------------------------------------------
+# --- each kind of bad film, through the generator -------------------------------------------------
 
 
 def lose_frames(path: Path, lost: set[int]) -> Path:
@@ -39,25 +41,48 @@ def lose_frames(path: Path, lost: set[int]) -> Path:
 
 
 def bare(path: Path, **settings) -> Path:
-    """Without B-frames, and hardly compressed, so that packets are frames in order and damage hits something."""
+    """Without B-frames, and hardly compressed, so that packets are frames in order and damage hits
+    something."""
     return write_clip(path, FRAMES, num_b_frames=0, options={"crf": "12"}, **settings)
 
 
 ODD = {
-    # name: (how it is made, which clips are made of the six (by the number of their first frame), why the others are not)
+    # name: (how it is made, which clips are made of the six (by the number of their first frame),
+    # why the others are not)
     "truncated.mp4": (
         lambda path: videos.truncate(bare(path, container_options={"movflags": "faststart"}), 0.6),
-        [0, 8, 16], {},
+        [0, 8, 16],
+        {},
     ),
-    "rotten.mp4": (lambda path: videos.damage_packet(bare(path, gop=12), 26), [0, 8, 16, 40], {generate.BROKEN: 4}),
-    "rotten.mkv": (lambda path: videos.damage_packet(bare(path, gop=12), 26), [0, 8, 16, 40], {generate.BROKEN: 4}),
-    "a frame lost.mkv": (lambda path: lose_frames(path, {20}), [0, 8, 25, 33], {generate.GAP: 2}),
-    "a second lost.mp4": (lambda path: lose_frames(path, set(range(12, 36))), [0, 40], {generate.GAP: 2}),
+    "rotten.mp4": (
+        lambda path: videos.damage_packet(bare(path, gop=12), 26),
+        [0, 8, 16, 40],
+        {shots.BROKEN: 4},
+    ),
+    "rotten.mkv": (
+        lambda path: videos.damage_packet(bare(path, gop=12), 26),
+        [0, 8, 16, 40],
+        {shots.BROKEN: 4},
+    ),
+    "a frame lost.mkv": (lambda path: lose_frames(path, {20}), [0, 8, 25, 33], {shots.GAP: 2}),
+    ("a second lost.mp4"): (
+        lambda path: lose_frames(path, set(range(12, 36))),
+        [0, 40],
+        {shots.GAP: 2},
+    ),
     "rotated.mp4": (lambda path: videos.set_rotation(bare(path), 90), [0, 8, 16, 24, 32, 40], {}),
     "vertical.mp4": (lambda path: bare(path, width=64, height=96), [0, 8, 16, 24, 32, 40], {}),
-    "odd 444.mp4": (lambda path: bare(path, pixel_format="yuv444p", width=97, height=63), [0, 8, 16, 24, 32, 40], {}),
-    "ten bits.mp4": (lambda path: bare(path, pixel_format="yuv420p10le"), [0, 8, 16, 24, 32, 40], {}),
-}  # fmt: skip
+    "odd 444.mp4": (
+        lambda path: bare(path, pixel_format="yuv444p", width=97, height=63),
+        [0, 8, 16, 24, 32, 40],
+        {},
+    ),
+    "ten bits.mp4": (
+        lambda path: bare(path, pixel_format="yuv420p10le"),
+        [0, 8, 16, 24, 32, 40],
+        {},
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -69,7 +94,10 @@ def test_a_bad_film_gives_the_clips_that_are_whole(tmp_path, monkeypatch, caplog
     def watched(reader, *arguments):
         for item in read_clips(reader, *arguments):
             if isinstance(item, generate.Clip):
-                frames = [np.rot90(frame.rgb, reader.info.orientation.degrees // 90) for frame in item.frames]
+                frames = [
+                    np.rot90(frame.rgb, reader.info.orientation.degrees // 90)
+                    for frame in item.frames
+                ]
                 seen.append([number_of(frame) for frame in frames])
             yield item
 
@@ -77,11 +105,19 @@ def test_a_bad_film_gives_the_clips_that_are_whole(tmp_path, monkeypatch, caplog
     caplog.set_level("INFO")
     counts = make(path, tmp_path / "out", seq=SEQ, skip_interval=0, size=64)
     assert seen == [list(range(first, first + SEQ)) for first in firsts]
-    skipped = {key.removeprefix("skipped: "): count for key, count in counts.items() if key.startswith("skipped")}
-    without_hole = skipped.pop(generate.NO_HOLE, 0)  # a matter of the draws, which follow from the film's bytes
+    skipped = {
+        key.removeprefix("skipped: "): count
+        for key, count in counts.items()
+        if key.startswith("skipped")
+    }
+    without_hole = skipped.pop(
+        generate_crops.NO_HOLE, 0
+    )  # a matter of the draws, which follow from the film's bytes
     assert skipped == reasons
     assert counts["made"] + without_hole == 2 * len(firsts) and without_hole <= 1
-    starts = {round(read_info(record)["start_seconds"] * FPS) for record in (tmp_path / "out").glob("p_*")}
+    starts = {
+        round(read_info(record)["start_seconds"] * FPS) for record in (tmp_path / "out").glob("p_*")
+    }
     assert starts == {number - min(firsts) for number in firsts}
     assert all(reason in caplog.messages[-1] for reason in reasons)
     if name.startswith(("truncated", "rotten")):
@@ -94,7 +130,9 @@ def test_frames_that_come_at_any_time_are_no_gaps(tmp_path):
     path = write_clip(tmp_path / "a.mkv", FRAMES, times=times, time_base=Fraction(1, 1000))
     counts = make(path, tmp_path / "out", seq=SEQ, skip_interval=0, size=64)
     # where the pattern jumps far it is taken for a cut
-    assert counts["made"] > 0 and counts["made"] + counts[f"skipped: {generate.CUT}"] == 2 * (36 // SEQ)
+    assert counts["made"] > 0 and counts["made"] + counts[f"skipped: {shots.CUT}"] == 2 * (
+        36 // SEQ
+    )
 
 
 def test_half_of_sixty_frames(tmp_path):
@@ -113,7 +151,10 @@ def test_half_of_sixty_frames(tmp_path):
         ([*range(20), 19.4, *range(20, 40)], [20, 21]),  # a picture at a wrong time
         ([number + 0.1 * (number % 2) for number in range(30)], []),  # times in whole milliseconds
         ([0, 0.4, 1.8, 2.2, 6, 6.4, 9, 10], []),
-        ([number * 1.25 for number in range(24)] + [30 + number for number in range(24)], []),  # 24 and 30 joined
+        (
+            [number * 1.25 for number in range(24)] + [30 + number for number in range(24)],
+            [],
+        ),  # 24 and 30 joined
     ],
 )
 def test_gaps(times, gaps):
@@ -126,7 +167,9 @@ def test_a_few_frames_of_a_group_that_are_missing(tmp_path, run):
     words = ["frames", "-i", path, "-o", tmp_path / "out", "--seq", SEQ, "--size", "64x96"]
     code, _, lines = run(CREATE_TRAINING_DATA, *words)
     assert code == 0 and any("1 missing frames" in line for line in lines), lines
-    found = sorted(read_info(record)["frames"][0] for record in (tmp_path / "out").iterdir() if record.is_dir())
+    found = sorted(
+        read_info(record)["frames"][0] for record in (tmp_path / "out").iterdir() if record.is_dir()
+    )
     assert found == [0, 8, 24, 32]
 
 
@@ -134,9 +177,15 @@ SAID = {
     "missing.mp4": (lambda path: None, "doesn't exist: check the path"),
     "empty.mp4": (Path.touch, "is empty (0 bytes): copy or download it again"),
     "text.mp4": (lambda path: path.write_text("no video\n" * 99), "isn't a video"),
-    "no index.mp4": (lambda path: videos.truncate(write_clip(path), 0.5), "cut off before its index was written"),
+    "no index.mp4": (
+        lambda path: videos.truncate(write_clip(path), 0.5),
+        "cut off before its index was written",
+    ),
     "sound.m4a": (videos.write_sound, "no picture stream, only sound or cover art"),
-    "short.mp4": (lambda path: write_clip(path, 5), "has 5 frames at up to 30 per second, one record takes 16"),
+    "short.mp4": (
+        lambda path: write_clip(path, 5),
+        "has 5 frames at up to 30 per second, one record takes 16",
+    ),
 }
 
 
@@ -144,18 +193,32 @@ SAID = {
 def test_what_gives_no_record_is_said_in_one_line(tmp_path, run, name):
     make_film, text = SAID[name]
     make_film(tmp_path / name)
-    words = ["video_inpaint", "-i", tmp_path / name, "-o", tmp_path / "out", "--model-type", "MotionParallax"]
+    words = [
+        "video_inpaint",
+        "-i",
+        tmp_path / name,
+        "-o",
+        tmp_path / "out",
+        "--model-type",
+        "MotionParallax",
+    ]
     code, _, lines = run(CREATE_TRAINING_DATA, *words)
-    assert code == 1 and lines[-1].startswith("error: ") and name in lines[-1] and text in lines[-1], lines
+    assert (
+        code == 1 and lines[-1].startswith("error: ") and name in lines[-1] and text in lines[-1]
+    ), lines
     assert not list((tmp_path / "out").glob("p_*")) if (tmp_path / "out").exists() else True
 
 
-# --- damaged at random -------------------------------------------------------------------------------------------------
+# --- damaged at random ----------------------------------------------------------------------------
 
 FILMS = {
     "b.mp4": dict(gop=12, container_options={"movflags": "faststart"}),
     "p.mp4": dict(gop=48, num_b_frames=0),
-    "open.mp4": dict(gop=12, num_b_frames=3, options={"preset": "fast", "crf": "18", "x264-params": "open-gop=1:scenecut=0"}),
+    "open.mp4": dict(
+        gop=12,
+        num_b_frames=3,
+        options={"preset": "fast", "crf": "18", "x264-params": "open-gop=1:scenecut=0"},
+    ),
     "b.mkv": dict(gop=12),
     "b.ts": dict(gop=12),
     # without times in them nobody can tell that a picture was lost: these must only not crash
@@ -165,7 +228,8 @@ FILMS = {
 WITH_TIMES = (".mp4", ".mkv", ".ts")
 NUM_FILES = 500
 MAX_SECONDS = 60  # for one film, of which a sound one takes a tenth of a second
-# A flipped bit may give another picture that is coded correctly. No decoder can tell, so a few of these may be there.
+# A flipped bit may give another picture that is coded correctly. No decoder can tell, so a few of
+# these may be there.
 MAX_UNTOLD = 0.01
 
 
@@ -191,13 +255,18 @@ def damage(clean: bytes, rng: random.Random) -> bytes:
 
 
 def read_all(paths: list[Path]):
-    """The outcome of every film, read by one process after another: a crash or a hang takes one film, and is told."""
+    """The outcome of every film, read by one process after another: a crash or a hang takes one
+    film, and is told."""
     waiting = list(paths)
     while waiting:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.read_films"],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         lines: Queue[str] = Queue()
         reading = Thread(target=_pass_on, args=(process.stdout, lines), daemon=True)
         reading.start()
@@ -247,7 +316,9 @@ def faults_of(outcome: dict) -> str:
 def test_bits_flipped_anywhere_give_an_error_or_sound_records(tmp_path):
     clean = {}
     for name, settings in FILMS.items():
-        clean[name] = write_clip(tmp_path / name, FRAMES, **{"options": {"crf": "18"}, **settings}).read_bytes()
+        clean[name] = write_clip(
+            tmp_path / name, FRAMES, **{"options": {"crf": "18"}, **settings}
+        ).read_bytes()
     paths = []
     for seed in range(NUM_FILES):
         name = list(FILMS)[seed % len(FILMS)]
@@ -265,7 +336,9 @@ def test_bits_flipped_anywhere_give_an_error_or_sound_records(tmp_path):
     untold, num_made = [], 0
     for path, outcome in outcomes.items():
         if "error" in outcome:
-            assert str(path) in outcome["error"] and "\n" not in outcome["error"], f"seed {path.name}: {outcome}"
+            assert str(path) in outcome["error"] and "\n" not in outcome["error"], (
+                f"seed {path.name}: {outcome}"
+            )
             continue
         num_made += outcome["counts"].get("made", 0)
         if path.suffix in WITH_TIMES and (fault := faults_of(outcome)):
@@ -277,20 +350,26 @@ def test_bits_flipped_anywhere_give_an_error_or_sound_records(tmp_path):
 
 @pytest.mark.parametrize("which", range(20, 47, 3))
 def test_a_stream_that_damage_makes_up_ends_no_process(tmp_path, which):
-    """One bit of a packet of a transport stream, which then belongs to a stream that there is not."""
+    """One bit of a packet of a transport stream, which then belongs to a stream that there is
+    not."""
     path = bare(tmp_path / "a.ts")
     data = bytearray(path.read_bytes())
-    starts = [at for at in range(0, len(data), 188) if data[at + 1] & 0x5F == 0x41 and data[at + 2] == 0]  # of pictures
+    starts = [
+        at for at in range(0, len(data), 188) if data[at + 1] & 0x5F == 0x41 and data[at + 2] == 0
+    ]  # of pictures
     assert len(starts) == FRAMES
     data[starts[which] + 2] ^= 2
     path.write_bytes(data)
     with VideoReader(path) as reader:
-        assert which <= len(reader) < FRAMES and [number_of(frame.rgb) for frame in reader.read(0, 12)] == list(range(12))
+        assert which <= len(reader) < FRAMES and [
+            number_of(frame.rgb) for frame in reader.read(0, 12)
+        ] == list(range(12))
         assert reader.broken_at is not None or find_gaps(reader.times)
 
 
 def test_macroblocks_that_are_patched_up_are_damage(tmp_path):
-    """A packet that ends early decodes without an error: its rest is copied from the frame before."""
+    """A packet that ends early decodes without an error: its rest is copied from the frame
+    before."""
     path = bare(tmp_path / "a.mp4", gop=24)
     position, size, _, _ = videos.packets_of(path)[30]
     data = bytearray(path.read_bytes())
@@ -302,6 +381,6 @@ def test_macroblocks_that_are_patched_up_are_damage(tmp_path):
         for number in range(FRAMES):
             try:
                 found += [number_of(frame.rgb) for frame in reader.read(number, number + 1)]
-            except generate.BrokenVideo:
+            except BrokenVideo:
                 continue
     assert found == [*range(30)]

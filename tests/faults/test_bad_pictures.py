@@ -1,6 +1,8 @@
-"""Records with bad pictures: named once, left out, counted, and training goes on; too many of them stop it with a list.
+"""Records with bad pictures: named once, left out, counted, and training goes on; too many of them
+stop it with a list.
 
-What is wrong with a single record is in tests/inpaint/test_records.py, samples of a toy in tests/nunif/test_training.py.
+What is wrong with a single record is in tests/inpaint/test_records.py, samples of a toy in
+tests/nunif/test_training.py.
 """
 
 import csv
@@ -16,10 +18,10 @@ import numpy as np
 import pytest
 
 from inpaint.commands import INPAINT, TRAIN
-from inpaint.dataset import EvalSet
-from inpaint.records import BadRecord, open_record, read_frames, read_holes, scan_records
-from inpaint.trainer import VideoInpaintTask
+from inpaint.dataset import PLANES, EvalSet, scan_records
+from inpaint.task import VideoInpaintTask
 from nunif.image import PNG_END, PNG_SIGNATURE, encode_binary, encode_rgb, read_grey, read_rgb
+from nunif.records import BadRecord, open_record, read_plane
 from nunif.training.task import BadSample, Draw
 from nunif.training.trainer import train
 from tests.inpaint.test_train import equal, state_of, words
@@ -60,10 +62,14 @@ def png(width, height):
     """A picture of a few bytes that claims a size."""
 
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + PNG_END
+    return (
+        PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + PNG_END
+    )
 
 
 def smaller(path):
@@ -72,20 +78,43 @@ def smaller(path):
 
 # found by looking at names and first and last bytes, before training
 SCANNED = {
-    "truncated": (lambda r: put(r / "0004_C.png", (r / "0004_C.png").read_bytes()[:-30]), r"0004_C.png can't be read \(trunc"),
-    "not a picture": (lambda r: put(r / "0005_C.png", b"<html>not found</html>"), r"0005_C.png can't be read \(not a PNG"),
-    "a smaller mask": (lambda r: smaller(r / "0006_M.png"), "0006_M.png is 48x40, the first frame 48x48"),
+    "truncated": (
+        lambda r: put(r / "0004_C.png", (r / "0004_C.png").read_bytes()[:-30]),
+        r"0004_C.png can't be read \(trunc",
+    ),
+    "not a picture": (
+        lambda r: put(r / "0005_C.png", b"<html>not found</html>"),
+        r"0005_C.png can't be read \(not a PNG",
+    ),
+    "a smaller mask": (
+        lambda r: smaller(r / "0006_M.png"),
+        "0006_M.png is 48x40, the first frame 48x48",
+    ),
     "a frame gone": (lambda r: (r / "0007_C.png").unlink(), "0007_C.png is missing"),
-    "a JPEG": (lambda r: put(r / "0001_C.png", cv2.imencode(".jpg", np.zeros((48, 48, 3)))[1].tobytes()), "not a PNG"),
-    "a folder": (lambda r: ((r / "0002_M.png").unlink(), (r / "0002_M.png").mkdir()), "0002_M.png can't be read"),
-    "a size beyond all": (lambda r: put(r / "0003_C.png", png(10**5, 10**5)), "0003_C.png is 100000x100000, the first"),
-    "cut short": (lambda r: [(r / f"{n:04d}_{x}.png").unlink() for n in (10, 11) for x in "CM"], "10 frames, 12 are needed"),
+    "a JPEG": (
+        lambda r: put(r / "0001_C.png", cv2.imencode(".jpg", np.zeros((48, 48, 3)))[1].tobytes()),
+        "not a PNG",
+    ),
+    "a folder": (
+        lambda r: ((r / "0002_M.png").unlink(), (r / "0002_M.png").mkdir()),
+        "0002_M.png can't be read",
+    ),
+    "a size beyond all": (
+        lambda r: put(r / "0003_C.png", png(10**5, 10**5)),
+        "0003_C.png is 100000x100000, the first",
+    ),
+    "cut short": (
+        lambda r: [(r / f"{n:04d}_{x}.png").unlink() for n in (10, 11) for x in "CM"],
+        "10 frames, 12 are needed",
+    ),
 }
 # found when the pictures are decoded
 DECODED = {
     "rotten frames": lambda r: [rot(file) for file in r.glob("*_C.png")],
     "rotten masks": lambda r: [rot(file) for file in r.glob("*_M.png")],
-    "frames of a size beyond all": lambda r: [put(file, png(10**5, 10**5)) for file in r.glob("*.png")],
+    "frames of a size beyond all": lambda r: [
+        put(file, png(10**5, 10**5)) for file in r.glob("*.png")
+    ],
     "frames that changed": lambda r: [
         put(r / f"{n:04d}_C.png", encode_rgb(np.zeros((50, 48, 3), np.uint8))) for n in range(12)
     ],
@@ -98,22 +127,24 @@ def test_what_a_look_at_the_files_finds(tmp_path, originals, kind):
     bad, good = fill(tmp_path, originals, 2)
     spoil(bad)
     records, problems = scan_records(tmp_path, min_frames=12, min_size=32)
-    assert [record.path for record in records] == [good] and [problem.record for problem in problems] == [bad]
+    assert [record.path for record in records] == [good] and [
+        problem.record for problem in problems
+    ] == [bad]
     with pytest.raises(BadRecord, match=message):
-        open_record(bad, min_frames=12)
+        open_record(bad, PLANES, min_frames=12)
 
 
 @pytest.mark.parametrize("kind", DECODED)
 def test_what_is_found_while_decoding(tmp_path, originals, kind):
     (path,) = fill(tmp_path, originals, 1)
-    record = open_record(path)
+    record = open_record(path, PLANES)
     if kind == "frames of a size beyond all":
         DECODED[kind](path)
-        record = open_record(path)
+        record = open_record(path, PLANES)
     else:
         DECODED[kind](path)
     with pytest.raises(BadRecord, match=r"\d{4}_[CM].png (can't be read|has changed its size)"):
-        read_holes(record, record.numbers), read_frames(record, record.numbers)
+        read_plane(record, "M", record.numbers), read_plane(record, "C", record.numbers)
     with pytest.raises(BadSample, match="r_Test_00000000_000000: "):
         EvalSet([record], 12, (32, 32), {"occlusion": 1.0}).sample(0)
 
@@ -167,7 +198,9 @@ def test_five_bad_records_of_two_hundred(run, caplog, originals, tmp_path, num_w
     (bad_eval, *_) = fill(data / "eval", originals, 2)
     DECODED["rotten frames"](bad_eval)
     bad_eval = bad_eval.rename(bad_eval.with_name("evening_scene"))
-    arguments = small_words(data, tmp_path / "m", 197, "--max-epoch", "2", "--num-workers", num_workers)
+    arguments = small_words(
+        data, tmp_path / "m", 197, "--max-epoch", "2", "--num-workers", num_workers
+    )
     arguments.remove("--video")
     arguments[arguments.index("--num-samples") + 1] = "197"
     code, _, lines = run(TRAIN, *arguments)
@@ -176,13 +209,19 @@ def test_five_bad_records_of_two_hundred(run, caplog, originals, tmp_path, num_w
     for kind, path in spoilt.items():
         named = [line for line in lines if str(path) in line]
         last = "2 of 197 training samples were left out: " in named[-1]
-        assert len(named) == 1 + last and ".png" in named[0] and last == kind.startswith("rotten"), (kind, named)
+        assert (
+            len(named) == 1 + last and ".png" in named[0] and last == kind.startswith("rotten")
+        ), (kind, named)
     assert len([line for line in lines if "evening_scene" in line]) == 1, "over two evaluations"
-    assert any(f"left out: 3 of 200 records in {data / 'train'} can't be used" in line for line in lines)
+    assert any(
+        f"left out: 3 of 200 records in {data / 'train'} can't be used" in line for line in lines
+    )
     assert [row["skipped"] for row in rows_of(tmp_path / "m")] == ["2", "0"]
 
 
-def test_a_resumed_run_with_rotten_records_ends_with_the_same_bits(run, originals, tmp_path, monkeypatch):
+def test_a_resumed_run_with_rotten_records_ends_with_the_same_bits(
+    run, originals, tmp_path, monkeypatch
+):
     data = tmp_path / "data"
     paths = fill(data / "train", originals, 8)
     for path in paths[3], paths[6]:
@@ -199,13 +238,26 @@ def test_a_resumed_run_with_rotten_records_ends_with_the_same_bits(run, original
         return real(*values)
 
     monkeypatch.setattr(VideoInpaintTask, "train_step", stop_at_five)
-    assert run(TRAIN, *small_words(data, tmp_path / "cut", 8, *arguments, "--num-workers", "2"))[0] == 130
-    code, _, lines = run(TRAIN, *small_words(data, tmp_path / "cut", 8, *arguments, "--num-workers", "1", "--resume"))
+    assert (
+        run(TRAIN, *small_words(data, tmp_path / "cut", 8, *arguments, "--num-workers", "2"))[0]
+        == 130
+    )
+    code, _, lines = run(
+        TRAIN, *small_words(data, tmp_path / "cut", 8, *arguments, "--num-workers", "1", "--resume")
+    )
     assert code == 0 and len(steps) == 6 + 8  # the bad ones are drawn once
     assert any("2 of 8 training samples were left out" in line for line in lines)
-    (weights, training), (other_weights, other_training) = state_of(tmp_path / "whole"), state_of(tmp_path / "cut")
-    assert equal(weights, other_weights) and equal(training["optimizer"], other_training["optimizer"])
-    assert training["state"]["bad"] == other_training["state"]["bad"] and len(training["state"]["bad"]) == 2
+    (weights, training), (other_weights, other_training) = (
+        state_of(tmp_path / "whole"),
+        state_of(tmp_path / "cut"),
+    )
+    assert equal(weights, other_weights) and equal(
+        training["optimizer"], other_training["optimizer"]
+    )
+    assert (
+        training["state"]["bad"] == other_training["state"]["bad"]
+        and len(training["state"]["bad"]) == 2
+    )
 
 
 def test_more_than_a_share_stops_with_the_list(run, originals, tmp_path):
@@ -217,8 +269,14 @@ def test_more_than_a_share_stops_with_the_list(run, originals, tmp_path):
     words = small_words(data, tmp_path / "m", 4, "--max-epoch", "1", "--num-workers", "0")
     code, _, lines = run(TRAIN, *words)
     assert code == 1 and not (tmp_path / "m").exists()
-    assert "train: 6 of 10 records can't be used: mend or remove them, or allow more with --max-bad-share" in lines[-1]
-    assert all(f"{path.name}: 0003_M.png is missing" in lines[-1] for path in paths[:5]) and "and 1 more" in lines[-1]
+    assert (
+        "train: 6 of 10 records can't be used: mend or remove them, or allow more with "
+        "--max-bad-share" in lines[-1]
+    )
+    assert (
+        all(f"{path.name}: 0003_M.png is missing" in lines[-1] for path in paths[:5])
+        and "and 1 more" in lines[-1]
+    )
     assert run(TRAIN, *words, "--max-bad-share", "0.6")[0] == 0
     for path in paths[1:6]:
         shutil.rmtree(path)
@@ -233,7 +291,11 @@ def test_more_than_a_share_found_while_training_stops_and_can_be_resumed(run, or
     fill(data / "eval", originals, 1)
     words = small_words(data, tmp_path / "m", 8, "--max-epoch", "2", "--num-workers", "0")
     code, _, lines = run(TRAIN, *words, "--max-bad-share", "0.25")
-    assert code == 1 and "3 of 8 training samples can't be read: mend or remove them, or allow more with --max-b" in lines[-1]
+    assert (
+        code == 1
+        and "3 of 8 training samples can't be read: mend or remove them, or allow more with --max-b"
+        in lines[-1]
+    )
     assert all(f"{path.name}: 0006_C.png can't be read" in lines[-1] for path in paths[:3])
     code, _, lines = run(TRAIN, *words, "--resume")
     assert code == 0 and len(rows_of(tmp_path / "m")) == 2, lines
@@ -258,14 +320,33 @@ def test_a_record_that_is_drawn_twice_as_often_is_named_once(tmp_path, caplog):
 def test_looking_at_records_passes_over_thevening_scene_ones(run, originals, tmp_path):
     paths = fill(tmp_path / "data", originals, 3)
     rot(paths[1] / "0000_C.png")
-    code, _, lines = run(INPAINT, "contact-sheet", "-i", tmp_path / "data", "-o", tmp_path / "sheet.png")
+    code, _, lines = run(
+        INPAINT, "contact-sheet", "-i", tmp_path / "data", "-o", tmp_path / "sheet.png"
+    )
     assert code == 0 and f"2 of 3 records: {tmp_path / 'sheet.png'}" in lines
     assert len([line for line in lines if str(paths[1]) in line]) == 1
     code, table, lines = run(
-        INPAINT, *["evaluate", "-i", tmp_path / "data", "-o", tmp_path / "scores", "--tile-size", "32", "--gpu", "-1"]
+        INPAINT,
+        *[
+            "evaluate",
+            "-i",
+            tmp_path / "data",
+            "-o",
+            tmp_path / "scores",
+            "--tile-size",
+            "32",
+            "--gpu",
+            "-1",
+        ],
     )
-    assert code == 0 and len([line for line in lines if str(paths[1]) in line]) == 1 and "telea" in table
+    assert (
+        code == 0
+        and len([line for line in lines if str(paths[1]) in line]) == 1
+        and "telea" in table
+    )
     for path in paths:
         rot(path / "0000_C.png")
-    code, _, lines = run(INPAINT, "contact-sheet", "-i", tmp_path / "data", "-o", tmp_path / "none.png")
+    code, _, lines = run(
+        INPAINT, "contact-sheet", "-i", tmp_path / "data", "-o", tmp_path / "none.png"
+    )
     assert code == 1 and "none of the 3 records that were looked at can be read" in lines[-1]

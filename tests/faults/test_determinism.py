@@ -1,4 +1,5 @@
-"""From a film to a trained model by real processes: `--seed` alone decides, not workers, and not the order of a hash."""
+"""From a film to a trained model by real processes: `--seed` alone decides, not workers, and not
+the order of a hash."""
 
 import os
 import subprocess
@@ -8,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from inpaint.sample_video import render_scene
 from nunif.models import read_checkpoint
 from nunif.video.writer import write_video
+from scene.world import render_scene
 from tests.nunif.test_training import assert_same, without_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,16 +28,22 @@ from nunif import cli
 
 film, folder, seed, workers = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 train, held_back = folder / "data" / "train", folder / "data" / "eval"
-words = ["video_inpaint", "-i", film, "-o", train, "--prefix", "d", "--seq", 12, "--size", 64, "--skip-interval", 0]
-words += ["--divergence-level", 3, "--model-type", "MotionParallax", "--max-workers", workers, "--seed", seed]
+words = ["video_inpaint", "-i", film, "-o", train, "--prefix", "d", "--seq", 12, "--size", 64]
+words += ["--skip-interval", 0]
+words += ["--divergence-level", 3, "--model-type", "MotionParallax"]
+words += ["--max-workers", workers, "--seed", seed]
 assert cli.run(CREATE_TRAINING_DATA, [str(word) for word in words]) == 0
-records = sorted(path for path in train.iterdir() if path.is_dir() and not path.name.startswith("."))
+records = [path for path in train.iterdir() if path.is_dir()]
+records = sorted(path for path in records if not path.name.startswith("."))
 held_back.mkdir()
 for record in records[-2:]:
     record.rename(held_back / record.name)
-words = ["inpaint", "-i", folder / "data", "--model-dir", folder / "model", "--video", "--arch", "memory_dstt_v1_tiny"]
-words += ["--tile-size", 48, "--num-samples", 72, "--max-epoch", 2, "--backward-step", 2, "--save-eval-step", 1, "--gpu", -1]
-words += ["--mask", "occlusion=1,object=1,strokes=1", "--disable-tensorboard", "--num-workers", workers, "--seed", seed]
+words = ["inpaint", "-i", folder / "data", "--model-dir", folder / "model", "--video"]
+words += ["--arch", "memory_dstt_v1_tiny"]
+words += ["--tile-size", 48, "--num-samples", 72, "--max-epoch", 2, "--backward-step", 2]
+words += ["--save-eval-step", 1, "--gpu", -1]
+words += ["--mask", "occlusion=1,object=1,strokes=1", "--disable-tensorboard"]
+words += ["--num-workers", workers, "--seed", seed]
 assert cli.run(TRAIN, [str(word) for word in words]) == 0
 """
 
@@ -49,9 +56,24 @@ def make(tmp_path_factory):
     write_video(film, (frame for frame, _ in render_scene(192, 108, 84)), fps=30)
 
     def make(name: str, *, seed: int, workers: int, hash_seed: int) -> Path:
-        environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, "-c", SCRIPT, str(film), str(folder / name), str(seed), str(workers)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500)
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": str(hash_seed),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        command = [
+            sys.executable,
+            "-c",
+            SCRIPT,
+            str(film),
+            str(folder / name),
+            str(seed),
+            str(workers),
+        ]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return folder / name
 
@@ -64,21 +86,29 @@ def one(make):
 
 
 def files_of(folder: Path, pattern: str) -> dict[str, bytes]:
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob(pattern)) if path.is_file()}
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.glob(pattern))
+        if path.is_file()
+    }
     assert found, f"{folder / pattern} matches nothing"
     return found
 
 
 def training_of(folder: Path) -> dict:
     content = read_checkpoint(folder / "model" / f"{MODEL}.checkpoint.pth")
-    return {key: value for key, value in content.items() if key not in ("updated_at", "train_kwargs")}
+    return {
+        key: value for key, value in content.items() if key not in ("updated_at", "train_kwargs")
+    }
 
 
 @pytest.mark.slow
 def test_one_worker_and_eight_give_the_same_records_weights_and_previews(make, one):
     eight = make("eight", seed=5, workers=8, hash_seed=2)
     records = files_of(one, "data/*/d_*/*")
-    assert len(records) >= 4 * 25 and len(records) % 25 == 0  # 12 frames, 12 holes and a note; some clips have no holes
+    assert (
+        len(records) >= 4 * 25 and len(records) % 25 == 0
+    )  # 12 frames, 12 holes and a note; some clips have no holes
     assert records == files_of(eight, "data/*/d_*/*")
     assert len(files_of(one, "model/eval/*.png")) >= 2
     assert files_of(one, "model/eval/*.png") == files_of(eight, "model/eval/*.png")
@@ -95,4 +125,8 @@ def test_another_seed_gives_others(make, one):
     for pattern in ("data/*/d_*/*_M.png", "data/*/d_*/*_C.png", "model/eval/*.png"):
         assert files_of(one, pattern) != files_of(other, pattern)
     weights, others = (training_of(folder)["state_dict"] for folder in (one, other))
-    assert not any(torch.equal(weights[name], others[name]) for name in weights if name.endswith("to_image.weight"))
+    assert not any(
+        torch.equal(weights[name], others[name])
+        for name in weights
+        if name.endswith("to_image.weight")
+    )

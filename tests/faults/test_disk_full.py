@@ -1,4 +1,5 @@
-"""A full disk or a folder that can't be written: one clear line, what is finished stays whole, and later it goes on."""
+"""A full disk or a folder that can't be written: one clear line, what is finished stays whole, and
+later it goes on."""
 
 import mmap
 import os
@@ -12,7 +13,14 @@ import pytest
 
 from nunif.models import read_checkpoint
 from tests.faults.generating import generate
-from tests.faults.processes import Command, fill, fill_disk_before, hashes, report_records, report_updates
+from tests.faults.processes import (
+    Command,
+    fill,
+    fill_disk_before,
+    hashes,
+    report_records,
+    report_updates,
+)
 from tests.faults.training import NAME, assert_same_run, train_words
 from tests.models import save_lively_model
 from tests.videos import times_of, write_clip
@@ -28,18 +36,36 @@ def disk_full(path: Path) -> str:
 
 
 def errors_of(run: Command) -> list[str]:
-    """What a command that failed said beside its progress; a traceback or a second line would be in it."""
+    """What a command that failed said beside its progress; a traceback or a second line would be in
+    it."""
     assert run.wait() == 1, run.text
     lines = run.lines
-    assert lines[-1].startswith("error: ") and "Traceback" not in run.text and "Logging error" not in run.text, run.text
-    return [line for line in lines if "error" in line.lower() or "disk full" in line or "can't be written" in line]
+    assert (
+        lines[-1].startswith("error: ")
+        and "Traceback" not in run.text
+        and "Logging error" not in run.text
+    ), run.text
+    return [
+        line
+        for line in lines
+        if "error" in line.lower() or "disk full" in line or "can't be written" in line
+    ]
 
 
-def test_the_trainer_on_a_disk_that_fills_up_again_and_again(training_data, calm_run, small_disk, tmp_path):
-    """Whatever it was about to write: a preview, a model, the table, a checkpoint to keep or to resume from."""
+def test_the_trainer_on_a_disk_that_fills_up_again_and_again(
+    training_data, calm_run, small_disk, tmp_path
+):
+    """Whatever it was about to write: a preview, a model, the table, a checkpoint to keep or to
+    resume from."""
     disk = small_disk(64)
     folder, filler = disk.path / "m", disk.path / "filler"
-    files = ["eval/0.png", f"{NAME}.pth", "loss.csv", f"{NAME}.checkpoint.epoch0001.pth", f"{NAME}.checkpoint.pth"]
+    files = [
+        "eval/0.png",
+        f"{NAME}.pth",
+        "loss.csv",
+        f"{NAME}.checkpoint.epoch0001.pth",
+        f"{NAME}.checkpoint.pth",
+    ]
     for number, name in enumerate(files):
         words = train_words(training_data, folder, *(["--resume"] if number else []))
         run = Command(words, tmp_path / f"log{number}", (fill_disk_before, Path(name).name, filler))
@@ -48,11 +74,17 @@ def test_the_trainer_on_a_disk_that_fills_up_again_and_again(training_data, calm
             assert read_checkpoint(path)["name"] == NAME
         assert not list(folder.rglob(".partial*"))
         filler.unlink()
-    run = Command(train_words(training_data, folder, "--resume"), tmp_path / "log5", (report_updates, tmp_path / "reports"))
+    run = Command(
+        train_words(training_data, folder, "--resume"),
+        tmp_path / "log5",
+        (report_updates, tmp_path / "reports"),
+    )
     run.wait_for_reports(tmp_path / "reports")
     run.send(signal.SIGSTOP)
     with open(folder / "train.log", "ab") as log:
-        log.write(b"\n" * (-log.tell() % mmap.PAGESIZE))  # so that another line needs more of the disk
+        log.write(
+            b"\n" * (-log.tell() % mmap.PAGESIZE)
+        )  # so that another line needs more of the disk
     fill(filler)
     run.send(signal.SIGTERM)
     run.send(signal.SIGCONT)
@@ -64,7 +96,9 @@ def test_the_trainer_on_a_disk_that_fills_up_again_and_again(training_data, calm
     assert_same_run(folder, calm_run)
 
 
-def test_a_disk_too_small_for_the_first_checkpoint_is_told_at_once(training_data, small_disk, tmp_path):
+def test_a_disk_too_small_for_the_first_checkpoint_is_told_at_once(
+    training_data, small_disk, tmp_path
+):
     disk = small_disk(1)
     run = Command(train_words(training_data, disk.path / "m"), tmp_path / "log")
     path = disk.path / "m" / f"{NAME}.checkpoint.pth"
@@ -83,11 +117,15 @@ def test_the_generator_on_a_full_disk(film, calm_records, small_disk, tmp_path):
     fill(disk.path / "filler", leave=200_000)
     run = generate(films, folder, tmp_path / "log1", (report_records, tmp_path / "reports"))
     (line,) = errors_of(run)
-    assert line.startswith(f"error: disk full while writing {folder}/") and line.endswith("what is finished is kept")
+    assert line.startswith(f"error: disk full while writing {folder}/") and line.endswith(
+        "what is finished is kept"
+    )
     calm = hashes(calm_records)
     made = {path.name for path in folder.iterdir() if path.is_dir()}
     assert 1 <= len(made) < 20 and not list(folder.rglob(".partial*"))
-    assert {name: digest for name, digest in hashes(folder).items() if "/" in name}.items() <= calm.items()
+    assert {
+        name: digest for name, digest in hashes(folder).items() if "/" in name
+    }.items() <= calm.items()
     disk.resize(32)
     again = generate(film, folder, tmp_path / "log2")
     assert again.wait() == 0 and f"kept {len(made)}" in again.text, again.text
@@ -102,7 +140,21 @@ def apply_words(tmp_path):
     picture[40:80, 50:90] = 255
     cv2.imwrite(str(mask), picture)
     model = save_lively_model(tmp_path / "model.pth")
-    return lambda out, *more: ["inpaint", "apply", "-i", film, "--mask", mask, "-o", out, "--model", model, "--gpu", -1, *more]
+    return lambda out, *more: [
+        "inpaint",
+        "apply",
+        "-i",
+        film,
+        "--mask",
+        mask,
+        "-o",
+        out,
+        "--model",
+        model,
+        "--gpu",
+        -1,
+        *more,
+    ]
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
@@ -121,7 +173,9 @@ def test_apply_onto_a_full_disk(apply_words, small_disk, tmp_path, name):
     assert again.wait() == 0 and len(times_of(output)) == 24, again.text
 
 
-def test_apply_into_a_folder_on_a_full_disk_keeps_the_finished_pictures(apply_words, small_disk, tmp_path):
+def test_apply_into_a_folder_on_a_full_disk_keeps_the_finished_pictures(
+    apply_words, small_disk, tmp_path
+):
     calm = Command(apply_words(tmp_path / "out"), tmp_path / "log0")
     assert calm.wait() == 0, calm.text
     disk = small_disk(1)
@@ -135,11 +189,16 @@ def test_apply_into_a_folder_on_a_full_disk_keeps_the_finished_pictures(apply_wo
     assert again.wait() == 0 and hashes(disk.path / "out") == wanted, again.text
 
 
-def test_outputs_that_can_not_be_written(training_data, calm_run, film, apply_words, read_only, tmp_path):
+def test_outputs_that_can_not_be_written(
+    training_data, calm_run, film, apply_words, read_only, tmp_path
+):
     model_dir, records = read_only(calm_run), read_only()
     logs = [tmp_path / f"log{number}" for number in range(6)]
     for run, place in [
-        (Command(train_words(training_data, model_dir, "--resume", "--max-epoch", 6), logs[0]), model_dir),
+        (
+            Command(train_words(training_data, model_dir, "--resume", "--max-epoch", 6), logs[0]),
+            model_dir,
+        ),
         (Command(train_words(training_data, model_dir / "new"), logs[1]), model_dir / "new"),
         (generate(film, records, logs[2]), records),
         (generate(film, records / "train", logs[3]), records / "train"),

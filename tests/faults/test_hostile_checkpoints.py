@@ -1,4 +1,5 @@
-"""Model files and checkpoints from strangers: nothing in them runs, none costs memory, each gives one clear line."""
+"""Model files and checkpoints from strangers: nothing in them runs, none costs memory, each gives
+one clear line."""
 
 import io
 import json
@@ -38,11 +39,17 @@ def open_all(paths: list[Path]) -> list[dict]:
     """What a process of its own makes of each file, in their order."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.open_models"],
-        input="".join(f"{path}\n" for path in paths), cwd=ROOT, capture_output=True, text=True, timeout=1500,
-    )  # fmt: skip
+        input="".join(f"{path}\n" for path in paths),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     last = paths[len(outcomes)] if len(outcomes) < len(paths) else None
-    assert done.returncode == 0 and last is None, f"the process died ({done.returncode}) of {last}: {done.stderr[-2000:]}"
+    assert done.returncode == 0 and last is None, (
+        f"the process died ({done.returncode}) of {last}: {done.stderr[-2000:]}"
+    )
     return outcomes
 
 
@@ -55,7 +62,7 @@ def check_refusal(outcome: dict) -> str:
     return message
 
 
-# --- made by hand ------------------------------------------------------------------------------------------------------
+# --- made by hand ---------------------------------------------------------------------------------
 
 
 class Code:
@@ -84,7 +91,11 @@ class Storage:
 
 class Pickler(pickle._Pickler):
     def persistent_id(self, value):
-        return ("storage", torch.FloatStorage, "0", "cpu", value.count) if isinstance(value, Storage) else None
+        return (
+            ("storage", torch.FloatStorage, "0", "cpu", value.count)
+            if isinstance(value, Storage)
+            else None
+        )
 
 
 def pickled(value) -> bytes:
@@ -99,26 +110,54 @@ def tensor(*, count: int, size: tuple, stride: tuple, offset: int = 0) -> Call:
 
 
 def entries(weight, **more) -> dict:
-    return {"nunif_model": 1, "name": NAME, "kwargs": SIZES, "state_dict": {"weight": weight}, **more}
+    return {
+        "nunif_model": 1,
+        "name": NAME,
+        "kwargs": SIZES,
+        "state_dict": {"weight": weight},
+        **more,
+    }
 
 
 def write_archive(path: Path, content, *others: tuple) -> None:
-    """As torch lays it out, with 16 bytes of numbers and, beside them, other entries (name or ZipInfo, data)."""
+    """As torch lays it out, with 16 bytes of numbers and, beside them, other entries (name or
+    ZipInfo, data)."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("m/data.pkl", content if isinstance(content, bytes) else pickled(content))
-        for name, data in (("m/version", b"3\n"), ("m/byteorder", b"little"), ("m/data/0", bytes(16)), *others):
+        for name, data in (
+            ("m/version", b"3\n"),
+            ("m/byteorder", b"little"),
+            ("m/data/0", bytes(16)),
+            *others,
+        ):
             archive.writestr(name, data)
 
 
 def write_zip(path: Path, members: list[tuple[str, bytes, int, int]], *, copies: int = 1) -> None:
-    """An archive of (name, data as stored, method, size it claims to unpack to); the list of them `copies` times."""
+    """An archive of (name, data as stored, method, size it claims to unpack to); the list of them
+    `copies` times."""
     body, index = b"", b""
     for name, data, method, size in members:
         # the checksum of a bomb is never come to
         common = struct.pack("<HHHHHIIIHH", 20, 0, method, 0, 0, 0, len(data), size, len(name), 0)
-        index += b"PK\1\2" + struct.pack("<H", 20) + common + struct.pack("<HHHII", 0, 0, 0, 0, len(body)) + name.encode()
+        index += (
+            b"PK\1\2"
+            + struct.pack("<H", 20)
+            + common
+            + struct.pack("<HHHII", 0, 0, 0, 0, len(body))
+            + name.encode()
+        )
         body += b"PK\3\4" + common + name.encode() + data
-    end = struct.pack("<HHHHIIH", 0, 0, copies * len(members), copies * len(members), copies * len(index), len(body), 0)
+    end = struct.pack(
+        "<HHHHIIH",
+        0,
+        0,
+        copies * len(members),
+        copies * len(members),
+        copies * len(index),
+        len(body),
+        0,
+    )
     path.write_bytes(body + copies * index + b"PK\5\6" + end)
 
 
@@ -147,7 +186,9 @@ def write_tar(path: Path) -> None:
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
 
 
-def write_safetensors(path: Path, header: dict | bytes, data: bytes = b"", *, length: int | None = None) -> None:
+def write_safetensors(
+    path: Path, header: dict | bytes, data: bytes = b"", *, length: int | None = None
+) -> None:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
 
@@ -158,60 +199,91 @@ BIG_PICKLE = pickled(entries(tensor(count=BOMB // 4, size=(BOMB // 4,), stride=(
 
 # name: (how it is made, what must be said)
 CRAFTED = {
-    "code.pth": (lambda p: write_archive(p, entries(Code())), "carries code, not only weights, and was not opened"),
-    "code beside good weights.pth": (lambda p: save_model(small_model(), p, metrics=Code()), "carries code"),
+    "code.pth": (
+        lambda p: write_archive(p, entries(Code())),
+        ("carries code, not only weights, and was not opened"),
+    ),
+    ("code beside good weights.pth"): (
+        lambda p: save_model(small_model(), p, metrics=Code()),
+        "carries code",
+    ),
     "code in a plain pickle.pth": (lambda p: p.write_bytes(pickle.dumps(Code())), "carries code"),
     "code in the old layout.pth": (
-        lambda p: torch.save(entries(Code()), p, _use_new_zipfile_serialization=False), "carries code",
+        lambda p: torch.save(entries(Code()), p, _use_new_zipfile_serialization=False),
+        ("carries code"),
     ),
     "code in a second pickle.pth": (
-        lambda p: write_archive(p, entries(tensor(**PLAIN)), ("m/DATA.pkl", pickle.dumps(Code()))), "carries code",
+        lambda p: write_archive(p, entries(tensor(**PLAIN)), ("m/DATA.pkl", pickle.dumps(Code()))),
+        "carries code",
     ),
     "code by extension.pth": (lambda p: write_archive(p, b"\x80\x02\x82\x01)R."), "carries code"),
-    "code in a safetensors.safetensors": (lambda p: p.write_bytes(pickle.dumps(Code())), "is torn or not a safetensors"),
-    "a call for memory.pth": (lambda p: write_archive(p, entries(Call(bytearray, BOMB))), "carries code"),
+    ("code in a safetensors.safetensors"): (
+        lambda p: p.write_bytes(pickle.dumps(Code())),
+        ("is torn or not a safetensors"),
+    ),
+    ("a call for memory.pth"): (
+        lambda p: write_archive(p, entries(Call(bytearray, BOMB))),
+        "carries code",
+    ),
     "a call for memory in the old layout.pth": (
-        lambda p: torch.save(entries(Call(bytearray, BOMB)), p, _use_new_zipfile_serialization=False), "carries code",
+        lambda p: torch.save(
+            entries(Call(bytearray, BOMB)), p, _use_new_zipfile_serialization=False
+        ),
+        "carries code",
     ),
     "torchscript.pth": (
-        lambda p: write_archive(p, entries(tensor(**PLAIN)), ("m/constants.pkl", pickle.dumps(())), ("m/code/m.py", b"")),
+        lambda p: write_archive(
+            p, entries(tensor(**PLAIN)), ("m/constants.pkl", pickle.dumps(())), ("m/code/m.py", b"")
+        ),
         "is torn or not a model file",
     ),
     "numbers that are not there.pth": (
-        lambda p: write_archive(p, entries(tensor(count=10**12, size=(10**12,), stride=(1,)))), "is torn or not a model file",
+        lambda p: write_archive(p, entries(tensor(count=10**12, size=(10**12,), stride=(1,)))),
+        "is torn or not a model file",
     ),
     "a size beyond the numbers.pth": (
-        lambda p: write_archive(p, entries(tensor(count=4, size=(10**9,), stride=(1,)))), "is torn or not a model file",
+        lambda p: write_archive(p, entries(tensor(count=4, size=(10**9,), stride=(1,)))),
+        "is torn or not a model file",
     ),
     "an offset beyond the numbers.pth": (
-        lambda p: write_archive(p, entries(tensor(**PLAIN, offset=10**9))), "is torn or not a model file",
+        lambda p: write_archive(p, entries(tensor(**PLAIN, offset=10**9))),
+        ("is torn or not a model file"),
     ),
     "a negative size.pth": (
-        lambda p: write_archive(p, entries(tensor(count=4, size=(-5,), stride=(1,)))), "is torn or not a model file",
+        lambda p: write_archive(p, entries(tensor(count=4, size=(-5,), stride=(1,)))),
+        ("is torn or not a model file"),
     ),
     "four numbers for ever.pth": (
         lambda p: write_archive(p, entries(tensor(count=4, size=(10**12,), stride=(0,)))),
         "holds tensors of 4,000,000,000,000 bytes that a file of [0-9,]+ bytes can't hold",
     ),
     "four numbers for ever, unnamed.pth": (
-        lambda p: write_archive(p, {"weight": tensor(count=4, size=(10**12,), stride=(0,))}), "holds tensors of 4,000",
+        lambda p: write_archive(p, {"weight": tensor(count=4, size=(10**12,), stride=(0,))}),
+        "holds tensors of 4,000",
     ),
     "numbers that are none.pth": (
-        lambda p: write_archive(p, entries(Call(torch._utils._rebuild_tensor_v2, "none", 0, (4,), (1,), False, {}))),
+        lambda p: write_archive(
+            p, entries(Call(torch._utils._rebuild_tensor_v2, "none", 0, (4,), (1,), False, {}))
+        ),
         "is torn or not a model file",
     ),
     "a tensor without numbers.pth": (
-        lambda p: torch.save(entries(torch.empty(10**12, device="meta")), p), "carries code",
+        lambda p: torch.save(entries(torch.empty(10**12, device="meta")), p),
+        "carries code",
     ),
     "a tensor with few numbers.pth": (
-        lambda p: torch.save(entries(torch.eye(2).to_sparse()), p), "carries code",
+        lambda p: torch.save(entries(torch.eye(2).to_sparse()), p),
+        "carries code",
     ),
     "zeros without end.pth": (
-        lambda p: write_zip(p, [("m/data.pkl", BIG_PICKLE, 0, len(BIG_PICKLE)), ("m/data/0", zeros(BOMB), 8, BOMB)]),
+        lambda p: write_zip(
+            p, [("m/data.pkl", BIG_PICKLE, 0, len(BIG_PICKLE)), ("m/data/0", zeros(BOMB), 8, BOMB)]
+        ),
         r"is no model file as torch writes it \(its entry 'm/data/0' is compressed\)",
     ),
     "a pickle without end.pth": (
-        lambda p: write_zip(p, [("m/data.pkl", zeros(BOMB), 8, BOMB)]), "its entry 'm/data.pkl' is compressed",
+        lambda p: write_zip(p, [("m/data.pkl", zeros(BOMB), 8, BOMB)]),
+        ("its entry 'm/data.pkl' is compressed"),
     ),
     "entries that overlap.pth": (
         lambda p: write_zip(p, [("m/data.pkl", bytes(100_000), 0, 100_000)], copies=1000),
@@ -221,37 +293,56 @@ CRAFTED = {
         lambda p: save_model(small_model(), p, kwargs={"hidden": laughs()}),
         "holds values that a file of [0-9,]+ bytes can't hold",
     ),
-    "scores without end.pth": (lambda p: save_model(small_model(), p, metrics=laughs()), "holds values that a file of"),
+    ("scores without end.pth"): (
+        lambda p: save_model(small_model(), p, metrics=laughs()),
+        "holds values that a file of",
+    ),
     "a wide model.pth": (
-        lambda p: save_model(small_model(), p, kwargs={**SIZES, "hidden": 10**5}), "does not fit|can't be built",
+        lambda p: save_model(small_model(), p, kwargs={**SIZES, "hidden": 10**5}),
+        ("does not fit|can't be built"),
     ),
     "a high model.pth": (
-        lambda p: save_model(small_model(), p, kwargs={**SIZES, "num_blocks": 10**9}), "it would have far more parts than",
+        lambda p: save_model(small_model(), p, kwargs={**SIZES, "num_blocks": 10**9}),
+        ("it would have far more parts than"),
     ),
-    "a long name.pth": (lambda p: save_model(small_model(), p, name="inpaint." + "x" * 10**5), "which is no name"),
-    "a model's name of another kind.pth": (lambda p: save_model(small_model(), p, name=["x"]), "which is no name"),
+    "a long name.pth": (
+        lambda p: save_model(small_model(), p, name="inpaint." + "x" * 10**5),
+        "which is no name",
+    ),
+    ("a model's name of another kind.pth"): (
+        lambda p: save_model(small_model(), p, name=["x"]),
+        "which is no name",
+    ),
     "an old tar.pth": (write_tar, "is torn or not a model file"),
     "a header of all memory.safetensors": (
-        lambda p: write_safetensors(p, {"w": FEW}, bytes(16), length=2**63), "is torn or not a safetensors file",
+        lambda p: write_safetensors(p, {"w": FEW}, bytes(16), length=2**63),
+        ("is torn or not a safetensors file"),
     ),
     "a shape of all memory.safetensors": (
-        lambda p: write_safetensors(p, {"w": {**FEW, "shape": [2**40, 2**40]}}, bytes(16)), "is torn or not a safetensors file",
+        lambda p: write_safetensors(p, {"w": {**FEW, "shape": [2**40, 2**40]}}, bytes(16)),
+        "is torn or not a safetensors file",
     ),
     "numbers behind the end.safetensors": (
-        lambda p: write_safetensors(p, {"w": {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}}, bytes(16)),
+        lambda p: write_safetensors(
+            p, {"w": {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}}, bytes(16)
+        ),
         "is torn or not a safetensors file",
     ),
     "deep arguments.safetensors": (
         lambda p: write_safetensors(
-            p, {"__metadata__": {"name": NAME, "kwargs": "[" * 200_000 + "]" * 200_000}, "w": FEW}, bytes(16)
+            p,
+            {"__metadata__": {"name": NAME, "kwargs": "[" * 200_000 + "]" * 200_000}, "w": FEW},
+            bytes(16),
         ),
         "has metadata that is no JSON",
     ),
     "a wide model.safetensors": (
-        lambda p: save_safetensors(small_model().state_dict(), p, name=NAME, kwargs={**SIZES, "hidden": 10**6}),
+        lambda p: save_safetensors(
+            small_model().state_dict(), p, name=NAME, kwargs={**SIZES, "hidden": 10**6}
+        ),
         "does not fit|can't be built",
     ),
-}  # fmt: skip
+}
 
 
 def test_what_is_made_to_harm_is_refused_in_one_line_and_costs_no_memory(tmp_path, monkeypatch):
@@ -261,7 +352,9 @@ def test_what_is_made_to_harm_is_refused_in_one_line_and_costs_no_memory(tmp_pat
     for name, (make, _) in CRAFTED.items():
         make(folder / name)
     assert sum(path.stat().st_size for path in folder.iterdir()) < 10 << 20
-    for (name, (_, message)), outcome in zip(CRAFTED.items(), open_all([folder / name for name in CRAFTED]), strict=True):
+    for (name, (_, message)), outcome in zip(
+        CRAFTED.items(), open_all([folder / name for name in CRAFTED]), strict=True
+    ):
         said = check_refusal(outcome)
         assert re.search(message, said), (name, said)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == sorted(CRAFTED), (
@@ -270,10 +363,18 @@ def test_what_is_made_to_harm_is_refused_in_one_line_and_costs_no_memory(tmp_pat
 
 
 def test_names_that_point_elsewhere_are_not_followed(tmp_path):
-    """Nothing of an archive is unpacked; what stands inside its folder by name is not looked at, and nothing else may be."""
+    """Nothing of an archive is unpacked; what stands inside its folder by name is not looked at,
+    and nothing else may be."""
     folder = tmp_path / "deep" / "folder"
     folder.mkdir(parents=True)
-    names = ["archive/../../escaped", "archive/data/link", "../escaped", "../../escaped", str(tmp_path / "outside"), "link"]
+    names = [
+        "archive/../../escaped",
+        "archive/data/link",
+        "../escaped",
+        "../../escaped",
+        str(tmp_path / "outside"),
+        "link",
+    ]
     paths = [folder / f"{number}.pth" for number in range(len(names))]
     for path, name in zip(paths, names, strict=True):
         save_model(small_model(), path)
@@ -284,7 +385,9 @@ def test_names_that_point_elsewhere_are_not_followed(tmp_path):
             archive.writestr(entry, "../../escaped")
     inside, beside = (outcomes := open_all(paths))[:2], outcomes[2:]
     assert [outcome.get("weights") for outcome in inside] == [digest(small_model())] * 2, inside
-    assert all("file in archive is not in a subdirectory" in check_refusal(outcome) for outcome in beside)
+    assert all(
+        "file in archive is not in a subdirectory" in check_refusal(outcome) for outcome in beside
+    )
     assert sorted(path for path in tmp_path.rglob("*") if not path.is_dir()) == paths
 
 
@@ -294,15 +397,24 @@ def test_text_out_of_a_file_does_not_steer_the_terminal(tmp_path, run):
     weights = {f"\x1b[2J{name}\n": value for name, value in small_model().state_dict().items()}
     save_model(small_model(), tmp_path / "m.pth", state_dict=weights)
     code, _, lines = run(INPAINT, "checkpoint", tmp_path / "m.pth", "-o", tmp_path / "new.pth")
-    assert code == 1 and "does not fit" in lines[-1] and lines[-1].startswith("error: ") and lines[-1].isprintable()
+    assert (
+        code == 1
+        and "does not fit" in lines[-1]
+        and lines[-1].startswith("error: ")
+        and lines[-1].isprintable()
+    )
 
 
-# --- damaged at random -------------------------------------------------------------------------------------------------
+# --- damaged at random ----------------------------------------------------------------------------
 
 
 def mutate(clean: bytes, rng: random.Random) -> bytes:
-    """Flip some bits, cut off the end, or put zeros, noise or another part of the file somewhere."""
-    data, kind = bytearray(clean), rng.choice(["flip", "flip", "flip", "cut", "zeros", "noise", "move"])
+    """Flip some bits, cut off the end, or put zeros, noise or another part of the file
+    somewhere."""
+    data, kind = (
+        bytearray(clean),
+        rng.choice(["flip", "flip", "flip", "cut", "zeros", "noise", "move"]),
+    )
     length = rng.choice([1, 4, 16, 64, 512])
     at, other = rng.randrange(len(data)), rng.randrange(len(data))
     if kind == "flip":
@@ -320,7 +432,12 @@ def mutate(clean: bytes, rng: random.Random) -> bytes:
 @pytest.mark.parametrize("suffix, count", [(".pth", 200), (".old.pth", 50), (".safetensors", 100)])
 def test_mutated_files_are_refused_or_load_to_the_same_weights(tmp_path, suffix, count):
     clean, model = tmp_path / f"clean{suffix}", small_model()
-    content = {"nunif_model": 1, "name": NAME, "kwargs": model.kwargs, "state_dict": model.state_dict()}
+    content = {
+        "nunif_model": 1,
+        "name": NAME,
+        "kwargs": model.kwargs,
+        "state_dict": model.state_dict(),
+    }
     if suffix == ".pth":
         save_model(model, clean)
     elif suffix == ".old.pth":
@@ -337,9 +454,12 @@ def test_mutated_files_are_refused_or_load_to_the_same_weights(tmp_path, suffix,
     refused = 0
     for (path, changed), outcome in zip(files.items(), outcomes, strict=True):
         if "weights" in outcome and suffix == ".pth":
-            assert outcome["weights"] == first["weights"], f"seed {path.name}: other weights than were written"
+            assert outcome["weights"] == first["weights"], (
+                f"seed {path.name}: other weights than were written"
+            )
         elif "weights" in outcome:
-            # these layouts have no checksums: numbers may be other ones, but not their names and places
+            # these layouts have no checksums: numbers may be other ones, but not their names and
+            # places
             assert len(changed) == len(data), f"seed {path.name}: a part of the file was loaded"
         else:
             check_refusal(outcome)
@@ -347,7 +467,7 @@ def test_mutated_files_are_refused_or_load_to_the_same_weights(tmp_path, suffix,
     assert refused > count // 4
 
 
-# --- the checkpoint of a run -------------------------------------------------------------------------------------------
+# --- the checkpoint of a run ----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +508,9 @@ SPOILT = {
     "epochs below zero": spoil("state", "epochs_done", value=-3),
     "epochs as text": spoil("state", "epochs_done", value="many"),
     "a place outside the epoch": spoil("state", "epoch", "position", value=10**9),
-    "an order of samples that are not there": spoil("state", "epoch", "order", value=torch.full((7,), 10**9)),
+    "an order of samples that are not there": spoil(
+        "state", "epoch", "order", value=torch.full((7,), 10**9)
+    ),
     "an order of fractions": spoil("state", "epoch", "order", value=torch.zeros(7)),
     "bad samples as a number": spoil("state", "bad", value=3),
     "moments of another shape": spoil("optimizer", "state", 0, "exp_avg", value=torch.zeros(1, 99)),
@@ -425,7 +547,10 @@ def test_no_training_starts_from_weights_that_are_not_finite(tmp_path, run_folde
         make_options(tmp_path, resume=True, reset_state=True),
         make_options(tmp_path / "new", checkpoint_file=str(path)),
     ):
-        with pytest.raises(UserError, match=rf"{path.name} holds weights that are not finite \({name}: 1 of [0-9]+ are NaN"):
+        with pytest.raises(
+            UserError,
+            match=rf"{path.name} holds weights that are not finite \({name}: 1 of [0-9]+ are NaN",
+        ):
             train(ToyTask(), options)
         assert path.read_bytes() == before
 
@@ -453,7 +578,9 @@ def test_mutated_checkpoints_resume_as_they_were_or_not_at_all(tmp_path, run_fol
         path.write_bytes(mutate(clean, random.Random(seed)))
         try:
             # nothing is left to do, so the state is read and no more
-            result = train(ToyTask(), make_options(tmp_path, resume=True, max_epoch=values["epochs_done"]))
+            result = train(
+                ToyTask(), make_options(tmp_path, resume=True, max_epoch=values["epochs_done"])
+            )
             assert result.epochs_done == values["epochs_done"], f"seed {seed}"
         except UserError as error:
             assert path.name in str(error) and "\n" not in str(error), f"seed {seed}: {error}"

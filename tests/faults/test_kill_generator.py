@@ -1,4 +1,5 @@
-"""The generator, killed at any moment: nobody sees half a record, and the last run finishes to the same bytes."""
+"""The generator, killed at any moment: nobody sees half a record, and the last run finishes to the
+same bytes."""
 
 import json
 import random
@@ -9,7 +10,15 @@ import time
 import pytest
 
 from tests.faults.generating import generate
-from tests.faults.processes import CONTEXT, busy, count, hashes, report_records, stall_in_record, watch_records
+from tests.faults.processes import (
+    CONTEXT,
+    busy,
+    count,
+    hashes,
+    report_records,
+    stall_in_record,
+    watch_records,
+)
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and cheap processes"),
@@ -19,7 +28,8 @@ SEED = 3
 
 
 def kill_moments(seed: int) -> list[tuple]:
-    """Twenty moments, in random order: while starting, some time after a record, and inside a record's pictures."""
+    """Twenty moments, in random order: while starting, some time after a record, and inside a
+    record's pictures."""
     rng = random.Random(seed)
     moments: list[tuple] = [("start", rng.uniform(0, 0.2)) for _ in range(5)]
     moments += [("record", 1, rng.uniform(0, 0.2)) for _ in range(7)]
@@ -36,7 +46,11 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(film, calm_records, tmp
     for number, moment in enumerate(kill_moments(SEED)):
         where = f"kill {number} of seed {SEED}: {moment}"
         reports = tmp_path / f"reports{number}"
-        hook = (stall_in_record, moment[1], reports) if moment[0] == "picture" else (report_records, reports)
+        hook = (
+            (stall_in_record, moment[1], reports)
+            if moment[0] == "picture"
+            else (report_records, reports)
+        )
         run = generate(film, folder, tmp_path / f"log{number}", hook)
         if moment[0] == "start":
             time.sleep(moment[1])
@@ -52,7 +66,11 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(film, calm_records, tmp
     calm = hashes(calm_records)
     assert hashes(folder) == calm
     first_sights = json.loads(seen.read_text())
-    as_seen = {f"{record}/{name}": digest for record, files in first_sights.items() for name, digest in files.items()}
+    as_seen = {
+        f"{record}/{name}": digest
+        for record, files in first_sights.items()
+        for name, digest in files.items()
+    }
     assert as_seen == {name: digest for name, digest in calm.items() if "/" in name}
     assert len(first_sights) >= 20
 
@@ -68,4 +86,6 @@ def test_a_signal_leaves_whole_records(film, calm_records, tmp_path, name):
     made = {path.name for path in folder.iterdir() if path.is_dir()}
     assert made and not any(name.startswith(".") for name in made)
     found = hashes(folder)
-    assert {name: digest for name, digest in found.items() if "/" in name}.items() <= hashes(calm_records).items()
+    assert {name: digest for name, digest in found.items() if "/" in name}.items() <= hashes(
+        calm_records
+    ).items()

@@ -1,4 +1,5 @@
-"""The trainer, killed or asked to stop at any moment, resumes to the bits of a run that nobody disturbed."""
+"""The trainer, killed or asked to stop at any moment, resumes to the bits of a run that nobody
+disturbed."""
 
 import csv
 import random
@@ -23,14 +24,17 @@ from tests.faults.processes import (
 from tests.faults.training import NAME, assert_same_run, train_words
 
 pytestmark = [
-    pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL, process groups and cheap processes"),
+    pytest.mark.skipif(
+        sys.platform == "win32", reason="needs SIGKILL, process groups and cheap processes"
+    ),
     pytest.mark.xdist_group("processes"),
 ]
 SEED = 7
 
 
 def kill_moments(seed: int) -> list[tuple]:
-    """Twenty moments, in random order: while starting, some time after some updates, and inside the write of a checkpoint."""
+    """Twenty moments, in random order: while starting, some time after some updates, and inside the
+    write of a checkpoint."""
     rng = random.Random(seed)
     moments: list[tuple] = [("start", rng.uniform(0, 0.4)) for _ in range(5)]
     moments += [("update", rng.randint(0, 1), rng.uniform(0, 0.15)) for _ in range(9)]
@@ -40,7 +44,8 @@ def kill_moments(seed: int) -> list[tuple]:
 
 
 def test_killed_twenty_times_it_ends_with_the_same_bits(training_data, calm_run, tmp_path):
-    """No file is ever torn: neither the checkpoint, nor the model, nor those that are kept, nor the table."""
+    """No file is ever torn: neither the checkpoint, nor the model, nor those that are kept, nor the
+    table."""
     folder, killed = tmp_path / "m", 0
     for number, moment in enumerate(kill_moments(SEED)):
         where = f"kill {number} of seed {SEED}: {moment}"
@@ -50,7 +55,9 @@ def test_killed_twenty_times_it_ends_with_the_same_bits(training_data, calm_run,
         if moment[0] == "save":
             reports = tmp_path / f"stalled{number}"
             hooks.append((stall_in_save, moment[1], moment[2], reports))
-        run = Command(train_words(training_data, folder, *resume), tmp_path / f"log{number}", *hooks)
+        run = Command(
+            train_words(training_data, folder, *resume), tmp_path / f"log{number}", *hooks
+        )
         if moment[0] == "start":
             time.sleep(moment[1])
         elif moment[0] == "update":
@@ -65,7 +72,9 @@ def test_killed_twenty_times_it_ends_with_the_same_bits(training_data, calm_run,
             assert read_checkpoint(path)["name"] == NAME, where
         if (folder / "loss.csv").exists():
             with open(folder / "loss.csv", newline="") as file:
-                assert all(None not in row.values() and row["seconds"] for row in csv.DictReader(file)), where
+                assert all(
+                    None not in row.values() and row["seconds"] for row in csv.DictReader(file)
+                ), where
     last = Command(train_words(training_data, folder, "--resume"), tmp_path / "log")
     assert last.wait() == 0, last.text
     assert "resuming in epoch" in last.text
@@ -74,23 +83,34 @@ def test_killed_twenty_times_it_ends_with_the_same_bits(training_data, calm_run,
 
 
 def test_signals_save_and_leave_within_seconds(training_data, calm_run, tmp_path):
-    """SIGTERM to all processes of a job, Ctrl-C, and Slurm's SIGUSR1 with the SIGTERM of the time limit close behind."""
+    """SIGTERM to all processes of a job, Ctrl-C, and Slurm's SIGUSR1 with the SIGTERM of the time
+    limit close behind."""
     folder = tmp_path / "m"
     positions = []
-    for number, signals in enumerate([(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM)]):
+    for number, signals in enumerate(
+        [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM)]
+    ):
         more = ["--resume"] if number else ["--num-workers", 1]
         reports = tmp_path / f"reports{number}"
-        run = Command(train_words(training_data, folder, *more), tmp_path / f"log{number}", (report_updates, reports))
+        run = Command(
+            train_words(training_data, folder, *more),
+            tmp_path / f"log{number}",
+            (report_updates, reports),
+        )
         run.wait_for_reports(reports, 2)
         began = time.monotonic()
         for each in signals:
             run.send(each, group=each == signal.SIGTERM)
         assert run.wait() == 130, run.text
         assert time.monotonic() - began < busy(20)
-        assert run.lines[-1] == "interrupted" and "--resume goes on from there" in run.lines[-2], run.text
+        assert run.lines[-1] == "interrupted" and "--resume goes on from there" in run.lines[-2], (
+            run.text
+        )
         state = read_checkpoint(folder / f"{NAME}.checkpoint.pth")["training"]["state"]
         position = 6 * state["epochs_done"] + (state["epoch"]["position"] if state["epoch"] else 0)
-        assert position >= sum(positions[-1:]) + count(reports), "what was done before the signal is in the checkpoint"
+        assert position >= sum(positions[-1:]) + count(reports), (
+            "what was done before the signal is in the checkpoint"
+        )
         positions.append(position)
     last = Command(train_words(training_data, folder, "--resume"), tmp_path / "log")
     assert last.wait() == 0, last.text
@@ -99,18 +119,26 @@ def test_signals_save_and_leave_within_seconds(training_data, calm_run, tmp_path
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
 def test_a_signal_while_starting_is_one_line(training_data, tmp_path, name):
-    run = Command(train_words(training_data, tmp_path / "m"), tmp_path / "log", (stall_before_command, tmp_path / "reports"))
+    run = Command(
+        train_words(training_data, tmp_path / "m"),
+        tmp_path / "log",
+        (stall_before_command, tmp_path / "reports"),
+    )
     run.wait_for_reports(tmp_path / "reports")
     run.send(getattr(signal, name))
     assert (run.wait(busy(20)), run.text) == (130, "interrupted\n")
 
 
-def test_a_new_round_killed_in_its_first_save_leaves_the_old_checkpoint_in_its_place(training_data, calm_run, tmp_path):
+def test_a_new_round_killed_in_its_first_save_leaves_the_old_checkpoint_in_its_place(
+    training_data, calm_run, tmp_path
+):
     folders = [tmp_path / "killed", tmp_path / "calm"]
     words = []
     for folder in folders:
         shutil.copytree(calm_run, folder)
-        words.append(train_words(training_data, folder, "--resume", "--reset-state", "--max-epoch", 1))
+        words.append(
+            train_words(training_data, folder, "--resume", "--reset-state", "--max-epoch", 1)
+        )
     before = (folders[0] / f"{NAME}.checkpoint.pth").read_bytes()
     run = Command(words[0], tmp_path / "log1", (stall_in_save, 1, 1_000_000, tmp_path / "stalled"))
     run.wait_for_reports(tmp_path / "stalled")
@@ -122,7 +150,9 @@ def test_a_new_round_killed_in_its_first_save_leaves_the_old_checkpoint_in_its_p
     assert_same_run(*folders)
 
 
-def test_the_last_checkpoints_are_kept_and_one_can_go_back_to_them(training_data, calm_run, tmp_path):
+def test_the_last_checkpoints_are_kept_and_one_can_go_back_to_them(
+    training_data, calm_run, tmp_path
+):
     folder = tmp_path / "m"
     shutil.copytree(calm_run, folder)
     kept = sorted(path.name for path in folder.glob(f"{NAME}.checkpoint.epoch*"))
@@ -131,7 +161,9 @@ def test_the_last_checkpoints_are_kept_and_one_can_go_back_to_them(training_data
     (folder / f"{NAME}.checkpoint.pth").write_bytes(newest[:100_000])
     run = Command(train_words(training_data, folder, "--resume"), tmp_path / "log1")
     assert run.wait() == 1
-    assert run.lines[-1].endswith(f"; {kept[1]} is kept beside it: copy it to {NAME}.checkpoint.pth to go on from there")
+    assert run.lines[-1].endswith(
+        f"; {kept[1]} is kept beside it: copy it to {NAME}.checkpoint.pth to go on from there"
+    )
     shutil.copyfile(folder / kept[0], folder / f"{NAME}.checkpoint.pth")
     assert (folder / kept[1]).read_bytes() == newest, "the kept ones are files of their own"
     run = Command(train_words(training_data, folder, "--resume"), tmp_path / "log2")
@@ -142,9 +174,15 @@ def test_the_last_checkpoints_are_kept_and_one_can_go_back_to_them(training_data
 def test_a_new_run_overwrites_no_kept_checkpoint(training_data, calm_run, tmp_path):
     folder = tmp_path / "m"
     shutil.copytree(calm_run, folder)
-    before = torch.load(folder / f"{NAME}.checkpoint.epoch0004.pth", weights_only=True)["updated_at"]
-    run = Command(train_words(training_data, folder, "--max-epoch", 1, "--seed", 5), tmp_path / "log")
+    before = torch.load(folder / f"{NAME}.checkpoint.epoch0004.pth", weights_only=True)[
+        "updated_at"
+    ]
+    run = Command(
+        train_words(training_data, folder, "--max-epoch", 1, "--seed", 5), tmp_path / "log"
+    )
     assert run.wait() == 0, run.text
     (aside,) = folder.glob(f"{NAME}.checkpoint.epoch0004.*.bk")
     assert torch.load(aside, weights_only=True)["updated_at"] == before
-    assert [path.name for path in folder.glob("*.epoch*.pth")] == [f"{NAME}.checkpoint.epoch0001.pth"]
+    assert [path.name for path in folder.glob("*.epoch*.pth")] == [
+        f"{NAME}.checkpoint.epoch0001.pth"
+    ]

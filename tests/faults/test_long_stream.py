@@ -1,4 +1,5 @@
-"""Films without end: memory stays flat, and whatever came before a cut is forgotten at it, to the bit.
+"""Films without end: memory stays flat, and whatever came before a cut is forgotten at it, to the
+bit.
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -26,11 +27,14 @@ CUTS = [9_000, 19_900]
 NUM_FRAMES = 20_000
 FLAT = 8 * 2**20  # bytes; the frames alone are more, and so are 300 of the real model's memories
 
-needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="how much memory is in use is read from /proc")
+needs_proc = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="how much memory is in use is read from /proc"
+)
 
 
 class Echo:
-    """Computes next to nothing and remembers every frame a little, as far back as single precision reaches."""
+    """Computes next to nothing and remembers every frame a little, as far back as single precision
+    reaches."""
 
     device, window, size, multiple, description = CPU, None, None, None, "echo"
 
@@ -59,13 +63,21 @@ def frame_at(number: int) -> np.ndarray:
 
 
 def film(path: Path, first: int) -> Path:
-    write_video(path, map(frame_at, range(first, NUM_FRAMES)), fps=30, codec="ffv1", pixel_format="yuv444p", crf=None)
+    write_video(
+        path,
+        map(frame_at, range(first, NUM_FRAMES)),
+        fps=30,
+        codec="ffv1",
+        pixel_format="yuv444p",
+        crf=None,
+    )
     return path
 
 
 @pytest.fixture
 def fill(run, monkeypatch, tmp_path):
-    """The command `apply` with that backend: the filled frames from a number on, and the backend."""
+    """The command `apply` with that backend: the filled frames from a number on, and the
+    backend."""
     mask = np.zeros(SIZE, np.uint8)
     mask[4:12, 4:12] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
@@ -74,17 +86,32 @@ def fill(run, monkeypatch, tmp_path):
         echo = Echo()
         monkeypatch.setattr(apply, "open_fillers", lambda *_, **__: [InpaintStream(echo)])
         out = tmp_path / "out.mkv"
-        words = ("-i", source, "--mask", tmp_path / "mask.png", "-o", out, "--model", MODEL, "--codec", "ffv1", *words)
+        words = (
+            "-i",
+            source,
+            "--mask",
+            tmp_path / "mask.png",
+            "-o",
+            out,
+            "--model",
+            MODEL,
+            "--codec",
+            "ffv1",
+            *words,
+        )
         assert run(INPAINT, "apply", *words)[0] == 0
         with VideoReader(out) as reader:
-            return np.stack([frame.rgb for number, frame in enumerate(reader) if number >= first]), echo
+            return np.stack(
+                [frame.rgb for number, frame in enumerate(reader) if number >= first]
+            ), echo
 
     return fill
 
 
 @pytest.mark.slow
 def test_twenty_thousand_frames_of_a_film(fill, tmp_path):
-    """Its last shot is that of a film of which nothing came before; memory is flat behind the first thousands."""
+    """Its last shot is that of a film of which nothing came before; memory is flat behind the first
+    thousands."""
     after, echo = fill(film(tmp_path / "long.mkv", 0), first=CUTS[-1])
     alone, _ = fill(film(tmp_path / "short.mkv", CUTS[-1]))
     assert len(echo.in_use) == NUM_FRAMES and len(alone) == NUM_FRAMES - CUTS[-1]
@@ -102,7 +129,8 @@ def test_without_cuts_the_shot_before_reaches_into_the_next(fill, tmp_path):
 
 @needs_proc
 def test_the_real_model_streams_on_and_on():
-    """Its memory holds no past that a cut leaves behind, nothing piles up, and no number runs away."""
+    """Its memory holds no past that a cut leaves behind, nothing piles up, and no number runs
+    away."""
     model, _ = load_model(MODEL)
     num_frames, cut = 700, 650
     rng = np.random.default_rng(9)
@@ -111,7 +139,10 @@ def test_the_real_model_streams_on_and_on():
     hole[6:18, 8:20] = True
 
     def items(first: int, starts: int | None = None):
-        return (HoleFrame(t, frames[t % 31], np.roll(hole, t % 13, axis=1), t == starts) for t in range(first, num_frames))
+        return (
+            HoleFrame(t, frames[t % 31], np.roll(hole, t % 13, axis=1), t == starts)
+            for t in range(first, num_frames)
+        )
 
     long, short, fresh = (InpaintStream(TorchBackend(model, device=CPU)) for _ in range(3))
     in_use, whole = [], {}
@@ -120,7 +151,9 @@ def test_the_real_model_streams_on_and_on():
         if number >= cut:
             whole[number] = filled
     alone = dict(fresh.fill(items(cut)))
-    assert list(whole) == list(alone) and all(np.array_equal(whole[number], alone[number]) for number in alone)
+    assert list(whole) == list(alone) and all(
+        np.array_equal(whole[number], alone[number]) for number in alone
+    )
     growth = in_use[-1] - in_use[200]
     assert growth < FLAT, f"{growth / 2**20:.1f} MiB more behind 700 frames than behind 200"
     assert all(torch.isfinite(x).all() for x in [*long._memory.projected, *long._memory.pictures])

@@ -1,4 +1,5 @@
-"""Names that are no UTF-8 or as long as the file system takes, links, and file systems without locks."""
+"""Names that are no UTF-8 or as long as the file system takes, links, and file systems without
+locks."""
 
 import csv
 import errno
@@ -11,16 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from inpaint import export
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
 from inpaint.contact_sheet import main as contact_sheet
+from inpaint.dataset import scan_records
 from inpaint.models.steps import make_step
-from inpaint.options import ContactSheetOptions
-from inpaint.records import scan_records
+from inpaint.options_data import ContactSheetOptions
 from nunif import files
 from nunif.errors import UserError
 from nunif.image import encode_binary, encode_rgb, read_rgb
 from nunif.models import load_model, save_safetensors
+from nunif.runtime import export
+from nunif.runtime.backends import OnnxBackend
 from nunif.seed import derive_seed
 from nunif.video.folder import FolderWriter
 from tests.models import lively_model, save_lively_model
@@ -29,7 +31,9 @@ from tests.videos import times_of, write_clip
 
 # "test" in the letters of Shift-JIS, which are no UTF-8
 NAME = os.fsdecode(b"\x83e\x83X\x83g")
-any_bytes = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode here")
+any_bytes = pytest.mark.skipif(
+    sys.platform in ("win32", "darwin"), reason="file names are Unicode here"
+)
 SQUARE = np.pad(np.ones((8, 8), bool), 12)
 SIZES = ["--seq", 4, "--size", "32x32", "--prefix", "p"]
 
@@ -43,18 +47,25 @@ def place(tmp_path):
 
 def sources(folder):
     """What the records in a folder say that they come from, read as any program would read JSON."""
-    return sorted({json.loads(path.read_bytes().decode("utf-8"))["source"] for path in folder.glob("*/record.json")})
+    return sorted(
+        {
+            json.loads(path.read_bytes().decode("utf-8"))["source"]
+            for path in folder.glob("*/record.json")
+        }
+    )
 
 
 def write_pictures(folder, count=4, *, size=(32, 48), seed=0):
     folder.mkdir(parents=True)
     noise = np.random.default_rng(seed)
     for i in range(count):
-        (folder / f"{i:03d}.png").write_bytes(encode_rgb(noise.integers(0, 255, (*size, 3), np.uint8)))
+        (folder / f"{i:03d}.png").write_bytes(
+            encode_rgb(noise.integers(0, 255, (*size, 3), np.uint8))
+        )
     return folder
 
 
-# --- any bytes ---------------------------------------------------------------------------------------------------------
+# --- any bytes ------------------------------------------------------------------------------------
 
 
 @any_bytes
@@ -65,11 +76,36 @@ def test_records_of_films_and_pictures_with_any_name(run, place):
     assert code == 0, lines
     assert sources(place / "train") == sorted([f"plain/{NAME}", f"{NAME}.mp4"])
     write_pictures(place / "one", 1).joinpath("000.png").rename(place / "one" / f"{NAME}.png")
-    code, _, lines = run(CREATE_TRAINING_DATA, "inpaint", "-i", place / "one", "-o", place / "single", "--size", 64)
+    code, _, lines = run(
+        CREATE_TRAINING_DATA, "inpaint", "-i", place / "one", "-o", place / "single", "--size", 64
+    )
     assert code == 0 and sources(place / "single") == [f"{NAME}.png"], lines
-    words = ["--seq", 4, "--size", 64, "--skip-interval", 0, "--model-type", "MotionParallax", "--gpu", -1]
-    code, _, lines = run(CREATE_TRAINING_DATA, "video_inpaint", "-i", place, "-o", place / "video", "--prefix", NAME, *words)
-    assert code == 0, lines  # whether it gives records or why not; both are written down under such a name
+    words = [
+        "--seq",
+        4,
+        "--size",
+        64,
+        "--skip-interval",
+        0,
+        "--model-type",
+        "MotionParallax",
+        "--gpu",
+        -1,
+    ]
+    code, _, lines = run(
+        CREATE_TRAINING_DATA,
+        "video_inpaint",
+        "-i",
+        place,
+        "-o",
+        place / "video",
+        "--prefix",
+        NAME,
+        *words,
+    )
+    assert code == 0, (
+        lines
+    )  # whether it gives records or why not; both are written down under such a name
     assert any(name.startswith((NAME, f".skipped-{NAME}")) for name in os.listdir(place / "video"))
 
 
@@ -79,7 +115,19 @@ def test_training_and_pictures_of_records_with_any_name(run, place):
     for half, count in (("train", 2), ("eval", 1)):
         for i, record in enumerate(make_records(place / half, count, frames=12, size=32)):
             record.rename(record.with_name(f"{NAME}{i}"))
-    words = ["-i", place, "--model-dir", place / "model", "--video", "--arch", "fusion_v1", "--tile-size", 32, "--gpu", -1]
+    words = [
+        "-i",
+        place,
+        "--model-dir",
+        place / "model",
+        "--video",
+        "--arch",
+        "fusion_v1",
+        "--tile-size",
+        32,
+        "--gpu",
+        -1,
+    ]
     words += ["--max-epoch", 1, "--num-samples", 24, "--mask", "object", "--num-workers", 0]
     code, _, lines = run(TRAIN, "inpaint", *words)
     assert code == 0, lines
@@ -98,31 +146,58 @@ def test_a_film_is_filled_under_any_name(run, place):
     words = ["-i", film, "--mask", mask, "--model", model, "--gpu", -1, "--compare"]
     code, _, lines = run(INPAINT, "apply", *words, "-o", place / f"out{NAME}.mp4")
     assert code == 0, lines
-    assert len(times_of(place / f"out{NAME}.mp4")) == len(times_of(place / f"out{NAME}.compare.mp4")) == 4
+    assert (
+        len(times_of(place / f"out{NAME}.mp4"))
+        == len(times_of(place / f"out{NAME}.compare.mp4"))
+        == 4
+    )
 
 
 @any_bytes
 def test_scores_of_films_with_any_name(run, place):
     write_pictures(place / "films" / NAME, 3, size=(48, 64))
-    words = ["-i", place / "films", "--holes", "moving", "--baselines", "telea", "--gpu", -1, "-o", place / "scores"]
+    words = [
+        "-i",
+        place / "films",
+        "--holes",
+        "moving",
+        "--baselines",
+        "telea",
+        "--gpu",
+        -1,
+        "-o",
+        place / "scores",
+    ]
     code, out, lines = run(INPAINT, "evaluate", *words)
     assert code == 0, lines
     rows = json.loads((place / "scores" / "scores.json").read_bytes().decode("utf-8"))["clips"]
     assert {row["clip"] for row in rows} == {NAME}
     with open(place / "scores" / "scores.csv", encoding="utf-8") as file:
         assert {row["clip"] for row in csv.DictReader(file)} == {r"\udc83e\udc83X\udc83g"}
-    assert r"\udc83e\udc83X\udc83g" in (place / "scores" / "report.html").read_text(encoding="utf-8")
+    assert r"\udc83e\udc83X\udc83g" in (place / "scores" / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 @any_bytes
 def test_model_files_and_their_manifest_with_any_name(place):
     model = lively_model()
-    save_safetensors(model.state_dict(), place / f"{NAME}.safetensors", name=model.name, kwargs=model.kwargs, epoch=7)
+    save_safetensors(
+        model.state_dict(),
+        place / f"{NAME}.safetensors",
+        name=model.name,
+        kwargs=model.kwargs,
+        epoch=7,
+    )
     loaded, entries = load_model(place / f"{NAME}.safetensors")
-    assert torch.equal(loaded.state_dict()["to_tokens.weight"], model.state_dict()["to_tokens.weight"])
+    assert torch.equal(
+        loaded.state_dict()["to_tokens.weight"], model.state_dict()["to_tokens.weight"]
+    )
     assert entries["epoch"] == 7
     export.add_to_manifest(place, f"{NAME}.onnx", {"source": {"file": f"{NAME}.pth"}})
-    (name, entry), *_ = json.loads((place / "manifest.json").read_bytes().decode("utf-8"))["files"].items()
+    (name, entry), *_ = json.loads((place / "manifest.json").read_bytes().decode("utf-8"))[
+        "files"
+    ].items()
     assert (name, entry["source"]["file"]) == (f"{NAME}.onnx", f"{NAME}.pth")
 
 
@@ -135,11 +210,20 @@ class Plain(torch.nn.Module):
 def test_exported_files_with_any_name(place):
     onnx, ort = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     assert ort is not None
-    frames = [onnx.helper.make_tensor_value_info(name, 1, [1, 2, 3, 8, 8]) for name in ("masked_frames", "output")]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["masked_frames"], ["output"])], "g", frames[:1], frames[1:])
-    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    frames = [
+        onnx.helper.make_tensor_value_info(name, 1, [1, 2, 3, 8, 8])
+        for name in ("masked_frames", "output")
+    ]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Neg", ["masked_frames"], ["output"])], "g", frames[:1], frames[1:]
+    )
+    made = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10
+    )
     (place / f"{NAME}.onnx").write_bytes(made.SerializeToString())
-    output, _ = export.OnnxBackend(place / f"{NAME}.onnx", device=torch.device("cpu")).step(torch.ones(1, 2, 3, 8, 8), None)
+    output, _ = OnnxBackend(place / f"{NAME}.onnx", device=torch.device("cpu")).step(
+        torch.ones(1, 2, 3, 8, 8), None
+    )
     assert (output == -1).all()
 
 
@@ -147,12 +231,19 @@ def test_exported_files_with_any_name(place):
 def test_a_program_of_torch_with_any_name(place):
     step = make_step(lively_model())
     traced = torch.export.export(Plain(), (torch.zeros(1, 3, 8, 8),))
-    source = {"size": (8, 8), "dynamic": False, "check": lambda backend, name: {"not_run": "not run"}, "common": {}}
+    source = {
+        "size": (8, 8),
+        "dynamic": False,
+        "check": lambda backend, name: {"not_run": "not run"},
+        "common": {},
+    }
     exported = export.Export(step=step, stem=place / NAME, **source)
     exported.traced = traced
     export.to_torch_export(exported)
     with open(place / f"{NAME}.pt2", "rb") as file:
-        assert torch.equal(torch.export.load(file).module()(torch.ones(1, 3, 8, 8)), torch.full((1, 3, 8, 8), 0.5))
+        assert torch.equal(
+            torch.export.load(file).module()(torch.ones(1, 3, 8, 8)), torch.full((1, 3, 8, 8), 0.5)
+        )
 
 
 @any_bytes
@@ -160,7 +251,17 @@ def test_a_program_of_torch_with_any_name(place):
 def test_what_is_printed_survives_any_name(place):
     """A terminal that takes no other than its own encoding's letters."""
     write_pictures(place / "films" / NAME, 3, size=(48, 64))
-    words = ["evaluate", "-i", place / "films", "--holes", "moving", "--baselines", "telea", "--gpu", "-1"]
+    words = [
+        "evaluate",
+        "-i",
+        place / "films",
+        "--holes",
+        "moving",
+        "--baselines",
+        "telea",
+        "--gpu",
+        "-1",
+    ]
     command = [sys.executable, "-m", "inpaint", *map(str, words)]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, timeout=1500)
@@ -172,7 +273,7 @@ def test_seeds_of_other_names_are_what_they_were():
     assert derive_seed("eval-holes", "\udc83", 71) != derive_seed("eval-holes", "\udc84", 71)
 
 
-# --- as long as the file system takes ----------------------------------------------------------------------------------
+# --- as long as the file system takes -------------------------------------------------------------
 
 
 LONG = 250
@@ -188,7 +289,9 @@ def test_files_are_written_whole_under_names_of_any_length(tmp_path, length):
     files.write_json(path, {"a": 1})
     files.write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 2} and os.listdir(tmp_path) == [path.name]
-    files.write_whole_folder(tmp_path / long_name("", length), lambda folder: (folder / "one").write_text("1"))
+    files.write_whole_folder(
+        tmp_path / long_name("", length), lambda folder: (folder / "one").write_text("1")
+    )
     assert len(os.listdir(tmp_path)) == 2
 
 
@@ -207,7 +310,10 @@ def test_longer_names_are_no_longer_than_the_file_system_takes(tmp_path, letter)
         assert [name.suffix for name in names] == [".mp4", ".mp4", ".soft"]
     short = tmp_path / f"a.v2{letter}.mp4"
     assert files.longer_name(short, after=".unfinished").name == f"a.v2{letter}.unfinished.mp4"
-    others = [files.longer_name(tmp_path / f"{letter * 60}{'n' * 130}{end}.mp4"[:-4], after=".compare") for end in "ab"]
+    others = [
+        files.longer_name(tmp_path / f"{letter * 60}{'n' * 130}{end}.mp4"[:-4], after=".compare")
+        for end in "ab"
+    ]
     assert len({name.name for name in others}) == 2
 
 
@@ -215,7 +321,17 @@ def test_longer_names_are_no_longer_than_the_file_system_takes(tmp_path, letter)
 def test_a_film_is_filled_under_a_long_name(run, tmp_path, suffix):
     film, mask = write_clip(tmp_path / "a.mp4", 4, width=32, height=32), tmp_path / "m.png"
     mask.write_bytes(encode_binary(SQUARE))
-    words = ["-i", film, "--mask", mask, "--model", save_lively_model(tmp_path / "m.pth"), "--gpu", -1, "--compare"]
+    words = [
+        "-i",
+        film,
+        "--mask",
+        mask,
+        "--model",
+        save_lively_model(tmp_path / "m.pth"),
+        "--gpu",
+        -1,
+        "--compare",
+    ]
     (tmp_path / "out").mkdir()
     output = tmp_path / "out" / long_name(suffix)
     code, _, lines = run(INPAINT, "apply", *words, "-o", output)
@@ -243,12 +359,23 @@ def test_what_was_finished_is_kept_under_a_long_name(tmp_path):
 def test_records_with_a_long_prefix(run, tmp_path):
     write_clip(tmp_path / "a.mp4", 8)
     prefix = "n" * 220  # the records' names have 251 bytes
-    code, _, lines = run(CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "a.mp4", "-o", tmp_path / "t", *SIZES[:-1], prefix)
+    code, _, lines = run(
+        CREATE_TRAINING_DATA,
+        "frames",
+        "-i",
+        tmp_path / "a.mp4",
+        "-o",
+        tmp_path / "t",
+        *SIZES[:-1],
+        prefix,
+    )
     assert code == 0, lines
-    assert {len(record.path.name) for record in scan_records(tmp_path / "t")[0]} == {220 + len("_frames_01234567_000000")}
+    assert {len(record.path.name) for record in scan_records(tmp_path / "t")[0]} == {
+        220 + len("_frames_01234567_000000")
+    }
 
 
-# --- file systems without locks ----------------------------------------------------------------------------------------
+# --- file systems without locks -------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -279,7 +406,11 @@ def test_a_lock_where_the_file_system_has_none(tmp_path, without_locks, caplog):
     with files.locked(path, busy="b"):
         assert soft.exists()
         with pytest.raises(
-            UserError, match=r"^another is at work .*: wait; if none is running any more, delete .*\.lock\.soft$"
+            UserError,
+            match=(
+                r"^another is at work .*: wait; if none is running any more, delete "
+                r".*\.lock\.soft$"
+            ),
         ):
             with files.locked(path, busy="another is at work", seconds=0.1, advice="wait"):
                 pass
@@ -289,12 +420,14 @@ def test_a_lock_where_the_file_system_has_none(tmp_path, without_locks, caplog):
 @pytest.mark.parametrize("without_locks", NO_LOCKS[:1], indirect=True)
 def test_records_are_made_where_the_file_system_has_no_locks(run, tmp_path, without_locks):
     write_clip(tmp_path / "a.mp4", 8)
-    code, _, lines = run(CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "a.mp4", "-o", tmp_path / "t", *SIZES)
+    code, _, lines = run(
+        CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "a.mp4", "-o", tmp_path / "t", *SIZES
+    )
     assert code == 0 and len([line for line in lines if "has no locks" in line]) == 1
     assert len(scan_records(tmp_path / "t")[0]) == 2
 
 
-# --- links -------------------------------------------------------------------------------------------------------------
+# --- links ----------------------------------------------------------------------------------------
 
 
 def link(path, target):
@@ -314,21 +447,30 @@ def test_links_to_folders_of_a_data_set_are_followed_once(run, tmp_path):
     link(data / "gone", tmp_path / "nowhere")
     code, _, lines = run(CREATE_TRAINING_DATA, "frames", "-i", data, "-o", tmp_path / "t", *SIZES)
     assert code == 0 and sources(tmp_path / "t") == ["linked/deep"]
-    left_out = sorted(line.removeprefix("left out: ") for line in lines if line.startswith("left out"))
+    left_out = sorted(
+        line.removeprefix("left out: ") for line in lines if line.startswith("left out")
+    )
     assert left_out == [
         f"{data / 'gone'} is a link to {tmp_path / 'nowhere'}, which is not there",
         f"{data / 'linked' / 'loop'} is the folder {data} again",
         f"{data / 'twin'} is the folder {data / 'linked' / 'deep'} again",
     ]
     # the other command that walks
-    code, _, lines = run(CREATE_TRAINING_DATA, "inpaint", "-i", data, "-o", tmp_path / "u", "--size", 64)
+    code, _, lines = run(
+        CREATE_TRAINING_DATA, "inpaint", "-i", data, "-o", tmp_path / "u", "--size", 64
+    )
     assert code == 0 and len(os.listdir(tmp_path / "u")) == 4
 
 
 def test_a_folder_goes_by_its_own_name_rather_than_by_a_links(run, tmp_path):
     write_pictures(tmp_path / "data" / "z")
     link(tmp_path / "data" / "a", tmp_path / "data" / "z")
-    assert run(CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "data", "-o", tmp_path / "t", *SIZES)[0] == 0
+    assert (
+        run(CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "data", "-o", tmp_path / "t", *SIZES)[
+            0
+        ]
+        == 0
+    )
     assert sources(tmp_path / "t") == ["z"]
 
 
@@ -345,6 +487,8 @@ def test_records_and_films_behind_links(run, tmp_path, caplog):
     link(tmp_path / "b.mp4", tmp_path / "store" / "a.mp4")
     link(tmp_path / "c.mp4", tmp_path / "nowhere.mp4")
     words = ["--model-type", "MotionParallax", "--seq", 4, "--size", 64, "--gpu", -1]
-    code, _, lines = run(CREATE_TRAINING_DATA, "video_inpaint", "-i", tmp_path, "-o", tmp_path / "t", *words)
+    code, _, lines = run(
+        CREATE_TRAINING_DATA, "video_inpaint", "-i", tmp_path, "-o", tmp_path / "t", *words
+    )
     assert code == 0 and any(line.startswith("b.mp4: ") for line in lines)
     assert any("c.mp4 is a link to" in line for line in lines)

@@ -1,4 +1,5 @@
-"""Released checkpoints: the command that shows and converts them, and all that --checkpoint-file takes."""
+"""Released checkpoints: the command that shows and converts them, and all that --checkpoint-file
+takes."""
 
 import errno
 import hashlib
@@ -14,7 +15,7 @@ import torch
 
 from inpaint.commands import INPAINT, TRAIN
 from inpaint.models.dstt import DSTT
-from inpaint.options import FILE_LAYOUTS
+from inpaint.options_run import FILE_LAYOUTS
 from inpaint.releases import RELEASES
 from nunif.models import create_model, load_model, registry, save_model
 from nunif.models.checkpoint import LAYOUTS
@@ -40,7 +41,9 @@ def model():
 
 @pytest.fixture
 def saved(model, tmp_path):
-    extra = dict(updated_at="2025-09-19T01:02:03+00:00", epoch=7, metrics={"loss": 0.125, "psnr": 30.0})
+    extra = dict(
+        updated_at="2025-09-19T01:02:03+00:00", epoch=7, metrics={"loss": 0.125, "psnr": 30.0}
+    )
     save_model(model, tmp_path / "m.pth", **extra, train_kwargs={"seed": 71})
     return tmp_path / "m.pth"
 
@@ -59,10 +62,12 @@ def facts(output):
 
 def same(weights, model):
     expected = model.state_dict()
-    return weights.keys() == expected.keys() and all(torch.equal(weights[name], expected[name]) for name in expected)
+    return weights.keys() == expected.keys() and all(
+        torch.equal(weights[name], expected[name]) for name in expected
+    )
 
 
-# --- what is inside ----------------------------------------------------------------------------------------------------
+# --- what is inside -------------------------------------------------------------------------------
 
 
 def test_shows_what_a_model_file_holds(run, saved, model):
@@ -88,7 +93,9 @@ def test_shows_what_a_model_file_holds(run, saved, model):
 def test_shows_plain_and_official_files(run, model, official, tmp_path):
     torch.save(dict(model.state_dict()), tmp_path / "plain.pth")
     found = facts(run(INPAINT, "checkpoint", tmp_path / "plain.pth")[1])
-    assert found["layout"] == "state-dict" and found["name"].startswith("not told by the file: --arch NAME -o FILE")
+    assert found["layout"] == "state-dict" and found["name"].startswith(
+        "not told by the file: --arch NAME -o FILE"
+    )
     assert "arguments" not in found and "epoch" not in found
     found = facts(run(INPAINT, "checkpoint", official[0])[1])
     assert found["layout"] == "official DSTT" and found["name"] == "inpaint.dstt_v1"
@@ -96,10 +103,16 @@ def test_shows_plain_and_official_files(run, model, official, tmp_path):
 
 @pytest.mark.parametrize("nest", ["model_state_dict", "net", "params_ema"])
 def test_official_weights_of_a_compiled_network_are_recognised(run, official, tmp_path, nest):
-    weights = {f"module._orig_mod.{name}": tensor for name, tensor in official[1].state_dict().items()}
+    weights = {
+        f"module._orig_mod.{name}": tensor for name, tensor in official[1].state_dict().items()
+    }
     torch.save({nest: weights, "epoch": 3}, tmp_path / "compiled.pth")
-    assert facts(run(INPAINT, "checkpoint", tmp_path / "compiled.pth")[1])["layout"] == "official DSTT"
-    loaded, expected = (load_model(path, expect="inpaint.")[0] for path in (tmp_path / "compiled.pth", official[0]))
+    assert (
+        facts(run(INPAINT, "checkpoint", tmp_path / "compiled.pth")[1])["layout"] == "official DSTT"
+    )
+    loaded, expected = (
+        load_model(path, expect="inpaint.")[0] for path in (tmp_path / "compiled.pth", official[0])
+    )
     assert same(loaded.state_dict(), expected)
 
 
@@ -108,32 +121,47 @@ def test_text_from_a_file_does_not_steer_the_terminal(run, model, tmp_path):
     assert facts(run(INPAINT, "checkpoint", tmp_path / "m.pth")[1])["epoch"] == "?[2J?7"
 
 
-# --- conversion --------------------------------------------------------------------------------------------------------
+# --- conversion -----------------------------------------------------------------------------------
 
 
 def test_round_trip_through_all_layouts(run, saved, model, tmp_path):
-    safe, plain, back = tmp_path / "a" / "m.safetensors", tmp_path / "plain.pth", tmp_path / "back.pth"
+    safe, plain, back = (
+        tmp_path / "a" / "m.safetensors",
+        tmp_path / "plain.pth",
+        tmp_path / "back.pth",
+    )
     code, _, lines = run(INPAINT, "checkpoint", saved, "-o", safe)
     assert code == 0 and f"{safe} has no place for: train_kwargs" in lines
     with safetensors.safe_open(safe, "pt") as file:
         assert file.metadata()["name"] == TINY
     loaded, entries = load_model(safe, expect="inpaint.")
-    assert same(loaded.state_dict(), model) and entries["epoch"] == 7 and entries["metrics"] == {"loss": 0.125, "psnr": 30.0}
+    assert (
+        same(loaded.state_dict(), model)
+        and entries["epoch"] == 7
+        and entries["metrics"] == {"loss": 0.125, "psnr": 30.0}
+    )
     assert entries["updated_at"] == "2025-09-19T01:02:03+00:00"
     code, _, lines = run(INPAINT, "checkpoint", safe, "-o", plain, "--to", "state-dict")
-    assert code == 0 and f"{plain} has no place for: name, kwargs, updated_at, epoch, metrics" in lines
+    assert (
+        code == 0 and f"{plain} has no place for: name, kwargs, updated_at, epoch, metrics" in lines
+    )
     assert same(torch.load(plain, weights_only=True), model)
     assert run(INPAINT, "checkpoint", safe, "-o", back)[0] == 0
     assert torch.load(back, weights_only=True)["nunif_model"] == 1
     loaded, entries = load_model(back)
-    assert same(loaded.state_dict(), model) and loaded.kwargs == model.kwargs and entries["epoch"] == 7
+    assert (
+        same(loaded.state_dict(), model) and loaded.kwargs == model.kwargs and entries["epoch"] == 7
+    )
 
 
 def test_the_same_layout_keeps_every_entry_and_every_type(run, model, tmp_path):
     save_model(model.half(), tmp_path / "half.pth", training={"optimizer": {0: torch.ones(2)}})
     assert run(INPAINT, "checkpoint", tmp_path / "half.pth", "-o", tmp_path / "copy.pth")[0] == 0
     content = torch.load(tmp_path / "copy.pth", weights_only=True)
-    assert same(content["state_dict"], model) and next(iter(content["state_dict"].values())).dtype == torch.float16
+    assert (
+        same(content["state_dict"], model)
+        and next(iter(content["state_dict"].values())).dtype == torch.float16
+    )
     assert torch.equal(content["training"]["optimizer"][0], torch.ones(2))
 
 
@@ -144,7 +172,9 @@ def test_plain_tensors_become_a_model_by_its_name(run, tmp_path, nested):
     torch.save({"state_dict": weights} if nested else weights, tmp_path / "plain.pth")
     arguments = ["checkpoint", tmp_path / "plain.pth", "-o", tmp_path / "m.pth"]
     code, _, lines = run(INPAINT, *arguments)
-    assert code == 1 and lines[-1].endswith("plain.pth holds only tensors and does not tell of which model: add --arch NAME")
+    assert code == 1 and lines[-1].endswith(
+        "plain.pth holds only tensors and does not tell of which model: add --arch NAME"
+    )
     assert run(INPAINT, *arguments, "--arch", "memory_dstt_v1_tiny")[0] == 0
     loaded, _ = load_model(tmp_path / "m.pth")
     assert loaded.name == TINY and same(loaded.state_dict(), model)
@@ -152,13 +182,17 @@ def test_plain_tensors_become_a_model_by_its_name(run, tmp_path, nested):
 
 def test_safetensors_without_a_name(run, model, tmp_path):
     torch.save(dict(model.state_dict()), tmp_path / "plain.pth")
-    assert run(INPAINT, "checkpoint", tmp_path / "plain.pth", "-o", tmp_path / "m.safetensors")[0] == 0
+    assert (
+        run(INPAINT, "checkpoint", tmp_path / "plain.pth", "-o", tmp_path / "m.safetensors")[0] == 0
+    )
     found = facts(run(INPAINT, "checkpoint", tmp_path / "m.safetensors")[1])
     assert found["layout"] == "safetensors" and found["name"].startswith("not told")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("wrap", [lambda w: {"netG": w}, lambda w: w, lambda w: {f"module.{n}": t for n, t in w.items()}])
+@pytest.mark.parametrize(
+    "wrap", [lambda w: {"netG": w}, lambda w: w, lambda w: {f"module.{n}": t for n, t in w.items()}]
+)
 def test_official_dstt_is_converted_by_itself(run, official, tmp_path, wrap, suffix):
     path, net = official
     torch.save(wrap(net.state_dict()), path)
@@ -176,28 +210,59 @@ def test_what_cannot_be_converted(run, saved, model, official, tmp_path):
     torch.save({name: weights[name] for name in names[7:]}, tmp_path / "less.pth")
     torch.save({**weights, names[0]: torch.zeros(3)}, tmp_path / "shape.pth")
     net = official[1].state_dict()
-    torch.save({"netG": {name: net[name] for name in net if not name.startswith("encoder.")}}, tmp_path / "cut.pth")
+    torch.save(
+        {"netG": {name: net[name] for name in net if not name.startswith("encoder.")}},
+        tmp_path / "cut.pth",
+    )
     save_model(model, tmp_path / "gone.pth", name="inpaint.gone")
     save_model(model, tmp_path / "wide.pth", kwargs={**SIZES, "hidden": "wide"})
-    torch.save({"nunif_model": 1, "name": TINY, "kwargs": {}, "state_dict": print}, tmp_path / "code.pth")
+    torch.save(
+        {"nunif_model": 1, "name": TINY, "kwargs": {}, "state_dict": print}, tmp_path / "code.pth"
+    )
     (tmp_path / "torn.pth").write_bytes(saved.read_bytes()[:-3000])
     arch = ["--arch", "memory_dstt_v1_tiny"]
     for name, more, message in (
-        ("less.pth", arch, rf"less.pth does not fit {TINY}: missing {', '.join(names[:5])} and 34 more; another shape "),
+        (
+            "less.pth",
+            arch,
+            rf"less.pth does not fit {TINY}: missing {', '.join(names[:5])} and 34 more; another "
+            r"shape ",
+        ),
         ("shape.pth", arch, rf"another shape {names[0]} \(3,\) for \("),
-        ("cut.pth", [], r"cut.pth does not fit the published DSTT: missing encoder.0.weight, .*encoder.4.weight and 3 more$"),
-        ("dstt.pth", arch, rf"dstt.pth holds the model 'inpaint.dstt_v1', not --arch {TINY}: leave --arch out"),
-        ("m.pth", ["--arch", "dstt_v1"], rf"m.pth holds the model '{TINY}', not --arch inpaint.dstt_v1"),
+        (
+            "cut.pth",
+            [],
+            r"cut.pth does not fit the published DSTT: missing encoder.0.weight, "
+            r".*encoder.4.weight and 3 more$",
+        ),
+        (
+            "dstt.pth",
+            arch,
+            rf"dstt.pth holds the model 'inpaint.dstt_v1', not --arch {TINY}: leave --arch out",
+        ),
+        (
+            "m.pth",
+            ["--arch", "dstt_v1"],
+            rf"m.pth holds the model '{TINY}', not --arch inpaint.dstt_v1",
+        ),
         ("gone.pth", [], r"gone.pth: unknown model 'inpaint.gone': known are inpaint.dstt_v1, "),
         ("wide.pth", [], rf"wide.pth: {TINY} can't be built with .*'hidden': 'wide'"),
         ("less.pth", ["--arch", "gone"], r"less.pth: unknown model 'inpaint.gone'"),
         ("code.pth", [], r"code.pth carries code, not only weights, and was not opened"),
         ("torn.pth", [], r"torn.pth (is torn|is not a model file)"),
         ("none.pth", [], r"none.pth does not exist"),
-        ("m.pth", ["--to", "onnx"], r"--to onnx is not known: choose one of nunif, state-dict, safetensors"),
+        (
+            "m.pth",
+            ["--to", "onnx"],
+            r"--to onnx is not known: choose one of nunif, state-dict, safetensors",
+        ),
     ):
-        code, _, lines = run(INPAINT, "checkpoint", tmp_path / name, "-o", tmp_path / "out" / "new.pth", *more)
-        assert code == 1 and re.search(message, lines[-1]) and lines[-1].startswith("error: "), lines
+        code, _, lines = run(
+            INPAINT, "checkpoint", tmp_path / name, "-o", tmp_path / "out" / "new.pth", *more
+        )
+        assert code == 1 and re.search(message, lines[-1]) and lines[-1].startswith("error: "), (
+            lines
+        )
         assert not (tmp_path / "out" / "new.pth").exists()
 
 
@@ -233,7 +298,7 @@ def test_a_full_disk_leaves_the_old_file(run, saved, tmp_path, monkeypatch, to):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.pth", "old"]
 
 
-# --- --checkpoint-file -------------------------------------------------------------------------------------------------
+# --- --checkpoint-file ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -246,14 +311,33 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def start(run, data, tmp_path, monkeypatch):
-    """Train one epoch at a learning rate of 0 from a checkpoint file, and give the code, the weights and the lines."""
+    """Train one epoch at a learning rate of 0 from a checkpoint file, and give the code, the
+    weights and the lines."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     def start(file, *more, name=TINY):
-        words = ["inpaint", "-i", data, "--model-dir", "run", "--video", "--tile-size", "32", "--num-samples", "12"]
+        words = [
+            "inpaint",
+            "-i",
+            data,
+            "--model-dir",
+            "run",
+            "--video",
+            "--tile-size",
+            "32",
+            "--num-samples",
+            "12",
+        ]
         words += ["--gpu", "-1", "--num-workers", "0", "--disable-tensorboard", "--max-epoch", "1"]
-        words += ["--learning-rate", "0", "--learning-rate-cosine-min", "0", "--checkpoint-file", file]
+        words += [
+            "--learning-rate",
+            "0",
+            "--learning-rate-cosine-min",
+            "0",
+            "--checkpoint-file",
+            file,
+        ]
         code, _, lines = run(TRAIN, *words, *more)
         path = tmp_path / "run" / f"{name}.pth"
         return code, load_model(path)[0].state_dict() if path.exists() else None, lines
@@ -272,8 +356,12 @@ def served(tmp_path):
 
     folder = tmp_path / "web"
     folder.mkdir()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Handler, directory=str(folder))
+    )
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    )
     thread.start()
     yield folder, f"http://127.0.0.1:{server.server_address[1]}", asked
     server.shutdown()
@@ -322,13 +410,36 @@ def test_trains_and_evaluates_from_official_dstt(start, official, run, data, tmp
     assert same(weights, ours_of(net, **SMALL))
     assert not any("was made with" in line for line in lines)
     words = ["evaluate", "-i", data / "eval", "--tile-size", "32", "--gpu", "-1", "-m"]
-    of_run, of_official = (run(INPAINT, *words, file)[:2] for file in (tmp_path / "run" / "inpaint.dstt_v1.pth", path))
+    of_run, of_official = (
+        run(INPAINT, *words, file)[:2] for file in (tmp_path / "run" / "inpaint.dstt_v1.pth", path)
+    )
     assert of_run == of_official and of_run[0] == 0 and "better on" in of_run[1]
 
 
 def test_trains_dstt_afresh(run, data, tmp_path):
-    words = ["inpaint", "-i", data, "--model-dir", tmp_path, "--video", "--tile-size", "32", "--num-samples", "12"]
-    words += ["--gpu", "-1", "--num-workers", "0", "--disable-tensorboard", "--max-epoch", "1", "--arch", "dstt_v1"]
+    words = [
+        "inpaint",
+        "-i",
+        data,
+        "--model-dir",
+        tmp_path,
+        "--video",
+        "--tile-size",
+        "32",
+        "--num-samples",
+        "12",
+    ]
+    words += [
+        "--gpu",
+        "-1",
+        "--num-workers",
+        "0",
+        "--disable-tensorboard",
+        "--max-epoch",
+        "1",
+        "--arch",
+        "dstt_v1",
+    ]
     code, _, lines = run(TRAIN, *words)
     assert code == 0, lines
     assert load_model(tmp_path / "inpaint.dstt_v1.pth")[1]["epoch"] == 1
@@ -339,11 +450,28 @@ def test_files_to_start_from_that_cannot_work(start, official, served, tmp_path)
     torch.save({"a": torch.zeros(1)}, tmp_path / "plain.pth")
     known = "one of the known releases: iw3_light_video_inpaint_v1"
     for file, more, message in (
-        ("none.pth", [], f"none.pth does not exist: give the path or http(s) address of a model file, or {known}"),
+        (
+            "none.pth",
+            [],
+            "none.pth does not exist: give the path or http(s) address of a model file, or "
+            f"{known}",
+        ),
         ("iw3_light", [], known),
-        (f"{address}/none.pth", [], f"{address}/none.pth can't be fetched, the server says 404 File not found"),
-        (official[0], ["--arch", "memory_dstt_v1_tiny"], "dstt.pth holds the model 'inpaint.dstt_v1', but "),
-        (tmp_path / "plain.pth", [], "plain.pth holds no model in this project's layout, only tensors"),
+        (
+            f"{address}/none.pth",
+            [],
+            f"{address}/none.pth can't be fetched, the server says 404 File not found",
+        ),
+        (
+            official[0],
+            ["--arch", "memory_dstt_v1_tiny"],
+            "dstt.pth holds the model 'inpaint.dstt_v1', but ",
+        ),
+        (
+            tmp_path / "plain.pth",
+            [],
+            "plain.pth holds no model in this project's layout, only tensors",
+        ),
     ):
         code, weights, lines = start(file, *more)
         assert code == 1 and message in lines[-1] and weights is None, lines
@@ -354,7 +482,9 @@ def test_resuming_fetches_nothing(start, served, tmp_path):
     save_model(create_model(TINY), folder / "m.pth")
     assert start(f"{address}/m.pth")[0] == 0
     asked.clear()
-    code, _, lines = start(f"{address}/other.pth", "--arch", "memory_dstt_v1_tiny", "--resume", "--max-epoch", "2")
+    code, _, lines = start(
+        f"{address}/other.pth", "--arch", "memory_dstt_v1_tiny", "--resume", "--max-epoch", "2"
+    )
     assert code == 0 and asked == []
     assert any(line.startswith("--checkpoint-file has no effect with --resume") for line in lines)
 

@@ -1,4 +1,5 @@
-"""Training in stages: what a file may say, and that an interrupted run ends with the bits of an uninterrupted one."""
+"""Training in stages: what a file may say, and that an interrupted run ends with the bits of an
+uninterrupted one."""
 
 import sys
 from pathlib import Path
@@ -8,12 +9,14 @@ import torch
 
 from inpaint.commands import TRAIN
 from inpaint.curriculum import DataFolder, read_arch, read_stages
-from inpaint.options import TrainOptions
-from inpaint.trainer import _share_out, choose_arch
+from inpaint.options_train import TrainOptions
+from inpaint.task import share_out
+from inpaint.train import choose_arch
 from nunif.errors import UserError
 from nunif.models import load_model
-from nunif.training import trainer
+from nunif.training.trainer import WindowDone
 from tests.records import make_records
+from tests.watching import train_stopped_after
 
 MODEL = "inpaint.memory_dstt_v1_tiny"
 STAGES = """
@@ -49,7 +52,16 @@ def stages(data, tmp_path):
 
 
 def words(stages, model_dir, *more):
-    base = ["inpaint", "--curriculum", stages, "--model-dir", model_dir, "--video", "--arch", "memory_dstt_v1_tiny"]
+    base = [
+        "inpaint",
+        "--curriculum",
+        stages,
+        "--model-dir",
+        model_dir,
+        "--video",
+        "--arch",
+        "memory_dstt_v1_tiny",
+    ]
     return [*base, "--gpu", "-1", *more]
 
 
@@ -62,30 +74,36 @@ def assert_equal(a, b):
 
 
 @pytest.mark.slow
-def test_resumed_in_the_middle_of_stage_two_equals_uninterrupted(run, stages, tmp_path, monkeypatch):
+def test_resumed_in_the_middle_of_stage_two_equals_uninterrupted(
+    run, stages, tmp_path, monkeypatch
+):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     code, _, lines = run(TRAIN, *words(stages, whole))
     assert code == 0
     assert f"stage 1 of 2, first: done, {whole / 'stage1_final.pth'}" in lines
-    assert sorted(path.name for path in whole.iterdir()) == ["stage1", "stage1_final.pth", "stage2", "stage2_final.pth"]
+    assert sorted(path.name for path in whole.iterdir()) == [
+        "stage1",
+        "stage1_final.pth",
+        "stage2",
+        "stage2_final.pth",
+    ]
     model, metadata = load_model(whole / "stage1_final.pth")
-    assert metadata["name"] == MODEL and metadata["stage"] == 1 and metadata["train_kwargs"]["tile_size"] == "32"
-    real, seen = trainer._account, []
-
-    def stop_in_stage_two(state, *args, **kwargs):
-        real(state, *args, **kwargs)
-        seen.append(1)
-        if len(seen) == 3 + 6 + 2:  # the third update of the second stage's second epoch comes next
-            state.interruption.requested = True
-
-    monkeypatch.setattr(trainer, "_account", stop_in_stage_two)
+    assert (
+        metadata["name"] == MODEL
+        and metadata["stage"] == 1
+        and metadata["train_kwargs"]["tile_size"] == "32"
+    )
+    # the third update of the second stage's second epoch comes next
+    monkeypatch.setattr("inpaint.train.train", train_stopped_after(3 + 6 + 2, WindowDone))
     assert run(TRAIN, *words(stages, parts))[0] == 130
     assert (parts / "stage1_final.pth").exists() and not (parts / "stage2_final.pth").exists()
     before = (parts / "stage1_final.pth").stat().st_mtime_ns
     code, _, lines = run(TRAIN, *words(stages, parts, "--resume"))
     assert code == 0
     assert any("resuming in epoch 2 after 3 of 6 samples" in line for line in lines)
-    assert (parts / "stage1_final.pth").stat().st_mtime_ns == before  # finished work is not done again
+    assert (
+        parts / "stage1_final.pth"
+    ).stat().st_mtime_ns == before  # finished work is not done again
     for name in ("stage1_final.pth", "stage2_final.pth"):
         assert_equal(weights_of(whole / name), weights_of(parts / name))
 
@@ -93,7 +111,9 @@ def test_resumed_in_the_middle_of_stage_two_equals_uninterrupted(run, stages, tm
 @pytest.mark.slow
 def test_a_stage_starts_from_the_last_weights_of_the_one_before(run, stages, data, tmp_path):
     code, _, lines = run(TRAIN, *words(stages, tmp_path / "m"))
-    assert code == 0 and any(line == f"weights from {tmp_path / 'm' / 'stage1_final.pth'}" for line in lines)
+    assert code == 0 and any(
+        line == f"weights from {tmp_path / 'm' / 'stage1_final.pth'}" for line in lines
+    )
     first = torch.load(tmp_path / "m" / "stage1" / f"{MODEL}.checkpoint.pth", weights_only=True)
     assert_equal(weights_of(tmp_path / "m" / "stage1_final.pth"), first["state_dict"])
     # the two records of the heavier folder of the second stage come twice
@@ -112,7 +132,11 @@ def test_a_finished_run_has_nothing_left_to_do(run, stages, tmp_path):
 @pytest.mark.slow
 def test_a_stage_that_is_done_and_has_changed_is_named(run, stages, tmp_path):
     assert run(TRAIN, *words(stages, tmp_path / "m"))[0] == 0
-    stages.write_text(stages.read_text().replace("epochs: 1", "epochs: 3").replace("num_samples: 9", "num_samples: 12"))
+    stages.write_text(
+        stages.read_text()
+        .replace("epochs: 1", "epochs: 3")
+        .replace("num_samples: 9", "num_samples: 12")
+    )
     code, _, lines = run(TRAIN, *words(stages, tmp_path / "m", "--resume"))
     assert code == 0
     assert [line for line in lines if "not trained again" in line] == [
@@ -124,7 +148,9 @@ def test_a_stage_that_is_done_and_has_changed_is_named(run, stages, tmp_path):
 def test_a_folder_that_a_later_stage_misses_is_said_before_the_first(run, stages, tmp_path):
     stages.write_text(stages.read_text().replace("/b, weight", "/c, weight"))
     code, _, lines = run(TRAIN, *words(stages, tmp_path / "m"))
-    assert code == 1 and lines[-1].endswith("c does not exist: give the folder that holds train/ and eval/")
+    assert code == 1 and lines[-1].endswith(
+        "c does not exist: give the folder that holds train/ and eval/"
+    )
     assert not (tmp_path / "m").exists()
 
 
@@ -140,7 +166,7 @@ def test_a_folder_that_a_later_stage_misses_is_said_before_the_first(run, stages
 )
 def test_datasets_are_drawn_as_their_weights_say(counts, weights, copies):
     folders = [([letter] * count, weight) for letter, count, weight in zip("abc", counts, weights)]
-    shared = _share_out(folders)
+    shared = share_out(folders)
     assert tuple(shared.count(records[0]) // len(records) for records, _ in folders) == copies
 
 
@@ -159,21 +185,48 @@ def test_the_published_recipe_says_what_it_says():
     ]  # fmt: skip
     for stage in stages:
         o = stage.options
-        assert (o.optimizer, o.learning_rate, o.adam_beta1, o.adam_beta2) == ("adam", 1e-4, 0.0, 0.99)
+        assert (o.optimizer, o.learning_rate, o.adam_beta1, o.adam_beta2) == (
+            "adam",
+            1e-4,
+            0.0,
+            0.99,
+        )
         assert (o.clip_length, o.tile_size, o.batch_size) == (5, "360x640", 2)
-        assert (o.disable_amp, o.amp_float, o.mask) == (False, "fp16", "rectangle=1,strokes=1,object=1")
+        assert (o.disable_amp, o.amp_float, o.mask) == (
+            False,
+            "fp16",
+            "rectangle=1,strokes=1,object=1",
+        )
         assert (o.scheduler, o.learning_rate_decay) == ("step", 1.0)
 
 
 def test_the_recipe_of_fusion_says_what_it_says():
     wanted = TrainOptions(
-        model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion", video=True, clip_length=12,
-        tile_size="192x320", mask="object=3,strips=3,strokes=2", brightness="0.25,1.15", loss="psnr", max_epoch=30,
-        num_samples=1200, batch_size=2, backward_step=1,
-        learning_rate=1e-3, learning_rate_cycles=1, learning_rate_cosine_min=1e-5, clip_grad_norm=1.0,
-        ema_model=True, ema_decay=0.99, disable_hard_example=True, eval_step=5,
-    )  # fmt: skip
-    bare = TrainOptions(model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion")  # without --video too
+        model_dir=Path("m"),
+        data_dir=Path("d"),
+        curriculum="fusion",
+        video=True,
+        clip_length=12,
+        tile_size="192x320",
+        mask="object=3,strips=3,strokes=2",
+        brightness="0.25,1.15",
+        loss="psnr",
+        max_epoch=30,
+        num_samples=1200,
+        batch_size=2,
+        backward_step=1,
+        learning_rate=1e-3,
+        learning_rate_cycles=1,
+        learning_rate_cosine_min=1e-5,
+        clip_grad_norm=1.0,
+        ema_model=True,
+        ema_decay=0.99,
+        disable_hard_example=True,
+        eval_step=5,
+    )
+    bare = TrainOptions(
+        model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion"
+    )  # without --video too
     (stage,) = read_stages(bare)
     assert (stage.name, stage.data, stage.options) == ("fusion", [DataFolder(Path("d"))], wanted)
     assert wanted.max_epoch * wanted.draws_per_epoch(1000) // wanted.batch_size == 1500  # updates
@@ -183,7 +236,10 @@ def test_the_recipe_of_fusion_says_what_it_says():
 def test_the_file_s_model_stands_behind_what_the_command_line_says(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text("arch: memory_dstt_v1_tiny\nstages: [{data: d}]")
-    assert read_arch(options(path)) == "memory_dstt_v1_tiny" and read_arch(options("realtime_memory")) is None
+    assert (
+        read_arch(options(path)) == "memory_dstt_v1_tiny"
+        and read_arch(options("realtime_memory")) is None
+    )
     assert choose_arch(None, None, default="memory_dstt_v1_tiny") == MODEL
     assert choose_arch("fusion_v1", None, default="memory_dstt_v1_tiny") == "inpaint.fusion_v1"
     path.write_text("arch: [a, b]\nstages: [{data: d}]")
@@ -192,8 +248,20 @@ def test_the_file_s_model_stands_behind_what_the_command_line_says(tmp_path):
 
 
 def test_a_run_takes_the_file_s_model(run, stages, data, tmp_path):
-    stages.write_text("arch: memory_dstt_v1_tiny\n" + stages.read_text().partition("  - name: second")[0])
-    code, _, lines = run(TRAIN, "inpaint", "--curriculum", stages, "--model-dir", tmp_path / "m", "--video", "--gpu", "-1")
+    stages.write_text(
+        "arch: memory_dstt_v1_tiny\n" + stages.read_text().partition("  - name: second")[0]
+    )
+    code, _, lines = run(
+        TRAIN,
+        "inpaint",
+        "--curriculum",
+        stages,
+        "--model-dir",
+        tmp_path / "m",
+        "--video",
+        "--gpu",
+        "-1",
+    )
     assert code == 0, lines
     assert torch.load(tmp_path / "m" / "stage1_final.pth", weights_only=True)["name"] == MODEL
 
@@ -202,31 +270,63 @@ def test_what_a_stage_does_not_say_is_as_on_the_command_line(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text("stages: [{epochs: 3}, {data: [x, y], seed: 5}]")
     first, second = read_stages(options(path, data_dir=Path("d"), learning_rate=3e-4))
-    assert first.data == [DataFolder(Path("d"))] and second.data == [DataFolder(Path("x")), DataFolder(Path("y"))]
-    assert (first.options.learning_rate, first.options.max_epoch, first.options.seed) == (3e-4, 3, 71)
+    assert first.data == [DataFolder(Path("d"))] and second.data == [
+        DataFolder(Path("x")),
+        DataFolder(Path("y")),
+    ]
+    assert (first.options.learning_rate, first.options.max_epoch, first.options.seed) == (
+        3e-4,
+        3,
+        71,
+    )
     assert (second.options.max_epoch, second.options.seed) == (200, 5)
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("stages: []", "s.yaml: there must be a list `stages:` with one block of keys for each stage"),
+        (
+            "stages: []",
+            "s.yaml: there must be a list `stages:` with one block of keys for each stage",
+        ),
         ("- a", "s.yaml: there must be a list `stages:`"),
         (
             "stages: [{data: d, epoch: 3}]",
-            "s.yaml, stage 1: 'epoch' is not known: choose from activation_checkpointing, adam_beta1, ",
+            "s.yaml, stage 1: 'epoch' is not known: choose from activation_checkpointing, "
+            "adam_beta1, ",
         ),
-        ("stages: [{data: d, epochs: many}]", "s.yaml, stage 1: epochs is 'many': write a whole number"),
+        (
+            "stages: [{data: d, epochs: many}]",
+            "s.yaml, stage 1: epochs is 'many': write a whole number",
+        ),
         ("stages: [{data: d, video: 1}]", "s.yaml, stage 1: video is 1: write true or false"),
-        ("stages: [{data: d}, {data: d, learning_rate: fast}]", "s.yaml, stage 2: learning_rate is 'fast': write a number"),
-        ("stages: [{data: d, mask: {ring: 1}}]", "s.yaml, stage 1: --mask ring=1: 'ring' is not known: choose from"),
+        (
+            "stages: [{data: d}, {data: d, learning_rate: fast}]",
+            "s.yaml, stage 2: learning_rate is 'fast': write a number",
+        ),
+        (
+            "stages: [{data: d, mask: {ring: 1}}]",
+            "s.yaml, stage 1: --mask ring=1: 'ring' is not known: choose from",
+        ),
         ("stages: [{data: d, epochs: 0}]", "s.yaml, stage 1: --max-epoch 0 is out of bounds"),
-        ("stages: [{epochs: 1}]", "s.yaml, stage 1: there is no `data`, and no -i on the command line"),
-        ("stages: [{data: [{path: d, weight: 0}]}]", "s.yaml, stage 1: data is {'path': 'd', 'weight': 0}: write a path"),
-        ("stages: [{data: [{path: d, weight: 2}, e]}]", "s.yaml, stage 1: some of the data folders have a weight and some not"),
+        (
+            "stages: [{epochs: 1}]",
+            "s.yaml, stage 1: there is no `data`, and no -i on the command line",
+        ),
+        (
+            "stages: [{data: [{path: d, weight: 0}]}]",
+            "s.yaml, stage 1: data is {'path': 'd', 'weight': 0}: write a path",
+        ),
+        (
+            "stages: [{data: [{path: d, weight: 2}, e]}]",
+            "s.yaml, stage 1: some of the data folders have a weight and some not",
+        ),
         ("stages: [{data: d, model_dir: x}]", "s.yaml, stage 1: 'model_dir' is not known"),
         ("stages: [", "s.yaml can't be read as YAML: while parsing a flow node"),
-        ("!!python/object/apply:os.system [ls]", "s.yaml can't be read as YAML: could not determine a constructor"),
+        (
+            "!!python/object/apply:os.system [ls]",
+            "s.yaml can't be read as YAML: could not determine a constructor",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path, text, message):
@@ -238,11 +338,16 @@ def test_what_is_wrong_is_one_line(tmp_path, text, message):
 
 
 def test_a_missing_file_names_the_recipes(tmp_path):
-    with pytest.raises(UserError, match="none.yaml does not exist: .* or one of the recipes realtime_memory, fusion"):
+    with pytest.raises(
+        UserError,
+        match="none.yaml does not exist: .* or one of the recipes realtime_memory, fusion",
+    ):
         read_stages(options(tmp_path / "none.yaml"))
 
 
-def test_what_a_later_stage_needs_is_missed_before_the_first_starts(run, data, tmp_path, monkeypatch):
+def test_what_a_later_stage_needs_is_missed_before_the_first_starts(
+    run, data, tmp_path, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "lpips", None)
     path = tmp_path / "s.yaml"
     path.write_text(STAGES.replace("DATA", data.as_posix()) + "    loss: l1lpips\n")
@@ -252,21 +357,20 @@ def test_what_a_later_stage_needs_is_missed_before_the_first_starts(run, data, t
 
 
 def test_what_an_earlier_run_left_is_not_taken_for_this_one(run, stages, tmp_path, monkeypatch):
-    """A second run over the folder of a finished one, interrupted in its first stage, goes on there."""
+    """A second run over the folder of a finished one, interrupted in its first stage, goes on
+    there."""
     folder = tmp_path / "m"
     assert run(TRAIN, *words(stages, folder))[0] == 0
-    real = trainer._account
-
-    def stop_at_once(state, *args, **kwargs):
-        real(state, *args, **kwargs)
-        state.interruption.requested = True
-
-    monkeypatch.setattr(trainer, "_account", stop_at_once)
+    monkeypatch.setattr("inpaint.train.train", train_stopped_after(1, WindowDone))
     assert run(TRAIN, *words(stages, folder, "--seed", "5"))[0] == 130
     monkeypatch.undo()
     assert run(TRAIN, *words(stages, folder, "--seed", "5", "--resume"))[0] == 0
     assert run(TRAIN, *words(stages, tmp_path / "calm", "--seed", "5"))[0] == 0
     for name in ("stage1_final.pth", "stage2_final.pth"):
         assert_equal(weights_of(folder / name), weights_of(tmp_path / "calm" / name))
-    code, _, lines = run(TRAIN, *words(stages, folder, "--checkpoint-file", folder / "stage1_final.pth"))
-    assert code == 1 and lines[-1].endswith("would be replaced by this run: choose another --model-dir")
+    code, _, lines = run(
+        TRAIN, *words(stages, folder, "--checkpoint-file", folder / "stage1_final.pth")
+    )
+    assert code == 1 and lines[-1].endswith(
+        "would be replaced by this run: choose another --model-dir"
+    )

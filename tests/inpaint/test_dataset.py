@@ -1,12 +1,19 @@
-"""Samples out of records: what is cut, turned round and grown, and that a seed decides all of it."""
+"""Samples out of records: what is cut, turned round and grown, and that a seed decides all of
+it."""
 
 import numpy as np
 import pytest
 import torch
 
-from inpaint.clip_transforms import change_brightness, fixed_hard_tile, grow_holes, jitter_colour, random_hard_tile
-from inpaint.dataset import EvalSet, TrainSet, kinds_for
-from inpaint.records import scan_records, write_record
+from inpaint.clip_transforms import (
+    change_brightness,
+    fixed_hard_tile,
+    grow_holes,
+    jitter_colour,
+    random_hard_tile,
+)
+from inpaint.dataset import EvalSet, TrainSet, kinds_for, scan_records
+from nunif.records import write_record
 from nunif.training.task import BadSample, Draw
 from tests.records import make_records
 
@@ -21,11 +28,15 @@ def records(tmp_path_factory):
 
 
 def numbered_record(folder, frames=16, size=40, masks=True):
-    """Every frame is a flat grey of 10 times its number; the hole, with `masks`, is in one place."""
-    pictures = np.broadcast_to((np.arange(frames) * 10).astype(np.uint8)[:, None, None, None], (frames, size, size, 3))
+    """Every frame is a flat grey of 10 times its number; the hole, with `masks`, is in one
+    place."""
+    pictures = np.broadcast_to(
+        (np.arange(frames) * 10).astype(np.uint8)[:, None, None, None], (frames, size, size, 3)
+    )
     holes = np.zeros((frames, size, size), bool)
     holes[:, 20:24, 20:24] = True
-    write_record(folder / "n_000000", pictures, holes if masks else None, {})
+    planes = {"C": pictures, "M": holes} if masks else {"C": pictures}
+    write_record(folder / "n_000000", planes, {})
     return scan_records(folder)[0]
 
 
@@ -71,7 +82,12 @@ def test_hard_tiles_are_preferred():
     assert fixed_hard_tile(holes, (32, 32)) == (24, 32)
     found = [random_hard_tile(holes, (32, 32), np.random.default_rng(seed)) for seed in range(200)]
     hits = np.mean([holes[:, y : y + 32, x : x + 32].any() for y, x in found])
-    single = np.mean([holes[:, y : y + 32, x : x + 32].any() for y, x in np.random.default_rng(0).integers(0, 33, (500, 2))])
+    single = np.mean(
+        [
+            holes[:, y : y + 32, x : x + 32].any()
+            for y, x in np.random.default_rng(0).integers(0, 33, (500, 2))
+        ]
+    )
     assert hits > single + 0.1
 
 
@@ -88,7 +104,8 @@ def test_holes_grow_to_the_right_by_up_to_20_and_to_the_left_by_up_to_4():
 
 
 def test_growth_from_beside_the_tile_comes_in(tmp_path):
-    """The hole ends left of some tiles; grown, it must reach in just as it would in the whole picture."""
+    """The hole ends left of some tiles; grown, it must reach in just as it would in the whole
+    picture."""
     train = TrainSet(numbered_record(tmp_path), 12, (32, 32), OCCLUSION_ONLY)
     for seed in range(60):
         holes = train[Draw(0, seed)]["holes"][0, 0]
@@ -124,7 +141,10 @@ def test_brightness_is_one_factor_for_a_clip_between_the_two_given(tmp_path):
         torch.testing.assert_close(out, (frames * factors[-1]).clamp(max=1))
     assert 0.25 <= min(factors) < 0.3 and 1.2 < max(factors) <= 1.25
     records = numbered_record(tmp_path)
-    plain, dark = (TrainSet(records, 12, (32, 32), OCCLUSION_ONLY, b)[Draw(0, 5)]["frames"] for b in ((1, 1), (0.5, 0.5)))
+    plain, dark = (
+        TrainSet(records, 12, (32, 32), OCCLUSION_ONLY, b)[Draw(0, 5)]["frames"]
+        for b in ((1, 1), (0.5, 0.5))
+    )
     torch.testing.assert_close(dark + 1, (plain + 1) / 2)
 
 
@@ -139,18 +159,25 @@ def test_an_unreadable_picture_is_a_bad_sample_with_its_name(tmp_path):
 
 
 def test_the_kinds_of_holes_come_as_often_as_their_weights_say(tmp_path):
-    """The recorded hole is 4 pixels high, a rectangle of 5 to 20 % of 32x32 at least 5 in one of its sides."""
-    train = TrainSet(numbered_record(tmp_path), 2, (32, 32), {"occlusion": 3.0, "rectangle": 1.0, "strokes": 0.0})
+    """The recorded hole is 4 pixels high, a rectangle of 5 to 20 % of 32x32 at least 5 in one of
+    its sides."""
+    train = TrainSet(
+        numbered_record(tmp_path), 2, (32, 32), {"occlusion": 3.0, "rectangle": 1.0, "strokes": 0.0}
+    )
     sums = [train[Draw(0, seed)]["holes"].sum(dim=(1, 2, 3)).tolist() for seed in range(200)]
     made = np.mean([0.05 * 32 * 32 <= first <= 0.2 * 32 * 32 for first, _ in sums])
-    recorded = np.mean([first % 4 == 0 and first <= 4 * 28 for first, _ in sums])  # 4 high, grown by at most 24
+    recorded = np.mean(
+        [first % 4 == 0 and first <= 4 * 28 for first, _ in sums]
+    )  # 4 high, grown by at most 24
     assert 0.15 < made and 0.6 < recorded
 
 
 def test_records_without_masks_take_what_is_made_up(tmp_path):
     (record,) = numbered_record(tmp_path, masks=False)
     masks = {"occlusion": 5.0, "object": 2.0, "strokes": 0.0}
-    assert kinds_for(record, masks) == {"object": 2.0} and kinds_for(record, {"occlusion": 1.0}) == {}
+    assert (
+        kinds_for(record, masks) == {"object": 2.0} and kinds_for(record, {"occlusion": 1.0}) == {}
+    )
     train = TrainSet([record], 12, (32, 32), masks)
     shares = [train[Draw(0, seed)]["holes"][0].mean().item() for seed in range(50)]
     assert 0.04 <= min(shares) and max(shares) <= 0.12
@@ -176,5 +203,8 @@ def test_tiles_are_as_high_and_wide_as_asked_for(records, kind, masks):
 def test_a_clip_of_one_frame_is_any_of_the_record(tmp_path):
     train = TrainSet(numbered_record(tmp_path, frames=4, masks=False), 1, (32, 32), {"object": 1.0})
     # colours are as they were in half of the draws
-    greys = {round(float(train[Draw(0, seed)]["frames"][0, 0, 0, 0].add(1).mul(127.5)), 3) for seed in range(60)}
+    greys = {
+        round(float(train[Draw(0, seed)]["frames"][0, 0, 0, 0].add(1).mul(127.5)), 3)
+        for seed in range(60)
+    }
     assert {0.0, 10.0, 20.0, 30.0} <= greys

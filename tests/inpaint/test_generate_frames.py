@@ -1,4 +1,5 @@
-"""`create_training_data.py frames` and `inpaint`, on small folders laid out like the public datasets."""
+"""`create_training_data.py frames` and `inpaint`, on small folders laid out like the public
+datasets."""
 
 import json
 import shutil
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 
 from inpaint.commands import CREATE_TRAINING_DATA
+from inpaint.dataset import PLANES, scan_records
 from inpaint.generate_frames import fit, plan_groups, wobble
-from inpaint.options import PRESETS, ROOMS, FramesPreset
-from inpaint.records import open_record, read_frames, read_holes, scan_records
+from inpaint.options_data import PRESETS, ROOMS, FramesPreset
+from nunif.records import open_record, read_plane
 from nunif.seed import generator_for
 from nunif.video.color import BT709
 from nunif.video.writer import write_video
@@ -45,7 +47,7 @@ def make(run, folder, out, *more, command="frames"):
 
 def greys(record):
     """The grey of each frame's middle."""
-    return [int(frame[20, 30, 0]) for frame in read_frames(record, record.numbers)]
+    return [int(frame[20, 30, 0]) for frame in read_plane(record, "C", record.numbers)]
 
 
 def frames_of(folder):
@@ -63,9 +65,15 @@ def test_gta_im_takes_fives_of_the_colour_pictures_of_dated_folders(run, tmp_pat
     code, _, lines = make(run, tmp_path / "FPS-5", tmp_path / "train", "--preset", "gta_im", *SIZE)
     assert code == 0 and lines[-1] == "2 sources: made 4, kept 0, skipped 0"
     dated = ["2020-06-04-21-36-45", "2020-06-09-17-14-03"]
-    assert frames_of(tmp_path / "train") == [(name, list(range(i, i + 5))) for name in dated for i in (0, 5)]
+    assert frames_of(tmp_path / "train") == [
+        (name, list(range(i, i + 5))) for name in dated for i in (0, 5)
+    ]
     records, bad = scan_records(tmp_path / "train")
-    assert not bad and {record.size for record in records} == {(36, 64)} and not any(record.has_masks for record in records)
+    assert (
+        not bad
+        and {record.size for record in records} == {(36, 64)}
+        and not any(record.has("M") for record in records)
+    )
     assert sorted(map(greys, records)) == [
         [0, 10, 20, 30, 40], [1, 11, 21, 31, 41], [50, 60, 70, 80, 90], [51, 61, 71, 81, 91]
     ]  # fmt: skip
@@ -74,8 +82,12 @@ def test_gta_im_takes_fives_of_the_colour_pictures_of_dated_folders(run, tmp_pat
 
 def test_sun3d_takes_every_third_frame_in_fives(run, tmp_path):
     for i in range(30):
-        write_picture(tmp_path / "s" / "hotel" / "room1" / "image" / f"{i + 1:07d}-000000{i:06d}.jpg", 8 * i)
-        write_picture(tmp_path / "s" / "hotel" / "room1" / "depth" / f"{i + 1:07d}-000000{i:06d}.png", 255)
+        write_picture(
+            tmp_path / "s" / "hotel" / "room1" / "image" / f"{i + 1:07d}-000000{i:06d}.jpg", 8 * i
+        )
+        write_picture(
+            tmp_path / "s" / "hotel" / "room1" / "depth" / f"{i + 1:07d}-000000{i:06d}.png", 255
+        )
     assert make(run, tmp_path / "s", tmp_path / "train", "--preset", "sun3d", *SIZE)[0] == 0
     assert frames_of(tmp_path / "train") == [
         ("hotel/room1/image", [0, 3, 6, 9, 12]),
@@ -84,14 +96,20 @@ def test_sun3d_takes_every_third_frame_in_fives(run, tmp_path):
 
 
 def test_thumos14_takes_four_random_fives_and_leaves_make_up_out(run, tmp_path):
-    for name in ("v_Archery_g01_c01.mp4", "v_ApplyLipstick_g01_c01.mp4", "ApplyEyeMakeup/video_validation_0000001.mp4"):
+    for name in (
+        "v_Archery_g01_c01.mp4",
+        "v_ApplyLipstick_g01_c01.mp4",
+        "ApplyEyeMakeup/video_validation_0000001.mp4",
+    ):
         write_clip(tmp_path / "v" / name, 60)
     code, _, lines = make(run, tmp_path / "v", tmp_path / "train", "--preset", "thumos14", *SIZE)
     assert code == 0 and lines[-1] == "1 sources: made 4, kept 0, skipped 0"
     rows = frames_of(tmp_path / "train")
     assert {source for source, _ in rows} == {"v_Archery_g01_c01.mp4"}
     starts = sorted(frames[0] for _, frames in rows)
-    assert all(frames == list(range(frames[0], frames[0] + 5)) and frames[-1] < 60 for _, frames in rows)
+    assert all(
+        frames == list(range(frames[0], frames[0] + 5)) and frames[-1] < 60 for _, frames in rows
+    )
     assert len(set(starts)) == 4 and min(np.diff(starts)) >= 5 and starts != [0, 5, 10, 15]
 
 
@@ -99,14 +117,21 @@ def test_mit_indoor_moves_stills_of_twelve_rooms(run, tmp_path):
     for category in ("kitchen", "office", "airport_inside", "restaurant_kitchen"):
         write_picture(tmp_path / "Images" / category / "a.jpg", 100, (120, 160))
     assert len(ROOMS) == 12
-    code, _, lines = make(run, tmp_path / "Images", tmp_path / "train", "--preset", "mit_indoor", *SIZE)
+    code, _, lines = make(
+        run, tmp_path / "Images", tmp_path / "train", "--preset", "mit_indoor", *SIZE
+    )
     assert code == 0
-    assert [source for source, _ in frames_of(tmp_path / "train")] == ["kitchen/a.jpg"]  # the same picture is one record
+    assert [source for source, _ in frames_of(tmp_path / "train")] == [
+        "kitchen/a.jpg"
+    ]  # the same picture is one record
     write_picture(tmp_path / "Images" / "office" / "a.jpg", 101, (120, 160))
     make(run, tmp_path / "Images", tmp_path / "train", "--preset", "mit_indoor", *SIZE)
-    assert [source for source, _ in frames_of(tmp_path / "train")] == ["kitchen/a.jpg", "office/a.jpg"]
+    assert [source for source, _ in frames_of(tmp_path / "train")] == [
+        "kitchen/a.jpg",
+        "office/a.jpg",
+    ]
     for record in scan_records(tmp_path / "train")[0]:
-        frames = read_frames(record, record.numbers).astype(float)
+        frames = read_plane(record, "C", record.numbers).astype(float)
         assert len(frames) == 5
         assert frames.min() >= 94 and frames.max() <= 107  # 5 % of light, and no black border
         assert len({round(frame.mean()) for frame in frames}) > 1
@@ -155,7 +180,16 @@ def test_fit_takes_the_middle():
 
 
 @pytest.mark.parametrize(
-    "name", ["{}_v2.png", "shot_{}_4k.png", "take{}_0.png", "{:04d}.png", "{}.7.png", "frame {} of 12.png", "s2e10_{:03d}.png"]
+    "name",
+    [
+        "{}_v2.png",
+        "shot_{}_4k.png",
+        "take{}_0.png",
+        "{:04d}.png",
+        "{}.7.png",
+        "frame {} of 12.png",
+        "s2e10_{:03d}.png",
+    ],
 )
 def test_pictures_come_by_the_number_that_differs(run, tmp_path, name):
     for i in range(1, 13):
@@ -169,8 +203,14 @@ def test_pictures_come_by_the_number_that_differs(run, tmp_path, name):
 @pytest.mark.parametrize(
     "names, problem",
     [
-        (["t1_0.png", "t1_1.png", "t2_0.png", "t10_0.png"], "t10_0.png and t1_0.png have one number: remove one of them"),
-        (["a.png", "a1.png", "a2.png", "a10.png"], "a.png has no number: give it one, or put it elsewhere"),
+        (
+            ["t1_0.png", "t1_1.png", "t2_0.png", "t10_0.png"],
+            "t10_0.png and t1_0.png have one number: remove one of them",
+        ),
+        (
+            ["a.png", "a1.png", "a2.png", "a10.png"],
+            "a.png has no number: give it one, or put it elsewhere",
+        ),
     ],
 )
 def test_where_numbers_do_not_tell_names_do_and_it_is_said(run, tmp_path, names, problem):
@@ -178,7 +218,9 @@ def test_where_numbers_do_not_tell_names_do_and_it_is_said(run, tmp_path, names,
         write_picture(tmp_path / "v" / name, 20 * i)
     code, _, lines = make(run, tmp_path / "v", tmp_path / "train", "--seq", "4", *SIZE)
     assert code == 0
-    assert f"{tmp_path / 'v'}: {problem}: its pictures are taken in the order of their names" in lines
+    assert (
+        f"{tmp_path / 'v'}: {problem}: its pictures are taken in the order of their names" in lines
+    )
     (record,) = scan_records(tmp_path / "train")[0]
     assert greys(record) == [0, 20, 40, 60]
 
@@ -189,13 +231,38 @@ HUGE = 10**25
 @pytest.mark.parametrize(
     "numbers, seq, records, said",
     [
-        ([1, 3, 4, 5], 2, [[4, 5]], "pictures are missing before the number 3: no record goes across"),
-        ([1, 2, 3, 4, 6, 7, 9, 10, 11], 3, [[1, 2, 3], [9, 10, 11]], "before the number 6 and before 1 more: no record goes"),
-        ([0, 5, 10, 20, 25, 30], 2, [[0, 5], [25, 30]], "pictures are missing before the number 20: no record goes across"),
-        ([HUGE, HUGE + 1, HUGE + 2, HUGE + 9], 2, [[0, 1]], f"before the number {HUGE + 9}: no record goes across"),
+        (
+            [1, 3, 4, 5],
+            2,
+            [[4, 5]],
+            "pictures are missing before the number 3: no record goes across",
+        ),
+        (
+            [1, 2, 3, 4, 6, 7, 9, 10, 11],
+            3,
+            [[1, 2, 3], [9, 10, 11]],
+            "before the number 6 and before 1 more: no record goes",
+        ),
+        (
+            [0, 5, 10, 20, 25, 30],
+            2,
+            [[0, 5], [25, 30]],
+            "pictures are missing before the number 20: no record goes across",
+        ),
+        (
+            [HUGE, HUGE + 1, HUGE + 2, HUGE + 9],
+            2,
+            [[0, 1]],
+            f"before the number {HUGE + 9}: no record goes across",
+        ),
         ([0, 5, 10, 15], 4, [[0, 5, 10, 15]], None),
         ([0, 33, 66, 100, 133, 166], 3, [[0, 33, 66], [100, 133, 166]], None),  # milliseconds
-        ([11, 31, 52, 70], 4, [[11, 31, 52, 70]], "come in uneven steps: none is taken to be missing"),
+        (
+            [11, 31, 52, 70],
+            4,
+            [[11, 31, 52, 70]],
+            "come in uneven steps: none is taken to be missing",
+        ),
     ],
 )
 def test_no_record_goes_across_a_gap_in_the_numbers(run, tmp_path, numbers, seq, records, said):
@@ -207,7 +274,9 @@ def test_no_record_goes_across_a_gap_in_the_numbers(run, tmp_path, numbers, seq,
     told = [line for line in lines if line.startswith(f"{tmp_path / 'v'}: ")]
     assert len(told) == (said is not None) and all(said in line for line in told)
     num_lost = len(numbers) // seq - len(records)
-    assert ("missing frames" in lines[-1]) == bool(num_lost) and f"made {len(records)}, kept 0, skipped {num_lost}" in lines[-1]
+    assert ("missing frames" in lines[-1]) == bool(
+        num_lost
+    ) and f"made {len(records)}, kept 0, skipped {num_lost}" in lines[-1]
 
 
 def test_cuts_short_sources_and_bad_pictures_are_skipped_and_said(run, tmp_path):
@@ -218,20 +287,29 @@ def test_cuts_short_sources_and_bad_pictures_are_skipped_and_said(run, tmp_path)
     (tmp_path / "v" / "walk" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nnot all of it")
     code, _, lines = make(run, tmp_path / "v", tmp_path / "train", "--seq", "10", *SIZE)
     assert code == 0
-    assert lines[-1] == "3 sources: made 3, kept 0, skipped 3 (1 scene cut, 1 too short, 1 unreadable picture)"
+    assert (
+        lines[-1]
+        == "3 sources: made 3, kept 0, skipped 3 (1 scene cut, 1 too short, 1 unreadable picture)"
+    )
     assert any("3.png can't be read" in line for line in lines)
     assert frames_of(tmp_path / "train") == [
-        ("cut.mp4", list(range(0, 10))), ("cut.mp4", list(range(20, 30))), ("walk", list(range(10, 20))),
-    ]  # fmt: skip
+        ("cut.mp4", list(range(0, 10))),
+        ("cut.mp4", list(range(20, 30))),
+        ("walk", list(range(10, 20))),
+    ]
 
 
 def test_a_second_run_makes_only_what_is_missing_and_workers_change_nothing(run, tmp_path):
     for i in range(24):
         write_picture(tmp_path / "v" / "walk" / f"{i}.png", 5 * i)
     make(run, tmp_path / "v", tmp_path / "one" / "train", "--seq", "6", "--max-workers", "1", *SIZE)
-    make(run, tmp_path / "v", tmp_path / "four" / "train", "--seq", "6", "--max-workers", "4", *SIZE)
+    make(
+        run, tmp_path / "v", tmp_path / "four" / "train", "--seq", "6", "--max-workers", "4", *SIZE
+    )
     one, four = (sorted((tmp_path / name / "train").rglob("*.*")) for name in ("one", "four"))
-    assert [p.name for p in one] == [p.name for p in four] and all(a.read_bytes() == b.read_bytes() for a, b in zip(one, four))
+    assert [p.name for p in one] == [p.name for p in four] and all(
+        a.read_bytes() == b.read_bytes() for a, b in zip(one, four)
+    )
     records = sorted((tmp_path / "one" / "train").iterdir())
     assert len(records) == 4
     shutil.rmtree(records[1])
@@ -239,11 +317,18 @@ def test_a_second_run_makes_only_what_is_missing_and_workers_change_nothing(run,
     records[2].rename(tmp_path / "one" / "eval" / records[2].name)
     code, _, lines = make(run, tmp_path / "v", tmp_path / "one" / "train", "--seq", "6", *SIZE)
     assert code == 0 and lines[-1] == "1 sources: made 1, kept 3, skipped 0"
-    code, _, lines = make(run, tmp_path / "v", tmp_path / "one" / "train", "--seq", "6", "--size", "32x64")
-    assert code == 1 and "was made with size 36x64, this run asks for 32x64: use another --prefix" in lines[-1]
+    code, _, lines = make(
+        run, tmp_path / "v", tmp_path / "one" / "train", "--seq", "6", "--size", "32x64"
+    )
+    assert (
+        code == 1
+        and "was made with size 36x64, this run asks for 32x64: use another --prefix" in lines[-1]
+    )
 
 
-@pytest.mark.parametrize("cut, kept", [(1, [5, 10, 15]), (5, [0, 5, 10, 15]), (18, [0, 5, 10]), (19, [0, 5, 10])])
+@pytest.mark.parametrize(
+    "cut, kept", [(1, [5, 10, 15]), (5, [0, 5, 10, 15]), (18, [0, 5, 10]), (19, [0, 5, 10])]
+)
 def test_a_cut_is_found_up_to_the_ends_of_a_video(run, tmp_path, cut, kept):
     write_clip(tmp_path / "cut.mp4", 20, cut_at=cut)
     assert make(run, tmp_path / "cut.mp4", tmp_path / "train", "--seq", "5", *SIZE)[0] == 0
@@ -258,14 +343,20 @@ def test_records_below_the_pictures_are_no_pictures(run, tmp_path):
         (tmp_path / command / ".partial-left").mkdir()
         write_picture(tmp_path / command / ".partial-left" / "0000_C.png", 7)
         code, _, second = make(run, tmp_path, tmp_path / command, *more, command=command)
-        assert code == 0 and "made 0" in second[-1] and second[-1].split(":")[0] == first[-1].split(":")[0]
+        assert (
+            code == 0
+            and "made 0" in second[-1]
+            and second[-1].split(":")[0] == first[-1].split(":")[0]
+        )
 
 
 def test_one_picture_and_one_category(run, tmp_path):
     write_picture(tmp_path / "kitchen" / "a.jpg", 100, (120, 160))
     code, _, lines = make(run, tmp_path / "kitchen" / "a.jpg", tmp_path / "one", "--stills", *SIZE)
     assert code == 0 and lines[-1] == "1 sources: made 1, kept 0, skipped 0"
-    code, _, lines = make(run, tmp_path / "kitchen", tmp_path / "two", "--preset", "mit_indoor", *SIZE)
+    code, _, lines = make(
+        run, tmp_path / "kitchen", tmp_path / "two", "--preset", "mit_indoor", *SIZE
+    )
     assert code == 0 and lines[-1] == "1 sources: made 1, kept 0, skipped 0"
 
 
@@ -276,13 +367,22 @@ def test_one_picture_and_one_category(run, tmp_path):
             ["--preset", "gta_im"],
             "0 videos and 1 pictures, none in such a place; looked for GTA-IM: folders named by",
         ),
-        (["--preset", "thumos14"], "it holds 0 videos and 1 pictures, none in such a place; looked for THUMOS14: videos"),
-        (["--preset", "nothing"], "--preset nothing is not known: choose one of gta_im, mit_indoor, sun3d, thumos14"),
+        (
+            ["--preset", "thumos14"],
+            "it holds 0 videos and 1 pictures, none in such a place; looked for THUMOS14: videos",
+        ),
+        (
+            ["--preset", "nothing"],
+            "--preset nothing is not known: choose one of gta_im, mit_indoor, sun3d, thumos14",
+        ),
         (
             ["--include", "other"],
             "0 videos and 1 pictures, none in such a place; looked for videos or folders of",
         ),
-        (["--size", "big"], "--size big is no size: write height x width in pixels, such as 360x640"),
+        (
+            ["--size", "big"],
+            "--size big is no size: write height x width in pixels, such as 360x640",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line(run, tmp_path, more, message):
@@ -306,12 +406,26 @@ def test_pictures_become_records_of_one_frame(run, tmp_path):
     records, bad = scan_records(tmp_path / "train")
     assert len(records) == 12 and not bad
     for record in records:
-        assert len(record) == 1 and record.size == (64, 64) and record.path.name.startswith("p_image_")
-        assert 0.04 <= read_holes(record, record.numbers).mean() <= 0.20
-    assert {json.loads((r.path / "record.json").read_text())["holes"] for r in records} <= {"rectangle", "strokes", "object"}
+        assert (
+            len(record) == 1 and record.size == (64, 64) and record.path.name.startswith("p_image_")
+        )
+        assert 0.04 <= read_plane(record, "M", record.numbers).mean() <= 0.20
+    assert {json.loads((r.path / "record.json").read_text())["holes"] for r in records} <= {
+        "rectangle",
+        "strokes",
+        "object",
+    }
     before = {path: path.read_bytes() for path in (tmp_path / "train").rglob("*.png")}
     shutil.rmtree(records[3].path)
-    code, _, lines = make(run, tmp_path / "pictures", tmp_path / "train", *more, "--max-workers", "4", command="inpaint")
+    code, _, lines = make(
+        run,
+        tmp_path / "pictures",
+        tmp_path / "train",
+        *more,
+        "--max-workers",
+        "4",
+        command="inpaint",
+    )
     assert code == 0 and lines[-1] == "5 files: made 1, kept 11, left out 1"
     assert {path: path.read_bytes() for path in (tmp_path / "train").rglob("*.png")} == before
 
@@ -327,7 +441,9 @@ def test_twins_give_one_record_and_a_bad_video_stops_nothing(run, tmp_path, work
     assert code == 0 and lines[-1] == "9 files: made 1, kept 0, left out 8"
     (record,) = (tmp_path / "train").iterdir()
     assert json.loads((record / "record.json").read_text())["source"] == "a.png"
-    code, _, lines = make(run, tmp_path / "v" / "bad.mp4", tmp_path / "none", *more, command="inpaint")
+    code, _, lines = make(
+        run, tmp_path / "v" / "bad.mp4", tmp_path / "none", *more, command="inpaint"
+    )
     assert code == 1 and "none of its 1 files gave a record" in lines[-1]
 
 
@@ -335,7 +451,9 @@ def test_a_second_run_reads_no_finished_picture(run, tmp_path, monkeypatch):
     write_picture(tmp_path / "v" / "a.png", 50)
     assert make(run, tmp_path / "v", tmp_path / "train", "--size", "64", command="inpaint")[0] == 0
     monkeypatch.setattr("inpaint.generate_images.read_rgb", lambda path: pytest.fail("read again"))
-    code, _, lines = make(run, tmp_path / "v", tmp_path / "train", "--size", "64", command="inpaint")
+    code, _, lines = make(
+        run, tmp_path / "v", tmp_path / "train", "--size", "64", command="inpaint"
+    )
     assert code == 0 and lines[-1] == "1 files: made 0, kept 1, left out 0"
 
 
@@ -347,9 +465,25 @@ def test_one_frame_records_train_with_a_batch_size(run, tmp_path):
     for half in ("train", "eval"):
         (tmp_path / half).mkdir()
         for i in range(2):
-            cv2.imwrite(str(tmp_path / half / f"{i}.png"), rng.integers(1, 255, (80, 80, 3), dtype=np.uint8))
-        assert make(run, tmp_path / half, tmp_path / "data" / half, "--size", "64", command="inpaint")[0] == 0
-    words = ["-i", tmp_path / "data", "--model-dir", tmp_path / "m", "--arch", "memory_dstt_v1_tiny", "--tile-size", "48"]
+            cv2.imwrite(
+                str(tmp_path / half / f"{i}.png"), rng.integers(1, 255, (80, 80, 3), dtype=np.uint8)
+            )
+        assert (
+            make(run, tmp_path / half, tmp_path / "data" / half, "--size", "64", command="inpaint")[
+                0
+            ]
+            == 0
+        )
+    words = [
+        "-i",
+        tmp_path / "data",
+        "--model-dir",
+        tmp_path / "m",
+        "--arch",
+        "memory_dstt_v1_tiny",
+        "--tile-size",
+        "48",
+    ]
     words += ["--batch-size", "2", "--num-samples", "4", "--max-epoch", "1", "--gpu", "-1"]
     assert run(TRAIN, "inpaint", *words)[0] == 0
     assert (tmp_path / "m" / "inpaint.memory_dstt_v1_tiny.pth").exists()
@@ -360,9 +494,14 @@ def test_one_frame_records_train_with_a_batch_size(run, tmp_path):
     [
         (
             ["--mask", "occlusion"],
-            "--mask occlusion: pictures have no occlusion: choose from rectangle, strokes, object, strips",
+            "--mask occlusion: pictures have no occlusion: choose from rectangle, strokes, "
+            "object, strips",
         ),
-        ([], "holds neither .bmp .jpeg .jpg .png .tif .tiff .webp nor a video: choose another folder"),
+        (
+            [],
+            "holds neither .bmp .jpeg .jpg .png .tif .tiff .webp nor a video: choose another "
+            "folder",
+        ),
     ],
 )
 def test_bad_pictures_input_is_one_line(run, tmp_path, more, message):
@@ -371,36 +510,47 @@ def test_bad_pictures_input_is_one_line(run, tmp_path, more, message):
 
 
 def test_a_record_is_whole_or_without_masks(tmp_path):
-    from inpaint.records import BadRecord, write_record
+    from nunif.records import BadRecord, write_record
 
     frames = np.zeros((3, 16, 16, 3), np.uint8)
-    write_record(tmp_path / "a", frames, None, {})
-    assert not open_record(tmp_path / "a").has_masks
+    write_record(tmp_path / "a", {"C": frames}, {})
+    assert not open_record(tmp_path / "a", PLANES).has("M")
     with pytest.raises(BadRecord, match="it has no masks"):
-        read_holes(open_record(tmp_path / "a"), ("0000",))
-    write_record(tmp_path / "b", frames, np.ones((3, 16, 16), bool), {})
-    assert open_record(tmp_path / "b").has_masks
+        read_plane(open_record(tmp_path / "a", PLANES), "M", ("0000",))
+    write_record(tmp_path / "b", {"C": frames, "M": np.ones((3, 16, 16), bool)}, {})
+    assert open_record(tmp_path / "b", PLANES).has("M")
     (tmp_path / "b" / "0001_M.png").unlink()
     with pytest.raises(BadRecord, match="0001_M.png is missing"):
-        open_record(tmp_path / "b")
+        open_record(tmp_path / "b", PLANES)
 
 
 @pytest.mark.parametrize(
-    ("command", "more"), [("frames", ["--seq", "4", *SIZE]), ("inpaint", ["--size", "64", "--every", "0.01"])]
+    ("command", "more"),
+    [("frames", ["--seq", "4", *SIZE]), ("inpaint", ["--size", "64", "--every", "0.01"])],
 )
 @pytest.mark.parametrize(
-    ("color", "share", "transfer"), [(PQ, WHITE_OF_PQ, "smpte2084"), (HLG, WHITE_OF_HLG, "arib-std-b67"), (BT709, 0.9, "bt709")]
+    ("color", "share", "transfer"),
+    [(PQ, WHITE_OF_PQ, "smpte2084"), (HLG, WHITE_OF_HLG, "arib-std-b67"), (BT709, 0.9, "bt709")],
 )
-def test_hdr_films_give_sdr_records_that_say_so(run, tmp_path, command, more, color, share, transfer):
+def test_hdr_films_give_sdr_records_that_say_so(
+    run, tmp_path, command, more, color, share, transfer
+):
     write_levels(tmp_path / "film.mkv", level(share), color)
     code, _, lines = make(run, tmp_path / "film.mkv", tmp_path / "out", *more, command=command)
-    assert code == 0 and bool([line for line in lines if "tone-mapped to SDR" in line]) == (transfer != "bt709")
+    assert code == 0 and bool([line for line in lines if "tone-mapped to SDR" in line]) == (
+        transfer != "bt709"
+    )
     records, _ = scan_records(tmp_path / "out")
     assert records
     for record in records:
         info = json.loads((record.path / "record.json").read_text())
-        assert info["transfer"] == transfer and ("tone_mapped" in info["options"]) == (transfer != "bt709")
-        assert all(np.abs(frame.astype(int) - 230).max() <= 2 for frame in read_frames(record, record.numbers))
+        assert info["transfer"] == transfer and ("tone_mapped" in info["options"]) == (
+            transfer != "bt709"
+        )
+        assert all(
+            np.abs(frame.astype(int) - 230).max() <= 2
+            for frame in read_plane(record, "C", record.numbers)
+        )
     assert make(run, tmp_path / "film.mkv", tmp_path / "out", *more, command=command)[0] == 0
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inpaint.hole_shapes import SHAPES, visiting_shape
-from inpaint.options import MADE_MASKS
+from inpaint.options_holes import MADE_MASKS
 
 SIZE = (64, 80)
 AREAS = {"rectangle": (0.05, 0.20), "strokes": (0.05, 0.20), "object": (0.04, 0.12)}
@@ -39,7 +39,9 @@ def test_still_ones_stand_and_moving_ones_go_on_smoothly(kind):
         assert (still == still[0]).all()
         middles = np.array([np.argwhere(mask).mean(axis=0) for mask in moving])
         steps = np.diff(middles, axis=0)
-        assert np.abs(steps).max() <= 0.04 * max(SIZE) + 1.5  # pixels, with what leaves the picture and rounding
+        assert (
+            np.abs(steps).max() <= 0.04 * max(SIZE) + 1.5
+        )  # pixels, with what leaves the picture and rounding
         assert np.abs(middles[-1] - middles[0]).max() > 0.3
         assert moving.any(axis=(1, 2)).all()
 
@@ -53,7 +55,9 @@ def test_a_shape_is_shifted_and_not_changed(kind):
     window = range(-40, 41)
     for mask in masks:
         places = ((height + y, width + x) for y in window for x in window)
-        assert any((wide[top : top + height, left : left + width] == mask).all() for top, left in places)
+        assert any(
+            (wide[top : top + height, left : left + width] == mask).all() for top, left in places
+        )
 
 
 @pytest.mark.parametrize("kind", AREAS)
@@ -81,7 +85,9 @@ def test_the_seed_decides(kind):
 @pytest.mark.parametrize("size", [(32, 32), (360, 640), (40, 400)])
 def test_any_size_of_picture(kind, size):
     for seed in range(5):
-        assert AREAS[kind][0] <= draw(kind, seed, num_frames=1, size=size)[0].mean() <= AREAS[kind][1]
+        assert (
+            AREAS[kind][0] <= draw(kind, seed, num_frames=1, size=size)[0].mean() <= AREAS[kind][1]
+        )
 
 
 @pytest.mark.parametrize("size", [(256, 256), (180, 320), (40, 400)])
@@ -92,7 +98,9 @@ def test_strips_stand_beside_things_in_every_clip(size):
     shares = np.array([mask.mean(axis=(1, 2)) for mask in masks])
     assert 0.001 < shares.min() and shares.max() < 0.08
     for mask in masks:
-        runs = np.diff(np.pad(mask[0].astype(int), ((0, 0), (1, 1))), axis=1) > 0  # where a strip begins
+        runs = (
+            np.diff(np.pad(mask[0].astype(int), ((0, 0), (1, 1))), axis=1) > 0
+        )  # where a strip begins
         widths = mask[0].sum() / runs.sum()
         assert widths < 0.12 * size[1]
     num_still = sum(bool((mask == mask[0]).all()) for mask in masks)
@@ -119,7 +127,9 @@ def test_a_visitor_comes_stands_and_goes(num_frames, size):
         assert 0.04 <= standing.mean(axis=(1, 2)).min() and standing.mean(axis=(1, 2)).max() <= 0.12
         assert not standing[:, [0, -1]].any() and not standing[:, :, [0, -1]].any()
         middles = np.array([np.argwhere(mask).mean(axis=0) for mask in standing])
-        assert 0 < np.ptp(middles, axis=0).max() < 6  # pixels: two to each side, and what rounding and breathing add
+        assert (
+            0 < np.ptp(middles, axis=0).max() < 6
+        )  # pixels: two to each side, and what rounding and breathing add
 
 
 def test_a_visitor_uses_both_sides_and_all_sizes():
@@ -139,4 +149,6 @@ def test_a_visitor_is_the_same_for_the_same_seed():
 
 
 def test_strips_leave_something_to_fill_in_the_smallest_tiles():
-    assert all(SHAPES["strips"](4, (32, 32), np.random.default_rng(seed)).any() for seed in range(10))
+    assert all(
+        SHAPES["strips"](4, (32, 32), np.random.default_rng(seed)).any() for seed in range(10)
+    )

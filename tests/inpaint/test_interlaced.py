@@ -1,11 +1,13 @@
-"""Every command that reads films refuses interlaced ones with advice, or makes them whole: no record holds combs."""
+"""Every command that reads films refuses interlaced ones with advice, or makes them whole: no
+record holds combs."""
 
 import cv2
 import numpy as np
 import pytest
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
-from inpaint.records import read_frames, scan_records
+from inpaint.dataset import scan_records
+from nunif.records import read_plane
 from tests.nunif.test_deinterlace import INTERLACED, combs
 from tests.videos import write_clip
 
@@ -16,7 +18,11 @@ ADVICE = "use --deinterlace, which makes whole ones of them"
 def woven_scene(count=24, *, width=192, height=108):
     """A textured bar that moves 3 pixels from field to field before a still texture."""
     rng = np.random.default_rng(0)
-    scene = cv2.resize(rng.integers(60, 200, (9, 16, 3)).astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    scene = cv2.resize(
+        rng.integers(60, 200, (9, 16, 3)).astype(np.uint8),
+        (width, height),
+        interpolation=cv2.INTER_CUBIC,
+    )
     frames = []
     for number in range(count):
         frame = scene.copy()
@@ -33,7 +39,18 @@ def film(tmp_path_factory):
 
 
 COMMANDS = {
-    "video_inpaint": ["--model-type", "MotionParallax", "--seq", "8", "--size", "128", "--skip-interval", "0", "--gpu", "-1"],
+    "video_inpaint": [
+        "--model-type",
+        "MotionParallax",
+        "--seq",
+        "8",
+        "--size",
+        "128",
+        "--skip-interval",
+        "0",
+        "--gpu",
+        "-1",
+    ],
     "frames": ["--size", "108x192", "--seq", "8"],
     "inpaint": ["--size", "108", "--every", "0.1"],
 }
@@ -49,7 +66,7 @@ def test_records_hold_no_combs(run, film, tmp_path, command):
     records, bad = scan_records(tmp_path / "train")
     assert records and not bad
     for record in records:
-        for frame in read_frames(record, record.numbers):
+        for frame in read_plane(record, "C", record.numbers):
             assert combs(frame[..., 1]) < 1.5
 
 

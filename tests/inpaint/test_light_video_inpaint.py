@@ -1,4 +1,5 @@
-"""The light video inpainter: names and sizes of its tensors, each step of its arithmetic, and what the house asks of it."""
+"""The light video inpainter: names and sizes of its tensors, each step of its arithmetic, and what
+the house asks of it."""
 
 import pytest
 import torch
@@ -137,7 +138,11 @@ def model():
 def formula_clip(frames=12, height=40, width=72):
     """Frames (T, 3, H, W) in [0, 1] and holes (T, 1, H, W), a bar that moves to the right."""
     k = torch.arange(frames * 3 * height * width, dtype=torch.float64)
-    picture = (0.5 + 0.5 * torch.sin(0.013 * k + 0.5 * torch.sin(0.31 * k))).float().view(frames, 3, height, width)
+    picture = (
+        (0.5 + 0.5 * torch.sin(0.013 * k + 0.5 * torch.sin(0.31 * k)))
+        .float()
+        .view(frames, 3, height, width)
+    )
     holes = torch.zeros(frames, 1, height, width)
     for t in range(frames):
         holes[t, :, height // 4 : height // 2, 5 + t : 17 + t] = 1
@@ -154,13 +159,15 @@ def row(*values):
     return torch.tensor(values, dtype=torch.float32).view(1, 1, 1, -1)
 
 
-# --- tensors and files -------------------------------------------------------------------------------------------------
+# --- tensors and files ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [ARCH, f"{ARCH}_small"])
 def test_names_order_and_shapes_of_the_tensors(name):
     state = create_model(name).state_dict()
-    assert [" ".join(map(str, (key, *tensor.shape))) for key, tensor in state.items()] == TENSORS.split("\n")[1:-1]
+    assert [
+        " ".join(map(str, (key, *tensor.shape))) for key, tensor in state.items()
+    ] == TENSORS.split("\n")[1:-1]
     assert {tensor.dtype for tensor in state.values()} == {torch.float32}
 
 
@@ -175,13 +182,25 @@ def test_names_order_and_shapes_of_the_tensors(name):
 )
 def test_sizes(name, kwargs, count):
     model = create_model(name)
-    assert (model.name, model.kwargs, model.num_parameters, len(model.state_dict())) == (name, kwargs, count, 93)
+    assert (model.name, model.kwargs, model.num_parameters, len(model.state_dict())) == (
+        name,
+        kwargs,
+        count,
+        93,
+    )
 
 
 def test_a_saved_model_has_the_layout_and_loads_to_the_same_pictures(model, tmp_path):
     save_model(model, tmp_path / "m.pth", train_kwargs=None)
     content = read_checkpoint(tmp_path / "m.pth")
-    assert content.keys() == {"nunif_model", "name", "updated_at", "kwargs", "train_kwargs", "state_dict"}
+    assert content.keys() == {
+        "nunif_model",
+        "name",
+        "updated_at",
+        "kwargs",
+        "train_kwargs",
+        "state_dict",
+    }
     assert (content["name"], content["kwargs"]) == (ARCH, {"base_dim": 8, "lv2_mlp_ratio": 1})
     assert list(content["state_dict"]) == [line.split()[0] for line in TENSORS.split("\n")[1:-1]]
     loaded, _ = load_model(tmp_path / "m.pth")
@@ -221,7 +240,7 @@ def test_fresh_weights():
     assert (patches == patches[:, :1]).all() and not torch.equal(patches[0], patches[1])
 
 
-# --- before the network ------------------------------------------------------------------------------------------------
+# --- before the network ---------------------------------------------------------------------------
 
 
 def test_closing_fills_gaps_of_four_pixels_and_no_wider():
@@ -276,7 +295,7 @@ def test_pad_window_repeats_the_ends():
         assert window[given].flatten().tolist() == list(range(count))
 
 
-# --- pieces of the network ---------------------------------------------------------------------------------------------
+# --- pieces of the network ------------------------------------------------------------------------
 
 
 def test_extend_edges_repeats_and_detaches():
@@ -287,10 +306,14 @@ def test_extend_edges_repeats_and_detaches():
     assert x.grad.tolist() == [[[[1, 1], [1, 1]]]]
 
 
-@pytest.mark.parametrize("size, computed", [((64, 128), (128, 192)), ((63, 65), (64, 128)), ((1, 1), (64, 64))])
+@pytest.mark.parametrize(
+    "size, computed", [((64, 128), (128, 192)), ((63, 65), (64, 128)), ((1, 1), (64, 64))]
+)
 def test_padding_is_never_zero(model, size, computed):
     seen = []
-    hook = model.patch.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[-2:]))
+    hook = model.patch.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0].shape[-2:])
+    )
     with torch.no_grad():
         output = model.fill_window(torch.zeros(12, 3, *size), torch.zeros(12, 1, *size), crop=False)
     hook.remove()
@@ -308,8 +331,12 @@ def test_windows_are_cut_row_by_row():
 @pytest.mark.parametrize("shift, mean", [(False, 1.0), (True, 0.25)])
 def test_shifted_windows_see_zeros_beyond_the_border(shift, mean, monkeypatch):
     mlp = light.SpatialMLP(2, 1, window=4, shift=shift)
-    monkeypatch.setattr(mlp.gmlp, "forward", lambda tokens, *norms: tokens.mean(1, keepdim=True).expand_as(tokens))
-    assert mlp(torch.ones(1, 2, 4, 4), None, None).tolist() == torch.full((1, 2, 4, 4), mean).tolist()
+    monkeypatch.setattr(
+        mlp.gmlp, "forward", lambda tokens, *norms: tokens.mean(1, keepdim=True).expand_as(tokens)
+    )
+    assert (
+        mlp(torch.ones(1, 2, 4, 4), None, None).tolist() == torch.full((1, 2, 4, 4), mean).tolist()
+    )
 
 
 def test_temporal_tokens_are_the_frames_of_a_window(monkeypatch):
@@ -327,11 +354,17 @@ def test_gated_mlp():
     z = torch.randn(3, 5, 4)
 
     def normalise(x, weight):
-        return (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt() * weight
+        return (
+            (x - x.mean(-1, keepdim=True))
+            / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+            * weight
+        )
 
     wide = normalise(z, norm1.weight) @ mlp.proj_in.weight.T + mlp.proj_in.bias
     wide = wide * (1 + torch.erf(wide / 2**0.5)) / 2
-    mixed = torch.einsum("ji,nic->njc", mlp.proj_spatial.weight[..., 0], normalise(wide[..., 8:], norm2.weight))
+    mixed = torch.einsum(
+        "ji,nic->njc", mlp.proj_spatial.weight[..., 0], normalise(wide[..., 8:], norm2.weight)
+    )
     gate = mixed + mlp.proj_spatial.bias[:, None]
     expected = (wide[..., :8] * gate) @ mlp.proj_out.weight.T + mlp.proj_out.bias + z
     torch.testing.assert_close(mlp(z, norm1, norm2), expected, atol=1e-4, rtol=1e-5)
@@ -365,7 +398,7 @@ def test_norm_stays_in_the_type_of_autocast():
     assert list(norm.state_dict()) == ["weight"]
 
 
-# --- a window ----------------------------------------------------------------------------------------------------------
+# --- a window -------------------------------------------------------------------------------------
 
 
 def flat_model(values):
@@ -418,7 +451,9 @@ def test_of_a_patch_with_a_hole_nothing_is_read(model):
     other = frames.clone()
     other[:, :, 12, 10] = 1 - other[:, :, 12, 10]  # in the patch below
     with torch.no_grad():
-        assert (model.infer(other, holes) - model.infer(frames, holes)).abs()[..., 9, 9].max() > 1e-4
+        assert (model.infer(other, holes) - model.infer(frames, holes)).abs()[
+            ..., 9, 9
+        ].max() > 1e-4
 
 
 def test_a_patch_counts_as_hole_above_a_soft_mask_of_099(model):
@@ -430,13 +465,18 @@ def test_a_patch_counts_as_hole_above_a_soft_mask_of_099(model):
         soft[..., 11, 8] = value  # one pixel of the patch
         soft[..., 12, 10] = 0.5  # and one of the patch below, to see the drawing there
         with torch.no_grad():
-            difference = (model.fill_window(x, soft, crop=False) - model.fill_window(other, soft, crop=False)).abs()
+            difference = (
+                model.fill_window(x, soft, crop=False) - model.fill_window(other, soft, crop=False)
+            ).abs()
         assert (difference[..., 12, 10].max() > 1e-3) == is_read
 
 
 def test_frames_at_once_are_computed_together_at_the_finest_level(model):
     counts = []
-    hooks = [layer.register_forward_hook(lambda m, i, o: counts.append(len(o))) for layer in (model.enc1, model.dec1)]
+    hooks = [
+        layer.register_forward_hook(lambda m, i, o: counts.append(len(o)))
+        for layer in (model.enc1, model.dec1)
+    ]
     with torch.no_grad():
         model.infer(*formula_clip(3))
         model(*house_clip(3))
@@ -446,7 +486,8 @@ def test_frames_at_once_are_computed_together_at_the_finest_level(model):
 
 
 def test_recorded_numbers(model):
-    """Of a version that gives the source's pictures to the bit, with the source's own size and random weights.
+    """Of a version that gives the source's pictures to the bit, with the source's own size and
+    random weights.
 
     For other weights it can only be compared with itself; this keeps its arithmetic as it was then.
     """
@@ -456,8 +497,12 @@ def test_recorded_numbers(model):
         drawn = model.train().fill_window(x, soft, crop=False)
         filled = model.eval().infer(frames[:9], holes[:9])
     missing = soft.expand_as(drawn) == 1
-    summary = torch.stack([drawn[missing].mean(), drawn[missing].std(), filled.mean(), filled.std()])
-    torch.testing.assert_close(summary, torch.tensor([0.47234, 0.43069, 0.49929, 0.34916]), **RECORDED)
+    summary = torch.stack(
+        [drawn[missing].mean(), drawn[missing].std(), filled.mean(), filled.std()]
+    )
+    torch.testing.assert_close(
+        summary, torch.tensor([0.47234, 0.43069, 0.49929, 0.34916]), **RECORDED
+    )
     assert int(missing.sum()) == 5400
     for (picture, t, y, x), colours in {
         ("drawn", 0, 12, 10): [1.11145, 0.48063, 0.47075],
@@ -471,7 +516,7 @@ def test_recorded_numbers(model):
         torch.testing.assert_close(pixel, torch.tensor(colours), **RECORDED)
 
 
-# --- what the house asks -----------------------------------------------------------------------------------------------
+# --- what the house asks --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 5, 12])
@@ -481,7 +526,11 @@ def test_forward_equals_infer(model, count):
         prediction, memory = model(picture[None] * 2 - 1, holes[None])
         expected = model.infer(picture, holes)
         at_once = model.infer(picture, holes, frames_at_once=None)
-    assert (prediction.shape, prediction.dtype, memory) == ((1, count, 3, 40, 72), torch.float32, None)
+    assert (prediction.shape, prediction.dtype, memory) == (
+        (1, count, 3, 40, 72),
+        torch.float32,
+        None,
+    )
     torch.testing.assert_close(prediction[0], expected * 2 - 1, **CLOSE)
     torch.testing.assert_close(at_once, expected, **CLOSE)
 
@@ -513,7 +562,9 @@ def test_clips_of_a_batch_never_see_each_other(model):
     with torch.no_grad():
         together, _ = model(frames, holes)
         for i in range(3):
-            torch.testing.assert_close(together[i : i + 1], model(frames[i : i + 1], holes[i : i + 1])[0], **CLOSE)
+            torch.testing.assert_close(
+                together[i : i + 1], model(frames[i : i + 1], holes[i : i + 1])[0], **CLOSE
+            )
 
 
 def test_what_stands_in_the_hole_is_not_seen(model):
@@ -550,6 +601,10 @@ def test_half_precision_is_close(model, dtype, tolerance):
         by_border = half(frames.to(dtype), holes.to(dtype))[0]
         with torch.autocast("cpu", dtype):
             by_autocast = model(frames, holes)[0]
-    assert (by_weights.dtype, by_autocast.dtype, by_border.dtype) == (torch.float32, torch.float32, dtype)
+    assert (by_weights.dtype, by_autocast.dtype, by_border.dtype) == (
+        torch.float32,
+        torch.float32,
+        dtype,
+    )
     for output in (by_weights, by_autocast, by_border.float()):
         torch.testing.assert_close(output, expected, atol=tolerance, rtol=0)

@@ -1,6 +1,8 @@
-"""What a picture memory still knows a long time later, and after the camera looked elsewhere, through a live stream.
+"""What a picture memory still knows a long time later, and after the camera looked elsewhere,
+through a live stream.
 
-Rendered noise is the picture; the place under the hole was seen before the hole came, and never again.
+Rendered noise is the picture; the place under the hole was seen before the hole came, and never
+again.
 
 Axes: T frames, H W pixels, 3 = R G B.
 """
@@ -37,7 +39,12 @@ def in_levels(picture):
 
 def moved(picture, x, y):
     """(1, 3, H, W) sampled once, bilinearly, at so many pixels further right and down."""
-    return warp(picture, torch.tensor([x, y], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, *picture.shape[-2:]))
+    return warp(
+        picture,
+        torch.tensor([x, y], dtype=torch.float32)
+        .view(1, 2, 1, 1)
+        .expand(1, 2, *picture.shape[-2:]),
+    )
 
 
 def psnr(picture, truth, hole):
@@ -58,10 +65,11 @@ def test_the_long_exam_ends_as_well_as_it_began(name):
 
 @pytest.mark.slow
 def test_two_thousand_frames_later_the_hole_is_as_sharp():
-    """Two films side by side, of 8 bits: a still one with noise of two grey levels, and one with noise of one level whose
-    camera trembles by fractions of a pixel.
+    """Two films side by side, of 8 bits: a still one with noise of two grey levels, and one with
+    noise of one level whose camera trembles by fractions of a pixel.
 
-    Beside each stands the best that can be had of one frame: the last before the hole, sampled once by the true motion.
+    Beside each stands the best that can be had of one frame: the last before the hole, sampled once
+        by the true motion.
     """
     rng, model = np.random.default_rng(2), picture_memory()
     wide = scenery(SIZE[0] + 16, SIZE[1] + 16, seed=2)
@@ -72,9 +80,16 @@ def test_two_thousand_frames_later_the_hole_is_as_sharp():
     for t in range(2001):
         offsets = [np.zeros(2), rng.normal(0, 0.3, 2)]
         clean = [in_levels(moved(wide, *offset)[..., 8:-8, 8:-8]) for offset in offsets]
-        noisy = (picture + rng.normal(0, grain, picture.shape) for picture, grain in zip(clean, (2.0, 1.0)))
+        noisy = (
+            picture + rng.normal(0, grain, picture.shape)
+            for picture, grain in zip(clean, (2.0, 1.0))
+        )
         frames = (
-            torch.from_numpy(np.stack([np.clip(np.rint(x), 0, 255) for x in noisy])).permute(0, 3, 1, 2).float() / 127.5 - 1
+            torch.from_numpy(np.stack([np.clip(np.rint(x), 0, 255) for x in noisy]))
+            .permute(0, 3, 1, 2)
+            .float()
+            / 127.5
+            - 1
         )
         covered = (1 - visible if t >= BEGIN else torch.zeros_like(visible)).expand(2, 1, 1, *SIZE)
         with torch.inference_mode():
@@ -83,24 +98,39 @@ def test_two_thousand_frames_later_the_hole_is_as_sharp():
             before, offsets_before = frames, offsets
         for part, scores in ((EARLY, early), (LATE, late)):
             if t in part:
-                scores.append([psnr(in_levels(x).round().clip(0, 255), y, hole) for x, y in zip(filled, clean)])
+                scores.append(
+                    [
+                        psnr(in_levels(x).round().clip(0, 255), y, hole)
+                        for x, y in zip(filled, clean)
+                    ]
+                )
         if t in LATE:
             samples = (moved(x[None], *(o - p)) for x, o, p in zip(before, offsets, offsets_before))
             best.append([psnr(in_levels(x), y, hole) for x, y in zip(samples, clean)])
     at_first, at_last, possible = (np.mean(scores, axis=0) for scores in (early, late, best))
-    assert (at_last > at_first - 1).all() and (at_last > possible - [1.5, 3]).all(), (at_first, at_last, possible)
+    assert (at_last > at_first - 1).all() and (at_last > possible - [1.5, 3]).all(), (
+        at_first,
+        at_last,
+        possible,
+    )
     covered = covered[:, 0]
     merged, memory = recall(frames * (1 - covered), covered, past.pictures)
     inside = torch.from_numpy(hole)
-    for known in (merged.known[:, 0], memory.keys[:, 0, TRUST][:, 0], memory.canvas[:, TRUST][:, 0]):
+    for known in (
+        merged.known[:, 0],
+        memory.keys[:, 0, TRUST][:, 0],
+        memory.canvas[:, TRUST][:, 0],
+    ):
         assert known[:, inside].min() > 1 - 1e-3
 
 
 @pytest.mark.parametrize(("widths", "speed"), [(1.3, 9), (3.1, 7)])
 def test_a_pan_away_and_back_finds_the_picture_again(widths, speed):
-    """A thing to be removed stands in the scene; the camera turns away, rests there, and turns back, while it stands.
+    """A thing to be removed stands in the scene; the camera turns away, rests there, and turns
+    back, while it stands.
 
-    As far as the camera goes there and back there are other key pictures, with the place painted into the last of them.
+    As far as the camera goes there and back there are other key pictures, with the place painted
+    into the last of them.
     """
     height, width = 96, 144
     way = int(widths * width)
@@ -116,4 +146,7 @@ def test_a_pan_away_and_back_finds_the_picture_again(widths, speed):
         scores.append(psnr(filled, frame, hole) if hole.any() else None)
     assert None in scores[20:-20]
     before, after = np.mean(scores[12:20]), np.mean(scores[-10:])
-    assert after > min(before, 60) - 3 and after > 45, (before, after)  # above 60 nobody sees a difference
+    assert after > min(before, 60) - 3 and after > 45, (
+        before,
+        after,
+    )  # above 60 nobody sees a difference

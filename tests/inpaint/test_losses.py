@@ -20,14 +20,16 @@ from inpaint.losses import (
     true_warping_l1,
     warping_l1,
 )
-from inpaint.options import parse_loss
+from inpaint.options_train import parse_loss
 from nunif.errors import UserError
 
 HOLE = (slice(None), slice(None), slice(None), slice(2, 6), slice(2, 6))
 
 
 def clip(frames=4, side=16, batch=1):
-    truth = torch.rand(batch, frames, 3, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    truth = (
+        torch.rand(batch, frames, 3, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    )
     holes = torch.zeros(batch, frames, 1, side, side)
     holes[HOLE] = 1
     return truth, holes
@@ -72,7 +74,9 @@ def test_an_error_that_grows_steadily_changes_but_does_not_tremble():
     assert temporal_smooth_l1(sliding, truth, holes).item() == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["dct_l1", "fft_l1", "temporal_l1", "temporal_smooth_l1", "true_warping_l1"])
+@pytest.mark.parametrize(
+    "name", ["dct_l1", "fft_l1", "temporal_l1", "temporal_smooth_l1", "true_warping_l1"]
+)
 def test_only_the_hole_counts(name):
     truth, holes = clip()
     outside, inside = truth.clone(), truth.clone()
@@ -111,7 +115,9 @@ def test_the_log_of_the_squared_error_counts_easy_clips_as_hard_ones():
         wrong[HOLE] += error
         costs.append(log_error(wrong, truth, holes).item())
     assert costs[0] == pytest.approx(5.525453, rel=1e-5)  # ln(1 + 0.25 / 0.001)
-    assert costs[0] - costs[1] == pytest.approx(1.374, abs=1e-3) and costs[1] - costs[2] == pytest.approx(1.340, abs=1e-3)
+    assert costs[0] - costs[1] == pytest.approx(1.374, abs=1e-3) and costs[1] - costs[
+        2
+    ] == pytest.approx(1.340, abs=1e-3)
     assert costs[3] == pytest.approx(0.0009995, rel=1e-3)
     outside = torch.where(holes > 0, truth, truth + 0.5)
     assert log_error(outside, truth, holes).item() == pytest.approx(0.5, rel=1e-5)
@@ -163,16 +169,26 @@ def test_single_frames_have_no_loss_in_time():
         ("temporal_l1dctlpips", ["temporal", "l1", "dct", "lpips"]),
         ("temporal_l1lite", ["temporal", "l1", "lite"]),
         ("temporal_psnrlite", ["temporal", "psnr", "lite"]),
-        ("smooth_temporal_charbonnierffttimm", ["smooth", "temporal", "charbonnier", "fft", "timm"]),
+        (
+            "smooth_temporal_charbonnierffttimm",
+            ["smooth", "temporal", "charbonnier", "fft", "timm"],
+        ),
     ],
 )
 def test_names(name, terms):
     assert parse_loss(name) == terms
 
 
-@pytest.mark.parametrize("name", ["", "l2", "temporal", "l1l1", "dctl1", "l1dctdct", "temporal_temporal_l1"])
+@pytest.mark.parametrize(
+    "name", ["", "l2", "temporal", "l1l1", "dctl1", "l1dctdct", "temporal_temporal_l1"]
+)
 def test_other_names_list_the_known_words(name):
-    with pytest.raises(UserError, match=f"^--loss {name} is not known: write any of temporal_, smooth_, warp_, then one of l1"):
+    with pytest.raises(
+        UserError,
+        match=(
+            f"^--loss {name} is not known: write any of temporal_, smooth_, warp_, then one of l1"
+        ),
+    ):
         parse_loss(name)
 
 
@@ -182,7 +198,9 @@ def test_a_combination_is_the_weighted_sum_and_names_its_parts():
     output[:, ::2, :, 2:6, 2:6] += 0.25
     total, parts = NamedLoss("temporal_l1dct")(output, truth, holes)
     assert list(parts) == ["temporal", "l1", "dct"]
-    assert parts["temporal"].item() == pytest.approx(0.25) and parts["l1"].item() == pytest.approx(0.125)
+    assert parts["temporal"].item() == pytest.approx(0.25) and parts["l1"].item() == pytest.approx(
+        0.125
+    )
     assert total.item() == pytest.approx(0.5 * 0.25 + 0.125 + 0.2 * parts["dct"].item())
 
 
@@ -198,10 +216,17 @@ def test_perceptual_losses_say_what_is_missing(monkeypatch):
         raise OSError("no route to host\nsecond line")
 
     monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=offline))
-    with pytest.raises(UserError, match=r"weights of LPIPS can't be had \(no route to host\): put torchvision's alexnet-owt"):
+    with pytest.raises(
+        UserError,
+        match=r"weights of LPIPS can't be had \(no route to host\): put torchvision's alexnet-owt",
+    ):
         NamedLoss("l1lpips")
-    monkeypatch.setitem(sys.modules, "timm", types.SimpleNamespace(create_model=lambda *_, **__: offline()))
-    with pytest.raises(UserError, match=r"timm/vgg16.tv_in1k can't be had \(no route to host\): run `hf download"):
+    monkeypatch.setitem(
+        sys.modules, "timm", types.SimpleNamespace(create_model=lambda *_, **__: offline())
+    )
+    with pytest.raises(
+        UserError, match=r"timm/vgg16.tv_in1k can't be had \(no route to host\): run `hf download"
+    ):
         NamedLoss("l1timm")
 
 
@@ -226,7 +251,9 @@ def test_perceptual_losses_are_computed_in_full_precision_whatever_the_model_is_
 
         def forward(self, a, b):
             assert self.convolution(a).dtype == torch.float32
-            return (self.convolution(a) - self.convolution(b)).abs().mean(dim=(1, 2, 3), keepdim=True)
+            return (
+                (self.convolution(a) - self.convolution(b)).abs().mean(dim=(1, 2, 3), keepdim=True)
+            )
 
     torch.manual_seed(0)
     network = Convolved()

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from inpaint.occlusion import MAPPINGS, drop_specks, hidden, map_foreground, shift_in_pixels, shift_of_view
+from inpaint.occlusion import (
+    MAPPINGS,
+    drop_specks,
+    hidden,
+    map_foreground,
+    shift_in_pixels,
+    shift_of_view,
+)
 
 
 def draw(row: torch.Tensor) -> str:
@@ -25,7 +32,10 @@ def test_width_of_the_strip(difference, width):
 
 def test_convergence_changes_nothing():
     disparity = torch.rand(4, 64, generator=torch.Generator().manual_seed(0))
-    masks = [hidden(shift_in_pixels(disparity, divergence=4.0, convergence=c, width=64)) for c in (0.0, 0.5, 1.0)]
+    masks = [
+        hidden(shift_in_pixels(disparity, divergence=4.0, convergence=c, width=64))
+        for c in (0.0, 0.5, 1.0)
+    ]
     assert torch.equal(masks[0], masks[1]) and torch.equal(masks[0], masks[2])
 
 
@@ -49,7 +59,9 @@ def test_mirrored_view_has_its_holes_on_the_same_side():
 
 
 def test_shift_in_pixels():
-    shift = shift_in_pixels(torch.tensor([0.0, 0.5, 1.0]), divergence=4.0, convergence=0.5, width=1920)
+    shift = shift_in_pixels(
+        torch.tensor([0.0, 0.5, 1.0]), divergence=4.0, convergence=0.5, width=1920
+    )
     torch.testing.assert_close(shift, torch.tensor([-19.2, 0.0, 19.2]))
 
 
@@ -59,8 +71,12 @@ def test_shift_of_view_is_made_at_the_size_of_the_picture():
     torch.testing.assert_close(shift, torch.tensor([[-1, -1, -1, -1, -1, -0.5, 0.5, 1.0]] * 2))
     wider = shift_of_view(disparity, size=(2, 8), divergence=50.0, convergence=0.5, edge_dilation=1)
     torch.testing.assert_close(wider, torch.tensor([[-1, -1, -1, -0.5, 0.5, 1, 1, 1.0]] * 2))
-    bent = shift_of_view(torch.full((1, 4), 0.5), size=(2, 8), divergence=50.0, convergence=0.0, mapping="mul_2")
-    torch.testing.assert_close(bent, torch.full((2, 8), 2 * float(map_foreground(torch.tensor(0.5), "mul_2"))))
+    bent = shift_of_view(
+        torch.full((1, 4), 0.5), size=(2, 8), divergence=50.0, convergence=0.0, mapping="mul_2"
+    )
+    torch.testing.assert_close(
+        bent, torch.full((2, 8), 2 * float(map_foreground(torch.tensor(0.5), "mul_2")))
+    )
 
 
 def test_drop_specks_keeps_what_is_large_enough():

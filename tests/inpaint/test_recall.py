@@ -1,4 +1,5 @@
-"""The picture memory: it measures motion, brings back exactly what it saw, and says what it does not know.
+"""The picture memory: it measures motion, brings back exactly what it saw, and says what it does
+not know.
 
 Rendered noise is the picture; where the truth stands in the past, recalling has no excuse.
 """
@@ -6,7 +7,7 @@ Rendered noise is the picture; where the truth stands in the past, recalling has
 import pytest
 import torch
 
-from inpaint.masks import smooth_fill
+from inpaint.models.memory_rows import numbers_of_cell, pack, unpack
 from inpaint.models.motion import enlarge, known_after, measure_motion, pyramid, warp
 from inpaint.models.recall import (
     AGE,
@@ -15,13 +16,11 @@ from inpaint.models.recall import (
     Ahead,
     Memory,
     empty_memory,
-    numbers_of_cell,
     overlay_later,
-    pack,
     recall,
-    unpack,
 )
 from nunif.models import create_model
+from scene.masks import smooth_fill
 from tests.exam import KINDS, SIZE, noise, sit
 
 WINDOW = (slice(30, 60), slice(50, 90))
@@ -42,7 +41,9 @@ def hole_at(rows=WINDOW[0], columns=WINDOW[1]):
 
 def motion_between(here, there, seen=None):
     seen = torch.ones(1, 1, *SIZE) if seen is None else seen
-    return enlarge(measure_motion(pyramid(here, seen), pyramid(there, torch.ones(1, 1, *SIZE))), here)
+    return enlarge(
+        measure_motion(pyramid(here, seen), pyramid(there, torch.ones(1, 1, *SIZE))), here
+    )
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (1.0, 0.0), (-2.5, 1.25), (11.0, -7.0)])
@@ -56,17 +57,22 @@ def test_motion_of_a_shifted_picture_is_its_shift(shift):
 
 def test_motion_without_knowledge_is_none():
     empty = torch.zeros(1, 1, *SIZE)
-    found = measure_motion(pyramid(noise(*SIZE), 1 - empty), pyramid(torch.zeros(1, 3, *SIZE), empty))
+    found = measure_motion(
+        pyramid(noise(*SIZE), 1 - empty), pyramid(torch.zeros(1, 3, *SIZE), empty)
+    )
     assert found.abs().max() == 0
 
 
 def test_before_a_plain_wall_a_hole_takes_the_motion_of_what_has_contrast():
-    """A gradient of light that falls onto a plain wall differs from frame to frame, and is no motion."""
+    """A gradient of light that falls onto a plain wall differs from frame to frame, and is no
+    motion."""
     here, hole = noise(*SIZE), hole_at(slice(36, 60), slice(60, 84))
     here[..., 12:84, 32:112] = 0.3
     there = here.clone()
     there[..., 12:84, 32:112] += torch.linspace(-0.06, 0.06, 80)
-    assert motion_between(here * (1 - hole), there, 1 - hole)[..., 36:60, 60:84].abs().mean() < 0.2  # was 0.42
+    assert (
+        motion_between(here * (1 - hole), there, 1 - hole)[..., 36:60, 60:84].abs().mean() < 0.2
+    )  # was 0.42
 
 
 def test_known_stays_known_however_often_it_is_handed_on():
@@ -118,7 +124,8 @@ def test_a_key_is_not_overwritten_by_what_is_painted_over_it():
 
 
 def test_a_key_gives_up_what_is_contradicted_for_some_frames():
-    """Something that stood there in the first frame and left is not put back when a hole comes over the place later."""
+    """Something that stood there in the first frame and left is not put back when a hole comes over
+    the place later."""
     picture, hole = noise(*SIZE) * 0.5, hole_at()
     stood = picture.clone()
     stood[..., 34:56, 56:84] = 0.9
@@ -135,7 +142,10 @@ def test_a_change_of_light_is_carried_into_the_hole():
     _, memory = recall(picture, torch.zeros_like(hole), empty_memory(picture))
     brighter = picture + 0.1
     merged, _ = recall(brighter * (1 - hole), hole, memory)
-    errors = [(x - brighter)[hole.expand(1, 3, -1, -1) > 0].abs().mean().item() for x in (merged.picture, picture)]
+    errors = [
+        (x - brighter)[hole.expand(1, 3, -1, -1) > 0].abs().mean().item()
+        for x in (merged.picture, picture)
+    ]
     assert errors[0] == pytest.approx(0.05, abs=0.02) and errors[1] == pytest.approx(0.1, abs=1e-5)
 
 
@@ -146,7 +156,9 @@ def test_weights_by_hand_make_the_picture():
     _, memory = recall(picture * (1 - hole) + 0.05, hole, memory)
     canvas = overlay_later(picture, torch.zeros_like(hole), None, None)
     seen = picture * (1 - other)
-    merged, _ = recall(seen, other, memory, Ahead(canvas, torch.zeros(1, 2, SIZE[0] // 2, SIZE[1] // 2)))
+    merged, _ = recall(
+        seen, other, memory, Ahead(canvas, torch.zeros(1, 2, SIZE[0] // 2, SIZE[1] // 2))
+    )
     total = sum(weight * colour for weight, colour in zip(merged.weights, merged.colours))
     inside = other.expand(1, 3, -1, -1) > 0
     torch.testing.assert_close(total[inside], merged.picture[inside], atol=1e-5, rtol=0)
@@ -154,14 +166,17 @@ def test_weights_by_hand_make_the_picture():
 
 
 def test_where_all_is_in_doubt_nothing_turns_grey():
-    """After a jump of light, or very fast motion, weights that all vanish left no colour but the middle of the range."""
+    """After a jump of light, or very fast motion, weights that all vanish left no colour but the
+    middle of the range."""
     hole = hole_at()
     dark, bright = (torch.full((1, 3, *SIZE), value) for value in (-0.6, 1.0))
     _, memory = recall(dark, torch.zeros_like(hole), empty_memory(dark))
     merged, _ = recall(bright * (1 - hole), hole, memory)
     torch.testing.assert_close(sum(merged.weights), torch.ones_like(hole), atol=1e-4, rtol=0)
     inside = hole.expand(1, 3, -1, -1) > 0
-    torch.testing.assert_close(merged.picture[inside].mean(), torch.tensor(0.6), atol=0.02, rtol=0)  # half old, half new
+    torch.testing.assert_close(
+        merged.picture[inside].mean(), torch.tensor(0.6), atol=0.02, rtol=0
+    )  # half old, half new
 
 
 def test_what_is_seen_only_later_fills_the_hole():
@@ -170,11 +185,15 @@ def test_what_is_seen_only_later_fills_the_hole():
     still = torch.zeros(1, 2, SIZE[0] // 2, SIZE[1] // 2)
     merged, memory = recall(picture * (1 - hole), hole, empty_memory(picture), Ahead(canvas, still))
     torch.testing.assert_close(merged.picture, picture, atol=1e-5, rtol=0)
-    assert memory.canvas[:, TRUST][hole > 0].max() == 0, "what comes later is not remembered as though it had been seen"
+    assert memory.canvas[:, TRUST][hole > 0].max() == 0, (
+        "what comes later is not remembered as though it had been seen"
+    )
 
 
 def test_a_memory_fits_into_rows_and_comes_back():
-    memory = Memory(torch.rand(2, 5, 24, 48), torch.rand(2, 2, 5, 24, 48), torch.rand(2, 2, 3, 12, 24))
+    memory = Memory(
+        torch.rand(2, 5, 24, 48), torch.rand(2, 2, 5, 24, 48), torch.rand(2, 2, 3, 12, 24)
+    )
     assert numbers_of_cell(12, 2) == 15 * 144 + 6 * 36
     rows = pack(memory, 12, 2400)
     assert rows.shape == (2, 8, 2400) and rows[..., 2376:].abs().max() == 0
@@ -185,4 +204,7 @@ def test_first_pixel_of_a_row_is_the_first_cell():
     memory = empty_memory(torch.zeros(1, 3, 24, 24))
     memory.canvas[0, :4, 0, 12] = torch.tensor([1.0, 2.0, 3.0, 4.0])
     rows = pack(memory, 12, 2376)
-    assert rows[0, 1].nonzero().flatten().tolist() == [0, 144, 288, 432] and rows[0, [0, 2, 3]].abs().max() == 0
+    assert (
+        rows[0, 1].nonzero().flatten().tolist() == [0, 144, 288, 432]
+        and rows[0, [0, 2, 3]].abs().max() == 0
+    )

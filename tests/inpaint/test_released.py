@@ -1,4 +1,5 @@
-"""The models that come along: they open, are small, remember, and are no worse than what needs no training."""
+"""The models that come along: they open, are small, remember, and are no worse than what needs no
+training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The step that engines compute: the same numbers as the model, the hole read off the picture, float32 at the border."""
+"""The step that engines compute: the hole read off the picture, float32 at the border."""
 
 import pytest
 import torch
@@ -38,18 +38,6 @@ def test_no_8_bit_value_is_a_hole():
 
 
 @torch.no_grad()
-def test_a_zero_memory_is_the_start_and_a_carried_one_goes_on(model):
-    step = StreamingStep(model)
-    by_hand, memory = None, torch.zeros(model.memory_shape(*SIZE))
-    for picture, hole in frames(5):
-        expected, by_hand = model(picture[:, None], hole[:, None], by_hand)
-        output, memory = step(mask_frame(picture, hole), memory)
-        torch.testing.assert_close(output, expected[:, 0], atol=1e-5, rtol=0)
-        torch.testing.assert_close(memory, by_hand, atol=1e-5, rtol=1e-5)
-    assert memory.abs().max() > 0.1
-
-
-@torch.no_grad()
 def test_half_precision_stays_inside(model):
     (picture, hole), *_ = frames(1)
     masked, memory = mask_frame(picture, hole), torch.zeros(model.memory_shape(*SIZE))
@@ -61,7 +49,17 @@ def test_half_precision_stays_inside(model):
 
 
 def test_memory_shape_is_that_of_the_contract():
-    names = {"": (8 + 3, 2, 1620, 512), "_small": (6 + 5, 2, 1620, 256), "_tiny": (4 + 19, 2, 1620, 64)}
+    names = {
+        "": (8 + 3, 2, 1620, 512),
+        "_small": (6 + 5, 2, 1620, 256),
+        "_tiny": (4 + 19, 2, 1620, 64),
+    }
     for suffix, shape in names.items():
         assert create_model(f"inpaint.memory_dstt_v1{suffix}").memory_shape(360, 640) == (1, *shape)
-    assert create_model("inpaint.memory_dstt_v1_tiny").memory_shape(240, 432) == (1, 4 + 19, 2, 720, 64)
+    assert create_model("inpaint.memory_dstt_v1_tiny").memory_shape(240, 432) == (
+        1,
+        4 + 19,
+        2,
+        720,
+        64,
+    )

@@ -11,10 +11,12 @@ import torch
 from inpaint.commands import INPAINT, TRAIN
 from inpaint.dataset import TrainSet
 from inpaint.losses import NamedLoss
-from inpaint.trainer import VideoInpaintTask
+from inpaint.task import VideoInpaintTask
 from nunif.models import create_model, load_model, save_model
-from tests.models import lively_model
+from nunif.training.trainer import EpochDone
+from tests.models import lively_model, trace_less
 from tests.records import make_records
+from tests.watching import train_stopped_after
 
 MODEL = "inpaint.memory_dstt_v1_tiny"
 
@@ -28,8 +30,30 @@ def data(tmp_path_factory):
 
 
 def words(data, model_dir, *more):
-    base = ["inpaint", "-i", data, "--model-dir", model_dir, "--video", "--arch", "memory_dstt_v1_tiny", "--tile-size", "32"]
-    return [*base, "--num-samples", "36", "--backward-step", "2", "--save-eval-step", "1", "--gpu", "-1", *more]
+    base = [
+        "inpaint",
+        "-i",
+        data,
+        "--model-dir",
+        model_dir,
+        "--video",
+        "--arch",
+        "memory_dstt_v1_tiny",
+        "--tile-size",
+        "32",
+    ]
+    return [
+        *base,
+        "--num-samples",
+        "36",
+        "--backward-step",
+        "2",
+        "--save-eval-step",
+        "1",
+        "--gpu",
+        "-1",
+        *more,
+    ]
 
 
 def state_of(model_dir):
@@ -55,7 +79,10 @@ def rows_of(model_dir):
 @pytest.mark.slow
 def test_activation_checkpointing_changes_no_bit(run, data, tmp_path):
     for name, more in (("plain", ()), ("saving", ("--activation-checkpointing",))):
-        assert run(TRAIN, *words(data, tmp_path / name, "--max-epoch", "1", "--skip-eval", *more))[0] == 0
+        assert (
+            run(TRAIN, *words(data, tmp_path / name, "--max-epoch", "1", "--skip-eval", *more))[0]
+            == 0
+        )
     weights, _ = state_of(tmp_path / "plain")
     assert equal(weights, state_of(tmp_path / "saving")[0])
 
@@ -86,25 +113,12 @@ def test_a_run_leaves_what_the_readme_promises(run, data, tmp_path):
     ids=["cycles", "schedulefree", "streams"],
 )
 @pytest.mark.slow
-def test_resumed_equals_uninterrupted(run, data, tmp_path, more):
+def test_resumed_equals_uninterrupted(run, data, tmp_path, more, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(TRAIN, *words(data, whole, "--max-epoch", "4", *more))[0] == 0
     # stopped after two of four epochs: the options say four from the start, the process ends early
-    from nunif.training import trainer
-
-    real, seen = trainer._train_epoch, []
-
-    def stop_in_third(state):
-        seen.append(1)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        return real(state)
-
-    trainer._train_epoch = stop_in_third
-    try:
-        assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *more))[0] == 130
-    finally:
-        trainer._train_epoch = real
+    monkeypatch.setattr("inpaint.train.train", train_stopped_after(2, EpochDone))
+    assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *more))[0] == 130
     assert len(rows_of(parts)) == 2
     assert run(TRAIN, *words(data, parts, "--max-epoch", "4", *more, "--resume"))[0] == 0
     (weights, training), (other_weights, other_training) = state_of(whole), state_of(parts)
@@ -118,7 +132,16 @@ def test_resumed_equals_uninterrupted(run, data, tmp_path, more):
 def test_reset_state_keeps_the_weights_and_restarts_the_rest(run, data, tmp_path):
     run(TRAIN, *words(data, tmp_path, "--max-epoch", "2", "--learning-rate", "1e-2"))
     before, _ = state_of(tmp_path)
-    more = ["--optimizer", "adamw_schedulefree", "--max-epoch", "1", "--learning-rate", "0", "--resume", "--reset-state"]
+    more = [
+        "--optimizer",
+        "adamw_schedulefree",
+        "--max-epoch",
+        "1",
+        "--learning-rate",
+        "0",
+        "--resume",
+        "--reset-state",
+    ]
     code, _, lines = run(TRAIN, *words(data, tmp_path, *more))
     assert code == 0, lines
     after, _ = state_of(tmp_path)
@@ -142,7 +165,9 @@ def test_a_schedule_free_model_scores_the_same_when_loaded(run, data, tmp_path):
     with open(out / "scores.csv", newline="") as file:
         scores = [row for row in csv.DictReader(file) if row["method"] == "model"]
     for name in ("hole_psnr", "hole_ssim", "psnr"):
-        assert np.mean([float(row[name]) for row in scores]) == pytest.approx(metadata["metrics"][name], abs=1e-5)
+        assert np.mean([float(row[name]) for row in scores]) == pytest.approx(
+            metadata["metrics"][name], abs=1e-5
+        )
     assert "telea" in table and "surround mean" in table and "model, memory off" in table
     assert (out / "clips.png").exists() and (out / "scores.json").exists()
 
@@ -152,18 +177,30 @@ def test_checkpoint_file_names_the_arch(run, data, tmp_path):
     torch.manual_seed(9)
     model = create_model(MODEL)
     save_model(model, tmp_path / "start.pth")
-    arguments = [w for w in words(data, tmp_path / "m") if w not in ("--arch", "memory_dstt_v1_tiny")]
+    arguments = [
+        w for w in words(data, tmp_path / "m") if w not in ("--arch", "memory_dstt_v1_tiny")
+    ]
     code, _, lines = run(
-        TRAIN, *arguments, "--checkpoint-file", tmp_path / "start.pth", "--max-epoch", "1", "--learning-rate", "0",
-        "--learning-rate-cosine-min", "0",
-    )  # fmt: skip
+        TRAIN,
+        *arguments,
+        "--checkpoint-file",
+        tmp_path / "start.pth",
+        "--max-epoch",
+        "1",
+        "--learning-rate",
+        "0",
+        "--learning-rate-cosine-min",
+        "0",
+    )
     assert code == 0, lines
     assert equal(dict(model.state_dict()), dict(state_of(tmp_path / "m")[0]))
 
 
 @pytest.mark.slow
 def test_learning_rate_zero_and_no_effect_are_said(run, data, tmp_path):
-    code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "1", "--momentum", "0.5", "--reset-state"))
+    code, _, lines = run(
+        TRAIN, *words(data, tmp_path, "--max-epoch", "1", "--momentum", "0.5", "--reset-state")
+    )
     assert code == 0
     assert any(line.startswith("--momentum has no effect with --optimizer adamw") for line in lines)
     assert any(line.startswith("--reset-state has no effect without --resume") for line in lines)
@@ -194,18 +231,26 @@ def test_bad_records_are_named_and_left_out(run, data, tmp_path):
             ["--stream-length", "4", "--clip-length", "8"],
             "--stream-length 4 is less than the 8 frames of a training clip: give more",
         ),
-        (["--stream-length", "11"], "--stream-length 11 is less than the 12 frames of a training clip: give more"),
+        (
+            ["--stream-length", "11"],
+            "--stream-length 11 is less than the 12 frames of a training clip: give more",
+        ),
         (["--stream-length", "0"], "--stream-length 0 is out of bounds: give a number at least 1"),
         (["--stream-length", "15"], "14 frames, 15 are needed"),
         (
             ["--brightness", "1.2,0.3"],
-            "--brightness 1.2,0.3: give two factors in order, above 0 and up to 4, such as 0.25,1.15",
+            "--brightness 1.2,0.3: give two factors in order, above 0 and up to 4, such as "
+            "0.25,1.15",
         ),
         (["--brightness", "dark"], "--brightness dark: give two factors"),
-        (["--arch", "picture_memory_v1"], "inpaint.picture_memory_v1 has nothing to train: choose another --arch"),
+        (
+            ["--arch", "picture_memory_v1"],
+            "inpaint.picture_memory_v1 has nothing to train: choose another --arch",
+        ),
         (
             ["--stream-length", "14", "--arch", "light_video_inpaint_v1"],
-            "--stream-length 14: inpaint.light_video_inpaint_v1 has no memory to fill: leave it out, or choose another --arch",
+            "--stream-length 14: inpaint.light_video_inpaint_v1 has no memory to fill: leave it "
+            "out, or choose another --arch",
         ),
     ],
 )
@@ -219,7 +264,10 @@ def test_what_cannot_work_is_one_line(run, data, tmp_path, more, message):
 def test_datasets_that_cannot_work(run, data, tmp_path):
     half = tmp_path / "half"
     shutil.copytree(data / "train", half / "train")
-    for folder, message in ((tmp_path / "none", "none does not exist"), (half, "eval does not exist")):
+    for folder, message in (
+        (tmp_path / "none", "none does not exist"),
+        (half, "eval does not exist"),
+    ):
         code, _, lines = run(TRAIN, *words(folder, tmp_path / "m"))
         assert code == 1 and message in lines[-1]
     (half / "eval").mkdir()
@@ -230,7 +278,9 @@ def test_datasets_that_cannot_work(run, data, tmp_path):
 
 def test_single_pictures_without_video(run, data, tmp_path):
     more = ["--num-samples", "8", "--batch-size", "4", "--max-epoch", "1", "--backward-step", "1"]
-    code, _, lines = run(TRAIN, *[word for word in words(data, tmp_path, *more) if word != "--video"])
+    code, _, lines = run(
+        TRAIN, *[word for word in words(data, tmp_path, *more) if word != "--video"]
+    )
     assert code == 0
     assert any("8 draws per epoch, 2 updates" in line for line in lines)
     assert rows_of(tmp_path)[0]["train_temporal"] == "0"
@@ -239,17 +289,25 @@ def test_single_pictures_without_video(run, data, tmp_path):
 @pytest.mark.parametrize(
     "more, message",
     [
-        (["--clip-length", "5"], "--clip-length 5 is for --video: add it, single pictures have no length"),
-        (["--stream-length", "5"], "--stream-length 5 is for --video: add it, single pictures have no length"),
+        (
+            ["--clip-length", "5"],
+            "--clip-length 5 is for --video: add it, single pictures have no length",
+        ),
+        (
+            ["--stream-length", "5"],
+            "--stream-length 5 is for --video: add it, single pictures have no length",
+        ),
         (
             ["--mask", "circle=1"],
-            "--mask circle=1: 'circle' is not known: choose from occlusion, rectangle, strokes, object, strips",
+            "--mask circle=1: 'circle' is not known: choose from occlusion, rectangle, strokes, "
+            "object, strips",
         ),
         (["--mask", "object=x"], "--mask object=x: 'x' is no number: write object=1"),
         (["--mask", "object=0"], "--mask object=0: weights are 0 or more, and not all 0"),
         (
             ["--tile-size", "30x64"],
-            "--tile-size 30x64 is no size: write one number, or height x width such as 360x640, from 32 on",
+            "--tile-size 30x64 is no size: write one number, or height x width such as 360x640, "
+            "from 32 on",
         ),
         (
             ["--arch", "light_video_inpaint_v1"],
@@ -258,12 +316,15 @@ def test_single_pictures_without_video(run, data, tmp_path):
     ],
 )
 def test_what_does_not_go(run, data, tmp_path, more, message):
-    code, _, lines = run(TRAIN, "inpaint", "-i", data, "--model-dir", tmp_path, "--gpu", "-1", *more)
+    code, _, lines = run(
+        TRAIN, "inpaint", "-i", data, "--model-dir", tmp_path, "--gpu", "-1", *more
+    )
     assert code == 1 and lines[-1].startswith(f"error: {message}")
 
 
 def test_only_the_end_of_a_stream_is_learned_from():
-    """Its memory is filled by the frames before, from which no gradient comes; by hand the same, to rounding."""
+    """Its memory is filled by the frames before, from which no gradient comes; by hand the same, to
+    rounding."""
     model = lively_model().train()
     generator = torch.Generator().manual_seed(1)
     frames = (torch.rand(2, 1, 3, 24, 48, generator=generator) * 2 - 1).repeat(1, 7, 1, 1, 1)
@@ -305,7 +366,18 @@ def test_long_streams_are_trained_at_the_cost_of_short_clips(run, data, tmp_path
 
 @pytest.mark.slow
 def test_other_clips_and_tiles(run, data, tmp_path):
-    more = ["--clip-length", "3", "--tile-size", "32x48", "--batch-size", "2", "--mask", "object,strokes=2", "--max-epoch", "1"]
+    more = [
+        "--clip-length",
+        "3",
+        "--tile-size",
+        "32x48",
+        "--batch-size",
+        "2",
+        "--mask",
+        "object,strokes=2",
+        "--max-epoch",
+        "1",
+    ]
     code, _, lines = run(TRAIN, *words(data, tmp_path, *more))
     assert code == 0 and any("12 draws per epoch, 3 updates" in line for line in lines)
     assert {path.stat().st_size > 0 for path in (tmp_path / "eval").iterdir()} == {True}
@@ -322,7 +394,10 @@ def test_records_without_masks_need_made_up_holes(run, data, tmp_path):
         "none of its 3 records can be used, they have no masks, and --mask makes none up: "
         "add --mask rectangle,strokes,object,strips"
     )
-    code, _, lines = run(TRAIN, *words(tmp_path / "data", tmp_path / "m", "--mask", "occlusion,object", "--max-epoch", "1"))
+    code, _, lines = run(
+        TRAIN,
+        *words(tmp_path / "data", tmp_path / "m", "--mask", "occlusion,object", "--max-epoch", "1"),
+    )
     assert code == 0
 
 
@@ -333,32 +408,49 @@ def test_records_without_a_hole_spoil_no_score(run, data, tmp_path):
     make_records(mixed / "eval", 1, seed=70, empty=True)
     assert run(TRAIN, *words(mixed, tmp_path / "m", "--max-epoch", "1"))[0] == 0
     assert 10 < float(rows_of(tmp_path / "m")[0]["eval_hole_psnr"]) < 40
-    arguments = ["evaluate", "-i", mixed / "eval", "-m", tmp_path / "m" / f"{MODEL}.pth", "--tile-size", "32", "--gpu", "-1"]
+    arguments = [
+        "evaluate",
+        "-i",
+        mixed / "eval",
+        "-m",
+        tmp_path / "m" / f"{MODEL}.pth",
+        "--tile-size",
+        "32",
+        "--gpu",
+        "-1",
+    ]
     code, table, _ = run(INPAINT, *arguments)
     assert code == 0 and "of 2" in table and "nan" not in table
 
 
 def test_contact_sheet(run, data, tmp_path):
-    code, _, lines = run(INPAINT, "contact-sheet", "-i", data / "train", "-o", tmp_path / "sheet.png")
+    code, _, lines = run(
+        INPAINT, "contact-sheet", "-i", data / "train", "-o", tmp_path / "sheet.png"
+    )
     assert code == 0 and (tmp_path / "sheet.png").stat().st_size > 10_000
-    code, _, lines = run(INPAINT, "contact-sheet", "-i", data / "train", "-o", tmp_path / "sheet.jpg")
+    code, _, lines = run(
+        INPAINT, "contact-sheet", "-i", data / "train", "-o", tmp_path / "sheet.jpg"
+    )
     assert code == 1 and "must end in .png" in lines[-1]
 
 
 @pytest.mark.slow
 def test_export_at_the_end_of_a_run(run, data, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
-    monkeypatch.setattr("inpaint.models.motion.ITERATIONS", 1)  # half of what is to be traced
+    trace_less(monkeypatch)
     code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "1", "--export", "onnx"))
     assert code == 0, lines
     (entry,) = json.loads((tmp_path / "export" / "manifest.json").read_text())["files"].values()
-    assert entry["inputs"]["masked_frames"]["shape"] == [1, 3, 360, 640] and entry["source"]["file"] == f"{MODEL}.pth"
+    assert (
+        entry["inputs"]["masked_frames"]["shape"] == [1, 3, 360, 640]
+        and entry["source"]["file"] == f"{MODEL}.pth"
+    )
     assert entry["parity"]["largest_difference"] < 1e-3
 
 
 def test_an_export_that_can_not_be_is_said_before_training(run, data, tmp_path, monkeypatch):
     assert run(TRAIN, *words(data, tmp_path / "a", "--export", "coreml"))[0] == 1
-    monkeypatch.setattr("inpaint.runtime.tensorrt.PACKAGES", ("tensorrt_that_nobody_has",))
+    monkeypatch.setattr("nunif.runtime.tensorrt.PACKAGES", ("tensorrt_that_nobody_has",))
     code, _, lines = run(TRAIN, *words(data, tmp_path / "b", "--export", "onnx,tensorrt"))
     assert code == 1 and any("TensorRT is not installed" in line for line in lines)
     assert list(tmp_path.iterdir()) == []
@@ -366,10 +458,15 @@ def test_an_export_that_can_not_be_is_said_before_training(run, data, tmp_path, 
 
 @pytest.mark.slow
 def test_a_round_goes_on_with_the_model_of_the_folder(run, data, tmp_path):
-    """As in the README: first with --checkpoint-file, then --resume --reset-state, and no --arch in either."""
+    """As in the README: first with --checkpoint-file, then --resume --reset-state, and no --arch in
+    either."""
     model = create_model(MODEL, channels=64)
     save_model(model, tmp_path / "released.pth")
-    base = [word for word in words(data, tmp_path / "m", "--max-epoch", "1") if word not in ("--arch", "memory_dstt_v1_tiny")]
+    base = [
+        word
+        for word in words(data, tmp_path / "m", "--max-epoch", "1")
+        if word not in ("--arch", "memory_dstt_v1_tiny")
+    ]
     base += ["--optimizer", "adamw_schedulefree"]
     assert run(TRAIN, *base, "--checkpoint-file", tmp_path / "released.pth")[0] == 0
     code, _, lines = run(TRAIN, *base, "--resume", "--reset-state")

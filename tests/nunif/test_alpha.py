@@ -1,4 +1,5 @@
-"""Films with transparency: the alpha goes where the output can hold it, else a line says so; judged by PyAV alone.
+"""Films with transparency: the alpha goes where the output can hold it, else a line says so; judged
+by PyAV alone.
 
 Axes: H W pixels, 4 = R G B alpha.
 """
@@ -36,12 +37,15 @@ pytestmark = pytest.mark.skipif(not videos.HAS_VPX, reason="this libav has no li
 
 
 def ramp(height: int, width: int) -> np.ndarray:
-    """(H, W) uint8: transparent on the left, opaque on the right; a single column is half transparent."""
+    """(H, W) uint8: transparent on the left, opaque on the right; a single column is half
+    transparent."""
     row = np.linspace(0, 255, width) if width > 1 else np.full(1, 128)
     return np.repeat(row[None], height, 0).astype(np.uint8)
 
 
-def write_alpha(path: Path, *, size: tuple[int, int] = (48, 64), count: int = 3, alpha: np.ndarray | None = None) -> Path:
+def write_alpha(
+    path: Path, *, size: tuple[int, int] = (48, 64), count: int = 3, alpha: np.ndarray | None = None
+) -> Path:
     """A grey film with `ramp` as its alpha; the name is one of ENCODERS."""
     codec, pixel_format = ENCODERS[path.name]
     height, width = size
@@ -51,7 +55,9 @@ def write_alpha(path: Path, *, size: tuple[int, int] = (48, 64), count: int = 3,
         for number in range(count):
             rgba = np.full((height, width, 4), 60 + 20 * number, np.uint8)
             rgba[..., 3] = ramp(height, width) if alpha is None else alpha
-            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format=pixel_format, threads=1)
+            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(
+                format=pixel_format, threads=1
+            )
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -66,8 +72,16 @@ def rgba_of(path: Path) -> list[np.ndarray]:
         if decoder.name == "vp9":
             decoder = av.CodecContext.create("libvpx-vp9", "r")
             decoder.extradata = stream.codec_context.extradata
-        frames = [frame for packet in container.demux(stream) if packet.size for frame in decoder.decode(packet)]
-        return [frame.reformat(format="rgba", threads=1).to_ndarray() for frame in [*frames, *decoder.decode(None)]]
+        frames = [
+            frame
+            for packet in container.demux(stream)
+            if packet.size
+            for frame in decoder.decode(packet)
+        ]
+        return [
+            frame.reformat(format="rgba", threads=1).to_ndarray()
+            for frame in [*frames, *decoder.decode(None)]
+        ]
 
 
 @pytest.mark.parametrize("size", [(48, 64), (47, 65), (2, 2), (1, 1)], ids=str)
@@ -112,7 +126,9 @@ def test_a_line_where_alpha_is_lost(tmp_path, caplog, source, name, options):
     found = rgba_of(tmp_path / name)
     assert len(found) == 9 and min(rgba[..., 3].min() for rgba in found) == 255
     (line,) = [line for line in caplog.messages if TRANSPARENT in line]
-    assert str(tmp_path / name) in line and "the alpha is left out; to keep it write a .webm" in line
+    assert (
+        str(tmp_path / name) in line and "the alpha is left out; to keep it write a .webm" in line
+    )
 
 
 @pytest.mark.parametrize("source", ["qtrle.mov", "prores.mov", "vp9.webm"])
@@ -128,16 +144,22 @@ def test_no_line_where_all_is_opaque(tmp_path, caplog, source):
 def test_a_gif_becomes_a_film_of_any_kind(tmp_path, name, size):
     stills = [Image.fromarray(np.full((*size, 3), 50 * number, np.uint8)) for number in range(4)]
     stills[0].save(tmp_path / "a.gif", save_all=True, append_images=stills[1:], duration=40)
-    copy_film(tmp_path / "a.gif", tmp_path / name, **(dict(rate=Fraction(25)) if name == "a.mpg" else {}))
+    copy_film(
+        tmp_path / "a.gif", tmp_path / name, **(dict(rate=Fraction(25)) if name == "a.mpg" else {})
+    )
     found = rgba_of(tmp_path / name)
-    assert [round(rgba[..., :3].mean() / 50) for rgba in found] == [0, 1, 2, 3] and found[0].shape == (*size, 4)
+    assert [round(rgba[..., :3].mean() / 50) for rgba in found] == [0, 1, 2, 3] and found[
+        0
+    ].shape == (*size, 4)
 
 
 def test_transparent_gif_to_webm(tmp_path):
     still = np.zeros((20, 32, 4), np.uint8)
     still[:, 16:] = [200, 40, 40, 255]
     images = [Image.fromarray(np.roll(still, number, axis=1)) for number in range(3)]
-    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=40, disposal=2)
+    images[0].save(
+        tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=40, disposal=2
+    )
     expected = [rgba[..., 3] for rgba in rgba_of(tmp_path / "a.gif")]
     assert expected[0].min() == 0 and expected[0].max() == 255
     copy_film(tmp_path / "a.gif", tmp_path / "a.webm")
@@ -154,7 +176,10 @@ def test_reading_without_editing_leaves_alpha_to_the_usual_decoder(tmp_path):
         assert len(editor.read(2, 3)) == 1
 
 
-@pytest.mark.parametrize(("old", "new"), [("gbrap", "yuva420p"), ("yuva444p10le", "gbrap12le"), ("gbrap16le", "yuva444p")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("gbrap", "yuva420p"), ("yuva444p10le", "gbrap12le"), ("gbrap16le", "yuva444p")],
+)
 def test_alpha_outlives_a_change_of_colour_model(old, new):
     color = ColorTags(matrix=1, range=1)
     picture = noise(old, 8, 8, color=color)
@@ -193,11 +218,20 @@ def test_what_no_encoder_opens_is_not_advised(tmp_path):
 @pytest.mark.parametrize(
     ("codec", "name"),
     [
-        ("libx264", "a.mp4"), ("libx265", "a.mp4"), ("libvpx-vp9", "a.webm"), ("prores_ks", "a.mov"), ("ffv1", "a.mkv"),
-        ("mpeg4", "a.avi"), ("qtrle", "a.mov"), ("png", "a.mov"), ("ffvhuff", "a.avi"),
+        ("libx264", "a.mp4"),
+        ("libx265", "a.mp4"),
+        ("libvpx-vp9", "a.webm"),
+        ("prores_ks", "a.mov"),
+        ("ffv1", "a.mkv"),
+        ("mpeg4", "a.avi"),
+        ("qtrle", "a.mov"),
+        ("png", "a.mov"),
+        ("ffvhuff", "a.avi"),
     ],
-)  # fmt: skip
-@pytest.mark.parametrize("like", ["yuv420p", "yuv422p10le", "gbrp", "yuva444p12le", "gray", "gbrap16le"])
+)
+@pytest.mark.parametrize(
+    "like", ["yuv420p", "yuv422p10le", "gbrp", "yuva444p12le", "gray", "gbrap16le"]
+)
 @pytest.mark.parametrize("size", [(32, 64), (33, 65)], ids=str)
 def test_the_chosen_format_opens_whenever_one_does(tmp_path, codec, name, like, size):
     if codec not in av.codecs_available:

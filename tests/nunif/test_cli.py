@@ -54,7 +54,9 @@ def quiet():
 
 
 def test_a_command_gets_its_typed_options():
-    assert cli.run(TABLE, ["work", "-i", "some/where", "--size", "16", "--rate", "0.5", "--loud"]) == 0
+    assert (
+        cli.run(TABLE, ["work", "-i", "some/where", "--size", "16", "--rate", "0.5", "--loud"]) == 0
+    )
     assert SEEN == [Sizes(data_dir=Path("some/where"), size=16, rate=0.5, kind="a", loud=True)]
 
 
@@ -79,7 +81,10 @@ def test_errors_of_a_command(capsys):
     assert capsys.readouterr().err == "error: b.mp4 is not a video: give another file\n"
     assert cli.run(TABLE, ["stop", "-i", "x"]) == 130
     assert cli.run(TABLE, ["lost", "-i", "x"]) == 1
-    assert "needs the package 'a_package_that_nobody_has', which is not installed" in capsys.readouterr().err
+    assert (
+        "needs the package 'a_package_that_nobody_has', which is not installed"
+        in capsys.readouterr().err
+    )
 
 
 def test_help_names_flags_defaults_and_choices(capsys):
@@ -93,5 +98,11 @@ def test_help_names_flags_defaults_and_choices(capsys):
 
 def test_to_dict_and_changed():
     values = Sizes(data_dir=Path("x"), size=16, loud=True)
-    assert options.to_dict(values) == {"data_dir": "x", "size": 16, "rate": None, "kind": "a", "loud": True}
+    assert options.to_dict(values) == {
+        "data_dir": "x",
+        "size": 16,
+        "rate": None,
+        "kind": "a",
+        "loud": True,
+    }
     assert options.changed(values) == ["--size", "--loud"]

@@ -1,4 +1,5 @@
-"""Films whose clock begins anywhere, and joined ones whose clock starts over: pictures and sound from 0, whole and in time."""
+"""Films whose clock begins anywhere, and joined ones whose clock starts over: pictures and sound
+from 0, whole and in time."""
 
 import logging
 from fractions import Fraction
@@ -23,7 +24,12 @@ BROADCAST = {
 
 def clip(path: Path, *, start: str = "1.4", count: int = 48, **options) -> Path:
     """Numbered frames with a tone as long, on a clock that begins at so many seconds."""
-    return write_clip(path, count, container_options={} if path.suffix == ".mpg" else {"output_ts_offset": start}, **options)
+    return write_clip(
+        path,
+        count,
+        container_options={} if path.suffix == ".mpg" else {"output_ts_offset": start},
+        **options,
+    )
 
 
 def join(path: Path, *parts: Path) -> Path:
@@ -38,13 +44,16 @@ def numbers_of(path: Path) -> list[int]:
 
 
 def check_in_time(path: Path, *, seconds: float, fps: Fraction, first: float = 0.0) -> None:
-    """Pictures and sound begin at 0 (`first`: where the container puts it), go on evenly and are whole."""
+    """Pictures and sound begin at 0 (`first`: where the container puts it), go on evenly and are
+    whole."""
     times = [float(time) for time in times_of(path)]
     assert times[0] == pytest.approx(first, abs=0.001)
     np.testing.assert_allclose(np.diff(times), float(1 / fps), atol=0.0011)
     assert times[-1] - times[0] == pytest.approx(seconds - float(1 / fps), abs=0.002)
     begins, ends, loudness = heard(path)
-    assert begins - first == pytest.approx(0, abs=0.03) and ends - first == pytest.approx(seconds, abs=0.06)
+    assert begins - first == pytest.approx(0, abs=0.03) and ends - first == pytest.approx(
+        seconds, abs=0.06
+    )
     assert loudness == pytest.approx(0.21, abs=0.02)  # no silence between
 
 
@@ -55,7 +64,12 @@ def test_a_broadcasts_clock_begins_at_0(tmp_path, name, target):
     assert times_of(source)[0] > Fraction(1, 2)
     copy_film(source, tmp_path / target)
     fps = Fraction(BROADCAST[name].get("fps", 24))
-    check_in_time(tmp_path / target, seconds=float(48 / fps), fps=fps, first=2 / float(fps) if target == "a.ts" else 0)
+    check_in_time(
+        tmp_path / target,
+        seconds=float(48 / fps),
+        fps=fps,
+        first=2 / float(fps) if target == "a.ts" else 0,
+    )
 
 
 @pytest.mark.parametrize("target", ["a.mp4", "a.mkv", "a.webm"])
@@ -68,7 +82,9 @@ def test_joined_films_are_whole(tmp_path, name, target, num_parts, caplog):
     with caplog.at_level(logging.INFO, "nunif.video"):
         assert numbers_of(source) == list(range(48)) * num_parts
     joints = ", ".join(f"{48 * number / float(fps):.2f} s" for number in range(1, num_parts))
-    assert caplog.messages == [f"{source}: its clock starts over at {joints}; the parts are put one behind the other"]
+    assert caplog.messages == [
+        f"{source}: its clock starts over at {joints}; the parts are put one behind the other"
+    ]
     copy_film(source, tmp_path / target)
     check_in_time(tmp_path / target, seconds=float(48 * num_parts / fps), fps=fps)
 
@@ -81,12 +97,16 @@ def test_every_part_of_a_joined_film_has_its_sound(tmp_path):
     found = sound_of(tmp_path / "a.mp4")
     digests = [digest for digest, _ in found]
     assert digests[:88] == wanted
-    assert digests[88:] == wanted[-len(digests[88:]) :] and len(digests) >= 2 * len(wanted) - 2  # an encoder's run-up
+    assert (
+        digests[88:] == wanted[-len(digests[88:]) :] and len(digests) >= 2 * len(wanted) - 2
+    )  # an encoder's run-up
     steps = np.diff([float(time) for _, time in found])
     assert steps.min() > 0 and steps.max() < 0.05
 
 
-@pytest.mark.parametrize(("first", "second"), [("1.4", "700"), ("700", "1.4"), ("95442", "30"), ("95442", "95442")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("1.4", "700"), ("700", "1.4"), ("95442", "30"), ("95442", "95442")]
+)
 def test_parts_with_clocks_of_their_own(tmp_path, first, second):
     """Far ahead, far back, and where the clock of 33 bits runs over in the middle."""
     parts = [
@@ -105,7 +125,9 @@ def test_a_part_without_sound(tmp_path):
         copy_film(join(tmp_path / "source.ts", *order), tmp_path / "a.mp4")
         assert len(times_of(tmp_path / "a.mp4")) == 96
         first, last, _ = heard(tmp_path / "a.mp4")
-        assert first == pytest.approx(begins, abs=0.03) and last == pytest.approx(begins + 2, abs=0.06)
+        assert first == pytest.approx(begins, abs=0.03) and last == pytest.approx(
+            begins + 2, abs=0.06
+        )
 
 
 def test_sound_that_goes_on_behind_its_pictures_is_not_cut(tmp_path):
@@ -115,17 +137,22 @@ def test_sound_that_goes_on_behind_its_pictures_is_not_cut(tmp_path):
     copy_film(join(tmp_path / "source.ts", late, part), tmp_path / "a.mp4")
     assert heard(tmp_path / "a.mp4")[1] == pytest.approx(5, abs=0.1)
     times = times_of(tmp_path / "a.mp4")
-    assert len(times) == 96 and len(sound_of(tmp_path / "a.mp4")) == len(sound_of(late)) + len(sound_of(part))
+    assert len(times) == 96 and len(sound_of(tmp_path / "a.mp4")) == len(sound_of(late)) + len(
+        sound_of(part)
+    )
     assert float(times[48]) == pytest.approx(3, abs=0.1)
 
 
 def test_a_recording_that_begins_in_the_middle(tmp_path):
-    """Pictures before the first keyframe can't be shown; what is heard meanwhile stays, and in time."""
+    """Pictures before the first keyframe can't be shown; what is heard meanwhile stays, and in
+    time."""
     part = clip(tmp_path / "part.ts", sound="aac")
     data = part.read_bytes()
     packets = len(data) // 188
     source = tmp_path / "source.ts"
-    source.write_bytes(data[: 3 * 188] + data[packets // 8 * 188 :])  # the tables, and all but the first eighth
+    source.write_bytes(
+        data[: 3 * 188] + data[packets // 8 * 188 :]
+    )  # the tables, and all but the first eighth
     numbers = numbers_of(source)
     assert numbers == list(range(12, 48))
     copy_film(source, tmp_path / "a.mp4")
@@ -140,7 +167,9 @@ def test_a_second_picture_stream_is_said_to_be_left_out(tmp_path, caplog):
     other = write_clip(tmp_path / "two.ts", 24, container_options={"mpegts_start_pid": "0x200"})
     source = join(tmp_path / "source.ts", one, other)
     assert numbers_of(source) == list(range(48))
-    assert caplog.messages[0].startswith(f"{source}: another picture stream begins where the first ends")
+    assert caplog.messages[0].startswith(
+        f"{source}: another picture stream begins where the first ends"
+    )
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
@@ -150,25 +179,35 @@ def test_joined_films_of_two_sizes_are_refused_at_the_joint(tmp_path, codec):
     source = join(tmp_path / "source.ts", one, two)
     with pytest.raises(UserError) as caught:
         copy_film(source, tmp_path / "a.mp4")
-    text = f"{source} changes its size from 96x64 to 64x48 at 1.20 s: cut it there, each part is a film of its own"
+    text = (
+        f"{source} changes its size from 96x64 to 64x48 at 1.20 s: cut it there, each part is "
+        "a film of its own"
+    )
     assert str(caught.value) == text
-    assert numbers_of(tmp_path / "a.unfinished.mp4") == list(range(len(times_of(tmp_path / "a.unfinished.mp4"))))
+    assert numbers_of(tmp_path / "a.unfinished.mp4") == list(
+        range(len(times_of(tmp_path / "a.unfinished.mp4")))
+    )
     assert len(times_of(tmp_path / "a.unfinished.mp4")) >= 26
 
 
 def with_subtitles(path: Path, *, at: tuple[int, ...] = (4, 12), count: int = 24) -> Path:
-    """A second of broadcast, whose clock begins at 1.4 s, with a subtitle for some of its frames."""
+    """A second of broadcast, whose clock begins at 1.4 s, with a subtitle for some of its
+    frames."""
     with av.open(str(path), "w", container_options={"output_ts_offset": "1.4"}) as container:
         stream = container.add_stream("libx264", rate=24)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         text = container.add_mux_stream("dvbsub")
         container.start_encoding()
         for number in range(count):
-            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(format="yuv420p", threads=1)
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(
+                format="yuv420p", threads=1
+            )
             frame.pts = number
             container.mux(stream.encode(frame))
             if number in at:
-                packet = av.Packet(b"\x0f\x10\x00\x01\x00\x02\x00\x10\x0f\x80\x00\x01\x00\x00")  # of an empty page
+                packet = av.Packet(
+                    b"\x0f\x10\x00\x01\x00\x02\x00\x10\x0f\x80\x00\x01\x00\x00"
+                )  # of an empty page
                 packet.stream, packet.time_base = text, Fraction(1, 1000)
                 packet.pts = packet.dts = number * 1000 // 24
                 packet.duration = 100
@@ -182,13 +221,20 @@ def test_subtitles_go_with_the_pictures(tmp_path, parts):
     source = join(tmp_path / "j.ts", *[with_subtitles(tmp_path / "a.ts")] * parts)
     copy_film(source, tmp_path / "a.mkv", sound_from=source, extras=True)
     with av.open(str(tmp_path / "a.mkv")) as container:
-        said = [float(packet.pts * packet.time_base) for packet in container.demux(subtitles=0) if packet.size]
+        said = [
+            float(packet.pts * packet.time_base)
+            for packet in container.demux(subtitles=0)
+            if packet.size
+        ]
     assert times_of(tmp_path / "a.mkv")[0] == 0
-    np.testing.assert_allclose(said, [part + number / 24 for part in range(parts) for number in (4, 12)], atol=0.002)
+    np.testing.assert_allclose(
+        said, [part + number / 24 for part in range(parts) for number in (4, 12)], atol=0.002
+    )
 
 
 def test_segments_of_a_stream_are_whole(tmp_path):
-    """As of HLS: the clock goes on from one to the next, but what the demuxer counts by begins anew."""
+    """As of HLS: the clock goes on from one to the next, but what the demuxer counts by begins
+    anew."""
     whole = write_clip(tmp_path / "whole.ts", 40, fps=24, gop=10, num_b_frames=0)
     paths = []
     with av.open(str(whole)) as source:
@@ -202,7 +248,9 @@ def test_segments_of_a_stream_are_whole(tmp_path):
                     part.mux(packet)
     (tmp_path / "film.ts").write_bytes(b"".join(path.read_bytes() for path in paths))
     with VideoReader(tmp_path / "film.ts") as reader:
-        assert [number_of(frame.rgb) for frame in reader] == list(range(40)) and reader.broken_at is None
+        assert [number_of(frame.rgb) for frame in reader] == list(
+            range(40)
+        ) and reader.broken_at is None
 
 
 def test_sound_that_changes_its_rate_at_a_joint_is_coded_anew(tmp_path):
@@ -211,7 +259,9 @@ def test_sound_that_changes_its_rate_at_a_joint_is_coded_anew(tmp_path):
     copy_film(join(tmp_path / "film.ts", one, two), tmp_path / "copy.mkv")
     start, end, loudness = heard(tmp_path / "copy.mkv")
     assert (
-        start == pytest.approx(0, abs=0.06) and end == pytest.approx(2, abs=0.1) and loudness == pytest.approx(0.23, abs=0.05)
+        start == pytest.approx(0, abs=0.06)
+        and end == pytest.approx(2, abs=0.1)
+        and loudness == pytest.approx(0.23, abs=0.05)
     )
     with av.open(str(tmp_path / "copy.mkv")) as container:
         frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
@@ -221,7 +271,15 @@ def test_sound_that_changes_its_rate_at_a_joint_is_coded_anew(tmp_path):
 
 def test_what_changes_in_mid_film_is_told(tmp_path, caplog):
     one = write_clip(tmp_path / "one.ts", 12)
-    two = write_clip(tmp_path / "two.ts", 12, pixel_format="yuv444p", sample_aspect_ratio=Fraction(4, 3))
+    two = write_clip(
+        tmp_path / "two.ts", 12, pixel_format="yuv444p", sample_aspect_ratio=Fraction(4, 3)
+    )
     copy_film(join(tmp_path / "film.ts", one, two), tmp_path / "copy.mkv")
-    told = [line.partition("film.ts changes its ")[2].partition(" at about")[0] for line in caplog.messages]
-    assert sorted(filter(None, told)) == ["pixel format from yuv420p to yuv444p", "pixels' aspect from 1 to 4/3"]
+    told = [
+        line.partition("film.ts changes its ")[2].partition(" at about")[0]
+        for line in caplog.messages
+    ]
+    assert sorted(filter(None, told)) == [
+        "pixel format from yuv420p to yuv444p",
+        "pixels' aspect from 1 to 4/3",
+    ]

@@ -1,4 +1,5 @@
-"""Downloads from a server on this machine that breaks off, lies and refuses: whole or not at all, and never twice."""
+"""Downloads from a server on this machine that breaks off, lies and refuses: whole or not at all,
+and never twice."""
 
 import errno
 import hashlib
@@ -13,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from nunif import download as module
-from nunif.download import checkpoints_folder, download, file_name_of, find_file, is_url, promised_hash
+from nunif.download import (
+    checkpoints_folder,
+    download,
+    file_name_of,
+    find_file,
+    is_url,
+    promised_hash,
+)
 from nunif.errors import UserError
 
 DATA = bytes(range(256)) * 1200  # 307,200 bytes, several chunks
@@ -23,7 +31,8 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 class Server(http.server.ThreadingHTTPServer):
     """Gives `data` under every path.
 
-    breaks: after how many bytes of a body each answer ends, first to last, then never. version: as ETag.
+    breaks: after how many bytes of a body each answer ends, first to last, then never. version: as
+        ETag.
     """
 
     daemon_threads = True
@@ -48,7 +57,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if server.status != 200:
             self.send_error(server.status)
             return
-        first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
+        first = (
+            int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
+        )
         if first and self.headers["If-Range"] != server.version:
             first = 0
         if first >= len(server.data):
@@ -65,7 +76,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if server.length:
             self.send_header("Content-Length", str(len(body)))
         if first:
-            self.send_header("Content-Range", f"bytes {first}-{len(server.data) - 1}/{len(server.data)}")
+            self.send_header(
+                "Content-Range", f"bytes {first}-{len(server.data) - 1}/{len(server.data)}"
+            )
         self.end_headers()
         self.wfile.write(body[: server.breaks.pop(0)] if server.breaks else body)
 
@@ -75,7 +88,9 @@ def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    )
     thread.start()
     yield server
     server.shutdown()
@@ -115,7 +130,9 @@ def test_a_broken_connection_is_taken_up_where_it_ended(server, tmp_path):
 
 def test_a_connection_that_breaks_for_good_leaves_a_part_for_the_next_call(server, tmp_path):
     server.breaks = [100_000] + [0] * module.ATTEMPTS
-    with pytest.raises(UserError, match=r"model\.pth broke off .*: run it again, 100,000 bytes of it are kept"):
+    with pytest.raises(
+        UserError, match=r"model\.pth broke off .*: run it again, 100,000 bytes of it are kept"
+    ):
         download(server.url(), tmp_path)
     assert visible(tmp_path) == []
     assert (tmp_path / ".partial-model.pth").read_bytes() == DATA[:100_000]
@@ -183,7 +200,10 @@ def test_the_hash_in_the_name(server, tmp_path):
     name = f"model-{SHA256[:8]}.pth"
     assert download(server.url(name), tmp_path).read_bytes() == DATA
     wrong = "model-0123abcd.pth"
-    text = rf"{wrong} gave a file whose SHA-256 begins with {SHA256[:8]}, but its name promises 0123abcd: try again"
+    text = (
+        rf"{wrong} gave a file whose SHA-256 begins with {SHA256[:8]}, but its name promises "
+        r"0123abcd: try again"
+    )
     with pytest.raises(UserError, match=text):
         download(server.url(wrong), tmp_path)
     assert visible(tmp_path) == [name] and hidden(tmp_path) == []
@@ -234,7 +254,10 @@ def test_nobody_at_the_address(tmp_path, monkeypatch):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     for url in (f"http://127.0.0.1:{port}/model.pth", "http://127.0.0.1:port/model.pth"):
-        with pytest.raises(UserError, match=r"model\.pth can't be reached \(.+\): check the address and the network"):
+        with pytest.raises(
+            UserError,
+            match=r"model\.pth can't be reached \(.+\): check the address and the network",
+        ):
             download(url, tmp_path)
 
 
@@ -292,7 +315,12 @@ def test_file_names():
 
 def test_what_is_an_address():
     assert is_url("https://host/m.pth") and is_url("HTTP://host/m.pth")
-    assert not any(map(is_url, ("m.pth", "C:\\models\\m.pth", "//share/m.pth", "file:///m.pth", "ftp://host/m.pth")))
+    assert not any(
+        map(
+            is_url,
+            ("m.pth", "C:\\models\\m.pth", "//share/m.pth", "file:///m.pth", "ftp://host/m.pth"),
+        )
+    )
 
 
 def test_the_folder_is_that_of_the_project(tmp_path):
@@ -314,11 +342,16 @@ def test_find_file_takes_paths_addresses_and_names(server, tmp_path, monkeypatch
     assert find_file(tmp_path / "other", releases=releases) == tmp_path / "other"
     assert len(server.asked) == 2
     with pytest.raises(
-        UserError, match="^none.pth does not exist: give the path .*, or one of the known releases: best, other$"
+        UserError,
+        match=(
+            "^none.pth does not exist: give the path .*, or one of the known releases: best, other$"
+        ),
     ):
         find_file("none.pth", releases=releases)
 
 
 def test_does_not_import_torch():
     code = "import sys, nunif.download; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    )

@@ -1,4 +1,5 @@
-"""The last picture of a film may last for seconds (a GIF that ends on a still, a screen recording): it does in the copy."""
+"""The last picture of a film may last for seconds (a GIF that ends on a still, a screen recording):
+it does in the copy."""
 
 import logging
 from fractions import Fraction
@@ -20,7 +21,12 @@ MS = Fraction(1, 1000)
 
 
 def write_lasting(
-    path: Path, times: list[int], *, codec: str = "libx264", pixel_format: str = "yuv420p", num_b_frames: int = 0
+    path: Path,
+    times: list[int],
+    *,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    num_b_frames: int = 0,
 ):
     """Numbered pictures at times in ms; the last entry is when the last of them ends."""
     with av.open(str(path), "w") as container:
@@ -30,7 +36,9 @@ def write_lasting(
         stream.codec_context.flags |= 1 << 8  # each frame has a duration
         stream.codec_context.max_b_frames = num_b_frames
         for number, (start, stop) in enumerate(zip(times, times[1:])):
-            frame = av.VideoFrame.from_ndarray(videos.numbered_frame(number), format="rgb24").reformat(format=pixel_format)
+            frame = av.VideoFrame.from_ndarray(
+                videos.numbered_frame(number), format="rgb24"
+            ).reformat(format=pixel_format)
             frame.pts, frame.time_base, frame.duration = start, MS, stop - start
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -38,16 +46,21 @@ def write_lasting(
 
 
 def seconds_of(path: Path) -> float:
-    """How long a file lasts by its header; for a lone picture stream also what that says of itself."""
+    """How long a file lasts by its header; for a lone picture stream also what that says of
+    itself."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         if stream.duration is not None:
-            assert float(stream.duration * stream.time_base) == pytest.approx(container.duration / av.time_base, abs=0.002)
+            assert float(stream.duration * stream.time_base) == pytest.approx(
+                container.duration / av.time_base, abs=0.002
+            )
         return container.duration / av.time_base
 
 
 def ends(times: list[int], path: Path) -> None:
-    assert [float(time) for time in times_of(path)] == pytest.approx([time / 1000 for time in times[:-1]], abs=0.0011)
+    assert [float(time) for time in times_of(path)] == pytest.approx(
+        [time / 1000 for time in times[:-1]], abs=0.0011
+    )
     assert seconds_of(path) == pytest.approx(times[-1] / 1000, abs=0.0011)
 
 
@@ -83,7 +96,9 @@ def test_the_last_picture_lasts_as_long(tmp_path, name, target, caplog):
     copy_film(tmp_path / "again.mkv", tmp_path / "again.mp4")
     ends(times, tmp_path / "again.mp4")
     with VideoReader(tmp_path / "again.mp4") as reader:
-        assert [number_of(frame.rgb) for frame in reader] == list(range(len(times) - 1)) and reader.broken_at is None
+        assert [number_of(frame.rgb) for frame in reader] == list(
+            range(len(times) - 1)
+        ) and reader.broken_at is None
 
 
 @pytest.mark.parametrize("codec", ["ffv1", "mpeg4", "libx264", "libx265", "libsvtav1"])
@@ -111,7 +126,8 @@ def test_where_it_cannot_last_that_is_said(tmp_path, name, caplog):
     copy_film(write_lasting(tmp_path / "source.mp4", SCREEN), tmp_path / name)
     suffix = Path(name).suffix
     assert caplog.messages == [
-        f"{tmp_path / name}: {suffix} doesn't say how long a picture lasts; the last one will not stay for its 2.00 s: "
+        f"{tmp_path / name}: {suffix} doesn't say how long a picture lasts; the last one will not "
+        "stay for its 2.00 s: "
         "choose .mp4 or .mkv"
     ]
     caplog.clear()
@@ -121,15 +137,22 @@ def test_where_it_cannot_last_that_is_said(tmp_path, name, caplog):
 
 @pytest.mark.parametrize("name", ["a.avi", "a.mpg"])
 def test_a_varying_rate_where_there_is_but_one(tmp_path, name, caplog):
-    """A long last picture, or a gap, doesn't stretch the whole film; what can't stand at its time is told."""
-    copy_film(write_lasting(tmp_path / "source.mp4", [*range(0, 361, 40), 2000, 2040, 4000]), tmp_path / name)
+    """A long last picture, or a gap, doesn't stretch the whole film; what can't stand at its time
+    is told."""
+    copy_film(
+        write_lasting(tmp_path / "source.mp4", [*range(0, 361, 40), 2000, 2040, 4000]),
+        tmp_path / name,
+    )
     with VideoReader(tmp_path / name) as reader:
         assert reader.times[9] == pytest.approx(0.36, abs=0.02)
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         times = [*range(0, 361, 40), *range(365, 600, 5), 605]
         copy_film(write_lasting(tmp_path / "source.mp4", times), tmp_path / name, rate=Fraction(25))
-    assert "beside their times" in caplog.text and "knows one rate only: choose .mp4 or .mkv" in caplog.text
+    assert (
+        "beside their times" in caplog.text
+        and "knows one rate only: choose .mp4 or .mkv" in caplog.text
+    )
 
 
 # A file that is cut off also ends before its header says
@@ -154,7 +177,12 @@ def test_pictures_are_counted(tmp_path):
 def test_torn_files_are_not_counted(tmp_path):
     path = write_clip(tmp_path / "a.mkv", 30)
     data = path.read_bytes()
-    torn = [data[:share] for share in range(0, len(data), len(data) // 40)] + [b"", b"RIFF" + data, bytes(100), b"\x1a" * 100]
+    torn = [data[:share] for share in range(0, len(data), len(data) // 40)] + [
+        b"",
+        b"RIFF" + data,
+        bytes(100),
+        b"\x1a" * 100,
+    ]
     for content in torn:
         path.write_bytes(content)
         assert count_pictures(path) is None

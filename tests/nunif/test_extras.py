@@ -1,4 +1,5 @@
-"""What a film holds besides pictures and sound goes into the new file, or a line says not; judged by PyAV alone."""
+"""What a film holds besides pictures and sound goes into the new file, or a line says not; judged
+by PyAV alone."""
 
 import struct
 from collections.abc import Sequence
@@ -31,7 +32,9 @@ def write_rich(
 ) -> Path:
     """A second of film with all that is asked for; two lines of text at one time, as songs have."""
     with av.open(str(path), "w") as container:
-        container.metadata.update({"title": "A film", "artist": "Somebody"} if tags is None else tags)
+        container.metadata.update(
+            {"title": "A film", "artist": "Somebody"} if tags is None else tags
+        )
         pictures = container.add_stream(codec, rate=24)
         pictures.width, pictures.height, pictures.pix_fmt = 96, 64, "yuv420p"
         pictures.metadata.update({"language": "jpn"})
@@ -43,7 +46,9 @@ def write_rich(
         texts = []
         for number, name in enumerate(subtitles):
             text = container.add_mux_stream(name)
-            text.metadata.update({"language": ("fre", "ger")[number % 2], "title": f"text {number}"})
+            text.metadata.update(
+                {"language": ("fre", "ger")[number % 2], "title": f"text {number}"}
+            )
             texts.append(text)
         for name, mime, data in attachments:
             container.add_attachment(name, mime, data)
@@ -56,13 +61,17 @@ def write_rich(
             )
         container.start_encoding()
         for number in range(24):
-            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(format="yuv420p", threads=1)
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(
+                format="yuv420p", threads=1
+            )
             frame.pts = number
             container.mux(pictures.encode(frame))
         container.mux(pictures.encode(None))
         for tone in tones:
             for first in range(0, 44100, 1024):
-                samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+                samples = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+                )
                 samples.sample_rate, samples.pts = 44100, first
                 container.mux(tone.encode(samples))
             container.mux(tone.encode(None))
@@ -85,14 +94,17 @@ def contents(path: Path) -> dict:
     """All that a file holds, as PyAV says it."""
     with av.open(str(path)) as container:
         covers = [
-            bytes(next(packet for packet in container.demux(stream) if packet.size)) for stream in container.streams.video[1:]
+            bytes(next(packet for packet in container.demux(stream) if packet.size))
+            for stream in container.streams.video[1:]
         ]
     with av.open(str(path)) as container:
         said: dict[int, list] = {stream.index: [] for stream in container.streams.subtitles}
         for packet in container.demux(container.streams.subtitles) if said else []:
             if packet.size and packet.duration:
                 scale = packet.time_base * 1000
-                said[packet.stream.index].append((round(packet.pts * scale), round(packet.duration * scale), bytes(packet)))
+                said[packet.stream.index].append(
+                    (round(packet.pts * scale), round(packet.duration * scale), bytes(packet))
+                )
         return dict(
             tags={key.lower(): value for key, value in container.metadata.items()},
             chapters=[
@@ -103,8 +115,13 @@ def contents(path: Path) -> dict:
                 (stream.codec_context.name, stream.metadata.get("language"), said[stream.index])
                 for stream in container.streams.subtitles
             ],
-            titles=[stream.metadata.get("title", stream.metadata.get("name")) for stream in container.streams.subtitles],
-            attachments=[(each.name, each.mimetype, each.data) for each in container.streams.attachments],
+            titles=[
+                stream.metadata.get("title", stream.metadata.get("name"))
+                for stream in container.streams.subtitles
+            ],
+            attachments=[
+                (each.name, each.mimetype, each.data) for each in container.streams.attachments
+            ],
             sounds=[stream.metadata.get("language") for stream in container.streams.audio],
             covers=covers,
             language=container.streams.video[0].metadata.get("language"),
@@ -125,13 +142,21 @@ def test_matroska_to_matroska_keeps_all(tmp_path, caplog):
     source = write_rich(
         tmp_path / "s.mkv",
         subtitles=["subrip", "ass"],
-        attachments=[("font.ttf", "application/x-truetype-font", FONT), ("cover.png", "image/png", PNG)],
+        attachments=[
+            ("font.ttf", "application/x-truetype-font", FONT),
+            ("cover.png", "image/png", PNG),
+        ],
         sounds=["eng", "fre"],
         tags={"title": "A film", "artist": "Somebody", "MY_OWN": "tag"},
     )
     before = contents(source)
-    assert len(before["subtitles"]) == 2 and [len(said) for _, _, said in before["subtitles"]] == [3, 3]
-    assert before["covers"] == [PNG] and before["attachments"] == [("font.ttf", "application/x-truetype-font", FONT)]
+    assert len(before["subtitles"]) == 2 and [len(said) for _, _, said in before["subtitles"]] == [
+        3,
+        3,
+    ]
+    assert before["covers"] == [PNG] and before["attachments"] == [
+        ("font.ttf", "application/x-truetype-font", FONT)
+    ]
     copy(source, tmp_path / "a.mkv")
     after = contents(tmp_path / "a.mkv")
     assert {**after, "tags": None} == {**before, "tags": None}
@@ -155,11 +180,18 @@ def test_mp4_to_mp4_keeps_all(tmp_path, caplog, name):
     assert [(start, title) for start, title in after["chapters"]] == [(0, "one"), (300, "two")]
     assert (after["tags"]["title"], after["tags"]["artist"]) == ("A film", "Somebody")
     ((codec, language, said),) = after["subtitles"]
-    assert codec == "mov_text" and said == before["subtitles"][0][2] and said[-1] == (600, 200, b"\0\3bye")
+    assert (
+        codec == "mov_text"
+        and said == before["subtitles"][0][2]
+        and said[-1] == (600, 200, b"\0\3bye")
+    )
     # these have no place for the one or don't know the other
     lines = "\n".join(caplog.messages)
     assert (language == "fre") != ("language fre (subtitle) can't be kept in .mov" in lines)
-    assert (after["titles"] == ["text 0"]) != ("title text 0 (subtitle) can't be kept in .m4v" in lines)
+    if before["titles"] == ["text 0"]:  # libav 8.0 of PyAV 17 writes none into the source
+        assert (after["titles"] == ["text 0"]) != (
+            "title text 0 (subtitle) can't be kept in .m4v" in lines
+        )
     assert name != "a.mp4" or not lines
 
 
@@ -168,15 +200,33 @@ def test_mp4_to_mp4_keeps_all(tmp_path, caplog, name):
     [
         ("a.mp4", ["chapters"], ["subtitles (srt)", "subtitles (ssa)", "an attachment (font.ttf)"]),
         ("a.mov", ["chapters"], ["subtitles (srt)", "subtitles (ssa)", "an attachment (font.ttf)"]),
-        ("a.webm", ["chapters"], ["subtitles (srt)", "subtitles (ssa)", "an attachment (font.ttf)"]),
-        ("a.avi", [], ["chapters", "subtitles (srt)", "subtitles (ssa)", "an attachment (font.ttf)"]),
-        ("a.ts", [], ["chapters", "subtitles (srt)", "subtitles (ssa)", "an attachment (font.ttf)", "title"]),
-        ("a.mpg", [], ["chapters", "subtitles (srt)", "subtitles (ssa)", "an attachment (font.ttf)", "title"]),
+        (
+            "a.webm",
+            ["chapters"],
+            ["subtitles (srt)", "subtitles (ssa)", "an attachment (font.ttf)"],
+        ),
+        (
+            "a.avi",
+            [],
+            ["chapters", "subtitles (srt)", "subtitles (ssa)", "an attachment (font.ttf)"],
+        ),
+        (
+            "a.ts",
+            [],
+            ["chapters", "subtitles (srt)", "subtitles (ssa)", "an attachment (font.ttf)", "title"],
+        ),
+        (
+            "a.mpg",
+            [],
+            ["chapters", "subtitles (srt)", "subtitles (ssa)", "an attachment (font.ttf)", "title"],
+        ),
     ],
 )
 def test_a_line_for_what_the_container_does_not_take(tmp_path, caplog, name, kept, lost):
     source = write_rich(
-        tmp_path / "s.mkv", subtitles=["subrip", "ass"], attachments=[("font.ttf", "application/x-truetype-font", FONT)]
+        tmp_path / "s.mkv",
+        subtitles=["subrip", "ass"],
+        attachments=[("font.ttf", "application/x-truetype-font", FONT)],
     )
     copy(source, tmp_path / name, **(dict(rate=Fraction(24)) if name == "a.mpg" else {}))
     after = contents(tmp_path / name)
@@ -204,7 +254,9 @@ def test_cover_art_goes_from_matroska_to_mp4_and_back(tmp_path, caplog):
 def test_text_of_mp4_in_matroska_gets_a_line(tmp_path, caplog):
     source = write_rich(tmp_path / "s.mp4", subtitles=["mov_text"])
     copy(source, tmp_path / "a.mkv")
-    assert [line for line in caplog.messages if "subtitles (mov_text) can't be kept in matroska" in line]
+    assert [
+        line for line in caplog.messages if "subtitles (mov_text) can't be kept in matroska" in line
+    ]
 
 
 def test_without_extras_nothing_is_carried_and_nothing_said(tmp_path, caplog):
@@ -212,14 +264,19 @@ def test_without_extras_nothing_is_carried_and_nothing_said(tmp_path, caplog):
     for name in ("a.mkv", "a.mp4"):
         copy(source, tmp_path / name, extras=False)
         after = contents(tmp_path / name)
-        assert not (after["subtitles"] or after["chapters"] or "title" in after["tags"]) and after["sounds"] == ["eng"]
+        assert not (after["subtitles"] or after["chapters"] or "title" in after["tags"]) and after[
+            "sounds"
+        ] == ["eng"]
     assert not caplog.messages
 
 
 def test_subtitles_of_a_silent_film(tmp_path, caplog):
     source = write_rich(tmp_path / "s.mkv", subtitles=["subrip"], chapters=False)
     copy(source, tmp_path / "a.mkv")
-    assert contents(tmp_path / "a.mkv")["subtitles"] == contents(source)["subtitles"] and not caplog.messages
+    assert (
+        contents(tmp_path / "a.mkv")["subtitles"] == contents(source)["subtitles"]
+        and not caplog.messages
+    )
 
 
 def test_subtitles_do_not_hold_back_the_sound(tmp_path):
@@ -237,7 +294,9 @@ def test_timecode(tmp_path, caplog, name):
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         stream.metadata["timecode"] = "01:00:00:00"
         for number in range(12):
-            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(format="yuv420p", threads=1)
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(
+                format="yuv420p", threads=1
+            )
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -35,7 +35,9 @@ def test_a_failed_folder_leaves_nothing(tmp_path):
         (folder / "one").write_text("1")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(UserError, match="disk full while writing .*record: free some space and run it again"):
+    with pytest.raises(
+        UserError, match="disk full while writing .*record: free some space and run it again"
+    ):
         files.write_whole_folder(tmp_path / "record", fill)
     assert os.listdir(tmp_path) == []
 

@@ -16,7 +16,9 @@ from nunif.errors import UserError
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags
 from nunif.video.cuts import CUT_MARGIN, find_cuts, mark_cuts
-from nunif.video.picture import Orientation, Picture, layout_of
+from nunif.video.orientation import Orientation
+from nunif.video.picture import Picture
+from nunif.video.pixel_format import layout_of, nearest_format, planar_format
 from nunif.video.reader import BrokenVideo, VideoReader
 from nunif.video.writer import VideoWriter
 from tests import videos
@@ -25,7 +27,9 @@ from tests.videos import heard, number_of, sound_of, times_of, write_clip
 UNTAGGED = ColorTags()
 
 
-def noise(pixel_format: str, height: int, width: int, *, seed: int = 0, color: ColorTags = UNTAGGED) -> Picture:
+def noise(
+    pixel_format: str, height: int, width: int, *, seed: int = 0, color: ColorTags = UNTAGGED
+) -> Picture:
     """A picture of random numbers over the whole of their range."""
     rng = np.random.default_rng(seed)
     layout = layout_of(pixel_format)
@@ -35,9 +39,14 @@ def noise(pixel_format: str, height: int, width: int, *, seed: int = 0, color: C
     return Picture(planes, pixel_format, color)
 
 
-def flat(pixel_format: str, values: tuple[int, ...], color: ColorTags = UNTAGGED, size: int = 16) -> Picture:
+def flat(
+    pixel_format: str, values: tuple[int, ...], color: ColorTags = UNTAGGED, size: int = 16
+) -> Picture:
     layout = layout_of(pixel_format)
-    planes = (np.full(layout.shape_of(plane, size, size), value, layout.dtype) for plane, value in enumerate(values))
+    planes = (
+        np.full(layout.shape_of(plane, size, size), value, layout.dtype)
+        for plane, value in enumerate(values)
+    )
     return Picture(tuple(planes), pixel_format, color)
 
 
@@ -48,14 +57,29 @@ def assert_same(one: Picture, other: Picture) -> None:
 
 
 def copy_film(
-    source: Path, target: Path, *, change=lambda frame: frame.picture, deinterlace: bool = False, **options
+    source: Path,
+    target: Path,
+    *,
+    change=lambda frame: frame.picture,
+    deinterlace: bool = False,
+    **options,
 ) -> VideoWriter:
     """Read a film for editing and write what `change` makes of its frames, as the commands do."""
     with VideoReader(source, for_editing=True, deinterlace=deinterlace) as reader:
         info = reader.info
-        same = dict(width=info.width, height=info.height, rate=info.rate, time_base=info.time_base, color=info.color)
-        same |= dict(like_pixel_format=info.picture_format, sample_aspect_ratio=info.sample_aspect_ratio)
-        with VideoWriter(target, **(same | dict(sound_from=source if info.has_sound else None) | options)) as writer:
+        same = dict(
+            width=info.width,
+            height=info.height,
+            rate=info.rate,
+            time_base=info.time_base,
+            color=info.color,
+        )
+        same |= dict(
+            like_pixel_format=info.picture_format, sample_aspect_ratio=info.sample_aspect_ratio
+        )
+        with VideoWriter(
+            target, **(same | dict(sound_from=source if info.has_sound else None) | options)
+        ) as writer:
             for frame in reader:
                 writer.write(change(frame), frame.pts, frame.duration)
     return writer
@@ -78,28 +102,59 @@ def names(folder: Path) -> list[str]:
 # Pictures
 
 FORMATS = [
-    "yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv420p10le", "yuv422p10le", "yuv444p12le", "gray",
-    "gray10le", "gbrp", "gbrp10le", "gbrp16le", "yuva420p", "yuva444p10le", "gbrap",
-]  # fmt: skip
+    "yuv420p",
+    "yuv422p",
+    "yuv444p",
+    "yuv411p",
+    "yuv440p",
+    "yuv420p10le",
+    "yuv422p10le",
+    "yuv444p12le",
+    "gray",
+    "gray10le",
+    "gbrp",
+    "gbrp10le",
+    "gbrp16le",
+    "yuva420p",
+    "yuva444p10le",
+    "gbrap",
+]
 
 
 @pytest.mark.parametrize(
     ("pixel_format", "planar"),
     [
-        ("yuv420p", "yuv420p"), ("yuvj420p", "yuv420p"), ("yuvj444p", "yuv444p"), ("nv12", "yuv420p"),
-        ("nv16", "yuv422p"), ("p010le", "yuv420p10le"), ("p016le", "yuv420p16le"), ("yuyv422", "yuv422p"),
-        ("rgb24", "gbrp"), ("bgr0", "gbrp"), ("rgba", "gbrap"), ("rgb48le", "gbrp16le"), ("pal8", "gbrap"),
-        ("gray", "gray"), ("yuv420p10be", "yuv420p10le"), ("monow", "gray"), ("yuv411p", "yuv411p"),
+        ("yuv420p", "yuv420p"),
+        ("yuvj420p", "yuv420p"),
+        ("yuvj444p", "yuv444p"),
+        ("nv12", "yuv420p"),
+        ("nv16", "yuv422p"),
+        ("p010le", "yuv420p10le"),
+        ("p016le", "yuv420p16le"),
+        ("yuyv422", "yuv422p"),
+        ("rgb24", "gbrp"),
+        ("bgr0", "gbrp"),
+        ("rgba", "gbrap"),
+        ("rgb48le", "gbrp16le"),
+        ("pal8", "gbrap"),
+        ("gray", "gray"),
+        ("yuv420p10be", "yuv420p10le"),
+        ("monow", "gray"),
+        ("yuv411p", "yuv411p"),
     ],
-)  # fmt: skip
+)
 def test_planar_formats(pixel_format, planar):
-    assert pictures.planar_format(pixel_format) == planar
+    assert planar_format(pixel_format) == planar
 
 
 @pytest.mark.parametrize(
     ("wanted", "candidates", "nearest"),
     [
-        ("yuv422p10le", ["yuv420p", "yuv422p", "yuv420p10le", "yuv444p10le", "yuv444p12le"], "yuv444p10le"),
+        (
+            "yuv422p10le",
+            ["yuv420p", "yuv422p", "yuv420p10le", "yuv444p10le", "yuv444p12le"],
+            "yuv444p10le",
+        ),
         ("yuv422p10le", ["yuv420p10le", "yuv444p"], "yuv420p10le"),
         ("yuv420p", ["nv12", "yuvj420p", "yuv444p", "yuv420p"], "yuv420p"),
         ("gbrp", ["gray", "yuv420p", "yuv444p"], "yuv444p"),
@@ -110,7 +165,7 @@ def test_planar_formats(pixel_format, planar):
     ],
 )
 def test_nearest_format(wanted, candidates, nearest):
-    assert pictures.nearest_format(wanted, candidates) == nearest
+    assert nearest_format(wanted, candidates) == nearest
 
 
 @pytest.mark.parametrize("pixel_format", FORMATS)
@@ -124,7 +179,13 @@ def test_frames_and_pictures_hold_the_same_numbers(pixel_format, height, width):
 
 @pytest.mark.parametrize(
     ("packed", "planar"),
-    [("nv12", "yuv420p"), ("p010le", "yuv420p10le"), ("bgr0", "gbrp"), ("nv16", "yuv422p"), ("nv24", "yuv444p")],
+    [
+        ("nv12", "yuv420p"),
+        ("p010le", "yuv420p10le"),
+        ("bgr0", "gbrp"),
+        ("nv16", "yuv422p"),
+        ("nv24", "yuv444p"),
+    ],
 )
 def test_repacking_is_exact(packed, planar):
     for seed in range(100):
@@ -226,21 +287,39 @@ def test_turning_upright(degrees, mirrored, pixel_format, size, turned):
     luma = layout_of(pixel_format).planes[0]
     turn = lambda plane: np.rot90(np.fliplr(plane) if mirrored else plane, -degrees // 90)  # noqa: E731
     np.testing.assert_array_equal(upright.planes[luma], turn(picture.planes[luma]))
-    back = pictures.turn_upright(upright, Orientation(degrees if mirrored else 360 - degrees, mirrored))
+    back = pictures.turn_upright(
+        upright, Orientation(degrees if mirrored else 360 - degrees, mirrored)
+    )
     assert_same(back, pictures.convert(picture, back.pixel_format))
-    assert np.abs(pictures._to_rgb16(upright).astype(int) - turn(pictures._to_rgb16(picture))).max() == 0
+    assert (
+        np.abs(pictures._to_rgb16(upright).astype(int) - turn(pictures._to_rgb16(picture))).max()
+        == 0
+    )
 
 
 def test_no_turning_and_no_conversion_is_the_same_object():
     picture = noise("yuv420p", 8, 8)
-    assert pictures.turn_upright(picture, Orientation()) is picture and pictures.convert(picture, "yuv420p") is picture
+    assert (
+        pictures.turn_upright(picture, Orientation()) is picture
+        and pictures.convert(picture, "yuv420p") is picture
+    )
 
 
 def test_conversion_keeps_luma_and_scales_depth():
     picture = flat("yuv420p", (235, 128, 240))
-    assert [int(plane[0, 0]) for plane in pictures.convert(picture, "yuv444p10le").planes] == [940, 512, 960]
-    full = replace(picture, color=ColorTags(range=2), planes=tuple(plane * 0 + 255 for plane in picture.planes))
-    assert [int(plane[0, 0]) for plane in pictures.convert(full, "yuv444p10le").planes] == [1023, 1021, 1021]
+    assert [int(plane[0, 0]) for plane in pictures.convert(picture, "yuv444p10le").planes] == [
+        940,
+        512,
+        960,
+    ]
+    full = replace(
+        picture, color=ColorTags(range=2), planes=tuple(plane * 0 + 255 for plane in picture.planes)
+    )
+    assert [int(plane[0, 0]) for plane in pictures.convert(full, "yuv444p10le").planes] == [
+        1023,
+        1021,
+        1021,
+    ]
     picture = noise("yuv422p", 7, 9)
     assert pictures.convert(picture, "yuv444p").planes[0] is picture.planes[0]
 
@@ -254,19 +333,28 @@ def test_conversion_keeps_luma_and_scales_depth():
 def test_paste_changes_the_hole_and_nothing_else(pixel_format, size, dtype):
     (height, width), layout = size, layout_of(pixel_format)
     picture = noise(pixel_format, height, width)
-    rgb = np.random.default_rng(1).integers(0, np.iinfo(dtype).max + 1, (height, width, 3)).astype(dtype)
+    rgb = (
+        np.random.default_rng(1)
+        .integers(0, np.iinfo(dtype).max + 1, (height, width, 3))
+        .astype(dtype)
+    )
     hole = np.zeros(size, dtype=bool)
     hole[5:8, 3:9] = hole[-1, -1] = hole[2, 20] = True
     before = [plane.copy() for plane in picture.planes]
     pasted = pictures.paste(picture, rgb, hole)
     everywhere = pictures.from_rgb(rgb, pixel_format=pixel_format, color=UNTAGGED)
     for plane in range(len(picture.planes)):
-        np.testing.assert_array_equal(picture.planes[plane], before[plane])  # the argument is left alone
+        np.testing.assert_array_equal(
+            picture.planes[plane], before[plane]
+        )  # the argument is left alone
         down, right = layout.step_of(plane)
         h, w = picture.planes[plane].shape
         for y in range(h):
             for x in range(w):
-                is_hit = hole[y * down : (y + 1) * down, x * right : (x + 1) * right].any() and plane != layout.alpha
+                is_hit = (
+                    hole[y * down : (y + 1) * down, x * right : (x + 1) * right].any()
+                    and plane != layout.alpha
+                )
                 wanted = everywhere if is_hit else picture
                 assert pasted.planes[plane][y, x] == wanted.planes[plane][y, x], (plane, y, x)
 
@@ -293,7 +381,13 @@ def test_paste_of_the_pictures_own_rgb_hardly_changes_it():
 
 @pytest.mark.parametrize(
     ("pixel_format", "codec"),
-    [("yuv420p", "libx264"), ("yuv422p10le", "libx264"), ("gray", "ffv1"), ("bgr0", "ffv1"), ("gbrp10le", "ffv1")],
+    [
+        ("yuv420p", "libx264"),
+        ("yuv422p10le", "libx264"),
+        ("gray", "ffv1"),
+        ("bgr0", "ffv1"),
+        ("gbrp10le", "ffv1"),
+    ],
 )
 def test_frames_for_editing(tmp_path, pixel_format, codec):
     path = write_clip(tmp_path / "a.mkv", 4, codec=codec, pixel_format=pixel_format)
@@ -317,7 +411,9 @@ def test_frames_for_editing(tmp_path, pixel_format, codec):
 @pytest.mark.parametrize("matrix", videos.DISPLAY_MATRICES, ids=str)
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p"])
 def test_turned_pictures_show_what_rgb_shows(tmp_path, matrix, pixel_format):
-    path = write_clip(tmp_path / "a.mp4", 2, pixel_format=pixel_format, sample_aspect_ratio=Fraction(4, 3))
+    path = write_clip(
+        tmp_path / "a.mp4", 2, pixel_format=pixel_format, sample_aspect_ratio=Fraction(4, 3)
+    )
     videos.set_display_matrix(path, *matrix)
     with VideoReader(path, for_editing=True) as reader:
         frame = reader.read(1, 2)[0]
@@ -338,9 +434,13 @@ def test_pictures_stand_as_ffmpeg_shows_them(tmp_path, matrix):
 
 
 def test_an_odd_angle_is_told(tmp_path, caplog):
-    path = videos.set_display_matrix(write_clip(tmp_path / "a.mp4", 2), 0.94, 0.34, -0.34, 0.94)  # 20 degrees
+    path = videos.set_display_matrix(
+        write_clip(tmp_path / "a.mp4", 2), 0.94, 0.34, -0.34, 0.94
+    )  # 20 degrees
     assert info_of(path).orientation.is_upright
-    assert caplog.messages == [f"{path} asks to be turned by an odd angle; it is turned by 0 degrees"]
+    assert caplog.messages == [
+        f"{path} asks to be turned by an odd angle; it is turned by 0 degrees"
+    ]
 
 
 def test_reading_on_and_on_holds_one_frame(tmp_path):
@@ -358,15 +458,27 @@ def test_reading_on_and_on_holds_one_frame(tmp_path):
 @pytest.mark.parametrize(
     ("pixel_format", "size"),
     [
-        ("yuv420p", (32, 48)), ("yuv422p10le", (32, 48)), ("yuv444p", (32, 48)), ("gray", (32, 48)),
-        ("gbrp", (32, 48)), ("gbrp10le", (32, 48)), ("yuv420p", (31, 47)), ("yuva420p", (32, 48)),
+        ("yuv420p", (32, 48)),
+        ("yuv422p10le", (32, 48)),
+        ("yuv444p", (32, 48)),
+        ("gray", (32, 48)),
+        ("gbrp", (32, 48)),
+        ("gbrp10le", (32, 48)),
+        ("yuv420p", (31, 47)),
+        ("yuva420p", (32, 48)),
     ],
-)  # fmt: skip
+)
 def test_what_is_outside_the_hole_goes_through_bit_for_bit(tmp_path, pixel_format, size):
-    color = ColorTags(matrix=0, range=2) if pixel_format.startswith("gbr") else ColorTags(matrix=1, range=1)
+    color = (
+        ColorTags(matrix=0, range=2)
+        if pixel_format.startswith("gbr")
+        else ColorTags(matrix=1, range=1)
+    )
     originals = [noise(pixel_format, *size, seed=seed, color=color) for seed in range(4)]
     height, width = size
-    same = dict(width=width, height=height, codec="ffv1", like_pixel_format=pixel_format, color=color)
+    same = dict(
+        width=width, height=height, codec="ffv1", like_pixel_format=pixel_format, color=color
+    )
     times = dict(rate=Fraction(25), time_base=Fraction(1, 1000))
     with VideoWriter(tmp_path / "source.mkv", **same, **times) as writer:
         for number, picture in enumerate(originals):
@@ -380,7 +492,9 @@ def test_what_is_outside_the_hole_goes_through_bit_for_bit(tmp_path, pixel_forma
         originals, planes_of(tmp_path / "source.mkv"), planes_of(tmp_path / "a.mkv"), strict=True
     ):
         assert_same(source, original)
-        for before, after in list(zip(original.planes, edited.planes, strict=True))[:3]:  # alpha never changes
+        for before, after in list(zip(original.planes, edited.planes, strict=True))[
+            :3
+        ]:  # alpha never changes
             step = np.rint(np.array(size) / before.shape)
             changed = np.argwhere(before != after) * step
             assert len(changed) and (changed >= 8).all() and (changed < 16).all()
@@ -389,8 +503,14 @@ def test_what_is_outside_the_hole_goes_through_bit_for_bit(tmp_path, pixel_forma
         np.testing.assert_array_equal(edited.planes[luma][hole], expected[hole])
 
 
-@pytest.mark.parametrize("tags", [(2, 0, 2, 2), (1, 1, 1, 1), (1, 2, 1, 1), (6, 1, 6, 6), (5, 2, 5, 6), (9, 1, 9, 16)], ids=str)
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "ffv1"), ("a.mp4", "libx265")])
+@pytest.mark.parametrize(
+    "tags",
+    [(2, 0, 2, 2), (1, 1, 1, 1), (1, 2, 1, 1), (6, 1, 6, 6), (5, 2, 5, 6), (9, 1, 9, 16)],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "ffv1"), ("a.mp4", "libx265")]
+)
 def test_tags_are_carried_over(tmp_path, tags, name, codec):
     if codec == "libx265" and not videos.HAS_X265:
         pytest.skip("this libav has no such encoder")
@@ -399,7 +519,9 @@ def test_tags_are_carried_over(tmp_path, tags, name, codec):
     assert info_of(source).color == expected
     copy_film(source, tmp_path / name, codec=codec)
     if codec == "libx265" and expected == UNTAGGED:
-        expected = replace(expected, range=1)  # libav's decoder takes a silent H.265 stream for limited
+        expected = replace(
+            expected, range=1
+        )  # libav's decoder takes a silent H.265 stream for limited
     assert info_of(tmp_path / name).color == expected
     with VideoReader(source) as before, VideoReader(tmp_path / name) as after:
         difference = np.abs(before.read(0, 1)[0].rgb.astype(int) - after.read(0, 1)[0].rgb)
@@ -410,7 +532,9 @@ def test_tags_are_carried_over(tmp_path, tags, name, codec):
 @pytest.mark.parametrize("first", [0, 1500])
 def test_variable_times_are_kept(tmp_path, name, first):
     times = (first + np.cumsum([0] + [10, 35, 120, 33] * 5)).tolist()  # ms
-    source = write_clip(tmp_path / "source.mkv", len(times), times=times, time_base=Fraction(1, 1000))
+    source = write_clip(
+        tmp_path / "source.mkv", len(times), times=times, time_base=Fraction(1, 1000)
+    )
     copy_film(source, tmp_path / name)
     assert times_of(tmp_path / name) == [Fraction(time, 1000) for time in times]
     with VideoReader(tmp_path / name) as reader:
@@ -425,7 +549,10 @@ def test_ntsc_times_are_kept(tmp_path, name):
     if name == "a.mp4":
         assert times_of(tmp_path / name) == expected
     elif name == "a.mkv":
-        assert [abs(a - b) <= Fraction(1, 2000) for a, b in zip(times_of(tmp_path / name), expected, strict=True)]
+        assert [
+            abs(a - b) <= Fraction(1, 2000)
+            for a, b in zip(times_of(tmp_path / name), expected, strict=True)
+        ]
     with VideoReader(tmp_path / name) as reader:
         assert [number_of(frame.rgb) for frame in reader] == list(range(30))
         np.testing.assert_allclose(reader.times, [float(time) for time in expected], atol=0.0011)
@@ -433,22 +560,36 @@ def test_ntsc_times_are_kept(tmp_path, name):
 
 def test_times_finer_than_mpeg4_can_say(tmp_path):
     times = [number * 3003 for number in range(12)]
-    source = write_clip(tmp_path / "source.ts", 12, times=times, time_base=Fraction(1, 90000), num_b_frames=0)
+    source = write_clip(
+        tmp_path / "source.ts", 12, times=times, time_base=Fraction(1, 90000), num_b_frames=0
+    )
     copy_film(source, tmp_path / "a.mp4", codec="mpeg4")
     found = times_of(tmp_path / "a.mp4")
     np.testing.assert_allclose(
-        [float(time - found[0]) for time in found], [number * 1001 / 30000 for number in range(12)], atol=2e-5
+        [float(time - found[0]) for time in found],
+        [number * 1001 / 30000 for number in range(12)],
+        atol=2e-5,
     )
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.avi", "mpeg4"), ("a.mpg", "mpeg2video"), ("a.mkv", "mpeg2video")])
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.avi", "mpeg4"), ("a.mpg", "mpeg2video"), ("a.mkv", "mpeg2video")]
+)
 def test_constant_rates_where_nothing_else_goes(tmp_path, name, codec):
     times = [number * 3003 for number in range(12)]
-    source = write_clip(tmp_path / "source.ts", 12, fps=Fraction(30000, 1001), times=times, time_base=Fraction(1, 90000))
+    source = write_clip(
+        tmp_path / "source.ts",
+        12,
+        fps=Fraction(30000, 1001),
+        times=times,
+        time_base=Fraction(1, 90000),
+    )
     copy_film(source, tmp_path / name, codec=codec)
     with VideoReader(tmp_path / name) as reader:
         assert [number_of(frame.rgb) for frame in reader] == list(range(12))
-        np.testing.assert_allclose(reader.times, [number * 1001 / 30000 for number in range(12)], atol=0.0011)
+        np.testing.assert_allclose(
+            reader.times, [number * 1001 / 30000 for number in range(12)], atol=0.0011
+        )
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
@@ -487,7 +628,9 @@ def test_codec_and_pixel_format(tmp_path, name, options, like, size, codec, pixe
         pytest.skip("this libav has no such encoder")
     height, width = size
     times = dict(rate=Fraction(25), time_base=Fraction(1, 25))
-    with VideoWriter(tmp_path / name, width=width, height=height, like_pixel_format=like, **times, **options) as writer:
+    with VideoWriter(
+        tmp_path / name, width=width, height=height, like_pixel_format=like, **times, **options
+    ) as writer:
         for number in range(3):
             writer.write(videos.numbered_frame(number, width=width, height=height), number)
     assert (writer.codec, writer.pixel_format) == (codec, pixel_format)
@@ -497,7 +640,10 @@ def test_codec_and_pixel_format(tmp_path, name, options, like, size, codec, pixe
 
 
 def test_quality_changes_the_size(tmp_path):
-    frames = [np.random.default_rng(seed).integers(0, 256, (64, 96, 3)).astype(np.uint8) for seed in range(6)]
+    frames = [
+        np.random.default_rng(seed).integers(0, 256, (64, 96, 3)).astype(np.uint8)
+        for seed in range(6)
+    ]
     source = write_clip(tmp_path / "source.mp4", frames)
     for quality in (10, 40):
         copy_film(source, tmp_path / f"{quality}.mp4", quality=quality)
@@ -510,15 +656,30 @@ def test_quality_changes_the_size(tmp_path):
         ("source.mp4", "yuvj420p", "a.mpg", {}),  # MPEG-2 knows limited range only
         ("source.mp4", "yuvj420p", "a.avi", {}),
         ("source.mkv", "yuv420p10le", "a.mpg", {}),
-        ("source.mp4", "yuv420p", "a.mkv", dict(codec="mjpeg", pixel_format="yuvj420p")),  # and Motion JPEG full range
+        (
+            "source.mp4",
+            "yuv420p",
+            "a.mkv",
+            dict(codec="mjpeg", pixel_format="yuvj420p"),
+        ),  # and Motion JPEG full range
         ("source.mp4", "yuv422p", "a.avi", dict(codec="mjpeg", pixel_format="yuvj422p")),
     ],
 )
-def test_a_range_that_the_file_cannot_say_is_changed(tmp_path, source, pixel_format, target, options):
-    """Left as they were the numbers would be taken for those of the other range: too dark, or pale."""
+def test_a_range_that_the_file_cannot_say_is_changed(
+    tmp_path, source, pixel_format, target, options
+):
+    """Left as they were the numbers would be taken for those of the other range: too dark, or
+    pale."""
     color_range = 1 if pixel_format in ("yuv420p", "yuv422p") else 2
     frames = [np.full((64, 96, 3), level, np.uint8) for level in (0, 60, 128, 255)]
-    write_clip(tmp_path / source, frames, pixel_format=pixel_format, tags=(5, color_range, 5, 6), options={"crf": "1"}, gop=1)
+    write_clip(
+        tmp_path / source,
+        frames,
+        pixel_format=pixel_format,
+        tags=(5, color_range, 5, 6),
+        options={"crf": "1"},
+        gop=1,
+    )
     levels = [frame.mean() for frame in shown(tmp_path / source)]
     copy_film(tmp_path / source, tmp_path / target, **options)
     assert [frame.mean() for frame in shown(tmp_path / target)] == pytest.approx(levels, abs=3)
@@ -526,20 +687,32 @@ def test_a_range_that_the_file_cannot_say_is_changed(tmp_path, source, pixel_for
 
 def test_grey_films_are_as_bright_where_decoders_make_colours_of_them(tmp_path):
     frames = [np.full((64, 96, 3), level, np.uint8) for level in (0, 29, 150, 255)]
-    source = write_clip(tmp_path / "source.mkv", frames, codec="ffv1", pixel_format="gray", num_b_frames=0)
+    source = write_clip(
+        tmp_path / "source.mkv", frames, codec="ffv1", pixel_format="gray", num_b_frames=0
+    )
     copy_film(source, tmp_path / "copy.mp4", quality=4)
-    assert [frame.mean() for frame in shown(tmp_path / "copy.mp4")] == pytest.approx([0, 29, 150, 255], abs=3)
+    assert [frame.mean() for frame in shown(tmp_path / "copy.mp4")] == pytest.approx(
+        [0, 29, 150, 255], abs=3
+    )
 
 
 def test_chroma_that_is_halved_one_way_stays_as_fine_the_other_way(tmp_path, caplog):
-    source = write_clip(tmp_path / "source.mkv", 4, codec="ffv1", pixel_format="yuv440p", num_b_frames=0)
+    source = write_clip(
+        tmp_path / "source.mkv", 4, codec="ffv1", pixel_format="yuv440p", num_b_frames=0
+    )
     assert copy_film(source, tmp_path / "a.mp4").pixel_format == "yuv444p" and caplog.messages == []
 
 
-@pytest.mark.parametrize(("matrix", "name"), [(8, "YCgCo"), (10, "BT.2020 with constant luminance"), (14, "ICtCp")])
+@pytest.mark.parametrize(
+    ("matrix", "name"), [(8, "YCgCo"), (10, "BT.2020 with constant luminance"), (14, "ICtCp")]
+)
 def test_colours_that_cannot_be_read_are_refused(tmp_path, matrix, name):
-    source = write_clip(tmp_path / "source.mkv", 4, codec="ffv1", num_b_frames=0, tags=(matrix, 1, 9, 16))
-    with pytest.raises(UserError, match=f"source.mkv has colours in {name}, which can't be read: convert it"):
+    source = write_clip(
+        tmp_path / "source.mkv", 4, codec="ffv1", num_b_frames=0, tags=(matrix, 1, 9, 16)
+    )
+    with pytest.raises(
+        UserError, match=f"source.mkv has colours in {name}, which can't be read: convert it"
+    ):
         VideoReader(source)
 
 
@@ -550,33 +723,50 @@ def test_a_raw_stream_goes_at_its_own_rate(tmp_path):
 
 def test_a_second_picture_stream_is_told(tmp_path, caplog):
     one = write_clip(tmp_path / "one.mkv", 4)
-    with av.open(str(one)) as a, av.open(str(one)) as b, av.open(str(tmp_path / "two.mkv"), "w") as both:
+    with (
+        av.open(str(one)) as a,
+        av.open(str(one)) as b,
+        av.open(str(tmp_path / "two.mkv"), "w") as both,
+    ):
         targets = [both.add_stream_from_template(source.streams.video[0]) for source in (a, b)]
         for source, target in zip((a, b), targets, strict=True):
             for packet in source.demux(video=0):
                 if packet.size:
                     packet.stream = target
                     both.mux(packet)
-    copy_film(tmp_path / "two.mkv", tmp_path / "copy.mkv", sound_from=tmp_path / "two.mkv", extras=True)
-    assert f"{tmp_path / 'two.mkv'}: it has 2 picture streams, of which the first is taken" in caplog.messages
+    copy_film(
+        tmp_path / "two.mkv", tmp_path / "copy.mkv", sound_from=tmp_path / "two.mkv", extras=True
+    )
+    assert (
+        f"{tmp_path / 'two.mkv'}: it has 2 picture streams, of which the first is taken"
+        in caplog.messages
+    )
 
 
 @pytest.mark.parametrize(
-    ("codec", "target"), [("prores_ks", "a.mov"), ("libx264", "a.mov"), ("ffv1", "a.mkv"), ("libx265", "a.mp4")]
+    ("codec", "target"),
+    [("prores_ks", "a.mov"), ("libx264", "a.mov"), ("ffv1", "a.mkv"), ("libx265", "a.mp4")],
 )
 def test_colours_reach_encoders_that_ask_the_picture_for_them(tmp_path, codec, target, caplog):
     source = write_clip(tmp_path / "source.mp4", 4, tags=(9, 1, 9, 16), pixel_format="yuv420p10le")
     copy_film(source, tmp_path / target, codec=codec)
-    assert info_of(tmp_path / target).color == ColorTags(matrix=9, range=1, primaries=9, transfer=16)
+    assert info_of(tmp_path / target).color == ColorTags(
+        matrix=9, range=1, primaries=9, transfer=16
+    )
     assert not [line for line in caplog.messages if "colours are" in line]
 
 
 def test_sound_that_is_left_out_is_told(tmp_path, caplog):
-    """Two Matroska files end to end: the times of the second's sound lie before those of the first."""
+    """Two Matroska files end to end: the times of the second's sound lie before those of the
+    first."""
     one = write_clip(tmp_path / "one.mkv", 24, sound="aac")
     (tmp_path / "two.mkv").write_bytes(2 * one.read_bytes())
     copy_film(tmp_path / "two.mkv", tmp_path / "copy.mkv")
-    found = [line for line in caplog.messages if "s of sound are left out, whose times lie before" in line]
+    found = [
+        line
+        for line in caplog.messages
+        if "s of sound are left out, whose times lie before" in line
+    ]
     assert len(found) == 1 and 0.8 < float(found[0].split(": ")[1].split(" s ")[0]) < 1.2
 
 
@@ -588,9 +778,23 @@ def shown(path: Path) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("target", "codec", "line"),
     [
-        ("a.webm", None, "the aspect of the film's pixels, 4:3, becomes 1:1, as libvpx-vp9 in .webm can't say it"),
-        ("a.mkv", "ffv1", "the aspect of the film's pixels, 4:3, becomes 1:1, as ffv1 in .mkv can't say it"),
-        ("a.avi", None, "mpeg4 in .avi can't say what the film's colours are (matrix 9, primaries 9, transfer 14"),
+        (
+            "a.webm",
+            None,
+            "the aspect of the film's pixels, 4:3, becomes 1:1, as libvpx-vp9 in .webm can't say "
+            "it",
+        ),
+        (
+            "a.mkv",
+            "ffv1",
+            "the aspect of the film's pixels, 4:3, becomes 1:1, as ffv1 in .mkv can't say it",
+        ),
+        (
+            "a.avi",
+            None,
+            "mpeg4 in .avi can't say what the film's colours are (matrix 9, primaries 9, transfer "
+            "14",
+        ),
         ("a.mp4", None, None),
         ("a.mkv", None, None),
     ],
@@ -633,16 +837,21 @@ def test_sound_is_copied_in_time(tmp_path, sound, source_name, name, start):
         assert abs(time - expected) <= Fraction(1, 900)
     for path in (source, tmp_path / name):
         first, last, loudness = heard(path)
-        assert first == pytest.approx(float(start), abs=0.03) and last == pytest.approx(float(start) + 2, abs=0.1)
+        assert first == pytest.approx(float(start), abs=0.03) and last == pytest.approx(
+            float(start) + 2, abs=0.1
+        )
         assert loudness == pytest.approx(0.21, abs=0.02)
     assert abs(times_of(tmp_path / name)[0] - times_of(source)[0]) <= Fraction(1, 2000)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
 def test_names_inside_that_are_no_utf_8(tmp_path, name):
-    """Titles and handlers that old programs wrote, or that are damaged, are no reason to refuse the film or its sound."""
-    not_bitexact = {"fflags": "+autobsf"}  # with the name of the program that wrote it
-    path = write_clip(tmp_path / name, 48, sound="aac", sound_start=Fraction(0), container_options=not_bitexact)
+    """Titles and handlers that old programs wrote, or that are damaged, are no reason to refuse the
+    film or its sound."""
+    settings = {"fflags": "+autobsf"}  # not bitexact: with the name of the program that wrote it
+    path = write_clip(
+        tmp_path / name, 48, sound="aac", sound_start=Fraction(0), container_options=settings
+    )
     data, sound = path.read_bytes(), sound_of(path)
     spoiled = [word for word in (b"VideoHandler", b"SoundHandler", b"ENCODER") if word in data]
     for word in spoiled:
@@ -651,12 +860,16 @@ def test_names_inside_that_are_no_utf_8(tmp_path, name):
     path.write_bytes(data)
     copy_film(path, tmp_path / "copy.mkv")
     assert len(times_of(tmp_path / "copy.mkv")) == 48
-    assert [digest for digest, _ in sound_of(tmp_path / "copy.mkv")] == [digest for digest, _ in sound]
+    assert [digest for digest, _ in sound_of(tmp_path / "copy.mkv")] == [
+        digest for digest, _ in sound
+    ]
 
 
 def test_sound_before_late_pictures(tmp_path):
     times = [1000 + 40 * number for number in range(30)]
-    source = write_clip(tmp_path / "source.mkv", 30, times=times, time_base=Fraction(1, 1000), fps=25, sound="aac")
+    source = write_clip(
+        tmp_path / "source.mkv", 30, times=times, time_base=Fraction(1, 1000), fps=25, sound="aac"
+    )
     for name in ("a.mp4", "a.mkv"):
         copy_film(source, tmp_path / name)
         assert sound_of(tmp_path / name)[0][0] == sound_of(source)[0][0]
@@ -665,17 +878,20 @@ def test_sound_before_late_pictures(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sound", "name", "codec"), [("aac", "a.webm", "libopus"), ("libopus", "a.avi", "libmp3lame"), ("flac", "a.ts", "aac")]
+    ("sound", "name", "codec"),
+    [("aac", "a.webm", "libopus"), ("libopus", "a.avi", "libmp3lame"), ("flac", "a.ts", "aac")],
 )
 @pytest.mark.parametrize("start", [Fraction(0), Fraction(1, 2)])
-def test_sound_is_coded_anew_where_the_container_needs_it(tmp_path, caplog, sound, name, codec, start):
+def test_sound_is_coded_anew_where_the_container_needs_it(
+    tmp_path, caplog, sound, name, codec, start
+):
     source = write_clip(tmp_path / "source.mkv", 48, sound=sound, sound_start=start)
     with caplog.at_level(logging.INFO, "nunif.video"):
         copy_film(source, tmp_path / name)
     decoder = av.open(str(source)).streams.audio[0].codec_context.name
-    late_in_avi = ["a.avi: .avi can't start sound and pictures apart; the sound will be 0.49 s off"] * (
-        name == "a.avi" and start > 0
-    )
+    late_in_avi = [
+        "a.avi: .avi can't start sound and pictures apart; the sound will be 0.49 s off"
+    ] * (name == "a.avi" and start > 0)
     assert [record.getMessage().removeprefix(f"{tmp_path}/") for record in caplog.records] == [
         f"source.mkv: the sound ({decoder}) is coded anew as {codec}",
         *late_in_avi,
@@ -690,7 +906,11 @@ def test_sound_is_coded_anew_where_the_container_needs_it(tmp_path, caplog, soun
 def test_all_sound_streams_are_carried_over(tmp_path):
     one = write_clip(tmp_path / "one.mkv", 24, sound="aac")
     two = write_clip(tmp_path / "two.mkv", 24, sound="flac")
-    with av.open(str(one)) as first, av.open(str(two)) as second, av.open(str(tmp_path / "source.mkv"), "w") as both:
+    with (
+        av.open(str(one)) as first,
+        av.open(str(two)) as second,
+        av.open(str(tmp_path / "source.mkv"), "w") as both,
+    ):
         streams = [first.streams.video[0], first.streams.audio[0], second.streams.audio[0]]
         targets = [both.add_stream_from_template(stream, opaque=True) for stream in streams]
         targets[2].metadata["language"] = "fre"
@@ -703,16 +923,23 @@ def test_all_sound_streams_are_carried_over(tmp_path):
     copy_film(tmp_path / "source.mkv", tmp_path / "a.mkv")
     for stream in (0, 1):
         digests = [digest for digest, _ in sound_of(tmp_path / "source.mkv", stream=stream)]
-        assert len(digests) > 5 and [d for d, _ in sound_of(tmp_path / "a.mkv", stream=stream)] == digests
+        assert (
+            len(digests) > 5
+            and [d for d, _ in sound_of(tmp_path / "a.mkv", stream=stream)] == digests
+        )
     with av.open(str(tmp_path / "a.mkv")) as container:
         assert [stream.language for stream in container.streams.audio] == [None, "fre"]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm"])
 @pytest.mark.parametrize(
-    ("source_name", "options"), [("sound.mkv", {}), ("sound.mp4", {"movflags": "faststart"})], ids=["mkv", "mp4"]
+    ("source_name", "options"),
+    [("sound.mkv", {}), ("sound.mp4", {"movflags": "faststart"})],
+    ids=["mkv", "mp4"],
 )
-def test_sound_that_breaks_off_is_told_and_costs_no_picture(tmp_path, name, source_name, options, caplog):
+def test_sound_that_breaks_off_is_told_and_costs_no_picture(
+    tmp_path, name, source_name, options, caplog
+):
     silent = write_clip(tmp_path / "silent.mp4", 72, fps=24)
     sound = write_clip(tmp_path / source_name, 72, sound="aac", container_options=options)
     videos.truncate(sound, 0.5)
@@ -748,7 +975,9 @@ def stop_at(number: int, error: BaseException):
     return change
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("no memory")], ids=["Ctrl-C", "error"])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), RuntimeError("no memory")], ids=["Ctrl-C", "error"]
+)
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
 def test_an_exception_leaves_a_playable_unfinished_file(tmp_path, caplog, error, name):
     source = write_clip(tmp_path / "source.mp4", 72, sound="aac")
@@ -759,12 +988,18 @@ def test_an_exception_leaves_a_playable_unfinished_file(tmp_path, caplog, error,
     with VideoReader(tmp_path / unfinished) as reader:
         assert [number_of(frame.rgb) for frame in reader] == list(range(30))
     assert heard(tmp_path / unfinished)[1] == pytest.approx(30 / 24, abs=0.08)
-    assert caplog.messages[-1] == f"{tmp_path / unfinished} holds the 30 frames (1.2 s) that were finished"
+    assert (
+        caplog.messages[-1]
+        == f"{tmp_path / unfinished} holds the 30 frames (1.2 s) that were finished"
+    )
 
 
 def test_the_writer_says_where_the_unfinished_file_is(tmp_path):
     times = dict(rate=Fraction(24), time_base=Fraction(1, 24))
-    with pytest.raises(RuntimeError), VideoWriter(tmp_path / "a.mp4", width=96, height=64, **times) as writer:
+    with (
+        pytest.raises(RuntimeError),
+        VideoWriter(tmp_path / "a.mp4", width=96, height=64, **times) as writer,
+    ):
         writer.write(videos.numbered_frame(0), 0)
         raise RuntimeError
     assert writer.unfinished_path == tmp_path / "a.unfinished.mp4" and writer.num_frames == 1
@@ -781,7 +1016,9 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
 
 
 def test_a_damaged_source_leaves_what_came_before(tmp_path):
-    source = write_clip(tmp_path / "source.mp4", 72, gop=24, num_b_frames=0, options={"crf": "12"}, sound="aac")
+    source = write_clip(
+        tmp_path / "source.mp4", 72, gop=24, num_b_frames=0, options={"crf": "12"}, sound="aac"
+    )
     videos.damage_packet(source, 40)
     with pytest.raises(BrokenVideo):
         copy_film(source, tmp_path / "a.mp4")
@@ -814,7 +1051,9 @@ def test_ctrl_c_while_finishing(tmp_path, monkeypatch, times_struck):
     monkeypatch.setattr(VideoWriter, "_finish", interrupted)
     with pytest.raises(KeyboardInterrupt):
         copy_film(source, tmp_path / "a.mp4")
-    assert names(tmp_path) == (["a.unfinished.mp4", "source.mp4"] if times_struck == 1 else ["source.mp4"])
+    assert names(tmp_path) == (
+        ["a.unfinished.mp4", "source.mp4"] if times_struck == 1 else ["source.mp4"]
+    )
     if times_struck == 1:
         assert len(times_of(tmp_path / "a.unfinished.mp4")) == 24
 
@@ -833,16 +1072,32 @@ def test_a_full_disk_is_one_clear_error(tmp_path, name, caplog):
 @pytest.mark.parametrize(
     ("name", "options", "text"),
     [
-        ("a.mp4", dict(codec="libx999"), "codec libx999 is no encoder of pictures that this libav has; choose one of"),
+        (
+            "a.mp4",
+            dict(codec="libx999"),
+            "codec libx999 is no encoder of pictures that this libav has; choose one of",
+        ),
         ("a.mp4", dict(codec="aac"), "codec aac is no encoder of pictures"),
         ("a.mp4", dict(pixel_format="yuv999"), "there is no pixel format yuv999; choose"),
-        ("a.mp4", dict(pixel_format="bgr0"), r"codec libx264 and pixel format bgr0 at 96x64 \(.*the codec takes yuv420p"),
+        (
+            "a.mp4",
+            dict(pixel_format="bgr0"),
+            r"codec libx264 and pixel format bgr0 at 96x64 \(.*the codec takes yuv420p",
+        ),
         ("a.mp4", dict(codec="ffv1", pixel_format="nv12"), "the codec takes"),
         ("a.webm", dict(codec="libx264"), "a.webm can't be written with codec libx264"),
         ("a.xyz", {}, "'.xyz' is none of the suffixes .avi .m4v .mkv"),
         ("a", {}, "'' is none of the suffixes"),
-        ("a.mp4", dict(width=95, pixel_format="yuv420p"), "95x64 can't be yuv420p; choose yuv444p or an even size"),
-        ("a.mkv", dict(codec="ffv1", quality=20), "quality 20: codec ffv1 has no such setting; leave it out or choose"),
+        (
+            "a.mp4",
+            dict(width=95, pixel_format="yuv420p"),
+            "95x64 can't be yuv420p; choose yuv444p or an even size",
+        ),
+        (
+            "a.mkv",
+            dict(codec="ffv1", quality=20),
+            "quality 20: codec ffv1 has no such setting; leave it out or choose",
+        ),
         ("a.mov", dict(codec="prores_ks", quality=20), "codec prores_ks has no such setting"),
         ("a.mp4", dict(width=0), "at 0x64"),
         ("missing/a.mp4", {}, "No such file or directory"),
@@ -860,7 +1115,10 @@ def test_refusals(tmp_path, name, options, text):
     (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
     (tmp_path / "folder").mkdir()
     before = names(tmp_path), source.read_bytes()
-    options = dict(width=96, height=64, rate=Fraction(24), time_base=Fraction(1, 24), sound_from=source) | options
+    options = (
+        dict(width=96, height=64, rate=Fraction(24), time_base=Fraction(1, 24), sound_from=source)
+        | options
+    )
     options["sound_from"] = tmp_path / options["sound_from"]
     with pytest.raises(UserError, match=text) as caught:
         with VideoWriter(tmp_path / name, **options) as writer:
@@ -869,17 +1127,29 @@ def test_refusals(tmp_path, name, options, text):
     assert (names(tmp_path), source.read_bytes()) == before
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
 def test_a_folder_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match=r"can't be written \(Permission denied\): choose another folder"):
-        VideoWriter(tmp_path / "a.mp4", width=96, height=64, rate=Fraction(24), time_base=Fraction(1, 24))
+    with pytest.raises(
+        UserError, match=r"can't be written \(Permission denied\): choose another folder"
+    ):
+        VideoWriter(
+            tmp_path / "a.mp4", width=96, height=64, rate=Fraction(24), time_base=Fraction(1, 24)
+        )
 
 
 def test_wrong_sizes_and_times_are_errors_of_the_caller(tmp_path):
     times = dict(rate=Fraction(24), time_base=Fraction(1, 24), keep_unfinished=False)
-    for shape, pts, text in [((64, 98), 1, "frame 1 is 98x64, the first was 96x64"), ((64, 96), 0, "has the time 0")]:
-        with pytest.raises(ValueError, match=text), VideoWriter(tmp_path / "a.mp4", width=96, height=64, **times) as writer:
+    for shape, pts, text in [
+        ((64, 98), 1, "frame 1 is 98x64, the first was 96x64"),
+        ((64, 96), 0, "has the time 0"),
+    ]:
+        with (
+            pytest.raises(ValueError, match=text),
+            VideoWriter(tmp_path / "a.mp4", width=96, height=64, **times) as writer,
+        ):
             writer.write(videos.numbered_frame(0), 0)
             writer.write(np.zeros((*shape, 3), np.uint8), pts)
     assert names(tmp_path) == []
@@ -896,7 +1166,11 @@ def test_marks_are_the_cuts_of_a_long_film():
     frames = shots_with_edges()
     marked = list(mark_cuts(frames))
     assert all(item is frame for (item, _), frame in zip(marked, frames, strict=True))
-    assert [number for number, (_, is_cut) in enumerate(marked) if is_cut] == find_cuts(frames) == [30, 31, 48, 51, 91, 100]
+    assert (
+        [number for number, (_, is_cut) in enumerate(marked) if is_cut]
+        == find_cuts(frames)
+        == [30, 31, 48, 51, 91, 100]
+    )
 
 
 def test_marks_of_deep_pictures_and_of_items(tmp_path):
@@ -906,7 +1180,9 @@ def test_marks_of_deep_pictures_and_of_items(tmp_path):
     assert [number for (number, _), is_cut in marked if is_cut] == [30, 31, 48, 51, 91, 100]
 
 
-@pytest.mark.parametrize(("lengths", "cuts"), [([1, 20], [1]), ([2, 20], [2]), ([20, 1], [20]), ([20, 2], [20])])
+@pytest.mark.parametrize(
+    ("lengths", "cuts"), [([1, 20], [1]), ([2, 20], [2]), ([20, 1], [20]), ([20, 2], [20])]
+)
 def test_cuts_at_the_ends_are_marked(lengths, cuts):
     marked = list(mark_cuts(videos.shots(lengths)))
     assert [number for number, (_, is_cut) in enumerate(marked) if is_cut] == cuts
@@ -938,7 +1214,9 @@ def test_deep_png(tmp_path):
 
     picture = np.random.default_rng(0).integers(0, 65536, (5, 7, 3)).astype(np.uint16)
     image.save_png(tmp_path / "a.png", picture)
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)[..., ::-1], picture)
+    np.testing.assert_array_equal(
+        cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)[..., ::-1], picture
+    )
 
 
 def test_a_reader_closes_while_another_thread_reads(tmp_path):

@@ -15,7 +15,9 @@ from nunif.video.folder import FolderWriter
 
 
 def picture(number: int, dtype: type = np.uint8) -> np.ndarray:
-    return np.random.default_rng(number).integers(0, np.iinfo(dtype).max, (5, 7, 3), dtype, endpoint=True)
+    return np.random.default_rng(number).integers(
+        0, np.iinfo(dtype).max, (5, 7, 3), dtype, endpoint=True
+    )
 
 
 def names(folder: Path) -> list[str]:
@@ -33,14 +35,20 @@ def test_pictures_are_numbered_and_lossless(tmp_path, dtype):
         for number in range(3):
             writer.write(picture(number, dtype))
         assert names(tmp_path / "new") == [f".partial-{os.getpid()}-film"]
-    assert names(tmp_path / "new") == ["film"] and writer.num_frames == 3 and writer.unfinished_path is None
+    assert (
+        names(tmp_path / "new") == ["film"]
+        and writer.num_frames == 3
+        and writer.unfinished_path is None
+    )
     assert names(tmp_path / "new" / "film") == ["000000.png", "000001.png", "000002.png"]
     for number in range(3):
         back = read(tmp_path / "new" / "film" / f"{number:06d}.png")
         assert back.dtype == dtype and np.array_equal(back, picture(number, dtype))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("no memory")], ids=["Ctrl-C", "error"])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), RuntimeError("no memory")], ids=["Ctrl-C", "error"]
+)
 def test_an_exception_leaves_what_is_finished(tmp_path, caplog, error):
     (tmp_path / "film.unfinished").mkdir()
     (tmp_path / "film.unfinished" / "000009.png").write_bytes(b"of an earlier run")
@@ -49,7 +57,10 @@ def test_an_exception_leaves_what_is_finished(tmp_path, caplog, error):
         writer.write(picture(1))
         raise error
     unfinished = tmp_path / "film.unfinished"
-    assert names(tmp_path) == ["film.unfinished"] and names(unfinished) == ["000000.png", "000001.png"]
+    assert names(tmp_path) == ["film.unfinished"] and names(unfinished) == [
+        "000000.png",
+        "000001.png",
+    ]
     assert writer.unfinished_path == unfinished
     assert caplog.messages == [f"{unfinished} holds the 2 frames that were finished"]
 
@@ -91,9 +102,14 @@ def test_an_empty_folder_may_be_there_and_a_full_one_not(tmp_path):
     assert names(tmp_path / "empty") == ["000000.png"]
     (tmp_path / "file").write_bytes(b"x")
     for name in ("empty", "file"):
-        with pytest.raises(UserError, match=f"{name} is there already: choose another folder for the pictures, or delete it"):
+        with pytest.raises(
+            UserError,
+            match=f"{name} is there already: choose another folder for the pictures, or delete it",
+        ):
             FolderWriter(tmp_path / name)
-    with pytest.raises(UserError, match="file can't be made a folder because a file stands in its way"):
+    with pytest.raises(
+        UserError, match="file can't be made a folder because a file stands in its way"
+    ):
         FolderWriter(tmp_path / "file" / "film")
     assert names(tmp_path) == ["empty", "file"]
 
@@ -113,7 +129,9 @@ def test_what_somebody_put_there_meanwhile_is_kept_and_so_are_the_pictures(tmp_p
             writer.write(picture(0))
             (tmp_path / "film" / "mine.txt").write_bytes(b"x")
     assert names(tmp_path) == ["film", "film.unfinished"]
-    assert names(tmp_path / "film") == ["mine.txt"] and names(tmp_path / "film.unfinished") == ["000000.png"]
+    assert names(tmp_path / "film") == ["mine.txt"] and names(tmp_path / "film.unfinished") == [
+        "000000.png"
+    ]
 
 
 def test_a_file_in_the_way_of_the_unfinished_folder_does_not_hide_the_error(tmp_path, caplog):

@@ -10,9 +10,13 @@ RNG = np.random.default_rng(5)
 PICTURE = cv2.GaussianBlur(RNG.integers(0, 256, (48, 61, 3)).astype(np.uint8), (0, 0), 2)
 
 
-@pytest.mark.parametrize("picture", [PICTURE, PICTURE[:, ::-1], PICTURE[:1, :1], PICTURE.astype(np.uint16) * 257])
+@pytest.mark.parametrize(
+    "picture", [PICTURE, PICTURE[:, ::-1], PICTURE[:1, :1], PICTURE.astype(np.uint16) * 257]
+)
 def test_other_readers_see_the_same_pixels(picture):
-    decoded = cv2.imdecode(np.frombuffer(encode_rgb(picture), np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    decoded = cv2.imdecode(np.frombuffer(encode_rgb(picture), np.uint8), cv2.IMREAD_UNCHANGED)[
+        ..., ::-1
+    ]
     assert decoded.dtype == picture.dtype and np.array_equal(decoded, picture)
 
 
@@ -22,10 +26,17 @@ def test_a_mirrored_view_gives_the_bytes_of_its_copy():
 
 
 @pytest.mark.parametrize("by", ["us", "opencv", "jpeg"])
-@pytest.mark.parametrize("rows, columns", [((0, 48), (0, 61)), ((5, 20), (7, 9)), ((40, 48), (60, 61)), ((0, 1), (0, 61))])
+@pytest.mark.parametrize(
+    "rows, columns",
+    [((0, 48), (0, 61)), ((5, 20), (7, 9)), ((40, 48), (60, 61)), ((0, 1), (0, 61))],
+)
 def test_a_part_is_the_part_of_the_whole(tmp_path, by, rows, columns):
     path = tmp_path / "a.png"
-    ours = {"us": encode_rgb, "opencv": lambda p: cv2.imencode(".png", p)[1], "jpeg": lambda p: cv2.imencode(".jpg", p)[1]}
+    ours = {
+        "us": encode_rgb,
+        "opencv": lambda p: cv2.imencode(".png", p)[1],
+        "jpeg": lambda p: cv2.imencode(".jpg", p)[1],
+    }
     path.write_bytes(bytes(ours[by](PICTURE)))
     part, size = read_rgb_part(path, slice(*rows), slice(*columns))
     assert size == (48, 61)

@@ -1,4 +1,5 @@
-"""Every channel of a film's sound is heard in the copy, whatever the layout; where one can't be, that is said."""
+"""Every channel of a film's sound is heard in the copy, whatever the layout; where one can't be,
+that is said."""
 
 import logging
 from fractions import Fraction
@@ -23,20 +24,28 @@ def tones(num_channels: int) -> list[int]:
 def write_chord(path: Path, layout: str, *, codec: str, unnamed: bool = False) -> Path:
     """A film of a second whose channels each have a tone of their own."""
     num_channels = AudioLayout(layout).nb_channels
-    wave = np.stack([0.3 * np.sin(2 * np.pi * tone * np.arange(RATE) / RATE) for tone in tones(num_channels)])
+    wave = np.stack(
+        [0.3 * np.sin(2 * np.pi * tone * np.arange(RATE) / RATE) for tone in tones(num_channels)]
+    )
     with av.open(str(path), "w") as container:
         pictures = container.add_stream("libx264", rate=24)
         pictures.width, pictures.height, pictures.pix_fmt = 96, 64, "yuv420p"
-        sound = container.add_stream(codec, rate=RATE, layout=f"{num_channels} channels" if unnamed else layout)
+        sound = container.add_stream(
+            codec, rate=RATE, layout=f"{num_channels} channels" if unnamed else layout
+        )
         sound.codec_context.open()
         size = sound.codec_context.frame_size or 1024
         for number in range(24):
-            container.mux(pictures.encode(av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24")))
+            container.mux(
+                pictures.encode(av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24"))
+            )
         container.mux(pictures.encode(None))
         for first in range(0, RATE, size):
             block = wave[:, first : first + size]
             samples = np.ascontiguousarray((block * 32767).astype(np.int16).T).reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout=sound.codec_context.layout.name)
+            frame = av.AudioFrame.from_ndarray(
+                samples, format="s16", layout=sound.codec_context.layout.name
+            )
             frame.sample_rate, frame.pts, frame.time_base = RATE, first, Fraction(1, RATE)
             container.mux(sound.encode(frame))  # in the encoder's own format
         container.mux(sound.encode(None))
@@ -49,7 +58,11 @@ def heard_tones(path: Path) -> list[set[int]]:
         stream = container.streams.audio[0]
         num_channels, rate = stream.codec_context.channels, stream.codec_context.sample_rate
         interleaved = av.AudioResampler(format="flt", layout=stream.codec_context.layout, rate=rate)
-        pieces = [piece.to_ndarray() for frame in container.decode(stream) for piece in interleaved.resample(frame)]
+        pieces = [
+            piece.to_ndarray()
+            for frame in container.decode(stream)
+            for piece in interleaved.resample(frame)
+        ]
     wave = np.concatenate(pieces, axis=1).reshape(-1, num_channels).T.astype(np.float64)
     wave = wave[:, rate // 4 : rate // 4 + rate // 2]  # half a second: bins of 2 Hz
     loudness = np.abs(np.fft.rfft(wave * np.hanning(wave.shape[1]))) / wave.shape[1]
@@ -85,7 +98,8 @@ def test_no_channel_is_lost(tmp_path, layout, codec, target, caplog):
     assert len(found) == num_channels
     missing = set(tones(num_channels)) - set().union(*found)
     assert not missing or (
-        "is lost" in caplog.text and len(missing) == caplog.text.partition(" is lost")[0].split("), ")[1].count(" ") + 1
+        "is lost" in caplog.text
+        and len(missing) == caplog.text.partition(" is lost")[0].split("), ")[1].count(" ") + 1
     )
     if layout in ("5.1(side)", "stereo", "7.1", "quad(side)", "5.0(side)"):
         assert not missing and caplog.messages == []
@@ -101,13 +115,20 @@ def test_fewer_channels_are_told(tmp_path, caplog):
     assert len(heard_tones(tmp_path / "a.mpg")) == 6
 
 
-@pytest.mark.parametrize(("codec", "layout", "target"), [("flac", "5.1", "a.avi"), ("libopus", "5.1", "a.avi")])
+@pytest.mark.parametrize(
+    ("codec", "layout", "target"), [("flac", "5.1", "a.avi"), ("libopus", "5.1", "a.avi")]
+)
 @pytest.mark.parametrize("first", ["source.mkv", "source.mp4"])
-def test_of_several_encoders_one_is_taken_that_keeps_the_channels(tmp_path, first, codec, layout, target, caplog):
+def test_of_several_encoders_one_is_taken_that_keeps_the_channels(
+    tmp_path, first, codec, layout, target, caplog
+):
     source = write_chord(tmp_path / first, layout, codec=codec)
     with caplog.at_level(logging.INFO):
         copy_film(source, tmp_path / target)
-    assert f"{source}: the sound ({'opus' if codec == 'libopus' else codec}) is coded anew as ac3" in caplog.messages
+    assert (
+        f"{source}: the sound ({'opus' if codec == 'libopus' else codec}) is coded anew as ac3"
+        in caplog.messages
+    )
     assert len(heard_tones(tmp_path / target)) == 6
 
 
@@ -125,7 +146,9 @@ def test_sound_in_avi_is_in_time(tmp_path, codec, layout, first):
     source = write_chord(tmp_path / first, layout, codec=codec)
     copy_film(source, tmp_path / "a.avi")
     start, end, loudness = heard(tmp_path / "a.avi")
-    assert start == pytest.approx(0, abs=0.06) and end == pytest.approx(1, abs=0.08) and loudness > 0.1
+    assert (
+        start == pytest.approx(0, abs=0.06) and end == pytest.approx(1, abs=0.08) and loudness > 0.1
+    )
 
 
 @pytest.mark.parametrize("layout", ["mono", "quad", "5.1(side)"])

@@ -1,4 +1,5 @@
-"""HDR and wide colours to SDR: the values are those of the standards, worked out here or printed there.
+"""HDR and wide colours to SDR: the values are those of the standards, worked out here or printed
+there.
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -46,7 +47,11 @@ def write_levels(
         for number in range(count):
             frame = av.VideoFrame(size[1], size[0], pixel_format)
             for index, plane in enumerate(frame.planes):
-                values = np.full(plane.buffer_size // np.dtype(dtype).itemsize, luma if index == 0 else middle, dtype)
+                values = np.full(
+                    plane.buffer_size // np.dtype(dtype).itemsize,
+                    luma if index == 0 else middle,
+                    dtype,
+                )
                 plane.update(values.tobytes())
             frame.pts, frame.colorspace, frame.color_range = number, color.matrix, color.range
             container.mux(stream.encode(frame))
@@ -79,11 +84,21 @@ def level(share: float, bits: int = 10) -> int:
 def test_greys(tmp_path, color, share, expected):
     found = tone_map_of(color).to_sdr(flat(share, share, share))
     assert np.abs(found / 257 - expected).max() <= 1
-    assert np.abs(tone_map_of(color).to_sdr(flat(share, share, share, dtype=np.uint8)).astype(int) - expected).max() <= 2
+    assert (
+        np.abs(
+            tone_map_of(color).to_sdr(flat(share, share, share, dtype=np.uint8)).astype(int)
+            - expected
+        ).max()
+        <= 2
+    )
     path = write_levels(tmp_path / "a.mkv", level(share), color)
     with VideoReader(path) as reader:
         rgb = reader.read(1, 2)[0].rgb
-        assert rgb.dtype == np.uint8 and rgb.shape == (48, 64, 3) and np.abs(rgb.astype(int) - expected).max() <= 2
+        assert (
+            rgb.dtype == np.uint8
+            and rgb.shape == (48, 64, 3)
+            and np.abs(rgb.astype(int) - expected).max() <= 2
+        )
     with VideoReader(path, for_editing=True) as reader:  # its own samples
         frame = reader.read(1, 2)[0]
         assert set(np.unique(frame.picture.planes[0])) == {level(share)}
@@ -97,7 +112,9 @@ def test_the_curve_rises_and_its_way_back_is_exact():
         sdr = tone.to_sdr(codes)
         assert (np.diff(sdr[0, :, 0].astype(int)) >= 0).all() and sdr[0, -1, 0] >= 65520
         off = np.abs(tone.from_sdr(sdr).astype(int) - np.minimum(codes, top))  # of 65535
-        assert off[codes < 0.95 * top].max() <= 40 and off.max() <= 800  # the curve is flat where it reaches white
+        assert (
+            off[codes < 0.95 * top].max() <= 40 and off.max() <= 800
+        )  # the curve is flat where it reaches white
     colours = np.random.default_rng(0).integers(0, 65536, (64, 64, 3)).astype(np.uint16)
     for color in (PQ, HLG, WIDE):
         tone = tone_map_of(color)
@@ -106,7 +123,9 @@ def test_the_curve_rises_and_its_way_back_is_exact():
 
 def test_primaries_are_brought_to_bt709():
     """The matrix of ITU-R BT.2087-0 on light; an exponent of 2.4 on both sides."""
-    matrix = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
+    matrix = np.array(
+        [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
+    )
     code = np.array([0.5, 0.6, 0.4])
     expected = np.clip(matrix @ code**2.4, 0, 1) ** (1 / 2.4)
     found = tone_map_of(WIDE).to_sdr(flat(*code))[0, 0] / 65535
@@ -118,11 +137,16 @@ def test_primaries_are_brought_to_bt709():
         assert tone.to_sdr(flat(0, 0.5, 0))[0, 0].argmax() == 1
 
 
-@pytest.mark.parametrize("color", [ColorTags(), BT709, ColorTags(6, 1, 6, 6), ColorTags(5, 1, 5, 6), ColorTags(1, 1, 1, 13)])
+@pytest.mark.parametrize(
+    "color",
+    [ColorTags(), BT709, ColorTags(6, 1, 6, 6), ColorTags(5, 1, 5, 6), ColorTags(1, 1, 1, 13)],
+)
 def test_sdr_stays_as_it_is(tmp_path, caplog, color):
     assert tone_map_of(color) is None and "tone_mapped" not in describe_transfer(color)
     caplog.set_level(logging.INFO)
-    with VideoReader(write_levels(tmp_path / "a.mkv", level(0.5, 8), color, pixel_format="yuv420p")) as reader:
+    with VideoReader(
+        write_levels(tmp_path / "a.mkv", level(0.5, 8), color, pixel_format="yuv420p")
+    ) as reader:
         assert np.abs(reader.read(0, 1)[0].rgb.astype(int) - 128).max() <= 1
     assert not caplog.messages
 
@@ -130,7 +154,9 @@ def test_sdr_stays_as_it_is(tmp_path, caplog, color):
 def test_eight_bits_and_untagged_primaries(tmp_path, caplog):
     """HDR in 8 bits is poor but exists; PQ without primaries is taken for BT.2020."""
     caplog.set_level(logging.INFO)
-    path = write_levels(tmp_path / "a.mkv", level(WHITE_OF_PQ, 8), ColorTags(9, 1, 2, 16), pixel_format="yuv420p")
+    path = write_levels(
+        tmp_path / "a.mkv", level(WHITE_OF_PQ, 8), ColorTags(9, 1, 2, 16), pixel_format="yuv420p"
+    )
     with VideoReader(path) as reader:
         assert np.abs(reader.read(0, 1)[0].rgb.astype(int) - 230).max() <= 3
     assert caplog.messages == [f"{path} is PQ BT.2020: its pictures are tone-mapped to SDR BT.709"]
@@ -141,8 +167,13 @@ def test_what_is_noted_of_a_film():
         "transfer": "smpte2084",
         "tone_mapped": "PQ BT.2020 to SDR BT.709 (BT.2390, 1000 cd/m2)",
     }
-    assert describe_transfer(HLG)["transfer"] == "arib-std-b67" and "HLG BT.2020" in describe_transfer(HLG)["tone_mapped"]
-    assert describe_transfer(BT709) == {"transfer": "bt709"} and describe_transfer(ColorTags()) == {"transfer": "unknown"}
+    assert (
+        describe_transfer(HLG)["transfer"] == "arib-std-b67"
+        and "HLG BT.2020" in describe_transfer(HLG)["tone_mapped"]
+    )
+    assert describe_transfer(BT709) == {"transfer": "bt709"} and describe_transfer(ColorTags()) == {
+        "transfer": "unknown"
+    }
 
 
 def test_linear_light_becomes_sdr_and_goes_back():
@@ -153,4 +184,7 @@ def test_linear_light_becomes_sdr_and_goes_back():
     sdr = tone.to_sdr(light)
     assert np.abs(sdr / 65535 - code ** (1 / 2.4)).max() < 1e-3
     assert np.abs(tone.from_sdr(sdr).astype(int) - light).max() < 65535 * 1e-3
-    assert describe_transfer(ColorTags(transfer=8)) == {"transfer": "linear", "tone_mapped": "linear to SDR BT.709"}
+    assert describe_transfer(ColorTags(transfer=8)) == {
+        "transfer": "linear",
+        "tone_mapped": "linear to SDR BT.709",
+    }

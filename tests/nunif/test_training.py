@@ -17,19 +17,36 @@ import torch
 from torch import nn
 
 from nunif.errors import UserError
-from nunif.models import Model, create_model, load_model, read_checkpoint, register_model, save_model
-from nunif.training import trainer
+from nunif.models import (
+    Model,
+    create_model,
+    load_model,
+    read_checkpoint,
+    register_model,
+    save_model,
+)
+from nunif.training import start, trainer
 from nunif.training.options import TrainerOptions
-from nunif.training.task import BadSample, Draw, EvalOutput, TrainOutput, stack
-from nunif.training.trainer import train
+from nunif.training.task import BadSample, Draw, EvalOutput, Task, TrainOutput, stack
+from nunif.training.trainer import EpochDone, train
+from tests.watching import train_watched_by
 
-OPTIMIZERS = ("adamw", "adam", "sgd", "adamw_schedulefree", "radam_schedulefree", "sgd_schedulefree")
+OPTIMIZERS = (
+    "adamw",
+    "adam",
+    "sgd",
+    "adamw_schedulefree",
+    "radam_schedulefree",
+    "sgd_schedulefree",
+)
 
 
 class Toy(Model):
     def __init__(self, width: int = 4, dropout: float = 0.2) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Dropout(dropout), nn.Linear(width, 1))
+        self.layers = nn.Sequential(
+            nn.Linear(3, width), nn.Tanh(), nn.Dropout(dropout), nn.Linear(width, 1)
+        )
 
     def forward(self, x):
         return self.layers(x)
@@ -65,13 +82,17 @@ class Points:
             raise BadSample(f"point-{draw.index}", "its picture is torn")
         x = np.random.default_rng(draw.index).normal(size=3)
         noise = np.random.default_rng(draw.seed).normal(size=3) * self.noise
-        return {"x": torch.tensor(x + noise).float(), "y": torch.tensor([x.sum()]).float(), "index": draw.index}
+        return {
+            "x": torch.tensor(x + noise).float(),
+            "y": torch.tensor([x.sum()]).float(),
+            "index": draw.index,
+        }
 
 
-class ToyTask:
-    collate = staticmethod(stack)
-
-    def __init__(self, model: str = "toy.net", size: int = 10, bad: tuple[int, ...] = (), **kwargs) -> None:
+class ToyTask(Task):
+    def __init__(
+        self, model: str = "toy.net", size: int = 10, bad: tuple[int, ...] = (), **kwargs
+    ) -> None:
         torch.manual_seed(3)
         self.model = create_model(model, **kwargs)
         self.train_set, self.eval_set = Points(size, bad), Points(5)
@@ -87,21 +108,30 @@ class ToyTask:
         self.steps += 1
         self.seen += batch["index"].tolist()
         self.on_step(self.steps)
-        errors = (model(batch["x"]) - batch["y"]).square().mean(dim=1) * self.spoil(self.steps)  # (B,)
+        errors = (model(batch["x"]) - batch["y"]).square().mean(dim=1) * self.spoil(
+            self.steps
+        )  # (B,)
         return TrainOutput(errors.mean(), errors.detach(), {"half": errors.mean() / 2})
 
     def eval_step(self, model, batch):
         if self.eval_losses:
             return EvalOutput({"loss": self.eval_losses.pop(0)})
         loss = (model(batch["x"]) - batch["y"]).square().mean().item()
-        return EvalOutput({"loss": loss, "psnr": -10 * math.log10(loss)}, lambda: np.full((2, 3, 3), 200, np.uint8))
+        return EvalOutput(
+            {"loss": loss, "psnr": -10 * math.log10(loss)},
+            lambda: np.full((2, 3, 3), 200, np.uint8),
+        )
 
 
 class LinePoints(Points):
     """x = index + 1, y = 1."""
 
     def __getitem__(self, draw: Draw):
-        return {"x": torch.tensor([draw.index + 1.0]), "y": torch.tensor([1.0]), "index": draw.index}
+        return {
+            "x": torch.tensor([draw.index + 1.0]),
+            "y": torch.tensor([1.0]),
+            "index": draw.index,
+        }
 
 
 def line_task(size: int) -> ToyTask:
@@ -113,9 +143,16 @@ def line_task(size: int) -> ToyTask:
 
 def make_options(folder: Path, **values) -> TrainerOptions:
     defaults = dict(
-        model_dir=folder, batch_size=2, backward_step=2, max_epoch=4, learning_rate=0.01, gpu=-1, num_workers=0,
-        num_samples=7, disable_tensorboard=True,
-    )  # fmt: skip
+        model_dir=folder,
+        batch_size=2,
+        backward_step=2,
+        max_epoch=4,
+        learning_rate=0.01,
+        gpu=-1,
+        num_workers=0,
+        num_samples=7,
+        disable_tensorboard=True,
+    )
     return TrainerOptions(**{**defaults, **values})
 
 
@@ -124,14 +161,18 @@ def read_csv(folder: Path) -> list[dict[str, str]]:
 
 
 def without_seconds(folder: Path) -> list[dict[str, str]]:
-    return [{name: cell for name, cell in row.items() if name != "seconds"} for row in read_csv(folder)]
+    return [
+        {name: cell for name, cell in row.items() if name != "seconds"} for row in read_csv(folder)
+    ]
 
 
 def assert_same(a, b, where="") -> None:
     """Equal to the bit, through nested values."""
     assert type(a) is type(b), where
     if isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes(), where
+        assert (
+            a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+        ), where
     elif isinstance(a, dict):
         assert list(a) == list(b), where
         for key in a:
@@ -172,15 +213,26 @@ def kill(at_step: int):
     return on_step
 
 
-# --- windows -----------------------------------------------------------------------------------------------------------
+# --- windows --------------------------------------------------------------------------------------
 
 
-def test_ten_records_with_backward_step_8_give_two_updates_and_the_second_is_the_mean_of_its_two(tmp_path):
+def test_ten_records_with_backward_step_8_give_two_updates_and_the_second_is_the_mean_of_its_two(
+    tmp_path,
+):
     task = line_task(10)
     options = make_options(
-        tmp_path, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.001, batch_size=1, backward_step=8,
-        num_samples=None, max_epoch=1, disable_hard_example=True, skip_eval=True,
-    )  # fmt: skip
+        tmp_path,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        learning_rate=0.001,
+        batch_size=1,
+        backward_step=8,
+        num_samples=None,
+        max_epoch=1,
+        disable_hard_example=True,
+        skip_eval=True,
+    )
     train(task, options)
     assert sorted(task.seen) == list(range(10))
     x = np.array(task.seen, dtype=np.float64) + 1
@@ -194,9 +246,18 @@ def test_ten_records_with_backward_step_8_give_two_updates_and_the_second_is_the
 def test_fewer_records_than_the_step_still_learn(tmp_path):
     task = line_task(3)
     options = make_options(
-        tmp_path, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.01, batch_size=1, backward_step=8,
-        num_samples=None, max_epoch=1, disable_hard_example=True, skip_eval=True,
-    )  # fmt: skip
+        tmp_path,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        learning_rate=0.01,
+        batch_size=1,
+        backward_step=8,
+        num_samples=None,
+        max_epoch=1,
+        disable_hard_example=True,
+        skip_eval=True,
+    )
     train(task, options)
     # gradients at 0 are -2 x: -2, -4, -6, their mean -4
     assert task.model.w.item() == pytest.approx(0.04)
@@ -206,9 +267,13 @@ def test_fewer_records_than_the_step_still_learn(tmp_path):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_learns(tmp_path, optimizer):
     task = ToyTask(dropout=0.0)
-    options = make_options(tmp_path, optimizer=optimizer, max_epoch=12, num_samples=40, learning_rate=0.03)
+    options = make_options(
+        tmp_path, optimizer=optimizer, max_epoch=12, num_samples=40, learning_rate=0.03
+    )
     if optimizer.startswith("sgd"):
-        options = make_options(tmp_path, optimizer=optimizer, max_epoch=12, num_samples=40, learning_rate=0.05)
+        options = make_options(
+            tmp_path, optimizer=optimizer, max_epoch=12, num_samples=40, learning_rate=0.05
+        )
     train(task, options)
     losses = [float(row["eval_loss"]) for row in read_csv(tmp_path)]
     assert min(losses) < 0.5 * losses[0]
@@ -217,9 +282,18 @@ def test_every_optimizer_learns(tmp_path, optimizer):
 def test_gradients_are_clipped_and_the_csv_has_the_rate_of_each_epoch(tmp_path):
     task = line_task(4)
     options = make_options(
-        tmp_path, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.01, batch_size=4, backward_step=1,
-        num_samples=None, max_epoch=2, disable_hard_example=True, clip_grad_norm=0.5,
-    )  # fmt: skip
+        tmp_path,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        learning_rate=0.01,
+        batch_size=4,
+        backward_step=1,
+        num_samples=None,
+        max_epoch=2,
+        disable_hard_example=True,
+        clip_grad_norm=0.5,
+    )
     train(task, options)
     assert task.model.w.item() == pytest.approx(0.01 * 0.5 + 1e-8 * 0.5)
     assert [row["learning_rate"] for row in read_csv(tmp_path)] == ["0.01", "1e-08"]
@@ -228,14 +302,25 @@ def test_gradients_are_clipped_and_the_csv_has_the_rate_of_each_epoch(tmp_path):
 def test_warm_up_rises_update_by_update(tmp_path):
     task = line_task(4)
     options = make_options(
-        tmp_path, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.01, batch_size=1, backward_step=1,
-        num_samples=None, max_epoch=1, disable_hard_example=True, warmup_epoch=1, clip_grad_norm=1e-3, skip_eval=True,
-    )  # fmt: skip
+        tmp_path,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        learning_rate=0.01,
+        batch_size=1,
+        backward_step=1,
+        num_samples=None,
+        max_epoch=1,
+        disable_hard_example=True,
+        warmup_epoch=1,
+        clip_grad_norm=1e-3,
+        skip_eval=True,
+    )
     train(task, options)
     assert task.model.w.item() == pytest.approx(1e-5 * (1 / 4 + 2 / 4 + 3 / 4 + 1))
 
 
-# --- resuming ----------------------------------------------------------------------------------------------------------
+# --- resuming -------------------------------------------------------------------------------------
 
 MODES = {
     "adamw": dict(learning_rate_cycles=2, warmup_epoch=1),
@@ -263,7 +348,9 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.parametrize("mode", MODES)
 def test_interrupted_in_the_middle_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, mode):
     task = ToyTask()
-    task.on_step = press_ctrl_c(at_step=5)  # four steps an epoch, two windows: in the first window of epoch 2
+    task.on_step = press_ctrl_c(
+        at_step=5
+    )  # four steps an epoch, two windows: in the first window of epoch 2
     with pytest.raises(KeyboardInterrupt):
         train(task, make_options(tmp_path, **MODES[mode]))
     assert task.steps == 6, "the window is finished, and no more"
@@ -275,7 +362,11 @@ def test_interrupted_in_the_middle_and_resumed_equals_uninterrupted(tmp_path, un
 
 @pytest.mark.parametrize("mode", ["adamw", "schedule-free", "ema"])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, mode):
-    for at_step in (2, 7, 4):  # in the first epoch, before any other checkpoint; in the middle of 2; at the end of 2
+    for at_step in (
+        2,
+        7,
+        4,
+    ):  # in the first epoch, before any other checkpoint; in the middle of 2; at the end of 2
         task = ToyTask()
         task.on_step = kill(at_step)
         resume = (tmp_path / "toy.net.checkpoint.pth").exists()
@@ -286,15 +377,22 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, mode):
 
 
 @pytest.mark.parametrize("mode", ["adamw", "schedule-free", "ema"])
-def test_interrupted_in_the_evaluation_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, mode):
+def test_interrupted_in_the_evaluation_and_resumed_equals_uninterrupted(
+    tmp_path, uninterrupted, mode
+):
     task = ToyTask()
-    task.on_step = press_ctrl_c(at_step=8)  # the last window of epoch 2: the epoch is trained, not yet evaluated
+    task.on_step = press_ctrl_c(
+        at_step=8
+    )  # the last window of epoch 2: the epoch is trained, not yet evaluated
     with pytest.raises(KeyboardInterrupt):
         train(task, make_options(tmp_path, **MODES[mode]))
     assert len(read_csv(tmp_path)) == 1
     task = ToyTask()
     real = task.eval_step
-    task.eval_step = lambda model, batch: (os.kill(os.getpid(), signal.SIGTERM), real(model, batch))[1]
+    task.eval_step = lambda model, batch: (
+        os.kill(os.getpid(), signal.SIGTERM),
+        real(model, batch),
+    )[1]
     with pytest.raises(KeyboardInterrupt):
         train(task, make_options(tmp_path, resume=True, **MODES[mode]))
     assert task.steps == 0
@@ -315,30 +413,32 @@ def test_a_long_epoch_leaves_checkpoints_on_its_way(tmp_path, uninterrupted, mon
     assert_same_run(tmp_path, uninterrupted("adamw"))
 
 
-def test_a_signal_while_the_last_epoch_is_written_is_not_forgotten(tmp_path, uninterrupted, monkeypatch):
+def test_a_signal_while_the_last_epoch_is_written_is_not_forgotten(tmp_path, uninterrupted):
     """The run is done, but what called it (the next stage, an export) must not go on."""
-    calm, real = uninterrupted("adamw"), trainer._finish_epoch
+    calm = uninterrupted("adamw")
 
-    def finish(run, metrics):
-        real(run, metrics)
-        if run.state.epochs_done == 4:
+    def look(event):
+        if isinstance(event, EpochDone) and event.trainer.state.epochs_done == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(trainer, "_finish_epoch", finish)
     with pytest.raises(KeyboardInterrupt):
-        train(ToyTask(), make_options(tmp_path, **MODES["adamw"]))
+        train_watched_by(look)(ToyTask(), make_options(tmp_path, **MODES["adamw"]))
     assert_same_run(tmp_path, calm)
 
 
 def test_a_second_ctrl_c_stops_at_once_and_the_handlers_come_back(tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     task = ToyTask()
-    task.on_step = lambda step: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)] if step == 1 else None
+    task.on_step = lambda step: (
+        [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)] if step == 1 else None
+    )
     with pytest.raises(KeyboardInterrupt):
         train(task, make_options(tmp_path))
     assert task.steps == 1
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    assert read_checkpoint(tmp_path / "toy.net.checkpoint.pth")["training"]["state"]["epoch"] is None
+    assert (
+        read_checkpoint(tmp_path / "toy.net.checkpoint.pth")["training"]["state"]["epoch"] is None
+    )
 
 
 @pytest.mark.parametrize("mode", ["adamw", "schedule-free"])
@@ -371,7 +471,9 @@ def test_a_finished_run_says_so_and_changes_nothing(tmp_path, caplog):
 def test_a_larger_max_epoch_spans_the_schedule_anew(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     train(ToyTask(), make_options(tmp_path, max_epoch=2))
-    train(ToyTask(), make_options(tmp_path, max_epoch=6, resume=True, learning_rate_cycles=1, seed=5))
+    train(
+        ToyTask(), make_options(tmp_path, max_epoch=6, resume=True, learning_rate_cycles=1, seed=5)
+    )
     assert "the schedule now spans 6 epochs (was 2)" in caplog.text
     assert "--seed is 5 from here on (was 71)" in caplog.text
     rates = [float(row["learning_rate"]) for row in read_csv(tmp_path)]
@@ -381,14 +483,19 @@ def test_a_larger_max_epoch_spans_the_schedule_anew(tmp_path, caplog):
 
 
 def test_nothing_to_resume_from(tmp_path):
-    with pytest.raises(UserError, match=r"--resume: there is no .*toy\.net\.checkpoint\.pth to resume from"):
+    with pytest.raises(
+        UserError, match=r"--resume: there is no .*toy\.net\.checkpoint\.pth to resume from"
+    ):
         train(ToyTask(), make_options(tmp_path / "new", resume=True))
     assert not (tmp_path / "new").exists()
 
 
 def test_another_optimizer_needs_reset_state(tmp_path):
     train(ToyTask(), make_options(tmp_path, max_epoch=1))
-    with pytest.raises(UserError, match="--optimizer adamw, whose state does not fit --optimizer sgd: add --reset-state"):
+    with pytest.raises(
+        UserError,
+        match="--optimizer adamw, whose state does not fit --optimizer sgd: add --reset-state",
+    ):
         train(ToyTask(), make_options(tmp_path, resume=True, optimizer="sgd"))
 
 
@@ -396,7 +503,9 @@ def test_the_checkpoint_of_another_model_is_refused(tmp_path):
     train(ToyTask(), make_options(tmp_path, max_epoch=1))
     (tmp_path / "toy.net.checkpoint.pth").rename(tmp_path / "toy.other.checkpoint.pth")
     for values in (dict(resume=True), dict(checkpoint_file=tmp_path / "toy.other.checkpoint.pth")):
-        with pytest.raises(UserError, match="holds the model 'toy.net', but 'toy.other' is being trained"):
+        with pytest.raises(
+            UserError, match="holds the model 'toy.net', but 'toy.other' is being trained"
+        ):
             train(ToyTask("toy.other"), make_options(tmp_path, **values))
 
 
@@ -410,7 +519,9 @@ def test_weights_of_another_size_are_refused_and_nothing_is_moved(tmp_path):
 
 def test_a_model_file_without_training_state_is_not_resumed(tmp_path):
     save_model(ToyTask().model, tmp_path / "toy.net.checkpoint.pth")
-    with pytest.raises(UserError, match="no training state of this trainer to resume: add --reset-state"):
+    with pytest.raises(
+        UserError, match="no training state of this trainer to resume: add --reset-state"
+    ):
         train(ToyTask(), make_options(tmp_path, resume=True))
 
 
@@ -431,7 +542,7 @@ def test_a_grown_training_set_keeps_the_history_of_its_samples(tmp_path, caplog)
     assert unseen and torch.equal(new[2:][unseen].nan_to_num(), old[unseen].nan_to_num())
 
 
-# --- rounds ------------------------------------------------------------------------------------------------------------
+# --- rounds ---------------------------------------------------------------------------------------
 
 
 def test_reset_state_keeps_the_evaluation_weights_and_moves_the_rest_aside(tmp_path):
@@ -440,10 +551,17 @@ def test_reset_state_keeps_the_evaluation_weights_and_moves_the_rest_aside(tmp_p
     best, table = (tmp_path / "toy.net.pth").read_bytes(), (tmp_path / "loss.csv").read_bytes()
     task, start = ToyTask(), {}
     task.on_step = lambda step: (
-        start.update({name: tensor.clone() for name, tensor in task.model.state_dict().items()}) if step == 1 else None
+        start.update({name: tensor.clone() for name, tensor in task.model.state_dict().items()})
+        if step == 1
+        else None
     )
     task.eval_losses = [50.0] * 99  # worse than before
-    train(task, make_options(tmp_path, resume=True, reset_state=True, optimizer="adamw_schedulefree", max_epoch=2))
+    train(
+        task,
+        make_options(
+            tmp_path, resume=True, reset_state=True, optimizer="adamw_schedulefree", max_epoch=2
+        ),
+    )
     assert_same(start, dict(weights))
     (kept_best,) = tmp_path.glob("toy.net.2*.pth.bk")
     (kept_table,) = tmp_path.glob("loss.2*.csv")
@@ -463,7 +581,10 @@ def test_a_reset_round_killed_in_its_first_epoch_resumes_exactly(tmp_path):
     task.on_step = kill(2)
     with pytest.raises(Killed):
         train(task, make_options(folders[1], resume=True, **values))
-    train(ToyTask(), make_options(folders[1], resume=True, optimizer="adamw_schedulefree", max_epoch=2))
+    train(
+        ToyTask(),
+        make_options(folders[1], resume=True, optimizer="adamw_schedulefree", max_epoch=2),
+    )
     assert_same_run(*folders)
 
 
@@ -487,11 +608,17 @@ def test_checkpoint_file_gives_the_first_weights(tmp_path):
     assert torch.equal(start["w"], model.layers[0].weight)
 
 
-# --- the model file ----------------------------------------------------------------------------------------------------
+# --- the model file -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "values", [dict(optimizer="adamw_schedulefree"), dict(optimizer="sgd_schedulefree"), dict(ema_model=True), {}]
+    "values",
+    [
+        dict(optimizer="adamw_schedulefree"),
+        dict(optimizer="sgd_schedulefree"),
+        dict(ema_model=True),
+        {},
+    ],
 )
 def test_the_model_file_scores_as_it_was_evaluated(tmp_path, values):
     result = train(ToyTask(), make_options(tmp_path, num_samples=40, **values))
@@ -504,7 +631,9 @@ def test_the_model_file_scores_as_it_was_evaluated(tmp_path, values):
 
     with torch.no_grad():
         for batch in batches:
-            samples = stack([task.eval_set[Draw(index, derive_seed(71, "eval", index))] for index in batch])
+            samples = stack(
+                [task.eval_set[Draw(index, derive_seed(71, "eval", index))] for index in batch]
+            )
             total += task.eval_step(model, samples).metrics["loss"] * len(batch)
     assert total / 5 == content["metrics"]["loss"] == result.best_loss
     checkpoint = read_checkpoint(result.checkpoint_path)
@@ -521,22 +650,30 @@ def test_only_a_better_loss_replaces_the_model_file(tmp_path):
 
 
 def test_the_last_checkpoints_are_kept(tmp_path):
-    """Also those of epochs to come, when the run has been set back; and none is removed when the option is left out."""
+    """Also those of epochs to come, when the run has been set back; and none is removed when the
+    option is left out."""
 
     def kept():
         paths = sorted(tmp_path.glob("*.epoch*.pth"))
-        return {path.name[-8:-4]: read_checkpoint(path)["training"]["state"]["epochs_done"] for path in paths}
+        return {
+            path.name[-8:-4]: read_checkpoint(path)["training"]["state"]["epochs_done"]
+            for path in paths
+        }
 
     train(ToyTask(), make_options(tmp_path, keep_checkpoints=2))
     assert kept() == {"0003": 3, "0004": 4}
-    shutil.copyfile(tmp_path / "toy.net.checkpoint.epoch0003.pth", tmp_path / "toy.net.checkpoint.pth")
+    shutil.copyfile(
+        tmp_path / "toy.net.checkpoint.epoch0003.pth", tmp_path / "toy.net.checkpoint.pth"
+    )
     assert kept() == {"0003": 3, "0004": 4}, "writing into one file must not change another"
     train(ToyTask(), make_options(tmp_path, max_epoch=5, resume=True))
     assert kept() == {"0003": 3, "0004": 4}
     shutil.copy(tmp_path / "toy.net.checkpoint.epoch0003.pth", tmp_path / "toy.net.checkpoint.pth")
     task = ToyTask()
     task.on_step = press_ctrl_c(at_step=5)
-    (tmp_path / "toy.net.checkpoint.epoch0009.pth").write_bytes((tmp_path / "toy.net.checkpoint.epoch0004.pth").read_bytes())
+    (tmp_path / "toy.net.checkpoint.epoch0009.pth").write_bytes(
+        (tmp_path / "toy.net.checkpoint.epoch0004.pth").read_bytes()
+    )
     with pytest.raises(KeyboardInterrupt):
         train(task, make_options(tmp_path, max_epoch=5, resume=True, keep_checkpoints=1))
     assert kept() == {"0004": 4, "0009": 4}
@@ -547,11 +684,13 @@ def test_skip_eval_keeps_the_newest_and_save_epoch_keeps_all(tmp_path):
     task.eval_set = None
     train(task, make_options(tmp_path, skip_eval=True, save_epoch=True, max_epoch=3))
     assert read_checkpoint(tmp_path / "toy.net.pth")["epoch"] == 3
-    assert [read_checkpoint(tmp_path / "epoch" / str(n) / "toy.net.pth")["epoch"] for n in (1, 2, 3)] == [1, 2, 3]
+    assert [
+        read_checkpoint(tmp_path / "epoch" / str(n) / "toy.net.pth")["epoch"] for n in (1, 2, 3)
+    ] == [1, 2, 3]
     assert not (tmp_path / "eval").exists()
 
 
-# --- what goes wrong ---------------------------------------------------------------------------------------------------
+# --- what goes wrong ------------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_finite_updates_nothing_and_reaches_no_sampler(tmp_path, caplog):
@@ -559,12 +698,17 @@ def test_a_loss_that_is_not_finite_updates_nothing_and_reaches_no_sampler(tmp_pa
     task.spoil = lambda step: math.nan if step == 1 else math.inf if step in (3, 4) else 1.0
     train(task, make_options(tmp_path, max_epoch=2, ema_model=True))
     first, second = read_csv(tmp_path)
-    assert (first["updates"], first["skipped"]) == ("1", "5")  # batch 1 (2 records) and the window of 3 and 4 (2 + 1)
+    assert (first["updates"], first["skipped"]) == (
+        "1",
+        "5",
+    )  # batch 1 (2 records) and the window of 3 and 4 (2 + 1)
     assert (second["updates"], second["skipped"]) == ("2", "0")
     assert math.isfinite(float(first["train_loss"]))
     assert f"not finite, nothing learned from: point-{task.seen[0]}" in caplog.text
     training = read_checkpoint(tmp_path / "toy.net.checkpoint.pth")["training"]
-    assert torch.isfinite(training["history"]["losses"][training["history"]["losses"].isfinite()]).all()
+    assert torch.isfinite(
+        training["history"]["losses"][training["history"]["losses"].isfinite()]
+    ).all()
     assert int(training["history"]["losses"].isfinite().sum()) == 2 + 7
     assert all(torch.isfinite(tensor).all() for tensor in training["weights"].values())
     assert training["state"]["non_finite"] == 3
@@ -590,7 +734,9 @@ def test_a_gradient_that_is_not_finite_drops_its_window(tmp_path):
 def test_an_epoch_without_a_finite_loss_stops_and_the_checkpoint_is_unharmed(tmp_path):
     task = ToyTask()
     task.spoil = lambda step: math.nan if step > 4 else 1.0
-    with pytest.raises(UserError, match="no batch of epoch 2 gave a finite loss: use a lower --learning-rate"):
+    with pytest.raises(
+        UserError, match="no batch of epoch 2 gave a finite loss: use a lower --learning-rate"
+    ):
         train(task, make_options(tmp_path))
     content = read_checkpoint(tmp_path / "toy.net.checkpoint.pth")
     assert content["training"]["state"]["epochs_done"] == 1
@@ -647,7 +793,9 @@ def test_a_run_with_bad_samples_resumes_exactly(tmp_path):
 
 
 def test_too_many_bad_samples_stop_the_run(tmp_path):
-    with pytest.raises(UserError, match=r"6 of 10 training samples can't be read: .*point-\d: its picture is torn"):
+    with pytest.raises(
+        UserError, match=r"6 of 10 training samples can't be read: .*point-\d: its picture is torn"
+    ):
         train(ToyTask(bad=(0, 1, 2, 3, 4, 5)), make_options(tmp_path, num_samples=60))
 
 
@@ -702,18 +850,29 @@ def fail_with(error):
     "fail, message",
     [
         (be_killed, r"^a loading process was ended, .*--num-workers 1, or 0 for none"),
-        (fail_with(MemoryError()), r"^a loading process was ended, .*--num-workers 1, or 0 for none"),
-        (fail_with(OSError(errno.EMFILE, "Too many open files")), r"^too many files are open: .*\(--num-workers 0\)$"),
+        (
+            fail_with(MemoryError()),
+            r"^a loading process was ended, .*--num-workers 1, or 0 for none",
+        ),
+        (
+            fail_with(OSError(errno.EMFILE, "Too many open files")),
+            r"^too many files are open: .*\(--num-workers 0\)$",
+        ),
         # what torch says of a /dev/shm that is full, in its three ways
         (
-            fail_with(RuntimeError("unable to write to file </torch_1_2>: No space left on device (28)")),
+            fail_with(
+                RuntimeError("unable to write to file </torch_1_2>: No space left on device (28)")
+            ),
             r"^the loading processes have too little shared memory .*--shm-size.*--num-workers 0",
         ),
         (
             fail_with(RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error.")),
             r"^the loading processes have too little shared memory .*--shm-size.*--num-workers 0",
         ),
-        (fail_with(RuntimeError("received 0 items of ancdata")), r"^too many files are open: .*\(--num-workers 0\)$"),
+        (
+            fail_with(RuntimeError("received 0 items of ancdata")),
+            r"^too many files are open: .*\(--num-workers 0\)$",
+        ),
     ],
 )
 def test_what_loading_processes_lack_is_one_line(tmp_path, fail, message):
@@ -749,7 +908,9 @@ def test_as_many_files_as_the_system_allows_may_be_open(tmp_path):
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[0], 256), before[1]))
         train(ToyTask(), make_options(tmp_path, num_workers=1, max_epoch=1))
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(before[1], 65536) or before[1] < 0
+        assert (
+            resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(before[1], 65536) or before[1] < 0
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
@@ -765,7 +926,7 @@ def test_empty_sets(tmp_path):
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(start, "LOCK_SECONDS", 0.1)
     task = ToyTask()
 
     def on_step(step: int) -> None:
@@ -784,13 +945,21 @@ def test_a_file_in_the_way_of_the_folder(tmp_path):
         train(ToyTask(), make_options(tmp_path / "taken"))
 
 
-# --- what is left to read ----------------------------------------------------------------------------------------------
+# --- what is left to read -------------------------------------------------------------------------
 
 
 def test_files_of_a_run(tmp_path):
-    train(ToyTask(), make_options(tmp_path, max_epoch=4, eval_step=3, save_eval_step=2, disable_tensorboard=False))
+    train(
+        ToyTask(),
+        make_options(
+            tmp_path, max_epoch=4, eval_step=3, save_eval_step=2, disable_tensorboard=False
+        ),
+    )
     lines = (tmp_path / "loss.csv").read_text().splitlines()
-    assert lines[0] == "epoch,learning_rate,train_loss,train_half,eval_loss,eval_psnr,updates,skipped,seconds"
+    assert (
+        lines[0]
+        == "epoch,learning_rate,train_loss,train_half,eval_loss,eval_psnr,updates,skipped,seconds"
+    )
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4"]
     assert [line.split(",")[4] != "" for line in lines[1:]] == [False, False, True, True]
     assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == ["0.png", "2.png"]
@@ -798,7 +967,10 @@ def test_files_of_a_run(tmp_path):
     assert list((tmp_path / "runs").glob("events.*"))
     log = (tmp_path / "train.log").read_text()
     assert "toy.net, 21 parameters, on cpu x 1 in fp32" in log
-    assert "10 samples to train on (7 draws per epoch, 2 updates), 5 to evaluate; 4 epochs, adamw, seed 71" in log
+    assert (
+        "10 samples to train on (7 draws per epoch, 2 updates), 5 to evaluate; 4 epochs, adamw, "
+        "seed 71" in log
+    )
     assert "* best model updated" in log
 
 

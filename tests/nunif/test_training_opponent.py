@@ -1,4 +1,5 @@
-"""A second network that learns against the model: by its own optimizer, in every process, in the checkpoint only."""
+"""A second network that learns against the model: by its own optimizer, in every process, in the
+checkpoint only."""
 
 import math
 import os
@@ -30,12 +31,14 @@ from nunif.training.trainer import train
 
 size = int(os.environ.get("WORLD_SIZE", 1))
 # 22 draws are 6 windows of 2 x 2, one a round: the second process has nothing to do in the last
-train(ContestTask(), make_options(Path(sys.argv[1]), batch_size=4 // size, backward_step=1, num_samples=22, max_epoch=2))
+settings = dict(batch_size=4 // size, backward_step=1, num_samples=22, max_epoch=2)
+train(ContestTask(), make_options(Path(sys.argv[1]), **settings))
 """
 
 
 class ContestTask(ToyTask):
-    """The toy task, whose model also has to please a network that tells its answers from true ones."""
+    """The toy task, whose model also has to please a network that tells its answers from true
+    ones."""
 
     def __init__(self, width: int = 2) -> None:
         super().__init__(dropout=0.0)
@@ -48,8 +51,12 @@ class ContestTask(ToyTask):
         self.opponent.requires_grad_(False)
         pull = -self.opponent(answers).mean()
         self.opponent.requires_grad_(True)
-        gap = (self.opponent(answers.detach()) - self.opponent(batch["y"])).mean() * self.spoil_opponent(self.steps)
-        return TrainOutput(output.loss + 0.1 * pull, output.sample_losses, {"gap": gap}, opponent_loss=gap)
+        gap = (
+            self.opponent(answers.detach()) - self.opponent(batch["y"])
+        ).mean() * self.spoil_opponent(self.steps)
+        return TrainOutput(
+            output.loss + 0.1 * pull, output.sample_losses, {"gap": gap}, opponent_loss=gap
+        )
 
 
 def weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -69,7 +76,9 @@ def test_it_learns_by_its_own_optimizer_and_is_in_the_checkpoint_alone(tmp_path)
     before = weights_of(task.opponent)
     train(task, make_options(tmp_path, optimizer="sgd", weight_decay=0.1))
     training = training_of(tmp_path)
-    assert not equal(before, task.opponent.state_dict()) and equal(training["opponent"], task.opponent.state_dict())
+    assert not equal(before, task.opponent.state_dict()) and equal(
+        training["opponent"], task.opponent.state_dict()
+    )
     groups = training["opponent_optimizer"]["param_groups"]
     assert [(group["betas"], group["weight_decay"]) for group in groups] == [((0.0, 0.99), 0.0)] * 2
     assert "training" not in read_checkpoint(tmp_path / "toy.net.pth")
@@ -79,7 +88,10 @@ def test_it_learns_by_its_own_optimizer_and_is_in_the_checkpoint_alone(tmp_path)
 def test_its_rate_follows_the_schedule_of_the_model(tmp_path):
     train(ContestTask(), make_options(tmp_path, optimizer="adam"))
     training = training_of(tmp_path)
-    rates = [{group["lr"] for group in training[name]["param_groups"]} for name in ("optimizer", "opponent_optimizer")]
+    rates = [
+        {group["lr"] for group in training[name]["param_groups"]}
+        for name in ("optimizer", "opponent_optimizer")
+    ]
     assert rates[0] == rates[1] and rates[0] != {0.01}
 
 
@@ -92,7 +104,9 @@ def test_a_loss_of_either_that_is_not_finite_changes_neither(tmp_path, spoiled):
     task.on_step = lambda step: same.append(
         (equal(model, task.model.state_dict()), equal(opponent, task.opponent.state_dict()))
     )
-    train(task, make_options(tmp_path, max_epoch=1, num_samples=10))  # windows of the steps 1-2, 3-4, 5
+    train(
+        task, make_options(tmp_path, max_epoch=1, num_samples=10)
+    )  # windows of the steps 1-2, 3-4, 5
     assert same == [(True, True)] * 4 + [(False, False)]
     assert training_of(tmp_path)["state"]["non_finite"] == 2
 
@@ -102,7 +116,10 @@ def test_a_gradient_of_it_that_is_not_finite_changes_neither(tmp_path):
     before = [weights_of(network) for network in (task.model, task.opponent)]
     task.opponent[0].weight.register_hook(lambda gradient: gradient * math.inf)
     train(task, make_options(tmp_path, max_epoch=1, ignore_nan=True))
-    assert [equal(was, network.state_dict()) for was, network in zip(before, (task.model, task.opponent))] == [True, True]
+    assert [
+        equal(was, network.state_dict())
+        for was, network in zip(before, (task.model, task.opponent))
+    ] == [True, True]
     assert training_of(tmp_path)["state"]["non_finite"] == 4
 
 
@@ -117,7 +134,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, optimizer):
     assert not equal(training_of(whole)["opponent"], training_of(parts)["opponent"])
     train(ContestTask(), make_options(parts, optimizer=optimizer, resume=True))
     a, b = (read_checkpoint(folder / CHECKPOINT) for folder in (whole, parts))
-    assert equal(a["state_dict"], b["state_dict"]) and equal(a["training"]["opponent"], b["training"]["opponent"])
+    assert equal(a["state_dict"], b["state_dict"]) and equal(
+        a["training"]["opponent"], b["training"]["opponent"]
+    )
     for index, moments in a["training"]["opponent_optimizer"]["state"].items():
         assert equal(moments, b["training"]["opponent_optimizer"]["state"][index])
 
@@ -128,12 +147,18 @@ def test_a_run_goes_on_without_it_or_with_a_fresh_one_and_says_so(tmp_path, capl
     assert "the network that the model trained against is left out from here on" in caplog.messages
     assert "opponent" not in training_of(tmp_path)
     train(ContestTask(), make_options(tmp_path, max_epoch=3, resume=True))
-    assert f"{tmp_path / CHECKPOINT} holds no network to train against: it starts fresh" in caplog.messages
+    assert (
+        f"{tmp_path / CHECKPOINT} holds no network to train against: it starts fresh"
+        in caplog.messages
+    )
 
 
 def test_one_of_another_shape_is_refused(tmp_path):
     train(ContestTask(), make_options(tmp_path, max_epoch=1))
-    with pytest.raises(UserError, match="its network to train against does not fit .*--reset-state starts with a fresh one"):
+    with pytest.raises(
+        UserError,
+        match="its network to train against does not fit .*--reset-state starts with a fresh one",
+    ):
         train(ContestTask(width=3), make_options(tmp_path, max_epoch=2, resume=True))
 
 
@@ -146,9 +171,18 @@ def test_two_processes_teach_it_what_one_does(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     for name, launcher in launchers.items():
-        command = [sys.executable, *launcher, str(script), str(tmp_path / name), str(ROOT), str(Path(__file__).parent)]
+        command = [
+            sys.executable,
+            *launcher,
+            str(script),
+            str(tmp_path / name),
+            str(ROOT),
+            str(Path(__file__).parent),
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500)
+        result = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=1500
+        )
         assert result.returncode == 0, result.stderr[-3000:]
     one, two = (training_of(tmp_path / name) for name in launchers)
     assert (one["world_size"], two["world_size"]) == (1, 2)

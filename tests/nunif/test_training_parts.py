@@ -1,4 +1,5 @@
-"""The parts of the trainer that can be looked at alone: options, rates, groups, sampler, averages, windows, signals."""
+"""The parts of the trainer that can be looked at alone: options, rates, groups, sampler, averages,
+windows, signals."""
 
 import dataclasses
 import logging
@@ -12,23 +13,27 @@ from torch import nn
 
 from nunif.errors import UserError
 from nunif.options import check
-from nunif.training.batches import Batch, map_tensors
-from nunif.training.distributed import Group
+from nunif.training.batches import map_tensors
 from nunif.training.ema import Ema, evaluation_weights
 from nunif.training.evaluation import write_picture
 from nunif.training.logs import format_cell, log_file, read_rows, write_rows
-from nunif.training.optim import create_optimizer, learning_rates, load_optimizer_state, parameter_groups, warmup_factor
+from nunif.training.optim import (
+    create_optimizer,
+    learning_rates,
+    load_optimizer_state,
+    parameter_groups,
+    set_learning_rate,
+    warmup_factor,
+)
 from nunif.training.options import OPTIMIZERS, TrainerOptions
 from nunif.training.sampler import LossHistory, draw_order, hard_example_weights
-from nunif.training.step import Engine, Window
-from nunif.training.task import TrainOutput
 
 
 def make_options(**values) -> TrainerOptions:
     return TrainerOptions(model_dir=Path("models/x"), **values)
 
 
-# --- options -----------------------------------------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------------
 
 
 def test_options_without_effect_are_named():
@@ -37,11 +42,20 @@ def test_options_without_effect_are_named():
             dict(optimizer="adamw_schedulefree", scheduler="step", learning_rate_cycles=3),
             ["--scheduler", "--learning-rate-cycles"],
         ),
-        (dict(optimizer="sgd_schedulefree", learning_rate_cosine_min=1e-7), ["--learning-rate-cosine-min"]),
-        (dict(optimizer="adamw_schedulefree", ema_model=True, ema_decay=0.9), ["--ema-model", "--ema-decay"]),
+        (
+            dict(optimizer="sgd_schedulefree", learning_rate_cosine_min=1e-7),
+            ["--learning-rate-cosine-min"],
+        ),
+        (
+            dict(optimizer="adamw_schedulefree", ema_model=True, ema_decay=0.9),
+            ["--ema-model", "--ema-decay"],
+        ),
         (dict(optimizer="radam_schedulefree", warmup_epoch=2), ["--warmup-epoch"]),
         (dict(scheduler="step", learning_rate_cycles=2), ["--learning-rate-cycles"]),
-        (dict(learning_rate_decay=0.5, learning_rate_decay_step=3), ["--learning-rate-decay", "--learning-rate-decay-step"]),
+        (
+            dict(learning_rate_decay=0.5, learning_rate_decay_step=3),
+            ["--learning-rate-decay", "--learning-rate-decay-step"],
+        ),
         (dict(momentum=0.5, ema_decay=0.5), ["--ema-decay", "--momentum"]),
         (dict(optimizer="sgd", adam_beta1=0.5, momentum=0.5), ["--adam-beta1"]),
         (dict(gpu=-1, amp_float="bf16"), ["--amp-float"]),
@@ -55,7 +69,10 @@ def test_options_without_effect_are_named():
     for values, flags in cases:
         sentences = make_options(**values).no_effect()
         assert [sentence.split()[0] for sentence in sentences] == flags, values
-        assert all(" has no effect with" in sentence or " has no effect on" in sentence for sentence in sentences)
+        assert all(
+            " has no effect with" in sentence or " has no effect on" in sentence
+            for sentence in sentences
+        )
 
 
 def test_a_task_may_declare_an_option_again_for_another_default():
@@ -66,26 +83,41 @@ def test_a_task_may_declare_an_option_again_for_another_default():
         eval_step: int = option(default=4, help="evaluate every N epochs")
 
     assert Mine(model_dir=Path("m"), skip_eval=True).no_effect() == []
-    assert Mine(model_dir=Path("m"), skip_eval=True, eval_step=1).no_effect() == ["--eval-step has no effect with --skip-eval"]
+    assert Mine(model_dir=Path("m"), skip_eval=True, eval_step=1).no_effect() == [
+        "--eval-step has no effect with --skip-eval"
+    ]
 
 
 def test_options_that_contradict_each_other():
-    with pytest.raises(UserError, match="--learning-rate-cosine-min 0.1 is above --learning-rate 0.01"):
+    with pytest.raises(
+        UserError, match="--learning-rate-cosine-min 0.1 is above --learning-rate 0.01"
+    ):
         check(make_options(learning_rate=0.01, learning_rate_cosine_min=0.1))
-    with pytest.raises(UserError, match="--adam-beta1 0 does not work with --optimizer adamw_schedulefree"):
+    with pytest.raises(
+        UserError, match="--adam-beta1 0 does not work with --optimizer adamw_schedulefree"
+    ):
         check(make_options(optimizer="adamw_schedulefree", adam_beta1=0))
-    with pytest.raises(UserError, match="--optimizer lion is not known: choose one of adamw, adam, sgd, adamw_schedulefree"):
+    with pytest.raises(
+        UserError,
+        match="--optimizer lion is not known: choose one of adamw, adam, sgd, adamw_schedulefree",
+    ):
         check(make_options(optimizer="lion"))
 
 
-# --- learning rates ----------------------------------------------------------------------------------------------------
+# --- learning rates -------------------------------------------------------------------------------
 
 
 def test_two_hundred_epochs_in_five_cycles():
     rates = learning_rates(200, scheduler="cosine", peak=1e-4, minimum=1e-8, cycles=5)
     assert len(rates) == 200
     assert [epoch + 1 for epoch, rate in enumerate(rates) if rate == 1e-4] == [1, 41, 81, 121, 161]
-    assert [epoch + 1 for epoch, rate in enumerate(rates) if rate == 1e-8] == [40, 80, 120, 160, 200]
+    assert [epoch + 1 for epoch, rate in enumerate(rates) if rate == 1e-8] == [
+        40,
+        80,
+        120,
+        160,
+        200,
+    ]
     for start in (0, 40, 80, 120, 160):
         assert rates[start : start + 40] == sorted(rates[start : start + 40], reverse=True)
     assert rates[13] == pytest.approx(7.5e-5, rel=1e-3)  # a third of the way: (1 + cos(pi / 3)) / 2
@@ -93,9 +125,20 @@ def test_two_hundred_epochs_in_five_cycles():
 
 def test_short_runs_have_the_same_shape():
     peaks = {
-        1: [1], 2: [1], 3: [1], 4: [1, 3], 5: [1, 3], 6: [1, 3, 5], 7: [1, 3, 6], 8: [1, 3, 5, 7], 9: [1, 3, 5, 8],
-        10: [1, 3, 5, 7, 9], 11: [1, 3, 5, 8, 10], 12: [1, 3, 6, 8, 11], 20: [1, 5, 9, 13, 17],
-    }  # fmt: skip
+        1: [1],
+        2: [1],
+        3: [1],
+        4: [1, 3],
+        5: [1, 3],
+        6: [1, 3, 5],
+        7: [1, 3, 6],
+        8: [1, 3, 5, 7],
+        9: [1, 3, 5, 8],
+        10: [1, 3, 5, 7, 9],
+        11: [1, 3, 5, 8, 10],
+        12: [1, 3, 6, 8, 11],
+        20: [1, 5, 9, 13, 17],
+    }
     for epochs in range(1, 21):
         rates = learning_rates(epochs, scheduler="cosine", peak=1.0, minimum=0.01, cycles=5)
         assert len(rates) == epochs
@@ -110,7 +153,13 @@ def test_short_runs_have_the_same_shape():
 
 
 def test_step_and_constant_rates():
-    assert learning_rates(5, scheduler="step", peak=1.0, decay=0.5, decay_step=2) == [1.0, 1.0, 0.5, 0.5, 0.25]
+    assert learning_rates(5, scheduler="step", peak=1.0, decay=0.5, decay_step=2) == [
+        1.0,
+        1.0,
+        0.5,
+        0.5,
+        0.25,
+    ]
     assert learning_rates(3, scheduler=None, peak=0.1) == [0.1, 0.1, 0.1]
 
 
@@ -119,7 +168,7 @@ def test_warm_up():
     assert warmup_factor(0, 0) == 1.0
 
 
-# --- optimizers and averages -------------------------------------------------------------------------------------------
+# --- optimizers and averages ----------------------------------------------------------------------
 
 
 def make_model() -> nn.Module:
@@ -127,11 +176,23 @@ def make_model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1))
 
 
-def make_optimizer(name: str, model: nn.Module, learning_rate: float = 0.1, warmup_updates: int = 0):
+def make_optimizer(
+    name: str,
+    model: nn.Module,
+    learning_rate: float = 0.1,
+    warmup_updates: int = 0,
+    rate_factor=lambda name: 1.0,
+):
     return create_optimizer(
-        name, model, learning_rate=learning_rate, weight_decay=0.01, betas=(0.9, 0.999), momentum=0.9,
+        name,
+        model,
+        learning_rate=learning_rate,
+        weight_decay=0.01,
+        betas=(0.9, 0.999),
+        momentum=0.9,
         warmup_updates=warmup_updates,
-    )  # fmt: skip
+        rate_factor=rate_factor,
+    )
 
 
 def step(model: nn.Module, optimizer) -> None:
@@ -157,7 +218,9 @@ def test_what_the_command_line_says_outlives_a_loaded_state():
     new = make_optimizer("adamw", model, learning_rate=0.002)
     load_optimizer_state(new, old.state_dict())
     assert [group["lr"] for group in new.param_groups] == [0.002, 0.002]
-    assert torch.equal(new.state_dict()["state"][0]["exp_avg"], old.state_dict()["state"][0]["exp_avg"])
+    assert torch.equal(
+        new.state_dict()["state"][0]["exp_avg"], old.state_dict()["state"][0]["exp_avg"]
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name.endswith("schedulefree")])
@@ -174,7 +237,10 @@ def test_schedule_free_weights_come_back_to_the_bit(name):
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     state = optimizer.state_dict()["state"]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    order = [next(i for i, p in enumerate(model.parameters()) if p is parameter) for parameter in parameters]
+    order = [
+        next(i for i, p in enumerate(model.parameters()) if p is parameter)
+        for parameter in parameters
+    ]
     for number, place in enumerate(order):  # y = (1 - beta) z + beta x
         expected = 0.1 * state[number]["z"] + 0.9 * x[place]
         assert torch.allclose(before[place], expected, atol=1e-6)
@@ -209,7 +275,43 @@ def test_ema_by_hand():
     assert model.weight.item() == 3.0
 
 
-# --- sampler -----------------------------------------------------------------------------------------------------------
+def test_groups_of_another_rate_stand_behind_each_other_and_the_default_is_one():
+    model = make_model()
+    assert [set(group) for group in parameter_groups(model, 0.3)] == [
+        {"params", "weight_decay"}
+    ] * 2
+    groups = parameter_groups(model, 0.3, lambda name: 0.1 if name.startswith("0.") else 1.0)
+    facts = [(group.get("rate_factor"), group["weight_decay"]) for group in groups]
+    assert facts == [(0.1, 0.3), (0.1, 0.0), (None, 0.3), (None, 0.0)]
+    assert [len(group["params"]) for group in groups] == [1, 1, 1, 3]
+    with pytest.raises(ValueError, match="the factor on the rate of 0.bias is -1"):
+        parameter_groups(model, 0.3, lambda name: -1.0)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_group_learns_at_the_rate_times_its_factor(name):
+    def factor_of(name: str) -> float:
+        return 0.5 if name.startswith("2.") else 1.0
+
+    optimizer = make_optimizer(name, make_model(), learning_rate=0.1, rate_factor=factor_of)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1, 0.05, 0.05]
+    set_learning_rate(optimizer, 0.01)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.01, 0.005, 0.005]
+
+
+def test_factors_are_as_the_task_has_them_now():
+    def optimizer_with(factor: float):
+        return make_optimizer("adamw", make_model(), 0.1, rate_factor=lambda name: factor)
+
+    for then, now, rate in ((0.1, 1.0, 0.1), (1.0, 0.1, 0.01), (0.5, 0.1, 0.01)):
+        optimizer = optimizer_with(now)
+        load_optimizer_state(optimizer, optimizer_with(then).state_dict())
+        assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(rate)] * 2
+        set_learning_rate(optimizer, 0.1)
+        assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(rate)] * 2
+
+
+# --- sampler --------------------------------------------------------------------------------------
 
 
 def test_hard_example_weights_by_hand():
@@ -249,64 +351,19 @@ def test_orders():
     assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4] and len(set(order[10:])) == 2
     assert draw_order(12, weights=None, epoch=1, **values).tolist() == order.tolist()
     assert draw_order(12, weights=None, epoch=2, **values).tolist() != order.tolist()
-    assert set(draw_order(50, weights=None, num_samples=5, excluded=(1, 3), seed=1, epoch=1)) == {0, 2, 4}
+    assert set(draw_order(50, weights=None, num_samples=5, excluded=(1, 3), seed=1, epoch=1)) == {
+        0,
+        2,
+        4,
+    }
     weighted = draw_order(5000, weights=np.array([1, 0.25, 0.25, 0.25, 0.25]), epoch=1, **values)
     assert (weighted == 0).mean() == pytest.approx(0.5, abs=0.03)
-    assert not (draw_order(500, weights=np.ones(5), num_samples=5, excluded=(0,), seed=1, epoch=1) == 0).any()
+    assert not (
+        draw_order(500, weights=np.ones(5), num_samples=5, excluded=(0,), seed=1, epoch=1) == 0
+    ).any()
 
 
-# --- one window --------------------------------------------------------------------------------------------------------
-
-
-class Scaled:
-    """A task whose loss is a factor times the mean of the weights."""
-
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
-
-    def train_step(self, model, batch):
-        loss = model.weight.mean() * self.factor
-        return TrainOutput(loss, loss.detach().expand(2))
-
-
-def make_engine(model: nn.Module, scaler: torch.amp.GradScaler) -> Engine:
-    return Engine(
-        model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=1.0),
-        scaler=scaler,
-        ema=None,
-        group=Group(),
-        device=torch.device("cpu"),
-        dtype=None,
-        clip_grad_norm=None,
-    )
-
-
-@pytest.mark.parametrize("scale, counted", [(2.0**16, 0), (0.5, 1)])
-def test_an_overflow_of_fp16_lowers_the_scale_and_is_a_fault_only_when_there_is_no_room_left(scale, counted):
-    model = nn.Linear(1, 1, bias=False)
-    before = model.weight.item()
-    engine = make_engine(model, torch.amp.GradScaler("cpu", init_scale=scale))
-    window = Window()
-    engine.learn(Scaled(1.0), Batch(None, [4, 5]), window, place=0, seed=0, nominal_records=2)
-    model.weight.grad.fill_(math.inf)
-    whole = engine.update(window, nominal_records=2)
-    assert not whole.updated and model.weight.item() == before and model.weight.grad is None
-    assert (whole.records, whole.skipped, whole.losses, len(whole.non_finite)) == (0, 2, [], counted)
-    assert engine.scaler.get_scale() == scale / 2
-
-
-def test_a_scaled_gradient_is_the_gradient():
-    model = nn.Linear(1, 1, bias=False)
-    before = model.weight.item()
-    engine = make_engine(model, torch.amp.GradScaler("cpu", init_scale=1024.0))
-    window = Window()
-    engine.learn(Scaled(0.25), Batch(None, [4, 5]), window, place=0, seed=0, nominal_records=16)
-    whole = engine.update(window, nominal_records=16)
-    assert whole.updated and before - model.weight.item() == pytest.approx(0.25)
-
-
-# --- small things ------------------------------------------------------------------------------------------------------
+# --- small things ---------------------------------------------------------------------------------
 
 
 def test_tensors_are_found_in_nested_batches():
@@ -317,14 +374,23 @@ def test_tensors_are_found_in_nested_batches():
 
     one = torch.ones(1)
     result = map_tensors({"x": [one, (one, "text")], "y": Pair(one, 3)}, lambda tensor: tensor + 1)
-    assert result["x"][0].item() == 2 and result["x"][1][0].item() == 2 and result["x"][1][1] == "text"
+    assert (
+        result["x"][0].item() == 2 and result["x"][1][0].item() == 2 and result["x"][1][1] == "text"
+    )
     assert result["y"].a.item() == 2 and result["y"].b == 3
 
 
 def test_the_loss_table(tmp_path):
     path = tmp_path / "loss.csv"
     rows = [
-        {"epoch": "1", "learning_rate": "0.1", "train_loss": "3", "updates": "2", "skipped": "0", "seconds": "1.5"},
+        {
+            "epoch": "1",
+            "learning_rate": "0.1",
+            "train_loss": "3",
+            "updates": "2",
+            "skipped": "0",
+            "seconds": "1.5",
+        },
         {
             "epoch": "2",
             "learning_rate": "0.1",
@@ -344,7 +410,13 @@ def test_the_loss_table(tmp_path):
     path.write_text("something else\n1\n")
     with pytest.raises(UserError, match="is not a loss table of this trainer: move it away"):
         read_rows(path, up_to_epoch=9)
-    assert [format_cell(value) for value in (None, math.nan, 3, 1e-8, 0.1 + 0.2)] == ["", "", "3", "1e-08", "0.3"]
+    assert [format_cell(value) for value in (None, math.nan, 3, 1e-8, 0.1 + 0.2)] == [
+        "",
+        "",
+        "3",
+        "1e-08",
+        "0.3",
+    ]
 
 
 def test_the_log_file_is_appended_to_and_levels_come_back(tmp_path):
@@ -357,7 +429,9 @@ def test_the_log_file_is_appended_to_and_levels_come_back(tmp_path):
     with log_file(tmp_path / "other.log", quiet=True):
         logger.info("four")
     lines = (tmp_path / "train.log").read_text().splitlines()
-    assert [line.split()[-1] for line in lines] == ["one", "two"] and not (tmp_path / "other.log").exists()
+    assert [line.split()[-1] for line in lines] == ["one", "two"] and not (
+        tmp_path / "other.log"
+    ).exists()
     assert logging.getLogger("nunif.training").level == level
 
 

@@ -23,7 +23,8 @@ from test_training_opponent import ContestTask
 from nunif.models import Model, create_model, register_model
 from nunif.training.trainer import train
 
-folder, rank, size = Path(sys.argv[1]), int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+folder = Path(sys.argv[1])
+rank, size = (int(os.environ.get(name, value)) for name, value in (("RANK", 0), ("WORLD_SIZE", 1)))
 values = dict(batch_size=4 // size, backward_step=2, num_samples=22, max_epoch=2)
 
 def task():
@@ -45,12 +46,18 @@ if sys.argv[4] == "norm":
     seen = {}
     evaluate = normed.eval_step
     def remember(model, batch):  # evaluation weights: the average's statistics
-        seen.update({"average." + name: tensor.clone() for name, tensor in model.state_dict().items()})
+        weights = model.state_dict()
+        seen.update({"average." + name: tensor.clone() for name, tensor in weights.items()})
         return evaluate(model, batch)
     normed.eval_step = remember
+    # the second process has one batch less an epoch
+    normed.state_dict = lambda: {"steps": normed.steps}
+    normed.load_state_dict = lambda state: setattr(normed, "steps", state["steps"])
     train(normed, make_options(folder / "norm", ema_model=True, **values))
     for name in ("model", "opponent"):
-        seen |= {name + "." + key: value for key, value in getattr(normed, name).state_dict().items()}
+        state = getattr(normed, name).state_dict()
+        seen |= {name + "." + key: value for key, value in state.items()}
+    seen["steps of the task"] = torch.tensor(normed.steps)
     torch.save(seen, folder / f"rank{rank}.pth")
 elif sys.argv[4] == "whole":
     if size > 1:
@@ -78,7 +85,15 @@ def run(folder: Path, part: str, *launcher: str) -> None:
     folder.mkdir(exist_ok=True)
     script = folder / "script.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, *launcher, str(script), str(folder), str(ROOT), str(Path(__file__).parent), part]
+    command = [
+        sys.executable,
+        *launcher,
+        str(script),
+        str(folder),
+        str(ROOT),
+        str(Path(__file__).parent),
+        part,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -98,17 +113,22 @@ def test_two_processes_learn_what_one_learns(tmp_path):
         assert (a["training"]["world_size"], b["training"]["world_size"]) == (1, 2)
         tables = [(folder / name / "loss.csv").read_text().splitlines() for folder in (one, two)]
         assert [len(table) for table in tables] == [3, 3]
-        assert [row.split(",")[-3:-1] for row in tables[0]] == [row.split(",")[-3:-1] for row in tables[1]]
+        assert [row.split(",")[-3:-1] for row in tables[0]] == [
+            row.split(",")[-3:-1] for row in tables[1]
+        ]
     assert [path.name for path in (two / "plain" / "eval").iterdir()] == ["0.png"]
 
 
 @pytest.mark.slow
 def test_ctrl_c_and_a_bad_loss_in_one_process_concern_both(tmp_path):
     run(tmp_path, "cut", *TORCHRUN)
-    assert sorted(path.name for path in tmp_path.glob("interrupted*")) == ["interrupted 0", "interrupted 1"]
+    assert sorted(path.name for path in tmp_path.glob("interrupted*")) == [
+        "interrupted 0",
+        "interrupted 1",
+    ]
     state = read_checkpoint(tmp_path / "cut" / "toy.net.checkpoint.pth")["training"]["state"]
-    # 22 draws are 6 rounds of 2 x 2 in 3 windows of 8; rank 1 has nothing to do in the last: its step 8 is in the second
-    # window of epoch 2
+    # 22 draws are 6 rounds of 2 x 2 in 3 windows of 8; rank 1 has nothing to do in the last: its
+    # step 8 is in the second window of epoch 2
     assert (state["epochs_done"], state["epoch"]["position"], state["non_finite"]) == (1, 16, 1)
 
 
@@ -120,3 +140,4 @@ def test_what_layers_normalise_by_is_the_same_in_all_processes(tmp_path):
     assert [name.partition(".")[0] for name in means] == ["average", "model", "opponent"]
     assert all(first[name].abs().max() > 0.01 for name in means)  # they have moved from their 0
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert first["steps of the task"] == 2 * 6

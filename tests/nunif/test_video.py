@@ -12,7 +12,7 @@ import pytest
 
 from nunif.errors import UserError
 from nunif.video.cuts import CUT_MARGIN, find_cuts
-from nunif.video.picture import Orientation
+from nunif.video.orientation import Orientation
 from nunif.video.reader import BrokenVideo, VideoReader, content_hash, list_videos, select_frames
 from nunif.video.writer import write_video
 from tests import videos
@@ -57,13 +57,25 @@ def readable(path: Path, *, size: int = 1) -> tuple[list[int], float | None]:
 def test_info_and_times(tmp_path):
     path = write_clip(tmp_path / "a.mp4", 30, width=96, height=64, fps=24)
     with VideoReader(path) as reader:
-        assert (reader.info.width, reader.info.height, reader.info.orientation) == (96, 64, Orientation())
-        assert (reader.info.codec, reader.info.pixel_format, reader.info.num_packets) == ("h264", "yuv420p", 30)
+        assert (reader.info.width, reader.info.height, reader.info.orientation) == (
+            96,
+            64,
+            Orientation(),
+        )
+        assert (reader.info.codec, reader.info.pixel_format, reader.info.num_packets) == (
+            "h264",
+            "yuv420p",
+            30,
+        )
         assert reader.info.fps == pytest.approx(24)
         assert len(reader) == reader.num_frames == 30
         np.testing.assert_allclose(reader.times, np.arange(30) / 24, atol=1e-9)
         frame = reader.read(3, 4)[0]
-        assert frame.rgb.shape == (64, 96, 3) and frame.rgb.dtype == np.uint8 and frame.rgb.flags.c_contiguous
+        assert (
+            frame.rgb.shape == (64, 96, 3)
+            and frame.rgb.dtype == np.uint8
+            and frame.rgb.flags.c_contiguous
+        )
         assert frame.time == pytest.approx(3 / 24)
         assert reader.broken_at is None
 
@@ -72,17 +84,30 @@ STREAMS = {
     "h264 gop 12": dict(gop=12),
     "h264 gop 48": dict(gop=48),
     "h264 gop 250": dict(gop=250),
-    "h264 pyramid": dict(gop=30, num_b_frames=5, options={"preset": "medium", "b-pyramid": "normal", "refs": "4"}),
-    "h264 open gop": dict(gop=12, num_b_frames=3, options={"preset": "fast", "x264-params": "open-gop=1:scenecut=0"}),
+    "h264 pyramid": dict(
+        gop=30, num_b_frames=5, options={"preset": "medium", "b-pyramid": "normal", "refs": "4"}
+    ),
+    ("h264 open gop"): dict(
+        gop=12, num_b_frames=3, options={"preset": "fast", "x264-params": "open-gop=1:scenecut=0"}
+    ),
     "h264 intra refresh": dict(gop=20, num_b_frames=0, options={"intra-refresh": "1"}),
     "h264 all intra": dict(gop=1, num_b_frames=0),
     "hevc open gop": dict(codec="libx265", gop=12, num_b_frames=3),
     "mpeg4": dict(codec="mpeg4", gop=12),
     "mpeg2 open gop": dict(codec="mpeg2video", gop=12),
-    "vp8 hidden frames": dict(codec="libvpx", gop=24, num_b_frames=0,
-                              options={"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"}),
-    "vp9": dict(codec="libvpx-vp9", gop=24, num_b_frames=0, options={"deadline": "realtime", "cpu-used": "8"}),
-}  # fmt: skip
+    "vp8 hidden frames": dict(
+        codec="libvpx",
+        gop=24,
+        num_b_frames=0,
+        options={"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"},
+    ),
+    "vp9": dict(
+        codec="libvpx-vp9",
+        gop=24,
+        num_b_frames=0,
+        options={"deadline": "realtime", "cpu-used": "8"},
+    ),
+}
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
@@ -90,7 +115,12 @@ STREAMS = {
 def test_every_way_of_reading_gives_the_same_frames(tmp_path, name, suffix):
     settings = dict(STREAMS[name])
     codec = settings.get("codec", "libx264")
-    if codec == "libx265" and not videos.HAS_X265 or codec.startswith("libvpx") and not videos.HAS_VPX:
+    if (
+        codec == "libx265"
+        and not videos.HAS_X265
+        or codec.startswith("libvpx")
+        and not videos.HAS_VPX
+    ):
         pytest.skip("this libav has no such encoder")
     if codec.startswith("libvpx") and suffix != ".mkv":
         pytest.skip("vp8 and vp9 live in Matroska")
@@ -108,7 +138,9 @@ def test_every_way_of_reading_gives_the_same_frames(tmp_path, name, suffix):
             start = rng.randrange(20)
             while start < count:
                 stop = min(count, start + rng.randrange(1, 10))
-                assert [fingerprint(frame) for frame in reader.read(start, stop)] == whole[start:stop]
+                assert [fingerprint(frame) for frame in reader.read(start, stop)] == whole[
+                    start:stop
+                ]
                 start += rng.randrange(30)  # overlaps, touches, leaves small and large gaps
             assert reader.broken_at is None
 
@@ -118,7 +150,9 @@ def test_packets_before_the_keyframe_are_not_decoded(tmp_path, monkeypatch):
     with VideoReader(path) as reader:
         fed = []
         original = VideoReader._feed
-        monkeypatch.setattr(VideoReader, "_feed", lambda self: (fed.append(self._position), original(self)))
+        monkeypatch.setattr(
+            VideoReader, "_feed", lambda self: (fed.append(self._position), original(self))
+        )
         reader.read(2, 4)
         reader.read(75, 77)
     assert fed[0] == 0 and [packet for packet in fed if packet > 20][0] == 72
@@ -163,7 +197,14 @@ def test_variable_frame_rate_has_no_duplicates(tmp_path):
 
 @pytest.mark.parametrize(
     ("fps", "expected_fps"),
-    [(Fraction(60000, 1001), Fraction(30000, 1001)), (60, 30), (50, 25), (48, 24), (30, 30), (25, 25)],
+    [
+        (Fraction(60000, 1001), Fraction(30000, 1001)),
+        (60, 30),
+        (50, 25),
+        (48, 24),
+        (30, 30),
+        (25, 25),
+    ],
 )
 def test_max_fps_with_a_time_base_of_milliseconds(tmp_path, fps, expected_fps):
     path = write_clip(tmp_path / "a.mkv", 60, fps=fps)
@@ -182,7 +223,9 @@ def test_select_frames_is_exact_over_an_hour(fps, step):
 
 
 def test_select_frames_keeps_all_without_a_limit():
-    assert select_frames(np.array([3, 4, 9]), time_base=Fraction(1, 1000), max_fps=None).tolist() == [0, 1, 2]
+    assert select_frames(
+        np.array([3, 4, 9]), time_base=Fraction(1, 1000), max_fps=None
+    ).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
@@ -192,7 +235,10 @@ def test_rotation_flag(tmp_path, degrees):
     path = videos.set_rotation(write_clip(tmp_path / "a.mp4", [frame] * 4), degrees)
     with VideoReader(path) as reader:
         shape = (64, 48) if degrees != 180 else (48, 64)
-        assert (reader.info.height, reader.info.width, reader.info.orientation.degrees) == (*shape, degrees)
+        assert (reader.info.height, reader.info.width, reader.info.orientation.degrees) == (
+            *shape,
+            degrees,
+        )
         rgb = reader.read(0, 1)[0].rgb
     assert rgb.shape == (*shape, 3) and rgb.flags.c_contiguous
     # Clockwise, the top left corner goes to the top right, the bottom right, the bottom left.
@@ -202,7 +248,13 @@ def test_rotation_flag(tmp_path, degrees):
 
 @pytest.mark.parametrize(
     ("pixel_format", "width", "height"),
-    [("yuv420p10le", 96, 64), ("yuv444p", 97, 63), ("yuv444p10le", 95, 61), ("yuv422p", 96, 63), ("yuv420p", 64, 96)],
+    [
+        ("yuv420p10le", 96, 64),
+        ("yuv444p", 97, 63),
+        ("yuv444p10le", 95, 61),
+        ("yuv422p", 96, 63),
+        ("yuv420p", 64, 96),
+    ],
 )
 def test_pixel_formats_and_odd_sizes(tmp_path, pixel_format, width, height):
     path = write_clip(tmp_path / "a.mp4", 6, pixel_format=pixel_format, width=width, height=height)
@@ -228,8 +280,12 @@ def with_times_of_coding(source, target):
 
 
 def test_packets_that_give_no_picture_of_their_own(tmp_path):
-    """As the second fields of H.264 whose fields come apart (PAFF); here they say that nothing has changed (MPEG-4's N-VOP)."""
-    source, path = write_clip(tmp_path / "a.avi", 40, codec="mpeg4", num_b_frames=0), tmp_path / "b.mkv"
+    """As the second fields of H.264 whose fields come apart (PAFF); here they say that nothing has
+    changed (MPEG-4's N-VOP)."""
+    source, path = (
+        write_clip(tmp_path / "a.avi", 40, codec="mpeg4", num_b_frames=0),
+        tmp_path / "b.mkv",
+    )
     with av.open(str(source)) as old, av.open(str(path), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         for number, packet in enumerate(packet for packet in old.demux(video=0) if packet.size):
@@ -237,7 +293,11 @@ def test_packets_that_give_no_picture_of_their_own(tmp_path):
                 if number == 39 and part:
                     break
                 one = av.Packet(data)
-                one.stream, one.time_base, one.is_keyframe = stream, Fraction(1, 48), packet.is_keyframe and not part
+                one.stream, one.time_base, one.is_keyframe = (
+                    stream,
+                    Fraction(1, 48),
+                    packet.is_keyframe and not part,
+                )
                 one.pts = one.dts = 2 * number + part
                 new.mux(one)
     assert numbers(path) == list(range(40))
@@ -245,10 +305,17 @@ def test_packets_that_give_no_picture_of_their_own(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("a.avi", "mpeg4"), ("a.avi", "libx264"), ("a.h264", "libx264"), ("a.mpg", "mpeg2video"), ("a.mkv", "libx264")],
+    [
+        ("a.avi", "mpeg4"),
+        ("a.avi", "libx264"),
+        ("a.h264", "libx264"),
+        ("a.mpg", "mpeg2video"),
+        ("a.mkv", "libx264"),
+    ],
 )
 def test_files_without_proper_times(tmp_path, name, codec, caplog):
-    """In AVI, and in Matroska made from it, times are those of coding: pictures came out of order."""
+    """In AVI, and in Matroska made from it, times are those of coding: pictures came out of
+    order."""
     path = write_clip(tmp_path / name, 40, codec=codec)
     if name == "a.mkv":
         path = with_times_of_coding(path, tmp_path / "b.mkv")
@@ -276,7 +343,10 @@ def test_truncated_mp4_gives_what_is_there(tmp_path):
     found, broken_at = readable(path)
     assert 30 < len(found) < 70 and found == list(range(len(found)))
     assert (len(found) - 4) / 24 <= broken_at <= (len(found) + 4) / 24
-    with VideoReader(path) as reader, pytest.raises(BrokenVideo, match=r"a.mp4 is damaged at \d\.\d\d s"):
+    with (
+        VideoReader(path) as reader,
+        pytest.raises(BrokenVideo, match=r"a.mp4 is damaged at \d\.\d\d s"),
+    ):
         reader.read(0, len(reader))
 
 
@@ -348,12 +418,17 @@ def test_bit_flips_never_put_a_frame_in_anothers_place(tmp_path):
 
 @pytest.mark.parametrize("max_fps", [None, 12])
 def test_reading_goes_on_behind_the_damage(tmp_path, max_fps):
-    path = videos.damage_packet(write_clip(tmp_path / "a.mp4", 72, gop=24, num_b_frames=0, options={"crf": "12"}), 30)
+    path = videos.damage_packet(
+        write_clip(tmp_path / "a.mp4", 72, gop=24, num_b_frames=0, options={"crf": "12"}), 30
+    )
     step = 1 if max_fps is None else 2
     with VideoReader(path, max_fps=max_fps) as reader:
         with pytest.raises(BrokenVideo) as caught:
             reader.read(28 // step, 40 // step)
-        assert caught.value.time == pytest.approx(30 / 24, abs=0.001) and reader.broken_at == caught.value.time
+        assert (
+            caught.value.time == pytest.approx(30 / 24, abs=0.001)
+            and reader.broken_at == caught.value.time
+        )
         frames = reader.read(48 // step, 60 // step)
     assert [number_of(frame.rgb) for frame in frames] == list(range(48, 60, step))
 
@@ -375,7 +450,10 @@ REFUSED = {
     "empty.mp4": (Path.touch, r"is empty \(0 bytes\)"),
     "text.mp4": (lambda path: path.write_text("no video at all\n" * 100), "isn't a video"),
     "notes.txt": (lambda path: path.write_text("no video at all\n" * 100), "isn't a video"),
-    "random.mkv": (lambda path: path.write_bytes(random.Random(3).randbytes(20_000)), "isn't a video|no picture"),
+    "random.mkv": (
+        lambda path: path.write_bytes(random.Random(3).randbytes(20_000)),
+        "isn't a video|no picture",
+    ),
     "no_moov.mp4": (make_without_moov, "cut off before its index was written"),
     "sound.m4a": (videos.write_sound, "no picture stream"),
     "cover.mp3": (lambda path: videos.write_sound(path, with_cover=True), "no picture stream"),
@@ -430,7 +508,9 @@ def test_content_hash(tmp_path):
 
 def test_written_frames_are_read_back(tmp_path):
     path = tmp_path / "a.mp4"
-    write_video(path, (numbered_frame(number) for number in range(30)), fps=Fraction(30000, 1001), crf=4)
+    write_video(
+        path, (numbered_frame(number) for number in range(30)), fps=Fraction(30000, 1001), crf=4
+    )
     with VideoReader(path) as reader:
         frames = reader.read(0, 30)
         assert reader.info.fps == pytest.approx(30000 / 1001, rel=1e-4)
@@ -438,7 +518,9 @@ def test_written_frames_are_read_back(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
 
 
-@pytest.mark.parametrize("color", [(200, 30, 30), (30, 200, 30), (30, 30, 200), (255, 255, 255), (0, 0, 0)])
+@pytest.mark.parametrize(
+    "color", [(200, 30, 30), (30, 200, 30), (30, 30, 200), (255, 255, 255), (0, 0, 0)]
+)
 def test_colors_come_back(tmp_path, color):
     frame = np.full((48, 64, 3), color, dtype=np.uint8)
     write_video(tmp_path / "a.mp4", [frame] * 3, fps=24, pixel_format="yuv444p", crf=1)
@@ -448,8 +530,12 @@ def test_colors_come_back(tmp_path, color):
 
 
 def test_gop(tmp_path):
-    write_video(tmp_path / "a.mp4", (numbered_frame(number) for number in range(30)), fps=24, gop=10)
-    keys = [index for index, packet in enumerate(videos.packets_of(tmp_path / "a.mp4")) if packet[3]]
+    write_video(
+        tmp_path / "a.mp4", (numbered_frame(number) for number in range(30)), fps=24, gop=10
+    )
+    keys = [
+        index for index, packet in enumerate(videos.packets_of(tmp_path / "a.mp4")) if packet[3]
+    ]
     assert keys == [0, 10, 20]
 
 
@@ -519,8 +605,12 @@ def test_two_cuts_and_a_flash():
 def test_pans_and_moving_objects_are_no_cuts():
     assert find_cuts(videos.shots([22])) == []
     rng = np.random.default_rng(1)
-    scene = np.kron(rng.integers(0, 256, (18, 60, 3)), np.ones((20, 20, 1), dtype=np.int64)).astype(np.uint8)
-    assert find_cuts([scene[:, 24 * i : 24 * i + 640] for i in range(22)]) == []  # a fast pan, wider than 256
+    scene = np.kron(rng.integers(0, 256, (18, 60, 3)), np.ones((20, 20, 1), dtype=np.int64)).astype(
+        np.uint8
+    )
+    assert (
+        find_cuts([scene[:, 24 * i : 24 * i + 640] for i in range(22)]) == []
+    )  # a fast pan, wider than 256
     frames = [scene[:, :640].copy() for _ in range(22)]
     for index, frame in enumerate(frames):
         frame[100:260, 20 * index : 20 * index + 160] = (250, 20, 20)

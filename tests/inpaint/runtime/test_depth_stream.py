@@ -1,4 +1,5 @@
-"""Depth of a film with made-up estimators. Frames are numbers; a picture is filled with its frame's number."""
+"""Depth of a film with made-up estimators. Frames are numbers; a picture is filled with its frame's
+number."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -7,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from inpaint.depth import ClipRejected
-from inpaint.motion_parallax import MotionParallax
 from inpaint.runtime.depth_stream import DepthFrame, stream_disparity
+from scene.depth import ClipRejected
+from scene.motion_parallax import MotionParallax
 
 SLOPE = torch.linspace(0, 1, 64).expand(16, 64)  # a scene: near on the right
 
@@ -19,9 +20,17 @@ def rgb(number: int) -> np.ndarray:
 
 
 class Steady:
-    """Judges runs: SLOPE times `gain`, but rejects runs with one of the frames in `reject`, and single frames."""
+    """Judges runs: SLOPE times `gain`, but rejects runs with one of the frames in `reject`, and
+    single frames."""
 
-    name, runs_in_workers, run_length, run_overlap, scale_jitters, least_span = "Steady", True, 8, 4, False, 0.0
+    name, runs_in_workers, run_length, run_overlap, scale_jitters, least_span = (
+        "Steady",
+        True,
+        8,
+        4,
+        False,
+        0.0,
+    )
 
     def __init__(self, reject: Iterable[int] = ()) -> None:
         self.reject, self.runs = set(reject), []
@@ -68,7 +77,9 @@ def test_every_frame_comes_once_and_in_order(num_frames, cuts):
     for estimator in (Steady(), Network(), Steady(reject=[5])):
         frames = list(stream_disparity(film(num_frames, cuts), estimator, rgb=rgb, fade=3))
         assert [frame.item for frame in frames] == list(range(num_frames))
-        assert [frame.item for frame in frames if frame.starts_shot] == sorted({0, *cuts} & set(range(num_frames)))
+        assert [frame.item for frame in frames if frame.starts_shot] == sorted(
+            {0, *cuts} & set(range(num_frames))
+        )
         for frame in frames:
             assert frame.disparity.dtype == torch.float32 and frame.disparity.ndim == 2
             assert frame.disparity.min() >= 0 and frame.disparity.max() <= 1
@@ -77,7 +88,12 @@ def test_every_frame_comes_once_and_in_order(num_frames, cuts):
 def test_runs_overlap_inside_a_shot_and_never_reach_over_a_cut():
     estimator = Steady()
     list(stream_disparity(film(17, cuts=[14]), estimator, rgb=rgb))
-    assert estimator.runs == [[0, 1, 2, 3, 4, 5, 6, 7], [4, 5, 6, 7, 8, 9, 10, 11], [8, 9, 10, 11, 12, 13], [14, 15, 16]]
+    assert estimator.runs == [
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        [4, 5, 6, 7, 8, 9, 10, 11],
+        [8, 9, 10, 11, 12, 13],
+        [14, 15, 16],
+    ]
     estimator = Network()
     list(stream_disparity(film(5, cuts=[3]), estimator, rgb=rgb))
     assert estimator.runs == [[0, 1], [2], [3, 4]]
@@ -103,12 +119,17 @@ def test_where_runs_overlap_one_goes_over_into_the_other():
             return SLOPE.repeat(len(run), 1, 1) * (1.0 if run[0] == 0 else 2.0)
 
     frames = list(stream_disparity(film(12), Changing(), rgb=rgb, window=10**4))
-    middles = [float(frame.disparity[0, 12]) for frame in frames]  # (12 / 63 - 0.02) / 0.96, and twice that
-    assert middles == pytest.approx([0.178] * 4 + [0.217, 0.256, 0.295, 0.334] + [0.376] * 4, abs=0.005)
+    middles = [
+        float(frame.disparity[0, 12]) for frame in frames
+    ]  # (12 / 63 - 0.02) / 0.96, and twice that
+    assert middles == pytest.approx(
+        [0.178] * 4 + [0.217, 0.256, 0.295, 0.334] + [0.376] * 4, abs=0.005
+    )
 
 
 def test_rejected_runs_are_flat_with_the_reason_and_fade_on_both_sides():
-    # of the runs 0-7, 4-11, 8-15, 12-19, ... the second and third are rejected: no other sees the frames 8 to 11
+    # of the runs 0-7, 4-11, 8-15, 12-19, ... the second and third are rejected: no other sees the
+    # frames 8 to 11
     frames = list(stream_disparity(film(24), Steady(reject=[8, 11]), rgb=rgb, fade=3))
     assert levels(frames) == [1] * 5 + [0.75, 0.5, 0.25] + [0] * 4 + [0.25, 0.5, 0.75] + [1] * 9
     assert [frame.item for frame in frames if frame.rejected] == [8, 9, 10, 11]
@@ -117,7 +138,9 @@ def test_rejected_runs_are_flat_with_the_reason_and_fade_on_both_sides():
 
 
 def test_a_fade_stops_at_a_cut():
-    frames = list(stream_disparity(film(24, cuts=[8]), Steady(reject=range(8, 16)), rgb=rgb, fade=3))
+    frames = list(
+        stream_disparity(film(24, cuts=[8]), Steady(reject=range(8, 16)), rgb=rgb, fade=3)
+    )
     assert levels(frames) == [1] * 8 + [0] * 8 + [0.25, 0.5, 0.75] + [1] * 5
     frames = list(stream_disparity(film(16, cuts=[8]), Steady(reject=[0]), rgb=rgb, fade=3))
     assert levels(frames) == [0] * 8 + [1] * 8
@@ -140,7 +163,9 @@ def test_what_lies_before_a_cut_has_no_say():
 
     class Shots(Network):
         def raw_disparity(self, frames: np.ndarray) -> torch.Tensor:
-            return torch.stack([SLOPE if i < 5 else 3 - SLOPE**2 for i in frames[:, 0, 0, 0].tolist()])
+            return torch.stack(
+                [SLOPE if i < 5 else 3 - SLOPE**2 for i in frames[:, 0, 0, 0].tolist()]
+            )
 
     both = list(stream_disparity(film(10, cuts=[5]), Shots(), rgb=rgb))
     alone = list(stream_disparity([(i, False) for i in range(5, 10)], Shots(), rgb=rgb))

@@ -1,6 +1,8 @@
-"""Films of every kind to files of every kind, through `apply` and `stereo`: what a film has, its copy has, or a line says so.
+"""Films of every kind to files of every kind, through `apply` and `stereo`: what a film has, its
+copy has, or a line says so.
 
-What a file holds is read here with libav alone. By default some of the matrix is run: all of it with FILM_MATRIX=1.
+What a file holds is read here with libav alone. By default some of the matrix is run: all of it
+with FILM_MATRIX=1.
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -37,9 +39,23 @@ _PRORES = [("prores_ks", "yuv422p10le"), ("prores_ks", "yuva444p10le")]
 _EDIT = [("qtrle", "rgb24"), ("png", "rgba"), ("mjpeg", "yuvj422p")]
 _LOSSLESS = [("ffv1", "yuv422p10le"), ("ffv1", "gbrp10le"), ("ffv1", "gray"), ("ffv1", "bgra")]
 PICTURES = {
-    ".mp4": [*_H264, *_OTHERS, ("libx264", "yuvj420p"), ("libvpx-vp9", "yuv420p"), ("libsvtav1", "yuv420p10le")],
+    ".mp4": [
+        *_H264,
+        *_OTHERS,
+        ("libx264", "yuvj420p"),
+        ("libvpx-vp9", "yuv420p"),
+        ("libsvtav1", "yuv420p10le"),
+    ],
     ".mov": [*_H264, *_OTHERS, *_PRORES, *_EDIT],
-    ".mkv": [*_H264, *_OTHERS, *_PRORES, *_WEB, *_LOSSLESS, ("mjpeg", "yuvj420p"), ("libsvtav1", "yuv420p")],
+    ".mkv": [
+        *_H264,
+        *_OTHERS,
+        *_PRORES,
+        *_WEB,
+        *_LOSSLESS,
+        ("mjpeg", "yuvj420p"),
+        ("libsvtav1", "yuv420p"),
+    ],
     ".webm": [*_WEB, ("libsvtav1", "yuv420p")],
     ".ts": [*_H264, ("libx265", "yuv420p10le"), ("mpeg2video", "yuv420p")],
     ".avi": [("libx264", "yuv420p"), ("mpeg4", "yuv420p"), ("mjpeg", "yuvj420p"), *_LOSSLESS[:2]],
@@ -83,7 +99,11 @@ def _opens(coder: str, layout: str) -> bool:
     if coder not in av.codecs_available:
         return False
     trial = av.CodecContext.create(coder, "w")
-    trial.sample_rate, trial.layout, trial.format = 48000, layout, av.Codec(coder, "w").audio_formats[0]
+    trial.sample_rate, trial.layout, trial.format = (
+        48000,
+        layout,
+        av.Codec(coder, "w").audio_formats[0],
+    )
     trial.time_base = Fraction(1, 48000)
     try:
         trial.open()
@@ -106,7 +126,8 @@ def is_possible(case: dict) -> bool:
 
 @functools.cache
 def all_cases() -> list[dict]:
-    """Cases in which about every two values of two axes that can be had together are so, those with the most pairs first."""
+    """Cases in which about every two values of two axes that can be had together are so, those with
+    the most pairs first."""
     chance = random.Random(0)
     drawn = [case for case in (draw(chance) for _ in range(_DRAWN)) if is_possible(case)]
     seen: set[tuple] = set()
@@ -145,15 +166,22 @@ class Facts:
     has_alpha: bool
     num_colours: int
     is_rgb: bool
-    sounds: list[tuple[int, float, float]]  # channels; first sample and end in seconds after the first picture
+    sounds: list[
+        tuple[int, float, float]
+    ]  # channels; first sample and end in seconds after the first picture
     upright: list[np.ndarray]  # (H, W, 3) uint8
 
 
 def facts_of(path: Path) -> Facts:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
-        shown = sorted((packet.pts * stream.time_base, packet.duration * stream.time_base) for packet in packets)
+        packets = [
+            packet for packet in container.demux(stream) if packet.size and not packet.is_discard
+        ]
+        shown = sorted(
+            (packet.pts * stream.time_base, packet.duration * stream.time_base)
+            for packet in packets
+        )
     (start, _), (last, duration) = shown[0], shown[-1]
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -195,13 +223,20 @@ def tags_of(frame: av.VideoFrame, coder: av.VideoCodecContext) -> tuple[int, ...
 def pixel_format_of(container: av.container.InputContainer) -> str:
     """Of the first picture, with the alpha that VP9 keeps aside."""
     stream = container.streams.video[0]
-    has_alpha = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
+    has_alpha = {key.lower(): value for key, value in stream.metadata.items()}.get(
+        "alpha_mode"
+    ) == "1"
     decoder = av.CodecContext.create("libvpx-vp9", "r") if has_alpha else stream.codec_context
-    return next(frame.format.name for packet in container.demux(stream) for frame in decoder.decode(packet))
+    return next(
+        frame.format.name for packet in container.demux(stream) for frame in decoder.decode(packet)
+    )
 
 
 def matrix_of(frame: av.VideoFrame) -> tuple[int, ...]:
-    data = {entry.type.name: bytes(entry) for entry in (frame.side_data[i] for i in range(len(frame.side_data)))}
+    data = {
+        entry.type.name: bytes(entry)
+        for entry in (frame.side_data[i] for i in range(len(frame.side_data)))
+    }
     if "DISPLAYMATRIX" not in data:
         return DISPLAY_MATRICES[0]
     fields = np.frombuffer(data["DISPLAYMATRIX"], np.int32)
@@ -257,9 +292,21 @@ def write_source(folder: Path, case: dict) -> Path:
     return path
 
 
-def copy(source: Path, case: dict, model: Path, folder: Path, size: tuple[int, int]) -> tuple[Path, tuple]:
+def copy(
+    source: Path, case: dict, model: Path, folder: Path, size: tuple[int, int]
+) -> tuple[Path, tuple]:
     """Run the command. Returns the output and (rows, columns) of the film that stay as they are."""
-    words = [case["command"], "-i", source, "-o", folder / case["output"], "--model", model, "--gpu", "-1"]
+    words = [
+        case["command"],
+        "-i",
+        source,
+        "-o",
+        folder / case["output"],
+        "--model",
+        model,
+        "--gpu",
+        "-1",
+    ]
     if case["command"] == "apply":
         mask = np.zeros(size[::-1], np.uint8)
         mask[size[1] // 2 : size[1] // 2 + 12, size[0] // 2 : size[0] // 2 + 12] = 255
@@ -279,24 +326,44 @@ def losses(before: Facts, after: Facts) -> list[tuple[str, str]]:
         if not is_kept:
             found.append((what, line))
 
-    check(before.aspect == after.aspect, f"aspect {before.aspect} -> {after.aspect}", "aspect of the film")
+    check(
+        before.aspect == after.aspect,
+        f"aspect {before.aspect} -> {after.aspect}",
+        "aspect of the film",
+    )
     apart = max(abs(old - new) for old, new in zip(before.times, after.times, strict=True))
     check(apart < 0.0011, f"times {before.times} -> {after.times}", "beside their times")
-    check(abs(before.end - after.end) < 0.05, f"end {before.end} -> {after.end}", "last one|beside their times")
-    for name, old, new in zip(("matrix", "primaries", "transfer"), before.tags, after.tags, strict=True):
+    check(
+        abs(before.end - after.end) < 0.05,
+        f"end {before.end} -> {after.end}",
+        "last one|beside their times",
+    )
+    for name, old, new in zip(
+        ("matrix", "primaries", "transfer"), before.tags, after.tags, strict=True
+    ):
         is_free = name == "matrix" and (before.num_colours == 1 or before.is_rgb)
         check(is_free or old in (2, new), f"{name} {old} -> {new}", f"colours are .*{name} {old}")
     check(before.bits <= after.bits, f"bits {before.bits} -> {after.bits}", "bits become")
     check(not before.has_alpha or after.has_alpha, "alpha", "the alpha is left out")
     check(len(before.sounds) == len(after.sounds), "sounds", "sound")
-    for (channels, start, end), (new_channels, new_start, new_end) in zip(before.sounds, after.sounds):
-        check(channels == new_channels, f"channels {channels} -> {new_channels}", f"{channels} channels .* become")
-        check(abs(start - new_start) < 0.06, f"sound from {start} -> {new_start}", "the sound will be")
+    for (channels, start, end), (new_channels, new_start, new_end) in zip(
+        before.sounds, after.sounds
+    ):
+        check(
+            channels == new_channels,
+            f"channels {channels} -> {new_channels}",
+            f"{channels} channels .* become",
+        )
+        check(
+            abs(start - new_start) < 0.06, f"sound from {start} -> {new_start}", "the sound will be"
+        )
         check(abs(end - new_end) < 0.07, f"sound to {end} -> {new_end}", "the sound will be")
     return found
 
 
-def losses_of_folder(before: Facts, pictures: list[Path], *, is_uneven: bool) -> list[tuple[str, str]]:
+def losses_of_folder(
+    before: Facts, pictures: list[Path], *, is_uneven: bool
+) -> list[tuple[str, str]]:
     """The same of a folder of pictures."""
     picture = cv2.imread(str(pictures[0]), cv2.IMREAD_UNCHANGED)
     assert len(pictures) == len(before.times)
@@ -319,7 +386,9 @@ def problems_of(case: dict, model: Path, folder: Path, caplog) -> list[str]:
         output = copy(source, case, model, folder, before.size)
     lines = "\n".join(caplog.messages)
     if output.is_dir():
-        lost = losses_of_folder(before, sorted(output.iterdir()), is_uneven=case["times"] == "uneven")
+        lost = losses_of_folder(
+            before, sorted(output.iterdir()), is_uneven=case["times"] == "uneven"
+        )
         return [what for what, line in lost if not re.search(line, lines)]
     after = facts_of(output)
     problems = [what for what, line in losses(before, after) if not re.search(line, lines)]
@@ -327,7 +396,9 @@ def problems_of(case: dict, model: Path, folder: Path, caplog) -> list[str]:
     if after.size != size:
         problems.append(f"size {size} -> {after.size}")
     for old, new in zip(before.upright, after.upright, strict=True):
-        off = np.abs(old.astype(int) - new[:, : old.shape[1]])[: old.shape[0] // 2].mean()  # the hole is below
+        off = np.abs(old.astype(int) - new[:, : old.shape[1]])[
+            : old.shape[0] // 2
+        ].mean()  # the hole is below
         if off > _MOST_OFF:
             return [*problems, f"pictures differ by {off:.0f}"]
     return problems

@@ -1,4 +1,5 @@
-"""Films as they come from phones, cameras, recorders and the web, through the commands that write films."""
+"""Films as they come from phones, cameras, recorders and the web, through the commands that write
+films."""
 
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def test_what_lies_outside_the_hole_stands_as_a_player_shows_it(run, tmp_path, m
 def test_interlaced_films(run, tmp_path, name):
     source = write_clip(tmp_path / name, woven(8), **SOURCES[name])
     out, lines = run(source, "out.mkv", "--codec", "ffv1", code=1)
-    assert not out.exists() and lines[-1].endswith("use --deinterlace, which makes whole ones of them")
+    assert not out.exists() and lines[-1].endswith(
+        "use --deinterlace, which makes whole ones of them"
+    )
     assert lines[-1].startswith(f"error: {source} is interlaced")
     out, _ = run(source, "out.mkv", "--codec", "ffv1", "--deinterlace")
     with av.open(str(out)) as container:
@@ -110,8 +113,12 @@ def test_links_that_lead_to_themselves(run, tmp_path):
     for link, target in ((loop, loop), (elsewhere, tmp_path / "nowhere.mkv")):
         for output in ("out.mkv", "out", link.name):
             out, lines = run(link, output, code=1)
-            is_source = f"error: {link} can't be written: it is the source {link}; choose another name"
-            leads_nowhere = f"error: {link} is a link to {target}, which leads nowhere: check the link"
+            is_source = (
+                f"error: {link} can't be written: it is the source {link}; choose another name"
+            )
+            leads_nowhere = (
+                f"error: {link} is a link to {target}, which leads nowhere: check the link"
+            )
             assert lines[-1] == (is_source if output == link.name else leads_nowhere)
             assert not out.exists()
     source = write_clip(tmp_path / "film.mp4", 4)

@@ -1,4 +1,5 @@
-"""The command `python -m inpaint stereo`, as a user runs it; mostly with an estimator that knows the depth.
+"""The command `python -m inpaint stereo`, as a user runs it; mostly with an estimator that knows
+the depth.
 
 Axes: T frames, H W pixels, 3 = R G B.
 """
@@ -13,15 +14,15 @@ import torch
 
 from inpaint import options
 from inpaint.commands import INPAINT
-from inpaint.depth import ClipRejected
 from inpaint.occlusion import shift_of_view
 from inpaint.runtime import stereo, stereo_views
 from inpaint.runtime.stereo_views import VIEWS, turn, view_of_eye
 from inpaint.runtime.stream import InpaintStream
-from inpaint.sample_video import render_scene
 from nunif import cli
 from nunif.video.color import ColorTags
 from nunif.video.reader import VideoReader
+from scene.depth import ClipRejected
+from scene.world import render_scene
 from tests import videos
 from tests.models import save_lively_model
 from tests.nunif.test_tone import PQ, WHITE_OF_PQ, level, write_levels
@@ -36,7 +37,14 @@ STEP = 12  # pixels between both eyes' views of the box, then: 12.5 % of 96
 class Known:
     """The box is near. Frames that are all of one grey are rejected, with their run."""
 
-    name, runs_in_workers, run_length, run_overlap, scale_jitters, least_span = "Known", True, 4, 0, False, 0.0
+    name, runs_in_workers, run_length, run_overlap, scale_jitters, least_span = (
+        "Known",
+        True,
+        4,
+        0,
+        False,
+        0.0,
+    )
 
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
         raise AssertionError("a film is not normalised as a clip")
@@ -62,7 +70,8 @@ def known(monkeypatch):
 
 @pytest.fixture
 def run(capsys, caplog, model, tmp_path):
-    """stereo in this process: exit code, and all lines that were logged or printed as errors. The output is in tmp_path."""
+    """stereo in this process: exit code, and all lines that were logged or printed as errors. The
+    output is in tmp_path."""
     caplog.set_level("INFO")
 
     def run(source, output, *words, model=model):
@@ -92,7 +101,9 @@ def read(path):
 
 
 def read_folder(path):
-    return [cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[..., ::-1] for file in sorted(path.iterdir())]
+    return [
+        cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[..., ::-1] for file in sorted(path.iterdir())
+    ]
 
 
 def eyes(pictures):
@@ -118,7 +129,8 @@ def names(folder):
 
 @pytest.mark.parametrize("view", ["right", "left"])
 def test_the_other_eye_sees_the_box_aside_and_a_filled_strip(run, known, film, tmp_path, view):
-    """The right eye sees near things further left, and so a strip to the right of the box that the left one can't see."""
+    """The right eye sees near things further left, and so a strip to the right of the box that the
+    left one can't see."""
     assert run(film, "out", "--view", view, *FAR_APART)[0] == 0
     frames, (left, right) = read(film), eyes(read_folder(tmp_path / "out"))
     kept, made = (left, right) if view == "right" else (right, left)
@@ -137,7 +149,8 @@ def test_the_other_eye_sees_the_box_aside_and_a_filled_strip(run, known, film, t
 
 
 def expected(model, frames, view, starts, look_ahead=options.LOOK_AHEAD):
-    """Both eyes of every frame, the fill from a stream per eye that starts afresh at the frames in `starts`.
+    """Both eyes of every frame, the fill from a stream per eye that starts afresh at the frames in
+    `starts`.
 
     It looks ahead, but not past those frames.
     """
@@ -157,7 +170,9 @@ def expected(model, frames, view, starts, look_ahead=options.LOOK_AHEAD):
                 stream.reset()
             picture, hole = view_of_eye(frame, shift, eye)
             side.append(stream(turn(picture, eye), turn(hole, eye)))
-        sides.append([turn(picture, eye) for picture in [*side, *stream.finish()] if picture is not None])
+        sides.append(
+            [turn(picture, eye) for picture in [*side, *stream.finish()] if picture is not None]
+        )
     return sides
 
 
@@ -178,7 +193,9 @@ def test_it_looks_ahead_as_far_as_asked_for(run, known, model, film, tmp_path):
         code, lines = run(film, f"out{depth}", "--view", "both", "--look-ahead", depth, *FAR_APART)
         assert code == 0 and (", looking 3 frames ahead" in lines[0]) == (depth == 3)
         made[depth] = eyes(read_folder(tmp_path / f"out{depth}"))
-        assert np.array_equal(made[depth], expected(model, frames, "both", starts=[], look_ahead=depth))
+        assert np.array_equal(
+            made[depth], expected(model, frames, "both", starts=[], look_ahead=depth)
+        )
     assert not np.array_equal(made[0], made[3])
 
 
@@ -187,14 +204,23 @@ def test_holes_and_near_things_grow_as_asked(run, known, film, tmp_path):
     for name, edge, growth in (("plain", 0, 0), ("edge", 3, 0), ("grown", 0, 5)):
         assert run(film, name, *more, "--edge-dilation", edge, "--dilate", growth)[0] == 0
     (frame, *_) = read(film)
-    changed = {name: (read_folder(tmp_path / name)[0][:, W:] != frame).any(axis=(0, 2)) for name in ("plain", "edge", "grown")}
+    changed = {
+        name: (read_folder(tmp_path / name)[0][:, W:] != frame).any(axis=(0, 2))
+        for name in ("plain", "edge", "grown")
+    }
     right_most = {name: int(np.flatnonzero(columns)[-1]) for name, columns in changed.items()}
     assert right_most == {"plain": 59, "edge": 62, "grown": 64}
 
 
 @pytest.mark.parametrize(
     ("layout", "size"),
-    [("sbs", (64, 192)), ("half-sbs", (64, 96)), ("tb", (128, 96)), ("half-tb", (64, 96)), ("anaglyph", (64, 96))],
+    [
+        ("sbs", (64, 192)),
+        ("half-sbs", (64, 96)),
+        ("tb", (128, 96)),
+        ("half-tb", (64, 96)),
+        ("anaglyph", (64, 96)),
+    ],
 )
 def test_layouts(run, known, film, tmp_path, layout, size):
     assert run(film, "out.mkv", "--layout", layout, "--codec", "ffv1", *FAR_APART)[0] == 0
@@ -209,7 +235,11 @@ def test_layouts(run, known, film, tmp_path, layout, size):
 
 
 def test_the_command_line_offers_what_there_is():
-    assert options.LAYOUTS == tuple(stereo_views.LAYOUTS) == ("sbs", "half-sbs", "tb", "half-tb", "anaglyph")
+    assert (
+        options.LAYOUTS
+        == tuple(stereo_views.LAYOUTS)
+        == ("sbs", "half-sbs", "tb", "half-tb", "anaglyph")
+    )
     assert options.VIEWS == tuple(stereo_views.VIEWS) == ("right", "left", "both")
 
 
@@ -219,26 +249,42 @@ def test_the_command_line_offers_what_there_is():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_folder_of_pictures(run, known, tmp_path, dtype):
     (tmp_path / "row").mkdir()
-    frames = [frame if dtype == np.uint8 else frame.astype(np.uint16) * 255 + 77 for frame in shots([T], width=W, height=H)]
+    frames = [
+        frame if dtype == np.uint8 else frame.astype(np.uint16) * 255 + 77
+        for frame in shots([T], width=W, height=H)
+    ]
     for number, frame in enumerate(frames):
-        cv2.imwrite(str(tmp_path / "row" / f"{99 + number}.png"), frame[..., ::-1])  # 99 comes before 100
+        cv2.imwrite(
+            str(tmp_path / "row" / f"{99 + number}.png"), frame[..., ::-1]
+        )  # 99 comes before 100
     assert run(tmp_path / "row", "out", *FAR_APART)[0] == 0
     left, right = eyes(read_folder(tmp_path / "out"))
-    assert left[0].dtype == dtype and np.array_equal(left, frames) and not np.array_equal(right, left)
-    code, lines = run(tmp_path / "row", "out.mkv", "--codec", "ffv1", "--fps", "30000/1001", *FAR_APART)
+    assert (
+        left[0].dtype == dtype and np.array_equal(left, frames) and not np.array_equal(right, left)
+    )
+    code, lines = run(
+        tmp_path / "row", "out.mkv", "--codec", "ffv1", "--fps", "30000/1001", *FAR_APART
+    )
     assert code == 0, lines
     expected = [number * 1001 / 30000 for number in range(T)]
-    assert [float(time) for time in times_of(tmp_path / "out.mkv")] == pytest.approx(expected, abs=6e-4)
+    assert [float(time) for time in times_of(tmp_path / "out.mkv")] == pytest.approx(
+        expected, abs=6e-4
+    )
     code, lines = run(tmp_path / "row" / "100.png", "out.mp4")
     assert code == 1 and lines[-1].endswith(
-        f"100.png is one picture of a row of 12: name the folder {tmp_path / 'row'} for all, or move the one elsewhere"
+        f"100.png is one picture of a row of 12: name the folder {tmp_path / 'row'} for all, or "
+        "move the one elsewhere"
     )
 
 
 def test_sound_times_and_colours_are_the_films(run, known, tmp_path):
-    irregular = dict(times=[0, 40, 80, 130, 170, 250, 290, 330, 370, 420, 460, 500], time_base=Fraction(1, 1000))
+    irregular = dict(
+        times=[0, 40, 80, 130, 170, 250, 290, 330, 370, 420, 460, 500], time_base=Fraction(1, 1000)
+    )
     tags = dict(matrix=5, range=2, primaries=5, transfer=6)  # BT.601, full range
-    source = write_clip(tmp_path / "film.mp4", T, sound="aac", tags=tuple(tags.values()), **irregular)
+    source = write_clip(
+        tmp_path / "film.mp4", T, sound="aac", tags=tuple(tags.values()), **irregular
+    )
     code, lines = run(source, "out.mp4")
     assert code == 0 and lines == [
         f"depth: Known; holes: torch {torch.__version__} on cpu, fp32, looking 8 frames ahead",
@@ -254,10 +300,16 @@ def test_sound_times_and_colours_are_the_films(run, known, tmp_path):
 
 def test_ten_bits_stay_ten(run, known, tmp_path):
     frames = shots([T], width=W, height=H)
-    source = write_clip(tmp_path / "film.mkv", frames, codec="ffv1", pixel_format="yuv444p10le", num_b_frames=0)
+    source = write_clip(
+        tmp_path / "film.mkv", frames, codec="ffv1", pixel_format="yuv444p10le", num_b_frames=0
+    )
     assert run(source, "out", *FAR_APART)[0] == 0
     left, right = eyes(read_folder(tmp_path / "out"))
-    assert left[0].dtype == np.uint16 and np.array_equal(left, read(source)) and not np.array_equal(right, left)
+    assert (
+        left[0].dtype == np.uint16
+        and np.array_equal(left, read(source))
+        and not np.array_equal(right, left)
+    )
     assert run(source, "out.mkv", "--codec", "ffv1")[0] == 0
     with VideoReader(tmp_path / "out.mkv") as reader:
         assert reader.info.pixel_format == "yuv444p10le"
@@ -272,7 +324,9 @@ def test_frames_without_depth_are_flat_and_counted(run, known, tmp_path):
     code, lines = run(source, "out", *FAR_APART)
     assert code == 0 and "4 of 12 frames have no depth and are flat: too little motion" in lines
     left, right = eyes(read_folder(tmp_path / "out"))
-    assert [np.array_equal(a, b) for a, b in zip(left, right, strict=True)] == [False] * 8 + [True] * 4
+    assert [np.array_equal(a, b) for a, b in zip(left, right, strict=True)] == [False] * 8 + [
+        True
+    ] * 4
 
 
 def test_motion_parallax_makes_a_moving_scene_deep(run, tmp_path):
@@ -311,30 +365,65 @@ def test_ctrl_c_leaves_a_playable_file(run, known, monkeypatch, film, tmp_path):
     monkeypatch.setattr(InpaintStream, "__call__", struck)
     code, lines = run(film, "out.mp4", "--look-ahead", "2")
     assert code == 130 and lines[-1] == "interrupted"
-    assert names(tmp_path) == ["film.mkv", "out.unfinished.mp4"] and len(read(tmp_path / "out.unfinished.mp4")) == 5
+    assert (
+        names(tmp_path) == ["film.mkv", "out.unfinished.mp4"]
+        and len(read(tmp_path / "out.unfinished.mp4")) == 5
+    )
 
 
 def test_a_film_that_breaks_leaves_all_that_came_before(run, known, tmp_path):
-    source = write_clip(tmp_path / "film.mp4", T, gop=48, num_b_frames=0, options={"crf": "12"}, sound="aac")
+    source = write_clip(
+        tmp_path / "film.mp4", T, gop=48, num_b_frames=0, options={"crf": "12"}, sound="aac"
+    )
     videos.damage_packet(source, 9)
     code, lines = run(source, "out.mp4")
-    assert code == 1 and lines[-1] == f"error: {source} is damaged at 0.38 s: copy or download it again"
-    assert names(tmp_path) == ["film.mp4", "out.unfinished.mp4"] and len(read(tmp_path / "out.unfinished.mp4")) == 9
+    assert (
+        code == 1
+        and lines[-1] == f"error: {source} is damaged at 0.38 s: copy or download it again"
+    )
+    assert (
+        names(tmp_path) == ["film.mp4", "out.unfinished.mp4"]
+        and len(read(tmp_path / "out.unfinished.mp4")) == 9
+    )
 
 
 @pytest.mark.parametrize(
     ("output", "words", "text"),
     [
-        ("film.mkv", [], "film.mkv can't be written: it is the source {}/film.mkv; choose another name"),
+        (
+            "film.mkv",
+            [],
+            "film.mkv can't be written: it is the source {}/film.mkv; choose another name",
+        ),
         ("out.xyz", [], "'.xyz' is none of the suffixes"),
-        ("out", ["--codec", "ffv1"], "--codec ffv1 is for videos, but --output {}/out is a folder of pictures: leave it out"),
-        ("out.mp4", ["--layout", "vr"], "--layout vr is not known: choose one of sbs, half-sbs, tb, half-tb, anaglyph"),
+        (
+            "out",
+            ["--codec", "ffv1"],
+            "--codec ffv1 is for videos, but --output {}/out is a folder of pictures: leave it out",
+        ),
+        (
+            "out.mp4",
+            ["--layout", "vr"],
+            "--layout vr is not known: choose one of sbs, half-sbs, tb, half-tb, anaglyph",
+        ),
         ("out.mp4", ["--view", "up"], "--view up is not known: choose one of right, left, both"),
-        ("out.mp4", ["--divergence", "-1"], "--divergence -1.0 is out of bounds: give a number from 0 to 20"),
-        ("out.mp4", ["--resolution", "392"], "MotionParallax has no use for --resolution 392: leave it out"),
+        (
+            "out.mp4",
+            ["--divergence", "-1"],
+            "--divergence -1.0 is out of bounds: give a number from 0 to 20",
+        ),
+        (
+            "out.mp4",
+            ["--resolution", "392"],
+            "MotionParallax has no use for --resolution 392: leave it out",
+        ),
         ("out.mp4", ["--model-type", "Any_V9"], "Any_V9"),
         ("out.mp4", ["--model", "no.onnx"], "--model no.onnx does not exist: give a model file"),
-        ("out.mp4", ["--look-ahead", "1000"], "--look-ahead 1000 is out of bounds: give a number from 0 to 999"),
+        (
+            "out.mp4",
+            ["--look-ahead", "1000"],
+            "--look-ahead 1000 is out of bounds: give a number from 0 to 999",
+        ),
     ],
 )
 def test_refusals(run, film, tmp_path, output, words, text):
@@ -345,7 +434,10 @@ def test_refusals(run, film, tmp_path, output, words, text):
 
 
 def test_a_transparent_film_loses_its_alpha_with_a_line(run, known, tmp_path):
-    frames = [np.dstack([picture, np.full((H, W), 128, np.uint8)]) for picture in shots([T], width=W, height=H)]
+    frames = [
+        np.dstack([picture, np.full((H, W), 128, np.uint8)])
+        for picture in shots([T], width=W, height=H)
+    ]
     with av.open(str(tmp_path / "film.mov"), "w") as container:
         stream = container.add_stream("qtrle", rate=24)
         stream.width, stream.height, stream.pix_fmt = W, H, "argb"
@@ -355,7 +447,10 @@ def test_a_transparent_film_loses_its_alpha_with_a_line(run, known, tmp_path):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     code, lines = run(tmp_path / "film.mov", "out.webm")
-    assert code == 0 and len([line for line in lines if "film.mov is transparent in places" in line]) == 1
+    assert (
+        code == 0
+        and len([line for line in lines if "film.mov is transparent in places" in line]) == 1
+    )
 
 
 def test_depth_and_model_see_hdr_as_sdr_and_both_eyes_stay_hdr(run, monkeypatch, tmp_path):
@@ -372,7 +467,11 @@ def test_depth_and_model_see_hdr_as_sdr_and_both_eyes_stay_hdr(run, monkeypatch,
     monkeypatch.setattr(stereo, "create_estimator", lambda *_, **__: Looking())
     filled = []
     masked = InpaintStream.masked
-    monkeypatch.setattr(InpaintStream, "masked", lambda self, frame, hole: (filled.append(frame), masked(self, frame, hole))[1])
+    monkeypatch.setattr(
+        InpaintStream,
+        "masked",
+        lambda self, frame, hole: (filled.append(frame), masked(self, frame, hole))[1],
+    )
     assert run(source, "out.mkv", "--codec", "ffv1", *FAR_APART)[0] == 0
     assert len(seen) >= T and len(filled) == T
     for frame in seen:

@@ -5,14 +5,24 @@ import pytest
 import torch
 
 from inpaint.occlusion import hidden, shift_of_view
-from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, forward_warp, source_columns, turn, view_of_eye
-from inpaint.sample_video import render_scene
+from inpaint.runtime.stereo_views import (
+    LAYOUTS,
+    VIEWS,
+    Eye,
+    forward_warp,
+    source_columns,
+    turn,
+    view_of_eye,
+)
+from scene.world import render_scene
 
 RIGHT, LEFT = VIEWS["right"][1], VIEWS["left"][0]
 
 
 def noise(height: int, width: int, dtype: type = np.uint8) -> np.ndarray:
-    return np.random.default_rng(0).integers(1, np.iinfo(dtype).max, (height, width, 3), dtype=dtype)
+    return np.random.default_rng(0).integers(
+        1, np.iinfo(dtype).max, (height, width, 3), dtype=dtype
+    )
 
 
 def row(letters: str) -> np.ndarray:
@@ -21,7 +31,9 @@ def row(letters: str) -> np.ndarray:
 
 def warp(letters: str, shift: list[float], *, near_to_right: bool) -> str:
     """A row of letters after the warp, with # for its holes."""
-    picture, hole = forward_warp(row(letters), torch.tensor([shift], dtype=torch.float32), near_to_right=near_to_right)
+    picture, hole = forward_warp(
+        row(letters), torch.tensor([shift], dtype=torch.float32), near_to_right=near_to_right
+    )
     assert not picture[hole.numpy()].any()
     return "".join("#" if hole else chr(value) for value, hole in zip(picture[0, :, 0], hole[0]))
 
@@ -155,7 +167,10 @@ def test_after_turning_all_holes_stand_right_of_what_is_near(view):
 
 
 def test_the_divergence_lies_between_both_eyes():
-    between = {name: (right.shift if right else 0) - (left.shift if left else 0) for name, (left, right) in VIEWS.items()}
+    between = {
+        name: (right.shift if right else 0) - (left.shift if left else 0)
+        for name, (left, right) in VIEWS.items()
+    }
     assert between == {"right": -2, "left": -2, "both": -2}
     assert VIEWS["right"][0] is None and VIEWS["left"][1] is None
     assert [eye.is_mirrored for eye in VIEWS["both"]] == [True, False]
@@ -192,7 +207,9 @@ def test_holes_are_closed_and_what_nobody_sees_stays_a_hole():
 def test_a_rendered_scene_is_warped_by_its_true_disparity():
     """Seen pixels carry their colours to where they belong, and a smooth ground has no holes."""
     *_, (frame, disparity) = render_scene(192, 108, 5)
-    shift = shift_of_view(torch.from_numpy(disparity), size=(108, 192), divergence=8.0, convergence=0.0)
+    shift = shift_of_view(
+        torch.from_numpy(disparity), size=(108, 192), divergence=8.0, convergence=0.0
+    )
     for eye in (RIGHT, LEFT):
         picture, hole = view_of_eye(frame, shift, eye)
         columns, raw = source_columns(shift * eye.shift, near_to_right=eye.is_mirrored)
@@ -201,18 +218,26 @@ def test_a_rendered_scene_is_warped_by_its_true_disparity():
         x = columns.floor().long()
         part, after = columns - x, (x + 1).clamp(max=191)
         there = columns + eye.shift * torch.lerp(shift.gather(1, x), shift.gather(1, after), part)
-        assert (there - torch.arange(192))[seen].abs().max() < 0.51  # at an end of a surface, else 0
+        assert (there - torch.arange(192))[
+            seen
+        ].abs().max() < 0.51  # at an end of a surface, else 0
         assert (there - torch.arange(192))[seen].abs().quantile(0.9) < 1e-3
-        left, right = (np.take_along_axis(frame, i.numpy()[..., None].repeat(3, 2), axis=1) for i in (x, after))
+        left, right = (
+            np.take_along_axis(frame, i.numpy()[..., None].repeat(3, 2), axis=1) for i in (x, after)
+        )
         expected = left + (right.astype(float) - left) * part.numpy()[..., None]
-        assert np.abs(picture - expected)[seen.numpy()].max() < 4.1  # old OpenCVs know only 32nds of a pixel
+        assert (
+            np.abs(picture - expected)[seen.numpy()].max() < 4.1
+        )  # old OpenCVs know only 32nds of a pixel
         wrong = source_columns(-shift * eye.shift, near_to_right=eye.is_mirrored)[1]
         assert not torch.equal(wrong, raw)
 
 
 def test_layouts_put_the_left_eye_first():
     left, right = np.full((4, 6, 3), 10, np.uint8), np.full((4, 6, 3), 20, np.uint8)
-    rows = {name: layout.compose(left, right) for name, layout in LAYOUTS.items() if name != "anaglyph"}
+    rows = {
+        name: layout.compose(left, right) for name, layout in LAYOUTS.items() if name != "anaglyph"
+    }
     assert {name: picture.shape[:2] for name, picture in rows.items()} == {
         "sbs": (4, 12), "half-sbs": (4, 6), "tb": (8, 6), "half-tb": (4, 6),
     }  # fmt: skip
@@ -237,7 +262,10 @@ def test_halves_average_the_pixels_they_cover(scale):
     eye = (np.array([[10, 20, 50, 70]])[..., None].repeat(3, 2) * scale).astype(dtype)
     assert LAYOUTS["half-sbs"].compose(eye, eye)[0, :, 0].tolist() == [15 * scale, 60 * scale] * 2
     upright = eye.transpose(1, 0, 2)
-    assert LAYOUTS["half-tb"].compose(upright, upright)[:, 0, 0].tolist() == [15 * scale, 60 * scale] * 2
+    assert (
+        LAYOUTS["half-tb"].compose(upright, upright)[:, 0, 0].tolist()
+        == [15 * scale, 60 * scale] * 2
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

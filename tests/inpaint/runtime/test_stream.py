@@ -1,4 +1,5 @@
-"""The stream of frames: what it leaves alone, what it remembers, at which size it computes, and what it refuses."""
+"""The stream of frames: what it leaves alone, what it remembers, at which size it computes, and
+what it refuses."""
 
 import numpy as np
 import pytest
@@ -50,7 +51,9 @@ def test_pixels_outside_the_hole_are_the_frames_own(model, dtype, max_width):
 
 @pytest.mark.parametrize("max_width", [None, 40])
 def test_what_stands_in_the_hole_is_not_seen(model, max_width):
-    streams = [InpaintStream(TorchBackend(model, device=CPU), max_width=max_width) for _ in range(2)]
+    streams = [
+        InpaintStream(TorchBackend(model, device=CPU), max_width=max_width) for _ in range(2)
+    ]
     for frame, hole in film():
         other = frame.copy()
         other[hole] = 255 - other[hole]
@@ -61,7 +64,9 @@ def test_the_same_as_the_model_on_the_whole_clip(model, stream):
     frames, holes = zip(*film())
     x = torch.stack([torch.from_numpy(f).permute(2, 0, 1) for f in frames])[None] / 127.5 - 1
     with torch.no_grad():
-        prediction, _ = model(x, torch.stack([torch.from_numpy(h)[None] for h in holes])[None].float())
+        prediction, _ = model(
+            x, torch.stack([torch.from_numpy(h)[None] for h in holes])[None].float()
+        )
     expected = prediction[0].add(1).mul(127.5).clamp(0, 255).permute(0, 2, 3, 1).numpy()
     for frame, hole, wanted in zip(frames, holes, expected):
         assert np.abs(stream(frame, hole)[hole] - wanted[hole]).max() <= 0.51
@@ -107,17 +112,25 @@ def test_an_engine_of_another_size_says_what_to_do(model):
     backend = FixedSize(model, device=CPU)
     assert InpaintStream(backend).computed_size(36, 64) == (36, 64)
     assert InpaintStream(backend, max_width=64).computed_size(72, 128) == (36, 64)
-    with pytest.raises(UserError, match=r"works at 64x36 pixels, the frames are 128x72: use --max-width 64"):
+    with pytest.raises(
+        UserError, match=r"works at 64x36 pixels, the frames are 128x72: use --max-width 64"
+    ):
         InpaintStream(backend).computed_size(72, 128)
-    with pytest.raises(UserError, match=r"the frames are 71x50: use an engine made with --size 50x71"):
+    with pytest.raises(
+        UserError, match=r"the frames are 71x50: use an engine made with --size 50x71"
+    ):
         InpaintStream(backend).computed_size(50, 71)
-    with pytest.raises(UserError, match=r"the frames would be 40x28: use an engine made with --size 28x40"):
+    with pytest.raises(
+        UserError, match=r"the frames would be 40x28: use an engine made with --size 28x40"
+    ):
         InpaintStream(backend, max_width=40).computed_size(50, 71)
 
 
 def test_half_precision_gives_nearly_the_same_picture(model, tmp_path):
     path = save_lively_model(tmp_path / "m.pth")
-    streams = {p: InpaintStream.open(path, gpu=-1, precision=p) for p in (None, "fp32", "fp16", "bf16")}
+    streams = {
+        p: InpaintStream.open(path, gpu=-1, precision=p) for p in (None, "fp32", "fp16", "bf16")
+    }
     frame, hole = next(film())
     pictures = {p: stream(frame, hole).astype(int) for p, stream in streams.items()}
     assert np.array_equal(pictures[None], pictures["fp32"])
@@ -134,9 +147,15 @@ def test_models_that_are_not_to_be_had(tmp_path):
     model = lively_model()
     model.name = "waifu2x.upconv"
     save_model(model, tmp_path / "other.pth")
-    with pytest.raises(UserError, match=r"holds the model 'waifu2x.upconv', but one named inpaint\.\* is needed here"):
+    with pytest.raises(
+        UserError,
+        match=r"holds the model 'waifu2x.upconv', but one named inpaint\.\* is needed here",
+    ):
         open_backend(tmp_path / "other.pth", device=CPU)
-    for name, flag, more in (("a.onnx", "--precision", {"precision": "fp16"}), ("a.engine", "--compile", {"compiled": True})):
+    for name, flag, more in (
+        ("a.onnx", "--precision", {"precision": "fp16"}),
+        ("a.engine", "--compile", {"compiled": True}),
+    ):
         (tmp_path / name).write_bytes(b"x")
         with pytest.raises(UserError, match=f"{flag} is for model files"):
             open_backend(tmp_path / name, device=CPU, **more)

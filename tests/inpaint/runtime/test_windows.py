@@ -1,4 +1,5 @@
-"""Films through models that take windows: every frame once, shots apart, no seams, constant memory."""
+"""Films through models that take windows: every frame once, shots apart, no seams, constant
+memory."""
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ SIZE = (6, 8)
 
 
 class Counting:
-    """Predicts for every frame ten times the number of the window in whose company it stands, in grey levels."""
+    """Predicts for every frame ten times the number of the window in whose company it stands, in
+    grey levels."""
 
     device, window, size, multiple, description = CPU, 12, None, None, "counting"
 
@@ -57,7 +59,10 @@ def test_the_last_window_reaches_back():
     assert levels[12:] == [21, 23, 24, 26, 27, 29, 30, 30]
 
 
-@pytest.mark.parametrize("count, window", [(1, [0] * 12), (5, [0, 0, 0, 0, 1, 2, 3, 4, 4, 4, 4, 4]), (11, [*range(11), 10])])
+@pytest.mark.parametrize(
+    "count, window",
+    [(1, [0] * 12), (5, [0, 0, 0, 0, 1, 2, 3, 4, 4, 4, 4, 4]), (11, [*range(11), 10])],
+)
 def test_a_film_shorter_than_a_window_repeats_its_ends(count, window):
     windows, levels = run(count)
     assert windows == [window] and levels == [10] * count
@@ -65,7 +70,12 @@ def test_a_film_shorter_than_a_window_repeats_its_ends(count, window):
 
 def test_no_window_straddles_a_cut():
     windows, levels = run(30, cuts=(5, 17))
-    assert windows == [[0] * 3 + list(range(5)) + [4] * 4, list(range(5, 17)), list(range(17, 29)), list(range(18, 30))]
+    assert windows == [
+        [0] * 3 + list(range(5)) + [4] * 4,
+        list(range(5, 17)),
+        list(range(17, 29)),
+        list(range(18, 30)),
+    ]
     assert levels[:17] == [10] * 5 + [20] * 12
 
 

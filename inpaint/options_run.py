@@ -1,0 +1,171 @@
+"""The options of commands that use a model. Nothing here imports torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nunif.errors import UserError
+from nunif.options import option
+from nunif.runtime.options import FilmOptions, MaskOptions
+from scene.depth_options import DepthOptions
+
+LOOK_AHEAD = 8  # frames that films are filled from behind a hole; docs/ablation.md tells why
+
+
+SHOT = "shot"
+
+
+def parse_look_ahead(text: str, *, shots: bool) -> int | str:
+    """ "8" -> 8, "shot" -> "shot" where that can be had.
+
+    Raises:
+        UserError: neither.
+    """
+    if text == SHOT and shots:
+        return SHOT
+    if not (text.isascii() and text.isdigit() and int(text) <= 999):
+        raise UserError(
+            f"--look-ahead {text}: give a number of frames up to 999"
+            + (f", or {SHOT}" if shots else "")
+        )
+    return int(text)
+
+
+@dataclass(frozen=True)
+class ApplyOptions(MaskOptions, FilmOptions):
+    """`python -m inpaint apply`."""
+
+    mask: Path = option(
+        help=(
+            "what is missing, in white: a video, a folder of numbered pictures, or one picture "
+            "for all frames"
+        )
+    )
+    dilate: int = option(
+        default=0, minimum=0, help="pixels by which the holes grow; 4 is usual for masks of objects"
+    )
+    invert_mask: bool = option(default=False, help="black is missing")
+    find_cuts: bool = option(
+        "--no-cuts",
+        default=True,
+        help="keep the memory across cuts instead of starting afresh there",
+    )
+    compare: bool = option(
+        default=False,
+        help="write NAME.compare too: the film with its holes painted, the result beside it",
+    )
+    look_ahead: str | None = option(
+        default=None,
+        metavar=f"N or {SHOT}",
+        help="frames that are read ahead, so that a hole is filled from what is seen after it "
+        "too; 0 is how a live stream is "
+        f"filled; {SHOT}: go through each shot first, for what is seen long before or after a "
+        "hole that stays "
+        f"(default: {LOOK_AHEAD}; engines 0)",
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.look_ahead is not None:
+            parse_look_ahead(self.look_ahead, shots=True)
+
+
+VIEWS = ("right", "left", "both")
+
+
+LAYOUTS = ("sbs", "half-sbs", "tb", "half-tb", "anaglyph")
+
+
+@dataclass(frozen=True)
+class StereoOptions(DepthOptions, FilmOptions):
+    """`python -m inpaint stereo`."""
+
+    layout: str = option(
+        default="sbs",
+        choices=LAYOUTS,
+        help="side by side, top and bottom, each full or half, or red-cyan anaglyph",
+    )
+    view: str = option(
+        default="right",
+        choices=VIEWS,
+        help="the eye that is made; the film is the other's, or in the middle",
+    )
+    divergence: float = option(
+        default=2.0,
+        minimum=0,
+        maximum=20,
+        help="strength: how far apart the eyes see what is nearest, in percent of the width",
+    )
+    convergence: float = option(
+        default=0.5,
+        minimum=0,
+        maximum=1,
+        help="what lies on the screen: 0 the farthest, 1 the nearest thing",
+    )
+    edge_dilation: int = option(
+        default=2, minimum=0, maximum=16, help="pixels of the depth map by which near things grow"
+    )
+    dilate: int = option(
+        default=2, minimum=0, maximum=64, help="pixels by which holes grow away from near things"
+    )
+    batch_size: int = option(
+        default=2, minimum=1, help="frames that the depth estimator takes at once"
+    )
+    look_ahead: int | None = option(
+        default=None,
+        minimum=0,
+        maximum=999,
+        help="frames that are read ahead, so that a hole is filled from what is seen after it too "
+        f"(default: {LOOK_AHEAD}; engines 0)",
+    )
+
+
+FILE_LAYOUTS = (
+    "nunif",
+    "state-dict",
+    "safetensors",
+)  # nunif.models.checkpoint.LAYOUTS, without its torch
+
+
+def full_name(arch: str) -> str:
+    """ "memory_dstt_v1" -> "inpaint.memory_dstt_v1"; full names stay as they are."""
+    return arch if arch.startswith("inpaint.") else f"inpaint.{arch}"
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """`python -m inpaint checkpoint`."""
+
+    model: Path = option("FILE", help="the file to look into")
+    output: Path | None = option(
+        "-o", "--output", default=None, metavar="FILE", help="write its model to this file"
+    )
+    to: str | None = option(
+        default=None,
+        choices=FILE_LAYOUTS,
+        help=(
+            "layout of that file (default: safetensors for a name that ends so, else nunif, "
+            "which is ours)"
+        ),
+    )
+    arch: str | None = option(
+        default=None, help="the model, where the file holds only tensors and does not tell"
+    )
+
+    def check(self) -> None:
+        for flag, value in (("--to", self.to), ("--arch", self.arch)):
+            if value is not None and self.output is None:
+                raise UserError(
+                    f"{flag} is for the file that -o writes: add -o FILE or leave it out"
+                )
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """`python -m inpaint demo`."""
+
+    video: Path | None = option(
+        default=None, help="your own video (default: a rendered sample clip)"
+    )
+    output: Path = option(
+        "-o", "--output", default=Path("demo"), help="folder for all that the demo makes"
+    )

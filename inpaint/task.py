@@ -1,0 +1,272 @@
+"""What training means for video inpainting: the model, the samples, one step, one evaluation.
+
+Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-1, 1] and `holes`
+    (B, T, 1, H, W).
+"""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from inpaint.adversarial import Adversary
+from inpaint.curriculum import DataFolder
+from inpaint.dataset import EvalSet, Sample, TrainSet, kinds_for, scan_records
+from inpaint.losses import NamedLoss
+from inpaint.models.discriminator import DISCRIMINATORS
+from inpaint.models.streaming import StreamingModel
+from inpaint.options_holes import MADE_MASKS, parse_masks
+from inpaint.options_train import TrainOptions, parse_brightness, parse_tile
+from nunif.errors import UserError
+from nunif.evaluation.report import mean_of
+from nunif.models import Model
+from nunif.pictures import label, tile, to_uint8
+from nunif.records import Record
+from nunif.training.task import EvalOutput, Task, TrainOutput
+from scene.masks import compose, paint_holes
+from scene.metrics import score_clip
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_COLUMNS = 6
+
+
+def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> "VideoInpaintTask":
+    """Read the datasets' folders train/ and eval/; records that can't be used are named and left
+    out.
+
+    Raises:
+        UserError: a folder is missing, or holds no usable record; the model can't take clips of
+            that length.
+    """
+    if not model.num_parameters:
+        raise UserError(
+            f"{model.name} has nothing to train: choose another --arch, such as fusion_v1"
+        )
+    clip_length = clip_length_for(model, options)
+    stream_length = stream_length_for(model, clip_length, options)
+    cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))
+    check_folders(data)
+    share = options.max_bad_share
+    records = share_out([(_scan(f.path / "train", *cut, share), f.weight) for f in data])
+    train_set = TrainSet(records, *cut, parse_brightness(options.brightness))
+    eval_set = None
+    if not options.skip_eval:
+        eval_set = EvalSet(
+            [record for f in data for record in _scan(f.path / "eval", *cut, share)], *cut
+        )
+    adversary = None
+    if options.discriminator is not None:
+        network = DISCRIMINATORS[options.discriminator]()
+        adversary = Adversary(
+            network, options.discriminator_weight, options.generator_warmup_iteration
+        )
+    return VideoInpaintTask(
+        model, train_set, eval_set, NamedLoss(options.loss), adversary, clip_length=clip_length
+    )
+
+
+def check_folders(data: list[DataFolder]) -> None:
+    for folder in data:
+        if not folder.path.is_dir():
+            raise UserError(
+                f"{folder.path} does not exist: give the folder that holds train/ and eval/"
+            )
+
+
+def clip_length_for(model: Model, options: TrainOptions) -> int:
+    """Frames of a training clip: as asked for, or the model's own; 1 without --video.
+
+    Raises:
+        UserError: the model has one length and no other.
+    """
+    own = model.clip_length
+    wanted = options.clip_length or (own if options.video else 1)
+    if wanted != own and not model.any_clip_length:
+        how = f"--clip-length {wanted}" if options.video else "single pictures (without --video)"
+        raise UserError(
+            f"{model.name} takes clips of {own} frames only, not {how}: choose a memory_dstt "
+            "model for that"
+        )
+    return wanted
+
+
+def stream_length_for(model: Model, clip_length: int, options: TrainOptions) -> int:
+    """Frames that are read of a record: those of a training clip, and those that fill the memory
+    before it.
+
+    Raises:
+        UserError: less than a clip, or the model has no memory.
+    """
+    wanted = options.stream_length or clip_length
+    if wanted < clip_length:
+        raise UserError(
+            f"--stream-length {wanted} is less than the {clip_length} frames of a training clip: "
+            "give more"
+        )
+    if wanted > clip_length and not isinstance(model, StreamingModel):
+        raise UserError(
+            f"--stream-length {wanted}: {model.name} has no memory to fill: leave it out, or "
+            "choose another --arch"
+        )
+    return wanted
+
+
+def _scan(
+    folder: Path,
+    clip_length: int,
+    tile_size: tuple[int, int],
+    masks: dict[str, float],
+    max_bad_share: float,
+) -> list[Record]:
+    records, bad = scan_records(folder, min_frames=clip_length, min_size=tile_size)
+    for problem in bad:
+        logger.warning("left out: %s", problem)
+    total = len(records) + len(bad)
+    if len(bad) > max_bad_share * total:
+        first = ", ".join(f"{problem.record.name}: {problem.reason}" for problem in bad[:5])
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise UserError(
+            f"{folder}: {len(bad)} of {total} records can't be used: mend or remove them, or "
+            "allow more with --max-bad-share "
+            f"({first}{more})"
+        )
+    if bad:
+        logger.warning("left out: %d of %d records in %s can't be used", len(bad), total, folder)
+    usable = [record for record in records if kinds_for(record, masks)]
+    advice = f"they have no masks, and --mask makes none up: add --mask {','.join(MADE_MASKS)}"
+    if not usable:
+        raise UserError(f"{folder}: none of its {len(records)} records can be used, {advice}")
+    if len(usable) < len(records):
+        logger.warning(
+            "left out: %d of %d records in %s: %s",
+            len(records) - len(usable),
+            len(records),
+            folder,
+            advice,
+        )
+    return usable
+
+
+def share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]:
+    """The records of all datasets, repeated so that each dataset is drawn as often as its weight
+    says, within 5 %."""
+    if len(folders) == 1 or folders[0][1] is None:
+        return [record for records, _ in folders for record in records]
+    wanted = np.array(
+        [(weight or 0) / len(records) for records, weight in folders]
+    )  # of each record
+    tries = [
+        np.outer(scale, wanted / wanted.min()) for scale in range(1, 11)
+    ]  # ten copies of the rarest always do
+    copies = (
+        next(np.rint(x) for x in tries if (np.abs(np.rint(x) / x - 1) <= 0.05).all())
+        .astype(int)
+        .ravel()
+        .tolist()
+    )
+    return [
+        record
+        for (records, _), num_copies in zip(folders, copies)
+        for record in records * num_copies
+    ]
+
+
+class VideoInpaintTask(Task):
+    """Fill the holes of clips."""
+
+    model: Model
+    train_set: TrainSet
+    eval_set: EvalSet | None
+
+    def __init__(
+        self,
+        model: Model,
+        train_set: TrainSet,
+        eval_set: EvalSet | None,
+        loss: NamedLoss,
+        adversary: Adversary | None = None,
+        *,
+        clip_length: int,
+    ) -> None:
+        """clip_length: frames of a sample, its last ones, that are learned from; those before fill
+        the memory."""
+        self.model, self.train_set, self.eval_set = model, train_set, eval_set
+        self.loss, self.adversary, self.clip_length = loss, adversary, clip_length
+        self.opponent = None if adversary is None else adversary.discriminator
+        counts: Counter[Path] = Counter()
+        self._copies: list[int] = []  # how many of the same record stand before each
+        for record in train_set.records:
+            self._copies.append(counts[record.path])
+            counts[record.path] += 1
+
+    def train_step(self, model: nn.Module, batch: Sample) -> TrainOutput:
+        prediction, frames, holes = self._predict(model, batch)
+        losses, parts = self.loss(prediction, frames, holes)
+        loss, names = losses.mean(), {name: value.mean() for name, value in parts.items()}
+        verdict = None
+        if self.adversary is not None:
+            verdict = self.adversary.judge(model, loss, compose(frames, holes, prediction), frames)
+        if verdict is None:
+            return TrainOutput(loss, losses.detach(), names)
+        names |= {"adversarial": verdict[0], "discriminator": verdict[1]}
+        return TrainOutput(loss + verdict[0], losses.detach(), names, opponent_loss=verdict[1])
+
+    def eval_step(self, model: nn.Module, batch: Sample) -> EvalOutput:
+        prediction, frames, holes = self._predict(model, batch)
+        losses, _ = self.loss(prediction, frames, holes)
+        filled = compose(frames, holes, prediction)
+        scores: list[dict[str, float]] = [
+            score_clip(f, t, h) for f, t, h in zip(filled, frames, holes)
+        ]
+        metrics = {name: mean_of(scores, name) for name in scores[0]}
+        metrics = {"loss": losses.mean().item(), **metrics}
+        return EvalOutput(metrics, lambda: preview(frames[0], holes[0], filled[0]))
+
+    def _predict(self, model: nn.Module, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
+        """Prediction, frames and holes of the end of every stream, its memory filled by what comes
+        before."""
+        frames, holes = batch["frames"], batch["holes"]
+        before = frames.shape[1] - self.clip_length
+        if before <= 0:
+            return model(frames, holes)[0], frames, holes
+        assert isinstance(self.model, StreamingModel)  # stream_length_for
+        memory = self.model.remember(frames[:, :before], holes[:, :before])
+        frames, holes = frames[:, before:], holes[:, before:]
+        return model(frames, holes, memory)[0], frames, holes
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.adversary is None else {"iterations": self.adversary.iterations}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.adversary is not None:
+            self.adversary.iterations = int(state["iterations"])
+
+    def upgrade(self, training: dict[str, Any]) -> dict[str, Any]:
+        """Checkpoints once held the count of the batches among the discriminator's tensors."""
+        opponent = training.get("opponent", {})
+        if "iterations" not in opponent:
+            return training
+        rest = {name: tensor for name, tensor in opponent.items() if name != "iterations"}
+        own = {"iterations": int(opponent["iterations"])}
+        return training | {"opponent": rest, "task": own}
+
+    def sample_name(self, index: int) -> str:
+        path = self.train_set.records[index].path
+        copy = self._copies[index]
+        return path.name if copy == 0 else f"{path.name} ({copy + 1})"
+
+
+def preview(frames: Tensor, holes: Tensor, filled: Tensor) -> np.ndarray:
+    """Three rows of one clip: the holes, what was made of them, the truth. Shapes as
+    `score_clip`."""
+    pick = np.linspace(0, len(frames) - 1, PREVIEW_COLUMNS).round().astype(int).tolist()
+    truth, output = (to_uint8(x[pick].float().add(1).div(2)) for x in (frames, filled))
+    masked = paint_holes(truth, (holes[pick, 0] > 0).cpu().numpy())
+    rows: list[list[Any]] = [list(masked), list(output), list(truth)]
+    for row, text in zip(rows, ("input", "output", "truth")):
+        row[0] = label(row[0], text)
+    return tile(rows)

@@ -1,0 +1,110 @@
+"""The command `train.py inpaint`: one run, or one for each stage of a curriculum."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from inpaint.curriculum import DataFolder, Stage, read_arch, read_stages
+from inpaint.export import check_packages, export_model
+from inpaint.losses import NamedLoss
+from inpaint.options_run import full_name
+from inpaint.options_train import TrainOptions
+from inpaint.releases import RELEASES
+from inpaint.task import check_folders, create_task
+from nunif.compiler import compile_in_place
+from nunif.device import create_device
+from nunif.download import find_file
+from nunif.errors import UserError
+from nunif.models import Model, create_model, load_model, read_checkpoint
+from nunif.runtime.options import parse_formats
+from nunif.seed import seed_everything
+from nunif.training import stages as nunif_stages
+from nunif.training.distributed import is_first_process
+from nunif.training.recompute import recompute_activations
+from nunif.training.start import CHECKPOINT_SUFFIX
+from nunif.training.trainer import TrainResult, train
+
+DEFAULT_ARCH = "inpaint.memory_dstt_v1"
+
+
+def main(options: TrainOptions) -> None:
+    """The command `train.py inpaint`."""
+    formats = parse_formats(options.export) if options.export is not None else []
+    check_packages(formats)  # not after days of training
+    # with --resume its weights are not needed, though perhaps its arch
+    if options.checkpoint_file is not None and not (options.resume and options.arch is not None):
+        options = replace(
+            options, checkpoint_file=str(find_file(options.checkpoint_file, releases=RELEASES))
+        )
+    if options.curriculum is not None:
+        result = train_stages(
+            options, read_stages(options), default_arch=read_arch(options) or DEFAULT_ARCH
+        )
+    else:
+        assert options.data_dir is not None  # options.check
+        arch = choose_arch(
+            options.arch, options.checkpoint_file, options.model_dir if options.resume else None
+        )
+        result, _ = train_model(arch, [DataFolder(options.data_dir)], options)
+    if formats and is_first_process():
+        best, _ = load_model(result.model_path, expect="inpaint.")
+        device = create_device(options.gpu)
+        export_model(
+            best, result.model_path, options.model_dir / "export", formats=formats, device=device
+        )
+
+
+def train_model(
+    arch: str, data: list[DataFolder], options: TrainOptions
+) -> tuple[TrainResult, Model]:
+    """Train one model on datasets, to the end of the run or of a stage."""
+    seed_everything(options.seed)
+    task = create_task(create_model(arch), data, options)
+    if options.activation_checkpointing:
+        recompute_activations(task.model)
+    if options.compile:
+        compile_in_place(task.model)
+    return train(task, options), task.model
+
+
+def train_stages(
+    options: TrainOptions, stages: list[Stage], *, default_arch: str = DEFAULT_ARCH
+) -> TrainResult:
+    """Train stage by stage, see `nunif.training.stages.train_stages`. default_arch: see
+    `choose_arch`."""
+    finals = nunif_stages.final_paths(options.model_dir, len(stages))
+    num_done = nunif_stages.count_done(finals, resume=options.resume)
+    for stage in stages[num_done:]:
+        check_folders(stage.data)  # not after days of the stages before
+        NamedLoss(stage.options.loss)
+    start = finals[num_done - 1] if num_done else options.checkpoint_file
+    arch = choose_arch(options.arch, start, default=default_arch)
+    return nunif_stages.train_stages(
+        stages, options, arch, lambda stage, own: train_model(arch, stage.data, own)
+    )
+
+
+def choose_arch(
+    arch: str | None,
+    checkpoint_file: Path | str | None,
+    resumed: Path | None = None,
+    *,
+    default: str = DEFAULT_ARCH,
+) -> str:
+    """The full name of the model: as asked for, or that of the file to start from, or the default.
+
+    resumed: the folder of a run that goes on; where it holds one checkpoint, that tells the model.
+    """
+    if arch is not None:
+        return full_name(arch)
+    if checkpoint_file is not None:
+        name = read_checkpoint(checkpoint_file, package="inpaint")["name"]
+        if not name.startswith("inpaint."):
+            raise UserError(
+                f"{checkpoint_file} holds the model {name!r}, which is not one for inpainting"
+            )
+        return name
+    paths = (
+        list(resumed.glob(f"[!.]*{CHECKPOINT_SUFFIX}")) if resumed else []
+    )  # without a dot, with which partial ones start
+    names = [path.name.removesuffix(CHECKPOINT_SUFFIX) for path in paths]
+    return names[0] if len(names) == 1 else full_name(default)

@@ -1,0 +1,361 @@
+"""The record on the disk: its names, its writing and its reading.
+
+A record is a folder with one picture for each frame and plane, `0000_C.png, 0000_M.png, 0001_C.png,
+...`, and, if this program made it, a `record.json` that tells where it came from. A plane has a
+letter in the names of its pictures; what the letters mean is not known here, and comes as `Plane`.
+
+Axes: T frames, H W pixels, h w pixels of a part.
+"""
+
+import glob
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from itertools import product, starmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nunif.errors import UserError
+from nunif.files import (
+    explain_os_errors,
+    locked,
+    raise_if_short,
+    remove_partials,
+    tell_if_dangling,
+    write_json,
+    write_whole_folder,
+)
+from nunif.image import (
+    encode_binary,
+    encode_grey,
+    encode_rgb,
+    png_size,
+    read_grey,
+    read_grey16,
+    read_rgb_part,
+)
+
+INFO_NAME = "record.json"
+
+
+class Storage(Enum):
+    """How the pictures of a plane lie on the disk, all of them PNG, and what they are in memory."""
+
+    RGB8 = "8 bits of red, green and blue"  # (T, H, W, 3) uint8
+    GREY8 = "8 bits of grey"  # (T, H, W) uint8
+    GREY16 = "16 bits of grey"  # (T, H, W) uint16
+    BINARY = "1 bit"  # (T, H, W) bool; of other grey pictures all but 0 is True
+
+
+_STORAGES = {
+    (4, "uint8"): Storage.RGB8,
+    (3, "uint8"): Storage.GREY8,
+    (3, "uint16"): Storage.GREY16,
+    (3, "bool"): Storage.BINARY,
+}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One kind of picture that a record can have for every frame.
+
+    letter: in the names of its files, `0000_C.png` for C. name: what messages call its pictures, in
+        the plural.
+    """
+
+    letter: str
+    storage: Storage
+    name: str
+
+
+class BadRecord(Exception):
+    """A record that can't be used. `record` is its folder, `reason` what is wrong with it."""
+
+    def __init__(self, record: Path, reason: str) -> None:
+        super().__init__(f"{record}: {reason}")
+        self.record, self.reason = record, reason
+
+
+@dataclass(frozen=True)
+class Record:
+    """A usable record.
+
+    numbers: of its frames, as its files have them. size: (H, W) of all its pictures. planes: those
+        that it was opened for. letters: of the planes that it has.
+    """
+
+    path: Path
+    numbers: tuple[str, ...]
+    size: tuple[int, int]
+    planes: tuple[Plane, ...]
+    letters: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def has(self, letter: str) -> bool:
+        """Whether it has a plane, at every frame. Only of those that it was opened for."""
+        return letter in self.letters
+
+
+def record_name(prefix: str, model_type: str, file_hash: str, number: int) -> str:
+    """`{prefix}_{model_type}_{FILE_HASH}_{SEQUENCE_NO}`; without a prefix the name starts with the
+    model type."""
+    return "_".join(part for part in (prefix, model_type, file_hash, f"{number:06d}") if part)
+
+
+@contextmanager
+def making(folder: Path, prefix: str, label: str, file_hash: str = "") -> Iterator[None]:
+    """Make records of such names (all hashes, if none is given) in a folder, alone among all
+    processes.
+
+    Another process that makes them is waited for. What a killed one left half-made is removed.
+    """
+    stem = "_".join(part for part in (prefix, label, file_hash) if part)
+    with locked(
+        folder / f".lock-{stem}", busy=f"another process is making the records {stem}_* in {folder}"
+    ):
+        remove_partials(
+            folder, f"{glob.escape(stem)}_{'' if file_hash else '[0-9a-f]' * 8 + '_'}[0-9]*"
+        )
+        yield
+
+
+def picture_name(number: str, letter: str) -> str:
+    """The name of the file that holds a frame's picture of a plane."""
+    return f"{number}_{letter}.png"
+
+
+def write_record(path: Path, planes: Mapping[str, np.ndarray], info: dict[str, Any]) -> None:
+    """Write a record; it appears under its name whole or not at all.
+
+    Args:
+        planes: the pictures of each plane by its letter, all of the same T, H and W. How they are
+            stored follows from what they are: see `Storage`.
+        info: goes into record.json.
+
+    Raises:
+        ValueError: pictures of another kind than those of `Storage`, or of different sizes.
+    """
+    storages = {letter: storage_of(pictures) for letter, pictures in planes.items()}
+    if len({pictures.shape[:3] for pictures in planes.values()}) > 1:
+        shapes = [f"{letter} {pictures.shape}" for letter, pictures in planes.items()]
+        raise ValueError(f"planes differ in size: {', '.join(shapes)}")
+
+    def fill(folder: Path) -> None:
+        for number in range(len(next(iter(planes.values())))):
+            for letter, pictures in planes.items():
+                content = _encode(pictures[number], storages[letter])
+                (folder / picture_name(f"{number:04d}", letter)).write_bytes(content)
+        write_json(folder / INFO_NAME, info)
+
+    write_whole_folder(path, fill)
+
+
+def storage_of(pictures: np.ndarray) -> Storage:
+    """How (T, H, W, ...) pictures are stored. Raises ValueError if no plane can hold them."""
+    storage = _STORAGES.get((pictures.ndim, pictures.dtype.name))
+    if storage is None or pictures.ndim == 4 and pictures.shape[3] != 3:
+        raise ValueError(f"no plane holds {pictures.dtype} of shape {pictures.shape}")
+    return storage
+
+
+def _encode(picture: np.ndarray, storage: Storage) -> bytes:
+    if storage is Storage.RGB8:
+        return encode_rgb(picture)
+    return encode_binary(picture) if storage is Storage.BINARY else encode_grey(picture)
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """The record.json of a record; empty if another program made the record."""
+    try:
+        info = json.loads((path / INFO_NAME).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def is_finished(folder: Path, name: str, options: dict[str, Any]) -> bool:
+    """Whether a record stands already, in `folder` or, moved there, in the train/ or eval/ beside
+    it.
+
+    Raises:
+        UserError: it was made with other options than these.
+    """
+    folders = [
+        folder,
+        *(folder.parent / half for half in ("train", "eval") if folder.name in ("train", "eval")),
+    ]
+    path = next((place / name for place in folders if (place / name).exists()), None)
+    if path is None:
+        return False
+    theirs = read_info(path).get("options", {})
+    for key, value in options.items():
+        if theirs.get(key) != value:
+            raise UserError(
+                f"{path} was made with {key} {theirs.get(key)}, this run asks for {value}: "
+                "use another --prefix, or delete the old records"
+            )
+    return True
+
+
+def open_record(
+    path: Path,
+    planes: Sequence[Plane],
+    *,
+    min_frames: int = 1,
+    min_size: int | tuple[int, int] = 1,
+) -> Record:
+    """Check a record's names and the first and last bytes of its pictures, without decoding them.
+
+    Args:
+        planes: those that are looked for; pictures of others are passed over. The first must be
+            there, the others may.
+        min_size: of the pictures, in height and width; one number means both.
+
+    Raises:
+        BadRecord: a missing, unreadable or torn picture, a plane's pictures at some frames only,
+            different sizes, fewer than `min_frames` frames, or too small pictures.
+    """
+    try:
+        names = [file.name for file in path.iterdir()]
+    except OSError as error:
+        raise_if_short(error, path)
+        raise BadRecord(path, f"it can't be read ({error.strerror})") from error
+    numbers, first = _numbers_of(names, planes), planes[0].letter
+    gaps = set(range(min(numbers, default=0), max(numbers, default=0))) - numbers.keys()
+    if gaps:
+        name = picture_name(f"{min(gaps):04d}", first)
+        raise BadRecord(path, f"{name} is missing")
+    if len(numbers) < min_frames:
+        raise BadRecord(path, f"{len(numbers)} frames, {min_frames} are needed")
+    others = [plane.letter for plane in planes[1:]]
+    endings = {name.rpartition("_")[2] for name in names if "_" in name}
+    letters = [first, *(letter for letter in others if f"{letter}.png" in endings)]
+    in_order = tuple(numbers[number] for number in sorted(numbers))
+    size = _common_size(path, starmap(picture_name, product(in_order, letters)))
+    height, width = (min_size, min_size) if isinstance(min_size, int) else min_size
+    if size is None or size[0] < height or size[1] < width:
+        found_size = f"pictures of {size[1]}x{size[0]}" if size else "no pictures"
+        raise BadRecord(path, f"{found_size}, at least {width}x{height} are needed")
+    return Record(path, in_order, size, tuple(planes), tuple(letters))
+
+
+def _numbers_of(names: list[str], planes: Sequence[Plane]) -> dict[int, str]:
+    """The numbers of the frames of which there is any picture, with their zeros in front."""
+    letters = "|".join(re.escape(plane.letter) for plane in planes)
+    matches = [re.fullmatch(rf"(\d{{4,}})_({letters})\.png", name) for name in names]
+    return {int(match[1]): match[1] for match in matches if match}
+
+
+def _common_size(path: Path, names: Iterable[str]) -> tuple[int, int] | None:
+    """Height and width of the pictures of these names; None if there are no names.
+
+    Raises:
+        BadRecord: one is missing, torn, or of another size than the first.
+    """
+    size: tuple[int, int] | None = None
+    for name in names:
+        try:
+            this = png_size(path / name)
+        except FileNotFoundError:
+            raise BadRecord(path, f"{name} is missing") from None
+        except (OSError, ValueError) as error:
+            raise_if_short(error, path / name)
+            raise BadRecord(path, f"{name} can't be read ({error})") from error
+        size = size or this
+        if this != size:
+            raise BadRecord(
+                path, f"{name} is {this[1]}x{this[0]}, the first frame {size[1]}x{size[0]}"
+            )
+    return size
+
+
+def read_plane(
+    record: Record,
+    letter: str,
+    numbers: Sequence[str],
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> np.ndarray:
+    """Decode the same part of some pictures of a plane, in the order of `numbers`.
+
+    Returns: (T, h, w, 3) or (T, h, w), as the plane's `Storage` says.
+    Raises:
+        BadRecord: the record hasn't that plane, or a picture can't be decoded.
+    """
+    plane = {plane.letter: plane for plane in record.planes}[letter]
+    if not record.has(letter):
+        raise BadRecord(record.path, f"it has no {plane.name}")
+    return np.stack([_read(record, plane, number, rows, columns) for number in numbers])
+
+
+def _read(record: Record, plane: Plane, number: str, rows: slice, columns: slice) -> np.ndarray:
+    """A part of a picture, which must have the record's size."""
+    name = picture_name(number, plane.letter)
+    try:
+        part, size = _decode(record.path / name, plane.storage, rows, columns)
+    except (OSError, ValueError) as error:
+        raise_if_short(error, record.path / name)
+        raise BadRecord(record.path, f"{name} can't be read ({error})") from error
+    if size != record.size:
+        raise BadRecord(record.path, f"{name} has changed its size")
+    return part
+
+
+def _decode(
+    path: Path, storage: Storage, rows: slice, columns: slice
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """A part of a picture, and the size (H, W) of the whole."""
+    if storage is Storage.RGB8:
+        return read_rgb_part(path, rows, columns)
+    whole = read_grey16(path) if storage is Storage.GREY16 else read_grey(path)
+    part = whole[rows, columns]
+    return part > 0 if storage is Storage.BINARY else part, (whole.shape[0], whole.shape[1])
+
+
+def scan_records(
+    folder: Path,
+    planes: Sequence[Plane],
+    *,
+    min_frames: int = 1,
+    min_size: int | tuple[int, int] = 1,
+) -> tuple[list[Record], list[BadRecord]]:
+    """All records in a folder, sorted by name, and those that can't be used; see `open_record`.
+
+    Files and hidden folders are passed over.
+
+    Raises:
+        UserError: the folder is missing, or holds no usable record.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} does not exist: make records there with create_training_data.py, or move "
+            "some there"
+        )
+    good, bad = [], []
+    with explain_os_errors(folder):
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        for path in paths:
+            if not path.is_dir():
+                tell_if_dangling(path)
+                continue
+            try:
+                good.append(open_record(path, planes, min_frames=min_frames, min_size=min_size))
+            except BadRecord as problem:
+                bad.append(problem)
+    if not good:
+        why = (
+            f"none of its {len(bad)} records can be used, the first: {bad[0]}"
+            if bad
+            else "it holds no records"
+        )
+        raise UserError(
+            f"{folder}: {why}; make records there with create_training_data.py, or move some there"
+        )
+    return good, bad

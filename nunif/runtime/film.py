@@ -1,0 +1,219 @@
+"""What commands that make one film of another share: where the new film is written, and the loop
+over the frames.
+
+Axes: H W pixels, 3 = R G B.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from nunif.errors import UserError
+from nunif.files import check_not_source, make_folder
+from nunif.parallel import prefetch
+from nunif.runtime.options import FilmOptions
+from nunif.video.film import Film, PictureFilm
+from nunif.video.folder import FolderWriter
+from nunif.video.mastering import Mastering
+from nunif.video.picture import Picture, alpha_of
+from nunif.video.reader import BrokenVideo, Frame
+from nunif.video.signalling import as_ratio
+from nunif.video.writer import VideoWriter
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+_UNEVEN = 0.005  # seconds; files round times by less
+
+
+class Output(Protocol):
+    """Takes pictures with their times."""
+
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
+        """rgb: (H, W, 3). frame: whose time it takes. picture: the same in the source's own planes,
+        if there is one."""
+        ...
+
+
+class _Video:
+    def __init__(self, writer: VideoWriter) -> None:
+        self._writer = writer
+
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
+        self._writer.write(rgb if picture is None else picture, frame.pts, frame.duration)
+
+
+class _Folder:
+    def __init__(self, writer: FolderWriter) -> None:
+        self._writer = writer
+
+    def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
+        alpha = None if picture is None else alpha_of(picture)
+        self._writer.write(rgb if alpha is None else np.dstack([rgb, alpha]))
+
+
+def is_folder(output: Path) -> bool:
+    """Whether an --output stands for a folder of pictures and not for a video."""
+    return not output.suffix or output.is_dir()
+
+
+def check_not_sources(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
+    """
+    Raises:
+        UserError: an output would take the place of something that is read.
+    """
+    for output, source in product(outputs, sources):
+        check_not_source(output, source)
+
+
+@contextmanager
+def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> Iterator[Output]:
+    """A video with the film's sound, subtitles, times and colours, or a folder of PNGs where the
+    name has no suffix.
+
+    Args:
+        size: (width, height) of what will be written, as encoders have it.
+    Raises:
+        UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
+    """
+    path = options.output
+    if (tone := film.info.tone_map) is not None:
+        text = (
+            "%s is %s: the model sees it as SDR BT.709, outside the holes the film stays as it is"
+        )
+        logger.info(text, film.path, tone.name)
+    if film.info.dynamic:
+        logger.warning(
+            "%s has %s, which can't be carried over", film.path, ", ".join(film.info.dynamic)
+        )
+    if is_folder(path):
+        for name in ("codec", "quality", "pixel_format"):
+            if (value := getattr(options, name)) is not None:
+                flag = name.replace("_", "-")
+                raise UserError(
+                    f"--{flag} {value} is for videos, but --output {path} is a folder of "
+                    "pictures: leave it out"
+                )
+        with FolderWriter(path) as folder:
+            _warn_of_losses(path, film, extras=options.extras)
+            yield _Folder(folder)
+    else:
+        make_folder(path.parent)
+        with video_writer(path, film, size=size, options=options, sound=True) as video:
+            yield _Video(video)
+
+
+def _warn_of_losses(folder: Path, film: Film, *, extras: bool) -> None:
+    """Log what of a film a folder of pictures doesn't keep."""
+    if film.info.has_sound:
+        logger.warning("%s has sound, a folder of pictures has none", film.path)
+    if (tone := film.info.tone_map) is not None:
+        text = (
+            "%s: the pictures are %s like the film, and PNGs don't say so: tell the "
+            "program that reads them"
+        )
+        logger.warning(text, folder, tone.name)
+    if (aspect := film.info.sample_aspect_ratio) not in (None, 1):
+        text = "%s: the aspect of the film's pixels is %s, and a folder of pictures doesn't say so"
+        logger.warning(text, folder, as_ratio(aspect))
+    steps = np.diff(film.times)
+    if len(steps) and np.ptp(steps) > _UNEVEN:
+        text = (
+            "%s: the film's pictures come at uneven times (%.3f to %.3f s apart), a "
+            "folder of pictures keeps none"
+        )
+        logger.warning(text, folder, steps.min(), steps.max())
+    if extras and film.info.extras:
+        logger.warning(
+            "%s has %s, a folder of pictures has none of it",
+            film.path,
+            ", ".join(film.info.extras),
+        )
+
+
+def video_writer(
+    path: Path,
+    film: Film,
+    *,
+    size: tuple[int, int],
+    options: FilmOptions | None = None,
+    sound: bool = False,
+) -> VideoWriter:
+    """A writer of a video with the film's times and colours; without `options` in the suffix's
+    usual codec.
+
+    size: (width, height), as encoders have it. sound: carry over all that is no picture as well.
+    """
+    info = film.info
+    mastering = info.mastering
+    if not info.orientation.is_upright:  # a turned picture has its chroma elsewhere
+        mastering = replace(mastering, chroma_location=None)
+    return VideoWriter(
+        path,
+        width=size[0],
+        height=size[1],
+        rate=info.rate,
+        time_base=info.time_base,
+        codec=options.codec if options else None,
+        pixel_format=options.pixel_format if options else None,
+        quality=options.quality if options else None,
+        color=info.color,
+        like_pixel_format=info.picture_format,
+        sample_aspect_ratio=info.sample_aspect_ratio,
+        sound_from=film.path if sound and not isinstance(film, PictureFilm) else None,
+        mastering=mastering if sound else Mastering(),
+        extras=bool(sound and options and options.extras),
+    )
+
+
+@contextmanager
+def read_ahead(items: Iterable[Item], film: Film) -> Iterator[Iterator[Item]]:
+    """The same items, the next one read in a thread while one is in use.
+
+    Where the film or its mask is damaged the items end, so that all before it get done; the block
+    then raises.
+
+    Args:
+        items: made from the frames of `film`.
+    Raises:
+        UserError: as the block ends well: the film or its mask is damaged or cut off.
+    """
+    damage: list[UserError] = []
+
+    def readable() -> Iterator[Item]:
+        try:
+            yield from items
+        except BrokenVideo as error:
+            damage.append(UserError(str(error)))
+        except UserError as error:
+            damage.append(error)
+
+    yield prefetch(readable())
+    if damage:
+        raise damage[0]
+    if film.broken_at is not None:
+        raise UserError(
+            f"{film.path} is cut off or damaged at {film.broken_at:.2f} s: copy or download it "
+            "again"
+        )
+
+
+def process_frames(items: Iterable[Item], film: Film, step: Callable[[Item], None]) -> None:
+    """Call `step` with every item, one per frame of the film, while a bar shows frames and frames
+    per second."""
+    with (
+        logging_redirect_tqdm(),
+        tqdm(total=len(film), unit="frame", desc=film.path.name, disable=None) as bar,
+    ):
+        for item in items:
+            step(item)
+            bar.update()

@@ -1,0 +1,153 @@
+"""Options of commands that run a model over a film, read masks, or export a model. Nothing here
+imports torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nunif.errors import UserError
+from nunif.options import option, parse_size
+from nunif.video.options import FPS_HELP, deinterlace_option
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """A film in, a film out, and the model between; for the commands that run one."""
+
+    input: Path = option(
+        "-i", "--input", help="the film: a video, or a folder of numbered pictures"
+    )
+    output: Path = option(
+        "-o", "--output", help="the video to be written; a name without suffix is a folder of PNGs"
+    )
+    model: Path = option(
+        "-m", "--model", help="model file (.pth), or an .onnx or .engine made by export"
+    )
+    max_width: int | None = option(
+        default=None,
+        minimum=8,
+        help="compute wider films at this width; only the holes are taken from the result",
+    )
+    precision: str | None = option(
+        default=None,
+        choices=("fp32", "fp16", "bf16"),
+        help="what a model file computes in (default: fp32)",
+    )
+    compile: bool = option(
+        default=False, help="torch.compile the model: minutes at the start, faster afterwards"
+    )
+    codec: str | None = option(
+        default=None, help="libav's name of the encoder (default: by the suffix, libx264 for .mp4)"
+    )
+    quality: int | None = option(
+        default=None, minimum=0, maximum=63, help="CRF of the encoder, lower is better"
+    )
+    pixel_format: str | None = option(
+        default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)"
+    )
+    fps: str | None = option(default=None, metavar="RATE", help=FPS_HELP)
+    extras: bool = option(
+        "--no-extras",
+        default=True,
+        help="leave out the film's subtitles, chapters, tags and attachments",
+    )
+    deinterlace: bool = deinterlace_option()
+    gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
+
+
+def parse_objects(text: str | None) -> tuple[int, ...]:
+    """ "1,8" -> (1, 8); None -> (), which is all.
+
+    Raises:
+        UserError: something that is no number of an object.
+    """
+    words = [] if text is None else [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and int(word) < 65536 for word in words):
+        raise UserError(f"--objects {text}: give the numbers of objects in the masks, such as 1,8")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """How masks are read; for the commands that take them."""
+
+    objects: str | None = option(
+        default=None,
+        metavar="NUMBERS",
+        help="of masks that number objects, as the palettes of DAVIS and VOC do: which are "
+        "missing, as 1,8 "
+        "(default: all but 0 and 255)",
+    )
+    large_holes: bool = option(
+        default=False,
+        help="masks that mark nearly the whole picture are meant so, and not by a mistake",
+    )
+
+    def check(self) -> None:
+        parse_objects(self.objects)
+
+
+EXPORT_FORMATS = ("onnx", "tensorrt", "torch-export")
+
+
+def parse_formats(text: str) -> list[str]:
+    """ "onnx,tensorrt" -> ["onnx", "tensorrt"].
+
+    Raises:
+        UserError: an unknown format.
+    """
+    formats = [word.strip() for word in text.split(",")]
+    for name in formats:
+        if name not in EXPORT_FORMATS:
+            raise UserError(
+                f"export format {name!r} is not known: choose from {', '.join(EXPORT_FORMATS)}"
+            )
+    return formats
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """`python -m inpaint export`."""
+
+    model: Path = option("-m", "--model", help="model file (.pth)")
+    output: Path = option(
+        "-o", "--output", metavar="DIR", help="folder for the files and their manifest.json"
+    )
+    format: str = option(
+        default="onnx",
+        metavar="NAMES",
+        help=f"what to write: {','.join(EXPORT_FORMATS)} or some of them",
+    )
+    size: str = option(
+        default="360x640", metavar="HxW", help="height x width of the frames in pixels"
+    )
+    precision: str = option(
+        default="fp32",
+        choices=("fp32", "fp16"),
+        help="what is computed in; the tensors stay float32",
+    )
+    dynamic: bool = option(default=False, help="an ONNX file for any height and width")
+    clip: Path | None = option(
+        default=None, metavar="VIDEO", help="compare on this video (default: a rendered clip)"
+    )
+    frames: int = option(
+        default=12, minimum=12, help="frames that are compared, the memory carried"
+    )
+    compute_capability: str | None = option(
+        default=None,
+        metavar="LIST",
+        help=(
+            "GPUs that a TensorRT-RTX engine is for, as 8.6,8.9 (default: this one, else 8.0 to "
+            "12.0)"
+        ),
+    )
+    gpu: int = option(
+        default=0, minimum=-1, help="number of the GPU for the comparison, -1 for the CPU"
+    )
+
+    def check(self) -> None:
+        formats = parse_formats(self.format)
+        parse_size(self.size)
+        if self.compute_capability is not None and "tensorrt" not in formats:
+            raise UserError(
+                "--compute-capability is for --format tensorrt: add it or leave the option out"
+            )

@@ -1,0 +1,34 @@
+"""Times of coded packets."""
+
+from fractions import Fraction
+
+import av
+
+_RUN_UP = Fraction(1, 10)  # seconds of sound before a film's beginning that a decoder may need
+
+
+def time_of(packet: av.Packet) -> Fraction:
+    """Seconds at which a packet is decoded, or shown where it says no more; 0 where it says
+    neither."""
+    ticks = packet.dts if packet.dts is not None else packet.pts
+    return Fraction(0) if ticks is None else ticks * Fraction(packet.time_base)
+
+
+def is_sound(packet: av.Packet) -> bool:
+    """Whether a packet is of a sound stream."""
+    return packet.stream.type == "audio"
+
+
+def move(packet: av.Packet, shift: Fraction) -> None:
+    """Add seconds to a packet's times."""
+    ticks = round(shift / Fraction(packet.time_base))
+    if ticks:
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
+
+
+def is_cut_off(packet: av.Packet) -> bool:
+    """Whether sound lies before the film's beginning by the file's own word (an edit list), and is
+    no coder's run-up."""
+    end = time_of(packet) + (packet.duration or 0) * Fraction(packet.time_base)
+    return packet.is_discard and is_sound(packet) and end < -_RUN_UP
