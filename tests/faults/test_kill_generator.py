@@ -4,12 +4,12 @@ same bytes."""
 import json
 import random
 import signal
-import sys
 import time
 
 import pytest
 
 from tests.faults.generating import generate
+from tests.faults.marks import starts_processes
 from tests.faults.processes import (
     CONTEXT,
     busy,
@@ -20,10 +20,7 @@ from tests.faults.processes import (
     watch_records,
 )
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and cheap processes"),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = starts_processes("SIGKILL and cheap processes")
 SEED = 3
 
 

@@ -5,13 +5,13 @@ import csv
 import random
 import shutil
 import signal
-import sys
 import time
 
 import pytest
 import torch
 
 from nunif.models import read_checkpoint
+from tests.faults.marks import starts_processes
 from tests.faults.processes import (
     Command,
     busy,
@@ -23,12 +23,7 @@ from tests.faults.processes import (
 )
 from tests.faults.training import NAME, assert_same_run, train_words
 
-pytestmark = [
-    pytest.mark.skipif(
-        sys.platform == "win32", reason="needs SIGKILL, process groups and cheap processes"
-    ),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = starts_processes("SIGKILL, process groups and cheap processes")
 SEED = 7
 
 
