@@ -84,47 +84,19 @@ def main() -> int:
 def _add_arguments_of_gpu(parser: argparse.ArgumentParser) -> None:
     card = Card()
     group = parser.add_argument_group("gpu")
-    group.add_argument(
-        "--minutes", type=float, default=card.minutes, help="for all of it (default: %(default)s)"
-    )
-    group.add_argument(
-        "--sizes",
-        default="360x640,720x1280",
-        help="height x width of streamed frames (default: %(default)s)",
-    )
-    group.add_argument(
-        "--tile",
-        type=int,
-        default=card.tile,
-        help="sides of the clips of timed updates (default: %(default)s)",
-    )
-    group.add_argument(
-        "--data",
-        type=Path,
-        help="dataset folder of the training run, with train/ (default: rendered scenes)",
-    )
-    group.add_argument(
-        "--films",
-        type=Path,
-        help="films or folders of pictures to judge it on (default: rendered scenes)",
-    )
-    group.add_argument(
-        "--batch",
-        type=int,
-        default=card.batch_size,
-        help="clips of an update of that run (default: %(default)s)",
-    )
-    group.add_argument(
-        "--film-size",
-        default="240x432",
-        help="height x width at which films are judged (default: %(default)s)",
-    )
-    group.add_argument(
-        "--film-frames",
-        type=int,
-        default=card.film_frames,
-        help="of a film, at most (default: %(default)s)",
-    )
+
+    def add(flag: str, default: Any, about: str, *, kind: type = str) -> None:
+        shown = "rendered scenes" if default is None else default
+        group.add_argument(flag, type=kind, default=default, help=f"{about} (default: {shown})")
+
+    add("--minutes", card.minutes, "for all of it", kind=float)
+    add("--sizes", "360x640,720x1280", "height x width of streamed frames")
+    add("--tile", card.tile, "sides of the clips of timed updates", kind=int)
+    add("--data", None, "dataset folder of the training run, with train/", kind=Path)
+    add("--films", None, "films or folders of pictures to judge it on", kind=Path)
+    add("--batch", card.batch_size, "clips of an update of that run", kind=int)
+    add("--film-size", "240x432", "height x width at which films are judged")
+    add("--film-frames", card.film_frames, "of a film, at most", kind=int)
 
 
 def _measure(name: str, words: argparse.Namespace) -> bool:

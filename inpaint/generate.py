@@ -28,7 +28,8 @@ from inpaint.generate_views import draw_clip, is_enlarged, render_view
 from inpaint.options_data import GenerateOptions
 from nunif import options as options_module
 from nunif.device import create_device, keep_freed_memory
-from nunif.errors import OutputError, UserError
+from nunif.errors import UserError
+from nunif.failures import Failures
 from nunif.files import longer_name, make_folder, remove_partials
 from nunif.parallel import ordered_map, prefetch
 from nunif.records import making
@@ -87,19 +88,11 @@ def main(options: GenerateOptions) -> None:
         normalize=options.depth_normalize,
         allow_third_party=options.allow_third_party_code,
     )
-    failed = 0
+    failures = Failures(len(videos))
     for video in videos:
-        try:
+        with failures.log():
             generate_from_video(video, estimator, options)
-        except OutputError:
-            raise
-        except UserError as error:
-            if len(videos) == 1:
-                raise
-            logger.error("error: %s", error)
-            failed += 1
-    if failed:
-        raise UserError(f"{failed} of {len(videos)} videos failed; the others are finished")
+    failures.raise_if_any("videos")
 
 
 def generate_from_video(

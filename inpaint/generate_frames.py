@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from inpaint.generate_sources import Source, find_sources, hash_of
 from inpaint.options_data import PRESETS, FramesOptions, FramesPreset
-from nunif.errors import OutputError, UserError
+from nunif.failures import Failures
 from nunif.files import make_folder, raise_if_short
 from nunif.image import read_rgb
 from nunif.options import parse_size
@@ -57,21 +57,14 @@ def main(options: FramesOptions) -> None:
         tell_of_pictures(options.dataset_dir)
     make_folder(options.data_dir)
     counts: Counter[str] = Counter()
-    failed = 0
+    failures = Failures(len(sources))
     bar = tqdm(
         sources, unit="source", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True
     )
     with making(options.data_dir, options.prefix, label_of(options)), bar:
         for source in bar:
-            try:
+            with failures.log():
                 counts += make_records(source, preset, options)
-            except OutputError:
-                raise
-            except UserError as error:
-                if len(sources) == 1:
-                    raise
-                logger.error("error: %s", error)
-                failed += 1
             bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
     skipped = {reason: n for reason, n in counts.items() if reason not in ("made", "kept")}
     details = (
@@ -83,8 +76,7 @@ def main(options: FramesOptions) -> None:
         "%d sources: made %d, kept %d, skipped %d%s",
         len(sources), counts["made"], counts["kept"], sum(skipped.values()), details,
     )  # fmt: skip
-    if failed:
-        raise UserError(f"{failed} of {len(sources)} sources failed; the others are finished")
+    failures.raise_if_any("sources")
 
 
 def label_of(options: FramesOptions) -> str:

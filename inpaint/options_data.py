@@ -11,17 +11,17 @@ from nunif.video.options import FPS_HELP
 from scene.depth_options import DepthOptions
 
 
+def dataset_option(help: str) -> Path:
+    """The option of all commands that make records."""
+    return option("-i", "--dataset-dir", help=help)
+
+
 @dataclass(frozen=True)
 class GenerateOptions(DepthOptions, RecordOptions):
     """`create_training_data.py video_inpaint`."""
 
-    dataset_dir: Path = option(
-        "-i",
-        "--dataset-dir",
-        help=(
-            "a video or a folder of numbered pictures, or a folder of such that are taken one by "
-            "one"
-        ),
+    dataset_dir: Path = dataset_option(
+        "a video or a folder of numbered pictures, or a folder of such that are taken one by one"
     )
     depth_normalize: str = option(
         default="clip",
@@ -135,10 +135,8 @@ PRESETS = {
 class FramesOptions(RecordOptions):
     """`create_training_data.py frames`."""
 
-    dataset_dir: Path = option(
-        "-i",
-        "--dataset-dir",
-        help="a folder with folders of numbered pictures, or with videos; or a video",
+    dataset_dir: Path = dataset_option(
+        "a folder with folders of numbered pictures, or with videos; or a video"
     )
     preset: str | None = option(
         default=None, choices=tuple(PRESETS), help="how a public dataset is laid out and cut"
@@ -189,10 +187,8 @@ class FramesOptions(RecordOptions):
 class ImagesOptions(RecordOptions):
     """`create_training_data.py inpaint`."""
 
-    dataset_dir: Path = option(
-        "-i",
-        "--dataset-dir",
-        help="a folder of pictures or videos, looked through to its depth; or one",
+    dataset_dir: Path = dataset_option(
+        "a folder of pictures or videos, looked through to its depth; or one"
     )
     mask: str = option(
         default="rectangle=1,strokes=1,object=1",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nunif.errors import UserError
-from nunif.options import option
+from nunif.options import option, share_option
 from nunif.runtime.options import FilmOptions, MaskOptions
 from scene.depth_options import DepthOptions
 
@@ -95,11 +95,8 @@ class StereoOptions(DepthOptions, FilmOptions):
         maximum=20,
         help="strength: how far apart the eyes see what is nearest, in percent of the width",
     )
-    convergence: float = option(
-        default=0.5,
-        minimum=0,
-        maximum=1,
-        help="what lies on the screen: 0 the farthest, 1 the nearest thing",
+    convergence: float = share_option(
+        default=0.5, help="what lies on the screen: 0 the farthest, 1 the nearest thing"
     )
     edge_dilation: int = option(
         default=2, minimum=0, maximum=16, help="pixels of the depth map by which near things grow"

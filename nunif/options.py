@@ -39,6 +39,11 @@ def option(
     return dataclasses.field(default=default, kw_only=True, metadata=metadata)
 
 
+def share_option(*, default: float, help: str) -> float:
+    """The option of a number from 0 to 1."""
+    return option(default=default, minimum=0, maximum=1, help=help)
+
+
 def flag_of(field: dataclasses.Field) -> str:
     """The word by which messages name an option: its first long flag."""
     flags = field.metadata["flags"]

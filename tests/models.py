@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from inpaint.models import motion
+from inpaint.runtime.stream import InpaintStream
 from nunif.models import Model, create_model, save_model
 from scene import masks
 
@@ -32,6 +34,31 @@ def save_lively_model(path: Path, *, seed: int = 0) -> Path:
     """The same in a model file."""
     save_model(lively_model(seed=seed), path)
     return path
+
+
+def frames_given_to_models(patch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The frames that streams mask for their models from now on, each (H, W, 3)."""
+    frames, masked = [], InpaintStream.masked
+
+    def keep(self: InpaintStream, frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        frames.append(frame)
+        return masked(self, frame, hole)
+
+    patch.setattr(InpaintStream, "masked", keep)
+    return frames
+
+
+def moving_hole(
+    batch: int = 1, frames: int = 4, height: int = 48, width: int = 72, *, seed: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames of noise (B, T, 3, H, W) in [-1, 1], and a hole (B, T, 1, H, W) that moves to the
+    right."""
+    generator = torch.Generator().manual_seed(seed)
+    picture = torch.rand(batch, frames, 3, height, width, generator=generator) * 2 - 1
+    holes = torch.zeros(batch, frames, 1, height, width)
+    for t in range(frames):
+        holes[:, t, :, height // 4 : height // 2, 5 + 3 * t : 25 + 3 * t] = 1
+    return picture, holes
 
 
 def trace_less(patch: pytest.MonkeyPatch) -> None:

@@ -28,3 +28,10 @@ def make_records(
         paths.append(folder / f"t_Test_{seed + i:08x}_000000")
         write_record(paths[-1], {"C": pictures, "M": holes}, {"source": "rendered"})
     return paths
+
+
+def make_dataset(folder: Path, *, train: int, eval: int, **sizes: int) -> Path:
+    """So many records under train/ and eval/; sizes: of `make_records`."""
+    make_records(folder / "train", train, seed=0, **sizes)
+    make_records(folder / "eval", eval, seed=50, **sizes)
+    return folder

@@ -6,13 +6,15 @@ Axes: H W pixels, 3 = R G B.
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.filter
 import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 
 _BITS = 8
 HAS_X265 = "libx265" in av.codecs_available
@@ -127,6 +129,18 @@ def write_clip(
         for packets in tone:
             container.mux(packets)
     return path
+
+
+def encode_into(
+    container: OutputContainer, stream: VideoStream, pictures: Iterable[np.ndarray]
+) -> None:
+    """All pictures, (H, W, 3) RGB or (H, W, 4) with alpha, one a tick, and the end of the film."""
+    for number, picture in enumerate(pictures):
+        kind = "rgb24" if picture.shape[2] == 3 else "rgba"
+        frame = av.VideoFrame.from_ndarray(picture, kind).reformat(format=stream.pix_fmt, threads=1)
+        frame.pts = number
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
 
 
 def _tone(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from nunif.errors import UserError
-from nunif.options import flag_of, option
+from nunif.options import flag_of, option, share_option
 
 SCHEDULE_FREE = ("adamw_schedulefree", "radam_schedulefree", "sgd_schedulefree")
 OPTIMIZERS = ("adamw", "adam", "sgd", *SCHEDULE_FREE)
@@ -60,9 +60,7 @@ class TrainerOptions:
     learning_rate_cosine_min: float = option(
         default=1e-8, minimum=0, help="cosine: learning rate in the last epoch of a cycle"
     )
-    learning_rate_decay: float = option(
-        default=0.995, minimum=0, maximum=1, help="step: factor of each decay"
-    )
+    learning_rate_decay: float = share_option(default=0.995, help="step: factor of each decay")
     learning_rate_decay_step: int = option(default=1, minimum=1, help="step: decay every N epochs")
     warmup_epoch: int = option(
         default=0,
@@ -88,9 +86,7 @@ class TrainerOptions:
     ema_model: bool = option(
         default=False, help="evaluate and save the exponential moving average of the weights"
     )
-    ema_decay: float = option(
-        default=0.999, minimum=0, maximum=1, help="decay of that average per update"
-    )
+    ema_decay: float = share_option(default=0.999, help="decay of that average per update")
 
     disable_amp: bool = option(
         default=False, help="full precision on the GPU (the CPU always uses it)"
@@ -129,10 +125,8 @@ class TrainerOptions:
         default=False,
         help="go on however many losses are not finite (they never reach the weights)",
     )
-    max_bad_share: float = option(
+    max_bad_share: float = share_option(
         default=0.5,
-        minimum=0,
-        maximum=1,
         help="go on as long as no larger share of the samples can't be read; they are left out",
     )
     disable_tensorboard: bool = option(

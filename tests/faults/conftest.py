@@ -11,7 +11,7 @@ from scene.world import render_scene
 from tests.faults.generating import generate
 from tests.faults.processes import Command
 from tests.faults.training import train_words
-from tests.records import make_records
+from tests.records import make_dataset
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,7 @@ def nothing_left_running():
 
 @pytest.fixture(scope="session")
 def training_data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    make_records(folder / "train", 6, frames=6, size=40, seed=0)
-    make_records(folder / "eval", 1, frames=6, size=40, seed=50)
-    return folder
+    return make_dataset(tmp_path_factory.mktemp("data"), train=6, eval=1, frames=6, size=40)
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,9 @@ import runpy
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,16 @@ def busy(seconds: float) -> float:
     """A time on a machine that has nothing else to do, as long as it may be on this one now."""
     load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1
     return seconds * max(1.0, load)
+
+
+def draw_moments(seed: int, *kinds: tuple[int, Callable[[Random], tuple]]) -> list[tuple]:
+    """So many moments of every kind, in random order."""
+    rng = Random(seed)
+    moments: list[tuple] = []
+    for count, draw in kinds:
+        moments += [draw(rng) for _ in range(count)]
+    rng.shuffle(moments)
+    return moments
 
 
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()

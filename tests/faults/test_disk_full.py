@@ -4,7 +4,6 @@ later it goes on."""
 import mmap
 import os
 import signal
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,6 +12,7 @@ import pytest
 
 from nunif.models import read_checkpoint
 from tests.faults.generating import generate
+from tests.faults.marks import starts_processes
 from tests.faults.processes import (
     Command,
     fill,
@@ -25,10 +25,7 @@ from tests.faults.training import NAME, assert_same_run, train_words
 from tests.models import save_lively_model
 from tests.videos import times_of, write_clip
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform == "win32", reason="needs a small disk"),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = starts_processes("a small disk")
 
 
 def disk_full(path: Path) -> str:

@@ -2,40 +2,33 @@
 same bytes."""
 
 import json
-import random
 import signal
-import sys
 import time
 
 import pytest
 
 from tests.faults.generating import generate
+from tests.faults.marks import starts_processes
 from tests.faults.processes import (
     CONTEXT,
     busy,
     count,
+    draw_moments,
     hashes,
     report_records,
     stall_in_record,
     watch_records,
 )
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and cheap processes"),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = starts_processes("SIGKILL and cheap processes")
 SEED = 3
-
-
-def kill_moments(seed: int) -> list[tuple]:
-    """Twenty moments, in random order: while starting, some time after a record, and inside a
-    record's pictures."""
-    rng = random.Random(seed)
-    moments: list[tuple] = [("start", rng.uniform(0, 0.2)) for _ in range(5)]
-    moments += [("record", 1, rng.uniform(0, 0.2)) for _ in range(7)]
-    moments += [("picture", rng.randint(0, 6)) for _ in range(8)]
-    rng.shuffle(moments)
-    return moments
+# twenty moments: while starting, some time after a record, and inside a record's pictures
+MOMENTS = draw_moments(
+    SEED,
+    (5, lambda rng: ("start", rng.uniform(0, 0.2))),
+    (7, lambda rng: ("record", 1, rng.uniform(0, 0.2))),
+    (8, lambda rng: ("picture", rng.randint(0, 6))),
+)
 
 
 def test_killed_twenty_times_it_ends_with_the_same_bytes(film, calm_records, tmp_path):
@@ -43,7 +36,7 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(film, calm_records, tmp
     folder.mkdir()
     watcher = CONTEXT.Process(target=watch_records, args=(folder, stop, seen), daemon=True)
     watcher.start()
-    for number, moment in enumerate(kill_moments(SEED)):
+    for number, moment in enumerate(MOMENTS):
         where = f"kill {number} of seed {SEED}: {moment}"
         reports = tmp_path / f"reports{number}"
         hook = (

@@ -2,20 +2,20 @@
 disturbed."""
 
 import csv
-import random
 import shutil
 import signal
-import sys
 import time
 
 import pytest
 import torch
 
 from nunif.models import read_checkpoint
+from tests.faults.marks import starts_processes
 from tests.faults.processes import (
     Command,
     busy,
     count,
+    draw_moments,
     report_updates,
     save_after_every_update,
     stall_before_command,
@@ -23,31 +23,23 @@ from tests.faults.processes import (
 )
 from tests.faults.training import NAME, assert_same_run, train_words
 
-pytestmark = [
-    pytest.mark.skipif(
-        sys.platform == "win32", reason="needs SIGKILL, process groups and cheap processes"
-    ),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = starts_processes("SIGKILL, process groups and cheap processes")
 SEED = 7
-
-
-def kill_moments(seed: int) -> list[tuple]:
-    """Twenty moments, in random order: while starting, some time after some updates, and inside the
-    write of a checkpoint."""
-    rng = random.Random(seed)
-    moments: list[tuple] = [("start", rng.uniform(0, 0.4)) for _ in range(5)]
-    moments += [("update", rng.randint(0, 1), rng.uniform(0, 0.15)) for _ in range(9)]
-    moments += [("save", rng.randint(1, 2), rng.randrange(2_300_000)) for _ in range(6)]
-    rng.shuffle(moments)
-    return moments
+# twenty moments: while starting, some time after some updates, and inside the write of a
+# checkpoint
+MOMENTS = draw_moments(
+    SEED,
+    (5, lambda rng: ("start", rng.uniform(0, 0.4))),
+    (9, lambda rng: ("update", rng.randint(0, 1), rng.uniform(0, 0.15))),
+    (6, lambda rng: ("save", rng.randint(1, 2), rng.randrange(2_300_000))),
+)
 
 
 def test_killed_twenty_times_it_ends_with_the_same_bits(training_data, calm_run, tmp_path):
     """No file is ever torn: neither the checkpoint, nor the model, nor those that are kept, nor the
     table."""
     folder, killed = tmp_path / "m", 0
-    for number, moment in enumerate(kill_moments(SEED)):
+    for number, moment in enumerate(MOMENTS):
         where = f"kill {number} of seed {SEED}: {moment}"
         resume = ["--resume"] if (folder / f"{NAME}.checkpoint.pth").exists() else []
         reports = tmp_path / f"reports{number}"

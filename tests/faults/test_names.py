@@ -156,19 +156,9 @@ def test_a_film_is_filled_under_any_name(run, place):
 @any_bytes
 def test_scores_of_films_with_any_name(run, place):
     write_pictures(place / "films" / NAME, 3, size=(48, 64))
-    words = [
-        "-i",
-        place / "films",
-        "--holes",
-        "moving",
-        "--baselines",
-        "telea",
-        "--gpu",
-        -1,
-        "-o",
-        place / "scores",
-    ]
-    code, out, lines = run(INPAINT, "evaluate", *words)
+    words = ["-i", place / "films", "-o", place / "scores"]
+    more = "--holes moving --baselines telea --gpu -1"
+    code, out, lines = run(INPAINT, "evaluate", *words, *more.split())
     assert code == 0, lines
     rows = json.loads((place / "scores" / "scores.json").read_bytes().decode("utf-8"))["clips"]
     assert {row["clip"] for row in rows} == {NAME}
@@ -251,18 +241,8 @@ def test_a_program_of_torch_with_any_name(place):
 def test_what_is_printed_survives_any_name(place):
     """A terminal that takes no other than its own encoding's letters."""
     write_pictures(place / "films" / NAME, 3, size=(48, 64))
-    words = [
-        "evaluate",
-        "-i",
-        place / "films",
-        "--holes",
-        "moving",
-        "--baselines",
-        "telea",
-        "--gpu",
-        "-1",
-    ]
-    command = [sys.executable, "-m", "inpaint", *map(str, words)]
+    words = "--holes moving --baselines telea --gpu -1".split()
+    command = [sys.executable, "-m", "inpaint", "evaluate", "-i", str(place / "films"), *words]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, timeout=1500)
     assert done.returncode == 0 and b"telea" in done.stdout, done.stderr[-2000:]

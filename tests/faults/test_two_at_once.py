@@ -4,12 +4,12 @@ mixed."""
 import json
 import re
 import signal
-import sys
 
 import pytest
 
 from nunif.models import read_checkpoint
 from tests.faults.generating import generate
+from tests.faults.marks import starts_processes
 from tests.faults.processes import (
     Command,
     hashes,
@@ -20,12 +20,7 @@ from tests.faults.processes import (
 )
 from tests.faults.training import NAME, assert_same_run, train_words
 
-pytestmark = [
-    pytest.mark.skipif(
-        sys.platform == "win32", reason="needs SIGSTOP, SIGKILL and cheap processes"
-    ),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = starts_processes("SIGSTOP, SIGKILL and cheap processes")
 
 
 def test_two_generators_of_one_film_take_turns(film, calm_records, tmp_path):

@@ -16,7 +16,7 @@ from inpaint.models.discriminator import TemporalPatchGAN
 from inpaint.task import VideoInpaintTask
 from nunif.training.trainer import WindowDone
 from tests.models import lively_model
-from tests.records import make_records
+from tests.records import make_dataset
 from tests.watching import train_stopped_after
 
 MODEL = "inpaint.memory_dstt_v1_tiny"
@@ -24,45 +24,16 @@ MODEL = "inpaint.memory_dstt_v1_tiny"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    make_records(folder / "train", 3, seed=0)
-    make_records(folder / "eval", 1, seed=50)
-    return folder
+    return make_dataset(tmp_path_factory.mktemp("data"), train=3, eval=1)
 
 
 def words(data, model_dir, *more, updates=50, epochs=2):
     """Clips of 3 frames of 32x32, one an update."""
-    sizes = [
-        "--tile-size",
-        "32",
-        "--clip-length",
-        "3",
-        "--num-samples",
-        str(3 * updates // epochs),
-        "--backward-step",
-        "1",
-    ]
-    gan = [
-        "--discriminator",
-        "t_patch_gan",
-        "--generator-warmup-iteration",
-        "5",
-        "--learning-rate",
-        "1e-3",
-    ]
-    base = [
-        "inpaint",
-        "-i",
-        data,
-        "--model-dir",
-        model_dir,
-        "--video",
-        "--arch",
-        "memory_dstt_v1_tiny",
-        *sizes,
-        *gan,
-    ]
-    return [*base, "--max-epoch", str(epochs), "--gpu", "-1", *more]
+    base = ["inpaint", "-i", data, "--model-dir", model_dir, "--gpu", "-1"]
+    sizes = "--video --arch memory_dstt_v1_tiny --tile-size 32 --clip-length 3 --backward-step 1"
+    gan = "--discriminator t_patch_gan --generator-warmup-iteration 5 --learning-rate 1e-3"
+    draws = f"--max-epoch {epochs} --num-samples {3 * updates // epochs}"
+    return [*base, *sizes.split(), *gan.split(), *draws.split(), *more]
 
 
 def training_of(model_dir):

@@ -20,7 +20,7 @@ from inpaint.releases import RELEASES
 from nunif.models import create_model, load_model, registry, save_model
 from nunif.models.checkpoint import LAYOUTS
 from tests.inpaint.test_dstt import SMALL, ours_of, published
-from tests.records import make_records
+from tests.records import make_dataset
 
 TINY = "inpaint.memory_dstt_v1_tiny"
 SIZES = dict(channels=16, hidden=16, num_blocks=2)
@@ -303,10 +303,7 @@ def test_a_full_disk_leaves_the_old_file(run, saved, tmp_path, monkeypatch, to):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    make_records(folder / "train", 1, seed=0)
-    make_records(folder / "eval", 1, seed=50)
-    return folder
+    return make_dataset(tmp_path_factory.mktemp("data"), train=1, eval=1)
 
 
 @pytest.fixture
@@ -317,27 +314,10 @@ def start(run, data, tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     def start(file, *more, name=TINY):
-        words = [
-            "inpaint",
-            "-i",
-            data,
-            "--model-dir",
-            "run",
-            "--video",
-            "--tile-size",
-            "32",
-            "--num-samples",
-            "12",
-        ]
-        words += ["--gpu", "-1", "--num-workers", "0", "--disable-tensorboard", "--max-epoch", "1"]
-        words += [
-            "--learning-rate",
-            "0",
-            "--learning-rate-cosine-min",
-            "0",
-            "--checkpoint-file",
-            file,
-        ]
+        words = ["inpaint", "-i", data, "--model-dir", "run", "--checkpoint-file", file]
+        words += "--video --tile-size 32 --num-samples 12 --max-epoch 1".split()
+        words += "--learning-rate 0 --learning-rate-cosine-min 0".split()
+        words += "--gpu -1 --num-workers 0 --disable-tensorboard".split()
         code, _, lines = run(TRAIN, *words, *more)
         path = tmp_path / "run" / f"{name}.pth"
         return code, load_model(path)[0].state_dict() if path.exists() else None, lines

@@ -14,6 +14,7 @@ from torch import nn
 from inpaint.models.dstt import DSTT, from_official
 from nunif.errors import UserError
 from nunif.models import create_model
+from tests.models import moving_hole
 
 SMALL = dict(channels=32, hidden=32, num_blocks=4)
 
@@ -169,15 +170,6 @@ def ours_of(net, **sizes):
     return model
 
 
-def clip(batch=1, frames=3, height=48, width=72, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    picture = torch.rand(batch, frames, 3, height, width, generator=generator) * 2 - 1
-    holes = torch.zeros(batch, frames, 1, height, width)
-    for t in range(frames):
-        holes[:, t, :, height // 4 : height // 2, 5 + 3 * t : 25 + 3 * t] = 1
-    return picture, holes
-
-
 @pytest.fixture(scope="module")
 def pair():
     net = published(**SMALL)
@@ -189,7 +181,7 @@ def pair():
 )
 def test_equals_the_published_definition(pair, batch, frames, height, width):
     net, model = pair
-    picture, holes = clip(batch, frames, height, width)
+    picture, holes = moving_hole(batch, frames, height, width)
     expected = net(picture * (1 - holes))
     output, memory = model(picture, holes)
     assert 0.1 < expected.std() < 0.7  # the output is alive
@@ -200,7 +192,7 @@ def test_equals_the_published_definition(pair, batch, frames, height, width):
 @pytest.mark.slow
 def test_equals_the_published_definition_in_full_size():
     net = published()
-    picture, holes = clip(1, 1, 240, 432)
+    picture, holes = moving_hole(1, 1, 240, 432)
     expected = net(picture * (1 - holes))
     assert net.token_shape == ((20, 36), 512)
     torch.testing.assert_close(ours_of(net)(picture, holes)[0], expected, atol=1e-4, rtol=0)
@@ -224,7 +216,7 @@ def test_full_size_has_the_papers_tokens_and_parameters():
 
 def test_frames_see_each_other_both_ways_and_clips_of_a_batch_do_not(pair):
     _, model = pair
-    picture, holes = clip(2, 3)
+    picture, holes = moving_hole(2, 3)
     before, _ = model(picture, holes)
     other = picture.clone()
     other[1, 1] *= -1
@@ -234,13 +226,13 @@ def test_frames_see_each_other_both_ways_and_clips_of_a_batch_do_not(pair):
 
 @pytest.mark.parametrize("size", [(50, 71), (5, 9), (1, 1)])
 def test_any_size(pair, size):
-    picture, holes = clip(1, 2, *size)
+    picture, holes = moving_hole(1, 2, *size)
     output, _ = pair[1](picture, holes)
     assert output.shape == (1, 2, 3, *size)
 
 
 def test_padding_repeats_the_last_row_and_column(pair):
-    picture, holes = clip(1, 2, 48, 72)
+    picture, holes = moving_hole(1, 2, 48, 72)
     picture[..., 40:, :], picture[..., 60:] = picture[..., 39:40, :], picture[..., 59:60]
     holes[..., 40:, :], holes[..., 60:] = holes[..., 39:40, :], holes[..., 59:60]
     whole, _ = pair[1](picture, holes)
@@ -249,7 +241,7 @@ def test_padding_repeats_the_last_row_and_column(pair):
 
 
 def test_what_stands_in_the_hole_is_not_seen(pair):
-    picture, holes = clip()
+    picture, holes = moving_hole(1, 3)
     other = torch.where(holes > 0, torch.ones_like(picture), picture)
     torch.testing.assert_close(
         pair[1](other, holes)[0], pair[1](picture, holes)[0], atol=1e-6, rtol=0
@@ -258,7 +250,7 @@ def test_what_stands_in_the_hole_is_not_seen(pair):
 
 def test_half_precision_weights_take_and_give_float32(pair):
     model = ours_of(pair[0], **SMALL).to(torch.bfloat16)
-    picture, holes = clip()
+    picture, holes = moving_hole(1, 3)
     output, _ = model(picture, holes)
     assert output.dtype == torch.float32
     assert (output - pair[1](picture, holes)[0]).abs().mean() < 0.1
@@ -284,7 +276,7 @@ def test_a_fresh_model_learns_a_clip():
     torch.manual_seed(0)
     model = create_model("inpaint.dstt_v1", **SMALL).train()
     assert isinstance(model, DSTT) and model.clip_length == 12
-    picture, holes = clip(1, 2, 24, 24)
+    picture, holes = moving_hole(1, 2, 24, 24)
     truth = torch.full_like(picture, 0.5)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     losses = []

@@ -326,37 +326,21 @@ def films(tmp_path):
     return folder
 
 
+def evaluate_words(data, more, **values):
+    """The command on the CPU: other words in one text, and options whose value is a path."""
+    paths = [word for name, value in values.items() for word in (f"--{name}", value)]
+    return ["evaluate", "-i", data, *paths, *more.split(), "--gpu", "-1"]
+
+
 @pytest.mark.slow
 def test_command(run, films, tmp_path):
     model, out = save_lively_model(tmp_path / "lively.pth"), tmp_path / "out"
-    words = [
-        "evaluate",
-        "-i",
-        films,
-        "-m",
-        model,
-        "-m",
-        "zero-memory",
-        "--frames",
-        "4",
-        "-o",
-        out,
-        "--gpu",
-        "-1",
-    ]
+    words = evaluate_words(films, "-m zero-memory --frames 4", model=model, output=out)
     code, table, lines = run(INPAINT, *words)
     assert code == 0, lines
     assert any("left out" in line and "torn.mp4" in line for line in lines)
-    methods = [
-        "telea",
-        "navier-stokes",
-        "smooth",
-        "surround-mean",
-        "previous-frame",
-        "flow-propagation",
-        "lively",
-        "zero-memory",
-    ]
+    causal = "telea navier-stokes smooth surround-mean previous-frame flow-propagation"
+    methods = [*causal.split(), "lively", "zero-memory"]
     with open(out / "scores.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows[:8]] == methods and len(rows) == 2 * 3 * 8
@@ -391,19 +375,7 @@ def test_masks_are_found_by_name(run, films, tmp_path):
     hole = np.zeros((96, 128, 3), np.uint8)
     hole[30:50, 40:60] = 255
     save_png(masks / "pan.png", hole)
-    words = [
-        "evaluate",
-        "-i",
-        films,
-        "--masks",
-        masks,
-        "--baselines",
-        "smooth",
-        "--size",
-        "48x64",
-        "--gpu",
-        "-1",
-    ]
+    words = evaluate_words(films, "--baselines smooth --size 48x64", masks=masks)
     code, table, lines = run(INPAINT, *words)
     assert code == 0 and "masks, 1 clips" in table
     with_lite = all(
@@ -473,17 +445,7 @@ def test_masks_of_another_aspect_are_refused(run, tmp_path, size, as_video):
         clip = write_clip(tmp_path / "a.mp4", [shown_at(number) for number in range(4)])
     else:
         clip = write_numbered(tmp_path / "films" / "a", range(4), shown_at)
-    words = [
-        "evaluate",
-        "-i",
-        clip,
-        "--masks",
-        tmp_path / "masks",
-        "--baselines",
-        "smooth",
-        "--gpu",
-        "-1",
-    ]
+    words = evaluate_words(clip, "--baselines smooth", masks=tmp_path / "masks")
     code, _, lines = run(INPAINT, *words)
     assert code == 1
     assert any(
@@ -541,19 +503,7 @@ ROW = range(1001, 1021)
 def test_numbers_that_do_not_fit_are_refused(run, tmp_path, film, masks, text):
     clip = write_numbered(tmp_path / "films" / "a", film, shown_at)
     write_numbered(tmp_path / "masks" / "a", masks, shown_at)
-    words = [
-        "evaluate",
-        "-i",
-        clip,
-        "--masks",
-        tmp_path / "masks",
-        "--baselines",
-        "smooth",
-        "--gpu",
-        "-1",
-        "--frames",
-        "4",
-    ]
+    words = evaluate_words(clip, "--baselines smooth --frames 4", masks=tmp_path / "masks")
     code, _, lines = run(INPAINT, *words)
     assert code == 1
     (line,) = [line for line in lines if line.startswith("left out")]
@@ -563,9 +513,7 @@ def test_numbers_that_do_not_fit_are_refused(run, tmp_path, film, masks, text):
 
 def test_a_film_with_a_gap_is_scored_without_masks_and_said(run, tmp_path):
     clip = write_numbered(tmp_path / "a", [1, 2, 4, 5], shown_at)
-    code, _, lines = run(
-        INPAINT, "evaluate", "-i", clip, "--holes", "static", "--baselines", "smooth", "--gpu", "-1"
-    )
+    code, _, lines = run(INPAINT, *evaluate_words(clip, "--holes static --baselines smooth"))
     text = (
         f"{clip}: there is no picture with the number 3: every frame needs one: its pictures "
         "are taken in the order of"
@@ -583,40 +531,25 @@ def test_a_film_with_a_gap_comes_by_the_number_that_differs(tmp_path, name):
 def test_one_picture_and_pictures_that_are_not_read_are_no_films(run, tmp_path):
     folder = write_numbered(tmp_path / "a", range(3), shown_at)
     code, _, lines = run(INPAINT, "evaluate", "-i", folder / "0001.png", "--gpu", "-1")
-    assert (
-        code == 1
-        and (
-            f"-i {folder / '0001.png'} is one picture of a row of 3: name the folder {folder} for "
-            "all"
-        )
-        in lines[-1]
-    )
+    picture = folder / "0001.png"
+    told = f"-i {picture} is one picture of a row of 3: name the folder {folder} for all"
+    assert code == 1 and told in lines[-1]
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "1.exr").write_bytes(b"x")
     code, _, lines = run(INPAINT, "evaluate", "-i", tmp_path / "b", "--gpu", "-1")
-    assert (
-        code == 1
-        and (
-            f"-i {tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or "
-            "TIFF"
-        )
-        in lines[-1]
-    )
+    told = f"{tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF"
+    assert code == 1 and f"-i {told}" in lines[-1]
     code, _, lines = run(
         CREATE_TRAINING_DATA, "frames", "-i", tmp_path / "b", "-o", tmp_path / "out"
     )
-    assert (
-        code == 1
-        and f"{tmp_path / 'b'} holds 1 .exr pictures, which can't be read: convert to PNG or TIFF"
-        in lines[-1]
-    )
+    assert code == 1 and told in lines[-1]
 
 
 def test_videos_in_folders_below_are_told(run, films, tmp_path):
     folder = tmp_path / "all"
     (folder / "day1").mkdir(parents=True)
     (folder / "day1" / "a.mp4").symlink_to(films / "pan.mp4")
-    words = ["evaluate", "-i", folder, "--baselines", "smooth", "--size", "48x64", "--gpu", "-1"]
+    words = evaluate_words(folder, "--baselines smooth --size 48x64")
     code, _, lines = run(INPAINT, *words)
     told = (
         f"error: -i {folder} holds no film itself, but there are videos in day1: name one of "
@@ -647,17 +580,7 @@ def test_masks_of_evaluate_mean_what_those_of_apply_do(run, tmp_path):
     )
     only = read_masks(tmp_path / "masks", clip, **where, objects=(8,))
     assert np.array_equal(only, np.repeat((indices == 8)[None], 4, axis=0))
-    words = [
-        "evaluate",
-        "-i",
-        clip,
-        "--masks",
-        tmp_path / "masks",
-        "--baselines",
-        "smooth",
-        "--gpu",
-        "-1",
-    ]
+    words = evaluate_words(clip, "--baselines smooth", masks=tmp_path / "masks")
     table = {}
     for objects in ("1", "8", "1,8"):
         code, table[objects], lines = run(INPAINT, *words, "--objects", objects)
@@ -682,36 +605,11 @@ def test_a_mask_video_of_another_rate_is_no_mask_of_the_film(run, tmp_path):
     (tmp_path / "masks").mkdir()
     film = write_clip(tmp_path / "a.mp4", [shown_at(number) for number in range(8)])
     masks = [shown_at(number) for number in range(8)]
-    words = [
-        "evaluate",
-        "-i",
-        film,
-        "--masks",
-        tmp_path / "masks",
-        "--baselines",
-        "smooth",
-        "--gpu",
-        "-1",
-        "--frames",
-        "4",
-    ]
-    write_clip(
-        tmp_path / "masks" / "a.mkv",
-        masks,
-        codec="ffv1",
-        pixel_format="gray",
-        num_b_frames=0,
-        fps=30,
-    )
+    words = evaluate_words(film, "--baselines smooth --frames 4", masks=tmp_path / "masks")
+    lossless = dict(codec="ffv1", pixel_format="gray", num_b_frames=0)
+    write_clip(tmp_path / "masks" / "a.mkv", masks, **lossless, fps=30)
     assert run(INPAINT, *words)[0] == 0
-    write_clip(
-        tmp_path / "masks" / "a.mkv",
-        masks[:5],
-        codec="ffv1",
-        pixel_format="gray",
-        num_b_frames=0,
-        fps=12,
-    )
+    write_clip(tmp_path / "masks" / "a.mkv", masks[:5], **lossless, fps=12)
     code, _, lines = run(INPAINT, *words)
     assert code == 1 and any(
         "a.mkv has 5 frames at 12 per second" in line and "the film 8 at 24" in line
@@ -734,31 +632,9 @@ def test_models_look_ahead_as_far_as_asked_for_and_stand_beside_themselves_untra
     model = create_model("inpaint.fusion_v1")
     torch.nn.init.normal_(model.to_logit.weight, std=5.0)
     save_model(model, tmp_path / "fusion.pth")
-    words = [
-        "evaluate",
-        "-i",
-        still,
-        "--masks",
-        masks,
-        "--baselines",
-        "none",
-        "-m",
-        tmp_path / "fusion.pth",
-        "-m",
-        "untrained",
-    ]
-    code, table, lines = run(
-        INPAINT,
-        *words,
-        "--look-ahead",
-        "0,1,shot",
-        "--size",
-        "40x56",
-        "--gpu",
-        "-1",
-        "-o",
-        tmp_path / "out",
-    )
+    more = "-m untrained --baselines none --look-ahead 0,1,shot --size 40x56"
+    paths = dict(masks=masks, model=tmp_path / "fusion.pth", output=tmp_path / "out")
+    code, table, lines = run(INPAINT, *evaluate_words(still, more, **paths))
     assert code == 0, lines
     with open(tmp_path / "out" / "scores.csv", newline="") as file:
         scores = {row["method"]: float(row["hole_psnr"]) for row in csv.DictReader(file)}
@@ -778,17 +654,7 @@ def test_models_look_ahead_as_far_as_asked_for_and_stand_beside_themselves_untra
 
 
 def test_long_holes_only_when_asked_for_and_short_clips_are_named(run, films):
-    words = [
-        "evaluate",
-        "-i",
-        films / "pan.mp4",
-        "--baselines",
-        "telea",
-        "--size",
-        "48x64",
-        "--gpu",
-        "-1",
-    ]
+    words = evaluate_words(films / "pan.mp4", "--baselines telea --size 48x64")
     code, table, lines = run(INPAINT, *words, "--holes", "long")
     assert code == 0 and "long, 1 clips" in table
     assert max(map(len, table.splitlines())) <= 140  # 160 with scores that need packages
@@ -803,17 +669,7 @@ def test_long_holes_only_when_asked_for_and_short_clips_are_named(run, films):
 
 
 def test_a_flat_fill_of_what_is_never_seen_is_told(run, films, tmp_path):
-    words = [
-        "evaluate",
-        "-i",
-        films / "still",
-        "--holes",
-        "static",
-        "--baselines",
-        "surround-mean,telea",
-        "--gpu",
-        "-1",
-    ]
+    words = evaluate_words(films / "still", "--holes static --baselines surround-mean,telea")
     code, table, _ = run(INPAINT, *words, "-o", tmp_path / "out")
     assert code == 0 and "unseen_sharpness" in table
     with open(tmp_path / "out" / "scores.csv", newline="") as file:
@@ -862,18 +718,9 @@ def test_what_is_wrong_is_said(run, tmp_path, monkeypatch, words, message):
 
 def test_options_without_effect_are_named(run, tmp_path):
     make_records(tmp_path / "records", 1)
-    code, _, lines = run(
-        INPAINT,
-        "evaluate",
-        "-i",
-        tmp_path / "records",
-        "--tile-size",
-        "32",
-        "--frames",
-        "5",
-        "--holes",
-        "moving",
-    )
+    words = ["evaluate", "-i", tmp_path / "records"]
+    more = "--tile-size 32 --frames 5 --holes moving"
+    code, _, lines = run(INPAINT, *words, *more.split())
     assert code == 0
     assert {"--frames has no effect on records", "--holes has no effect on records"} <= set(lines)
 
@@ -884,7 +731,7 @@ def test_records_are_one_more_source_of_clips(run, tmp_path):
     make_records(records, 2)
     make_records(records, 1, seed=70, empty=True)
     model = save_lively_model(tmp_path / "lively.pth")
-    words = ["evaluate", "-i", records, "--tile-size", "32", "--gpu", "-1"]
+    words = evaluate_words(records, "--tile-size 32")
     code, table, lines = run(INPAINT, *words, "-m", model, "-o", out)
     assert code == 0, lines
     assert lines[-1] == f"scores.csv, scores.json and clips.png are in {out}"

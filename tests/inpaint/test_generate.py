@@ -423,19 +423,8 @@ def test_one_bad_video_in_a_folder_does_not_stop_the_others(run, video, tmp_path
     folder.mkdir()
     (folder / "a.mp4").write_text("no video")
     (folder / "b.mp4").write_bytes(video.read_bytes())
-    words = [
-        "-i",
-        folder,
-        "-o",
-        tmp_path / "out",
-        "--model-type",
-        "MotionParallax",
-        "--seq",
-        "8",
-        "--size",
-        "128",
-    ]
-    code, line = run(*words)
+    more = "--model-type MotionParallax --seq 8 --size 128"
+    code, line = run("-i", folder, "-o", tmp_path / "out", *more.split())
     assert (code, line) == (1, "error: 1 of 2 videos failed; the others are finished")
     assert any(p.is_dir() for p in (tmp_path / "out").iterdir()) or list(
         (tmp_path / "out").glob(".skipped-*")

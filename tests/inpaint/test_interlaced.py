@@ -39,26 +39,15 @@ def film(tmp_path_factory):
 
 
 COMMANDS = {
-    "video_inpaint": [
-        "--model-type",
-        "MotionParallax",
-        "--seq",
-        "8",
-        "--size",
-        "128",
-        "--skip-interval",
-        "0",
-        "--gpu",
-        "-1",
-    ],
-    "frames": ["--size", "108x192", "--seq", "8"],
-    "inpaint": ["--size", "108", "--every", "0.1"],
+    "video_inpaint": "--model-type MotionParallax --seq 8 --size 128 --skip-interval 0 --gpu -1",
+    "frames": "--size 108x192 --seq 8",
+    "inpaint": "--size 108 --every 0.1",
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_records_hold_no_combs(run, film, tmp_path, command):
-    words = ["-i", film, "-o", tmp_path / "train", "--prefix", "p", *COMMANDS[command]]
+    words = ["-i", film, "-o", tmp_path / "train", "--prefix", "p", *COMMANDS[command].split()]
     code, _, lines = run(CREATE_TRAINING_DATA, command, *words)
     assert code == 1 and any(ADVICE in line for line in lines)
     assert not [path for path in (tmp_path / "train").glob("*") if not path.name.startswith(".")]

@@ -13,99 +13,40 @@ CLOSE = dict(atol=1e-5, rtol=0)
 RECORDED = dict(atol=1e-4, rtol=0)
 ARCH = "inpaint.light_video_inpaint_v1"
 
+
+def block(name, width, hidden, places):
+    """The tensors of a block: channels, those inside it, and places of a window or frames."""
+    return f"""\
+{name}.gmlp.gmlp.proj_in.weight {2 * hidden} {width}
+{name}.gmlp.gmlp.proj_in.bias {2 * hidden}
+{name}.gmlp.gmlp.proj_spatial.weight {places} {places} 1
+{name}.gmlp.gmlp.proj_spatial.bias {places}
+{name}.gmlp.gmlp.proj_out.weight {width} {hidden}
+{name}.gmlp.gmlp.proj_out.bias {width}
+{name}.norm1.weight {width}
+{name}.norm2.weight {hidden}
+{name}.glu_conv.w1.weight {width} {width} 1 1
+{name}.glu_conv.w1.bias {width}
+{name}.glu_conv.w2.weight {width} {width // 2} 3 3
+{name}.glu_conv.w2.bias {width}"""
+
+
 # every tensor of a v1 file, in order (nagadomi/nunif, MIT)
-TENSORS = """
+TENSORS = f"""
 mask_bias 1 96 1 1
 patch.weight 96 3 4 4
 patch.bias 96
-enc1.gmlp.gmlp.proj_in.weight 384 96
-enc1.gmlp.gmlp.proj_in.bias 384
-enc1.gmlp.gmlp.proj_spatial.weight 256 256 1
-enc1.gmlp.gmlp.proj_spatial.bias 256
-enc1.gmlp.gmlp.proj_out.weight 96 192
-enc1.gmlp.gmlp.proj_out.bias 96
-enc1.norm1.weight 96
-enc1.norm2.weight 192
-enc1.glu_conv.w1.weight 96 96 1 1
-enc1.glu_conv.w1.bias 96
-enc1.glu_conv.w2.weight 96 48 3 3
-enc1.glu_conv.w2.bias 96
+{block("enc1", 96, 192, 256)}
 down.weight 192 96 2 2
 down.bias 192
-enc2.0.gmlp.gmlp.proj_in.weight 384 192
-enc2.0.gmlp.gmlp.proj_in.bias 384
-enc2.0.gmlp.gmlp.proj_spatial.weight 64 64 1
-enc2.0.gmlp.gmlp.proj_spatial.bias 64
-enc2.0.gmlp.gmlp.proj_out.weight 192 192
-enc2.0.gmlp.gmlp.proj_out.bias 192
-enc2.0.norm1.weight 192
-enc2.0.norm2.weight 192
-enc2.0.glu_conv.w1.weight 192 192 1 1
-enc2.0.glu_conv.w1.bias 192
-enc2.0.glu_conv.w2.weight 192 96 3 3
-enc2.0.glu_conv.w2.bias 192
-enc2.1.gmlp.gmlp.proj_in.weight 768 192
-enc2.1.gmlp.gmlp.proj_in.bias 768
-enc2.1.gmlp.gmlp.proj_spatial.weight 12 12 1
-enc2.1.gmlp.gmlp.proj_spatial.bias 12
-enc2.1.gmlp.gmlp.proj_out.weight 192 384
-enc2.1.gmlp.gmlp.proj_out.bias 192
-enc2.1.norm1.weight 192
-enc2.1.norm2.weight 384
-enc2.1.glu_conv.w1.weight 192 192 1 1
-enc2.1.glu_conv.w1.bias 192
-enc2.1.glu_conv.w2.weight 192 96 3 3
-enc2.1.glu_conv.w2.bias 192
-enc2.2.gmlp.gmlp.proj_in.weight 384 192
-enc2.2.gmlp.gmlp.proj_in.bias 384
-enc2.2.gmlp.gmlp.proj_spatial.weight 64 64 1
-enc2.2.gmlp.gmlp.proj_spatial.bias 64
-enc2.2.gmlp.gmlp.proj_out.weight 192 192
-enc2.2.gmlp.gmlp.proj_out.bias 192
-enc2.2.norm1.weight 192
-enc2.2.norm2.weight 192
-enc2.2.glu_conv.w1.weight 192 192 1 1
-enc2.2.glu_conv.w1.bias 192
-enc2.2.glu_conv.w2.weight 192 96 3 3
-enc2.2.glu_conv.w2.bias 192
-enc2.3.gmlp.gmlp.proj_in.weight 768 192
-enc2.3.gmlp.gmlp.proj_in.bias 768
-enc2.3.gmlp.gmlp.proj_spatial.weight 12 12 1
-enc2.3.gmlp.gmlp.proj_spatial.bias 12
-enc2.3.gmlp.gmlp.proj_out.weight 192 384
-enc2.3.gmlp.gmlp.proj_out.bias 192
-enc2.3.norm1.weight 192
-enc2.3.norm2.weight 384
-enc2.3.glu_conv.w1.weight 192 192 1 1
-enc2.3.glu_conv.w1.bias 192
-enc2.3.glu_conv.w2.weight 192 96 3 3
-enc2.3.glu_conv.w2.bias 192
-enc2.4.gmlp.gmlp.proj_in.weight 384 192
-enc2.4.gmlp.gmlp.proj_in.bias 384
-enc2.4.gmlp.gmlp.proj_spatial.weight 64 64 1
-enc2.4.gmlp.gmlp.proj_spatial.bias 64
-enc2.4.gmlp.gmlp.proj_out.weight 192 192
-enc2.4.gmlp.gmlp.proj_out.bias 192
-enc2.4.norm1.weight 192
-enc2.4.norm2.weight 192
-enc2.4.glu_conv.w1.weight 192 192 1 1
-enc2.4.glu_conv.w1.bias 192
-enc2.4.glu_conv.w2.weight 192 96 3 3
-enc2.4.glu_conv.w2.bias 192
+{block("enc2.0", 192, 192, 64)}
+{block("enc2.1", 192, 384, 12)}
+{block("enc2.2", 192, 192, 64)}
+{block("enc2.3", 192, 384, 12)}
+{block("enc2.4", 192, 192, 64)}
 up.weight 384 192 1 1
 up.bias 384
-dec1.gmlp.gmlp.proj_in.weight 384 96
-dec1.gmlp.gmlp.proj_in.bias 384
-dec1.gmlp.gmlp.proj_spatial.weight 256 256 1
-dec1.gmlp.gmlp.proj_spatial.bias 256
-dec1.gmlp.gmlp.proj_out.weight 96 192
-dec1.gmlp.gmlp.proj_out.bias 96
-dec1.norm1.weight 96
-dec1.norm2.weight 192
-dec1.glu_conv.w1.weight 96 96 1 1
-dec1.glu_conv.w1.bias 96
-dec1.glu_conv.w2.weight 96 48 3 3
-dec1.glu_conv.w2.bias 96
+{block("dec1", 96, 192, 256)}
 to_image.weight 48 96 1 1
 to_image.bias 48
 """

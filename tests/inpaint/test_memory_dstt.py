@@ -8,7 +8,7 @@ from torch import nn
 from inpaint.models.blocks import PatchUnembedding
 from nunif.compiler import compile_function
 from nunif.models import create_model
-from tests.models import lively_model
+from tests.models import lively_model, moving_hole
 
 CLOSE = dict(atol=1e-5, rtol=0)
 
@@ -16,15 +16,6 @@ CLOSE = dict(atol=1e-5, rtol=0)
 @pytest.fixture(scope="module")
 def model():
     return lively_model()
-
-
-def clip(batch=1, frames=4, height=48, width=72, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    picture = torch.rand(batch, frames, 3, height, width, generator=generator) * 2 - 1
-    holes = torch.zeros(batch, frames, 1, height, width)
-    for t in range(frames):
-        holes[:, t, :, height // 4 : height // 2, 5 + 3 * t : 25 + 3 * t] = 1
-    return picture, holes
 
 
 @torch.no_grad()
@@ -45,7 +36,7 @@ def test_the_compiler_gets_the_network_and_not_the_pyramids(model):
         given.extend(str(node.target) for node in graph.graph.nodes)
         return graph.forward
 
-    frames, holes = clip(1, 2)
+    frames, holes = moving_hole(1, 2)
     with torch.no_grad():
         expected, _ = model.stream(frames[:, :1], holes[:, :1], None)
         found, _ = compile_function(model.stream, backend=backend)(
@@ -58,14 +49,14 @@ def test_the_compiler_gets_the_network_and_not_the_pyramids(model):
 
 
 def test_training_clip_equals_stream(model):
-    frames, holes = clip(2, 6)
+    frames, holes = moving_hole(2, 6)
     together, _ = model.train()(frames, holes)
     model.eval()
     torch.testing.assert_close(together.detach(), stream(model, frames, holes)[0], **CLOSE)
 
 
 def test_gradients_of_clip_equal_those_of_stream(model):
-    frames, holes = clip(1, 5)
+    frames, holes = moving_hole(1, 5)
 
     def gradients(run):
         model.zero_grad()
@@ -86,7 +77,7 @@ def test_gradients_of_clip_equal_those_of_stream(model):
 
 @pytest.mark.parametrize("size, tokens", [((360, 640), 1620), ((240, 432), 720), ((256, 256), 484)])
 def test_token_counts_of_the_paper(model, size, tokens):
-    frames, holes = clip(1, 1, *size)
+    frames, holes = moving_hole(1, 1, *size)
     with torch.no_grad():
         output, memory = model(frames, holes)
     assert memory.shape == (1, 4 + 38, 2, tokens, 32)
@@ -109,7 +100,7 @@ def test_vec2patch_equals_linear_and_fold():
 def test_memory_of_every_block_reaches_the_current_frame(model, block):
     """Blocks 0 and 2 are temporal, 1 and 3 spatial; each alone must change the output of the frame
     that follows."""
-    frames, holes = clip(1, 3)
+    frames, holes = moving_hole(1, 3)
     with torch.no_grad():
         _, memory = model(frames[:, :2], holes[:, :2])
         output, _ = model(frames[:, 2:], holes[:, 2:], memory)
@@ -136,7 +127,7 @@ def test_spatial_blocks_look_everywhere_and_temporal_ones_inside_their_zone(mode
 
 
 def test_memory_carries_no_gradient(model):
-    frames, holes = clip(1, 2)
+    frames, holes = moving_hole(1, 2)
     assert not model(frames, holes)[1].requires_grad
 
 
@@ -152,7 +143,7 @@ def test_an_untrained_model_gives_the_smooth_fill():
     from scene.masks import smooth_fill
 
     fresh = create_model("inpaint.memory_dstt_v1_tiny").eval()
-    frames, holes = clip(1, 1)
+    frames, holes = moving_hole(1, 1)
     with torch.no_grad():
         output, _ = fresh(frames, holes)
     torch.testing.assert_close(output[0], smooth_fill(frames[0], holes[0]), **CLOSE)

@@ -15,7 +15,7 @@ from inpaint.task import VideoInpaintTask
 from nunif.models import create_model, load_model, save_model
 from nunif.training.trainer import EpochDone
 from tests.models import lively_model, trace_less
-from tests.records import make_records
+from tests.records import make_dataset, make_records
 from tests.watching import train_stopped_after
 
 MODEL = "inpaint.memory_dstt_v1_tiny"
@@ -23,37 +23,13 @@ MODEL = "inpaint.memory_dstt_v1_tiny"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    make_records(folder / "train", 3, seed=0)
-    make_records(folder / "eval", 2, seed=50)
-    return folder
+    return make_dataset(tmp_path_factory.mktemp("data"), train=3, eval=2)
 
 
 def words(data, model_dir, *more):
-    base = [
-        "inpaint",
-        "-i",
-        data,
-        "--model-dir",
-        model_dir,
-        "--video",
-        "--arch",
-        "memory_dstt_v1_tiny",
-        "--tile-size",
-        "32",
-    ]
-    return [
-        *base,
-        "--num-samples",
-        "36",
-        "--backward-step",
-        "2",
-        "--save-eval-step",
-        "1",
-        "--gpu",
-        "-1",
-        *more,
-    ]
+    base = ["inpaint", "-i", data, "--model-dir", model_dir, "--gpu", "-1"]
+    sizes = "--video --arch memory_dstt_v1_tiny --tile-size 32 --num-samples 36"
+    return [*base, *sizes.split(), *"--backward-step 2 --save-eval-step 1".split(), *more]
 
 
 def state_of(model_dir):

@@ -52,15 +52,10 @@ def write_alpha(
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
-        for number in range(count):
-            rgba = np.full((height, width, 4), 60 + 20 * number, np.uint8)
-            rgba[..., 3] = ramp(height, width) if alpha is None else alpha
-            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(
-                format=pixel_format, threads=1
-            )
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        frames = np.empty((count, height, width, 4), np.uint8)
+        frames[..., :3] = 60 + 20 * np.arange(count)[:, None, None, None]
+        frames[..., 3] = ramp(height, width) if alpha is None else alpha
+        videos.encode_into(container, stream, frames)
     return path
 
 

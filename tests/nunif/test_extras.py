@@ -12,7 +12,7 @@ import pytest
 
 from nunif.video.extras import list_extras
 from tests.nunif.test_film_io import copy_film
-from tests.videos import numbered_frame, set_rotation, write_clip
+from tests.videos import encode_into, numbered_frame, set_rotation, write_clip
 
 FONT = b"\0\1\0\0" + bytes(range(50))
 MS = Fraction(1, 1000)
@@ -60,13 +60,7 @@ def write_rich(
                 ]
             )
         container.start_encoding()
-        for number in range(24):
-            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(
-                format="yuv420p", threads=1
-            )
-            frame.pts = number
-            container.mux(pictures.encode(frame))
-        container.mux(pictures.encode(None))
+        encode_into(container, pictures, map(numbered_frame, range(24)))
         for tone in tones:
             for first in range(0, 44100, 1024):
                 samples = av.AudioFrame.from_ndarray(
@@ -293,13 +287,7 @@ def test_timecode(tmp_path, caplog, name):
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         stream.metadata["timecode"] = "01:00:00:00"
-        for number in range(12):
-            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(
-                format="yuv420p", threads=1
-            )
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        encode_into(container, stream, map(numbered_frame, range(12)))
     copy(tmp_path / "s.mov", tmp_path / name)
     with av.open(str(tmp_path / name)) as container:
         tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}

@@ -454,18 +454,14 @@ def test_reading_on_and_on_holds_one_frame(tmp_path):
 
 # Writing: numbers, tags and times
 
+PIXEL_FORMATS = ("yuv420p", "yuv422p10le", "yuv444p", "gray", "gbrp", "gbrp10le", "yuva420p")
+
 
 @pytest.mark.parametrize(
     ("pixel_format", "size"),
     [
-        ("yuv420p", (32, 48)),
-        ("yuv422p10le", (32, 48)),
-        ("yuv444p", (32, 48)),
-        ("gray", (32, 48)),
-        ("gbrp", (32, 48)),
-        ("gbrp10le", (32, 48)),
+        *((name, (32, 48)) for name in PIXEL_FORMATS),
         ("yuv420p", (31, 47)),
-        ("yuva420p", (32, 48)),
     ],
 )
 def test_what_is_outside_the_hole_goes_through_bit_for_bit(tmp_path, pixel_format, size):

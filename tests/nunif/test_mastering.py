@@ -190,11 +190,8 @@ def test_the_display_alone(tmp_path):
         ("yuv444p", "a.avi", "mpeg4", "chroma of 1x1 pixels becomes one of 2x2"),
         ("yuv422p10le", "a.mpg", "mpeg2video", "10 bits become 8"),
         ("gbrp10le", "a.mkv", "libsvtav1", "chroma of 1x1 pixels becomes one of 2x2"),
-        ("yuv420p10le", "a.mp4", "libx264", ""),
-        ("yuv444p", "a.mp4", "libx264", ""),
-        ("bgr0", "a.mp4", "libx264", ""),
+        *((name, "a.mp4", "libx264", "") for name in ("yuv420p10le", "yuv444p", "bgr0", "gray")),
         ("gbrp10le", "a.mkv", "ffv1", ""),
-        ("gray", "a.mp4", "libx264", ""),
         ("yuv422p", "a.mov", "prores_ks", ""),
     ],
 )

@@ -156,6 +156,20 @@ def make_options(folder: Path, **values) -> TrainerOptions:
     return TrainerOptions(**{**defaults, **values})
 
 
+def line_options(folder: Path, **values) -> TrainerOptions:
+    """One epoch of plain gradient descent over all points, one a batch."""
+    defaults = dict(
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        batch_size=1,
+        num_samples=None,
+        max_epoch=1,
+        disable_hard_example=True,
+    )
+    return make_options(folder, **{**defaults, **values})
+
+
 def read_csv(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "loss.csv").open()))
 
@@ -220,20 +234,7 @@ def test_ten_records_with_backward_step_8_give_two_updates_and_the_second_is_the
     tmp_path,
 ):
     task = line_task(10)
-    options = make_options(
-        tmp_path,
-        optimizer="sgd",
-        momentum=0.0,
-        weight_decay=0.0,
-        learning_rate=0.001,
-        batch_size=1,
-        backward_step=8,
-        num_samples=None,
-        max_epoch=1,
-        disable_hard_example=True,
-        skip_eval=True,
-    )
-    train(task, options)
+    train(task, line_options(tmp_path, learning_rate=0.001, backward_step=8, skip_eval=True))
     assert sorted(task.seen) == list(range(10))
     x = np.array(task.seen, dtype=np.float64) + 1
     w = 0.0
@@ -245,20 +246,7 @@ def test_ten_records_with_backward_step_8_give_two_updates_and_the_second_is_the
 
 def test_fewer_records_than_the_step_still_learn(tmp_path):
     task = line_task(3)
-    options = make_options(
-        tmp_path,
-        optimizer="sgd",
-        momentum=0.0,
-        weight_decay=0.0,
-        learning_rate=0.01,
-        batch_size=1,
-        backward_step=8,
-        num_samples=None,
-        max_epoch=1,
-        disable_hard_example=True,
-        skip_eval=True,
-    )
-    train(task, options)
+    train(task, line_options(tmp_path, learning_rate=0.01, backward_step=8, skip_eval=True))
     # gradients at 0 are -2 x: -2, -4, -6, their mean -4
     assert task.model.w.item() == pytest.approx(0.04)
     assert read_csv(tmp_path)[0]["updates"] == "1"
@@ -281,42 +269,16 @@ def test_every_optimizer_learns(tmp_path, optimizer):
 
 def test_gradients_are_clipped_and_the_csv_has_the_rate_of_each_epoch(tmp_path):
     task = line_task(4)
-    options = make_options(
-        tmp_path,
-        optimizer="sgd",
-        momentum=0.0,
-        weight_decay=0.0,
-        learning_rate=0.01,
-        batch_size=4,
-        backward_step=1,
-        num_samples=None,
-        max_epoch=2,
-        disable_hard_example=True,
-        clip_grad_norm=0.5,
-    )
-    train(task, options)
+    sizes = dict(batch_size=4, backward_step=1, max_epoch=2)
+    train(task, line_options(tmp_path, clip_grad_norm=0.5, learning_rate=0.01, **sizes))
     assert task.model.w.item() == pytest.approx(0.01 * 0.5 + 1e-8 * 0.5)
     assert [row["learning_rate"] for row in read_csv(tmp_path)] == ["0.01", "1e-08"]
 
 
 def test_warm_up_rises_update_by_update(tmp_path):
     task = line_task(4)
-    options = make_options(
-        tmp_path,
-        optimizer="sgd",
-        momentum=0.0,
-        weight_decay=0.0,
-        learning_rate=0.01,
-        batch_size=1,
-        backward_step=1,
-        num_samples=None,
-        max_epoch=1,
-        disable_hard_example=True,
-        warmup_epoch=1,
-        clip_grad_norm=1e-3,
-        skip_eval=True,
-    )
-    train(task, options)
+    rate = dict(learning_rate=0.01, warmup_epoch=1, clip_grad_norm=1e-3)
+    train(task, line_options(tmp_path, backward_step=1, skip_eval=True, **rate))
     assert task.model.w.item() == pytest.approx(1e-5 * (1 / 4 + 2 / 4 + 3 / 4 + 1))
 
 

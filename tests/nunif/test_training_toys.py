@@ -131,7 +131,23 @@ class Denoiser(Model):
         return self.net(torch.cat([codes, time], dim=1))
 
 
-class DenoiseTask(Toy):
+class OneLoss(Toy):
+    """Tasks whose steps are made of one loss per sample."""
+
+    def losses(self, model, batch):
+        """(B,)"""
+        raise NotImplementedError
+
+    def train_step(self, model, batch):
+        self.tick()
+        losses = self.losses(model, batch)
+        return TrainOutput(losses.mean(), losses.detach())
+
+    def eval_step(self, model, batch):
+        return EvalOutput({"loss": self.losses(model, batch).mean().item()})
+
+
+class DenoiseTask(OneLoss):
     def __init__(self) -> None:
         super().__init__("toy.denoiser")
 
@@ -143,14 +159,6 @@ class DenoiseTask(Toy):
         time, noise = torch.rand(len(codes), 1), torch.randn_like(codes)
         noisy = (1 - time) * codes + time * noise
         return (model(noisy, time) - noise).square().mean(1)
-
-    def train_step(self, model, batch):
-        self.tick()
-        losses = self.losses(model, batch)
-        return TrainOutput(losses.mean(), losses.detach())
-
-    def eval_step(self, model, batch):
-        return EvalOutput({"loss": self.losses(model, batch).mean().item()})
 
 
 # --- three stages, with another rate per group ----------------------------------------------------
@@ -172,7 +180,7 @@ class ToyOptions(TrainerOptions):
     noise: float = option(default=0.0, help="on the samples")
 
 
-class FineTuneTask(Toy):
+class FineTuneTask(OneLoss):
     def __init__(self, options: ToyOptions) -> None:
         super().__init__("toy.backbone")
         self.noise, self.backbone_rate = options.noise, options.backbone_rate
@@ -186,14 +194,6 @@ class FineTuneTask(Toy):
 
     def losses(self, model, batch):
         return (model(batch["x"]) - batch["y"]).square().mean(1)
-
-    def train_step(self, model, batch):
-        self.tick()
-        losses = self.losses(model, batch)
-        return TrainOutput(losses.mean(), losses.detach())
-
-    def eval_step(self, model, batch):
-        return EvalOutput({"loss": self.losses(model, batch).mean().item()})
 
 
 register_model("toy.recurrent", Recurrent)

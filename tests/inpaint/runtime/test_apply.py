@@ -25,7 +25,7 @@ from nunif.models import create_model, save_model
 from nunif.video.color import ColorTags
 from nunif.video.reader import VideoReader
 from tests import videos
-from tests.models import save_lively_model
+from tests.models import frames_given_to_models, save_lively_model
 from tests.nunif.test_extras import contents, write_rich
 from tests.nunif.test_mastering import DISPLAY, NUMBERS, chroma_of, said, with_dolby_vision
 from tests.nunif.test_tone import HLG, PQ, WHITE_OF_HLG, WHITE_OF_PQ, level, write_levels
@@ -896,19 +896,9 @@ def write_see_through(path, codec="ffv1", pixel_format="gbrap"):
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=24)
         stream.width, stream.height, stream.pix_fmt = W, H, pixel_format
-        for number in range(T):
-            rgba = np.dstack(
-                [
-                    videos.numbered_frame(number),
-                    np.tile(np.linspace(0, 255, W).astype(np.uint8), (H, 1)),
-                ]
-            )
-            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(
-                format=pixel_format, threads=1
-            )
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        alpha = np.tile(np.linspace(0, 255, W).astype(np.uint8), (H, 1))
+        frames = (np.dstack([videos.numbered_frame(number), alpha]) for number in range(T))
+        videos.encode_into(container, stream, frames)
     return path
 
 
@@ -978,13 +968,7 @@ def test_the_model_sees_hdr_as_sdr_and_the_film_keeps_its_samples(
     the film's transfer."""
     share = WHITE_OF_PQ if color == PQ else WHITE_OF_HLG
     source = write_levels(tmp_path / "film.mkv", level(share), color, count=T, size=(H, W))
-    seen = []
-    masked = InpaintStream.masked
-    monkeypatch.setattr(
-        InpaintStream,
-        "masked",
-        lambda self, frame, hole: (seen.append(frame), masked(self, frame, hole))[1],
-    )
+    seen = frames_given_to_models(monkeypatch)
     # a perfect model: what it paints is what it saw around the hole
     monkeypatch.setattr("inpaint.runtime.stream.from_network", lambda output, frame, hole: frame)
     code, lines = run(source, masks, "out.mkv", "--codec", "ffv1", *words)

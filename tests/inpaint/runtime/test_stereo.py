@@ -24,7 +24,7 @@ from nunif.video.reader import VideoReader
 from scene.depth import ClipRejected
 from scene.world import render_scene
 from tests import videos
-from tests.models import save_lively_model
+from tests.models import frames_given_to_models, save_lively_model
 from tests.nunif.test_tone import PQ, WHITE_OF_PQ, level, write_levels
 from tests.videos import shots, sound_of, times_of, write_clip
 
@@ -441,11 +441,7 @@ def test_a_transparent_film_loses_its_alpha_with_a_line(run, known, tmp_path):
     with av.open(str(tmp_path / "film.mov"), "w") as container:
         stream = container.add_stream("qtrle", rate=24)
         stream.width, stream.height, stream.pix_fmt = W, H, "argb"
-        for number, rgba in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format="argb", threads=1)
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        videos.encode_into(container, stream, frames)
     code, lines = run(tmp_path / "film.mov", "out.webm")
     assert (
         code == 0
@@ -465,13 +461,7 @@ def test_depth_and_model_see_hdr_as_sdr_and_both_eyes_stay_hdr(run, monkeypatch,
             return near
 
     monkeypatch.setattr(stereo, "create_estimator", lambda *_, **__: Looking())
-    filled = []
-    masked = InpaintStream.masked
-    monkeypatch.setattr(
-        InpaintStream,
-        "masked",
-        lambda self, frame, hole: (filled.append(frame), masked(self, frame, hole))[1],
-    )
+    filled = frames_given_to_models(monkeypatch)
     assert run(source, "out.mkv", "--codec", "ffv1", *FAR_APART)[0] == 0
     assert len(seen) >= T and len(filled) == T
     for frame in seen:
