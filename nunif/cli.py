@@ -110,9 +110,14 @@ def _load(function: str):
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or importlib.util.find_spec(package) is not None:
-            raise  # a part of a package is missing: its own fault, or ours
-        raise UserError(
-            f"this command needs the package {package!r}, which is not installed: pip install -e ."
-        ) from error
+        own = {__name__.partition(".")[0], module_name.partition(".")[0]}
+        if not package:
+            raise
+        if importlib.util.find_spec(package) is None:
+            lack = f"this command needs the package {package!r}, which is not installed"
+            raise UserError(f"{lack}: pip install -e .") from error
+        if package in own:
+            raise  # a module of ours is missing: our own code is broken
+        lack = f"this command needs {error.name}, which the installed {package!r} lacks"
+        raise UserError(f"{lack}: install another version of it") from error
     return getattr(module, name)

@@ -43,6 +43,8 @@ TABLE = [
     cli.Command("fail", Sizes, f"{__name__}:fail", "fail"),
     cli.Command("stop", Sizes, f"{__name__}:stop", "be interrupted"),
     cli.Command("lost", Sizes, "a_package_that_nobody_has:main", "need a package"),
+    cli.Command("old", Sizes, "numpy.that_nobody_has:main", "need a module of a package"),
+    cli.Command("broken", Sizes, "nunif.that_nobody_has:main", "need a module of ours"),
 ]
 
 
@@ -85,6 +87,13 @@ def test_errors_of_a_command(capsys):
         "needs the package 'a_package_that_nobody_has', which is not installed"
         in capsys.readouterr().err
     )
+    assert cli.run(TABLE, ["old", "-i", "x"]) == 1
+    assert capsys.readouterr().err == (
+        "error: this command needs numpy.that_nobody_has, which the installed 'numpy' lacks: "
+        "install another version of it\n"
+    )
+    with pytest.raises(ModuleNotFoundError):  # our own code is broken: with a traceback
+        cli.run(TABLE, ["broken", "-i", "x"])
 
 
 def test_help_names_flags_defaults_and_choices(capsys):
