@@ -43,7 +43,7 @@ TABLE = [
     cli.Command("fail", Sizes, f"{__name__}:fail", "fail"),
     cli.Command("stop", Sizes, f"{__name__}:stop", "be interrupted"),
     cli.Command("lost", Sizes, "a_package_that_nobody_has:main", "need a package"),
-    cli.Command("old", Sizes, "numpy.that_nobody_has:main", "need a module of a package"),
+    cli.Command("old", Sizes, "needs_more_of_numpy:main", "need a module of a package"),
     cli.Command("broken", Sizes, "nunif.that_nobody_has:main", "need a module of ours"),
 ]
 
@@ -78,7 +78,7 @@ def test_wrong_values_are_one_line_and_exit_code_1(capsys, words, message):
     assert SEEN == []
 
 
-def test_errors_of_a_command(capsys):
+def test_errors_of_a_command(capsys, tmp_path, monkeypatch):
     assert cli.run(TABLE, ["fail", "-i", "x"]) == 1
     assert capsys.readouterr().err == "error: b.mp4 is not a video: give another file\n"
     assert cli.run(TABLE, ["stop", "-i", "x"]) == 130
@@ -87,6 +87,8 @@ def test_errors_of_a_command(capsys):
         "needs the package 'a_package_that_nobody_has', which is not installed"
         in capsys.readouterr().err
     )
+    (tmp_path / "needs_more_of_numpy.py").write_text("import numpy.that_nobody_has")
+    monkeypatch.syspath_prepend(tmp_path)
     assert cli.run(TABLE, ["old", "-i", "x"]) == 1
     assert capsys.readouterr().err == (
         "error: this command needs numpy.that_nobody_has, which the installed 'numpy' lacks: "
