@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from inpaint import options
+from inpaint import options_run
 from inpaint.commands import INPAINT
 from inpaint.occlusion import shift_of_view
 from inpaint.runtime import stereo, stereo_views
@@ -148,7 +148,7 @@ def test_the_other_eye_sees_the_box_aside_and_a_filled_strip(run, known, film, t
         assert (picture[rows, strip] != frame[rows, strip]).mean() > 0.5
 
 
-def expected(model, frames, view, starts, look_ahead=options.LOOK_AHEAD):
+def expected(model, frames, view, starts, look_ahead=options_run.LOOK_AHEAD):
     """Both eyes of every frame, the fill from a stream per eye that starts afresh at the frames in
     `starts`.
 
@@ -236,11 +236,11 @@ def test_layouts(run, known, film, tmp_path, layout, size):
 
 def test_the_command_line_offers_what_there_is():
     assert (
-        options.LAYOUTS
+        options_run.LAYOUTS
         == tuple(stereo_views.LAYOUTS)
         == ("sbs", "half-sbs", "tb", "half-tb", "anaglyph")
     )
-    assert options.VIEWS == tuple(stereo_views.VIEWS) == ("right", "left", "both")
+    assert options_run.VIEWS == tuple(stereo_views.VIEWS) == ("right", "left", "both")
 
 
 # What is carried over
