@@ -230,7 +230,9 @@ def long_film(size, count=300):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["memory_dstt_v1_tiny", "fusion_v1"])
+@pytest.mark.parametrize(
+    "name", ["memory_dstt_v1_tiny", pytest.param("fusion_v1", marks=pytest.mark.long)]
+)
 def test_three_hundred_frames_later_a_file_still_computes_what_the_model_does(
     folder, model_path, tmp_path, name
 ):

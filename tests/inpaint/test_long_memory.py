@@ -63,6 +63,7 @@ def test_the_long_exam_ends_as_well_as_it_began(name):
         assert last > first - 1 and last > 45, (kind, first, last)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_thousand_frames_later_the_hole_is_as_sharp():
     """Two films side by side, of 8 bits: a still one with noise of two grey levels, and one with
