@@ -264,7 +264,9 @@ def timeless(text: str) -> str:
     last column of scores)."""
     text = re.sub(r"\b[0-9a-f]{64}\b", "DIGEST", TIMES.sub("TIME", text))
     text = re.sub(r"\d+\.\d MB|[\d,]+ bytes", "SIZE", text)
-    return re.sub(r"(?m) +\d+\.\d{3}$", " FPS", text)
+    text = re.sub(r"\.\d{14}\.", ".TIME.", text)  # in names of files that are kept
+    text = re.sub(r"(?m) +\d+\.\d{3}$", " FPS", text)
+    return re.sub(" +", " ", text)  # columns are as wide as their numbers
 
 
 def told(value: Any) -> Any:
@@ -352,6 +354,7 @@ def open_files_of_the_other(folder: Path, inputs: dict[str, str]) -> Iterator[tu
     """Model files, checkpoints, records and engines that the other one wrote, in the hands of this
     one."""
     other, mine = folder / "other", folder / "opened"
+    shutil.rmtree(mine, ignore_errors=True)
     make_folder(mine)
     for path in sorted([*other.rglob("*.pth"), *other.rglob("*.safetensors")]):
         done = python(ROOT, mine, ["-m", "inpaint", "checkpoint", str(path)])
