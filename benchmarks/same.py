@@ -213,7 +213,7 @@ def run_all(checkout: Path, folder: Path, inputs: dict[str, str]) -> dict[str, s
     for name, line in TABLES.items():
         words = words_of(line, inputs)
         top = python(checkout, folder, [*words, "-h"]).stdout
-        for command in re.findall(r"^    ([a-z_-]+) ", top, re.M):
+        for command in re.findall(r"^    ([a-z_-]+)(?: |$)", top, re.M):
             printed[f"{name} {command} -h"] = python(
                 checkout, folder, [*words, command, "-h"]
             ).stdout
