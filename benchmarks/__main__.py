@@ -24,12 +24,13 @@ from nunif.options import parse_size
 NAMES = ("generator", "decode", "holes", "loader", "step", "frame", "start")
 APART = ("gpu",)  # not of `all`
 RESULTS = ROOT / "benchmarks" / "results"
+# what runs in many threads or processes of its own
 ONE_THREAD = (
     "generator",
     "decode",
     "holes",
     "loader",
-)  # what runs in many threads or processes of its own
+)
 
 
 def main() -> int:

@@ -71,9 +71,8 @@ class PublishedBlock(MemoryBlock):
         x = self.norm1(tokens)
         if self.zones == 1:
             own = self.attention.project(x)
-            attended = self.attention(
-                x, own, own, grid
-            )  # keys that stand there twice change nothing
+            # keys that stand there twice change nothing
+            attended = self.attention(x, own, own, grid)
         else:
             oldest, current = (
                 split_zones(y, grid, zones=2, num_heads=self.num_heads).transpose(

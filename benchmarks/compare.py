@@ -112,7 +112,7 @@ def step_parts() -> dict[str, float]:
     parts: dict[str, list[Any]] = {
         "encoder": [model.encoder],
         "hierarchy": [model.hierarchy],
-        ("to and from tokens"): [model.to_tokens, model.from_tokens],
+        "to and from tokens": [model.to_tokens, model.from_tokens],
         "blocks": list(model.blocks),
         "decoder": [model.decoder],
     }

@@ -7,6 +7,7 @@ requirements. What needs weights is replaced: the depth network by the same cons
 ours gets (behind the same resize), the mask network by a cheap row scan. Checked with d23721f1.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -29,9 +30,8 @@ class Peer:
 
     def __call__(self, what: str, *words: str) -> Any:
         """Do something there, and tell what it took."""
-        from benchmarks.timing import (
-            Elsewhere,
-        )  # not in the other process, which runs this file too
+        # not in the other process, which runs this file too
+        from benchmarks.timing import Elsewhere
 
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps([what, *words]) + "\n")
@@ -84,19 +84,11 @@ def serve(checkout: str) -> None:
         print(MARK + json.dumps([wall, cpu, _peak_mb()]), flush=True)
 
 
-def _generate(film: str, disparity: str, out: str, views: str, mask: str) -> Callable[[], Any]:
-    import argparse
-    import itertools
-    import random
-    import shutil
-    from unittest import mock
-
-    import iw3.depth_model_factory as factory
+def _constant_depth(disparity: str) -> Any:
+    """A depth estimator of the peer's kind that gives one map, and takes the time of scaling."""
     import numpy as np
     import torch
     import torch.nn.functional as F
-    from iw3.forward_warp import nonwarp_mask
-    from iw3.training.inpaint import create_training_data_video as theirs
 
     street = torch.from_numpy(np.load(disparity))[None, None]
 
@@ -117,6 +109,42 @@ def _generate(film: str, disparity: str, out: str, views: str, mask: str) -> Cal
 
         def minmax_normalize(self, depths: torch.Tensor) -> list[torch.Tensor]:
             return list(depths)
+
+    return ConstantDepth()
+
+
+def _arguments(film: str, out: str) -> argparse.Namespace:
+    """What the peer's generator is told."""
+    return argparse.Namespace(
+        dataset_dir=film,
+        data_dir=out,
+        prefix="peer",
+        model_type="Any_B",
+        gpu=-1,
+        resolution=None,
+        max_fps=30,
+        size=512,
+        seq=16,
+        num_samples=1,
+        skip_interval=120,
+        skip_first=0,
+        batch_size=2,
+        max_workers=1,
+        divergence_level=1,
+    )
+
+
+def _generate(film: str, disparity: str, out: str, views: str, mask: str) -> Callable[[], Any]:
+    import itertools
+    import random
+    import shutil
+    from unittest import mock
+
+    import iw3.depth_model_factory as factory
+    import torch
+    import torch.nn.functional as F
+    from iw3.forward_warp import nonwarp_mask
+    from iw3.training.inpaint import create_training_data_video as theirs
 
     def scan(frames: torch.Tensor, depth: torch.Tensor, divergence: float) -> torch.Tensor:
         near = F.interpolate(depth, size=frames.shape[-2:], mode="bilinear", align_corners=False)
@@ -139,7 +167,8 @@ def _generate(film: str, disparity: str, out: str, views: str, mask: str) -> Cal
     theirs.crop_resize = usual_view
     theirs.gen_mapper, theirs.gen_convergence = lambda _: "none", lambda: 0.5
     theirs.gen_divergence, theirs.gen_edge_dilation = lambda *_: 4.0, lambda *_: 0
-    factory.create_depth_model = lambda name: ConstantDepth()
+    depth = _constant_depth(disparity)
+    factory.create_depth_model = lambda name: depth
     theirs.create_stereo_model = lambda *_, **__: None
     theirs.backward_nonwarp_mask = lambda net, c, depth, divergence, **_: (
         c,
@@ -147,24 +176,7 @@ def _generate(film: str, disparity: str, out: str, views: str, mask: str) -> Cal
     )
     by_scan = lambda c, depth, divergence, **_: (c, scan(c, depth, divergence).float())  # noqa: E731
     theirs.forward_nonwarp_mask = nonwarp_mask if mask == "as is" else by_scan
-    args = argparse.Namespace(
-        dataset_dir=film,
-        data_dir=out,
-        prefix="peer",
-        model_type="Any_B",
-        gpu=-1,
-        resolution=None,
-        max_fps=30,
-        size=512,
-        seq=16,
-        num_samples=1,
-        skip_interval=120,
-        skip_first=0,
-        batch_size=2,
-        max_workers=1,
-        divergence_level=1,
-    )
-
+    args = _arguments(film, out)
     clips: Iterator[tuple[int, float | None]] = iter(())  # of the run that is under way
 
     def run() -> None:

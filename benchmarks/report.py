@@ -106,7 +106,7 @@ HEADINGS = {
     "cpu_times_faster": "x (CPU)",
     "p50_ms": "p50 ms",
     "p95_ms": "p95 ms",
-    "network_ms": ("of it the network, p50 ms"),
+    "network_ms": "of it the network, p50 ms",
     "update_ms": "ms an update",
     "peak_mb": "peak MB",
     "gpu_mb": "GPU MB",
@@ -130,6 +130,7 @@ HEADINGS = {
     "wins": "better on",
     "failed": "",
 }
+# others have three digits
 DECIMALS = {
     "hole_psnr": 2,
     "psnr": 2,
@@ -137,7 +138,7 @@ DECIMALS = {
     "ssim": 4,
     "lite": 4,
     "lpips": 4,
-}  # others have three digits
+}
 
 
 def table(rows: list[Row]) -> list[str]:

@@ -23,9 +23,10 @@ BASELINE = "clip at once, fp32"
 def run(setting: Setting) -> dict[str, Any]:
     """Milliseconds of a step (forward, loss, backward, no optimizer) for every way of taking it, by
     size of the model."""
+    # not at the top: `compare` takes what is below with older checkouts
     from nunif.device import (
         keep_freed_memory,
-    )  # not at the top: `compare` takes what is below with older checkouts
+    )
 
     frames, holes = clip(setting.device)
     if setting.device.type == "cpu":

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -114,10 +115,8 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def reset_peak() -> None:
     """Let the peak of memory start at what is held now. Linux; elsewhere it only grows."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def peak_mb() -> float:

@@ -80,13 +80,11 @@ def moving_shape(
     unit = math.sqrt(size[0] * size[1])
     while True:
         points = outline * unit * math.sqrt(rng.uniform(*OBJECT_AREA) / _polygon_area(outline))
-        half = np.minimum(
-            np.abs(points).max(axis=0), np.array([size[1], size[0]]) / 2
-        )  # of its width and height
+        # of its width and height
+        half = np.minimum(np.abs(points).max(axis=0), np.array([size[1], size[0]]) / 2)
         sides = np.array([size[1], size[0]], float)
-        start = half + rng.uniform(0, 1, 2) * np.maximum(
-            sides - 2 * half, 0
-        )  # wholly inside where it fits
+        # wholly inside where it fits
+        start = half + rng.uniform(0, 1, 2) * np.maximum(sides - 2 * half, 0)
         # its middle keeps a good quarter of its width from the edges
         low, high = np.minimum(half * 0.6, sides / 2), np.maximum(sides - half * 0.6, sides / 2)
         path = _path(num_frames, start, low, high, size, rng)
@@ -138,10 +136,11 @@ def visiting_shape(num_frames: int, size: tuple[int, int], rng: np.random.Genera
     sides = np.array([size[1], size[0]], float)
     times = (np.arange(num_frames) + 0.5) / num_frames
     standing = (times >= VISIT[1]) & (times <= VISIT[2])
+    # it slows down to stand
     away = (
         np.interp(times, VISIT[:2], (1, 0)) ** 2,
         np.interp(times, VISIT[2:], (0, 1)) ** 2,
-    )  # it slows down to stand
+    )
     from_left = rng.random(2) < 0.5  # as it comes, as it goes
     pace, phase = rng.uniform(0.1, 0.4, 2), rng.uniform(0, 2 * math.pi, 2)
     breath, sway = np.sin(np.arange(num_frames)[:, None] * pace + phase).T  # (T,) each
@@ -152,13 +151,11 @@ def visiting_shape(num_frames: int, size: tuple[int, int], rng: np.random.Genera
             rng.uniform(*OBJECT_AREA) * sides.prod() / _polygon_area(outline)
         )
         squeeze = np.minimum(room / np.abs(points).max(axis=0), 1)
-        points *= (
-            squeeze / squeeze[::-1]
-        )  # what is too wide is made taller, and the other way round
+        # what is too wide is made taller, and the other way round
+        points *= squeeze / squeeze[::-1]
         half = np.abs(points).max(axis=0)
-        middle = (sides - 1) / 2 + rng.uniform(-1, 1, 2) * np.maximum(
-            room - half, 0
-        )  # where it stands
+        # where it stands
+        middle = (sides - 1) / 2 + rng.uniform(-1, 1, 2) * np.maximum(room - half, 0)
         outside = half[0] * (1 + BREATH) + SWAY + 1
         x = middle[0] + sway
         for share, left in zip(away, from_left):
@@ -183,9 +180,8 @@ def _share(pixels: int, size: tuple[int, int], limits: tuple[float, float]) -> b
 
 
 def _decide(still: bool | None, rng: np.random.Generator) -> bool:
-    drawn = bool(
-        rng.random() < 0.5
-    )  # drawn in any case: what follows does not depend on the caller
+    # drawn in any case: what follows does not depend on the caller
+    drawn = bool(rng.random() < 0.5)
     return drawn if still is None else still
 
 

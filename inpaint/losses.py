@@ -22,9 +22,8 @@ CHARBONNIER_EPSILON = 1e-3
 DCT_BLOCK = 8
 LOG_FLOOR = 1e-3  # squared, of a range of 2
 
-Loss = Callable[
-    [Tensor, Tensor, Tensor], Tensor
-]  # prediction, target (B, T, C, H, W), holes (B, T, 1, H, W) -> (B,)
+# prediction, target (B, T, C, H, W), holes (B, T, 1, H, W) -> (B,)
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -100,9 +100,8 @@ def drop_specks(holes: np.ndarray, *, min_area: int) -> np.ndarray:
         _, parts, stats, _ = found
         large = stats[:, cv2.CC_STAT_AREA] >= min_area
         large[0] = False  # what is no hole
-        np.take(
-            large, parts, out=kept, mode="clip"
-        )  # nothing to clip: it only spares the check of every number
+        # nothing to clip: it only spares the check of every number
+        np.take(large, parts, out=kept, mode="clip")
     return result
 
 

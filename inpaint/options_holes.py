@@ -5,12 +5,13 @@ from nunif.errors import UserError
 OCCLUSION = "occlusion"  # the holes that records bring along
 
 
+# inpaint.hole_shapes.SHAPES, without its cv2
 MADE_MASKS = (
     "rectangle",
     "strokes",
     "object",
     "strips",
-)  # inpaint.hole_shapes.SHAPES, without its cv2
+)
 
 
 MASK_KINDS = (OCCLUSION, *MADE_MASKS)

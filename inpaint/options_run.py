@@ -116,11 +116,12 @@ class StereoOptions(DepthOptions, FilmOptions):
     )
 
 
+# nunif.models.checkpoint.LAYOUTS, without its torch
 FILE_LAYOUTS = (
     "nunif",
     "state-dict",
     "safetensors",
-)  # nunif.models.checkpoint.LAYOUTS, without its torch
+)
 
 
 def full_name(arch: str) -> str:

@@ -156,12 +156,10 @@ def share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]:
     says, within 5 %."""
     if len(folders) == 1 or folders[0][1] is None:
         return [record for records, _ in folders for record in records]
-    wanted = np.array(
-        [(weight or 0) / len(records) for records, weight in folders]
-    )  # of each record
-    tries = [
-        np.outer(scale, wanted / wanted.min()) for scale in range(1, 11)
-    ]  # ten copies of the rarest always do
+    # of each record
+    wanted = np.array([(weight or 0) / len(records) for records, weight in folders])
+    # ten copies of the rarest always do
+    tries = [np.outer(scale, wanted / wanted.min()) for scale in range(1, 11)]
     copies = (
         next(np.rint(x) for x in tries if (np.abs(np.rint(x) / x - 1) <= 0.05).all())
         .astype(int)

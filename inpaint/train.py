@@ -103,8 +103,7 @@ def choose_arch(
                 f"{checkpoint_file} holds the model {name!r}, which is not one for inpainting"
             )
         return name
-    paths = (
-        list(resumed.glob(f"[!.]*{CHECKPOINT_SUFFIX}")) if resumed else []
-    )  # without a dot, with which partial ones start
+    # without a dot, with which partial ones start
+    paths = list(resumed.glob(f"[!.]*{CHECKPOINT_SUFFIX}")) if resumed else []
     names = [path.name.removesuffix(CHECKPOINT_SUFFIX) for path in paths]
     return names[0] if len(names) == 1 else full_name(default)

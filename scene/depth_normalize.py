@@ -11,10 +11,11 @@ import torch.nn.functional as F
 
 FIT_STEP = 8  # the affine fit reads every eighth pixel of a box-averaged map
 FIT_ROUNDS = 10
+# from one frame to the next; more is no jitter, and a chain of wild fits would run away
 SCALE_BOUNDS = (
     0.5,
     2.0,
-)  # from one frame to the next; more is no jitter, and a chain of wild fits would run away
+)
 NETWORK_PERCENTILES = (0.005, 0.995)
 FLOW_PERCENTILES = (0.02, 0.98)
 QUANTILE_PIXELS = 1 << 20  # enough to tell a percentile; torch.quantile refuses more than 16M
@@ -49,10 +50,11 @@ def fit_affine(source: torch.Tensor, target: torch.Tensor) -> tuple[float, float
 
     The scale stays within SCALE_BOUNDS; a flat source gets scale 1.
     """
+    # least squares would lean towards what enters
     scale, offset = (
         1.0,
         float((target - source).median()),
-    )  # least squares would lean towards what enters
+    )
     for _ in range(FIT_ROUNDS):
         error = (source * scale + offset - target).abs()
         width = 1.4826 * error.median() + 1e-6 * target.abs().max() + 1e-12

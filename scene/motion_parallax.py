@@ -195,9 +195,8 @@ def _consistency(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     error = np.linalg.norm(there + _sample(back, target), axis=-1)
     allowed = CONSISTENT_WITHIN + 0.05 * np.linalg.norm(there, axis=-1)
     inside = ((target >= 0) & (target <= (width - 1, height - 1))).all(axis=-1)
-    return (np.exp2(-np.square(error / allowed)) * inside).astype(
-        np.float32
-    )  # 0.5 at the allowed error
+    # 0.5 at the allowed error
+    return (np.exp2(-np.square(error / allowed)) * inside).astype(np.float32)
 
 
 def _background(flow: np.ndarray, consistent: np.ndarray) -> tuple[np.ndarray | None, float, float]:

@@ -25,11 +25,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {"demo": "", "test": "[test]", "bench": "[export]", "test-lowest": "[test]"}
 LOWEST = "test-lowest"
+# other versions of ruff and mypy say other things
 QUICK = (
     "-m",
     "not slow and not gpu",
     "--ignore=tests/test_checks.py",
-)  # other versions of ruff and mypy say other things
+)
 PACKAGES = ("nunif", "scene", "inpaint")
 # per cent of the lines of each; without pytest arguments only, when all tests run
 LEAST_COVERED = 85

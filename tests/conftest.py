@@ -1,7 +1,6 @@
 """For every test: few threads (machines are shared, and sums must not depend on the number of
 cores)."""
 
-import os
 import sys
 
 import pytest
@@ -10,14 +9,6 @@ import torch
 from nunif import cli
 
 torch.set_num_threads(1)
-
-
-def pytest_collection_modifyitems(items):
-    """Leave out what takes long, unless it is asked for."""
-    skip = pytest.mark.skip(reason="takes long: LONG_TESTS=1 runs it")
-    for item in items:
-        if item.get_closest_marker("long") and not os.environ.get("LONG_TESTS"):
-            item.add_marker(skip)
 
 
 _counted: set[str] = set()  # tests of which a case was counted

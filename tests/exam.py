@@ -14,11 +14,12 @@ from scene.metrics import hole_psnr
 
 SIZE = (96, 144)
 KINDS = ("frozen", "panned", "crossing")
+# frames of the long part; the one at which its hole stands; and at which its pan turns back
 LONG, STOP, SWAY = (
     150,
     6,
     24,
-)  # frames of the long part; the one at which its hole stands; and at which its pan turns back
+)
 
 
 def noise(height, width, seed=0):

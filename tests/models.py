@@ -7,10 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from inpaint.models import motion
 from inpaint.runtime.stream import InpaintStream
 from nunif.models import Model, create_model, save_model
-from scene import masks
 
 TINY = "inpaint.memory_dstt_v1_tiny"
 
@@ -59,11 +57,3 @@ def moving_hole(
     for t in range(frames):
         holes[:, t, :, height // 4 : height // 2, 5 + 3 * t : 25 + 3 * t] = 1
     return picture, holes
-
-
-def trace_less(patch: pytest.MonkeyPatch) -> None:
-    """For exports: the same operations and a quarter of them, pyramids of fewer levels that are
-    gone through once each."""
-    patch.setattr(motion, "ITERATIONS", 1)
-    patch.setattr(motion, "LEVELS", 2)
-    patch.setattr(masks, "FILL_LEVELS", 3)

@@ -87,34 +87,19 @@ def write_clip(
         stream = container.add_stream(codec, rate=Fraction(fps))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixel_format
-        stream.codec_context.time_base = time_base
-        stream.codec_context.gop_size = gop
-        stream.codec_context.max_b_frames = num_b_frames
+        stream.options = encoder_options(codec, num_b_frames) | (options or {})
+        coder = stream.codec_context
+        coder.time_base = time_base
+        coder.gop_size = gop
+        coder.max_b_frames = num_b_frames
         if tags:
-            coder = stream.codec_context
             coder.colorspace, coder.color_range, coder.color_primaries, coder.color_trc = tags
         if sample_aspect_ratio:
-            stream.codec_context.sample_aspect_ratio = sample_aspect_ratio
-        tone = (
-            _tone(
-                container,
-                sound,
-                sound_layout,
-                sound_rate,
-                sound_start,
-                seconds=len(frames) / Fraction(fps),
-            )
-            if sound
-            else iter(())
-        )
-        settings = (
-            {"preset": "ultrafast", "bf": str(num_b_frames)}
-            if codec in ("libx264", "libx265")
-            else {}
-        )
-        if codec == "libx265":
-            settings["x265-params"] = "log-level=none:pools=none"
-        stream.options = settings | (options or {})
+            coder.sample_aspect_ratio = sample_aspect_ratio
+        tone: Iterator[list[av.Packet]] = iter(())
+        if sound:
+            seconds = len(frames) / Fraction(fps)
+            tone = _tone(container, sound, sound_layout, sound_rate, sound_start, seconds=seconds)
         for index, rgb in enumerate(frames):
             kind = "rgb24" if rgb.shape[2] == 3 else "rgba"
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format=kind).reformat(
@@ -129,6 +114,14 @@ def write_clip(
         for packets in tone:
             container.mux(packets)
     return path
+
+
+def encoder_options(codec: str, num_b_frames: int) -> dict[str, str]:
+    """Fast, and quiet."""
+    if codec not in ("libx264", "libx265"):
+        return {}
+    quick = {"preset": "ultrafast", "bf": str(num_b_frames)}
+    return quick | ({"x265-params": "log-level=none:pools=none"} if codec == "libx265" else {})
 
 
 def encode_into(

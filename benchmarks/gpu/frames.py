@@ -28,10 +28,11 @@ from nunif.seed import generator_for
 
 SIZES = ("fusion_v1", "memory_dstt_v1_tiny", "memory_dstt_v1_small", "memory_dstt_v1")
 PRECISIONS = {"cuda": ("fp16", "bf16", "fp32"), "cpu": ("bf16", "fp32")}
+# with --compile, one precision: the compiler takes minutes for each
 COMPILED = {
     "cuda": "fp16",
     "cpu": "bf16",
-}  # with --compile, one precision: the compiler takes minutes for each
+}
 RENDERED = 12  # frames, which are played forth and back
 WARM_UP = 5  # frames of each stream before the first that counts
 LEAST, MOST = 3, 40  # frames of a round

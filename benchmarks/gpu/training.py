@@ -35,20 +35,34 @@ from nunif.training.start import CHECKPOINT_SUFFIX
 from nunif.training.task import Draw
 
 RECIPE, FOLDER = "fusion", "gpu-training"
-RENDERED = range(
-    1000, 1096
-)  # seeds of scenes to learn from; as many as there is time for, and the first four
+# seeds of scenes to learn from; as many as there is time for, and the first four
+RENDERED = range(1000, 1096)
+# records; frames and pixels of a record beyond those that are read of it
 FEWEST, SPARE_FRAMES, SPARE = (
     4,
     4,
     32,
-)  # records; frames and pixels of a record beyond those that are read of it
+)
 RENDERING, PACING = 0.05, 0.06  # of the time
 LEAST = 3  # updates of which the pace is measured
 # of the time that is left, for updates: epochs end with files, and a pace may be wrong
 PLANNED = 0.9
 EPOCHS = 20  # steps of the schedule
 STOP = getattr(signal, "SIGUSR1", signal.SIGTERM)
+
+
+def render_scenes(folder: Path, options: TrainOptions, *, until: float) -> None:
+    """Records to train on, a little larger and longer than what is drawn of them."""
+    height, width = parse_tile(options.tile_size)
+    length = options.stream_length or options.frames_per_draw
+    render_records(
+        folder,
+        RENDERED,
+        num_frames=length + SPARE_FRAMES,
+        size=(height + SPARE, width + SPARE),
+        least=FEWEST,
+        until=until,
+    )
 
 
 def train_recipe(setting: Setting, *, until: float) -> Iterator[dict[str, Any]]:
@@ -64,21 +78,10 @@ def train_recipe(setting: Setting, *, until: float) -> Iterator[dict[str, Any]]:
     )
     (stage,), arch = read_stages(options), read_arch(options)
     assert arch is not None
-    length = stage.options.stream_length or stage.options.frames_per_draw
-    height, width = parse_tile(stage.options.tile_size)
     data = setting.card.data
     if data is None:
         data = setting.scratch / "scenes"
-        deadline = begin + RENDERING * time_left
-        size = height + SPARE, width + SPARE
-        render_records(
-            data / "train",
-            RENDERED,
-            num_frames=length + SPARE_FRAMES,
-            size=size,
-            least=FEWEST,
-            until=deadline,
-        )
+        render_scenes(data / "train", stage.options, until=begin + RENDERING * time_left)
     # the films judge: an evaluation of the trainer's would take of the time
     options = replace(
         stage.options,

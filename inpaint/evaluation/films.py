@@ -38,20 +38,9 @@ def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tupl
         return moving_shape(num_frames, size, rng, still=False), "object"
     if family == LONG:
         return visiting_shape(num_frames, size, rng), "object"
-    try:
-        disparity = create_estimator(MOTION_PARALLAX)(frames)
-        holes = _strips(
-            torch.stack(
-                [
-                    shift_of_view(d, size=size, divergence=DIVERGENCE, convergence=CONVERGENCE)
-                    for d in disparity
-                ]
-            )
-        )
-        if holes.mean() >= MIN_STRIPS:
-            return holes, MOTION_PARALLAX
-    except ClipRejected:
-        pass
+    holes = _strips_of_parallax(frames)
+    if holes is not None and holes.mean() >= MIN_STRIPS:
+        return holes, MOTION_PARALLAX
     things = (
         sum(
             moving_shape(num_frames, size, rng, still=False).astype(np.float32)
@@ -63,6 +52,20 @@ def make_holes(family: str, name: str, frames: np.ndarray, *, seed: int) -> tupl
         torch.from_numpy(things), divergence=2 * DIVERGENCE, convergence=CONVERGENCE, width=size[1]
     )
     return _strips(shift), "cut-outs"
+
+
+def _strips_of_parallax(frames: np.ndarray) -> np.ndarray | None:
+    """What another eye can't see by the clip's own motion parallax; None where it has none."""
+    size = (frames.shape[1], frames.shape[2])
+    try:
+        disparity = create_estimator(MOTION_PARALLAX)(frames)
+    except ClipRejected:
+        return None
+    shifts = [
+        shift_of_view(d, size=size, divergence=DIVERGENCE, convergence=CONVERGENCE)
+        for d in disparity
+    ]
+    return _strips(torch.stack(shifts))
 
 
 def _strips(shift: torch.Tensor) -> np.ndarray:

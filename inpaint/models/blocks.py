@@ -152,11 +152,12 @@ class PatchUnembedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         padding = self.kernel // 2
+        # stride, padding, output_padding
         sizes = (
             self.stride,
             padding,
             self.stride + 2 * padding - self.kernel,
-        )  # stride, padding, output_padding
+        )
         ones = torch.ones_like(tokens[:1, :1])
         return F.conv_transpose2d(tokens, self.weight, None, *sizes) + F.conv_transpose2d(
             ones, self.bias, None, *sizes
@@ -305,16 +306,18 @@ class ClipAttention(nn.Module):
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, T, N, C), normalised -> (B, T, N, C). grid: (h, w), both even for temporal
         attention."""
+        # each (B, T, Z, heads, n, d)
         query, key, value = (
             split_zones(layer(tokens), grid, zones=self.zones, num_heads=self.num_heads)
             for layer in (self.query, self.key, self.value)
-        )  # each (B, T, Z, heads, n, d)
+        )
         if self.temporal:
             b, t, z, heads, n, d = query.shape
+            # all frames of a zone
             query, key, value = (
                 x.permute(0, 2, 3, 1, 4, 5).reshape(b * z, heads, t * n, d)
                 for x in (query, key, value)
-            )  # all frames of a zone
+            )
             attended = F.scaled_dot_product_attention(query, key, value)
             attended = attended.view(b, z, heads, t, n, d).permute(0, 3, 1, 2, 4, 5).contiguous()
         else:

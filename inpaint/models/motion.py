@@ -112,9 +112,8 @@ def _refine(motion: Tensor, frame: Level, other: Level) -> tuple[Tensor, Tensor]
         x, y = x / total.clamp(min=1e-6), y / total.clamp(min=1e-6)
         x_change, y_change = x_change - x * all_change, y_change - y * all_change
         xx, xy, yy = xx - x * x * total, xy - x * y * total, yy - y * y * total
-        weaker = (xx * yy - xy * xy).clamp(min=0) / (
-            xx + yy + 1e-9
-        )  # at least half of the smaller eigenvalue
+        # at least half of the smaller eigenvalue
+        weaker = (xx * yy - xy * xy).clamp(min=0) / (xx + yy + 1e-9)
         damping = DAMPING * (xx + yy + FAINT)
         xx, yy = xx + damping, yy + damping
         step = torch.cat([xy * y_change - yy * x_change, xy * x_change - xx * y_change], 1) / (

@@ -170,9 +170,8 @@ def _normalize(
 def _fade(frames: Iterable[DepthFrame[Item]], num_frames: int) -> Iterator[DepthFrame[Item]]:
     """Let the strength rise and fall by 1 / (num_frames + 1) per frame beside the rejected frames
     of a shot."""
-    held: deque[tuple[DepthFrame[Item], int]] = (
-        deque()
-    )  # with each, the steps to the nearest rejected frame
+    # with each, the steps to the nearest rejected frame
+    held: deque[tuple[DepthFrame[Item], int]] = deque()
     full = num_frames + 1
     steps = full
     for frame in frames:

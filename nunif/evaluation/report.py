@@ -68,9 +68,8 @@ class Report:
     models: Sequence[str]
     title: str = "Scores"
     rows: list[dict[str, Any]] = field(default_factory=list)
-    curves: dict[tuple[str, str, str], Sequence[float]] = field(
-        default_factory=dict
-    )  # by clip, family and method
+    # by clip, family and method
+    curves: dict[tuple[str, str, str], Sequence[float]] = field(default_factory=dict)
     pictures: list[Sequence[np.ndarray]] = field(default_factory=list)  # (H, W, 3) uint8
     titles: list[str] = field(default_factory=list)  # of the rows of pictures
 

@@ -166,9 +166,8 @@ def _about(data: bytes) -> tuple[int, int]:
 
 def _read_stored(data: bytes, pixels: np.ndarray) -> MaskPicture:
     if data.startswith(_JPEG):
-        return MaskPicture(
-            decode(data, cv2.IMREAD_COLOR_RGB), is_exact=False
-        )  # turned as its tags say
+        # turned as its tags say
+        return MaskPicture(decode(data, cv2.IMREAD_COLOR_RGB), is_exact=False)
     if (stored := _with_palette(data)) is not None:
         return stored
     if pixels.dtype.kind == "f":  # 0 to 1
@@ -233,9 +232,8 @@ def _are_numbers(indices: np.ndarray, palette: np.ndarray, shown: np.ndarray) ->
     if (palette == palette[:, :1]).all():
         return False  # grey: a mask with few levels
     black = np.flatnonzero((palette == 0).all(axis=1))
-    return (
-        not len(black) or 0 in black or not np.isin(black, used).any()
-    )  # painted on black, in any order
+    # painted on black, in any order
+    return not len(black) or 0 in black or not np.isin(black, used).any()
 
 
 def _in_8_bits(alpha: np.ndarray | None) -> np.ndarray | None:
@@ -296,9 +294,8 @@ def _by_colours(pixels: np.ndarray) -> Meaning:
 def solid(values: np.ndarray) -> np.ndarray:
     """(H, W) bool: whether a pixel is in a block of 2x2 equal ones, as the soft edge of something
     isn't."""
-    block = np.zeros(
-        (values.shape[0] + 1, values.shape[1] + 1), bool
-    )  # by its lower right corner, one row further
+    # by its lower right corner, one row further
+    block = np.zeros((values.shape[0] + 1, values.shape[1] + 1), bool)
     inner = values[:-1, :-1]
     block[1:-1, 1:-1] = (
         (inner == values[1:, :-1]) & (inner == values[:-1, 1:]) & (inner == values[1:, 1:])

@@ -204,9 +204,8 @@ def _paired_by_number(folder: Path, frames: Paired, name: str, start: int, stop:
     start at any number.
     """
     theirs = list(frames.numbers or [])
-    is_stepping = (
-        len(theirs) > 2 and theirs[1] > theirs[0] + 1
-    )  # every fifth frame of a longer film
+    # every fifth frame of a longer film
+    is_stepping = len(theirs) > 2 and theirs[1] > theirs[0] + 1
     found = numbered_pictures(folder, name=name, even_steps=is_stepping)
     own = list(found)
     _check_count(name, "pictures", len(own), stop, frames.count)

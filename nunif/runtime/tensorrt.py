@@ -21,9 +21,8 @@ from nunif.runtime.engines import Backend, EngineKind
 PACKAGES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 DEFAULT_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")  # from A100 and RTX 30 to RTX 50
 
-Shapes = dict[
-    str, tuple[tuple[int, ...], str]
-]  # of each tensor: its shape and the name of its type
+# of each tensor: its shape and the name of its type
+Shapes = dict[str, tuple[tuple[int, ...], str]]
 
 
 def import_tensorrt() -> Any:
@@ -121,9 +120,8 @@ def build_engine(
             f"{errors[0].desc() if errors else log.last}"
         )
     config = builder.create_builder_config()
-    config.clear_flag(
-        trt.BuilderFlag.TF32
-    )  # who asked for float32 gets it, who wants speed takes fp16
+    # who asked for float32 gets it, who wants speed takes fp16
+    config.clear_flag(trt.BuilderFlag.TF32)
     if capabilities:
         config.num_compute_capabilities = len(capabilities)
         for i, capability in enumerate(capabilities):

@@ -262,5 +262,5 @@ def _kind_of(path: Path, stream: av.AudioStream) -> tuple[int, str] | None:
                 assert isinstance(frame, av.AudioFrame)
                 return frame.sample_rate, frame.layout.name
         except av.FFmpegError:
-            pass
+            return None  # damaged before its first sample: the caller tells of it
     return None

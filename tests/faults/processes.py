@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -49,18 +50,17 @@ if FORKS:
         "generate",
         "generate_frames",
         "generate_images",
-        "motion_parallax",
         "runtime.apply",
     )
     others = [
+        "scene.motion_parallax",
         "torch.utils.tensorboard",
         "matplotlib.figure",
         "matplotlib.backends.backend_agg",
         "tests.faults.processes",
     ]
-    others += [
-        "torch._dynamo"
-    ]  # which the first optimizer imports, and which takes longer than all else
+    # which the first optimizer imports, and which takes longer than all else
+    others += ["torch._dynamo"]
     CONTEXT.set_forkserver_preload([*(f"inpaint.{name}" for name in modules), *others])
 
 METHOD = multiprocessing.get_start_method()  # by which commands start processes of their own
@@ -346,10 +346,8 @@ def fill_disk_before(name: str, filler: Path) -> None:
 def fill(filler: Path, *, leave: int = 0) -> None:
     """Take all the space of a disk but for some bytes."""
     with open(filler, "wb", buffering=0) as file:
-        try:
+        with suppress(OSError):  # the end of it
             while True:
                 file.write(bytes(1 << 16))
-        except OSError:
-            pass
         if leave:
             file.truncate(max(0, file.tell() - leave))

@@ -17,7 +17,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from inpaint import generate, generate_crops
+from inpaint import generate
 from inpaint.commands import CREATE_TRAINING_DATA
 from nunif.records import read_info
 from nunif.video import shots
@@ -65,7 +65,7 @@ ODD = {
         {shots.BROKEN: 4},
     ),
     "a frame lost.mkv": (lambda path: lose_frames(path, {20}), [0, 8, 25, 33], {shots.GAP: 2}),
-    ("a second lost.mp4"): (
+    "a second lost.mp4": (
         lambda path: lose_frames(path, set(range(12, 36))),
         [0, 40],
         {shots.GAP: 2},
@@ -102,6 +102,9 @@ def test_a_bad_film_gives_the_clips_that_are_whole(tmp_path, monkeypatch, caplog
             yield item
 
     monkeypatch.setattr(generate, "read_clips", watched)
+    # x264 doesn't always give the same bytes, and the draws follow from them: with others now and
+    # then a clip comes out next to no hole
+    monkeypatch.setattr(generate, "content_hash", lambda _: "0123abcd")
     caplog.set_level("INFO")
     counts = make(path, tmp_path / "out", seq=SEQ, skip_interval=0, size=64)
     assert seen == [list(range(first, first + SEQ)) for first in firsts]
@@ -110,11 +113,8 @@ def test_a_bad_film_gives_the_clips_that_are_whole(tmp_path, monkeypatch, caplog
         for key, count in counts.items()
         if key.startswith("skipped")
     }
-    without_hole = skipped.pop(
-        generate_crops.NO_HOLE, 0
-    )  # a matter of the draws, which follow from the film's bytes
     assert skipped == reasons
-    assert counts["made"] + without_hole == 2 * len(firsts) and without_hole <= 1
+    assert counts["made"] == 2 * len(firsts)
     starts = {
         round(read_info(record)["start_seconds"] * FPS) for record in (tmp_path / "out").glob("p_*")
     }
@@ -354,9 +354,10 @@ def test_a_stream_that_damage_makes_up_ends_no_process(tmp_path, which):
     not."""
     path = bare(tmp_path / "a.ts")
     data = bytearray(path.read_bytes())
+    # of pictures
     starts = [
         at for at in range(0, len(data), 188) if data[at + 1] & 0x5F == 0x41 and data[at + 2] == 0
-    ]  # of pictures
+    ]
     assert len(starts) == FRAMES
     data[starts[which] + 2] ^= 2
     path.write_bytes(data)

@@ -203,9 +203,8 @@ def test_a_bad_gradient_of_either_network_leaves_the_window_out_for_both(
         whole = update(engine, task, *firsts)
         assert not whole.updated and whole.losses == [] and whole.records == 0
         assert whole.skipped == 3 * len(firsts)
-        assert len(whole.non_finite) == (
-            0 if precision == "fp16" else len(firsts)
-        )  # there is room below the scale
+        # there is room below the scale
+        assert len(whole.non_finite) == (0 if precision == "fp16" else len(firsts))
         assert_same(without_statistics(everything(engine)), before)
         assert all(
             p.grad is None
@@ -260,9 +259,8 @@ def test_a_run_with_faults_goes_on_and_all_that_it_keeps_is_finite(
     tmp_path, caplog, precision, mode, where
 ):
     def spoiled():
-        task = Spoiled(
-            where=where, number=math.inf if where in GRADIENTS else math.nan
-        )  # sample 9 of 10
+        # sample 9 of 10
+        task = Spoiled(where=where, number=math.inf if where in GRADIENTS else math.nan)
         task.train_set.size = 12
         return task
 
@@ -382,9 +380,8 @@ def test_a_broken_optimizer_never_replaces_a_checkpoint(tmp_path):
 
     def on_step(step: int) -> None:
         if step == 8:
-            next(iter(engines[0].optimizer.state.values()))["exp_avg_sq"][0] = (
-                math.inf
-            )  # weights stay as they are
+            # weights stay as they are
+            next(iter(engines[0].optimizer.state.values()))["exp_avg_sq"][0] = math.inf
 
     task.on_step = on_step
     with pytest.raises(
@@ -402,9 +399,8 @@ def test_too_many_bad_batches_stop_the_run_with_the_last_ones_step_and_records(t
     task.spoil = lambda step: math.nan if step % 2 else 1.0
     with pytest.raises(UserError) as caught:
         train(task, make_options(tmp_path, num_samples=120))
-    last = [
-        f"point-{index}" for index in dict.fromkeys(task.seen[80:82])
-    ]  # of step 41, the 21st bad one
+    # of step 41, the 21st bad one
+    last = [f"point-{index}" for index in dict.fromkeys(task.seen[80:82])]
     expected = (
         "21 batches of epoch 1 and 21 of the run were not finite, the last after update 21 "
         "(epoch 1, 84 of 120 samples), of "

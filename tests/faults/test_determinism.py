@@ -106,9 +106,8 @@ def training_of(folder: Path) -> dict:
 def test_one_worker_and_eight_give_the_same_records_weights_and_previews(make, one):
     eight = make("eight", seed=5, workers=8, hash_seed=2)
     records = files_of(one, "data/*/d_*/*")
-    assert (
-        len(records) >= 4 * 25 and len(records) % 25 == 0
-    )  # 12 frames, 12 holes and a note; some clips have no holes
+    # 12 frames, 12 holes and a note; some clips have no holes
+    assert len(records) >= 4 * 25 and len(records) % 25 == 0
     assert records == files_of(eight, "data/*/d_*/*")
     assert len(files_of(one, "model/eval/*.png")) >= 2
     assert files_of(one, "model/eval/*.png") == files_of(eight, "model/eval/*.png")

@@ -79,9 +79,8 @@ def test_the_trainer_on_a_disk_that_fills_up_again_and_again(
     run.wait_for_reports(tmp_path / "reports")
     run.send(signal.SIGSTOP)
     with open(folder / "train.log", "ab") as log:
-        log.write(
-            b"\n" * (-log.tell() % mmap.PAGESIZE)
-        )  # so that another line needs more of the disk
+        # so that another line needs more of the disk
+        log.write(b"\n" * (-log.tell() % mmap.PAGESIZE))
     fill(filler)
     run.send(signal.SIGTERM)
     run.send(signal.SIGCONT)

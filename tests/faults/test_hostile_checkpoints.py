@@ -201,27 +201,27 @@ BIG_PICKLE = pickled(entries(tensor(count=BOMB // 4, size=(BOMB // 4,), stride=(
 CRAFTED = {
     "code.pth": (
         lambda p: write_archive(p, entries(Code())),
-        ("carries code, not only weights, and was not opened"),
+        "carries code, not only weights, and was not opened",
     ),
-    ("code beside good weights.pth"): (
+    "code beside good weights.pth": (
         lambda p: save_model(small_model(), p, metrics=Code()),
         "carries code",
     ),
     "code in a plain pickle.pth": (lambda p: p.write_bytes(pickle.dumps(Code())), "carries code"),
     "code in the old layout.pth": (
         lambda p: torch.save(entries(Code()), p, _use_new_zipfile_serialization=False),
-        ("carries code"),
+        "carries code",
     ),
     "code in a second pickle.pth": (
         lambda p: write_archive(p, entries(tensor(**PLAIN)), ("m/DATA.pkl", pickle.dumps(Code()))),
         "carries code",
     ),
     "code by extension.pth": (lambda p: write_archive(p, b"\x80\x02\x82\x01)R."), "carries code"),
-    ("code in a safetensors.safetensors"): (
+    "code in a safetensors.safetensors": (
         lambda p: p.write_bytes(pickle.dumps(Code())),
-        ("is torn or not a safetensors"),
+        "is torn or not a safetensors",
     ),
-    ("a call for memory.pth"): (
+    "a call for memory.pth": (
         lambda p: write_archive(p, entries(Call(bytearray, BOMB))),
         "carries code",
     ),
@@ -247,11 +247,11 @@ CRAFTED = {
     ),
     "an offset beyond the numbers.pth": (
         lambda p: write_archive(p, entries(tensor(**PLAIN, offset=10**9))),
-        ("is torn or not a model file"),
+        "is torn or not a model file",
     ),
     "a negative size.pth": (
         lambda p: write_archive(p, entries(tensor(count=4, size=(-5,), stride=(1,)))),
-        ("is torn or not a model file"),
+        "is torn or not a model file",
     ),
     "four numbers for ever.pth": (
         lambda p: write_archive(p, entries(tensor(count=4, size=(10**12,), stride=(0,)))),
@@ -283,7 +283,7 @@ CRAFTED = {
     ),
     "a pickle without end.pth": (
         lambda p: write_zip(p, [("m/data.pkl", zeros(BOMB), 8, BOMB)]),
-        ("its entry 'm/data.pkl' is compressed"),
+        "its entry 'm/data.pkl' is compressed",
     ),
     "entries that overlap.pth": (
         lambda p: write_zip(p, [("m/data.pkl", bytes(100_000), 0, 100_000)], copies=1000),
@@ -293,30 +293,30 @@ CRAFTED = {
         lambda p: save_model(small_model(), p, kwargs={"hidden": laughs()}),
         "holds values that a file of [0-9,]+ bytes can't hold",
     ),
-    ("scores without end.pth"): (
+    "scores without end.pth": (
         lambda p: save_model(small_model(), p, metrics=laughs()),
         "holds values that a file of",
     ),
     "a wide model.pth": (
         lambda p: save_model(small_model(), p, kwargs={**SIZES, "hidden": 10**5}),
-        ("does not fit|can't be built"),
+        "does not fit|can't be built",
     ),
     "a high model.pth": (
         lambda p: save_model(small_model(), p, kwargs={**SIZES, "num_blocks": 10**9}),
-        ("it would have far more parts than"),
+        "it would have far more parts than",
     ),
     "a long name.pth": (
         lambda p: save_model(small_model(), p, name="inpaint." + "x" * 10**5),
         "which is no name",
     ),
-    ("a model's name of another kind.pth"): (
+    "a model's name of another kind.pth": (
         lambda p: save_model(small_model(), p, name=["x"]),
         "which is no name",
     ),
     "an old tar.pth": (write_tar, "is torn or not a model file"),
     "a header of all memory.safetensors": (
         lambda p: write_safetensors(p, {"w": FEW}, bytes(16), length=2**63),
-        ("is torn or not a safetensors file"),
+        "is torn or not a safetensors file",
     ),
     "a shape of all memory.safetensors": (
         lambda p: write_safetensors(p, {"w": {**FEW, "shape": [2**40, 2**40]}}, bytes(16)),

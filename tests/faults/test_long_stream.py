@@ -108,7 +108,6 @@ def fill(run, monkeypatch, tmp_path):
     return fill
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_twenty_thousand_frames_of_a_film(fill, tmp_path):
     """Its last shot is that of a film of which nothing came before; memory is flat behind the first

@@ -103,9 +103,8 @@ def test_records_of_films_and_pictures_with_any_name(run, place):
         NAME,
         *words,
     )
-    assert code == 0, (
-        lines
-    )  # whether it gives records or why not; both are written down under such a name
+    # whether it gives records or why not; both are written down under such a name
+    assert code == 0, lines
     assert any(name.startswith((NAME, f".skipped-{NAME}")) for name in os.listdir(place / "video"))
 
 

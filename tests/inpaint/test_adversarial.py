@@ -156,9 +156,8 @@ def test_warm_up_and_whose_gradient_goes_where():
         torch.autograd.grad(x, painter.to_image.weight, retain_graph=True)[0].norm()
         for x in (loss, verdict[0])
     ]
-    assert (pulls[1] / pulls[0]).item() == pytest.approx(
-        0.5, rel=0.05
-    )  # the power iteration goes on in every call
+    # the power iteration goes on in every call
+    assert (pulls[1] / pulls[0]).item() == pytest.approx(0.5, rel=0.05)
     verdict[0].backward()
     assert all(p.grad is None for p in adversary.discriminator.parameters())
     painter.zero_grad()

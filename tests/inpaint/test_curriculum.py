@@ -224,9 +224,8 @@ def test_the_recipe_of_fusion_says_what_it_says():
         disable_hard_example=True,
         eval_step=5,
     )
-    bare = TrainOptions(
-        model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion"
-    )  # without --video too
+    # without --video too
+    bare = TrainOptions(model_dir=Path("m"), data_dir=Path("d"), curriculum="fusion")
     (stage,) = read_stages(bare)
     assert (stage.name, stage.data, stage.options) == ("fusion", [DataFolder(Path("d"))], wanted)
     assert wanted.max_epoch * wanted.draws_per_epoch(1000) // wanted.batch_size == 1500  # updates

@@ -166,9 +166,8 @@ def test_the_kinds_of_holes_come_as_often_as_their_weights_say(tmp_path):
     )
     sums = [train[Draw(0, seed)]["holes"].sum(dim=(1, 2, 3)).tolist() for seed in range(200)]
     made = np.mean([0.05 * 32 * 32 <= first <= 0.2 * 32 * 32 for first, _ in sums])
-    recorded = np.mean(
-        [first % 4 == 0 and first <= 4 * 28 for first, _ in sums]
-    )  # 4 high, grown by at most 24
+    # 4 high, grown by at most 24
+    recorded = np.mean([first % 4 == 0 and first <= 4 * 28 for first, _ in sums])
     assert 0.15 < made and 0.6 < recorded
 
 

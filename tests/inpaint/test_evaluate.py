@@ -85,9 +85,8 @@ def test_every_baseline_has_its_name_and_keeps_what_is_seen():
 def test_previous_frame_is_exact_where_nothing_moves_but_the_hole():
     frames, holes = np.repeat(panned(1), 8, axis=0), walking_hole()
     output = filled("previous-frame", frames, holes)
-    np.testing.assert_array_equal(
-        output[2:], frames[2:]
-    )  # what the first frame hid is seen by then
+    # what the first frame hid is seen by then
+    np.testing.assert_array_equal(output[2:], frames[2:])
     assert (output[0] != frames[0]).any()
 
 
@@ -181,9 +180,8 @@ def test_sharpness_is_the_gradient_beside_that_of_the_truth(height, sharpness):
     truth, unseen = stripes(100), np.zeros((1, 20, 20), bool)
     unseen[:, 4:12, 4:13] = True
     output = np.where(unseen[..., None], stripes(height), truth)
-    assert unseen_sharpness(output, truth, unseen) == pytest.approx(
-        sharpness
-    )  # the seam around it does not count
+    # the seam around it does not count
+    assert unseen_sharpness(output, truth, unseen) == pytest.approx(sharpness)
     scores = score_film(output, truth, unseen, motion_of(truth), unseen)
     assert scores["unseen_sharpness"] == pytest.approx(sharpness)
 
@@ -206,9 +204,8 @@ def test_what_no_frame_shows_is_found_along_the_motion():
     flow[..., 0] = 1
     unseen = never_seen(holes, (-flow, seen), (flow, seen))
     assert [np.flatnonzero(frame).tolist() for frame in unseen] == [[3], [4], [5]]
-    unseen = never_seen(
-        holes, (-flow, ~seen), (flow, seen)
-    )  # from hole to hole, and the past can't be told
+    # from hole to hole, and the past can't be told
+    unseen = never_seen(holes, (-flow, ~seen), (flow, seen))
     assert [np.flatnonzero(frame).tolist() for frame in unseen] == [[3], [3, 4], [3, 4, 5]]
     unseen = never_seen(holes, (0 * flow, seen), (0 * flow, seen))
     assert unseen.sum() == 9 and (unseen == holes).all()
@@ -430,9 +427,8 @@ def test_masks_of_another_size_but_the_same_aspect_are_scaled(tmp_path, size):
     left = np.zeros((*size, 3), np.uint8)
     left[:, : size[1] // 2] = 255
     write_numbered(tmp_path / "masks" / "a", range(4), lambda _: left)
-    holes = read_masks(
-        tmp_path / "masks", clip, start=0, num_frames=4, size=(30, 30)
-    )  # of the frames that are scored
+    # of the frames that are scored
+    holes = read_masks(tmp_path / "masks", clip, start=0, num_frames=4, size=(30, 30))
     assert holes[:, :, :15].all() and not holes[:, :, 15:].any()
 
 
@@ -647,9 +643,8 @@ def test_models_look_ahead_as_far_as_asked_for_and_stand_beside_themselves_untra
         "untrained+shot",
     ]
     assert scores["untrained"] + 0.5 < scores["untrained+1"] < scores["untrained+shot"] - 10
-    assert (
-        scores["untrained+shot"] > 30 and scores["fusion"] == scores["untrained"]
-    )  # nothing is known, by anybody
+    # nothing is known, by anybody
+    assert scores["untrained+shot"] > 30 and scores["fusion"] == scores["untrained"]
     assert all(scores[f"fusion{depth}"] != scores[f"untrained{depth}"] for depth in ("+1", "+shot"))
 
 

@@ -14,6 +14,7 @@ import torch
 
 from inpaint import export
 from inpaint.commands import INPAINT
+from inpaint.models import motion
 from inpaint.models.memory_rows import unpack
 from inpaint.models.motion import warp
 from inpaint.models.recall import NUM_KEYS, TRUST
@@ -32,7 +33,7 @@ from nunif.video.reader import VideoReader
 from nunif.video.writer import write_video
 from scene.world import render_scene
 from tests.exam import scenery
-from tests.models import TINY, lively, lively_model, trace_less
+from tests.models import TINY, lively, lively_model
 
 onnx = pytest.importorskip("onnx", reason="the export needs the package onnx")
 pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
@@ -64,7 +65,9 @@ needs_tensorrt = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def less_to_trace(monkeypatch):
-    trace_less(monkeypatch)
+    """Each level of the motion is gone through once instead of twice: the same operations, and half
+    of them."""
+    monkeypatch.setattr(motion, "ITERATIONS", 1)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +92,7 @@ def folder(model_path, clip, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     words = ["export", "-m", model_path, "-o", out, "--clip", clip, "--gpu", "-1", "--frames", "24"]
     with pytest.MonkeyPatch.context() as patch:
-        trace_less(patch)
+        patch.setattr(motion, "ITERATIONS", 1)
         for more in (
             ["--format", "onnx,torch-export", "--size", "40x56"],
             ["--size", "40x56", "--precision", "fp16"],
@@ -230,9 +233,7 @@ def long_film(size, count=300):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["memory_dstt_v1_tiny", pytest.param("fusion_v1", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("name", ["memory_dstt_v1_tiny", "fusion_v1"])
 def test_three_hundred_frames_later_a_file_still_computes_what_the_model_does(
     folder, model_path, tmp_path, name
 ):
@@ -288,9 +289,8 @@ def test_a_client_of_forty_lines_gets_the_streams_pictures(folder, clip, tmp_pat
         assert len(result) == 24
         for theirs, frame in zip(result, source):
             ours = stream(frame.rgb, hole > 0)
-            assert (
-                np.abs(theirs.rgb.astype(int) - ours).mean() < 8
-            )  # mpeg4, and another conversion to RGB
+            # mpeg4, and another conversion to RGB
+            assert np.abs(theirs.rgb.astype(int) - ours).mean() < 8
 
 
 def test_what_is_no_engine_is_refused(tmp_path, folder):
@@ -344,9 +344,8 @@ def test_a_model_of_windows_exports_windows(tmp_path, precision, bound):
         "masked_frames": [1, 12, 3, 40, 56]
     }
     assert {k: v["shape"] for k, v in entry["outputs"].items()} == {"output": [1, 12, 3, 40, 56]}
-    assert (
-        entry["parity"]["frames"] == 24 and "start_of_stream" not in entry
-    )  # the second window reaches back
+    # the second window reaches back
+    assert entry["parity"]["frames"] == 24 and "start_of_stream" not in entry
     pictures = []
     for path in (tmp_path / name, tmp_path / "light.pth"):
         (filler,) = open_fillers(path, device=CPU)

@@ -70,9 +70,8 @@ def test_every_second_clip_is_learned_from_with_its_frames_to_come(model):
         model, frames, holes, ahead_of_clip(*prepare(frames, holes, model.size_multiple))
     )
     assert (knowing - causal)[:, :-1].abs().amax(dim=(0, 2, 3, 4)).min() > 0.01
-    torch.testing.assert_close(
-        knowing[:, -1], causal[:, -1], **CLOSE
-    )  # behind the last one comes nothing
+    # behind the last one comes nothing
+    torch.testing.assert_close(knowing[:, -1], causal[:, -1], **CLOSE)
     kinds = {"knowing": knowing, "causal": causal}
 
     def kind_for(seed):
@@ -151,9 +150,8 @@ def test_after_a_step_gradients_reach_every_parameter():
     frames, holes = clip(1, 4)
 
     def backward():
-        torch.manual_seed(
-            0
-        )  # which knows the frames to come, so that all five kinds of candidates take part
+        # which knows the frames to come, so that all five kinds of candidates take part
+        torch.manual_seed(0)
         fresh.zero_grad()
         ((fresh(frames, holes)[0] - frames) * holes).abs().sum().backward()
         return {

@@ -219,9 +219,8 @@ def test_holes_stand_right_of_the_object_in_both_views():
     scene = Scene(0, (), (0.0, 0.0), draws, np.zeros((1, 180, 320, 3), np.uint8), disparity)
     for (_, holes), edge in zip(both_views(scene, divergence=10.0), (200, 220)):
         columns = np.flatnonzero(holes[0, 90])
-        assert (
-            edge - 6 <= columns.min() < columns.max() <= edge + 22
-        )  # 16 pixels wide, edges softened by enlarging
+        # 16 pixels wide, edges softened by enlarging
+        assert edge - 6 <= columns.min() < columns.max() <= edge + 22
         assert 12 <= len(columns) <= 18
 
 
@@ -230,9 +229,8 @@ def test_pick_divergence():
         pick_divergence(1, 1920, (0.0, 0.0)) == 2.0
         and pick_divergence(1, 1920, (0.69, 0.99)) == 4.0
     )
-    assert pick_divergence(1, 1920, (0.7, 0.5)) == pytest.approx(
-        32 / 960 * 100 / 2
-    )  # half of 32 pixels' worth
+    # half of 32 pixels' worth
+    assert pick_divergence(1, 1920, (0.7, 0.5)) == pytest.approx(32 / 960 * 100 / 2)
     assert pick_divergence(1, 720, (0.9, 1.0)) == 5.0
     assert pick_divergence(3, 1080, (0.9, 0.0)) == pytest.approx(32 / 540 * 100 - 0.1)
     assert [pick_divergence(3, 1080, (0.0, u)) for u in (0.0, 0.5, 0.9)] == [7.0, 8.0, 9.0]
@@ -385,9 +383,8 @@ def test_a_folder_of_pictures_is_a_film(row, tmp_path):
     info = json.loads((records[0] / "record.json").read_text())
     assert info["source"] == "shot" and "fps" not in info["options"]
     second = json.loads((records[2] / "record.json").read_text())
-    assert second["start_seconds"] == pytest.approx(
-        8 / 24, abs=1e-6
-    )  # after 4 frames of the first and 4 left out
+    # after 4 frames of the first and 4 left out
+    assert second["start_seconds"] == pytest.approx(8 / 24, abs=1e-6)
     assert make(row, tmp_path / "out")["kept"] == 4
     assert make(row, tmp_path / "fast", fps="60")["made"] == 2  # every other frame is left out
     with pytest.raises(

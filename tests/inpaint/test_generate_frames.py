@@ -121,9 +121,8 @@ def test_mit_indoor_moves_stills_of_twelve_rooms(run, tmp_path):
         run, tmp_path / "Images", tmp_path / "train", "--preset", "mit_indoor", *SIZE
     )
     assert code == 0
-    assert [source for source, _ in frames_of(tmp_path / "train")] == [
-        "kitchen/a.jpg"
-    ]  # the same picture is one record
+    # the same picture is one record
+    assert [source for source, _ in frames_of(tmp_path / "train")] == ["kitchen/a.jpg"]
     write_picture(tmp_path / "Images" / "office" / "a.jpg", 101, (120, 160))
     make(run, tmp_path / "Images", tmp_path / "train", "--preset", "mit_indoor", *SIZE)
     assert [source for source, _ in frames_of(tmp_path / "train")] == [

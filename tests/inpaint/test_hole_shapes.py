@@ -39,9 +39,8 @@ def test_still_ones_stand_and_moving_ones_go_on_smoothly(kind):
         assert (still == still[0]).all()
         middles = np.array([np.argwhere(mask).mean(axis=0) for mask in moving])
         steps = np.diff(middles, axis=0)
-        assert (
-            np.abs(steps).max() <= 0.04 * max(SIZE) + 1.5
-        )  # pixels, with what leaves the picture and rounding
+        # pixels, with what leaves the picture and rounding
+        assert np.abs(steps).max() <= 0.04 * max(SIZE) + 1.5
         assert np.abs(middles[-1] - middles[0]).max() > 0.3
         assert moving.any(axis=(1, 2)).all()
 
@@ -98,9 +97,8 @@ def test_strips_stand_beside_things_in_every_clip(size):
     shares = np.array([mask.mean(axis=(1, 2)) for mask in masks])
     assert 0.001 < shares.min() and shares.max() < 0.08
     for mask in masks:
-        runs = (
-            np.diff(np.pad(mask[0].astype(int), ((0, 0), (1, 1))), axis=1) > 0
-        )  # where a strip begins
+        # where a strip begins
+        runs = np.diff(np.pad(mask[0].astype(int), ((0, 0), (1, 1))), axis=1) > 0
         widths = mask[0].sum() / runs.sum()
         assert widths < 0.12 * size[1]
     num_still = sum(bool((mask == mask[0]).all()) for mask in masks)
@@ -127,9 +125,8 @@ def test_a_visitor_comes_stands_and_goes(num_frames, size):
         assert 0.04 <= standing.mean(axis=(1, 2)).min() and standing.mean(axis=(1, 2)).max() <= 0.12
         assert not standing[:, [0, -1]].any() and not standing[:, :, [0, -1]].any()
         middles = np.array([np.argwhere(mask).mean(axis=0) for mask in standing])
-        assert (
-            0 < np.ptp(middles, axis=0).max() < 6
-        )  # pixels: two to each side, and what rounding and breathing add
+        # pixels: two to each side, and what rounding and breathing add
+        assert 0 < np.ptp(middles, axis=0).max() < 6
 
 
 def test_a_visitor_uses_both_sides_and_all_sizes():

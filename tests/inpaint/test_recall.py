@@ -70,9 +70,8 @@ def test_before_a_plain_wall_a_hole_takes_the_motion_of_what_has_contrast():
     here[..., 12:84, 32:112] = 0.3
     there = here.clone()
     there[..., 12:84, 32:112] += torch.linspace(-0.06, 0.06, 80)
-    assert (
-        motion_between(here * (1 - hole), there, 1 - hole)[..., 36:60, 60:84].abs().mean() < 0.2
-    )  # was 0.42
+    # was 0.42
+    assert motion_between(here * (1 - hole), there, 1 - hole)[..., 36:60, 60:84].abs().mean() < 0.2
 
 
 def test_known_stays_known_however_often_it_is_handed_on():
@@ -174,9 +173,8 @@ def test_where_all_is_in_doubt_nothing_turns_grey():
     merged, _ = recall(bright * (1 - hole), hole, memory)
     torch.testing.assert_close(sum(merged.weights), torch.ones_like(hole), atol=1e-4, rtol=0)
     inside = hole.expand(1, 3, -1, -1) > 0
-    torch.testing.assert_close(
-        merged.picture[inside].mean(), torch.tensor(0.6), atol=0.02, rtol=0
-    )  # half old, half new
+    # half old, half new
+    torch.testing.assert_close(merged.picture[inside].mean(), torch.tensor(0.6), atol=0.02, rtol=0)
 
 
 def test_what_is_seen_only_later_fills_the_hole():

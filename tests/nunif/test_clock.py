@@ -97,9 +97,8 @@ def test_every_part_of_a_joined_film_has_its_sound(tmp_path):
     found = sound_of(tmp_path / "a.mp4")
     digests = [digest for digest, _ in found]
     assert digests[:88] == wanted
-    assert (
-        digests[88:] == wanted[-len(digests[88:]) :] and len(digests) >= 2 * len(wanted) - 2
-    )  # an encoder's run-up
+    # an encoder's run-up
+    assert digests[88:] == wanted[-len(digests[88:]) :] and len(digests) >= 2 * len(wanted) - 2
     steps = np.diff([float(time) for _, time in found])
     assert steps.min() > 0 and steps.max() < 0.05
 
@@ -150,9 +149,8 @@ def test_a_recording_that_begins_in_the_middle(tmp_path):
     data = part.read_bytes()
     packets = len(data) // 188
     source = tmp_path / "source.ts"
-    source.write_bytes(
-        data[: 3 * 188] + data[packets // 8 * 188 :]
-    )  # the tables, and all but the first eighth
+    # the tables, and all but the first eighth
+    source.write_bytes(data[: 3 * 188] + data[packets // 8 * 188 :])
     numbers = numbers_of(source)
     assert numbers == list(range(12, 48))
     copy_film(source, tmp_path / "a.mp4")
@@ -205,9 +203,8 @@ def with_subtitles(path: Path, *, at: tuple[int, ...] = (4, 12), count: int = 24
             frame.pts = number
             container.mux(stream.encode(frame))
             if number in at:
-                packet = av.Packet(
-                    b"\x0f\x10\x00\x01\x00\x02\x00\x10\x0f\x80\x00\x01\x00\x00"
-                )  # of an empty page
+                # of an empty page
+                packet = av.Packet(b"\x0f\x10\x00\x01\x00\x02\x00\x10\x0f\x80\x00\x01\x00\x00")
                 packet.stream, packet.time_base = text, Fraction(1, 1000)
                 packet.pts = packet.dts = number * 1000 // 24
                 packet.duration = 100

@@ -2,6 +2,7 @@
 combs."""
 
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -178,10 +179,8 @@ def test_no_picture_is_made_with_rows_of_a_damaged_one(tmp_path):
     found = {}
     with VideoReader(path, for_editing=True, deinterlace=True) as reader:
         for number in range(30):
-            try:
+            with suppress(BrokenVideo):
                 found[number] = reader.read(number, number + 1)[0].picture.planes[0]
-            except BrokenVideo:
-                pass
     assert sorted(found) == [*range(14), *range(20, 30)]
     for number in [*range(13), *range(21, 30)]:
         np.testing.assert_array_equal(found[number], before[number])

@@ -57,7 +57,7 @@ def seconds_of(path: Path) -> float:
         return container.duration / av.time_base
 
 
-def ends(times: list[int], path: Path) -> None:
+def check_end(times: list[int], path: Path) -> None:
     assert [float(time) for time in times_of(path)] == pytest.approx(
         [time / 1000 for time in times[:-1]], abs=0.0011
     )
@@ -90,11 +90,11 @@ def test_the_last_picture_lasts_as_long(tmp_path, name, target, caplog):
     source = write_lasting(tmp_path / name, times, **options)
     assert seconds_of(source) == pytest.approx(times[-1] / 1000)
     copy_film(source, tmp_path / target, pixel_format="yuv420p")
-    ends(times, tmp_path / target)
+    check_end(times, tmp_path / target)
     assert caplog.messages == []
     copy_film(tmp_path / target, tmp_path / "again.mkv")  # what was written can be read
     copy_film(tmp_path / "again.mkv", tmp_path / "again.mp4")
-    ends(times, tmp_path / "again.mp4")
+    check_end(times, tmp_path / "again.mp4")
     with VideoReader(tmp_path / "again.mp4") as reader:
         assert [number_of(frame.rgb) for frame in reader] == list(
             range(len(times) - 1)
@@ -110,7 +110,7 @@ def test_every_encoder_and_order(tmp_path, codec, name, count):
     times = [*range(0, 40 * count, 40), 40 * count + 2000]
     source = write_lasting(tmp_path / "source.mkv", times)
     copy_film(source, tmp_path / name, codec=codec)
-    ends(times, tmp_path / name)
+    check_end(times, tmp_path / name)
 
 
 def test_frames_say_how_long_they_last(tmp_path):

@@ -182,7 +182,9 @@ def test_mp4_to_mp4_keeps_all(tmp_path, caplog, name):
     # these have no place for the one or don't know the other
     lines = "\n".join(caplog.messages)
     assert (language == "fre") != ("language fre (subtitle) can't be kept in .mov" in lines)
-    if before["titles"] == ["text 0"]:  # libav 8.0 of PyAV 17 writes none into the source
+    # libav 8.0 of PyAV 17 writes none into the source
+    assert before["titles"] == ["text 0"] or av.library_versions["libavformat"] < (62, 12)
+    if before["titles"] == ["text 0"]:
         assert (after["titles"] == ["text 0"]) != (
             "title text 0 (subtitle) can't be kept in .m4v" in lines
         )

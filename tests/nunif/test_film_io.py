@@ -344,9 +344,8 @@ def test_paste_changes_the_hole_and_nothing_else(pixel_format, size, dtype):
     pasted = pictures.paste(picture, rgb, hole)
     everywhere = pictures.from_rgb(rgb, pixel_format=pixel_format, color=UNTAGGED)
     for plane in range(len(picture.planes)):
-        np.testing.assert_array_equal(
-            picture.planes[plane], before[plane]
-        )  # the argument is left alone
+        # the argument is left alone
+        np.testing.assert_array_equal(picture.planes[plane], before[plane])
         down, right = layout.step_of(plane)
         h, w = picture.planes[plane].shape
         for y in range(h):
@@ -434,9 +433,8 @@ def test_pictures_stand_as_ffmpeg_shows_them(tmp_path, matrix):
 
 
 def test_an_odd_angle_is_told(tmp_path, caplog):
-    path = videos.set_display_matrix(
-        write_clip(tmp_path / "a.mp4", 2), 0.94, 0.34, -0.34, 0.94
-    )  # 20 degrees
+    # 20 degrees
+    path = videos.set_display_matrix(write_clip(tmp_path / "a.mp4", 2), 0.94, 0.34, -0.34, 0.94)
     assert info_of(path).orientation.is_upright
     assert caplog.messages == [
         f"{path} asks to be turned by an odd angle; it is turned by 0 degrees"
@@ -515,9 +513,8 @@ def test_tags_are_carried_over(tmp_path, tags, name, codec):
     assert info_of(source).color == expected
     copy_film(source, tmp_path / name, codec=codec)
     if codec == "libx265" and expected == UNTAGGED:
-        expected = replace(
-            expected, range=1
-        )  # libav's decoder takes a silent H.265 stream for limited
+        # libav's decoder takes a silent H.265 stream for limited
+        expected = replace(expected, range=1)
     assert info_of(tmp_path / name).color == expected
     with VideoReader(source) as before, VideoReader(tmp_path / name) as after:
         difference = np.abs(before.read(0, 1)[0].rgb.astype(int) - after.read(0, 1)[0].rgb)

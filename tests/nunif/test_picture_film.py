@@ -54,9 +54,8 @@ def test_pictures_of_8_bits(tmp_path, suffix):
         assert frame.rgb.dtype == np.uint8 and number_of(frame.rgb) == number
         truth = cv2.imread(str(folder / f"a_{1000 + number}.{suffix}"))[..., ::-1]
         apart = np.abs(frame.rgb.astype(int) - truth).max()
-        assert apart == 0 or (suffix in ("jpg", "JPEG") and apart <= 40), (
-            apart
-        )  # decoders smooth chroma as they like
+        # decoders smooth chroma as they like
+        assert apart == 0 or (suffix in ("jpg", "JPEG") and apart <= 40), apart
     assert len(frames) == 6
 
 

@@ -112,9 +112,8 @@ def test_the_curve_rises_and_its_way_back_is_exact():
         sdr = tone.to_sdr(codes)
         assert (np.diff(sdr[0, :, 0].astype(int)) >= 0).all() and sdr[0, -1, 0] >= 65520
         off = np.abs(tone.from_sdr(sdr).astype(int) - np.minimum(codes, top))  # of 65535
-        assert (
-            off[codes < 0.95 * top].max() <= 40 and off.max() <= 800
-        )  # the curve is flat where it reaches white
+        # the curve is flat where it reaches white
+        assert off[codes < 0.95 * top].max() <= 40 and off.max() <= 800
     colours = np.random.default_rng(0).integers(0, 65536, (64, 64, 3)).astype(np.uint16)
     for color in (PQ, HLG, WIDE):
         tone = tone_map_of(color)

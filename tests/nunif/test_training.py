@@ -310,9 +310,8 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.parametrize("mode", MODES)
 def test_interrupted_in_the_middle_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, mode):
     task = ToyTask()
-    task.on_step = press_ctrl_c(
-        at_step=5
-    )  # four steps an epoch, two windows: in the first window of epoch 2
+    # four steps an epoch, two windows: in the first window of epoch 2
+    task.on_step = press_ctrl_c(at_step=5)
     with pytest.raises(KeyboardInterrupt):
         train(task, make_options(tmp_path, **MODES[mode]))
     assert task.steps == 6, "the window is finished, and no more"
@@ -343,9 +342,8 @@ def test_interrupted_in_the_evaluation_and_resumed_equals_uninterrupted(
     tmp_path, uninterrupted, mode
 ):
     task = ToyTask()
-    task.on_step = press_ctrl_c(
-        at_step=8
-    )  # the last window of epoch 2: the epoch is trained, not yet evaluated
+    # the last window of epoch 2: the epoch is trained, not yet evaluated
+    task.on_step = press_ctrl_c(at_step=8)
     with pytest.raises(KeyboardInterrupt):
         train(task, make_options(tmp_path, **MODES[mode]))
     assert len(read_csv(tmp_path)) == 1
@@ -660,10 +658,11 @@ def test_a_loss_that_is_not_finite_updates_nothing_and_reaches_no_sampler(tmp_pa
     task.spoil = lambda step: math.nan if step == 1 else math.inf if step in (3, 4) else 1.0
     train(task, make_options(tmp_path, max_epoch=2, ema_model=True))
     first, second = read_csv(tmp_path)
+    # batch 1 (2 records) and the window of 3 and 4 (2 + 1)
     assert (first["updates"], first["skipped"]) == (
         "1",
         "5",
-    )  # batch 1 (2 records) and the window of 3 and 4 (2 + 1)
+    )
     assert (second["updates"], second["skipped"]) == ("2", "0")
     assert math.isfinite(float(first["train_loss"]))
     assert f"not finite, nothing learned from: point-{task.seen[0]}" in caplog.text

@@ -104,9 +104,8 @@ def test_a_loss_of_either_that_is_not_finite_changes_neither(tmp_path, spoiled):
     task.on_step = lambda step: same.append(
         (equal(model, task.model.state_dict()), equal(opponent, task.opponent.state_dict()))
     )
-    train(
-        task, make_options(tmp_path, max_epoch=1, num_samples=10)
-    )  # windows of the steps 1-2, 3-4, 5
+    # windows of the steps 1-2, 3-4, 5
+    train(task, make_options(tmp_path, max_epoch=1, num_samples=10))
     assert same == [(True, True)] * 4 + [(False, False)]
     assert training_of(tmp_path)["state"]["non_finite"] == 2
 

@@ -135,7 +135,7 @@ def test_ctrl_c_and_a_bad_loss_in_one_process_concern_both(tmp_path):
 @pytest.mark.slow
 def test_what_layers_normalise_by_is_the_same_in_all_processes(tmp_path):
     run(tmp_path, "norm", *TORCHRUN)
-    first, second = (torch.load(tmp_path / f"rank{rank}.pth") for rank in (0, 1))
+    first, second = (torch.load(tmp_path / f"rank{rank}.pth", weights_only=True) for rank in (0, 1))
     means = [name for name in first if name.endswith("running_mean")]
     assert [name.partition(".")[0] for name in means] == ["average", "model", "opponent"]
     assert all(first[name].abs().max() > 0.01 for name in means)  # they have moved from their 0

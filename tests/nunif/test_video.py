@@ -87,7 +87,7 @@ STREAMS = {
     "h264 pyramid": dict(
         gop=30, num_b_frames=5, options={"preset": "medium", "b-pyramid": "normal", "refs": "4"}
     ),
-    ("h264 open gop"): dict(
+    "h264 open gop": dict(
         gop=12, num_b_frames=3, options={"preset": "fast", "x264-params": "open-gop=1:scenecut=0"}
     ),
     "h264 intra refresh": dict(gop=20, num_b_frames=0, options={"intra-refresh": "1"}),
@@ -608,9 +608,8 @@ def test_pans_and_moving_objects_are_no_cuts():
     scene = np.kron(rng.integers(0, 256, (18, 60, 3)), np.ones((20, 20, 1), dtype=np.int64)).astype(
         np.uint8
     )
-    assert (
-        find_cuts([scene[:, 24 * i : 24 * i + 640] for i in range(22)]) == []
-    )  # a fast pan, wider than 256
+    # a fast pan, wider than 256
+    assert find_cuts([scene[:, 24 * i : 24 * i + 640] for i in range(22)]) == []
     frames = [scene[:, :640].copy() for _ in range(22)]
     for index, frame in enumerate(frames):
         frame[100:260, 20 * index : 20 * index + 160] = (250, 20, 20)

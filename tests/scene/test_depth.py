@@ -79,9 +79,8 @@ def test_the_raw_output_is_what_is_normalised(relative_dir: Path) -> None:
     raw = estimator.raw_disparity(clip())
     assert torch.equal(affine_chain(raw), estimator(clip()))
     assert (estimator.run_length, estimator.run_overlap, estimator.scale_jitters) == (2, 0, True)
-    assert torch.allclose(
-        estimator.raw_disparity(clip()[1:2]), raw[1:2], atol=1e-4
-    )  # frame by frame
+    # frame by frame
+    assert torch.allclose(estimator.raw_disparity(clip()[1:2]), raw[1:2], atol=1e-4)
 
 
 def test_the_batch_size_changes_nothing(relative_dir: Path) -> None:

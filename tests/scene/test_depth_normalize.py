@@ -12,6 +12,7 @@ from scene.depth_normalize import (
     smoothed_percentiles,
 )
 
+# a_t, b_t
 JITTER = (
     (1.0, 0.0),
     (1.05, -0.02),
@@ -19,7 +20,7 @@ JITTER = (
     (1.02, 0.01),
     (0.97, -0.03),
     (1.04, 0.02),
-)  # a_t, b_t
+)
 
 
 def slope(num_frames: int) -> torch.Tensor:
@@ -97,9 +98,8 @@ def test_fit_affine_both_ways_does_not_shrink_in_noise() -> None:
     )
     scale, offset = fit_affine_both_ways((target - 0.1) / 1.25 + noise[0] / 1.25, target + noise[1])
     assert abs(scale - 1.25) < 0.02 and abs(offset - 0.1) < 0.02
-    assert (
-        fit_affine((target - 0.1) / 1.25 + noise[0] / 1.25, target + noise[1])[0] < 1.18
-    )  # what it is there to prevent
+    # what it is there to prevent
+    assert fit_affine((target - 0.1) / 1.25 + noise[0] / 1.25, target + noise[1])[0] < 1.18
 
 
 def test_moving_normalizer_removes_the_network_s_jitter() -> None:
@@ -144,9 +144,8 @@ def test_a_long_chain_of_fits_neither_drifts_nor_shrinks_nor_runs_away(
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     scene = torch.linspace(0.2, 0.8, 192)[torch.randperm(192, generator=generator)].reshape(12, 16)
-    scene = scene.repeat_interleave(8, 0).repeat_interleave(
-        8, 1
-    )  # what a fit looks at are the 192 values
+    # what a fit looks at are the 192 values
+    scene = scene.repeat_interleave(8, 0).repeat_interleave(8, 1)
     normalize = MovingNormalizer(window=24, scale_jitters=True)
     a = 1 + 0.05 * torch.randn(num_frames, generator=generator).clamp(-3, 3)
     b = 0.02 * torch.randn(num_frames, generator=generator)

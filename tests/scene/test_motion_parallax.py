@@ -111,9 +111,8 @@ def test_clips_it_can_not_work_on_are_rejected_with_the_reason() -> None:
     assert rejection(still) == "too little motion"
     noise = np.random.default_rng(0).normal(0, 3, still.shape)
     assert rejection((still + noise).clip(0, 255).astype(np.uint8)) == "too little motion"
-    assert (
-        rejection(panning_clip(pan=3, box_speed=-3)) == "too little motion"
-    )  # the box goes with the background
+    # the box goes with the background
+    assert rejection(panning_clip(pan=3, box_speed=-3)) == "too little motion"
     assert rejection(np.zeros_like(still)) == "too little motion"
     assert (
         rejection(np.stack([texture(HEIGHT, WIDTH, seed) for seed in range(NUM_FRAMES)]))

@@ -203,9 +203,8 @@ def test_a_folder_of_pictures(run, model, masks, tmp_path, pixel_format, dtype):
     for number, (frame, picture) in enumerate(zip(frames, pictures, strict=True)):
         assert picture.dtype == frame.rgb.dtype == dtype
         assert np.array_equal(picture[~hole(number)], frame.rgb[~hole(number)])
-    assert np.array_equal(
-        pictures, by_hand(model, frames, map(hole, range(T)))
-    )  # to the last bit inside the hole too
+    # to the last bit inside the hole too
+    assert np.array_equal(pictures, by_hand(model, frames, map(hole, range(T))))
 
 
 def test_every_kind_of_mask_and_both_of_its_options(run, model, film, tmp_path):
@@ -401,11 +400,11 @@ def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm, look_ah
     [
         (
             b"no picture",
-            (r"--mask .*00007\.png can't be read \(not a readable picture\): make it " r"again"),
+            r"--mask .*00007\.png can't be read \(not a readable picture\): make it again",
         ),
         (
             encode_binary(np.zeros((8, 8), bool)),
-            (r"00007\.png is 8x8, the film 96x64: scale it to " r"the film"),
+            r"00007\.png is 8x8, the film 96x64: scale it to the film",
         ),
     ],
     ids=["unreadable", "of another size"],
@@ -531,9 +530,8 @@ def test_a_folder_of_pictures_is_filled_into_a_folder(run, model, tmp_path, suff
         ]
         apart = np.abs(picture.astype(int) - before)
         assert picture.dtype == dtype and (apart[hole(number)] > 0).mean() > 0.5
-        assert apart[~hole(number)].max() <= (
-            40 if suffix == "jpg" else 0
-        )  # decoders smooth the chroma of JPEGs as they like
+        # decoders smooth the chroma of JPEGs as they like
+        assert apart[~hole(number)].max() <= (40 if suffix == "jpg" else 0)
 
 
 @pytest.mark.parametrize("words", [[], ["--look-ahead", "shot"]])
@@ -574,9 +572,10 @@ def test_a_folder_film_without_a_rate_is_told_which_it_gets(run, tmp_path, masks
 
 def test_masks_are_those_of_the_pictures_numbers(run, tmp_path):
     source = write_film_folder(tmp_path / "plate", first=1)
+    # 0 to 13
     mask = write_mask_folder(
         tmp_path / "masks", [hole(0), *(hole(number) for number in range(T)), hole(0)]
-    )  # 0 to 13
+    )
     assert run(source, mask, "out")[0] == 0
     for number, picture in enumerate(read_folder(tmp_path / "out")):
         before = cv2.imread(str(source / f"plate.{1 + number}.png"))[..., ::-1]
@@ -680,7 +679,7 @@ def assert_refused(run, tmp_path, source, mask, output, words, text, **options):
         (
             [hole(0)[:32, :48]] * T,
             {},
-            (r"--mask .*masks\.mkv is 48x32, the film 96x64: scale it " r"to " r"the film"),
+            r"--mask .*masks\.mkv is 48x32, the film 96x64: scale it to the film",
         ),
         (
             [hole(0)] * 15,
@@ -781,7 +780,7 @@ def test_models_that_are_refused(run, film, masks, tmp_path):
         (
             "out.xyz",
             [],
-            (r"out\.xyz can't be written: '\.xyz' is none of the suffixes \.avi \.m4v " r"\.mkv"),
+            r"out\.xyz can't be written: '\.xyz' is none of the suffixes \.avi \.m4v \.mkv",
         ),
         (
             "file/out.mp4",
@@ -802,22 +801,22 @@ def test_models_that_are_refused(run, film, masks, tmp_path):
         (
             "file",
             [],
-            (r"file is there already: choose another folder for the pictures, or delete " r"it"),
+            r"file is there already: choose another folder for the pictures, or delete it",
         ),
         (
             "folder",
             [],
-            (r"folder is there already: choose another folder for the pictures, or " r"delete it"),
+            r"folder is there already: choose another folder for the pictures, or delete it",
         ),
         (
             "film.mp4",
             [],
-            (r"film\.mp4 can't be written: it is the source .*film\.mp4; choose " r"another name"),
+            r"film\.mp4 can't be written: it is the source .*film\.mp4; choose another name",
         ),
         (
             "folder/../film.mp4",
             [],
-            (r"can't be written: it is the source .*film\.mp4; choose " r"another name"),
+            r"can't be written: it is the source .*film\.mp4; choose another name",
         ),
         (
             "masks.mkv",
@@ -830,7 +829,7 @@ def test_models_that_are_refused(run, film, masks, tmp_path):
         (
             "film.compare.mp4",
             ["--compare", "-i", "{}/film.compare.compare.mp4"],
-            (r"it is the " r"source .*compare\.compare\.mp4"),
+            r"it is the source .*compare\.compare\.mp4",
         ),
         (
             "out",
@@ -844,22 +843,22 @@ def test_models_that_are_refused(run, film, masks, tmp_path):
         (
             "out",
             ["--quality", "20"],
-            (r"--quality 20 is for videos, but --output .*out is a " r"folder " r"of pictures"),
+            r"--quality 20 is for videos, but --output .*out is a folder of pictures",
         ),
         (
             "out",
             ["--pixel-format", "rgb24"],
-            (r"--pixel-format rgb24 is for videos, but --output " r".*out is a folder"),
+            r"--pixel-format rgb24 is for videos, but --output .*out is a folder",
         ),
         (
             "out.mp4",
             ["--codec", "libx999"],
-            (r"codec libx999 is no encoder of pictures that this " r"libav has; choose one of"),
+            r"codec libx999 is no encoder of pictures that this libav has; choose one of",
         ),
         (
             "out.mkv",
             ["--codec", "ffv1", "--quality", "20"],
-            (r"quality 20: codec ffv1 has no such " r"setting; leave it out"),
+            r"quality 20: codec ffv1 has no such setting; leave it out",
         ),
         ("out.mp4", ["--pixel-format", "yuv999"], r"there is no pixel format yuv999; choose"),
         ("out.mp4", ["-i", "{}/no.mp4"], r"no\.mp4 doesn't exist: check the path"),

@@ -166,9 +166,8 @@ class Facts:
     has_alpha: bool
     num_colours: int
     is_rgb: bool
-    sounds: list[
-        tuple[int, float, float]
-    ]  # channels; first sample and end in seconds after the first picture
+    # channels; first sample and end in seconds after the first picture
+    sounds: list[tuple[int, float, float]]
     upright: list[np.ndarray]  # (H, W, 3) uint8
 
 

@@ -146,9 +146,8 @@ def test_what_a_stream_is_told_of_frames_to_come_is_what_training_was_told():
     found = ahead.pop()
     assert len(ahead) == 4
     hole = holes[:, 0].expand_as(expected.canvas) > 0
-    torch.testing.assert_close(
-        found.canvas[hole], expected.canvas[hole], atol=1e-3, rtol=0
-    )  # ages too
+    # ages too
+    torch.testing.assert_close(found.canvas[hole], expected.canvas[hole], atol=1e-3, rtol=0)
     torch.testing.assert_close(found.motion, expected.motion, atol=1e-5, rtol=0)
     assert found.canvas[0, 3, :, -20:].max() == 0 and expected.canvas[0, 3, :, -20:].max() == 1
 
@@ -289,9 +288,8 @@ def test_the_keys_of_a_shot_lie_in_files_until_the_next_is_asked_for(temporary, 
         key = first.at(0, CPU)
         assert key.shape == (1, 5, *SIZE) and key.dtype == torch.float32
         background = torch.from_numpy(frames[0][2]).permute(2, 0, 1)[None] / 127.5 - 1
-        torch.testing.assert_close(
-            key[:, :3], background, atol=0.02, rtol=0
-        )  # also where someone stood at first
+        # also where someone stood at first
+        torch.testing.assert_close(key[:, :3], background, atol=0.02, rtol=0)
         before, second = file.read_bytes(), next(shots)
         assert second.files == {0: file} and file.read_bytes() != before, "one at a time"
         assert next(shots, None) is None

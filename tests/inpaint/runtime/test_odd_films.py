@@ -14,7 +14,7 @@ from tests import videos
 from tests.models import save_lively_model
 from tests.nunif.test_clock import check_in_time, clip, join
 from tests.nunif.test_deinterlace import FILTER, SOURCES, woven
-from tests.nunif.test_durations import GIF, ends, write_lasting
+from tests.nunif.test_durations import GIF, check_end, write_lasting
 from tests.videos import write_clip
 
 H, W = 64, 96
@@ -60,7 +60,7 @@ def test_joined_transport_streams(run, tmp_path, output):
 @pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])
 def test_a_gif_that_ends_on_a_still(run, tmp_path, output):
     source = write_lasting(tmp_path / "film.gif", GIF, codec="gif", pixel_format="rgb8")
-    ends(GIF, run(source, output, "--pixel-format", "yuv420p")[0])
+    check_end(GIF, run(source, output, "--pixel-format", "yuv420p")[0])
 
 
 @pytest.mark.parametrize("matrix", videos.DISPLAY_MATRICES, ids=str)

@@ -254,9 +254,8 @@ def test_a_folder_of_pictures(run, known, tmp_path, dtype):
         for frame in shots([T], width=W, height=H)
     ]
     for number, frame in enumerate(frames):
-        cv2.imwrite(
-            str(tmp_path / "row" / f"{99 + number}.png"), frame[..., ::-1]
-        )  # 99 comes before 100
+        # 99 comes before 100
+        cv2.imwrite(str(tmp_path / "row" / f"{99 + number}.png"), frame[..., ::-1])
     assert run(tmp_path / "row", "out", *FAR_APART)[0] == 0
     left, right = eyes(read_folder(tmp_path / "out"))
     assert (

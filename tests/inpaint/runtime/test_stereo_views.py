@@ -226,9 +226,8 @@ def test_a_rendered_scene_is_warped_by_its_true_disparity():
             np.take_along_axis(frame, i.numpy()[..., None].repeat(3, 2), axis=1) for i in (x, after)
         )
         expected = left + (right.astype(float) - left) * part.numpy()[..., None]
-        assert (
-            np.abs(picture - expected)[seen.numpy()].max() < 4.1
-        )  # old OpenCVs know only 32nds of a pixel
+        # old OpenCVs know only 32nds of a pixel
+        assert np.abs(picture - expected)[seen.numpy()].max() < 4.1
         wrong = source_columns(-shift * eye.shift, near_to_right=eye.is_mirrored)[1]
         assert not torch.equal(wrong, raw)
 

@@ -75,9 +75,8 @@ def test_palettes_of_any_colours_and_fewer_bits(tmp_path):
     assert np.array_equal(
         hole_of(save(tmp_path / "b.png", picture(0, 1, 2), colours, bits=2)), BOTH
     )
-    assert np.array_equal(
-        hole_of(save(tmp_path / "c.png", picture(0, 1, 2), [0, 0, 0])), BOTH
-    )  # the colours are left out
+    # the colours are left out
+    assert np.array_equal(hole_of(save(tmp_path / "c.png", picture(0, 1, 2), [0, 0, 0])), BOTH)
     path = save(tmp_path / "d.png", picture(0, 1, 2), voc_palette(), transparency=0)
     assert np.array_equal(hole_of(path), BOTH)
 
