@@ -31,13 +31,15 @@ def check_file(path: Path) -> None:
 def open_input(path: Path) -> av.container.InputContainer:
     """Open a file of pictures and sound. Titles and handlers that aren't UTF-8, which old programs
     write, are no error."""
+    # torchvision up to 0.24 turns libav's own log on, at this level, when it is imported
+    if av.logging.get_level() == av.logging.ERROR:
+        av.logging.set_level(None)
     # the prefix keeps libav from reading a colon in a name as a protocol
     return av.open(f"file:{path}", metadata_errors="replace")
 
 
 def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """Open a file and find its picture stream; cover art isn't one. libav's log is silent unless
-    someone sets it.
+    """Open a file and find its picture stream; cover art isn't one.
 
     Raises:
         UserError: it can't be read, or has no picture stream that can be decoded.

@@ -321,7 +321,8 @@ def test_tiffs_that_would_come_out_wrong_are_refused(tmp_path, place):
     cv2.imwrite(str(folder / f"{place}.tif"), shown(place).astype(np.float32) / 100)
     with (
         PictureFilm(folder, for_editing=True) as film,
-        pytest.raises(BrokenVideo, match="its numbers are floating-point"),
+        # libav 7 doesn't read these at all
+        pytest.raises(BrokenVideo, match="its numbers are floating-point|of a kind that isn't"),
     ):
         film.read(place - 1, place)
     Image.fromarray(shown(place)).save(folder / f"{place}.tif", compression="jpeg")

@@ -625,3 +625,18 @@ def test_cut_is_found_after_coding(tmp_path):
     write_video(tmp_path / "a.mp4", videos.shots([11, 11]), fps=24)
     with VideoReader(tmp_path / "a.mp4") as reader:
         assert find_cuts([frame.rgb for frame in reader.read(0, 22)]) == [11]
+
+
+def test_libavs_own_log_stays_silent(tmp_path, caplog):
+    """torchvision up to 0.24 turns it on when it is imported."""
+    path = write_clip(tmp_path / "a.mp4", 4)
+    path.write_bytes(path.read_bytes()[:1000])
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with pytest.raises(UserError, match="isn't a video that can be read"):
+            VideoReader(path)
+        assert av.logging.get_level() is None
+    finally:
+        av.logging.set_level(before)
+    assert not [record for record in caplog.records if record.name.startswith("libav")]

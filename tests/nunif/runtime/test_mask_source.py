@@ -412,9 +412,7 @@ def test_an_interlaced_mask_video_is_refused_or_made_whole(tmp_path):
     path = write_clip(
         tmp_path / "m.mkv",
         [np.full((*SIZE, 3), 255, np.uint8)] * NUM_FRAMES,
-        codec="ffv1",
-        num_b_frames=0,
-        options={"field_order": "bb"},
+        options={"x264-params": "bff=1:qp=0"},
     )
     with open_film(write(tmp_path / "row" / "0.png", mask(0)).parent, fps="24") as pictures:
         with pytest.raises(UserError, match="use --deinterlace"):
