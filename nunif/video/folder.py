@@ -1,14 +1,13 @@
 """Write a film as a folder of pictures, whole or not at all."""
 
 import logging
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 
 from nunif.errors import UserError
-from nunif.files import explain_os_errors, longer_name, make_folder, partial_path
+from nunif.files import explain_os_errors, longer_name, make_folder, partial_path, replace
 from nunif.image import encode_rgb, encode_rgba
 
 logger = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ class FolderWriter:
                 with explain_os_errors(self.path):
                     if self.path.exists():
                         self.path.rmdir()  # fails if somebody has put something in it
-                    os.replace(self._partial, self.path)
+                    replace(self._partial, self.path)
             except (UserError, KeyboardInterrupt):
                 self._keep_what_there_is()
                 raise
@@ -80,7 +79,7 @@ class FolderWriter:
             with explain_os_errors(unfinished):
                 if unfinished.exists():
                     shutil.rmtree(unfinished)
-                os.replace(self._partial, unfinished)
+                replace(self._partial, unfinished)
         except UserError as error:
             logger.warning("%s", error)
             return
