@@ -1,6 +1,6 @@
 """Batches that make training data film by film: what fails stops none of the others, and is named.
 
-`make_data.bat` runs where there is a cmd.exe: on Windows, or with wine.
+Of `make_data.bat` the command lines are read: it runs where there is a cmd.exe alone.
 """
 
 import argparse
