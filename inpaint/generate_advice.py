@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 
 from inpaint.generate_crops import NO_HOLE
 from inpaint.options_data import FramesPreset, GenerateOptions
 from nunif.video.shots import BROKEN, CUT, GAP
 from scene.depth_models import MOTION_PARALLAX
+
+Advice = Mapping[str, tuple[str, ...]]  # what may help, by the reason
 
 TOO_SHORT = "too short"
 UNREADABLE, SIZES_DIFFER = "unreadable picture", "different sizes"
@@ -17,51 +20,52 @@ def is_nothing(counts: Counter[str]) -> bool:
     return not counts["made"] + counts["kept"]
 
 
-def describe_none(source: object, reasons: Counter[str], advice: Mapping[str, str]) -> str:
+def describe_none(source: object, reasons: Counter[str], advice: Advice) -> str:
     """One line for a source of which no record came: why, and what to try.
 
-    reasons: how often each came up. advice: by reason.
+    reasons: how often each came up.
     """
     told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common() if count)
-    known = [advice[reason] for reason, _ in reasons.most_common() if reason in advice]
-    todo = "; ".join(dict.fromkeys(known)) or "choose another"
-    return f"{source} gives no records ({told or 'it holds nothing'}): {todo}"
+    known = chain.from_iterable(advice.get(reason, ()) for reason, _ in reasons.most_common())
+    todo = ", or ".join(dict.fromkeys(known)) or "another"
+    return f"{source} gives no records ({told or 'it holds nothing'}): try {todo}"
 
 
-def advice_for_video(options: GenerateOptions) -> dict[str, str]:
-    """What to try for each reason why a clip of `video_inpaint` is skipped; reasons that are not
-    here come from the depth estimator."""
-    other = (
-        "another --model-type, such as Any_V2_S, which needs no motion"
-        if options.model_type == MOTION_PARALLAX
-        else "another --model-type"
-    )
-    wider = "a higher --divergence-level (up to 3) or " if options.divergence_level < 3 else ""
-    motion = f"try {other}, or --skip-first N to begin where things move before a background"
-    behind = "try a whole copy of it, or --skip-first N to begin behind what is damaged or missing"
+def advice_for_video(options: GenerateOptions) -> Advice:
+    """What to try for each reason why a clip of `video_inpaint` is skipped."""
+    other = "another --model-type"
+    if options.model_type == MOTION_PARALLAX:
+        other += ", such as Any_V2_S, which needs no motion"
+    wider = ("a higher --divergence-level (up to 3)",) if options.divergence_level < 3 else ()
+    motion = (other, "--skip-first N, to begin where things move before a background")
+    behind = ("a whole copy of it", "--skip-first N, to begin behind what is damaged or missing")
     return {
-        NO_HOLE: f"try {wider}{other}",
-        CUT: "try a smaller --seq, a larger --skip-interval, in which clips can move behind a cut, "
-        "or --skip-first N",
+        NO_HOLE: (*wider, other),
+        CUT: (
+            "a smaller --seq",
+            "a larger --skip-interval, in which clips can move behind a cut",
+            "--skip-first N",
+        ),
         BROKEN: behind,
         GAP: behind,
-        "too few frames": f"try a larger --seq than {options.seq}, or {other}",
-        **dict.fromkeys(
-            ("too little motion", "motion not consistent", "no dominant background motion"), motion
-        ),
+        "too few frames": (f"a larger --seq than {options.seq}", other),
+        # of MotionParallax
+        "too little motion": motion,
+        "motion not consistent": motion,
+        "no dominant background motion": motion,
     }
 
 
-def advice_for_frames(preset: FramesPreset) -> dict[str, str]:
+def advice_for_frames(preset: FramesPreset) -> Advice:
     """What to try for each reason why a group of `frames` is skipped."""
     span = (preset.seq - 1) * preset.step + 1
     shorter = "a smaller --seq or --step" if preset.step > 1 else "a smaller --seq"
-    between = f"try {shorter}, so that groups fit between"
+    between = (f"{shorter}, so that groups fit between",)
     return {
-        TOO_SHORT: f"one record takes {span} frames: try {shorter}, or a longer source",
+        TOO_SHORT: (f"{shorter} (one record takes {span} frames)",),
         CUT: between,
         GAP: between,
-        BROKEN: "try a whole copy of it",
-        UNREADABLE: "mend or remove the pictures that are named above",
-        SIZES_DIFFER: "keep pictures of each size in a folder of their own",
+        BROKEN: ("a whole copy of it",),
+        UNREADABLE: ("the same with the pictures mended or removed that are named above",),
+        SIZES_DIFFER: ("the same with pictures of each size in a folder of their own",),
     }

@@ -18,7 +18,7 @@ from tests.inpaint.test_generate import StripeDepth
 WORDS = "--model-type MotionParallax --seq 4 --size 64 --gpu -1 --max-workers 1"
 MOTION = (
     "(2 too little motion): try another --model-type, such as Any_V2_S, which needs no motion, or "
-    "--skip-first N to begin where things move before a background"
+    "--skip-first N, to begin where things move before a background"
 )
 
 
@@ -78,11 +78,11 @@ def test_a_finished_film_is_no_failure(make, films):
 @pytest.mark.parametrize(
     ("model_type", "level", "reason", "told"),
     [
-        ("Any_B", 1, "next to no hole", "a higher --divergence-level (up to 3) or another --model"),
+        ("Any_B", 1, "next to no hole", "try a higher --divergence-level (up to 3), or another --"),
         ("Any_B", 3, "next to no hole", "try another --model-type"),
         ("MotionParallax", 3, "next to no hole", "try another --model-type, such as Any_V2_S"),
-        ("Any_B", 1, "scene cut", "try a smaller --seq, a larger --skip-interval"),
-        ("Any_B", 1, "missing frames", "or --skip-first N to begin behind what is damaged"),
+        ("Any_B", 1, "scene cut", "try a smaller --seq, or a larger --skip-interval"),
+        ("Any_B", 1, "missing frames", "or --skip-first N, to begin behind what is damaged"),
         ("Any_B", 1, "frames that can't be decoded", "try a whole copy of it"),
         ("MotionParallax", 1, "too few frames", "try a larger --seq than 16"),
     ],
@@ -95,12 +95,22 @@ def test_every_reason_has_its_advice(tmp_path, model_type, level, reason, told):
     assert line.startswith(f"a.mp4 gives no records (3 {reason}): ") and told in line
 
 
-def test_of_several_reasons_the_most_frequent_comes_first_and_advice_once():
+def test_of_several_reasons_the_most_frequent_comes_first_and_advice_comes_once():
     advice = advice_for_frames(FramesPreset(seq=4, step=2))
     line = describe_none("v", Counter({"missing frames": 1, "scene cut": 2}), advice)
     assert line == (
         "v gives no records (2 scene cut, 1 missing frames): try a smaller --seq or --step, so "
         "that groups fit between"
+    )
+
+
+def test_different_advice_is_joined(tmp_path):
+    options = GenerateOptions(dataset_dir=tmp_path, data_dir=tmp_path, model_type="MotionParallax")
+    reasons = Counter({"too little motion": 4, "next to no hole": 2})
+    line = describe_none("a.mp4", reasons, advice_for_video(options))
+    assert line.endswith(
+        ": try another --model-type, such as Any_V2_S, which needs no motion, or --skip-first N, "
+        "to begin where things move before a background, or a higher --divergence-level (up to 3)"
     )
 
 
@@ -121,13 +131,13 @@ def frames(run, source, out, *more):
 
 def test_a_row_of_pictures_that_is_too_short(run, tmp_path):
     write_row(tmp_path / "v" / "walk", 6)
-    told = "walk gives no records (1 too short): one record takes 10 frames: try a smaller --seq"
+    told = "walk gives no records (1 too short): try a smaller --seq (one record takes 10 frames)"
     code, lines = frames(run, tmp_path / "v", tmp_path / "train", "--seq", 10)
-    assert (code, lines[-1]) == (1, f"error: {told}, or a longer source")
+    assert (code, lines[-1]) == (1, f"error: {told}")
     write_row(tmp_path / "v" / "long", 10)
     for made in ("made 1, kept 0", "made 0, kept 1"):
         code, lines = frames(run, tmp_path / "v", tmp_path / "train", "--seq", 10)
-        assert code == 0 and f"{told}, or a longer source" in lines
+        assert code == 0 and told in lines
         assert lines[-1] == f"2 sources: {made}, skipped 1 (1 too short)"
     code, lines = frames(run, tmp_path / "v", tmp_path / "train", "--seq", 11)
     assert code == 1 and lines[-1] == (
