@@ -2,7 +2,8 @@
 
 A command line is run as it stands there, in this process, but for what the tables below say: words
 that stand for a name of one's own are replaced, and options are added that make the work small.
-What can't be run here is named, with the reason; a block in neither fails.
+What can't be run here is named, with the reason; a block in neither fails. As on Windows, no
+command may rename or remove a file that it has open.
 """
 
 import re
@@ -22,6 +23,7 @@ from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
 from nunif.models import create_model, save_model
 from nunif.records import write_record
 from scene.world import render_scene
+from tests.open_files import refuse_open_files
 from tests.records import make_dataset
 from tests.videos import write_clip
 
@@ -205,6 +207,7 @@ def inputs_of(block: Block) -> dict[str, object]:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_of_a_page_runs(run, place, monkeypatch, page):
     monkeypatch.chdir(place)
+    refuse_open_files(monkeypatch)
     blocks = blocks_of(page)
     for block in blocks:
         if block.language == "yaml":

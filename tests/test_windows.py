@@ -3,8 +3,10 @@
 import ast
 import os
 import pickle
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ from nunif.errors import OutputError, UserError
 from nunif.record_options import check_prefix
 from nunif.training.batches import Loader
 from nunif.training.task import Draw, stack
+from tests.open_files import HAS_PROC, refuse_open_files
 from tests.records import make_records
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,6 +114,29 @@ def test_a_file_that_stays_open_elsewhere_is_named(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="another program has it open: close it there and run"):
         files.write_text(tmp_path / "loss.csv", "1")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="nothing tells which files are open")
+def test_what_stands_for_windows_refuses_open_files(tmp_path, monkeypatch):
+    """tests/test_commands_of_pages.py runs all commands so."""
+    refuse_open_files(monkeypatch)
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"1")
+    with open(tmp_path / "a", "rb"):
+        for refused in (
+            lambda: (tmp_path / "a").unlink(),
+            lambda: os.replace(tmp_path / "b", tmp_path / "a"),
+            lambda: shutil.rmtree(tmp_path),
+        ):
+            with pytest.raises(PermissionError, match="as Windows would say"):
+                refused()
+    mapped = np.memmap(tmp_path / "b", mode="r")
+    with pytest.raises(PermissionError, match="as Windows would say"):
+        (tmp_path / "b").rename(tmp_path / "c")
+    del mapped
+    (tmp_path / "b").rename(tmp_path / "c")
+    shutil.rmtree(tmp_path)
+    assert not tmp_path.exists()
 
 
 # --- processes that are spawned, since Windows can't fork -----------------------------------------
