@@ -169,7 +169,9 @@ def main() -> None:
         scan_records(folder, min_frames=EVAL_FRAMES)[0] for folder in (words.train, words.eval)
     )
     results: dict[str, Any] = (
-        json.loads(words.output.read_text()) if words.output.exists() else {"runs": {}}
+        json.loads(words.output.read_text(encoding="utf-8"))
+        if words.output.exists()
+        else {"runs": {}}
     )
     for seed in map(int, words.seeds.split(",")):
         for name in words.variants.split(","):

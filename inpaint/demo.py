@@ -3,6 +3,7 @@
 Every step is a command that a person could have typed, and is printed as such.
 """
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -57,7 +58,7 @@ def main(options: DemoOptions) -> None:
         print(f"  {path}  ({text})")
     print("To use the model next:")
     for words in next_commands(video, model, out):
-        print("  " + shlex.join(["python", "-m", "inpaint", *map(str, words)]))
+        print("  " + shown(["python", "-m", "inpaint", *map(str, words)]))
 
 
 def sample_video(path: Path) -> Path:
@@ -100,11 +101,17 @@ def next_commands(video: Path, model: Path, out: Path) -> list[Words]:
 
 def run(*words: str | Path) -> None:
     """Print a command of this program and run it from the project's folder."""
-    command = [sys.executable, *map(str, words)]
-    print("\n$ " + shlex.join(["python", *command[1:]]), flush=True)
+    command = list(map(str, words))
+    line = shown(["python", *command])
+    print(f"\n$ {line}", flush=True)
     # this program, and no shell between
-    if subprocess.run(command, cwd=ROOT).returncode != 0:  # noqa: S603
-        raise UserError(f"the demo stopped at: python {shlex.join(command[1:])}")
+    if subprocess.run([sys.executable, *command], cwd=ROOT).returncode != 0:  # noqa: S603
+        raise UserError(f"the demo stopped at: {line}")
+
+
+def shown(words: list[str], *, windows: bool = os.name == "nt") -> str:
+    """A command line that can be copied into the terminal."""
+    return subprocess.list2cmdline(words) if windows else shlex.join(words)
 
 
 def split_eval(data: Path) -> None:

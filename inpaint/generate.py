@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from inpaint.generate_advice import advice_for_video, describe_none, is_nothing
 from inpaint.generate_crops import Scene, write_scene
 from inpaint.generate_plan import Outcome, RecordPlan, SkipList, split_finished
 from inpaint.generate_views import draw_clip, is_enlarged, render_view
@@ -67,8 +68,8 @@ def main(options: GenerateOptions) -> None:
     """The command `video_inpaint`.
 
     Raises:
-        UserError: nothing could be done, or some of several videos failed (the others are finished
-            first).
+        UserError: nothing could be done, no video gave a record and none stands there, or some of
+            several videos failed (the others are finished first).
     """
     videos = list_films(options.dataset_dir)
     make_folder(options.data_dir)
@@ -88,11 +89,36 @@ def main(options: GenerateOptions) -> None:
         normalize=options.depth_normalize,
         allow_third_party=options.allow_third_party_code,
     )
-    failures = Failures(len(videos))
+    failures, total = Failures(len(videos)), Counter[str]()
     for video in videos:
         with failures.log():
-            generate_from_video(video, estimator, options)
+            counts = generate_from_video(video, estimator, options)
+            total += counts
+            if is_nothing(counts):
+                _tell_of_none(video, counts, options, alone=len(videos) == 1)
     failures.raise_if_any("videos")
+    if is_nothing(total):
+        raise UserError(
+            f"{options.dataset_dir}: none of its {len(videos)} videos gave a record, the reasons "
+            "are above"
+        )
+
+
+def _tell_of_none(
+    video: Path, counts: Counter[str], options: GenerateOptions, *, alone: bool
+) -> None:
+    """Warn that a video gives no records, with advice.
+
+    Raises:
+        UserError: the same, where it is the only one.
+    """
+    reasons = Counter(
+        {what.partition(": ")[2]: n for what, n in counts.items() if what.startswith("skipped")}
+    )
+    line = describe_none(video, reasons, advice_for_video(options))
+    if alone:
+        raise UserError(line)
+    logger.warning("%s", line)
 
 
 def generate_from_video(

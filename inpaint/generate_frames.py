@@ -23,8 +23,17 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from inpaint.generate_advice import (
+    SIZES_DIFFER,
+    TOO_SHORT,
+    UNREADABLE,
+    advice_for_frames,
+    describe_none,
+    is_nothing,
+)
 from inpaint.generate_sources import Source, find_sources, hash_of
 from inpaint.options_data import PRESETS, FramesOptions, FramesPreset
+from nunif.errors import UserError
 from nunif.failures import Failures
 from nunif.files import make_folder, raise_if_short
 from nunif.image import read_rgb
@@ -48,8 +57,8 @@ def main(options: FramesOptions) -> None:
     """The command `frames`.
 
     Raises:
-        UserError: nothing is found that fits, or some of several sources failed (the others are
-            finished first).
+        UserError: nothing is found that fits, no source gave a record and none stands there, or
+            some of several sources failed (the others are finished first).
     """
     preset = resolve(options)
     sources = find_sources(options.dataset_dir, preset)
@@ -57,14 +66,19 @@ def main(options: FramesOptions) -> None:
         tell_of_pictures(options.dataset_dir)
     make_folder(options.data_dir)
     counts: Counter[str] = Counter()
-    failures = Failures(len(sources))
+    failures, lines = Failures(len(sources)), list[str]()  # of sources that give no records
     bar = tqdm(
         sources, unit="source", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True
     )
     with making(options.data_dir, options.prefix, label_of(options)), bar:
         for source in bar:
             with failures.log():
-                counts += make_records(source, preset, options)
+                found = make_records(source, preset, options)
+                counts += found
+                if is_nothing(found) and source.kind != "stills":  # which are named already
+                    lines.append(describe_none(source.name, found, advice_for_frames(preset)))
+                    if len(sources) > 1:
+                        logger.warning("%s", lines[-1])
             bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
     skipped = {reason: n for reason, n in counts.items() if reason not in ("made", "kept")}
     details = (
@@ -77,6 +91,12 @@ def main(options: FramesOptions) -> None:
         len(sources), counts["made"], counts["kept"], sum(skipped.values()), details,
     )  # fmt: skip
     failures.raise_if_any("sources")
+    if is_nothing(counts):
+        all_of_it = (
+            f"{options.dataset_dir}: none of its {len(sources)} sources gave a record, the reasons "
+            "are above"
+        )
+        raise UserError(lines[0] if len(lines) == len(sources) == 1 else all_of_it)
 
 
 def label_of(options: FramesOptions) -> str:
@@ -123,7 +143,7 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
             num_frames, preset, seed=options.seed, file_hash=file_hash, kind=source.kind
         )
         if not groups:
-            return Counter({"too short": 1})
+            return Counter({TOO_SHORT: 1})
         color = {} if reader is None else describe_transfer(reader.info.color)
         recorded = _recorded(preset, options, color, is_video=reader is not None)
         stem = options.prefix, label_of(options), file_hash
@@ -232,10 +252,10 @@ def _read_pictures(files: list[Path]) -> np.ndarray | str:
         except (OSError, ValueError) as error:
             raise_if_short(error, file)
             logger.warning("left out: %s can't be read (%s)", file, error)
-            return "unreadable picture"
+            return UNREADABLE
     if len({picture.shape for picture in pictures}) > 1:
         logger.warning("left out: the pictures beside %s have different sizes", files[0])
-        return "different sizes"
+        return SIZES_DIFFER
     return np.stack(pictures)
 
 

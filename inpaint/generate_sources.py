@@ -4,6 +4,8 @@ pictures."""
 import hashlib
 import logging
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +20,7 @@ from nunif.video.reader import VIDEO_SUFFIXES, content_hash
 
 logger = logging.getLogger(__name__)
 
+SHOWN = 3  # places that are named where nothing fits
 KINDS = {"folders": "folders of pictures", "stills": "pictures", "videos": "videos"}
 
 
@@ -42,14 +45,14 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
         UserError: there is nothing that fits; it says what was looked for.
     """
     files = find_files(folder)
-    pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
+    every = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
     # a file that is given by its name may be a video under any suffix
     videos = [
         file
         for file in files
-        if file.suffix.lower() in VIDEO_SUFFIXES or file == folder and not pictures
+        if file.suffix.lower() in VIDEO_SUFFIXES or file == folder and not every
     ]
-    pictures = [file for file in pictures if re.fullmatch(preset.pictures, file.name)]
+    pictures = [file for file in every if re.fullmatch(preset.pictures, file.name)]
     kinds = [preset.kind] if preset.kind else ["videos", "folders"]
     sources = []
     if "videos" in kinds:
@@ -71,14 +74,26 @@ def find_sources(folder: Path, preset: FramesPreset) -> list[Source]:
     if not chosen:
         for place in sorted({file.parent for file in files}):
             refuse_unread(place, str(place))
-        found = (
-            f"it holds {len(videos)} videos and {len(pictures)} pictures, none in such a place"
-            if files
-            else "it is empty"
-        )
+        counted = f"it holds {len(videos)} videos and {len(every)} pictures, none in such a place"
         wanted = preset.layout or " or ".join(KINDS[kind] for kind in kinds)
-        raise UserError(f"{folder}: {found}; looked for {wanted}")
+        what = f"{counted}; looked for {wanted}; found {_describe(folder, files)}"
+        raise UserError(
+            f"{folder}: {what}" if files else f"{folder}: it is empty; looked for {wanted}"
+        )
     return chosen
+
+
+def _describe(folder: Path, files: Sequence[Path]) -> str:
+    """What lies below a folder: "walk/*.png (120), depth/*.jpg (3) and files in 7 more places"."""
+    if folder.is_file():
+        return folder.name
+    counts = Counter((file.parent, file.suffix.lower()) for file in files)
+    told = [
+        f"{_below(folder, parent / f'*{suffix}')} ({count})"
+        for (parent, suffix), count in counts.most_common(SHOWN)
+    ]
+    more = len(counts) - len(told)
+    return ", ".join(told) + (f" and files in {more} more places" if more else "")
 
 
 def find_files(folder: Path) -> list[Path]:

@@ -50,6 +50,7 @@ class GenerateOptions(DepthOptions, RecordOptions):
 
     def check(self) -> None:
         super().check()
+        RecordOptions.check(self)
         if self.seq % self.batch_size:
             raise UserError(
                 f"--batch-size {self.batch_size} does not divide --seq {self.seq}: choose a "
@@ -180,6 +181,7 @@ class FramesOptions(RecordOptions):
     )
 
     def check(self) -> None:
+        super().check()
         parse_size(self.size)
 
 
@@ -204,6 +206,7 @@ class ImagesOptions(RecordOptions):
     )
 
     def check(self) -> None:
+        super().check()
         if OCCLUSION in parse_masks(self.mask):
             raise UserError(
                 f"--mask {self.mask}: pictures have no {OCCLUSION}: choose from "

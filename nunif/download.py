@@ -25,6 +25,7 @@ from nunif.files import (
     longer_name,
     make_folder,
     partial_path,
+    replace,
     write_whole,
 )
 
@@ -167,7 +168,7 @@ def _fetch(url: str, path: Path) -> None:
                 f"name promises {promised}: "
                 "try again, or get it from another address"
             )
-        os.replace(partial, path)
+        replace(partial, path)
 
 
 def _receive(url: str, path: Path) -> None:

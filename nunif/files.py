@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 # everything that is still being written starts with this; readers pass over it
 PARTIAL_PREFIX = ".partial-"
 SAFE_LENGTH = 143  # bytes of a name that every file system takes (eCryptfs; most take 255)
+BUSY_SECONDS = 2.0  # that a file is waited for which another program has open, on Windows
+# what Windows says then: access denied (by a virus scanner), sharing violation, lock violation
+_BUSY = frozenset({5, 32, 33})
 # of a file system without locks
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
@@ -53,6 +57,8 @@ def describe_os_error(error: OSError, path: Path, *, keeps: bool = True) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         rest = ", what is finished is kept" if keeps else ""
         return f"disk full while writing {path}: free some space and run it again{rest}"
+    if getattr(error, "winerror", None) in _BUSY - {5}:
+        return f"{path} can't be written, another program has it open: close it there and run again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return (
             f"{path} can't be written ({error.strerror}): choose another folder or change its "
@@ -254,6 +260,20 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def replace(source: Path, target: Path) -> None:
+    """os.replace, tried again for a moment where Windows refuses it because a viewer or a virus
+    scanner has one of them open."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _BUSY or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.05)
+
+
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
     """A name beside `path`, with its suffix, for a file that appears under `path` only when the
@@ -265,7 +285,7 @@ def whole_path(path: Path) -> Iterator[Path]:
     with explain_os_errors(path):
         try:
             yield partial
-            os.replace(partial, path)
+            replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -322,6 +342,6 @@ def write_whole_folder(path: Path, fill: Callable[[Path], None]) -> None:
         try:
             fill(partial)
             if not path.exists():
-                os.replace(partial, path)
+                replace(partial, path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -9,6 +9,7 @@ Axes: T frames, H W pixels, h w pixels of a part.
 
 import glob
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -187,10 +188,10 @@ def is_finished(folder: Path, name: str, options: dict[str, Any]) -> bool:
     Raises:
         UserError: it was made with other options than these.
     """
-    folders = [
-        folder,
-        *(folder.parent / half for half in ("train", "eval") if folder.name in ("train", "eval")),
-    ]
+    place = folder if folder.name else Path(os.path.abspath(folder))  # "." has no name
+    # Windows takes Train for train
+    halves = ("train", "eval") if place.name.lower() in ("train", "eval") else ()
+    folders = [folder, *(place.parent / half for half in halves)]
     path = next((place / name for place in folders if (place / name).exists()), None)
     if path is None:
         return False

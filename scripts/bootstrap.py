@@ -11,13 +11,14 @@ package that setup.cfg allows, and runs the quick tests there. Run it with the o
 which all of those versions have files for.
 
 Needs Python 3.10 or newer and nothing else; installs again only when setup.cfg or pyproject.toml
-has changed.
+has changed. VIDEO=FILE and PYTHON=COMMAND are make's words, which make.bat hands on as they are.
 """
 
 import configparser
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {"demo": "", "test": "[test]", "bench": "[export]", "test-lowest": "[test]"}
 LOWEST = "test-lowest"
+MAKE_NAMES = ("VIDEO=", "PYTHON=")
 # other versions of ruff and mypy say other things
 QUICK = (
     "-m",
@@ -37,13 +39,20 @@ LEAST_COVERED = 85
 
 
 def main() -> int:
+    for stream in (sys.stdout, sys.stderr):  # for paths that the terminal's encoding lacks
+        stream.reconfigure(errors="backslashreplace")
+    target, rest, other = words_of_make(sys.argv[1:])
+    if other:
+        if shutil.which(other[0]) is None:
+            print(f"error: there is no program {other[0]}: give PYTHON= another")
+            return 1
+        return run(*other, __file__, target, *rest)
     if sys.version_info < (3, 10):  # noqa: UP036 - this file alone runs on whatever Python there is
         print("error: this Python is too old, 3.10 or newer is needed: make demo PYTHON=python3.12")
         return 1
-    if len(sys.argv) < 2 or sys.argv[1] not in EXTRAS:
+    if target not in EXTRAS:
         print(__doc__)
         return 2
-    target, rest = sys.argv[1], sys.argv[2:]
     venv = ROOT / (".venv-lowest" if target == LOWEST else ".venv")
     python = str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
     code = install(target, venv, python)
@@ -60,6 +69,21 @@ def main() -> int:
     if target == LOWEST or rest:
         return run(python, "-m", "pytest", *(rest or QUICK), cwd=ROOT)
     return test_everything(python)
+
+
+def words_of_make(words: list[str]) -> tuple[str, list[str], list[str]]:
+    """The target, the words behind it as the Makefile gives them, and the Python that is asked for.
+
+    make.bat hands `demo VIDEO=film.mp4` on as it is, because its own language takes = for a space.
+    As for make, the variable VIDEO of the environment counts too.
+    """
+    named = dict(word.split("=", 1) for word in words if word.startswith(MAKE_NAMES))
+    target, *rest = [word for word in words if not word.startswith(MAKE_NAMES)] or [""]
+    video = named.get("VIDEO") or os.environ.get("VIDEO")
+    if target == "demo" and video and not any(word.startswith("--video") for word in rest):
+        rest += ["--video", video]
+    python = named.get("PYTHON", "")
+    return target, rest, [python] if shutil.which(python) else python.split()  # "py -3.12"
 
 
 def test_everything(python: str) -> int:
@@ -109,7 +133,7 @@ def install(target: str, venv: Path, python: str) -> int:
         b"".join((ROOT / name).read_bytes() for name in ("setup.cfg", "pyproject.toml"))
     ).hexdigest()
     stamp = venv / f"installed-{target}"
-    if stamp.exists() and stamp.read_text() == wanted and Path(python).exists():
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted and Path(python).exists():
         return 0
     if not Path(python).exists():
         print(f"making {venv}", flush=True)
@@ -124,7 +148,7 @@ def install(target: str, venv: Path, python: str) -> int:
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     code = run(*pip, "-e", f".{EXTRAS[target]}", *(lowest() if target == LOWEST else ()), cwd=ROOT)
     if code == 0:
-        stamp.write_text(wanted)
+        stamp.write_text(wanted, encoding="utf-8")
     return code
 
 

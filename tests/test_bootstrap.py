@@ -1,8 +1,11 @@
-"""What `make test-lowest` installs."""
+"""What `make test-lowest` installs, and how words of make come through on Windows."""
 
 import configparser
 import importlib.util
+import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,3 +32,35 @@ def test_the_lowest_version_of_every_package_is_installed():
     assert [line.partition("==")[0] for line in lines] == [
         line.partition(">=")[0] for line in wanted.split("\n") if line
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "rest"),
+    [
+        (["demo"], None, []),
+        (["demo", "VIDEO=my film.mp4"], None, ["--video", "my film.mp4"]),
+        (["demo", "VIDEO=a=b.mp4"], "other.mp4", ["--video", "a=b.mp4"]),
+        (["demo"], "C:\\films\\a.mp4", ["--video", "C:\\films\\a.mp4"]),
+        (["demo", "--video", "a.mp4"], "other.mp4", ["--video", "a.mp4"]),
+        (["test", "-k", "demo"], "other.mp4", ["-k", "demo"]),
+    ],
+)
+def test_words_of_make_are_taken_as_make_takes_them(monkeypatch, words, environment, rest):
+    monkeypatch.delenv("VIDEO", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("VIDEO", environment)
+    assert bootstrap().words_of_make(words) == (words[0], rest, [])
+
+
+def test_another_python_may_be_a_path_with_spaces_or_a_command():
+    module = bootstrap()
+    assert module.words_of_make(["test", "PYTHON=py -3.12"]) == ("test", [], ["py", "-3.12"])
+    assert module.words_of_make([f"PYTHON={sys.executable}", "demo"])[2] == [sys.executable]
+    assert module.words_of_make([]) == ("", [], [])
+
+
+def test_make_bat_hands_all_its_words_on():
+    """cmd.exe would take VIDEO=film.mp4 apart: only %* is the line as it was typed."""
+    lines = (ROOT / "make.bat").read_bytes().splitlines()
+    assert lines[-1] == b'%PY% "%~dp0scripts\\bootstrap.py" %*'
+    assert not any(b"%1" in line or b"%~1" in line for line in lines)

@@ -1,12 +1,12 @@
 """Write a film as a folder of pictures, whole or not at all."""
 
 import logging
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 
+from nunif import files
 from nunif.errors import UserError
 from nunif.files import explain_os_errors, longer_name, make_folder, partial_path
 from nunif.image import encode_rgb, encode_rgba
@@ -65,7 +65,7 @@ class FolderWriter:
                 with explain_os_errors(self.path):
                     if self.path.exists():
                         self.path.rmdir()  # fails if somebody has put something in it
-                    os.replace(self._partial, self.path)
+                    files.replace(self._partial, self.path)
             except (UserError, KeyboardInterrupt):
                 self._keep_what_there_is()
                 raise
@@ -80,7 +80,7 @@ class FolderWriter:
             with explain_os_errors(unfinished):
                 if unfinished.exists():
                     shutil.rmtree(unfinished)
-                os.replace(self._partial, unfinished)
+                files.replace(self._partial, unfinished)
         except UserError as error:
             logger.warning("%s", error)
             return

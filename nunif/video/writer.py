@@ -4,7 +4,6 @@ Axes: H W pixels, 3 = R G B.
 """
 
 import logging
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ import numpy as np
 from av.format import Flags
 
 from nunif.errors import OutputError, UserError
-from nunif.files import check_not_source, describe_os_error, longer_name, partial_path
+from nunif.files import check_not_source, describe_os_error, longer_name, partial_path, replace
 from nunif.video import picture as pictures
 from nunif.video.color import BT709, ColorTags, tag_frame
 from nunif.video.encoders import add_stream, choose_encoding, default_codecs, describe_refusal
@@ -300,7 +299,7 @@ class VideoWriter:
         if sound is not None and sound.extras:
             warn_of_lost_tags(self.path, sound.tags, sound.labels, written=self._partial)
         with self._explained():
-            os.replace(self._partial, self.path)
+            replace(self._partial, self.path)
 
     def _keep_what_there_is(self) -> None:
         if (
@@ -314,7 +313,7 @@ class VideoWriter:
         try:
             self._finish(sound_until=self._times.end)
             with self._explained():
-                os.replace(self._partial, unfinished)
+                replace(self._partial, unfinished)
         except UserError as error:
             logger.warning("%s", error)
             return

@@ -104,7 +104,7 @@ def test_records_of_films_and_pictures_with_any_name(run, place):
         *words,
     )
     # whether it gives records or why not; both are written down under such a name
-    assert code == 0, lines
+    assert code == 0 or "gives no records" in lines[-1], lines
     assert any(name.startswith((NAME, f".skipped-{NAME}")) for name in os.listdir(place / "video"))
 
 
@@ -469,5 +469,6 @@ def test_records_and_films_behind_links(run, tmp_path, caplog):
     code, _, lines = run(
         CREATE_TRAINING_DATA, "video_inpaint", "-i", tmp_path, "-o", tmp_path / "t", *words
     )
-    assert code == 0 and any(line.startswith("b.mp4: ") for line in lines)
+    assert code == 0 or "gives no records" in lines[-1], lines
+    assert any(line.startswith("b.mp4: made ") for line in lines)
     assert any("c.mp4 is a link to" in line for line in lines)

@@ -1,6 +1,7 @@
 """The record on the disk: written whole, read back, and what is wrong with it named."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from nunif.errors import UserError
 from nunif.records import (
     BadRecord,
+    is_finished,
     open_record,
     read_plane,
     record_name,
@@ -198,3 +200,15 @@ def test_pictures_that_no_plane_holds_are_refused(tmp_path, planes, text):
     with pytest.raises(ValueError, match=text):
         write_record(tmp_path / "a", planes, {})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("half", ["train", "Train"])
+def test_a_record_that_was_moved_is_found_from_inside_its_folder(tmp_path, monkeypatch, half):
+    """As Windows has it, names of folders are the same in capitals."""
+    write_record(tmp_path / "eval" / "a", {"C": FRAMES}, {"options": {"seed": 1}})
+    (tmp_path / half).mkdir()
+    monkeypatch.chdir(tmp_path / half)
+    for folder in (Path("."), Path("..") / half, tmp_path / half):
+        assert is_finished(folder, "a", {"seed": 1}) and not is_finished(folder, "b", {})
+    monkeypatch.chdir(tmp_path)
+    assert not is_finished(Path("."), "a", {})
