@@ -6,6 +6,7 @@ Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from nunif.evaluation.report import mean_of
 from nunif.models import Model
 from nunif.pictures import label, tile, to_uint8
 from nunif.records import Record
+from nunif.seed import derive_seed
 from nunif.training.task import EvalOutput, Task, TrainOutput
 from scene.masks import compose, paint_holes
 from scene.metrics import score_clip
@@ -32,6 +34,10 @@ from scene.metrics import score_clip
 logger = logging.getLogger(__name__)
 
 PREVIEW_COLUMNS = 6
+
+# milliseconds of a training step (12 frames of 256x256, float32) on two cores of a CPU, as
+# `python -m benchmarks step` measures them: benchmarks/results/step.json
+CPU_STEPS = {}
 
 
 def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> "VideoInpaintTask":
@@ -42,22 +48,7 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
         UserError: a folder is missing, or holds no usable record; the model can't take clips of
             that length.
     """
-    if not model.num_parameters:
-        raise UserError(
-            f"{model.name} has nothing to train: choose another --arch, such as fusion_v1"
-        )
-    clip_length = clip_length_for(model, options)
-    stream_length = stream_length_for(model, clip_length, options)
-    cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))
-    check_folders(data)
-    share = options.max_bad_share
-    records = share_out([(_scan(f.path / "train", *cut, share), f.weight) for f in data])
-    train_set = TrainSet(records, *cut, parse_brightness(options.brightness))
-    eval_set = None
-    if not options.skip_eval:
-        eval_set = EvalSet(
-            [record for f in data for record in _scan(f.path / "eval", *cut, share)], *cut
-        )
+    train_set, eval_set = read_sets(model, data, options, tell=logger.warning)
     adversary = None
     if options.discriminator is not None:
         network = DISCRIMINATORS[options.discriminator]()
@@ -65,8 +56,37 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
             network, options.discriminator_weight, options.generator_warmup_iteration
         )
     return VideoInpaintTask(
-        model, train_set, eval_set, NamedLoss(options.loss), adversary, clip_length=clip_length
+        model,
+        train_set,
+        eval_set,
+        NamedLoss(options.loss),
+        adversary,
+        clip_length=clip_length_for(model, options),
     )
+
+
+def read_sets(
+    model: Model, data: list[DataFolder], options: TrainOptions, *, tell: Callable[[str], None]
+) -> tuple[TrainSet, EvalSet | None]:
+    """What there is to train on and to evaluate by. tell: takes a line about each record that is
+    left out. Raises as `create_task`."""
+    if not model.num_parameters:
+        raise UserError(
+            f"{model.name} has nothing to train: choose another --arch, such as fusion_v1"
+        )
+    stream_length = stream_length_for(model, clip_length_for(model, options), options)
+    cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))
+    check_folders(data)
+
+    def scan(half: str) -> list[list[Record]]:
+        return [_scan(f.path / half, *cut, options.max_bad_share, tell) for f in data]
+
+    weights = [folder.weight for folder in data]
+    records = share_out(list(zip(scan("train"), weights, strict=True)))
+    train_set = TrainSet(records, *cut, parse_brightness(options.brightness))
+    if options.skip_eval:
+        return train_set, None
+    return train_set, EvalSet([record for part in scan("eval") for record in part], *cut)
 
 
 def check_folders(data: list[DataFolder]) -> None:
@@ -121,10 +141,11 @@ def _scan(
     tile_size: tuple[int, int],
     masks: dict[str, float],
     max_bad_share: float,
+    tell: Callable[[str], None],
 ) -> list[Record]:
     records, bad = scan_records(folder, min_frames=clip_length, min_size=tile_size)
     for problem in bad:
-        logger.warning("left out: %s", problem)
+        tell(f"left out: {problem}")
     total = len(records) + len(bad)
     if len(bad) > max_bad_share * total:
         first = ", ".join(f"{problem.record.name}: {problem.reason}" for problem in bad[:5])
@@ -135,19 +156,14 @@ def _scan(
             f"({first}{more})"
         )
     if bad:
-        logger.warning("left out: %d of %d records in %s can't be used", len(bad), total, folder)
+        tell(f"left out: {len(bad)} of {total} records in {folder} can't be used")
     usable = [record for record in records if kinds_for(record, masks)]
     advice = f"they have no masks, and --mask makes none up: add --mask {','.join(MADE_MASKS)}"
     if not usable:
         raise UserError(f"{folder}: none of its {len(records)} records can be used, {advice}")
     if len(usable) < len(records):
-        logger.warning(
-            "left out: %d of %d records in %s: %s",
-            len(records) - len(usable),
-            len(records),
-            folder,
-            advice,
-        )
+        num_left_out = len(records) - len(usable)
+        tell(f"left out: {num_left_out} of {len(records)} records in {folder}: {advice}")
     return usable
 
 
@@ -235,6 +251,24 @@ class VideoInpaintTask(Task):
         memory = self.model.remember(frames[:, :before], holes[:, :before])
         frames, holes = frames[:, before:], holes[:, before:]
         return model(frames, holes, memory)[0], frames, holes
+
+    def yardstick(self) -> str:
+        if self.eval_set is None:
+            return ""
+        names = sorted(record.path.name for record in self.eval_set.records)
+        masks = ",".join(f"{kind}={weight:g}" for kind, weight in self.eval_set.masks.items())
+        height, width = self.eval_set.tile_size
+        return (
+            f"{'_'.join(self.loss.losses)} of {masks}, {self.clip_length} of "
+            f"{self.eval_set.clip_length} frames of {height}x{width}, records "
+            f"{derive_seed(*names):x}"
+        )
+
+    def faster_on_cpu(self) -> str | None:
+        mine = CPU_STEPS.get(self.model.name)
+        if mine is None or not self.is_fresh:
+            return None
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.adversary is None else {"iterations": self.adversary.iterations}
