@@ -35,9 +35,17 @@ logger = logging.getLogger(__name__)
 
 PREVIEW_COLUMNS = 6
 
-# milliseconds of a training step (12 frames of 256x256, float32) on two cores of a CPU, as
-# `python -m benchmarks step` measures them: benchmarks/results/step.json
-CPU_STEPS = {}
+# seconds of a CPU core for a training step of 12 frames of 256x256, by benchmarks/step.py
+CPU_STEPS = {
+    "inpaint.memory_dstt_v1": 34.4,
+    "inpaint.memory_dstt_v1_small": 9.8,
+    "inpaint.memory_dstt_v1_tiny": 2.8,
+    "inpaint.dstt_v1": 32.6,
+    "inpaint.light_video_inpaint_v1_medium": 11.8,
+    "inpaint.light_video_inpaint_v1_large": 22.8,
+}
+QUICK = "inpaint.memory_dstt_v1_tiny"
+WORTH_A_WORD = 3.0  # times as fast
 
 
 def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> "VideoInpaintTask":
@@ -62,6 +70,7 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
         NamedLoss(options.loss),
         adversary,
         clip_length=clip_length_for(model, options),
+        is_fresh=options.checkpoint_file is None and not options.resume,
     )
 
 
@@ -205,11 +214,13 @@ class VideoInpaintTask(Task):
         adversary: Adversary | None = None,
         *,
         clip_length: int,
+        is_fresh: bool = True,
     ) -> None:
         """clip_length: frames of a sample, its last ones, that are learned from; those before fill
-        the memory."""
+        the memory. is_fresh: nothing is learned yet, so that another model would do as well."""
         self.model, self.train_set, self.eval_set = model, train_set, eval_set
         self.loss, self.adversary, self.clip_length = loss, adversary, clip_length
+        self.is_fresh = is_fresh
         self.opponent = None if adversary is None else adversary.discriminator
         counts: Counter[Path] = Counter()
         self._copies: list[int] = []  # how many of the same record stand before each
@@ -265,10 +276,12 @@ class VideoInpaintTask(Task):
         )
 
     def faster_on_cpu(self) -> str | None:
-        mine = CPU_STEPS.get(self.model.name)
-        if mine is None or not self.is_fresh:
+        times = CPU_STEPS.get(self.model.name, 0.0) / CPU_STEPS[QUICK]
+        if not self.is_fresh or times < WORTH_A_WORD:
             return None
-        return None
+        return (
+            f"--arch {QUICK.removeprefix('inpaint.')} is about {times:.0f} times as fast on a CPU"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.adversary is None else {"iterations": self.adversary.iterations}
