@@ -153,7 +153,9 @@ def stopping(pace: Pace) -> str:
     if left is None:
         time = ", the first, of which nobody knows how long it takes"
     else:
-        time = f", in about {math.ceil(left) or 1} s" if left < 60 else f", in {duration(left)}"
+        time = (
+            f", in about {math.ceil(left) or 1} s" if left < 60 else f", in about {duration(left)}"
+        )
     return {
         Work.LEARNING: f"stopping after this batch{time}; "
         "what was learned up to the last whole update is kept",

@@ -5,7 +5,7 @@ from collections import deque
 from enum import Enum
 
 RECENT = 8  # batches by which the running one is judged
-ESTIMATE_SECONDS, ESTIMATE_BATCHES = 10.0, 2  # measured before the first one, which warms up
+ESTIMATE_SECONDS = 10.0  # of batches behind the first, which warms up
 
 
 class Work(Enum):
@@ -57,7 +57,7 @@ class Pace:
         """Seconds of a batch that is learned from, on average: once, as soon as enough of them are
         measured; else None."""
         total = sum(self._learned)
-        if self._is_told or len(self._learned) < ESTIMATE_BATCHES or total < ESTIMATE_SECONDS:
+        if self._is_told or not self._learned or total < ESTIMATE_SECONDS:
             return None
         self._is_told = True
         return total / len(self._learned)
