@@ -28,7 +28,7 @@ class Pace:
         self._began = 0.0
         self._recent: dict[Work, deque[float]] = {work: deque(maxlen=RECENT) for work in Work}
         self._learned: list[float] = []  # of the batches behind the first
-        self._is_told = False
+        self.is_told = False  # how long the run takes
 
     def begin(self, work: Work) -> None:
         """From now on, batches of this kind run."""
@@ -55,9 +55,9 @@ class Pace:
 
     def estimate(self) -> float | None:
         """Seconds of a batch that is learned from, on average: once, as soon as enough of them are
-        measured; else None."""
+        measured, unless the run's length was told in another way; else None."""
         total = sum(self._learned)
-        if self._is_told or not self._learned or total < ESTIMATE_SECONDS:
+        if self.is_told or not self._learned or total < ESTIMATE_SECONDS:
             return None
-        self._is_told = True
+        self.is_told = True
         return total / len(self._learned)

@@ -153,6 +153,7 @@ def _run_epochs(trainer: Trainer) -> Generator[Event, None, dict[str, float]]:
         yield EpochDone(trainer, evaluated)
         per_epoch = (time.monotonic() - started) / (state.epochs_done - first)
         left = (max_epoch - state.epochs_done) * per_epoch
+        trainer.pace.is_told = True  # from here on by what follows, which knows of evaluation too
         if left and trainer.writes:
             later = trainer.later_epochs * per_epoch
             stages = f", with the stages after it {messages.duration(left + later)}"
