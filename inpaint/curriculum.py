@@ -41,11 +41,12 @@ class DataFolder:
 @dataclass(frozen=True)
 class Stage:
     """One stage: its name, its datasets, and its options, which are checked; `model_dir` is the
-    run's own."""
+    run's own. where: what messages call it."""
 
     name: str
     data: list[DataFolder]
     options: TrainOptions
+    where: str = ""
 
 
 def read_stages(options: TrainOptions) -> list[Stage]:
@@ -86,7 +87,7 @@ def _read_stage(block: dict[str, Any], options: TrainOptions, where: str) -> Sta
             "holds train/"
         )
     check_stage(own, where)
-    return Stage(str(block.get("name", "")), data, own)
+    return Stage(str(block.get("name", "")), data, own, where)
 
 
 def _read_data(content: Any, where: str) -> list[DataFolder]:

@@ -6,6 +6,7 @@ Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from nunif.evaluation.report import mean_of
 from nunif.models import Model
 from nunif.pictures import label, tile, to_uint8
 from nunif.records import Record
+from nunif.seed import derive_seed
 from nunif.training.task import EvalOutput, Task, TrainOutput
 from scene.masks import compose, paint_holes
 from scene.metrics import score_clip
@@ -32,6 +34,18 @@ from scene.metrics import score_clip
 logger = logging.getLogger(__name__)
 
 PREVIEW_COLUMNS = 6
+
+# seconds of a CPU core for a training step of 12 frames of 256x256, by benchmarks/step.py
+CPU_STEPS = {
+    "inpaint.memory_dstt_v1": 34.4,
+    "inpaint.memory_dstt_v1_small": 9.8,
+    "inpaint.memory_dstt_v1_tiny": 2.8,
+    "inpaint.dstt_v1": 32.6,
+    "inpaint.light_video_inpaint_v1_medium": 11.8,
+    "inpaint.light_video_inpaint_v1_large": 22.8,
+}
+QUICK = "inpaint.memory_dstt_v1_tiny"
+WORTH_A_WORD = 3.0  # times as fast
 
 
 def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> "VideoInpaintTask":
@@ -42,22 +56,7 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
         UserError: a folder is missing, or holds no usable record; the model can't take clips of
             that length.
     """
-    if not model.num_parameters:
-        raise UserError(
-            f"{model.name} has nothing to train: choose another --arch, such as fusion_v1"
-        )
-    clip_length = clip_length_for(model, options)
-    stream_length = stream_length_for(model, clip_length, options)
-    cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))
-    check_folders(data)
-    share = options.max_bad_share
-    records = share_out([(_scan(f.path / "train", *cut, share), f.weight) for f in data])
-    train_set = TrainSet(records, *cut, parse_brightness(options.brightness))
-    eval_set = None
-    if not options.skip_eval:
-        eval_set = EvalSet(
-            [record for f in data for record in _scan(f.path / "eval", *cut, share)], *cut
-        )
+    train_set, eval_set = read_sets(model, data, options, tell=logger.warning)
     adversary = None
     if options.discriminator is not None:
         network = DISCRIMINATORS[options.discriminator]()
@@ -65,8 +64,38 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
             network, options.discriminator_weight, options.generator_warmup_iteration
         )
     return VideoInpaintTask(
-        model, train_set, eval_set, NamedLoss(options.loss), adversary, clip_length=clip_length
+        model,
+        train_set,
+        eval_set,
+        NamedLoss(options.loss),
+        adversary,
+        clip_length=clip_length_for(model, options),
+        is_fresh=options.checkpoint_file is None and not options.resume,
     )
+
+
+def read_sets(
+    model: Model, data: list[DataFolder], options: TrainOptions, *, tell: Callable[[str], None]
+) -> tuple[TrainSet, EvalSet | None]:
+    """What there is to train on and to evaluate by. tell: takes a line about each record that is
+    left out. Raises as `create_task`."""
+    if not model.num_parameters:
+        raise UserError(
+            f"{model.name} has nothing to train: choose another --arch, such as fusion_v1"
+        )
+    stream_length = stream_length_for(model, clip_length_for(model, options), options)
+    cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))
+    check_folders(data)
+
+    def scan(half: str) -> list[list[Record]]:
+        return [_scan(f.path / half, *cut, options.max_bad_share, tell) for f in data]
+
+    weights = [folder.weight for folder in data]
+    records = share_out(list(zip(scan("train"), weights, strict=True)))
+    train_set = TrainSet(records, *cut, parse_brightness(options.brightness))
+    if options.skip_eval:
+        return train_set, None
+    return train_set, EvalSet([record for part in scan("eval") for record in part], *cut)
 
 
 def check_folders(data: list[DataFolder]) -> None:
@@ -121,10 +150,11 @@ def _scan(
     tile_size: tuple[int, int],
     masks: dict[str, float],
     max_bad_share: float,
+    tell: Callable[[str], None],
 ) -> list[Record]:
     records, bad = scan_records(folder, min_frames=clip_length, min_size=tile_size)
     for problem in bad:
-        logger.warning("left out: %s", problem)
+        tell(f"left out: {problem}")
     total = len(records) + len(bad)
     if len(bad) > max_bad_share * total:
         first = ", ".join(f"{problem.record.name}: {problem.reason}" for problem in bad[:5])
@@ -135,19 +165,14 @@ def _scan(
             f"({first}{more})"
         )
     if bad:
-        logger.warning("left out: %d of %d records in %s can't be used", len(bad), total, folder)
+        tell(f"left out: {len(bad)} of {total} records in {folder} can't be used")
     usable = [record for record in records if kinds_for(record, masks)]
     advice = f"they have no masks, and --mask makes none up: add --mask {','.join(MADE_MASKS)}"
     if not usable:
         raise UserError(f"{folder}: none of its {len(records)} records can be used, {advice}")
     if len(usable) < len(records):
-        logger.warning(
-            "left out: %d of %d records in %s: %s",
-            len(records) - len(usable),
-            len(records),
-            folder,
-            advice,
-        )
+        num_left_out = len(records) - len(usable)
+        tell(f"left out: {num_left_out} of {len(records)} records in {folder}: {advice}")
     return usable
 
 
@@ -189,11 +214,13 @@ class VideoInpaintTask(Task):
         adversary: Adversary | None = None,
         *,
         clip_length: int,
+        is_fresh: bool = True,
     ) -> None:
         """clip_length: frames of a sample, its last ones, that are learned from; those before fill
-        the memory."""
+        the memory. is_fresh: nothing is learned yet, so that another model would do as well."""
         self.model, self.train_set, self.eval_set = model, train_set, eval_set
         self.loss, self.adversary, self.clip_length = loss, adversary, clip_length
+        self.is_fresh = is_fresh
         self.opponent = None if adversary is None else adversary.discriminator
         counts: Counter[Path] = Counter()
         self._copies: list[int] = []  # how many of the same record stand before each
@@ -235,6 +262,26 @@ class VideoInpaintTask(Task):
         memory = self.model.remember(frames[:, :before], holes[:, :before])
         frames, holes = frames[:, before:], holes[:, before:]
         return model(frames, holes, memory)[0], frames, holes
+
+    def yardstick(self) -> str:
+        if self.eval_set is None:
+            return ""
+        names = sorted(record.path.name for record in self.eval_set.records)
+        masks = ",".join(f"{kind}={weight:g}" for kind, weight in self.eval_set.masks.items())
+        height, width = self.eval_set.tile_size
+        return (
+            f"{'_'.join(self.loss.losses)} of {masks}, {self.clip_length} of "
+            f"{self.eval_set.clip_length} frames of {height}x{width}, records "
+            f"{derive_seed(*names):x}"
+        )
+
+    def faster_on_cpu(self) -> str | None:
+        times = CPU_STEPS.get(self.model.name, 0.0) / CPU_STEPS[QUICK]
+        if not self.is_fresh or times < WORTH_A_WORD:
+            return None
+        return (
+            f"--arch {QUICK.removeprefix('inpaint.')} is about {times:.0f} times as fast on a CPU"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.adversary is None else {"iterations": self.adversary.iterations}

@@ -7,9 +7,9 @@ from inpaint.curriculum import DataFolder, Stage, read_arch, read_stages
 from inpaint.export import check_packages, export_model
 from inpaint.losses import NamedLoss
 from inpaint.options_run import full_name
-from inpaint.options_train import TrainOptions
+from inpaint.options_train import TrainOptions, parse_tile
 from inpaint.releases import RELEASES
-from inpaint.task import check_folders, create_task
+from inpaint.task import create_task, read_sets
 from nunif.compiler import compile_in_place
 from nunif.device import create_device
 from nunif.download import find_file
@@ -20,7 +20,7 @@ from nunif.seed import seed_everything
 from nunif.training import stages as nunif_stages
 from nunif.training.distributed import is_first_process
 from nunif.training.recompute import recompute_activations
-from nunif.training.start import CHECKPOINT_SUFFIX
+from nunif.training.start import CHECKPOINT_SUFFIX, precision_of
 from nunif.training.trainer import TrainResult, train
 
 DEFAULT_ARCH = "inpaint.memory_dstt_v1"
@@ -54,16 +54,17 @@ def main(options: TrainOptions) -> None:
 
 
 def train_model(
-    arch: str, data: list[DataFolder], options: TrainOptions
+    arch: str, data: list[DataFolder], options: TrainOptions, *, later_epochs: float = 0.0
 ) -> tuple[TrainResult, Model]:
-    """Train one model on datasets, to the end of the run or of a stage."""
+    """Train one model on datasets, to the end of the run or of a stage. later_epochs: what the
+    stages after it take, counted in epochs of this one."""
     seed_everything(options.seed)
     task = create_task(create_model(arch), data, options)
     if options.activation_checkpointing:
         recompute_activations(task.model)
     if options.compile:
         compile_in_place(task.model)
-    return train(task, options), task.model
+    return train(task, options, later_epochs=later_epochs), task.model
 
 
 def train_stages(
@@ -73,14 +74,43 @@ def train_stages(
     `choose_arch`."""
     finals = nunif_stages.final_paths(options.model_dir, len(stages))
     num_done = nunif_stages.count_done(finals, resume=options.resume)
-    for stage in stages[num_done:]:
-        check_folders(stage.data)  # not after days of the stages before
-        NamedLoss(stage.options.loss)
     start = finals[num_done - 1] if num_done else options.checkpoint_file
     arch = choose_arch(options.arch, start, default=default_arch)
-    return nunif_stages.train_stages(
-        stages, options, arch, lambda stage, own: train_model(arch, stage.data, own)
-    )
+    check_stages(stages[num_done:], create_model(arch))
+
+    def train_stage(stage: Stage, own: TrainOptions) -> tuple[TrainResult, Model]:
+        later = count_later_epochs(stages, stage)
+        return train_model(arch, stage.data, own, later_epochs=later)
+
+    return nunif_stages.train_stages(stages, options, arch, train_stage)
+
+
+def count_later_epochs(stages: list[Stage], stage: Stage) -> float:
+    """What the stages after one take, counted in epochs of that one: an epoch takes as long as it
+    has pixels to learn from."""
+
+    def pixels(options: TrainOptions) -> int:
+        height, width = parse_tile(options.tile_size)
+        return options.draws_per_epoch(0) * options.frames_per_draw * height * width
+
+    later = [each.options for each in stages[stages.index(stage) + 1 :]]
+    return sum(pixels(each) * each.max_epoch for each in later) / pixels(stage.options)
+
+
+def check_stages(stages: list[Stage], model: Model) -> None:
+    """Look at all that stages need, before the first of them starts and not after days of others:
+    folders, records and their masks, packages, precision.
+
+    Raises:
+        UserError: what is missing or does not fit, and in which stage.
+    """
+    for stage in stages:
+        try:
+            read_sets(model, stage.data, stage.options, tell=lambda text: None)
+            NamedLoss(stage.options.loss)
+            precision_of(stage.options, create_device(stage.options.gpu))
+        except UserError as error:
+            raise UserError(f"{stage.where}: {error}") from error
 
 
 def choose_arch(

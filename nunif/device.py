@@ -3,6 +3,7 @@
 import ctypes
 import logging
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache
 
 import torch
 
@@ -33,8 +34,14 @@ def create_device(gpu: int) -> torch.device:
         return torch.device("mps")
     if gpu > 0:
         raise UserError(f"--gpu {gpu}: torch finds no GPU here; use --gpu -1 for the CPU")
-    logger.info("no GPU found, working on the CPU (--gpu -1 says so without this line)")
+    tell_no_gpu()
     return torch.device("cpu")
+
+
+@cache
+def tell_no_gpu() -> None:
+    """Say that there is none, once in a process however many parts of it look for one."""
+    logger.info("no GPU found: computing on the CPU")
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:

@@ -5,7 +5,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from email.message import Message
 from http import HTTPStatus
@@ -57,6 +58,19 @@ def find_file(source: str | Path, *, releases: Mapping[str, str]) -> Path:
     raise UserError(
         f"{path} does not exist: give the path or http(s) address of a model file{known}"
     )
+
+
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Keep back what huggingface_hub says of each try that fails (and says twice, by a handler of
+    its own and by ours), for callers that tell of the last one. The package is imported already."""
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub.setLevel(level)
 
 
 def is_url(text: str) -> bool:

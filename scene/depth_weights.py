@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from nunif.download import quiet_hub
 from nunif.errors import UserError, first_line
 from scene.depth_models import MOTION_PARALLAX, DepthModel, HubEntry
 from scene.depth_network import INPUT_SPECS
@@ -125,9 +126,10 @@ def _from_pretrained(
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
     from transformers import AutoModelForDepthEstimation  # seconds to import
 
-    return AutoModelForDepthEstimation.from_pretrained(
-        source, dtype=torch.float32, local_files_only=local_files_only, output_loading_info=True
-    )
+    with quiet_hub():
+        return AutoModelForDepthEstimation.from_pretrained(
+            source, dtype=torch.float32, local_files_only=local_files_only, output_loading_info=True
+        )
 
 
 def _load_hub(model_type: str, model: DepthModel, allowed: bool) -> torch.nn.Module:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nunif.download import quiet_hub
 from nunif.errors import UserError, first_line
 from nunif.models.checkpoint import read_model_file
 from nunif.models.fit import describe_mismatch
@@ -102,9 +103,10 @@ def timm_distance() -> Distance:
             'the loss timm needs the package timm: pip install "streaming-inpaint[perceptual]"'
         ) from None
     try:
-        network: Any = timm.create_model(
-            TIMM_MODEL, pretrained=True, features_only=True, out_indices=TIMM_STAGES
-        )
+        with quiet_hub():
+            network: Any = timm.create_model(
+                TIMM_MODEL, pretrained=True, features_only=True, out_indices=TIMM_STAGES
+            )
     except Exception as error:  # whatever its downloader raises
         raise UserError(
             f"the weights of timm/{TIMM_MODEL} can't be had ({first_line(error)}): run `hf "

@@ -7,14 +7,14 @@ from nunif.training.options import TrainerOptions
 from nunif.training.task import Task
 from nunif.training.trainer import Event, Finished, TrainResult, watch
 
-Train = Callable[[Task, TrainerOptions], TrainResult]
+Train = Callable[..., TrainResult]
 
 
 def train_watched_by(look: Callable[[Event], object]) -> Train:
     """`train`, where `look` sees every event and may stop the run."""
 
-    def train(task: Task, options: TrainerOptions) -> TrainResult:
-        with closing(watch(task, options)) as events:
+    def train(task: Task, options: TrainerOptions, **more: float) -> TrainResult:
+        with closing(watch(task, options, **more)) as events:
             for event in events:
                 look(event)
         assert isinstance(event, Finished)

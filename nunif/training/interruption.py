@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -16,17 +17,21 @@ SIGNALS = [
 
 
 class Interruption:
-    """While the block runs, a signal only sets `requested`; after one, Ctrl-C raises
-    KeyboardInterrupt.
+    """While the block runs, a signal only sets `requested` and `in_window`; after one, Ctrl-C
+    raises KeyboardInterrupt.
 
     The other signals never do: a cluster sends several of them, and the later ones must not cost
         the checkpoint. The
     handlers from before are put back at the end. Outside the main thread, where Python allows no
     handlers, the block changes nothing.
+
+    requested: stop where the next window ends. in_window: do not wait for its end.
+    describe: says what will be stopped after, when a signal comes.
     """
 
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, describe: Callable[[], str] = lambda: "stopping soon") -> None:
+        self.requested = self.in_window = False
+        self._describe = describe
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
@@ -41,11 +46,10 @@ class Interruption:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if not self.requested:
-            self.requested = True
+        if not self.in_window:
+            self.requested = self.in_window = True
             logger.warning(
-                "stopping after this update, with a checkpoint; Ctrl-C from here on stops at "
-                "once, without"
+                "%s; another Ctrl-C stops at once, without a checkpoint", self._describe()
             )
         elif number == signal.SIGINT:
             raise KeyboardInterrupt

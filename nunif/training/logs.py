@@ -5,13 +5,17 @@ import io
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nunif.errors import OutputError, UserError
 from nunif.files import explain_os_errors, plain_text, whole_file, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +54,24 @@ def read_rows(path: Path, *, up_to_epoch: int) -> list[Row]:
         ) from error
 
 
+def earlier_rows(paths: Sequence[Path], epochs: Sequence[int]) -> list[list[Row]]:
+    """The tables of the rounds before; an empty one for a round whose table is gone.
+
+    paths: of tables that were moved aside, the newest first. epochs: how many each round had.
+    """
+    left, found = list(paths), []
+    for number in reversed(epochs):
+        rows: list[Row] = []
+        with suppress(UserError):
+            rows = read_rows(left[0], up_to_epoch=number) if left else []
+        if rows and int(rows[-1]["epoch"]) == number:
+            left.pop(0)
+            found.append(rows)
+        else:
+            found.append([])
+    return found[::-1]
+
+
 def write_rows(path: Path, rows: list[Row]) -> None:
     """Write the table with its header, whole or not at all. Cells that a row lacks stay empty."""
     middle = [name for row in rows for name in row if name not in FIRST_COLUMNS + LAST_COLUMNS]
@@ -66,13 +88,20 @@ def write_rows(path: Path, rows: list[Row]) -> None:
 
 
 class Journal:
-    """The table, the curve and the TensorBoard events of a run, one row per epoch."""
+    """The table, the curve and the TensorBoard events of a run, one row per epoch. earlier: the
+    tables of the rounds before, for the curve."""
 
     def __init__(
-        self, folder: Path, rows: list[Row], *, tensorboard: bool, first_epoch: int
+        self,
+        folder: Path,
+        rows: list[Row],
+        *,
+        tensorboard: bool,
+        first_epoch: int,
+        earlier: Sequence[list[Row]] = (),
     ) -> None:
         self.folder = folder
-        self.rows = rows
+        self.rows, self.earlier = rows, earlier
         self._events = (
             open_events(folder / "runs", first_epoch=first_epoch) if tensorboard else None
         )
@@ -94,7 +123,7 @@ class Journal:
     def draw(self) -> None:
         """Draw loss.png."""
         if self.rows:
-            draw_curve(self.folder / "loss.png", self.rows)
+            draw_curve(self.folder / "loss.png", [*self.earlier, self.rows])
         self._drawn_at = time.monotonic()
 
     def close(self) -> None:
@@ -131,9 +160,16 @@ def open_events(folder: Path, *, first_epoch: int) -> Any:
         return SummaryWriter(str(folder), purge_step=first_epoch)
 
 
-def draw_curve(path: Path, rows: list[Row]) -> None:
-    """Draw train and evaluation loss (log scale where they allow it) and the learning rate over the
-    epochs."""
+def draw_curve(path: Path, rounds: Sequence[list[Row]]) -> None:
+    """Write the picture of `make_curve`."""
+    figure = make_curve(rounds)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+def make_curve(rounds: Sequence[list[Row]]) -> "Figure":
+    """Train and evaluation loss (log scale where they allow it) and the learning rate over the
+    epochs of all rounds, each marked where it begins."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -141,13 +177,24 @@ def draw_curve(path: Path, rows: list[Row]) -> None:
     FigureCanvasAgg(figure)
     losses, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     lowest = math.inf
-    for axes, name in ((losses, "train_loss"), (losses, "eval_loss"), (rate, "learning_rate")):
-        points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
-        if points:
-            axes.plot(
-                *zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None
-            )
-            lowest = min(lowest, *(value for _, value in points)) if axes is losses else lowest
+    begins = [0, *accumulate(int(rows[-1]["epoch"]) if rows else 0 for rows in rounds)]
+    for axes, name, colour in (
+        (losses, "train_loss", "C0"),
+        (losses, "eval_loss", "C1"),
+        (rate, "learning_rate", "C0"),
+    ):
+        label: str | None = name  # once for all rounds
+        for begin, rows in zip(begins, rounds):
+            points = [
+                (begin + int(row["epoch"]), float(row[name])) for row in rows if row.get(name)
+            ]
+            if points:
+                marker = "." if len(points) < 30 else None
+                axes.plot(*zip(*points, strict=True), label=label, color=colour, marker=marker)
+                lowest = min(lowest, *(value for _, value in points)) if axes is losses else lowest
+                label = None
+    if len(rounds) > 1:
+        _mark_rounds(losses, rate, begins[:-1])
     if 0 < lowest < math.inf:
         losses.set_yscale("log")
     if losses.lines:
@@ -155,8 +202,22 @@ def draw_curve(path: Path, rows: list[Row]) -> None:
     losses.set_ylabel("loss")
     rate.set_ylabel("learning rate")
     rate.set_xlabel("epoch")
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    return figure
+
+
+def _mark_rounds(losses: Any, rate: Any, begins: Sequence[int]) -> None:
+    """Draw where each round begins, and its number. losses, rate: the axes of the curves."""
+    for number, begin in enumerate(begins, 1):
+        for axes in (losses, rate):
+            axes.axvline(begin + 0.5, color="0.6", linestyle=":")
+        losses.annotate(
+            f"round {number}",
+            (begin + 0.5, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 3),
+            textcoords="offset points",
+            fontsize=8,
+        )
 
 
 class _LogFile(logging.FileHandler):

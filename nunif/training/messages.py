@@ -12,6 +12,8 @@ from nunif import options as options_module
 from nunif.errors import UserError
 from nunif.training.optim import Schedule
 from nunif.training.options import TrainerOptions
+from nunif.training.pace import Pace, Work
+from nunif.training.rounds import Rival
 from nunif.training.state import EpochState, State
 from nunif.training.step import Engine
 from nunif.training.task import Task
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 MAX_NON_FINITE = 100  # batches of the run, and of an epoch: a quarter, though at least 20
 MAX_NON_FINITE_SHARE, MIN_NON_FINITE_PER_EPOCH = 0.25, 20
+
+LONG_SECONDS = 3600  # of a run on the CPU, from which on something faster is proposed
 
 Row = dict[str, float | int | None]  # of loss.csv
 
@@ -117,6 +121,50 @@ def tell_start(
 # --- on the way -----------------------------------------------------------------------------------
 
 
+def tell_pace(
+    task: Task,
+    options: TrainerOptions,
+    *,
+    per_epoch: float,
+    epochs_left: float,
+    later_epochs: float,
+    on_cpu: bool,
+) -> None:
+    """How long an epoch and the run will take, by its first batches, and what would be faster.
+
+    per_epoch: seconds. epochs_left: of this run. later_epochs: what comes after it, counted in
+        epochs of this one.
+    """
+    left, whole = per_epoch * epochs_left, per_epoch * (epochs_left + later_epochs)
+    text = f"at this pace an epoch takes about {duration(per_epoch)}"
+    if epochs_left > 1:
+        text += f", the {math.ceil(epochs_left)} epochs to come {duration(left)}"
+    if later_epochs:
+        text += f", all stages to come {duration(whole)}"
+    if not options.skip_eval:
+        text += ", without evaluation"
+    advice = task.faster_on_cpu() if on_cpu and whole >= LONG_SECONDS else None
+    logger.info("%s", f"{text}; {advice}" if advice else text)
+
+
+def stopping(pace: Pace) -> str:
+    """What a run stops after that is asked to, how long that takes, and what is kept."""
+    left = pace.left()
+    if left is None:
+        time = ", the first, of which nobody knows how long it takes"
+    else:
+        time = (
+            f", in about {math.ceil(left) or 1} s" if left < 60 else f", in about {duration(left)}"
+        )
+    return {
+        Work.LEARNING: f"stopping after this batch{time}; "
+        "what was learned up to the last whole update is kept",
+        Work.EVALUATING: f"stopping after this batch of the evaluation{time}; "
+        "what was learned is kept, and --resume evaluates it again",
+        Work.OTHER: "stopping when this is written; what was learned is kept",
+    }[pace.work]
+
+
 def epoch_row(number: int, rate: float, epoch: EpochState, metrics: dict[str, float]) -> Row:
     """The row of loss.csv of an epoch that is over. rate: that of its last update; metrics: of its
     evaluation, if it had one."""
@@ -134,7 +182,9 @@ def epoch_row(number: int, rate: float, epoch: EpochState, metrics: dict[str, fl
     return row
 
 
-def tell_epoch(row: Row, options: TrainerOptions, *, seconds: float, is_best: bool) -> None:
+def tell_epoch(
+    row: Row, options: TrainerOptions, *, seconds: float, is_best: bool, rival: Rival | None
+) -> None:
     """What an epoch gave. row: of the table."""
     measured = [
         f"{name.replace('_', ' ', 1)} {value:.6g}"
@@ -149,8 +199,24 @@ def tell_epoch(row: Row, options: TrainerOptions, *, seconds: float, is_best: bo
         row["learning_rate"],
         duration(seconds),
     )
-    if is_best:
+    loss = row.get("eval_loss")
+    if is_best and loss is not None and rival is not None:
+        logger.info("  * best model %s", _beside(loss, rival))
+    elif is_best:
         logger.info("  * best model updated")
+
+
+def _beside(loss: float, rival: Rival) -> str:
+    """How a loss of this round stands beside the best of the rounds before."""
+    if loss < rival.loss:
+        return f"updated, and better than before this round: {rival}"
+    return f"of this round updated; there is a better one: {rival}"
+
+
+def tell_rival(best_loss: float | None, rival: Rival | None) -> None:
+    """At the end of a round, whether an earlier one made the better model."""
+    if rival is not None and (best_loss is None or best_loss >= rival.loss):
+        logger.warning("the best model is not of this round: %s", rival)
 
 
 def tell_stop(state: State) -> None:
@@ -247,10 +313,12 @@ def listing(texts: list[str]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """ "12.3 s", "5 min", "2 h 10 min"."""
+    """ "12.3 s", "5 min", "2 h 10 min", "3 days"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
+    if minutes >= 2 * 24 * 60:
+        return f"{round(minutes / 60 / 24)} days"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 

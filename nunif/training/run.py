@@ -8,9 +8,11 @@ from nunif.training.batches import Loader
 from nunif.training.distributed import Group
 from nunif.training.interruption import Interruption
 from nunif.training.logs import Journal
-from nunif.training.messages import Told
+from nunif.training.messages import Told, stopping
 from nunif.training.optim import Schedule
 from nunif.training.options import TrainerOptions
+from nunif.training.pace import Pace
+from nunif.training.rounds import Rival
 from nunif.training.sampler import LossHistory
 from nunif.training.state import State
 from nunif.training.step import Engine, Window
@@ -61,14 +63,20 @@ class Trainer:
     loaders: Loaders
     journal: Journal | None = None  # in the process that writes
     told: Told = field(default_factory=Told)
+    rival: Rival | None = None  # in the process that writes
 
     # when to stop, and to save
-    interruption: Interruption = field(default_factory=Interruption)
+    later_epochs: float = 0.0  # what comes after this run, counted in epochs of it
+    pace: Pace = field(default_factory=Pace)
+    interruption: Interruption = field(init=False)
     saved_at: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.interruption = Interruption(lambda: stopping(self.pace))
+
     def stop(self) -> None:
-        """Stop after the next window, with a checkpoint and KeyboardInterrupt, as at Ctrl-C. With
-        several processes it is enough that one says so."""
+        """Stop after the next window, with a checkpoint and KeyboardInterrupt. With several
+        processes it is enough that one says so. Ctrl-C stops sooner, in the middle of a window."""
         self.interruption.requested = True
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from nunif.training import state as files
 from nunif.training.batches import Loader
 from nunif.training.distributed import Group
 from nunif.training.ema import Ema
-from nunif.training.logs import Journal, log_file, read_rows
+from nunif.training.logs import Journal, earlier_rows, log_file, read_rows
 from nunif.training.optim import (
     Schedule,
     create_opponent_optimizer,
@@ -30,6 +30,7 @@ from nunif.training.optim import (
     learning_rates,
 )
 from nunif.training.options import TrainerOptions
+from nunif.training.rounds import find_rival, moved_aside
 from nunif.training.run import Loaders, Trainer
 from nunif.training.sampler import LossHistory
 from nunif.training.state import State
@@ -102,16 +103,26 @@ def create_schedule(options: TrainerOptions, group: Group, num_samples: int) -> 
     )
 
 
+def precision_of(options: TrainerOptions, device: torch.device) -> torch.dtype | None:
+    """What autocast computes in; None for full precision.
+
+    Raises:
+        UserError: the GPU does not have it.
+    """
+    if device.type != "cuda" or options.disable_amp:
+        return None
+    dtype = AMP_DTYPES[options.amp_float]
+    if dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported():
+        raise UserError("--amp-float bf16: this GPU does not have it; use fp16 or --disable-amp")
+    return dtype
+
+
 def create_engine(
     task: Task, options: TrainerOptions, group: Group, device: torch.device, num_draws: int
 ) -> Engine:
     """What makes the updates of a model that is on the device already. num_draws: samples of an
     epoch."""
-    dtype = None
-    if device.type == "cuda" and not options.disable_amp:
-        dtype = AMP_DTYPES[options.amp_float]
-    if dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported():
-        raise UserError("--amp-float bf16: this GPU does not have it; use fp16 or --disable-amp")
+    dtype = precision_of(options, device)
     windows = math.ceil(num_draws / (options.batch_size * options.backward_step * group.size))
     optimizer = create_optimizer(
         options.optimizer,
@@ -166,9 +177,10 @@ def open_trainer(
     schedule = create_schedule(options, group, num_samples)
     engine = create_engine(task, options, group, device, schedule.num_draws)
     history = LossHistory([task.sample_name(index) for index in range(num_samples)])
-    state = State()
+    state = State(rounds=files.rounds_of(origin.content) if origin and options.resume else [])
     if origin is not None and origin.resuming:
         state = files.restore(origin.content, origin.path, task, engine, history)
+    state.yardstick = state.yardstick or task.yardstick()
     loaders = open_loaders(task, options, device)
     trainer = Trainer(task, options, schedule, engine, history, state, loaders)
     if trainer.writes:
@@ -188,11 +200,15 @@ def _prepare_folder(trainer: Trainer, origin: Origin | None) -> None:
     messages.tell_start(task, options, trainer.engine, trainer.schedule, num_eval)
     if origin is not None and not origin.resuming:
         logger.info("weights from %s", origin.path)
+    if trainer.loaders.eval is not None:
+        trainer.rival = find_rival(state.rounds, state.yardstick, model_path(options, task))
+    table = options.model_dir / "loss.csv"
     trainer.journal = Journal(
         options.model_dir,
-        read_rows(options.model_dir / "loss.csv", up_to_epoch=state.epochs_done),
+        read_rows(table, up_to_epoch=state.epochs_done),
         tensorboard=not options.disable_tensorboard,
         first_epoch=state.epochs_done + 1,
+        earlier=earlier_rows(moved_aside(table), [each.epochs for each in state.rounds]),
     )
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from nunif.models import Model, load_weights, read_checkpoint, save_model
 from nunif.models.fit import describe_mismatch
 from nunif.training.ema import copy_weights, evaluation_weights
 from nunif.training.optim import load_optimizer_state
+from nunif.training.rounds import Round
 from nunif.training.sampler import LossHistory
 from nunif.training.step import Engine
 from nunif.training.task import Task
@@ -47,7 +49,8 @@ class EpochState:
 
 @dataclass
 class State:
-    """Where a run stands, apart from weights and optimizer."""
+    """Where a run stands, apart from weights and optimizer. rounds: those before, the first
+    first."""
 
     epochs_done: int = 0
     updates: int = 0
@@ -56,6 +59,8 @@ class State:
     best_epoch: int | None = None
     bad: dict[int, str] = field(default_factory=dict)  # unreadable samples: index to "name: reason"
     epoch: EpochState | None = None
+    yardstick: str = ""
+    rounds: list[Round] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain values."""
@@ -77,7 +82,8 @@ class State:
                 or not 0 <= epoch.position <= len(epoch.order)
             ):
                 raise ValueError("its place in the epoch is none")
-        state = State(**{**values, "epoch": epoch})
+        rounds = [Round(**each) for each in values.get("rounds", [])]
+        state = State(**{**values, "epoch": epoch, "rounds": rounds})
         if not all(
             isinstance(count, int) and count >= 0
             for count in (state.epochs_done, state.updates, state.non_finite)
@@ -87,7 +93,23 @@ class State:
             isinstance(index, int) and isinstance(text, str) for index, text in state.bad.items()
         ):
             raise ValueError("its list of unreadable samples is none")
+        if not isinstance(state.yardstick, str) or not all(
+            isinstance(each.epochs, int) and isinstance(each.best_loss, (float, NoneType))
+            for each in state.rounds
+        ):
+            raise ValueError("its earlier rounds are none")
         return state
+
+
+def rounds_of(content: dict[str, Any]) -> list[Round]:
+    """The rounds up to a checkpoint, its own the last; as far as it tells of them. content: of the
+    checkpoint."""
+    try:
+        state = State.from_state_dict(content["training"]["state"])
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return []
+    own = Round(state.epochs_done, state.best_loss, state.best_epoch, state.yardstick)
+    return [*state.rounds, own] if own.epochs else state.rounds
 
 
 def snapshot(engine: Engine) -> dict[str, Tensor]:

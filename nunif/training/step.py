@@ -32,7 +32,8 @@ class Window:
     bad: list[tuple[int, str, str]] = field(default_factory=list)
     # the samples of each batch that was dropped
     non_finite: list[list[int]] = field(default_factory=list)
-    stop: bool = False  # somebody pressed Ctrl-C
+    stop: bool = False  # somebody wants the run to stop here
+    cut: bool = False  # batches of it were left out for that: nothing of it is learned
     updated: bool = False
     with_gradient: list[bool] = field(default_factory=list)  # for each parameter
     opponent_learned: bool = False  # it has a gradient
@@ -53,6 +54,7 @@ class Window:
             whole.bad += window.bad
             whole.non_finite += window.non_finite
             whole.stop |= window.stop
+            whole.cut |= window.cut
             whole.opponent_learned |= window.opponent_learned
         whole.losses.sort(key=lambda entry: entry[0])
         flags = [window.with_gradient for window in windows]
@@ -117,6 +119,15 @@ class Numbers:
 
 
 @dataclass
+class Memory:
+    """What a train step changes beside gradients. buffers: those of the networks, and what was in
+    them. task_state: the task's own."""
+
+    buffers: list[tuple[Tensor, Tensor]]
+    task_state: dict[str, Any]
+
+
+@dataclass
 class Engine:
     """What an update needs: the model and everything that changes along with it."""
 
@@ -153,15 +164,10 @@ class Engine:
         if num_records == 0:
             return
         seed_everything(seed)
-        task_state = task.state_dict()
-        buffers = [
-            (buffer, buffer.clone()) for network in self._networks for buffer in network.buffers()
-        ]
+        before = self.remember(task)
         numbers = self._add_gradients(task, batch.data, num_records / nominal_records)
         if numbers is None:
-            for buffer, before in buffers:  # layers that normalise have seen it
-                buffer.copy_(before)
-            task.load_state_dict(task_state)
+            self.go_back(task, before)
             window.non_finite.append(batch.indices)
             window.skipped += num_records
             return
@@ -174,6 +180,20 @@ class Engine:
             (place, index, loss)
             for index, loss in zip(batch.indices, numbers.sample_losses, strict=True)
         ]
+
+    def remember(self, task: Task) -> Memory:
+        """What there is now of all that a train step changes."""
+        buffers = [
+            (buffer, buffer.clone()) for network in self._networks for buffer in network.buffers()
+        ]
+        return Memory(buffers, task.state_dict())
+
+    def go_back(self, task: Task, before: Memory) -> None:
+        """Leave no trace in networks and task of the train steps since; of updates there must be
+        none."""
+        for buffer, content in before.buffers:  # layers that normalise have seen the batch
+            buffer.copy_(content)
+        task.load_state_dict(before.task_state)
 
     def _add_gradients(self, task: Task, data: Any, share: float) -> Numbers | None:
         """Add the gradient of each output of a train step, times `share`, before the next is made.
@@ -221,7 +241,7 @@ class Engine:
 
         The gradient is the mean over the records that are in it, however many the window was meant
         to hold. Without any, or when it or the opponent's is not finite, nothing is updated and
-        `updated` stays false.
+        `updated` stays false. Neither is anything when the window of any process was cut.
         """
         parameters = _parameters(self.optimizer)
         window.with_gradient = [parameter.grad is not None for parameter in parameters]
@@ -229,7 +249,7 @@ class Engine:
         optimizers = [self.optimizer] + (
             [self.opponent_optimizer] if self.opponent_optimizer is not None else []
         )
-        if whole.records == 0:
+        if whole.records == 0 or whole.cut:
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             return whole

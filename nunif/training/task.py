@@ -130,6 +130,16 @@ class Task(Protocol):
         by. What does not learn at all has `requires_grad` off instead."""
         return 1.0
 
+    def yardstick(self) -> str:
+        """What the evaluation loss measures, and on what: losses of runs for which this is the same
+        can be compared."""
+        return ""
+
+    def faster_on_cpu(self) -> str | None:
+        """What to choose instead where a run on the CPU would take hours, as a clause of a
+        sentence; None: there is nothing."""
+        return None
+
     def state_dict(self) -> dict[str, Any]:
         """What the task itself counts or gathers in training: plain values and tensors by name.
 

@@ -15,23 +15,22 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import NoReturn
 
-from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nunif import options as options_module
 from nunif.errors import UserError
-from nunif.files import copy_whole, make_folder
-from nunif.models import save_model
 from nunif.seed import derive_seed
 from nunif.training import messages, start
 from nunif.training import state as files
-from nunif.training.batches import lack_of
+from nunif.training.batches import Batch, lack_of
 from nunif.training.distributed import join_group
 from nunif.training.ema import evaluation_weights
 from nunif.training.evaluation import evaluate
 from nunif.training.optim import set_learning_rate
 from nunif.training.options import TrainerOptions
+from nunif.training.pace import Work
+from nunif.training.plan import new_epoch, plan
 from nunif.training.run import (
     EpochDone,
     Event,
@@ -41,19 +40,22 @@ from nunif.training.run import (
     TrainResult,
     WindowDone,
 )
-from nunif.training.sampler import draw_order
+from nunif.training.saving import save_checkpoint, save_models
 from nunif.training.start import checkpoint_path, model_path
 from nunif.training.state import EpochState, State
 from nunif.training.step import Window
-from nunif.training.task import Draw, Task
+from nunif.training.task import Task
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 600  # in a long epoch, a checkpoint at least this often: no kill loses more
 
 
-def train(task: Task, options: TrainerOptions) -> TrainResult:
+def train(task: Task, options: TrainerOptions, *, later_epochs: float = 0.0) -> TrainResult:
     """Train the task's model to the end of the run.
+
+    later_epochs: what comes after this run, counted in epochs of it; only for what is said of the
+        time.
 
     Under torchrun (WORLD_SIZE > 1) every process calls this with the same task and options; batches
     are shared out, gradients added up, and rank 0 writes the files.
@@ -64,14 +66,16 @@ def train(task: Task, options: TrainerOptions) -> TrainResult:
         KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint from which --resume
             goes on exactly.
     """
-    with closing(watch(task, options)) as events:
+    with closing(watch(task, options, later_epochs=later_epochs)) as events:
         for event in events:
             if isinstance(event, Finished):
                 return event.result
     raise AssertionError("a run without an end")
 
 
-def watch(task: Task, options: TrainerOptions) -> Generator[Event, None, None]:
+def watch(
+    task: Task, options: TrainerOptions, *, later_epochs: float = 0.0
+) -> Generator[Event, None, None]:
     """Train as `train` does, and pause after the start, every window and every epoch; the last
     event is Finished.
 
@@ -90,9 +94,10 @@ def watch(task: Task, options: TrainerOptions) -> Generator[Event, None, None]:
                 return
         with start.writing_into(options.model_dir, group):
             trainer = start.open_trainer(task, options, group, device, origin)
+            trainer.later_epochs = later_epochs
             if origin is None or not origin.resuming:
                 # so that a run killed in its first epoch can be resumed, and a full disk shows now
-                _save_checkpoint(trainer)
+                save_checkpoint(trainer)
             del origin  # as large as the model, and more
             try:
                 with trainer.interruption, logging_redirect_tqdm():
@@ -114,12 +119,13 @@ def _run(trainer: Trainer) -> Generator[Event, None, TrainResult]:
         metrics = yield from _run_epochs(trainer)
     except GeneratorExit:
         if trainer.state.epoch is not None:  # between epochs there is a checkpoint already
-            _save_checkpoint(trainer)
+            save_checkpoint(trainer)
         if trainer.writes and trainer.state.epochs_done < trainer.options.max_epoch:
             messages.tell_stop(trainer.state)
         raise
     if trainer.writes:
         messages.tell_left_out(trainer.state, len(trainer.task.train_set))
+        messages.tell_rival(trainer.state.best_loss, trainer.rival)
     if trainer.group.any(trainer.interruption.requested):
         raise KeyboardInterrupt  # too late to stop anything here, but more may be about to come
     result = _result(trainer.task, trainer.options, trainer.state, metrics)
@@ -147,8 +153,13 @@ def _run_epochs(trainer: Trainer) -> Generator[Event, None, dict[str, float]]:
         yield EpochDone(trainer, evaluated)
         per_epoch = (time.monotonic() - started) / (state.epochs_done - first)
         left = (max_epoch - state.epochs_done) * per_epoch
+        trainer.pace.is_told = True  # from here on by what follows, which knows of evaluation too
         if left and trainer.writes:
-            logger.info("  about %s left", messages.duration(left))
+            later = trainer.later_epochs * per_epoch
+            stages = f", with the stages after it {messages.duration(left + later)}"
+            logger.info(
+                "  about %s left%s", messages.duration(left), stages if trainer.later_epochs else ""
+            )
     return metrics
 
 
@@ -157,29 +168,31 @@ def _run_epochs(trainer: Trainer) -> Generator[Event, None, dict[str, float]]:
 
 def _train_epoch(trainer: Trainer) -> Generator[Event, None, bool]:
     """Train what is left of the epoch; False when the run was interrupted."""
-    options, state, schedule = trainer.options, trainer.state, trainer.schedule
-    epoch = state.epoch = state.epoch or _new_epoch(trainer)
+    options, state, pace = trainer.options, trainer.state, trainer.pace
+    epoch = state.epoch = state.epoch or new_epoch(trainer)
     total = len(epoch.order)
-    batches = _plan(trainer, epoch)
-    window, mark = Window(), time.monotonic()
+    batches = plan(trainer, epoch)
+    window, mark, before = Window(), time.monotonic(), trainer.engine.remember(trainer.task)
+    pace.begin(Work.LEARNING)
     with _bar(trainer, total=total, done=epoch.position) as bar:
         loaded = trainer.loaders.train.load([draws for _, draws in batches])
         for number, (batch, (place, _)) in enumerate(zip(loaded, batches), 1):
-            trainer.engine.learn(
-                trainer.task,
-                batch,
-                window,
-                place=place,
-                seed=derive_seed(options.seed, "batch", state.epochs_done + 1, place),
-                nominal_records=schedule.window_records,
-            )
-            if number % options.backward_step and number < len(batches):
+            is_last = number % options.backward_step == 0 or number == len(batches)
+            _learn(trainer, batch, window, place=place, is_last=is_last)
+            if not is_last and not window.cut:
+                pace.end_batch()
+                _tell_pace(trainer)
                 continue
             whole, rate = _update(trainer, window)
-            done = min(total, epoch.position + schedule.window_records)
+            if whole.cut:
+                trainer.engine.go_back(trainer.task, before)
+                return False
+            pace.end_batch()
+            _tell_pace(trainer)
+            done = min(total, epoch.position + trainer.schedule.window_records)
             now = time.monotonic()
             _account(trainer, whole, position=done, seconds=now - mark)
-            window, mark = Window(), now
+            window, mark, before = Window(), now, trainer.engine.remember(trainer.task)
             bar.update(done - bar.n)
             loss = epoch.loss_sum / max(epoch.records, 1)
             bar.set_postfix(loss=f"{loss:.4g}", lr=f"{rate:.2g}", refresh=False)
@@ -187,48 +200,50 @@ def _train_epoch(trainer: Trainer) -> Generator[Event, None, bool]:
             if whole.stop:
                 return False
             if now - trainer.saved_at > CHECKPOINT_SECONDS:
-                _save_checkpoint(trainer)
+                save_checkpoint(trainer)
                 mark = time.monotonic()
+            pace.begin(Work.LEARNING)
+    pace.begin(Work.OTHER)
     if not options.ignore_nan:
         messages.check_any_finite(state, trainer.engine)
     return True
 
 
-def _new_epoch(trainer: Trainer) -> EpochState:
-    """The next epoch, of which nothing is done yet."""
-    options, state = trainer.options, trainer.state
-    order = draw_order(
-        trainer.schedule.num_draws,
-        num_samples=len(trainer.task.train_set),
-        weights=None if options.disable_hard_example else trainer.history.weights(),
-        excluded=state.bad,
-        seed=options.seed,
-        epoch=state.epochs_done + 1,
+def _learn(trainer: Trainer, batch: Batch, window: Window, *, place: int, is_last: bool) -> None:
+    """Learn from a batch of a window; after a signal no more, and a window that lacks something is
+    cut. place: where in the epoch the batch starts. is_last: it is the window's last."""
+    asked = trainer.interruption
+    window.cut = asked.in_window
+    if window.cut:
+        return
+    trainer.engine.learn(
+        trainer.task,
+        batch,
+        window,
+        place=place,
+        seed=derive_seed(trainer.options.seed, "batch", trainer.state.epochs_done + 1, place),
+        nominal_records=trainer.schedule.window_records,
     )
-    return EpochState(order)
+    window.cut = asked.in_window and not is_last
 
 
-def _plan(trainer: Trainer, epoch: EpochState) -> list[tuple[int, list[Draw]]]:
-    """What this process learns from in the rest of the epoch: where each batch starts, and its
-    draws.
-
-    Every process takes part in every window: those that have fewer batches get empty ones.
-    """
-    total, stride = len(epoch.order), trainer.options.batch_size * trainer.group.size
-    starts = range(epoch.position + trainer.group.rank * trainer.options.batch_size, total, stride)
-    num_batches = math.ceil((total - epoch.position) / stride)
-    batches = [(place, _draws(trainer, epoch, place)) for place in starts]
-    return batches + [(total, [])] * (num_batches - len(batches))
-
-
-def _draws(trainer: Trainer, epoch: EpochState, start: int) -> list[Draw]:
-    """The draws of the batch that starts at a place in the epoch; the seeds follow from the places
-    alone."""
-    number, seed = trainer.state.epochs_done + 1, trainer.options.seed
-    places = range(start, min(start + trainer.options.batch_size, len(epoch.order)))
-    return [
-        Draw(int(epoch.order[place]), derive_seed(seed, "draw", number, place)) for place in places
-    ]
+def _tell_pace(trainer: Trainer) -> None:
+    """Tell once how long an epoch and the run will take, as soon as that can be said."""
+    options, state, seconds = trainer.options, trainer.state, trainer.pace.estimate()
+    if seconds is None or not trainer.writes:
+        return
+    num_draws = trainer.schedule.num_draws
+    epochs_left: float = options.max_epoch - state.epochs_done
+    if state.epoch is not None:
+        epochs_left -= state.epoch.position / num_draws
+    messages.tell_pace(
+        trainer.task,
+        options,
+        per_epoch=seconds * math.ceil(num_draws / (options.batch_size * trainer.group.size)),
+        epochs_left=epochs_left,
+        later_epochs=trainer.later_epochs,
+        on_cpu=trainer.engine.device.type == "cpu",
+    )
 
 
 def _bar(trainer: Trainer, *, total: int, done: int) -> tqdm:
@@ -245,7 +260,8 @@ def _bar(trainer: Trainer, *, total: int, done: int) -> tqdm:
 
 
 def _update(trainer: Trainer, window: Window) -> tuple[Window, float]:
-    """Make the update of a window: the window of all processes, and the learning rate."""
+    """Make the update of a window, unless it was cut in any process: the window of all processes,
+    and the learning rate."""
     engine, state, group = trainer.engine, trainer.state, trainer.group
     assert state.epoch is not None
     window.stop = trainer.interruption.requested
@@ -330,6 +346,12 @@ def _evaluate(trainer: Trainer) -> dict[str, float] | None:
     engine, options, epoch = trainer.engine, trainer.options, trainer.state.epoch
     loader, samples, began = trainer.loaders.eval, trainer.task.eval_set, time.monotonic()
     assert loader is not None and samples is not None and epoch is not None
+
+    def is_interrupted() -> bool:
+        trainer.pace.end_batch()
+        return trainer.interruption.requested
+
+    trainer.pace.begin(Work.EVALUATING)
     with evaluation_weights(engine.model, engine.optimizer, engine.ema):
         metrics = evaluate(
             trainer.task,
@@ -344,8 +366,9 @@ def _evaluate(trainer: Trainer) -> dict[str, float] | None:
             report=trainer.told.warn_once,
             preview_folder=options.model_dir / "eval" if trainer.writes else None,
             preview_step=options.save_eval_step,
-            interrupted=lambda: trainer.interruption.requested,
+            interrupted=is_interrupted,
         )
+    trainer.pace.begin(Work.OTHER)
     if metrics is not None:
         epoch.seconds += time.monotonic() - began
     return metrics
@@ -367,65 +390,20 @@ def _finish_epoch(trainer: Trainer, metrics: dict[str, float]) -> None:
         return
     weights = files.snapshot(trainer.engine)
     files.check_finite(weights)
-    _save_models(trainer, weights, metrics, is_best=is_best)
+    save_models(trainer, weights, metrics, is_best=is_best)
     trainer.journal.add(row)
-    _save_checkpoint(trainer, weights)
-    messages.tell_epoch(row, trainer.options, seconds=epoch.seconds, is_best=is_best)
-
-
-def _save_models(
-    trainer: Trainer, weights: dict[str, Tensor], metrics: dict[str, float], *, is_best: bool
-) -> None:
-    """Write the model file when it is the best so far, and the one that is kept of each epoch."""
-    options, model, number = trainer.options, trainer.task.model, trainer.state.epochs_done
-    extra = {
-        "state_dict": weights,
-        "epoch": number,
-        "metrics": metrics,
-        "train_kwargs": options_module.to_dict(options),
-    }
-    if is_best or options.skip_eval:
-        save_model(model, model_path(options, trainer.task), **extra)
-    if options.save_epoch:
-        folder = make_folder(options.model_dir / "epoch" / str(number))
-        save_model(model, folder / f"{model.name}.pth", **extra)
+    save_checkpoint(trainer, weights)
+    messages.tell_epoch(
+        row, trainer.options, seconds=epoch.seconds, is_best=is_best, rival=trainer.rival
+    )
 
 
 # --- stop -----------------------------------------------------------------------------------------
 
 
-def _save_checkpoint(trainer: Trainer, weights: dict[str, Tensor] | None = None) -> None:
-    """Write the checkpoint, in rank 0. weights: a snapshot of the evaluation weights that is known
-    to be finite."""
-    trainer.saved_at = time.monotonic()
-    if not trainer.writes:
-        return
-    if weights is None:
-        weights = files.snapshot(trainer.engine)
-        files.check_finite(weights)
-    options, state = trainer.options, trainer.state
-    checkpoint, kept = checkpoint_path(options, trainer.task), None
-    if options.keep_checkpoints and state.epochs_done and state.epoch is None:
-        kept = files.kept_path(checkpoint, state.epochs_done)
-    files.save_checkpoint(
-        kept or checkpoint,
-        trainer.task.model,
-        trainer.engine,
-        weights,
-        trainer.history,
-        state,
-        trainer.task.state_dict(),
-        optimizer_name=options.optimizer,
-        train_kwargs=options_module.to_dict(options),
-    )
-    if kept is not None:
-        copy_whole(kept, checkpoint)
-        files.remove_oldest(checkpoint, keep=options.keep_checkpoints, epoch=state.epochs_done)
-
-
 def _leave(trainer: Trainer) -> NoReturn:
     """Save a checkpoint and raise KeyboardInterrupt."""
-    _save_checkpoint(trainer)
+    save_checkpoint(trainer)
     if trainer.writes:
         messages.tell_stop(trainer.state)
     raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 """Training in stages: what a file may say, and that an interrupted run ends with the bits of an
 uninterrupted one."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import torch
 
 from inpaint.commands import TRAIN
 from inpaint.curriculum import DataFolder, read_arch, read_stages
-from inpaint.options_train import TrainOptions
+from inpaint.options_holes import MADE_MASKS, parse_masks
+from inpaint.options_train import RECIPES, TrainOptions
 from inpaint.task import share_out
-from inpaint.train import choose_arch
+from inpaint.train import choose_arch, count_later_epochs
 from nunif.errors import UserError
 from nunif.models import load_model
 from nunif.training.trainer import WindowDone
@@ -145,13 +147,75 @@ def test_a_stage_that_is_done_and_has_changed_is_named(run, stages, tmp_path):
     ]
 
 
-def test_a_folder_that_a_later_stage_misses_is_said_before_the_first(run, stages, tmp_path):
+def test_a_folder_that_a_later_stage_misses_is_said_before_the_first(run, stages, data, tmp_path):
     stages.write_text(stages.read_text().replace("/b, weight", "/c, weight"))
     code, _, lines = run(TRAIN, *words(stages, tmp_path / "m"))
-    assert code == 1 and lines[-1].endswith(
-        "c does not exist: give the folder that holds train/ and eval/"
+    assert code == 1 and lines[-1] == (
+        f"error: {stages}, stage 2: {data / 'c'} does not exist: give the folder that holds train/ "
+        "and eval/"
     )
     assert not (tmp_path / "m").exists()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """Records as `create_training_data.py frames` makes them: without masks."""
+    folder = tmp_path_factory.mktemp("bare")
+    for name in ("train", "eval"):
+        for record in make_records(folder / name, 1):
+            for mask in record.glob("*_M.png"):
+                mask.unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words_of_stage, message",
+    [
+        (
+            "mask: {occlusion: 1}",
+            "BARE/train: none of its 1 records can be used, they have no masks, and --mask makes "
+            "none up: add --mask rectangle,strokes,object,strips",
+        ),
+        ("tile_size: 96", "BARE/train: none of its 1 records can be used, the first: "),
+        (
+            "clip_length: 15",
+            "BARE/train: none of its 1 records can be used, the first: ",
+        ),
+        (
+            "stream_length: 2",
+            "--stream-length 2 is less than the 3 frames of a training clip: give more",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_later_stage_is_said_before_the_first(
+    run, stages, bare, tmp_path, words_of_stage, message
+):
+    more = f"  - {{data: {bare.as_posix()}, {words_of_stage}}}\n"
+    stages.write_text(stages.read_text() + more)
+    code, _, lines = run(TRAIN, *words(stages, tmp_path / "m"))
+    message = message.replace("BARE", str(bare))
+    assert code == 1 and lines[-1].startswith(f"error: {stages}, stage 3: {message}")
+    assert not (tmp_path / "m").exists()
+
+
+def test_recipes_and_the_example_make_up_holes_so_that_records_need_no_masks(tmp_path):
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "stages.yaml"
+    path.write_text(example)
+    for name in (path, *RECIPES):
+        for stage in read_stages(options(name, data_dir=Path("d"))):
+            assert parse_masks(stage.options.mask).keys() & set(MADE_MASKS), (name, stage.where)
+
+
+def test_what_later_stages_take_is_counted_in_epochs_by_their_pixels(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "common: {data: d, clip_length: 5, tile_size: 64, num_samples: 100}\n"
+        "stages: [{epochs: 3}, {epochs: 2, tile_size: 64x128}, {epochs: 4, num_samples: 50}]"
+    )
+    stages = read_stages(options(path))
+    assert [count_later_epochs(stages, stage) for stage in stages] == [2 * 2 + 4 / 2, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -351,7 +415,9 @@ def test_what_a_later_stage_needs_is_missed_before_the_first_starts(
     path = tmp_path / "s.yaml"
     path.write_text(STAGES.replace("DATA", data.as_posix()) + "    loss: l1lpips\n")
     code, _, lines = run(TRAIN, *words(path, tmp_path / "m"))
-    assert code == 1 and lines[-1].startswith("error: LPIPS needs the package lpips")
+    assert code == 1 and lines[-1].startswith(
+        f"error: {path}, stage 2: LPIPS needs the package lpips"
+    )
     assert not (tmp_path / "m").exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from inpaint.commands import INPAINT, TRAIN
-from inpaint.dataset import TrainSet
+from inpaint.dataset import EvalSet, TrainSet, scan_records
 from inpaint.losses import NamedLoss
 from inpaint.task import VideoInpaintTask
 from nunif.models import create_model, load_model, save_model
@@ -323,6 +323,43 @@ def test_only_the_end_of_a_stream_is_learned_from():
     model.eval()
     result = task.eval_step(model, {"frames": frames, "holes": holes})
     assert result.metrics["loss"] == pytest.approx(expected.mean().item(), abs=1e-5)
+
+
+def test_something_faster_is_proposed_where_nothing_is_learned_yet():
+    def advice(name, **more):
+        model, loss = create_model(f"inpaint.{name}"), NamedLoss("l1")
+        task = VideoInpaintTask(
+            model, TrainSet([], 3, (8, 8), {}), None, loss, clip_length=3, **more
+        )
+        return task.faster_on_cpu()
+
+    assert advice("memory_dstt_v1_small") == (
+        "--arch memory_dstt_v1_tiny is about 4 times as fast on a CPU"
+    )
+    assert advice("memory_dstt_v1_small", is_fresh=False) is None
+    assert advice("memory_dstt_v1_tiny") is None and advice("fusion_v1") is None
+
+
+def test_losses_are_compared_only_where_they_measure_the_same(data):
+    model = create_model(MODEL)
+    records, _ = scan_records(data / "eval")
+
+    def yardstick(loss="l1", clip_length=3, of=records, cut=(4, (32, 32), {"object": 1.0})):
+        task = VideoInpaintTask(
+            model, TrainSet([], *cut), EvalSet(of, *cut), NamedLoss(loss), clip_length=clip_length
+        )
+        return task.yardstick()
+
+    assert yardstick() == yardstick(of=records[::-1])
+    others = [
+        yardstick(loss="l1dct"),
+        yardstick(clip_length=4),
+        yardstick(of=records[:1]),
+        yardstick(cut=(5, (32, 32), {"object": 1.0})),
+        yardstick(cut=(4, (32, 48), {"object": 1.0})),
+        yardstick(cut=(4, (32, 32), {"object": 1.0, "strokes": 1.0})),
+    ]
+    assert len({yardstick(), *others}) == 7
 
 
 def gradients(model, loss):

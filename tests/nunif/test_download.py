@@ -5,6 +5,7 @@ import errno
 import hashlib
 import http.server
 import io
+import logging
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from nunif.download import (
     find_file,
     is_url,
     promised_hash,
+    quiet_hub,
 )
 from nunif.errors import UserError
 
@@ -355,3 +357,11 @@ def test_does_not_import_torch():
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
     )
+
+
+def test_the_tries_of_a_hub_s_client_are_no_lines_of_ours(caplog):
+    client = logging.getLogger("huggingface_hub.utils._http")
+    with quiet_hub():
+        client.warning("Retrying in 1s [Retry 1/5].")
+    client.warning("Another word.")
+    assert caplog.messages == ["Another word."]

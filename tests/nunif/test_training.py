@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import pickle
+import re
 import shutil
 import signal
 import sys
@@ -25,7 +26,7 @@ from nunif.models import (
     register_model,
     save_model,
 )
-from nunif.training import start, trainer
+from nunif.training import messages, pace, start, trainer
 from nunif.training.options import TrainerOptions
 from nunif.training.task import BadSample, Draw, EvalOutput, Task, TrainOutput, stack
 from nunif.training.trainer import EpochDone, train
@@ -310,11 +311,11 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.parametrize("mode", MODES)
 def test_interrupted_in_the_middle_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, mode):
     task = ToyTask()
-    # four steps an epoch, two windows: in the first window of epoch 2
-    task.on_step = press_ctrl_c(at_step=5)
+    # four steps an epoch, two windows: in the first batch of the second window of epoch 2
+    task.on_step = press_ctrl_c(at_step=7)
     with pytest.raises(KeyboardInterrupt):
         train(task, make_options(tmp_path, **MODES[mode]))
-    assert task.steps == 6, "the window is finished, and no more"
+    assert task.steps == 7, "the batch is finished, and no more"
     state = read_checkpoint(tmp_path / "toy.net.checkpoint.pth")["training"]["state"]
     assert (state["epochs_done"], state["epoch"]["position"]) == (1, 4)
     train(ToyTask(), make_options(tmp_path, resume=True, **MODES[mode]))
@@ -359,6 +360,63 @@ def test_interrupted_in_the_evaluation_and_resumed_equals_uninterrupted(
     assert len(read_csv(tmp_path)) == 1
     train(ToyTask(), make_options(tmp_path, resume=True, **MODES[mode]))
     assert_same_run(tmp_path, uninterrupted(mode))
+
+
+@pytest.mark.parametrize(
+    "at_step, said, position",
+    [
+        (1, "after this batch, the first, of which nobody knows how long it takes; what was", 0),
+        (7, "after this batch, in about 1 s; what was learned up to the last whole update is", 4),
+        (8, "after this batch, in about 1 s; what was learned up to the last whole update is", 7),
+    ],
+)
+def test_a_signal_stops_after_the_batch_that_runs_and_says_so(
+    tmp_path, caplog, at_step, said, position
+):
+    task = ToyTask()
+    task.on_step = press_ctrl_c(at_step=at_step, number=signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        train(task, make_options(tmp_path))
+    (line,) = [line for line in caplog.messages if line.startswith("stopping ")]
+    assert line.startswith(f"stopping {said}")
+    assert line.endswith("is kept; another Ctrl-C stops at once, without a checkpoint")
+    assert task.steps == at_step
+    state = read_checkpoint(tmp_path / "toy.net.checkpoint.pth")["training"]["state"]
+    assert state["epoch"]["position"] == position
+
+
+def test_a_signal_while_samples_are_loaded_leaves_those_unlearned(tmp_path, uninterrupted):
+    task, loaded = ToyTask(), []
+
+    class Signalling(Points):
+        def __getitem__(self, draw):
+            loaded.append(draw)
+            if len(loaded) == 13:  # of the seventh batch, which begins a window
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().__getitem__(draw)
+
+    task.train_set = Signalling(10)
+    with pytest.raises(KeyboardInterrupt):
+        train(task, make_options(tmp_path, **MODES["adamw"]))
+    assert task.steps == 6
+    train(ToyTask(), make_options(tmp_path, resume=True, **MODES["adamw"]))
+    assert_same_run(tmp_path, uninterrupted("adamw"))
+
+
+def test_a_signal_in_the_evaluation_says_what_becomes_of_it(tmp_path, caplog):
+    task = ToyTask()
+    task.eval_step = lambda model, batch: (
+        os.kill(os.getpid(), signal.SIGTERM),
+        EvalOutput({"loss": 1.0}),
+    )[1]
+    with pytest.raises(KeyboardInterrupt):
+        train(task, make_options(tmp_path))
+    assert (
+        "stopping after this batch of the evaluation, the first, of which nobody knows how long it "
+        "takes; what was learned is kept, and --resume evaluates it again; another Ctrl-C stops at "
+        "once, without a checkpoint"
+    ) in caplog.messages
+    assert task.steps == 4
 
 
 def test_a_long_epoch_leaves_checkpoints_on_its_way(tmp_path, uninterrupted, monkeypatch):
@@ -487,13 +545,13 @@ def test_a_model_file_without_training_state_is_not_resumed(tmp_path):
 
 def test_a_grown_training_set_keeps_the_history_of_its_samples(tmp_path, caplog):
     task = ToyTask(size=6)
-    task.on_step = press_ctrl_c(at_step=5)
+    task.on_step = press_ctrl_c(at_step=6)  # the last of a window, which is whole then
     with pytest.raises(KeyboardInterrupt):
         train(task, make_options(tmp_path))
     old = read_checkpoint(tmp_path / "toy.net.checkpoint.pth")["training"]["history"]["losses"]
     task = ToyTask(size=8)
     task.sample_name = lambda index: f"point-{index - 2}"
-    task.on_step = press_ctrl_c(at_step=1)
+    task.on_step = press_ctrl_c(at_step=2)
     with pytest.raises(KeyboardInterrupt):
         train(task, make_options(tmp_path, resume=True))
     assert "the training set has changed since the checkpoint: 2 new, 0 gone" in caplog.text
@@ -529,6 +587,68 @@ def test_reset_state_keeps_the_evaluation_weights_and_moves_the_rest_aside(tmp_p
     assert kept_best.read_bytes() == best and kept_table.read_bytes() == table
     assert [row["epoch"] for row in read_csv(tmp_path)] == ["1", "2"]
     assert read_checkpoint(tmp_path / "toy.net.pth")["metrics"]["loss"] == 50.0
+
+
+def new_round(folder: Path, losses: list[float], **values):
+    """A round of an epoch for each of these evaluation losses, from the folder's weights on."""
+    task = ToyTask()
+    task.eval_losses = [loss for loss in losses for _ in range(3)]
+    values = dict(resume=True, reset_state=True, max_epoch=len(losses)) | values
+    return train(task, make_options(folder, **values))
+
+
+def test_the_best_model_of_a_round_is_named_beside_that_of_the_rounds_before(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    new_round(tmp_path, [0.5, 0.25], resume=False, reset_state=False)
+    assert [line for line in caplog.messages if "best model" in line] == [
+        "  * best model updated",
+        "  * best model updated",
+    ]
+    caplog.clear()
+    new_round(tmp_path, [0.75, 0.5])
+    (kept,) = (path.name for path in tmp_path.glob("toy.net.2*.pth.bk"))
+    rival = f"0.25 in epoch 2 of round 1, kept as {kept}"
+    assert [line for line in caplog.messages if "best model" in line] == [
+        f"  * best model of this round updated; there is a better one: {rival}",
+        f"  * best model of this round updated; there is a better one: {rival}",
+        f"the best model is not of this round: {rival}",
+    ]
+    assert read_checkpoint(tmp_path / kept)["metrics"]["loss"] == 0.25
+    caplog.clear()
+    new_round(tmp_path, [0.375, 0.125])
+    assert [line for line in caplog.messages if "best model" in line] == [
+        f"  * best model of this round updated; there is a better one: {rival}",
+        f"  * best model updated, and better than before this round: {rival}",
+    ]
+
+
+def test_losses_by_another_yardstick_are_not_compared(tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    new_round(tmp_path, [0.25], resume=False, reset_state=False)
+    monkeypatch.setattr(ToyTask, "yardstick", lambda task: "another loss")
+    new_round(tmp_path, [0.75])
+    assert [line for line in caplog.messages if "best model" in line] == [
+        "  * best model updated",
+        "  * best model updated",
+    ]
+
+
+def test_the_curve_shows_all_rounds_also_after_a_resumption_and_none_of_a_fresh_run(tmp_path):
+    seen = []
+
+    def look(event):
+        if isinstance(event, EpochDone):
+            journal = event.trainer.journal
+            seen.append([[row["eval_loss"] for row in rows] for rows in journal.earlier])
+
+    new_round(tmp_path, [0.5, 0.25], resume=False, reset_state=False)
+    new_round(tmp_path, [0.75])
+    for values in (dict(resume=True, reset_state=True), dict(resume=True), {}):
+        task = ToyTask()
+        task.eval_losses = [1.0] * 9
+        max_epoch = 1 if values.get("reset_state") or not values else 2
+        train_watched_by(look)(task, make_options(tmp_path, max_epoch=max_epoch, **values))
+    assert seen == [[["0.5", "0.25"], ["0.75"]]] * 2 + [[]]
 
 
 def test_a_reset_round_killed_in_its_first_epoch_resumes_exactly(tmp_path):
@@ -933,6 +1053,21 @@ def test_files_of_a_run(tmp_path):
         "seed 71" in log
     )
     assert "* best model updated" in log
+
+
+def test_one_line_says_how_long_it_will_take(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(pace, "ESTIMATE_SECONDS", 0.0)
+    monkeypatch.setattr(messages, "LONG_SECONDS", 0.0)
+    caplog.set_level(logging.INFO)
+    task = ToyTask()
+    task.faster_on_cpu = lambda: "--less is faster"
+    train(task, make_options(tmp_path, max_epoch=3))
+    (line,) = [line for line in caplog.messages if line.startswith("at this pace")]
+    assert re.fullmatch(
+        r"at this pace an epoch takes about 0\.\d s, the 3 epochs to come 0\.\d s, "
+        "without evaluation; --less is faster",
+        line,
+    )
 
 
 def test_rows_after_the_checkpoint_are_dropped_on_resuming(tmp_path):

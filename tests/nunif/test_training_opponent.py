@@ -125,13 +125,19 @@ def test_a_gradient_of_it_that_is_not_finite_changes_neither(tmp_path):
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_schedulefree"])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, optimizer):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(ContestTask(), make_options(whole, optimizer=optimizer))
-    cut = ContestTask()
-    cut.on_step = press_ctrl_c(at_step=7)  # in the middle of an epoch
+
+    def normed() -> ContestTask:
+        task = ContestTask()
+        task.opponent.insert(1, nn.BatchNorm1d(2))
+        return task
+
+    train(normed(), make_options(whole, num_samples=8, optimizer=optimizer))
+    cut = normed()
+    cut.on_step = press_ctrl_c(at_step=7)  # in the middle of a window
     with pytest.raises(KeyboardInterrupt):
-        train(cut, make_options(parts, optimizer=optimizer))
+        train(cut, make_options(parts, num_samples=8, optimizer=optimizer))
     assert not equal(training_of(whole)["opponent"], training_of(parts)["opponent"])
-    train(ContestTask(), make_options(parts, optimizer=optimizer, resume=True))
+    train(normed(), make_options(parts, num_samples=8, optimizer=optimizer, resume=True))
     a, b = (read_checkpoint(folder / CHECKPOINT) for folder in (whole, parts))
     assert equal(a["state_dict"], b["state_dict"]) and equal(
         a["training"]["opponent"], b["training"]["opponent"]

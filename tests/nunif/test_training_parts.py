@@ -11,12 +11,21 @@ import pytest
 import torch
 from torch import nn
 
+from nunif import device
 from nunif.errors import UserError
 from nunif.options import check
+from nunif.training import messages, pace
 from nunif.training.batches import map_tensors
 from nunif.training.ema import Ema, evaluation_weights
 from nunif.training.evaluation import write_picture
-from nunif.training.logs import format_cell, log_file, read_rows, write_rows
+from nunif.training.logs import (
+    earlier_rows,
+    format_cell,
+    log_file,
+    make_curve,
+    read_rows,
+    write_rows,
+)
 from nunif.training.optim import (
     create_optimizer,
     learning_rates,
@@ -26,7 +35,9 @@ from nunif.training.optim import (
     warmup_factor,
 )
 from nunif.training.options import OPTIMIZERS, TrainerOptions
+from nunif.training.rounds import moved_aside
 from nunif.training.sampler import LossHistory, draw_order, hard_example_weights
+from tests.nunif.test_training import ToyTask
 
 
 def make_options(**values) -> TrainerOptions:
@@ -443,3 +454,108 @@ def test_previews_are_whole_pictures(tmp_path):
     write_picture(tmp_path / "eval" / "0.png", picture)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "eval" / "0.png")), picture)
     assert [path.name for path in (tmp_path / "eval").iterdir()] == ["0.png"]
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Stands for `time`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_what_is_left_of_a_batch_follows_from_the_longest_of_the_last_ones(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(pace, "time", clock)
+    run = pace.Pace()
+    run.begin(pace.Work.LEARNING)
+    assert run.left() is None and run.estimate() is None
+    for seconds in (500.0, 20.0, 40.0):  # the first waited for a compiler
+        clock.now += seconds
+        run.end_batch()
+    clock.now += 5.0
+    assert run.left() == 35.0
+    assert messages.stopping(run) == (
+        "stopping after this batch, in about 35 s; what was learned up to the last whole update is "
+        "kept"
+    )
+    clock.now += 100.0  # longer than any before
+    assert run.left() == 0.0
+    run.saving = 3.0
+    assert run.left() == 3.0
+    run.begin(pace.Work.EVALUATING)
+    assert run.left() is None
+    run.begin(pace.Work.OTHER)
+    assert messages.stopping(run) == "stopping when this is written; what was learned is kept"
+    assert [run.estimate(), run.estimate()] == [30.0, None]  # once
+
+
+def test_how_long_it_will_take_in_words(caplog):
+    caplog.set_level(logging.INFO)
+    task = ToyTask()
+    task.faster_on_cpu = lambda: "--small is quicker"
+
+    def tell(**values):
+        defaults = dict(per_epoch=8000.0, epochs_left=199.5, later_epochs=0.0, on_cpu=True)
+        messages.tell_pace(task, make_options(), **{**defaults, **values})
+        return caplog.messages[-1]
+
+    assert tell() == (
+        "at this pace an epoch takes about 2 h 13 min, the 200 epochs to come 18 days, without "
+        "evaluation; --small is quicker"
+    )
+    assert tell(on_cpu=False).endswith("18 days, without evaluation")
+    assert tell(per_epoch=30.0, epochs_left=2.0, later_epochs=100.0, on_cpu=False) == (
+        "at this pace an epoch takes about 30.0 s, the 2 epochs to come 1 min, all stages to come "
+        "51 min, without evaluation"
+    )
+    assert tell(per_epoch=30.0, epochs_left=1.0) == (
+        "at this pace an epoch takes about 30.0 s, without evaluation"
+    )
+
+
+# --- rounds ---------------------------------------------------------------------------------------
+
+
+def test_the_curve_of_all_rounds_goes_on_and_marks_each():
+    rounds = [
+        [{"epoch": "1", "train_loss": "3"}, {"epoch": "2", "train_loss": "2"}],
+        [{"epoch": "1", "train_loss": "2.5", "eval_loss": "1"}],
+    ]
+    losses, rate = make_curve(rounds).axes
+    drawn = [list(line.get_xdata()) for line in losses.lines]
+    assert [1, 2] in drawn and [3] in drawn and [0.5, 0.5] in drawn and [2.5, 2.5] in drawn
+    assert [text.get_text() for text in losses.texts] == ["round 1", "round 2"]
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == [
+        "train_loss",
+        "eval_loss",
+    ]
+    assert len(make_curve(rounds[:1]).axes[0].texts) == 0
+
+
+def test_tables_of_rounds_are_found_behind_one_that_is_gone(tmp_path):
+    for name, epochs in (("20260101000000", 3), ("20260103000000", 2), ("20260103000000-2", 4)):
+        rows = [{"epoch": str(number)} for number in range(1, epochs + 1)]
+        write_rows(tmp_path / f"loss.{name}.csv", rows)
+    write_rows(tmp_path / "loss.csv", [{"epoch": "1"}])
+    paths = moved_aside(tmp_path / "loss.csv")
+    assert [path.name for path in paths] == [
+        "loss.20260103000000-2.csv",
+        "loss.20260103000000.csv",
+        "loss.20260101000000.csv",
+    ]
+    assert [len(rows) for rows in earlier_rows(paths, [3, 9, 2, 4])] == [3, 0, 2, 4]
+
+
+def test_that_there_is_no_gpu_is_said_once(caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    device.tell_no_gpu.cache_clear()
+    assert [device.create_device(gpu).type for gpu in (-1, 0, 0)] == ["cpu"] * 3
+    assert caplog.messages == ["no GPU found: computing on the CPU"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nunif.models import read_checkpoint
+from tests.nunif.test_training import assert_same_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,21 +39,25 @@ class Normed(Model):
     def forward(self, x):
         return self.layers(x)
 
-if sys.argv[4] == "norm":
-    register_model("toy.normed", Normed)
+register_model("toy.normed", Normed)
+
+def make_normed():
     normed = ContestTask()
     normed.model = create_model("toy.normed")
     normed.opponent.insert(1, torch.nn.BatchNorm1d(normed.opponent[0].out_features))
-    seen = {}
+    # the second process has one batch less an epoch
+    normed.state_dict = lambda: {"steps": normed.steps}
+    normed.load_state_dict = lambda state: setattr(normed, "steps", state["steps"])
+    return normed
+
+if sys.argv[4] == "norm":
+    normed, seen = make_normed(), {}
     evaluate = normed.eval_step
     def remember(model, batch):  # evaluation weights: the average's statistics
         weights = model.state_dict()
         seen.update({"average." + name: tensor.clone() for name, tensor in weights.items()})
         return evaluate(model, batch)
     normed.eval_step = remember
-    # the second process has one batch less an epoch
-    normed.state_dict = lambda: {"steps": normed.steps}
-    normed.load_state_dict = lambda state: setattr(normed, "steps", state["steps"])
     train(normed, make_options(folder / "norm", ema_model=True, **values))
     for name in ("model", "opponent"):
         state = getattr(normed, name).state_dict()
@@ -67,6 +72,7 @@ elif sys.argv[4] == "whole":
     if size > 1:
         torch.distributed.destroy_process_group()
 else:
+    torch.distributed.init_process_group("gloo")  # several runs in one group
     cut = task()
     if rank == 1:  # what happens in one process concerns both
         cut.spoil = lambda step: math.nan if step == 1 else 1.0
@@ -75,6 +81,16 @@ else:
         train(cut, make_options(folder / "cut", **values))
     except KeyboardInterrupt:
         (folder / f"interrupted {rank}").touch()
+    normed = make_normed()
+    if rank == 1:  # in the first of the two batches of a window, which the first process goes on in
+        normed.on_step = press_ctrl_c(at_step=9)
+    try:
+        train(normed, make_options(folder / "parts", ema_model=True, **values))
+    except KeyboardInterrupt:
+        (folder / f"interrupted again {rank}").touch()
+    train(make_normed(), make_options(folder / "parts", resume=True, ema_model=True, **values))
+    train(make_normed(), make_options(folder / "whole", ema_model=True, **values))
+    torch.distributed.destroy_process_group()
 """
 
 
@@ -125,11 +141,16 @@ def test_ctrl_c_and_a_bad_loss_in_one_process_concern_both(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("interrupted*")) == [
         "interrupted 0",
         "interrupted 1",
+        "interrupted again 0",
+        "interrupted again 1",
     ]
     state = read_checkpoint(tmp_path / "cut" / "toy.net.checkpoint.pth")["training"]["state"]
     # 22 draws are 6 rounds of 2 x 2 in 3 windows of 8; rank 1 has nothing to do in the last: its
-    # step 8 is in the second window of epoch 2
-    assert (state["epochs_done"], state["epoch"]["position"], state["non_finite"]) == (1, 16, 1)
+    # step 8 is the first of the second window of epoch 2, which is dropped in both
+    assert (state["epochs_done"], state["epoch"]["position"], state["non_finite"]) == (1, 8, 1)
+    log = (tmp_path / "parts" / "train.log").read_text()
+    assert "stopped in epoch 2 after 8 of 22 samples" in log
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", "toy.normed")
 
 
 @pytest.mark.slow
