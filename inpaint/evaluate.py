@@ -57,7 +57,7 @@ def evaluate_records(options: EvaluateOptions) -> None:
             f"-i {options.data_dir} holds records, which have holes of their own: leave --masks out"
         )
     _tell_no_effect(
-        options, ("--holes", "--size", "--frames", "--start", "--seed"), "on records"
+        options, ("--dilate", "--holes", "--size", "--frames", "--start", "--seed"), "on records"
     )  # fmt: skip
     words, files = options.model, options.model_files
     device = create_device(options.gpu)
@@ -85,7 +85,7 @@ def evaluate_films(options: EvaluateOptions) -> None:
     if options.masks is not None:
         _tell_no_effect(options, ("--holes", "--seed"), "with --masks")
     else:
-        _tell_no_effect(options, ("--objects", "--large-holes"), "without --masks")
+        _tell_no_effect(options, ("--objects", "--large-holes", "--dilate"), "without --masks")
     methods = _open_methods(options, options.model, create_device(options.gpu), rounded=True)
     paths = list_clips(options.data_dir)
     if options.masks is not None and not options.masks.is_dir():
@@ -182,6 +182,7 @@ def _hole_source(options: EvaluateOptions) -> HoleSource:
             objects=parse_objects(options.objects),
             large_holes=options.large_holes,
             deinterlace=options.deinterlace,
+            dilate=options.dilate,
         )
     families = parse_names("--holes", options.holes, HOLE_FAMILIES)
     if not families:

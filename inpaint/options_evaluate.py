@@ -64,6 +64,11 @@ class EvaluateOptions(MaskOptions):
         metavar="DIR",
         help="masks of the films, by their names: a video, a folder of pictures, or one picture",
     )
+    dilate: int = option(
+        default=0,
+        minimum=0,
+        help="of --masks: pixels by which they grow, after scaling; 4 in papers",
+    )
     holes: str = option(
         default="static,moving,occlusion",
         metavar="NAMES",

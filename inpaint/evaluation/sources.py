@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import cv2
 import numpy as np
 
 from inpaint.dataset import EvalSet, scan_records
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 PICTURES = 24  # clips, of each kind of holes, that are shown: a page of them has a few MB
 LONG_ENOUGH = 120  # frames in which a memory can age
+CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))  # by which papers let masks grow
 MASKS = "masks"  # the one family of holes that are given
 
 
@@ -79,13 +81,15 @@ class MadeUpHoles:
 
 @dataclass(frozen=True)
 class GivenMasks:
-    """Masks in a folder, by the films' names; see `read_masks`."""
+    """Masks in a folder, by the films' names; see `read_masks`. dilate: how often they grow by a
+    cross of 3x3 pixels."""
 
     folder: Path
     start: int
     objects: tuple[int, ...]
     large_holes: bool
     deinterlace: bool
+    dilate: int = 0
     families: tuple[str, ...] = (MASKS,)
 
     def hidden(self, path: Path, frames: np.ndarray) -> Iterator[Hidden]:
@@ -99,6 +103,9 @@ class GivenMasks:
             large_holes=self.large_holes,
             deinterlace=self.deinterlace,
         )
+        if self.dilate:
+            grown = (cv2.dilate(h.astype(np.uint8), CROSS, iterations=self.dilate) for h in holes)
+            holes = np.stack([hole > 0 for hole in grown])
         yield Hidden(MASKS, [key_of(holes)], lambda: (holes, MASKS))
 
 

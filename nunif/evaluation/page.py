@@ -47,8 +47,9 @@ dt{font-weight:600;margin-top:6px}dd{margin:0 0 0 18px;max-width:75em}
 .plot{min-width:640px;max-width:100%}
 .row{display:flex;flex-wrap:wrap;gap:14px;align-items:flex-end}
 figure{margin:0;max-width:100%}figure img{display:block;max-width:100%;height:auto}
+.parts figure{min-width:200px}
 figcaption{padding:3px 0;max-width:320px;overflow-wrap:anywhere}
-.row .judged figcaption{color:#0d47a1;font-weight:600}
+.judged figcaption,.light .judged{color:#0d47a1}.light .judged{color:#9ec5ff}
 .light{display:none;position:fixed;inset:0;z-index:9;background:#16181bf5;color:#eee;
 overflow:auto;padding:12px 16px}
 .light:target{display:block}.light a{color:#9ec5ff;padding:6px 12px 6px 0;display:inline-block}
@@ -229,7 +230,8 @@ def _exhibit(
     names = sorted(exhibit.views, key=lambda name: (name in values, name not in report.models))
     best = _best(list(values.values()), _direction(report))
     told = {name: _told(report, name, values, best) for name in names}
-    yield f"<h3 id={place}>{_text(exhibit.title)}, frame {exhibit.place.frame}</h3><div class=row>"
+    yield f"<h3 id={place}>{_text(exhibit.title)}, frame {exhibit.place.frame}</h3>"
+    yield "<div class='row parts'>"
     for k, name in enumerate(names):
         crop = crop_webp(exhibit.views[name].picture, exhibit.place.box)
         image = _image(crop, "webp", f"{exhibit.title}: {name}")
