@@ -4,6 +4,7 @@ The options are read here and nowhere below.
 """
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -156,10 +157,14 @@ def _judge(
         program=program,
         finished=finished,
     )
+    until = 0.0
     try:
         for _ in judged:
-            if folder is not None:
+            begin = time.monotonic()
+            if folder is not None and begin >= until:
                 report.write_scores(folder)
+                # of many clips it takes long: a tenth of the time may go into it
+                until = time.monotonic() + 10 * (time.monotonic() - begin)
     except KeyboardInterrupt:
         if folder is not None:
             logger.info("what is finished is kept in %s: the same command goes on", folder)

@@ -499,6 +499,36 @@ def test_command(run, films, tmp_path):
     assert "all: lively against zero-memory:" in table and "static, 2 clips" in table
 
 
+def test_an_interrupted_command_has_written_what_is_done_and_goes_on(
+    run, films, tmp_path, monkeypatch
+):
+    """Interrupted in the second film."""
+    calls, smooth = [], BASELINES["smooth"]
+
+    def interrupted(frames, holes):
+        calls.append(frames.shape)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return smooth(frames, holes)
+
+    monkeypatch.setitem(BASELINES, "smooth", interrupted)
+    out = tmp_path / "out"
+    more = "--frames 3 --holes static --baselines telea,smooth"
+    words = evaluate_words(films, more, output=out)
+    code, _, lines = run(INPAINT, *words)
+    kept = f"what is finished is kept in {out}: the same command goes on"
+    assert code == 130 and kept in lines and not (out / "report.html").exists()
+    with open(out / "scores.csv", newline="") as file:
+        assert [row["clip"] for row in csv.DictReader(file)] == ["pan", "pan"]
+    code, table, lines = run(INPAINT, *words)
+    assert code == 0 and len(calls) == 3 and "static, 2 clips" in table
+    # two methods of the first, one of the second, and what was missing of the first
+    assert any(line.startswith("4 results were finished before") for line in lines), lines
+    assert (out / "report.html").exists()
+    run(INPAINT, *words, "--size", "48x64")
+    assert len(calls) == 5
+
+
 def test_masks_are_found_by_name(run, films, tmp_path):
     masks = tmp_path / "masks"
     masks.mkdir()
