@@ -131,15 +131,15 @@ class _Work:
 
     def results(self, methods: Mapping[str, Method], bar: tqdm) -> Iterator[dict[str, Any]]:
         """What `Report.add` takes of every method."""
-        stored = {name: self.finished.get(self._key(m.made_of)) for name, m in methods.items()}
         for name, method in methods.items():
             bar.set_postfix_str(f"{self.clip.title}: {name}")
-            result = stored[name]
-            if result is None:
+            key = self._key(method.made_of)
+            result = self.finished.get(key)
+            if result is None or self.clip.is_shown and "view" not in result:
                 result = self._run(method)
-                self.finished.put(self._key(method.made_of), result)
+                self.finished.put(key, result)
             view = result.pop("view", None)
-            if view is not None:
+            if self.clip.is_shown:
                 self.views[name] = view_from_text(view)
             yield {"method": name, **result}
             bar.update()
@@ -180,7 +180,7 @@ class _Work:
     @cached_property
     def _clip_key(self) -> str:
         clip = self.clip
-        return key_of(clip.frames, clip.family, clip.made_of, clip.is_shown, self.program)
+        return key_of(clip.frames, clip.family, clip.made_of, self.program)
 
     def _key(self, made_of: Any) -> str:
         return key_of(self._clip_key, made_of)

@@ -19,10 +19,11 @@ CROP = (288, 320)  # (h, w) of the part that is shown at full size, at most
 MARGIN = 24  # pixels around what the part is about
 MIN_SIDE = 128  # of the part, if the frame is as large
 WHOLE_WIDTH = 640  # of whole frames on a page; wider ones are scaled
-CROP_QUALITY, WHOLE_QUALITY = 88, 75  # of WebP
-LOOP_FRAMES = 16  # at most
+CROP_QUALITY, WHOLE_QUALITY = 85, 65  # of WebP
+LOOP_FRAMES = 12  # at most
 LOOP_WIDTH = 224  # of loops, which are made narrower
-LOOP_QUALITY = 45
+LOOP_QUALITY = 35
+LOOP_BYTES = 26_000  # about; where there is more to see they are made smaller
 LOOP_DURATION = 100  # milliseconds of a frame: slow enough to see what flickers
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right
@@ -104,7 +105,15 @@ def _webp(picture: np.ndarray, quality: int) -> bytes:
 
 def _loop(frames: np.ndarray) -> bytes:
     """An endless animation of (T, h, w, 3) uint8 frames."""
-    first, *others = (Image.fromarray(_narrower(frame, LOOP_WIDTH)) for frame in frames)
+    width = min(LOOP_WIDTH, frames.shape[2])
+    content = _animation(frames, width)
+    if len(content) > LOOP_BYTES:
+        content = _animation(frames, max(1, int(width * (LOOP_BYTES / len(content)) ** 0.5)))
+    return content
+
+
+def _animation(frames: np.ndarray, width: int) -> bytes:
+    first, *others = (Image.fromarray(_narrower(frame, width)) for frame in frames)
     content = io.BytesIO()
     first.save(
         content,

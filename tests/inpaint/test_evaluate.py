@@ -392,7 +392,10 @@ def test_what_is_finished_is_not_done_again_and_gives_the_same(tmp_path):
     run({"one": fill(1)}, made_of="other holes")
     assert done == [1]
     run({"one": fill(1)}, is_shown=False)
-    assert done == [1]
+    assert done == []
+    for is_shown, expected in ((False, [1]), (False, []), (True, [1]), (True, [])):
+        run({"one": fill(1)}, made_of="shown later", is_shown=is_shown)
+        assert done == expected
     run({"one": fill(1)}, program=2)
     assert done == [1, 1]
 
