@@ -50,13 +50,15 @@ figure{margin:0;max-width:100%}figure img{display:block;max-width:100%;height:au
 .parts figure{min-width:200px}
 figcaption{padding:3px 0;max-width:320px;overflow-wrap:anywhere}
 .judged figcaption,.light .judged{color:#0d47a1}.light .judged{color:#9ec5ff}
-.light{display:none;position:fixed;inset:0;z-index:9;background:#16181bf5;color:#eee;
+.light{display:none;position:fixed;inset:0;z-index:9;background:#16181b;color:#eee;
 overflow:auto;padding:12px 16px}
 .light:target{display:block}.light a{color:#9ec5ff;padding:6px 12px 6px 0;display:inline-block}
 .light .row{align-items:flex-start;margin-top:8px}.light small{color:#aaa}
 .light .loop img{width:336px}
 @media(max-width:600px){body{padding:10px}td,th{padding:4px 7px}h1{font-size:22px}
-.light{padding:8px 10px}tbody th{max-width:150px;white-space:normal;overflow-wrap:anywhere}}
+.light{padding:8px 10px}tbody th{min-width:110px;max-width:150px;white-space:normal;
+overflow-wrap:break-word}
+td small{display:inline-block;white-space:normal;min-width:9em}.parts figure{min-width:170px}}
 """
 
 
@@ -267,9 +269,9 @@ def _whole(view: View) -> str:
     whole = _image(whole_webp(view.picture), "webp", "whole frame")
     loop = _image(view.loop, "webp", "loop")
     return (
-        f"<div class=row><figure>{whole}</figure>"
-        f"<figure class=loop>{loop}<figcaption><small>loop, slowed down</small></figcaption>"
-        "</figure></div>"
+        f"<div class=row><figure>{whole}<figcaption><small>the whole frame</small></figcaption>"
+        f"</figure><figure class=loop>{loop}<figcaption><small>loop of a part, slowed down</small>"
+        "</figcaption></figure></div>"
     )
 
 
