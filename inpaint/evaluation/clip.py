@@ -160,7 +160,8 @@ class _Work:
         frame, box, loop = stored["place"]
         views = {name: view_from_text(view) for name, view in stored["views"].items()}
         in_order = {INPUT: views[INPUT], **self.views, TRUTH: views[TRUTH]}
-        made_of = f" ({stored['made_of']})" if self.clip.family else ""
+        is_told = stored["made_of"] not in (None, self.clip.family)
+        made_of = f" ({stored['made_of']})" if is_told else ""
         place = Place(frame, tuple(box), tuple(loop))
         title = self.clip.title + made_of
         return Exhibit(title, self.clip.name, self.clip.family or "", place, in_order)
