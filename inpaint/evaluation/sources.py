@@ -29,7 +29,7 @@ from scene.flow import motion_of
 
 logger = logging.getLogger(__name__)
 
-PICTURES = 12  # clips that are shown: with ten methods a page of them has some 6 MB
+PICTURES = 12  # clips that are shown: with ten methods a page of them has some 8 MB
 LONG_ENOUGH = 120  # frames in which a memory can age
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))  # by which papers let masks grow
 MASKS = "masks"  # the one family of holes that are given

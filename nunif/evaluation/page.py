@@ -38,7 +38,7 @@ td,th{padding:4px 10px;text-align:right;border-bottom:1px solid #e3e5e8}
 th{font-weight:600;vertical-align:bottom}thead th{border-bottom:2px solid #888}
 th[title]{text-decoration:underline dotted #888;text-underline-offset:3px;cursor:help}
 tbody th,thead th:first-child{text-align:left;position:sticky;left:0;background:#fff;
-font-weight:400}
+font-weight:400;vertical-align:middle}
 .judged th,.judged td{background:#eaf1fb}td b{font-weight:750}
 small{color:#565b63;font-size:12px}
 td.up{background:#dff3e0}td.down{background:#fbe3e0}
@@ -47,7 +47,7 @@ dt{font-weight:600;margin-top:6px}dd{margin:0 0 0 18px;max-width:75em}
 .plot{min-width:640px;max-width:100%}
 .row{display:flex;flex-wrap:wrap;gap:14px;align-items:flex-end}
 figure{margin:0;max-width:100%}figure img{display:block;max-width:100%;height:auto}
-.parts figure{min-width:200px}
+.parts figure{min-width:240px}
 figcaption{padding:3px 0;max-width:320px;overflow-wrap:anywhere}
 .judged figcaption,.light .judged{color:#0d47a1}.light .judged{color:#9ec5ff}
 .light{display:none;position:fixed;inset:0;z-index:9;background:#16181b;color:#eee;

@@ -17,7 +17,7 @@ from nunif.image import decode, encode_rgb
 
 CROP = (288, 320)  # (h, w) of the part that is shown at full size, at most
 MARGIN = 24  # pixels around what the part is about
-MIN_SIDE = 128  # of the part, if the frame is as large
+MIN_SIDE = 192  # of the part, if the frame is as large
 WHOLE_WIDTH = 640  # of whole frames on a page; wider ones are scaled
 CROP_QUALITY, WHOLE_QUALITY = 85, 65  # of WebP
 LOOP_FRAMES = 12  # at most

@@ -243,7 +243,7 @@ def test_a_place_shows_what_is_marked_at_full_size():
     marked[2, 100:110, 580:600] = True
     place = place_around(marked)
     assert place.frame == 2
-    assert place.box == place.loop == (41, 472, 169, 600)  # 128 pixels, moved into the frame
+    assert place.box == place.loop == (9, 408, 201, 600)  # 192 pixels, moved into the frame
     marked[4] = True  # nearer to the middle, and larger than a part may be
     top, left, bottom, right = place_around(marked).box
     assert place_around(marked).frame == 4 and (bottom - top, right - left) == (288, 320)
