@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import cv2
@@ -12,24 +13,24 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from inpaint.commands import INPAINT
+from tests.models import save_lively_model
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 WIDTH, HEIGHT = 432, 240
 
 
-def command():
-    """The words of the page's command behind `evaluate`."""
-    (line,) = re.findall(r"^python -m inpaint evaluate (.*)$", PAGE.read_text("utf-8"), re.M)
+def command(name):
+    """The words of the page's command of that name, the name first."""
+    (line,) = re.findall(rf"^python -m inpaint ({name} .*)$", PAGE.read_text("utf-8"), re.M)
     return shlex.split(line)
 
 
-def lay_out(root, name, count, *, size, seed):
-    """JPEGImages/480p/NAME and test_masks/NAME: pictures (H, W), masks of 432x240 with 1 for
-    missing."""
+def lay_out(root, name, count, *, size, seed, folder="JPEGImages/480p"):
+    """Numbered pictures (H, W) of a clip, and its masks of 432x240 in test_masks."""
     rng = np.random.default_rng(seed)
     wide = cv2.GaussianBlur(rng.integers(0, 256, (size[0], size[1] + 60, 3), np.uint8), (0, 0), 3)
     wide = cv2.normalize(wide, None, 0, 255, cv2.NORM_MINMAX)
-    pictures, masks = root / "JPEGImages/480p" / name, root / "test_masks" / name
+    pictures, masks = root / folder / name, root / "test_masks" / name
     pictures.mkdir(parents=True)
     masks.mkdir(parents=True)
     for t in range(count):
@@ -67,17 +68,11 @@ def test_the_command_gives_the_numbers_of_papers(run, tmp_path, monkeypatch):
     davis = tmp_path / "davis"
     lay_out(davis, "bear", 2, size=(480, 854), seed=0)
     lay_out(davis, "camel", 4, size=(HEIGHT, WIDTH), seed=1)
-    (davis / "JPEGImages/480p/without").mkdir()
-    (davis / "JPEGImages/480p/without/00000.jpg").write_bytes(
-        (davis / "JPEGImages/480p/bear/00000.jpg").read_bytes()
-    )
-    (davis / "JPEGImages/480p/without/00001.jpg").write_bytes(
-        (davis / "JPEGImages/480p/bear/00001.jpg").read_bytes()
-    )
-    words = command()
-    at = words.index("-m")
-    words[at + 1] = "telea"
-    code, table, lines = run(INPAINT, "evaluate", *words, "--baselines", "none", "--gpu", "-1")
+    pictures = davis / "JPEGImages/480p"
+    shutil.copytree(pictures / "bear", pictures / "without")
+    words = command("evaluate")
+    words[words.index("-m") + 1] = "telea"
+    code, table, lines = run(INPAINT, *words, "--baselines", "none", "--gpu", "-1")
     assert code == 0, lines
     assert any("without" in line and "has 0 masks of that name" in line for line in lines)
     scores = json.loads(Path("scores/davis/scores.json").read_text())
@@ -88,3 +83,15 @@ def test_the_command_gives_the_numbers_of_papers(run, tmp_path, monkeypatch):
     assert abs(scores["mean"]["masks"]["telea"]["psnr"] - theirs["psnr"]) > 0.01  # over clips
     assert "mean over all frames" in table
     assert [row["frames"] for row in scores["clips"]] == [2, 4]
+
+
+def test_clips_are_filled_for_the_published_code(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lay_out(
+        tmp_path / "davis", "bear", 2, size=(HEIGHT, WIDTH), seed=0, folder="JPEGImages_432_240"
+    )
+    words = command("apply")
+    words[words.index("--model") + 1] = str(save_lively_model(tmp_path / "model.pth"))
+    code, _, lines = run(INPAINT, *words, "--gpu", "-1")
+    assert code == 0, lines
+    assert len(list(Path("filled/bear").glob("*.png"))) == 2
