@@ -4,10 +4,19 @@ The options are read here and nowhere below.
 """
 
 import logging
+import time
+from collections.abc import Iterator, Sequence
 
-from inpaint.evaluation.clip import judge
-from inpaint.evaluation.methods import methods_for_films, methods_for_records
-from inpaint.evaluation.scores import HEADLINE, TITLE, open_perceptual
+import cv2
+import numpy as np
+import torch
+
+import inpaint
+import nunif
+import scene
+from inpaint.evaluation.clip import Clip, judge
+from inpaint.evaluation.methods import Methods, has_memory, open_methods
+from inpaint.evaluation.scores import COLUMNS, HEADLINE, TITLE, open_perceptual
 from inpaint.evaluation.sources import (
     GivenMasks,
     HoleSource,
@@ -16,17 +25,21 @@ from inpaint.evaluation.sources import (
     record_clips,
     usable_records,
 )
-from inpaint.options_evaluate import BASELINES, HOLE_FAMILIES, EvaluateOptions
+from inpaint.options_evaluate import BASELINES, HOLE_FAMILIES, ZERO_MEMORY, EvaluateOptions
 from inpaint.options_run import parse_look_ahead
 from nunif.device import create_device
 from nunif.errors import UserError
+from nunif.evaluation.finished import Finished, key_of_code
+from nunif.evaluation.page import write_report
 from nunif.evaluation.report import Report
-from nunif.files import make_folder, write_json
+from nunif.files import make_folder
 from nunif.options import changed, parse_names, parse_size
 from nunif.runtime.options import parse_objects
 from nunif.video.clips import list_clips
 
 logger = logging.getLogger(__name__)
+
+FINISHED = "finished"  # the folder in -o of results that are not made again
 
 
 def main(options: EvaluateOptions) -> None:
@@ -38,40 +51,33 @@ def main(options: EvaluateOptions) -> None:
 
 
 def evaluate_records(options: EvaluateOptions) -> None:
-    """Tiles of a folder of records with their own holes."""
-    files = options.model_files
-    if len(options.model) > len(files) or len(options.model) > 1 or options.masks is not None:
+    """Tiles of a folder of records with their own holes, scored as networks fill them, without
+    rounding."""
+    if options.masks is not None:
         raise UserError(
-            f"-i {options.data_dir} holds records: give at most one -m, a model file, and no "
-            "--masks"
+            f"-i {options.data_dir} holds records, which have holes of their own: leave --masks out"
         )
     _tell_no_effect(
-        options,
-        ("--baselines", "--holes", "--size", "--frames", "--start", "--seed", "--look-ahead"),
-        "on records",
-    )
+        options, ("--dilate", "--holes", "--size", "--frames", "--start", "--seed"), "on records"
+    )  # fmt: skip
+    words, files = options.model, options.model_files
     device = create_device(options.gpu)
-    methods = methods_for_records(files[0] if files else None, device=device)
+    if files and ZERO_MEMORY not in words and has_memory(files[0], device=device):
+        words = (*words, ZERO_MEMORY)  # what the memory is worth, always
+    methods = _open_methods(options, words, device, rounded=False)
     tile_size = (options.tile_size, options.tile_size)
     records = usable_records(options.data_dir, tile_size=tile_size)
-    if options.output is not None:
-        make_folder(options.output)
-    report = Report(headline=HEADLINE, models=["model"] if files else [], title=TITLE)
-    clips = record_clips(records, tile_size=tile_size, device=device)
-    judge(clips, methods=methods, report=report, along_time=False)
-    if not report.rows:
-        raise UserError(
-            f"{options.data_dir}: no record can be read to its end, there is nothing to score"
-        )
-    print(report.text())
-    if options.output is not None:
-        report.write_csv(options.output / "scores.csv")
-        # programs read it in this layout: there is one kind of holes, so means go by method alone
-        scores = {"clips": report.rows, "mean": report.means()[""]}
-        write_json(options.output / "scores.json", scores)
-        if report.pictures:  # those to be shown may be the ones that can't be read
-            report.write_pictures(options.output / "clips.png")
-        logger.info("scores.csv, scores.json and clips.png are in %s", options.output)
+    perceptual = open_perceptual()
+    clips = record_clips(records, tile_size=tile_size, perceptual=perceptual)
+    _judge(
+        clips,
+        len(records),
+        methods,
+        options,
+        scores=list(perceptual),
+        note=f"Tiles of {tile_size[1]}x{tile_size[0]} pixels of the records in {options.data_dir}.",
+        nothing=f"{options.data_dir}: no record can be read to its end, there is nothing to score",
+    )
 
 
 def evaluate_films(options: EvaluateOptions) -> None:
@@ -80,39 +86,95 @@ def evaluate_films(options: EvaluateOptions) -> None:
     if options.masks is not None:
         _tell_no_effect(options, ("--holes", "--seed"), "with --masks")
     else:
-        _tell_no_effect(options, ("--objects", "--large-holes"), "without --masks")
-    methods, models = methods_for_films(
-        options.model,
-        baselines=parse_names("--baselines", options.baselines, BASELINES),
-        depths=[parse_look_ahead(word, shots=True) for word in options.look_ahead.split(",")],
-        device=create_device(options.gpu),
-    )
+        _tell_no_effect(options, ("--objects", "--large-holes", "--dilate"), "without --masks")
+    methods = _open_methods(options, options.model, create_device(options.gpu), rounded=True)
     paths = list_clips(options.data_dir)
     if options.masks is not None and not options.masks.is_dir():
         raise UserError(
             f"--masks {options.masks} is no folder: give one that holds a mask for each film, of "
             "its name"
         )
-    if options.output is not None:
-        make_folder(options.output)
+    hole_source, perceptual = _hole_source(options), open_perceptual()
     clips = film_clips(
         paths,
         start=options.start,
         num_frames=options.frames,
         size=parse_size(options.size) if options.size else None,
         deinterlace=options.deinterlace,
-        hole_source=_hole_source(options),
-        perceptual=open_perceptual(),
+        hole_source=hole_source,
+        perceptual=perceptual,
     )
-    report = Report(headline=HEADLINE, models=models, title=TITLE)
-    judge(clips, methods=methods, report=report, along_time=True)
+    size = f"scaled to {options.size} (height x width)" if options.size else "at their own size"
+    _judge(
+        clips,
+        len(paths) * len(hole_source.families),
+        methods,
+        options,
+        scores=list(perceptual),
+        note=f"The films of {options.data_dir}, up to {options.frames} frames of each, {size}.",
+        nothing=f"-i {options.data_dir}: no film of it can be used, there is nothing to score",
+    )
+
+
+def _open_methods(
+    options: EvaluateOptions, words: Sequence[str], device: torch.device, *, rounded: bool
+) -> Methods:
+    return open_methods(
+        words,
+        baselines=parse_names("--baselines", options.baselines, BASELINES),
+        depths=[parse_look_ahead(word, shots=True) for word in options.look_ahead.split(",")],
+        device=device,
+        rounded=rounded,
+    )
+
+
+def _judge(
+    clips: Iterator[Clip],
+    num_clips: int,
+    methods: Methods,
+    options: EvaluateOptions,
+    *,
+    scores: list[str],
+    note: str,
+    nothing: str,
+) -> None:
+    """Fill, score and report. scores: those that packages give. note: what is judged, for people.
+    nothing: the error where nothing was.
+
+    Scores are written as they come; what is finished stays finished when the command is run again.
+    """
+    folder = None if options.output is None else make_folder(options.output)
+    finished = Finished(None if folder is None else folder / FINISHED)
+    report = Report(
+        headline=HEADLINE, models=methods.judged, title=TITLE, columns=COLUMNS, note=note
+    )
+    program = [key_of_code((inpaint, scene, nunif), (torch, cv2, np)), *scores]
+    judged = judge(
+        clips,
+        num_clips=num_clips,
+        methods=methods.by_name,
+        report=report,
+        program=program,
+        finished=finished,
+    )
+    until = 0.0
+    try:
+        for _ in judged:
+            begin = time.monotonic()
+            if folder is not None and begin >= until:
+                report.write_scores(folder)
+                # of many clips it takes long: a tenth of the time may go into it
+                until = time.monotonic() + 10 * (time.monotonic() - begin)
+    except KeyboardInterrupt:
+        if folder is not None:
+            logger.info("what is finished is kept in %s: the same command goes on", folder)
+        raise
     if not report.rows:
-        raise UserError(
-            f"-i {options.data_dir}: no film of it can be used, there is nothing to score"
-        )
-    if options.output is not None:
-        report.write(options.output)
-        logger.info("report.html, scores.csv, scores.json and clips.png are in %s", options.output)
+        raise UserError(nothing)
+    finished.tell()
+    if folder is not None:
+        write_report(report, folder)
+        logger.info("report.html, scores.csv, scores.json and clips.png are in %s", folder)
     print(report.text())
 
 
@@ -125,6 +187,7 @@ def _hole_source(options: EvaluateOptions) -> HoleSource:
             objects=parse_objects(options.objects),
             large_holes=options.large_holes,
             deinterlace=options.deinterlace,
+            dilate=options.dilate,
         )
     families = parse_names("--holes", options.holes, HOLE_FAMILIES)
     if not families:

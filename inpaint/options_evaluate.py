@@ -1,5 +1,7 @@
 """The options of `python -m inpaint evaluate`. Nothing here imports torch."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ CAUSAL_BASELINES = (
 )
 BASELINES = (*CAUSAL_BASELINES, "flow-propagation-both")
 ZERO_MEMORY, UNTRAINED = "zero-memory", "untrained"
+SPECIAL = (ZERO_MEMORY, UNTRAINED)  # what is made of the first model file
 LONG = "long"  # the family that shows how a memory ages
 HOLE_FAMILIES = ("static", "moving", "occlusion", LONG)
 
@@ -37,7 +40,8 @@ class EvaluateOptions(MaskOptions):
         "--model",
         default=(),
         metavar="MODEL",
-        help="what is judged, may be given several times: a model file, .onnx or .engine; "
+        help="what is judged, may be given several times: a model file, .onnx or .engine, as "
+        "NAME=FILE to call it NAME; "
         "zero-memory (the first of them, "
         "its memory emptied before every frame); untrained (the first of them with fresh weights); "
         + ", ".join(BASELINES),
@@ -59,6 +63,11 @@ class EvaluateOptions(MaskOptions):
         default=None,
         metavar="DIR",
         help="masks of the films, by their names: a video, a folder of pictures, or one picture",
+    )
+    dilate: int = option(
+        default=0,
+        minimum=0,
+        help="of --masks: pixels by which they grow, after scaling; 4 in papers",
     )
     holes: str = option(
         default="static,moving,occlusion",
@@ -93,7 +102,7 @@ class EvaluateOptions(MaskOptions):
         parse_names("--holes", self.holes, HOLE_FAMILIES)
         if self.size is not None:
             parse_size(self.size)
-        for word in (ZERO_MEMORY, UNTRAINED):
+        for word in SPECIAL:
             if word in self.model and not self.model_files:
                 raise UserError(f"-m {word} needs the model that it is made of: add -m FILE")
         for word in self.look_ahead.split(","):
@@ -102,6 +111,53 @@ class EvaluateOptions(MaskOptions):
     @property
     def model_files(self) -> list[Path]:
         """What of --model is a file and no name."""
-        return [
-            Path(name) for name in self.model if name not in (*BASELINES, ZERO_MEMORY, UNTRAINED)
-        ]
+        return [path for _, path in map(_parse_model, self.model) if path is not None]
+
+
+def name_methods(words: Sequence[str]) -> dict[str, Path | None]:
+    """What --model names, in order, by what tables call it; the path of a model file, None for the
+    names of methods.
+
+    A model is called NAME where it is given as NAME=FILE, else as its file without the suffix, with
+    as much of the folder in front as tells it from others. What is given twice is taken once.
+
+    Raises:
+        UserError: a NAME that is taken.
+    """
+    parsed = [_parse_model(word) for word in words]
+    plain = dict.fromkeys(os.path.abspath(path) for name, path in parsed if path and name is None)
+    taken = {*BASELINES, *SPECIAL, *(name for name, _ in parsed if name is not None)}
+    names = {}
+    for full in plain:
+        others = taken.union(*(_names_of(other) for other in plain if other != full))
+        names[full] = next((name for name in _names_of(full) if name not in others), full)
+    found: dict[str, Path | None] = {}
+    for name, path in parsed:
+        if path is None:
+            found[str(name)] = None
+        elif name is None:
+            found.setdefault(names[os.path.abspath(path)], path)
+        elif name in (*BASELINES, *SPECIAL) or found.get(name, path) != path:
+            raise UserError(f"-m {name}={path}: the name {name} is taken, choose another")
+        else:
+            found[name] = path
+    return found
+
+
+def _parse_model(word: str) -> tuple[str | None, Path | None]:
+    """What it is to be called, if that is said, and the path of a model file, if it is one."""
+    if word in (*BASELINES, *SPECIAL):
+        return word, None
+    name, _, file = word.partition("=")
+    # a file whose own path has a = in it is still that file
+    if name and file and not {"/", os.sep} & {*name} and not Path(word).exists():
+        return name, Path(file)
+    return None, Path(word)
+
+
+def _names_of(full: str) -> list[str]:
+    """What a model file may be called, from short to long."""
+    path = Path(full)
+    folders = path.parent.parts[1:]
+    starts = range(len(folders), -1, -1)
+    return ["/".join((*folders[start:], path.stem)) for start in starts] + [path.name, full]

@@ -1,27 +1,26 @@
 """Ways to fill a clip's holes: fills that need no training, models, and which of them run.
 
 All are causal but what says it goes both ways. Axes: T frames, H W pixels; what a method takes and
-gives: see `Method`.
+gives: see `Fill`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
-from inpaint.evaluation.clip import Method
-from inpaint.evaluation.pixels import signed
-from inpaint.models.streaming import StreamingModel
-from inpaint.options_evaluate import UNTRAINED, ZERO_MEMORY
+from inpaint.evaluation.clip import Fill, Method
+from inpaint.options_evaluate import UNTRAINED, ZERO_MEMORY, name_methods
 from inpaint.options_run import LOOK_AHEAD, SHOT
 from inpaint.runtime.backends import TorchBackend, open_backend
 from inpaint.runtime.look_ahead import look_through
 from inpaint.runtime.stream import HoleFrame, InpaintStream
 from inpaint.runtime.windows import fillers_on
 from nunif.errors import UserError
+from nunif.files import file_sha256
 from nunif.models import create_model, load_model
 from nunif.runtime.backends import TORCH_SUFFIXES
 from nunif.runtime.engines import Backend
@@ -48,10 +47,9 @@ def navier_stokes(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def smooth(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The smooth fill that the memory DSTT starts from."""
-    return np.where(
-        hole[..., None], _smooth(frame, hole).round().clip(0, 255).astype(np.uint8), frame
-    )
+    """The smooth fill that the memory DSTT starts from. frame: uint8 or uint16."""
+    filled = _smooth(frame, hole).round().clip(0, np.iinfo(frame.dtype).max)
+    return np.where(hole[..., None], filled.astype(frame.dtype), frame)
 
 
 def surround_mean(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
@@ -108,8 +106,9 @@ def open_model(
     forgets: bool = False,
     untrained: bool = False,
     look_ahead: int | str = 0,
-) -> Method:
-    """The method that a model file is, frame by frame or in windows, at the clip's own size.
+) -> Fill:
+    """What a model file makes of clips, frame by frame or in windows, at their own size. It takes
+    and gives uint16 as well.
 
     Args:
         forgets: start with an empty memory at every frame. untrained: with fresh weights.
@@ -118,16 +117,14 @@ def open_model(
         UserError: as `open_backend`; or a model without memory is to forget, or an engine to be
             untrained.
     """
-    if untrained:
-        if path.suffix.lower() not in TORCH_SUFFIXES:
-            raise UserError(
-                f"untrained: {path} is an engine, whose weights are part of it: give a model file"
-            )
-        trained, _ = load_model(path, expect="inpaint.")
-        seed_everything(UNTRAINED_SEED)
-        backend: Backend = TorchBackend(create_model(trained.name, **trained.kwargs), device=device)
-    else:
-        backend = open_backend(path, device=device)
+    backend = _untrained(path, device) if untrained else open_backend(path, device=device)
+    return fill_by(backend, path, forgets=forgets, look_ahead=look_ahead)
+
+
+def fill_by(
+    backend: Backend, path: Path, *, forgets: bool = False, look_ahead: int | str = 0
+) -> Fill:
+    """See `open_model`. path: of the back end, for messages."""
     (filler,) = fillers_on(
         backend, look_ahead=LOOK_AHEAD if isinstance(look_ahead, str) else look_ahead
     )
@@ -152,26 +149,33 @@ def open_model(
     return fill
 
 
-def unrounded(fill: Callable[[Tensor, Tensor], Tensor], *, device: torch.device) -> Method:
-    """The method that a function on tensors is, run on a device; its result is float32 in [-1, 1].
-
-    fill: frames (T, 3, H, W) in [-1, 1], holes (T, 1, H, W) 0 or 1 -> pictures (T, 3, H, W).
-    """
-
-    @torch.inference_mode()
-    def method(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
-        missing = torch.from_numpy(holes)[:, None].float()
-        filled = fill(signed(frames).to(device), missing.to(device))
-        return filled.float().permute(0, 2, 3, 1).cpu().numpy()
-
-    return method
+def _untrained(path: Path, device: torch.device) -> Backend:
+    """The model of a file with fresh weights, always the same."""
+    if path.suffix.lower() not in TORCH_SUFFIXES:
+        raise UserError(
+            f"untrained: {path} is an engine, whose weights are part of it: give a model file"
+        )
+    trained, _ = load_model(path, expect="inpaint.")
+    seed_everything(UNTRAINED_SEED)
+    return TorchBackend(create_model(trained.name, **trained.kwargs), device=device)
 
 
-def _by_frame(fill: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Method:
+def unrounded(fill: Fill) -> Fill:
+    """The same without rounding to grey levels of 8 bits: in 16 bits, given as float32 in
+    [-1, 1]."""
+
+    def fine(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
+        filled = fill(frames.astype(np.uint16) * 257, holes)
+        return (filled / 32767.5 - 1).astype(np.float32)
+
+    return fine
+
+
+def _by_frame(fill: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Fill:
     return lambda frames, holes: np.stack([fill(frame, hole) for frame, hole in zip(frames, holes)])
 
 
-BASELINES: dict[str, Method] = {  # inpaint.options_evaluate.BASELINES names them
+BASELINES: dict[str, Fill] = {  # inpaint.options_evaluate.BASELINES names them
     "telea": _by_frame(telea),
     "navier-stokes": _by_frame(navier_stokes),
     "smooth": _by_frame(smooth),
@@ -182,77 +186,72 @@ BASELINES: dict[str, Method] = {  # inpaint.options_evaluate.BASELINES names the
 }
 
 
-def methods_for_films(
+class Methods(NamedTuple):
+    """All that fill clips, by name, and which of them are judged."""
+
+    by_name: dict[str, Method]
+    judged: list[str]
+
+
+def open_methods(
     words: Sequence[str],
     *,
     baselines: Sequence[str],
     depths: Sequence[int | str],
     device: torch.device,
-) -> tuple[dict[str, Method], list[str]]:
-    """All that fill films, by name, and which of them are judged.
-
-    Args:
-        words: what is judged: model files, names of baselines, and the special methods that are
-            made of the first model file. baselines: names of what runs beside it. depths: how far
-            models look ahead, in frames, or SHOT; each model is opened once for each.
-    Raises:
-        UserError: there is none; or as `open_model`.
+    rounded: bool = True,
+) -> Methods:
     """
-    methods = {name: BASELINES[name] for name in baselines}
+    Args:
+        words: what is judged: model files, as NAME=FILE too, names of baselines, and the special
+            methods that are made of the first model file. baselines: names of what runs beside it.
+            depths: how far models look ahead, in frames, or SHOT.
+        rounded: whether pictures are scored as films hold them, or as networks give them.
+    Raises:
+        UserError: there is none; two of one name; or as `open_model`.
+    """
+    methods = {name: _baseline(name, rounded) for name in baselines}
     judged = []
-    special = (ZERO_MEMORY, UNTRAINED)
-    files = [Path(word) for word in words if word not in (*BASELINES, *special)]
-    for word in words:
+    named = name_methods(words)
+    first = next((path for path in named.values() if path is not None), None)
+    for word, file in named.items():
         if word in BASELINES:
-            methods[word] = BASELINES[word]
+            methods[word] = _baseline(word, rounded)
             judged.append(word)
             continue
-        path = files[0] if word in special else Path(word)
-        for depth in [0] if word == ZERO_MEMORY else depths:
-            name = (word if word in special else path.stem) + (f"+{depth}" if depth else "")
-            while word not in special and name in methods:
-                name += "'"
-            methods[name] = open_model(
-                path,
-                device=device,
-                forgets=word == ZERO_MEMORY,
-                untrained=word == UNTRAINED,
-                look_ahead=depth,
-            )
-            if word not in special:  # they are what a model is compared with
+        path = first if file is None else file
+        assert path is not None
+        is_untrained, forgets = word == UNTRAINED and file is None, word == ZERO_MEMORY
+        backend = _untrained(path, device) if is_untrained else open_backend(path, device=device)
+        content = [file_sha256(path), device.type, rounded, is_untrained, forgets]
+        for depth in [0] if forgets else depths:
+            name = word + (f"+{depth}" if depth else "")
+            if name in methods:
+                raise UserError(
+                    f"two methods would be called {name}: call one of them otherwise, with "
+                    "-m NAME=FILE"
+                )
+            fill = fill_by(backend, path, forgets=forgets, look_ahead=depth)
+            methods[name] = Method(fill if rounded else unrounded(fill), [*content, depth])
+            if file is not None:  # the special ones are what a model is compared with
                 judged.append(name)
     if not methods:
         raise UserError(
             "there is nothing to judge: give -m a model file or a method, or leave --baselines out"
         )
-    return methods, list(dict.fromkeys(judged))
+    return Methods(methods, judged)
 
 
-def methods_for_records(model_file: Path | None, *, device: torch.device) -> dict[str, Method]:
-    """All that fill records, by name; a model as the trainer judges it, without rounding.
+def _baseline(name: str, rounded: bool) -> Method:
+    # the others give grey levels of films
+    fine = not rounded and name == "smooth"
+    return Method(unrounded(BASELINES[name]) if fine else BASELINES[name], [name, fine])
 
-    Raises:
-        UserError: as `load_model`.
-    """
-    methods = {
-        "surround mean": BASELINES["surround-mean"],
-        "telea": BASELINES["telea"],
-        "smooth fill": unrounded(smooth_fill, device=device),
-    }
-    if model_file is None:
-        return methods
-    model, _ = load_model(model_file, device=device, expect="inpaint.")
 
-    def carried(frames: Tensor, holes: Tensor) -> Tensor:
-        return model(frames[None], holes[None])[0][0]
-
-    def each_by_itself(frames: Tensor, holes: Tensor) -> Tensor:
-        return model(frames[:, None], holes[:, None])[0][:, 0]
-
-    methods["model"] = unrounded(carried, device=device)
-    if isinstance(model, StreamingModel):
-        methods["model, memory off"] = unrounded(each_by_itself, device=device)
-    return methods
+def has_memory(path: Path, *, device: torch.device) -> bool:
+    """Whether a model goes frame by frame and remembers, so that it can be made to forget. Raises
+    as `open_backend`."""
+    return open_backend(path, device=device).window is None
 
 
 def _remember(

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.evaluation.pixels import signed
+from inpaint.evaluation.pixels import as_uint8, signed
 from nunif.errors import UserError
-from nunif.evaluation.report import Headline
+from nunif.evaluation.report import Column, Headline
 from scene.flow import pull
 from scene.metrics import LUMA, flicker, frame_psnr, frame_ssim, hole_psnr, hole_ssim, score_clip
 from scene.perceptual import load_lite
@@ -28,6 +28,51 @@ MIN_GRADIENT = 2.0
 
 HEADLINE = Headline("hole_psnr", name="hole-PSNR", unit="dB")  # by which methods are compared
 TITLE = "Inpainting scores"  # of reports
+COLUMNS = {
+    "hole_psnr": Column("PSNR of the hole alone in dB, its squared error pooled over the clip."),
+    "hole_ssim": Column(
+        "Structural similarity in the hole: Gaussian window of 11 pixels on the luma; at most 1."
+    ),
+    "psnr": Column(
+        "PSNR of whole frames in dB, the mean over frames (of records: over the whole tile and "
+        "clip at once, as in training). The smaller the hole, the higher it is.",
+        by_frame=True,
+    ),
+    "ssim": Column(
+        "Structural similarity of whole frames as papers on video inpainting have it: uniform "
+        "window of 65 pixels; at most 1.",
+        by_frame=True,
+    ),
+    "warp_error": Column(
+        "1000 x mean squared change along the truth's motion (DIS flow) in the hole, where the "
+        "truth is seen in both frames. Comparable only among numbers from this program.",
+        best=-math.inf,
+    ),
+    "flicker": Column(
+        "How much more or less than the truth the hole changes from frame to frame, in grey "
+        "levels of 255.",
+        best=-math.inf,
+    ),
+    "unseen_sharpness": Column(
+        "Gradient beside that of the truth where no frame of the clip shows the place: 1 is as "
+        "sharp, 0 flat. Noise is sharp too: look at the pictures.",
+        best=1.0,
+    ),
+    "early": Column("Of long holes: hole_psnr over the first third of their frames."),
+    "middle": Column("Of long holes: hole_psnr over the second third of their frames."),
+    "late": Column("Of long holes: hole_psnr over the last third of their frames."),
+    "lpips": Column(
+        "LPIPS (AlexNet) of whole frames: how different a network finds them.",
+        best=-math.inf,
+        by_frame=True,
+    ),
+    "lite": Column(
+        "The loss of that name on whole frames: difference of a network's features, 0 to 4.",
+        best=-math.inf,
+        by_frame=True,
+    ),
+    "fps": Column("Frames filled in a second, on the machine where this was made."),
+}
 
 Motion = tuple[np.ndarray, np.ndarray]  # as of `motion_of`
 Score = Callable[[np.ndarray, np.ndarray], float]  # output and truth -> mean over the frames
@@ -52,14 +97,31 @@ def film_scores(
 
 
 def record_scores(
-    output: np.ndarray, *, truth: np.ndarray, holes: np.ndarray, device: torch.device
+    output: np.ndarray,
+    *,
+    truth: np.ndarray,
+    holes: np.ndarray,
+    motion: Motion,
+    unseen: np.ndarray,
+    perceptual: dict[str, Score],
 ) -> dict[str, float]:
-    """The scores of the trainer's evaluation (`score_clip`), computed on a device.
+    """The scores of the trainer's evaluation (`score_clip`), not rounded to grey levels, and all
+    others of films, as films hold pictures.
 
     output: uint8, or float32 in [-1, 1].
     """
     missing = torch.from_numpy(holes)[:, None]
-    return score_clip(*(x.to(device) for x in (signed(output), signed(truth), missing)))
+    of_trainer = score_clip(signed(output), signed(truth), missing)
+    of_film = film_scores(
+        as_uint8(output),
+        truth=truth,
+        holes=holes,
+        motion=motion,
+        unseen=unseen,
+        thirds=False,
+        perceptual=perceptual,
+    )
+    return of_film | of_trainer
 
 
 def score_film(

@@ -4,23 +4,23 @@ Axes: T frames, H W pixels; holes are (T, H, W) bool, True = missing.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import cv2
 import numpy as np
-import torch
-from tqdm import tqdm
 
 from inpaint.dataset import EvalSet, scan_records
-from inpaint.evaluation.clip import Clip
+from inpaint.evaluation.clip import Clip, Holes
 from inpaint.evaluation.films import make_holes
-from inpaint.evaluation.scores import Score, film_scores, never_seen, record_scores
+from inpaint.evaluation.scores import Motion, Score, film_scores, never_seen, record_scores
 from inpaint.options_evaluate import LONG
 from inpaint.options_holes import OCCLUSION
 from inpaint.options_train import FRAMES_PER_DRAW
+from nunif.evaluation.finished import key_of
 from nunif.pictures import to_uint8
 from nunif.records import Record
 from nunif.training.task import BadSample
@@ -29,23 +29,28 @@ from scene.flow import motion_of
 
 logger = logging.getLogger(__name__)
 
-PICTURES = 12  # records that are shown
+PICTURES = 12  # clips that are shown: with ten methods a page of them has some 8 MB
 LONG_ENOUGH = 120  # frames in which a memory can age
+CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))  # by which papers let masks grow
 MASKS = "masks"  # the one family of holes that are given
 
 
-class Holes(NamedTuple):
-    """Holes of a film, their kind, and in a word what made them."""
+class Hidden(NamedTuple):
+    """What will be missing of a film: the kind, what it follows from beside the frames, as JSON can
+    hold it, and how to make the holes and say in a word what made them."""
 
     family: str
-    holes: np.ndarray
-    made_of: str
+    made_of: list[str | int]
+    make: Callable[[], tuple[np.ndarray, str]]
 
 
 class HoleSource(Protocol):
     """Gives the holes of films."""
 
-    def holes_of(self, path: Path, frames: np.ndarray) -> Iterator[Holes]:
+    @property
+    def families(self) -> tuple[str, ...]: ...
+
+    def hidden(self, path: Path, frames: np.ndarray) -> Iterator[Hidden]:
         """Of each family once. frames: (T, H, W, 3) uint8 of the film `path`. Raises BadClip."""
         ...
 
@@ -57,7 +62,7 @@ class MadeUpHoles:
     families: tuple[str, ...]
     seed: int
 
-    def holes_of(self, path: Path, frames: np.ndarray) -> Iterator[Holes]:
+    def hidden(self, path: Path, frames: np.ndarray) -> Iterator[Hidden]:
         if LONG in self.families and len(frames) < LONG_ENOUGH:
             logger.warning(
                 "%s has %d frames: --holes long is meant for %d or more (--frames)",
@@ -65,21 +70,29 @@ class MadeUpHoles:
                 len(frames),
                 LONG_ENOUGH,
             )
+        name = clip_name(path)
         for family in self.families:
-            yield Holes(family, *make_holes(family, clip_name(path), frames, seed=self.seed))
+
+            def make(family: str = family) -> tuple[np.ndarray, str]:
+                return make_holes(family, name, frames, seed=self.seed)
+
+            yield Hidden(family, [family, name, self.seed], make)
 
 
 @dataclass(frozen=True)
 class GivenMasks:
-    """Masks in a folder, by the films' names; see `read_masks`."""
+    """Masks in a folder, by the films' names; see `read_masks`. dilate: how often they grow by a
+    cross of 3x3 pixels."""
 
     folder: Path
     start: int
     objects: tuple[int, ...]
     large_holes: bool
     deinterlace: bool
+    dilate: int = 0
+    families: tuple[str, ...] = (MASKS,)
 
-    def holes_of(self, path: Path, frames: np.ndarray) -> Iterator[Holes]:
+    def hidden(self, path: Path, frames: np.ndarray) -> Iterator[Hidden]:
         holes = read_masks(
             self.folder,
             path,
@@ -90,7 +103,46 @@ class GivenMasks:
             large_holes=self.large_holes,
             deinterlace=self.deinterlace,
         )
-        yield Holes(MASKS, holes, MASKS)
+        if self.dilate:
+            grown = (cv2.dilate(h.astype(np.uint8), CROSS, iterations=self.dilate) for h in holes)
+            holes = np.stack([hole > 0 for hole in grown])
+        yield Hidden(MASKS, [key_of(holes)], lambda: (holes, MASKS))
+
+
+@dataclass(frozen=True)
+class _Film:
+    """Frames with what is measured on them once for all kinds of holes."""
+
+    frames: np.ndarray
+    perceptual: dict[str, Score]
+
+    @cached_property
+    def motion(self) -> Motion:
+        return motion_of(self.frames)
+
+    @cached_property
+    def motion_reversed(self) -> Motion:
+        return motion_of(self.frames[::-1])
+
+    def holes_of(self, hidden: Hidden) -> Holes:
+        """Raises BadClip where there is nothing to fill."""
+        holes, made_of = hidden.make()
+        if not holes.any():
+            raise BadClip(f"no {hidden.family} holes came about")
+        unseen = never_seen(holes, self.motion, self.motion_reversed)
+
+        def score(output: np.ndarray) -> dict[str, float]:
+            return film_scores(
+                output,
+                truth=self.frames,
+                holes=holes,
+                motion=self.motion,
+                unseen=unseen,
+                thirds=hidden.family == LONG,
+                perceptual=self.perceptual,
+            )
+
+        return Holes(holes, made_of, score)
 
 
 def film_clips(
@@ -104,30 +156,33 @@ def film_clips(
     perceptual: dict[str, Score],
 ) -> Iterator[Clip]:
     """Every film with every family of holes. A film that can't be used is left out, and a line says
-    why.
+    why. Some, evenly spread, are shown.
 
     size: (H, W) to which films are scaled, None for their own. perceptual: more scores.
     """
-    for path in tqdm(paths, unit="clip", desc="evaluate", disable=None):
+    num_families = len(hole_source.families)
+    shown = _evenly(len(paths) * num_families)
+    for i, path in enumerate(paths):
         try:
             frames = read_clip(
                 path, start=start, num_frames=num_frames, size=size, deinterlace=deinterlace
             )
-            motion, motion_reversed = motion_of(frames), motion_of(frames[::-1])
-            for family, holes, made_of in hole_source.holes_of(path, frames):
-                if not holes.any():
-                    logger.warning("left out: %s: no %s holes came about", path, family)
-                    continue
-                score = partial(
-                    film_scores,
-                    truth=frames,
-                    holes=holes,
-                    motion=motion,
-                    unseen=never_seen(holes, motion, motion_reversed),
-                    thirds=family == LONG,
-                    perceptual=perceptual,
+            film = _Film(frames, perceptual)
+            for number, hidden in enumerate(hole_source.hidden(path, frames), i * num_families):
+
+                def holes_of(film: _Film = film, hidden: Hidden = hidden) -> Holes:
+                    return film.holes_of(hidden)
+
+                yield Clip(
+                    clip_name(path),
+                    path,
+                    number,
+                    frames,
+                    holes_of,
+                    hidden.family,
+                    hidden.made_of,
+                    number in shown,
                 )
-                yield Clip(clip_name(path), frames, holes, score, family, made_of)
         except BadClip as problem:
             logger.warning("left out: %s: %s", path, problem)
 
@@ -145,17 +200,16 @@ def usable_records(folder: Path, *, tile_size: tuple[int, int]) -> list[Record]:
 
 
 def record_clips(
-    records: list[Record], *, tile_size: tuple[int, int], device: torch.device
+    records: list[Record], *, tile_size: tuple[int, int], perceptual: dict[str, Score]
 ) -> Iterator[Clip]:
     """Of every record what the trainer evaluates on: its middle and its hardest tile (H, W).
 
-    A record that can't be read is left out, and a line says why. A dozen of them, evenly spread,
-    are shown. device: where scores are computed.
+    A record that can't be read is left out, and a line says why. Some, evenly spread, are shown.
+    perceptual: more scores.
     """
     samples = EvalSet(records, FRAMES_PER_DRAW, tile_size, {OCCLUSION: 1, "object": 1})
-    count = min(PICTURES, len(records))
-    shown = set(np.linspace(0, len(records) - 1, count).round().astype(int).tolist())
-    for i in tqdm(range(len(records)), unit="clip", desc="evaluate", disable=None):
+    shown = _evenly(len(records))
+    for i, record in enumerate(records):
         try:
             sample = samples.sample(i)
         except BadSample as problem:
@@ -163,5 +217,33 @@ def record_clips(
             continue
         frames = to_uint8(sample["frames"].add(1).div(2))
         holes = (sample["holes"][:, 0] > 0).numpy()
-        score = partial(record_scores, truth=frames, holes=holes, device=device)
-        yield Clip(records[i].path.name, frames, holes, score, is_shown=i in shown)
+
+        def holes_of(frames: np.ndarray = frames, holes: np.ndarray = holes) -> Holes:
+            return _record_holes(frames, holes, perceptual)
+
+        yield Clip(
+            record.path.name,
+            record.path,
+            i,
+            frames,
+            holes_of,
+            made_of=[key_of(holes)],
+            is_shown=i in shown,
+        )
+
+
+def _record_holes(frames: np.ndarray, holes: np.ndarray, perceptual: dict[str, Score]) -> Holes:
+    motion = motion_of(frames)
+    unseen = never_seen(holes, motion, motion_of(frames[::-1]))
+
+    def score(output: np.ndarray) -> dict[str, float]:
+        return record_scores(
+            output, truth=frames, holes=holes, motion=motion, unseen=unseen, perceptual=perceptual
+        )
+
+    return Holes(holes, None, score)
+
+
+def _evenly(count: int) -> set[int]:
+    """The numbers of `PICTURES` of so many clips, or of all."""
+    return set(np.linspace(0, count - 1, min(PICTURES, count)).round().astype(int).tolist())

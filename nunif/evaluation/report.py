@@ -1,9 +1,7 @@
-"""What an evaluation tells: tables, comparisons clip by clip, CSV, JSON and a page with pictures
-and plots."""
+"""What an evaluation tells: tables, comparisons clip by clip, CSV and JSON, and the pictures that
+its page shows."""
 
-import base64
 import csv
-import html
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -12,15 +10,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from nunif.files import plain_text, write_json, write_text
+from nunif.evaluation.views import Place, View
+from nunif.files import write_json, write_text
 from nunif.image import save_png
-from nunif.pictures import tile
+from nunif.pictures import label, tile
 
-KEYS = ("clip", "family", "made_of", "method")
+KEYS = ("clip", "family", "made_of", "method", "frames")  # of rows; all else are scores
 DRAWS = 10_000  # of the bootstrap
+MIN_CLIPS = 5  # fewer say next to nothing of how clips differ, and an interval would pretend to
 
 
 def mean_of(scores: list[dict[str, float]], name: str) -> float:
@@ -56,22 +55,49 @@ class Headline:
         return f"{value:+.{self.digits}f} {self.unit}".rstrip()
 
 
+@dataclass(frozen=True)
+class Column:
+    """What a score means. text: in a sentence, for people.
+
+    best: the value that a score had better be near: infinity where higher is better, its negative
+        where lower is, or a number. by_frame: it is a mean over frames, of which the mean over all
+        frames of all clips can be had.
+    """
+
+    text: str
+    best: float = math.inf
+    by_frame: bool = False
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """What the methods made of a clip. views: by the method's name, and what they started from."""
+
+    title: str
+    clip: str
+    family: str
+    place: Place
+    views: Mapping[str, View]
+
+
 @dataclass(kw_only=True)
 class Report:
     """Collects scores and pictures and makes all tables of them.
 
     models: the methods that are judged: each is compared with all others.
-    rows: one for each clip, family and method: `KEYS` as far as they are given, then its scores.
+    columns: what the scores mean, by name. note: a sentence on what was judged, for the page.
+    rows: one for each clip, family and method: `KEYS` as far as they are given, and its scores.
     """
 
     headline: Headline
     models: Sequence[str]
     title: str = "Scores"
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    note: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
     # by clip, family and method
     curves: dict[tuple[str, str, str], Sequence[float]] = field(default_factory=dict)
-    pictures: list[Sequence[np.ndarray]] = field(default_factory=list)  # (H, W, 3) uint8
-    titles: list[str] = field(default_factory=list)  # of the rows of pictures
+    exhibits: list[Exhibit] = field(default_factory=list)
 
     def add(
         self,
@@ -82,27 +108,25 @@ class Report:
         family: str | None = None,
         made_of: str | None = None,
         fps: float | None = None,
+        frames: int | None = None,
         curve: Sequence[float] | None = None,
     ) -> None:
         """One method's scores on one clip, or on one variant of it.
 
         family: the kind of variant, where there are kinds: each makes a table, and all its rows
             have the same scores. made_of: what this variant was made of, in a word.
-        fps: frames per second. curve: the headline score frame by frame.
+        fps: frames per second. frames: how many the clip has. curve: the headline score frame by
+            frame.
         """
         row: dict[str, Any] = {"clip": clip}
         row |= {} if family is None else {"family": family}
         row |= {} if made_of is None else {"made_of": made_of}
         row |= {"method": method, **scores}
         row |= {} if fps is None else {"fps": fps}
+        row |= {} if frames is None else {"frames": frames}
         self.rows.append(row)
         if curve is not None:
             self.curves[clip, family or "", method] = curve
-
-    def show(self, pictures: Sequence[np.ndarray], *, title: str) -> None:
-        """A row of equally sized pictures, (H, W, 3) uint8."""
-        self.pictures.append(pictures)
-        self.titles.append(title)
 
     def means(self) -> dict[str, dict[str, dict[str, float]]]:
         """The mean of each score over clips: by family ("all" for all of them, where there are
@@ -112,25 +136,38 @@ class Report:
         side otherwise.
         """
         result = {}
-        for family, rows in self._families().items():
-            scores = [
-                name for name in rows[0] if name not in KEYS and all(name in row for row in rows)
-            ]
+        for family, rows in self.families().items():
+            scores = _common(rows)
             result[family] = {
-                m: {s: mean_of(of, s) for s in scores} for m, of in _split(rows, "method").items()
+                m: {s: mean_of(of, s) for s in scores} for m, of in split(rows, "method").items()
             }
+        return result
+
+    def means_over_frames(self) -> dict[str, dict[str, dict[str, float]]]:
+        """As `means`, but over all frames of all clips, so that longer clips weigh more; only of
+        scores that are means over frames, and of clips whose length is known."""
+        result = {}
+        for family, rows in self.families().items():
+            rows = [row for row in rows if "frames" in row]
+            scores = [s for s in _common(rows) if s in self.columns and self.columns[s].by_frame]
+            if scores:
+                result[family] = {
+                    m: {s: _mean_over_frames(of, s) for s in scores}
+                    for m, of in split(rows, "method").items()
+                }
         return result
 
     def comparisons(self) -> list[dict[str, Any]]:
         """Each model against each other method in the headline score, in pairs clip by clip, by
         family.
 
-        The interval is of the mean difference, 95 %, by bootstrap over clips (`interval`). A clip
-        counts where both have that score; without any such clip there is no comparison.
+        The interval is of the mean difference, 95 %, by bootstrap over clips (`interval`); NaN for
+        fewer than 5 clips. A clip counts where both have that score; without any such clip there is
+        no comparison.
         """
         result = []
-        for family, rows in self._families().items():
-            methods = _split(rows, "method")
+        for family, rows in self.families().items():
+            methods = split(rows, "method")
             for i, model in enumerate(self.models):
                 for other in methods:
                     if other == model or other in self.models[:i]:
@@ -144,10 +181,10 @@ class Report:
     def _gains(self, model: list[dict[str, Any]], other: list[dict[str, Any]]) -> np.ndarray:
         """By how much the headline score of a model is above that of another method, one mean for
         each clip: its families are no independent draws."""
-        others = {_variant(row): row[self.headline.score] for row in other}
+        others = {variant(row): row[self.headline.score] for row in other}
         by_clip: dict[str, list[float]] = {}
         for row in model:
-            gain = row[self.headline.score] - others.get(_variant(row), math.nan)
+            gain = row[self.headline.score] - others.get(variant(row), math.nan)
             if math.isfinite(gain):
                 by_clip.setdefault(row["clip"], []).append(gain)
         return np.array([np.mean(gains) for gains in by_clip.values()])
@@ -167,10 +204,14 @@ class Report:
         """The tables and comparisons for a terminal, without scores that no method of a family
         has."""
         lines = []
+        over_frames = self.means_over_frames()
         for family, table in self.means().items():
-            count = len(_split(self._families()[family], "clip"))
+            rows = self.families()[family]
+            count = len(split(rows, "clip"))
             title = f"{family}, {count} clips" if family else f"mean over {count} clips"
             lines += [*_table(title, table), ""]
+            if family in over_frames and len({row.get("frames") for row in rows}) > 1:
+                lines += [*_table("mean over all frames", over_frames[family]), ""]
         if self.models:
             lines.append(f"{self.headline.name}, clip by clip:")
         lines += [f"  {self._sentence(comparison)}" for comparison in self.comparisons()]
@@ -181,20 +222,25 @@ class Report:
         family = f"{c['family']}: " if c["family"] else ""
         return (
             f"{family}{c['model']} against {c['against']}: {self.headline.difference(c['mean'])}, "
-            f"standard deviation {_number(c['standard_deviation'], digits)}, 95 % interval "
-            f"{_number(c['low'], digits)} to {_number(c['high'], digits)}, "
-            f"better on {c['wins']} of {c['clips']}"
+            f"standard deviation {number(c['standard_deviation'], digits)}, "
+            f"{interval_text(c, digits)}, better on {c['wins']} of {c['clips']}"
         )
 
-    def write(self, folder: Path) -> None:
-        """scores.csv, scores.json, clips.png where there are pictures, and report.html, each whole
-        or not at all."""
+    def write_scores(self, folder: Path) -> None:
+        """scores.csv and scores.json, each whole or not at all."""
         self.write_csv(folder / "scores.csv")
-        scores = {"clips": self.rows, "mean": self.means(), "comparisons": self.comparisons()}
-        write_json(folder / "scores.json", _without_nan(scores))
-        if self.pictures:
-            self.write_pictures(folder / "clips.png")
-        write_text(folder / "report.html", self.page())
+        write_json(folder / "scores.json", _without_nan(self.scores()))
+
+    def scores(self) -> dict[str, Any]:
+        """What scores.json holds. Without kinds of clips, means go by method alone."""
+        means, over_frames = self.means(), self.means_over_frames()
+        has_kinds = list(means) != [""]
+        return {
+            "clips": self.rows,
+            "mean": means if has_kinds else means[""],
+            "mean_over_frames": over_frames if has_kinds else over_frames.get("", {}),
+            "comparisons": self.comparisons(),
+        }
 
     def write_csv(self, path: Path) -> None:
         """A line for each row, whole or not at all."""
@@ -206,93 +252,60 @@ class Report:
         write_text(path, text.getvalue())
 
     def write_pictures(self, path: Path) -> None:
-        """All rows of pictures in one."""
-        height = max(row[0].shape[0] for row in self.pictures)
-        width = max(row[0].shape[1] for row in self.pictures)
-        rows = [[_pad(picture, height, width) for picture in row] for row in self.pictures]
-        save_png(path, tile(rows))
+        """The frames of all exhibits in one, a row for each, with their names."""
+        rows = [
+            [label(view.picture, name) for name, view in exhibit.views.items()]
+            for exhibit in self.exhibits
+        ]
+        height = max(row[0].shape[0] for row in rows)
+        width = max(row[0].shape[1] for row in rows)
+        save_png(path, tile([[_pad(picture, height, width) for picture in row] for row in rows]))
 
-    def page(self) -> str:
-        """An HTML page that needs no other file."""
-        title, name = html.escape(self.title), html.escape(self.headline.name)
-        parts = [f"<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{title}</title>"]
-        parts.append(
-            "<style>body{font:14px sans-serif;margin:2em}td,th{padding:2px "
-            "10px;text-align:right}img{max-width:100%}</style>"
-        )
-        parts.append(f"<h1>{title}</h1><pre>{html.escape(self.text())}</pre>")
-        parts.append(
-            f"<h2>{html.escape(self.headline.title)}</h2>"
-            f"<img alt='{name} per clip' src='{_data(self._bars(), 'png')}'>"
-        )
-        for heading, row in zip(self.titles, self.pictures):
-            jpeg = _jpeg(tile([row]))
-            parts.append(
-                f"<h3>{html.escape(heading)}</h3><img alt='pictures' src='{_data(jpeg, 'jpeg')}'>"
-            )
-        for clip, family in dict.fromkeys(key[:2] for key in self.curves):
-            what = html.escape(", ".join(filter(None, (clip, family, "frame by frame"))))
-            plot = _data(self._over_time(clip, family), "png")
-            parts.append(f"<h3>{what}</h3><img alt='{what}' src='{plot}'>")
-        return "\n".join(parts) + "\n</html>\n"
-
-    def _families(self) -> dict[str, list[dict[str, Any]]]:
-        families = _split(self.rows, "family")
+    def families(self) -> dict[str, list[dict[str, Any]]]:
+        families = split(self.rows, "family")
         return {**families, "all": self.rows} if len(families) > 1 else families
-
-    def _bars(self) -> bytes:
-        groups = list(dict.fromkeys(map(_variant, self.rows)))
-        methods = _split(self.rows, "method")
-        figure = _figure(max(8.0, 0.9 * len(groups)))
-        axes = figure.subplots()
-        width = 0.8 / len(methods)
-        for i, (method, rows) in enumerate(methods.items()):
-            values = {_variant(row): row[self.headline.score] for row in rows}
-            heights = [values.get(group, math.nan) for group in groups]
-            places = np.arange(len(groups)) + (i - len(methods) / 2) * 0.8 / len(methods)
-            axes.bar(places, heights, width, label=plain_text(method))
-        names = [plain_text("\n".join(filter(None, group))) for group in groups]
-        axes.set_xticks(range(len(groups)), names, rotation=60, fontsize=7)
-        return self._drawn(figure, axes)
-
-    def _over_time(self, clip: str, family: str) -> bytes:
-        figure = _figure(8.0)
-        axes = figure.subplots()
-        for (c, f, method), curve in self.curves.items():
-            if (c, f) == (clip, family):
-                axes.plot(curve, label=plain_text(method))
-        axes.set_xlabel("frame")
-        return self._drawn(figure, axes)
-
-    def _drawn(self, figure: Any, axes: Any) -> bytes:
-        """A plot of the headline score as PNG."""
-        axes.set_ylabel(self.headline.axis)
-        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=90)
-        return content.getvalue()
 
 
 def interval(gains: np.ndarray) -> tuple[float, float]:
     """95 % interval of the mean by the percentile bootstrap, always the same draws; NaN for fewer
-    than two values."""
-    if len(gains) < 2:
+    than five values."""
+    if len(gains) < MIN_CLIPS:
         return math.nan, math.nan
     drawn = np.random.default_rng(0).choice(gains, (DRAWS, len(gains))).mean(axis=1)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
 
-def _variant(row: dict[str, Any]) -> tuple[str, str]:
+def interval_text(comparison: Mapping[str, Any], digits: int) -> str:
+    """The interval of a comparison, or why there is none."""
+    if math.isnan(comparison["low"]):
+        return f"no interval below {MIN_CLIPS} clips"
+    low, high = (number(comparison[name], digits) for name in ("low", "high"))
+    return f"95 % interval {low} to {high}"
+
+
+def variant(row: Mapping[str, Any]) -> tuple[str, str]:
     """The clip and the family of a row: what methods are compared on."""
     return row["clip"], row.get("family", "")
 
 
-def _split(rows: list[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
+def split(rows: list[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
     parts: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         parts.setdefault(row.get(key, ""), []).append(row)
     return parts
+
+
+def _common(rows: list[dict[str, Any]]) -> list[str]:
+    """The scores that all rows have."""
+    first = rows[0] if rows else {}
+    return [name for name in first if name not in KEYS and all(name in row for row in rows)]
+
+
+def _mean_over_frames(rows: list[dict[str, Any]], name: str) -> float:
+    counted = [row for row in rows if not math.isnan(row[name])]
+    total = sum(row["frames"] for row in counted)
+    return sum(row[name] * row["frames"] for row in counted) / total if total else math.nan
 
 
 def _table(title: str, means: dict[str, dict[str, float]]) -> list[str]:
@@ -301,7 +314,7 @@ def _table(title: str, means: dict[str, dict[str, float]]) -> list[str]:
     for score in next(iter(means.values())):
         values = [scores[score] for scores in means.values()]
         if not all(map(math.isnan, values)):
-            columns.append([score, *map(_number, values)])
+            columns.append([score, *map(number, values)])
     widths = [max(map(len, column)) + 2 for column in columns]
     first = max(24, widths[0])
     lines = []
@@ -311,7 +324,7 @@ def _table(title: str, means: dict[str, dict[str, float]]) -> list[str]:
     return lines
 
 
-def _number(value: float, digits: int = 3) -> str:
+def number(value: float, digits: int = 3) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
@@ -326,21 +339,3 @@ def _without_nan(value: Any) -> Any:
 
 def _pad(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.pad(picture, ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)))
-
-
-def _data(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _jpeg(picture: np.ndarray) -> bytes:
-    flags = [cv2.IMWRITE_JPEG_QUALITY, 88]
-    return cv2.imencode(".jpg", picture[..., ::-1], flags)[1].tobytes()
-
-
-def _figure(width: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, 3.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

@@ -106,7 +106,7 @@ def read_masks(
 
     They are read and paired with the frames as `apply` does it; pictures with pictures by number.
     Scaled to `size` (H, W) by the nearest pixel, from the clip's own size or any with the same
-    aspect.
+    aspect; those that have `size` are taken as they are.
 
     Raises:
         BadClip: there are none, they don't fit or can't be read, have another aspect, or mark
@@ -133,7 +133,8 @@ def read_masks(
         ) as masks:
             resized = []
             for mask in masks:
-                _check_aspect(path, mask.shape, own_size)
+                if mask.shape != size:
+                    _check_aspect(path, mask.shape, own_size)
                 scaled = cv2.resize(
                     mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST
                 )

@@ -4,8 +4,11 @@ the command."""
 import csv
 import importlib.util
 import inspect
+import io
 import json
 import math
+import re
+import sys
 from pathlib import Path
 
 import cv2
@@ -15,9 +18,9 @@ import torch
 from PIL import Image
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
-from inpaint.evaluation.clip import Clip, judge
+from inpaint.evaluation.clip import Clip, Holes, Method, judge
 from inpaint.evaluation.films import make_holes
-from inpaint.evaluation.methods import BASELINES, methods_for_records
+from inpaint.evaluation.methods import BASELINES, open_methods, unrounded
 from inpaint.evaluation.pixels import as_uint8, fill_in, signed
 from inpaint.evaluation.scores import (
     HEADLINE,
@@ -29,12 +32,14 @@ from inpaint.evaluation.scores import (
     warping_error,
 )
 from inpaint.options_evaluate import BASELINES as NAMES
-from inpaint.options_evaluate import CAUSAL_BASELINES
+from inpaint.options_evaluate import CAUSAL_BASELINES, name_methods
+from nunif.errors import UserError
+from nunif.evaluation.finished import Finished
 from nunif.evaluation.report import Report
 from nunif.image import save_png
 from nunif.models import create_model, save_model
 from nunif.pictures import label
-from nunif.video.clips import read_clip, read_masks
+from nunif.video.clips import BadClip, read_clip, read_masks
 from scene.flow import motion_of
 from tests.models import save_lively_model
 from tests.pictures import voc_palette
@@ -276,39 +281,173 @@ def test_pictures_come_back_from_networks_numbers_and_are_kept_around_holes():
     assert fill_in(frames // 2, frames, holes).dtype == np.uint8
 
 
-def test_every_clip_goes_through_every_method_which_never_sees_what_is_missing():
-    frames, holes, seen = panned(4), walking_hole(4), []
+def clip_of(name, number, score, *, family=None, is_shown=True, made_of=None):
+    frames, holes = panned(4), walking_hole(4)
+
+    def holes_of():
+        if made_of == "nothing":
+            raise BadClip("nothing is missing")
+        return Holes(holes, "object" if family else None, score)
+
+    return Clip(name, f"{name}.mp4", number, frames, holes_of, family, made_of, is_shown)
+
+
+def mean_in_hole(output):
+    return {"hole_psnr": float(output[walking_hole(4)].mean())}
+
+
+def test_every_clip_goes_through_every_method_which_never_sees_what_is_missing(caplog):
+    seen = []
 
     def spy(frames, holes):
         seen.append(frames[holes].max())
         return np.full_like(frames, 7)
 
     clips = [
-        Clip(name, frames, holes, lambda output: {"hole_psnr": float(output[holes].mean())}, *kind)
-        for name, kind in (("a", ("moving", "object")), ("b", ("moving", "object")), ("c", ()))
+        clip_of("a", 0, mean_in_hole, family="moving"),
+        clip_of("b", 1, mean_in_hole, family="moving"),
+        clip_of("bad", 2, mean_in_hole, made_of="nothing"),
+        clip_of("c", 3, mean_in_hole),
+        clip_of("d", 4, lambda output: {"hole_psnr": 1.0}, is_shown=False),
     ]
-    clips.append(Clip("d", frames, holes, lambda output: {"hole_psnr": 1.0}, is_shown=False))
     report = Report(headline=HEADLINE, models=[])
-    methods = {"spy": spy, "exact": lambda emptied, holes: frames}
-    judge(iter(clips), methods=methods, report=report, along_time=False)
-    assert seen == [0, 0, 0, 0]
+    methods = {"spy": Method(spy, 1), "exact": Method(lambda emptied, holes: panned(4), 2)}
+    done = [len(report.rows) for _ in judge(clips, num_clips=5, methods=methods, report=report)]
+    assert done == [2, 4, 6, 8] and seen == [0, 0, 0, 0]
+    assert caplog.messages == ["left out: bad.mp4: nothing is missing"]
     assert [(row["clip"], row["method"]) for row in report.rows[:3]] == [
         ("a", "spy"),
         ("a", "exact"),
         ("b", "spy"),
     ]
-    assert report.rows[0] == {
+    first = dict(report.rows[0])
+    assert first.pop("fps") > 0 and first == {
         "clip": "a",
         "family": "moving",
         "made_of": "object",
         "method": "spy",
         "hole_psnr": 7.0,
+        "frames": 4,
     }
-    assert list(report.rows[4]) == ["clip", "method", "hole_psnr"]
-    assert report.titles == ["a, moving (object)", "b, moving (object)", "c"]
-    assert [len(row) for row in report.pictures] == [4, 4, 4]  # input, methods, truth
-    judge(clips[:1], methods={"exact": methods["exact"]}, report=report, along_time=True)
-    assert report.rows[-1]["fps"] > 0 and report.curves["a", "moving", "exact"] == [100.0] * 4
+    assert list(report.rows[4]) == ["clip", "method", "hole_psnr", "fps", "frames"]
+    assert [exhibit.title for exhibit in report.exhibits] == [
+        "a, moving (object)", "b, moving (object)", "c",
+    ]  # fmt: skip
+    views = report.exhibits[0].views
+    assert list(views) == ["input", "spy", "exact", "truth"]
+    middle, hole = panned(4)[2], walking_hole(4)[2]
+    assert (views["truth"].picture == middle).all() and (views["exact"].picture == middle).all()
+    assert (views["spy"].picture == np.where(hole[..., None], 7, middle)).all()
+    assert (views["input"].picture[hole] == (255, 0, 255)).all()
+    assert report.curves["a", "moving", "exact"] == [100.0] * 4
+
+
+def test_what_is_finished_is_not_done_again_and_gives_the_same(tmp_path):
+    """Interrupted in the second clip; with a method more; with other holes, frames or program."""
+    done = []
+
+    def fill(level):
+        def fill(frames, holes):
+            done.append(level)
+            if len(done) == 4:
+                raise KeyboardInterrupt
+            return np.full_like(frames, level)
+
+        return Method(fill, level)
+
+    def run(methods, *, program=1, **of_a):
+        clips = [
+            clip_of("a", 0, mean_in_hole, family="moving", **of_a),
+            clip_of("b", 1, mean_in_hole, is_shown=False),
+        ]
+        report = Report(headline=HEADLINE, models=[])
+        done.clear()
+        finished = Finished(tmp_path / "finished")
+        try:
+            for _ in judge(
+                clips,
+                num_clips=2,
+                methods=methods,
+                report=report,
+                program=program,
+                finished=finished,
+            ):
+                pass
+        except KeyboardInterrupt:
+            return None
+        return report
+
+    two = {"one": fill(1), "two": fill(2)}
+    assert run(two) is None and done == [1, 2, 1, 2]
+    again = run({"uno": two["one"], "two": two["two"]})
+    assert done == [2]
+    third = run(two)
+    assert done == [] and [row["method"] for row in again.rows] == ["uno", "two"] * 2
+    renamed = [row | {"method": row["method"].replace("one", "uno")} for row in third.rows]
+    assert again.rows == renamed and third.rows[0]["hole_psnr"] == 1.0
+    assert again.exhibits[0].views["two"] == third.exhibits[0].views["two"]
+    assert again.exhibits[0].place == third.exhibits[0].place
+    run(two | {"three": fill(3)})
+    assert done == [3, 3]
+    run({"one": fill(1)}, made_of="other holes")
+    assert done == [1]
+    run({"one": fill(1)}, is_shown=False)
+    assert done == []
+    for is_shown, expected in ((False, [1]), (False, []), (True, [1]), (True, [])):
+        run({"one": fill(1)}, made_of="shown later", is_shown=is_shown)
+        assert done == expected
+    run({"one": fill(1)}, program=2)
+    assert done == [1, 1]
+
+
+def test_every_method_is_a_step_of_the_bar(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    report = Report(headline=HEADLINE, models=[])
+    methods = {name: Method(lambda frames, holes: frames) for name in ("one", "two", "three")}
+    clips = [
+        clip_of("bad", 0, mean_in_hole, made_of="nothing"),
+        clip_of("a", 1, mean_in_hole, family="moving"),
+    ]
+    for _ in judge(clips, num_clips=2, methods=methods, report=report):
+        pass
+    text = terminal.getvalue()
+    assert "a, moving: two" in text and " 6/6 " in text
+    assert set(re.findall(r" (\d)/6 ", text)) >= {"3", "6"}
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["a/m.pth", "telea", "zero-memory"], ["m", "telea", "zero-memory"]),
+        (["a/m.pth", "b/m.pth"], ["a/m", "b/m"]),
+        (["x/a/m.pth", "y/a/m.pth", "n.pth"], ["x/a/m", "y/a/m", "n"]),
+        (["a/m.pth", "a/m.onnx"], ["m.pth", "m.onnx"]),
+        (["a/m.pth", "a/../a/m.pth", "a/m.pth"], ["m"]),
+        (["mine=a/m.pth", "b/m.pth"], ["mine", "m"]),
+        (["m=a/x.pth", "b/m.pth"], ["m", "b/m"]),
+        (["one=a/m.pth", "two=a/m.pth", "a/m.pth"], ["one", "two", "m"]),
+        (["a/telea.pth"], ["a/telea"]),
+        (["runs/lr=1/m.pth"], ["m"]),  # no name holds a slash
+    ],
+)
+def test_models_are_called_as_they_are_told_apart(words, names):
+    assert list(name_methods(words)) == names
+
+
+def test_a_file_with_a_sign_of_names_in_its_own_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1.pth").touch()
+    assert name_methods(["lr=1.pth", "lr=2.pth"]) == {
+        "lr=1": Path("lr=1.pth"), "lr": Path("2.pth"),
+    }  # fmt: skip
+    for words in (["a=1.pth", "a=2.pth"], ["telea=1.pth"], ["untrained=1.pth"]):
+        with pytest.raises(UserError, match="the name .* is taken, choose another"):
+            name_methods(words)
 
 
 @pytest.fixture
@@ -357,13 +496,40 @@ def test_command(run, films, tmp_path):
     }
     assert by_method["lively"] != by_method["zero-memory"]
     page = (out / "report.html").read_text()
-    assert (
-        page.count("data:image/jpeg;base64,") == 6
-        and page.count("data:image/png;base64,") == 7
-        and "http" not in page
-    )
+    assert page.count("data:image/webp;base64,") == 6 * 10 * 3  # part, whole and loop
+    assert page.count("data:image/png;base64,") == 7 and "http" not in page
     assert "zero-memory against" not in table
     assert "all: lively against zero-memory:" in table and "static, 2 clips" in table
+
+
+def test_an_interrupted_command_has_written_what_is_done_and_goes_on(
+    run, films, tmp_path, monkeypatch
+):
+    """Interrupted in the second film."""
+    calls, smooth = [], BASELINES["smooth"]
+
+    def interrupted(frames, holes):
+        calls.append(frames.shape)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return smooth(frames, holes)
+
+    monkeypatch.setitem(BASELINES, "smooth", interrupted)
+    out = tmp_path / "out"
+    more = "--frames 3 --holes static --baselines telea,smooth"
+    words = evaluate_words(films, more, output=out)
+    code, _, lines = run(INPAINT, *words)
+    kept = f"what is finished is kept in {out}: the same command goes on"
+    assert code == 130 and kept in lines and not (out / "report.html").exists()
+    with open(out / "scores.csv", newline="") as file:
+        assert [row["clip"] for row in csv.DictReader(file)] == ["pan", "pan"]
+    code, table, lines = run(INPAINT, *words)
+    assert code == 0 and len(calls) == 3 and "static, 2 clips" in table
+    # two methods of the first, one of the second, and what was missing of the first
+    assert any(line.startswith("4 results were finished before") for line in lines), lines
+    assert (out / "report.html").exists()
+    run(INPAINT, *words, "--size", "48x64")
+    assert len(calls) == 5
 
 
 def test_masks_are_found_by_name(run, films, tmp_path):
@@ -721,41 +887,63 @@ def test_options_without_effect_are_named(run, tmp_path):
 
 
 def test_records_are_one_more_source_of_clips(run, tmp_path):
-    """The tables of programs that read them: means by method, no kinds of holes, no speed."""
+    """As films are judged, but means go by method, and what a memory is worth is always there."""
     records, out = tmp_path / "records", tmp_path / "out"
-    make_records(records, 2)
+    make_records(records, 1)
     make_records(records, 1, seed=70, empty=True)
     model = save_lively_model(tmp_path / "lively.pth")
-    words = evaluate_words(records, "--tile-size 32")
-    code, table, lines = run(INPAINT, *words, "-m", model, "-o", out)
+    other = save_lively_model(tmp_path / "other.pth", seed=1)
+    words = evaluate_words(records, "--tile-size 32 --baselines telea,smooth")
+    code, table, lines = run(INPAINT, *words, "-m", model, "-m", f"mine={other}", "-o", out)
     assert code == 0, lines
-    assert lines[-1] == f"scores.csv, scores.json and clips.png are in {out}"
-    assert sorted(path.name for path in out.iterdir()) == ["clips.png", "scores.csv", "scores.json"]
-    methods = ["surround mean", "telea", "smooth fill", "model", "model, memory off"]
+    assert lines[-1] == f"report.html, scores.csv, scores.json and clips.png are in {out}"
+    methods = ["telea", "smooth", "lively", "mine", "zero-memory"]
     with open(out / "scores.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["clip", "method", "hole_psnr", "hole_ssim", "psnr"]
-    assert [row["method"] for row in rows] == 3 * methods
+    first = ["clip", "method", "hole_psnr", "hole_ssim", "psnr"]
+    assert list(rows[0])[:5] == first and {"flicker", "warp_error", "fps"} < set(rows[0])
+    assert [row["method"] for row in rows] == 2 * methods
     scores = json.loads((out / "scores.json").read_text())
-    assert list(scores) == ["clips", "mean"] and list(scores["mean"]) == methods
+    assert list(scores)[:2] == ["clips", "mean"] and list(scores["mean"]) == methods
     telea = [float(row["hole_psnr"]) for row in rows if row["method"] == "telea"]
-    assert math.isnan(telea[2])  # without a hole there is nothing to score
-    assert scores["mean"]["telea"]["hole_psnr"] == pytest.approx(np.mean(telea[:2]))
-    assert table.startswith("mean over 3 clips         hole_psnr  hole_ssim    psnr\n")
-    assert "  model against model, memory off: " in table and "better on" in table
-    code, table, _ = run(INPAINT, *words)
-    assert code == 0 and "model" not in table and "against" not in table
+    assert math.isnan(telea[1])  # without a hole there is nothing to score
+    assert scores["mean"]["telea"]["hole_psnr"] == pytest.approx(telea[0])
+    assert table.startswith("mean over 2 clips         hole_psnr  hole_ssim    psnr ")
+    assert "  lively against zero-memory: " in table and "  mine against zero-memory: " in table
+    assert "Tiles of 32x32 pixels" in (out / "report.html").read_text()
+    # a model that has changed is done again, and nothing else
+    before = (out / "scores.csv").read_bytes()
+    save_lively_model(other, seed=2)
+    code, _, lines = run(INPAINT, *words, "-m", model, "-m", f"mine={other}", "-o", out)
+    after = (out / "scores.csv").read_bytes()
+    changed = {a.split(b",")[1] for a, b in zip(before.splitlines(), after.splitlines()) if a != b}
+    assert code == 0 and changed == {b"mine"}
+    assert any(line.startswith("10 results were finished before") for line in lines)
+    code, table, _ = run(INPAINT, *words, "--baselines", "telea")
+    assert code == 0 and "lively" not in table and "against" not in table
 
 
-def test_fills_of_records_are_scored_without_rounding():
+def test_records_are_scored_without_rounding_and_their_frames_as_in_training(tmp_path):
     frames, holes = panned(3), walking_hole(3)
-    methods = methods_for_records(None, device=torch.device("cpu"))
-    output = methods["smooth fill"](np.where(holes[..., None], np.uint8(0), frames), holes)
-    assert output.dtype == np.float32 and output.shape == frames.shape
-    levels = (output[holes] + 1) * 127.5
-    assert abs(levels - levels.round()).max() > 0.4
-    rounded = filled("smooth", frames, holes)
-    assert abs(as_uint8(output)[holes].astype(int) - rounded[holes]).max() <= 1
+    emptied = np.where(holes[..., None], np.uint8(0), frames)
+    model = save_lively_model(tmp_path / "lively.pth")
+    device = torch.device("cpu")
+    for_records, for_films = (
+        open_methods([str(model)], baselines=["smooth"], depths=[0], device=device, rounded=rounded)
+        for rounded in (False, True)
+    )
+    assert for_records.judged == ["lively"]
+    for name, method in for_records.by_name.items():
+        output = method.fill(emptied, holes)
+        assert output.dtype == np.float32 and output.shape == frames.shape
+        levels = (output[holes] + 1) * 127.5
+        assert abs(levels - levels.round()).max() > 0.4
+        rounded = for_films.by_name[name].fill(emptied, holes)
+        assert rounded.dtype == np.uint8
+        assert abs(as_uint8(output)[holes].astype(int) - rounded[holes]).max() <= 1
+        assert method.made_of != for_films.by_name[name].made_of
+    same = unrounded(lambda frames, holes: frames)(frames, holes)
+    np.testing.assert_allclose(same, signed(frames).permute(0, 2, 3, 1).numpy(), atol=1e-6)
 
 
 def test_options_are_read_in_one_place():
