@@ -18,11 +18,12 @@ from inpaint.models.steps import STREAMING, make_step, mask_frame
 from inpaint.runtime.backends import ENGINES, TorchBackend
 from nunif.models import Model, create_model
 from nunif.models.registry import model_names
-from nunif.runtime.backends import ContractBackend, OnnxBackend
+from nunif.runtime.backends import ContractBackend, OnnxBackend, TorchScriptBackend
 from nunif.runtime.engines import Backend
 from nunif.runtime.export import trace, write_onnx
 from nunif.runtime.parity import compare, run_clip, to_torch
 from nunif.runtime.tensorrt import TensorRTBackend, build_engine
+from nunif.runtime.torchscript import write_torchscript
 from scene import masks
 from tests.exam import noise
 from tests.models import TINY, lively
@@ -58,6 +59,7 @@ MODELS = {build.__name__: build for build in (memory_dstt, fusion, picture_memor
 BACKENDS = {
     "torch": 1e-5,
     "contract": 1e-5,
+    "torchscript": 1e-5,
     "onnx": 2e-4,
     "tensorrt": 2e-3,
 }
@@ -68,6 +70,7 @@ needs_gpu = [
 OF_ANY_SIZE = ["torch", "contract"]
 OF_ALL = [
     *OF_ANY_SIZE,
+    "torchscript",
     pytest.param("onnx", marks=pytest.mark.slow),  # the first of them exports
     pytest.param("tensorrt", marks=needs_gpu),
 ]
@@ -103,6 +106,13 @@ class Case:
             return TorchBackend(self.model, device=CPU)
         if kind == "contract":
             return ContractBackend(step, step.contract, device=CPU, description="torch")
+        if kind == "torchscript":
+            if kind not in self.files:
+                path = self.files["folder"] / "m.torchscript"
+                write_torchscript(step, step.contract, SIZE, path)
+                # opened once: torch's optimizer works on a program at its first calls
+                self.files[kind] = TorchScriptBackend(path, device=CPU, kind=ENGINES)
+            return self.files[kind]
         if "onnx" not in self.files:
             path = self.files["folder"] / "m.onnx"
             write_onnx(trace(step, SIZE, dynamic=False), step, path)
@@ -257,7 +267,7 @@ def test_the_tensors_are_those_of_the_field(case, kind):
     contract = backend.contract
     assert contract.names == STREAMING and contract.states == ("memory",)
     assert backend.window is None
-    assert backend.size == (SIZE if kind in ("onnx", "tensorrt") else None)
+    assert backend.size == (None if kind in OF_ANY_SIZE else SIZE)
     memory = case.model.memory_shape(*SIZE)
     frame = (1, 3, *SIZE)
     assert contract.shapes(*SIZE) == dict(
@@ -311,7 +321,9 @@ def test_no_state_is_a_new_stream_and_a_carried_one_is_not(case, kind):
     assert in_holes((on - found).abs(), holes).max() > 0.05
 
 
-@pytest.mark.parametrize("kind", ["contract", pytest.param("tensorrt", marks=needs_gpu)])
+@pytest.mark.parametrize(
+    "kind", ["contract", "torchscript", pytest.param("tensorrt", marks=needs_gpu)]
+)
 def test_zeros_are_a_new_stream(case, kind):
     backend = case.backend(kind)
     frames, holes = clip(frames=2)
