@@ -3,8 +3,10 @@ can't be done."""
 
 import hashlib
 import json
+import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -94,7 +96,7 @@ def folder(model_path, clip, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(motion, "ITERATIONS", 1)
         for more in (
-            ["--format", "onnx,torch-export", "--size", "40x56"],
+            ["--format", "onnx,torch-export,torchscript", "--size", "40x56"],
             ["--size", "40x56", "--precision", "fp16"],
             ["--dynamic"],
         ):
@@ -146,6 +148,7 @@ def test_the_manifest_tells_all_that_a_program_needs(folder, model_path):
         "memory_dstt_v1_tiny_40x56_fp16.onnx",
         "memory_dstt_v1_tiny_40x56_fp32.onnx",
         "memory_dstt_v1_tiny_40x56_fp32.pt2",
+        "memory_dstt_v1_tiny_40x56_fp32.torchscript",
         "memory_dstt_v1_tiny_any_fp32.onnx",
     ]
     for name, entry in entries.items():
@@ -179,14 +182,21 @@ def test_the_manifest_tells_all_that_a_program_needs(folder, model_path):
         "new_memory",
     ]
     any_size = entries["memory_dstt_v1_tiny_any_fp32.onnx"]["inputs"]
-    assert any_size["masked_frames"]["shape"] == [1, 3, "height", "width"]
+    assert any_size["masked_frames"]["shape"] == ["batch", 3, "height", "width"]
     assert any_size["memory"]["shape"] == [
-        1,
+        "batch",
         2 + 75,
         2,
         "4 * ceil(height / 24) * ceil(width / 24)",
         16,
     ]
+
+
+@pytest.mark.slow
+def test_torchscript_gives_the_pictures_of_torch(folder, model_path):
+    script = open_backend(folder / "memory_dstt_v1_tiny_40x56_fp32.torchscript", device=CPU)
+    assert script.size == SIZE
+    assert max(differences(script, open_backend(model_path, device=CPU))) <= 1
 
 
 @pytest.mark.slow
@@ -217,6 +227,36 @@ def test_the_file_for_any_size_takes_any_size(folder, model_path, size):
     backend = open_backend(folder / "memory_dstt_v1_tiny_any_fp32.onnx", device=CPU)
     assert backend.size is None
     assert max(differences(backend, open_backend(model_path, device=CPU), size=size)) <= 1
+
+
+def test_the_file_for_any_size_takes_any_number_of_streams(folder):
+    """Each is as if it were alone, one that starts among others that go on, too."""
+    backend = open_backend(folder / "memory_dstt_v1_tiny_any_fp32.onnx", device=CPU)
+    session, shapes = backend._session, backend.contract.shapes(*SIZE)
+    films = [list(long_film(SIZE, 6))[seed : seed + 4] for seed in range(3)]
+    alone = [np.zeros(shapes["memory"], np.float32) for _ in films]
+    for t, frames in enumerate(zip(*films)):
+        alone[t % 3][:] = 0  # one after the other starts anew
+        memory = np.concatenate(alone)
+        together = session.run(None, {"masked_frames": torch.cat(frames).numpy(), "memory": memory})
+        for i, frame in enumerate(frames):
+            single = session.run(None, {"masked_frames": frame.numpy(), "memory": alone[i]})
+            for found, expected in zip(together, single):
+                np.testing.assert_allclose(found[i : i + 1], expected, atol=2e-4)
+            alone[i] = single[1]
+
+
+def test_no_file_tells_of_the_machine_that_wrote_it(folder):
+    """Neither where the source lies, nor any other path."""
+    for path in map(folder.joinpath, manifest(folder)):
+        content = path.read_bytes()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                content = b"".join(map(archive.read, archive.namelist()))
+        assert b"masked_frames" in content
+        for own in (export.__file__, torch.__file__, sys.prefix, str(folder), str(Path.home())):
+            assert str(Path(own).parent).encode() not in content, path.name
+        assert not re.search(rb"[\\/][\w.-]+\.py\b", content), path.name
 
 
 def long_film(size, count=300):
@@ -399,10 +439,15 @@ def test_numbers_that_are_not_finite_do_not_pass():
         ),
         (
             ["--format", "onnx,caffe"],
-            "export format 'caffe' is not known: choose from onnx, tensorrt, torch-export",
+            "export format 'caffe' is not known: choose from onnx, tensorrt, torch-export, "
+            "torchscript",
         ),
         (["--compute-capability", "8.6"], "--compute-capability is for --format tensorrt"),
         (["--format", "tensorrt", "--dynamic"], "--dynamic is for ONNX"),
+        (["--format", "torchscript", "--dynamic"], "a TorchScript file has one size"),
+        (["--format", "torchscript", "--opset", "17"], "--opset 17 is for --format onnx"),
+        (["--opset", "16"], "--opset 16 is out of bounds: give a number at least 17"),
+        (["--opset", "99"], "--opset 99 is not known to onnx"),
         (["--frames", "3"], "--frames 3 is out of bounds: give a number at least 12"),
     ],
 )
