@@ -74,16 +74,16 @@ def open_by_suffix(
     """
     if not path.is_file():
         raise UserError(
-            f"--model {path} does not exist: give a model file (.pth), an .onnx, an .engine or a "
-            f"{TORCHSCRIPT_SUFFIX}"
+            f"--model {path} does not exist: give a model file (.pth), an .onnx or an .engine, "
+            f"or a {TORCHSCRIPT_SUFFIX}"
         )
     suffix = path.suffix.lower()
     if suffix in TORCH_SUFFIXES:
         return open_model()
     if suffix not in (ONNX_SUFFIX, TORCHSCRIPT_SUFFIX, *ENGINE_SUFFIXES):
         raise UserError(
-            f"--model {path} is of no kind known here: give a model file (.pth), an .onnx, an "
-            f".engine or a {TORCHSCRIPT_SUFFIX}"
+            f"--model {path} is of no kind known here: give a model file (.pth), an .onnx or an "
+            f".engine, or a {TORCHSCRIPT_SUFFIX}"
         )
     for flag, given in (("--precision", precision), ("--compile", compiled)):
         if given:

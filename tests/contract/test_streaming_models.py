@@ -82,7 +82,7 @@ def less_to_trace(request, monkeypatch):
     """Where a file is made: the same operations and a quarter of them, pyramids of fewer levels
     that are gone through once. Everything else runs the networks as they are."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    if parameters.get("kind") in ("onnx", "tensorrt"):
+    if parameters.get("kind") in ("onnx", "tensorrt", "torchscript"):
         monkeypatch.setattr(motion, "ITERATIONS", 1)
         monkeypatch.setattr(motion, "LEVELS", 2)
         monkeypatch.setattr(masks, "FILL_LEVELS", 3)
@@ -232,6 +232,20 @@ def test_a_start_is_a_start_whatever_stands_in_the_memory(case):
         found, _ = case.model(*last, memory, started=torch.tensor(started))
         assert torch.equal(found, expected)
     assert (known - fresh).abs().max() > 0.05
+
+
+def test_streams_side_by_side_start_each_by_itself(case):
+    """As files that take several at once promise: zeros are a start for that stream alone."""
+    frames, holes = clip(2, 3)
+    step, (first, second, third) = make_step(case.model), pieces_of(frames, holes)
+    _, memory = step(first, step.contract.start(*SIZE)["memory"].expand(2, -1, -1, -1, -1))
+    _, memory = step(second, memory)
+    memory[1] = 0
+    together = step(third, memory)
+    for i in range(2):
+        alone = step(third[i : i + 1], memory[i : i + 1])
+        for found, expected in zip(together, alone):
+            torch.testing.assert_close(found[i : i + 1], expected, **case.of_memory)
 
 
 def test_clips_of_a_batch_never_see_each_other(case):
