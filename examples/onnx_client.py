@@ -1,5 +1,4 @@
-"""The engine's contract in 40 lines, without this project: a film and one still mask in, a filled
-film out.
+"""The engine's contract without this project: a film and one still mask in, a filled film out.
 
     python examples/onnx_client.py memory_dstt_v1_360x640_fp32.onnx film.mp4 mask.png out.mp4
 

@@ -37,8 +37,8 @@ class EvaluateOptions(MaskOptions):
         "--model",
         default=(),
         metavar="MODEL",
-        help="what is judged, may be given several times: a model file, .onnx, .engine or "
-        ".torchscript; zero-memory (the first of them, "
+        help="what is judged, may be given several times: a model file, .onnx or .engine; "
+        "zero-memory (the first of them, "
         "its memory emptied before every frame); untrained (the first of them with fresh weights); "
         + ", ".join(BASELINES),
     )

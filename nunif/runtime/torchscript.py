@@ -81,10 +81,11 @@ def _fix_sizes(graph: Any) -> None:
     """Put numbers for what a traced graph works out of its tensors' shapes, which are always the
     same; on a GPU it would be waited for each of them."""
     for node in graph.findAllNodes("aten::size"):
-        if node.inputsSize() == 2:
-            sizes, axis = node.inputsAt(0).type().sizes(), node.inputsAt(1).toIValue()
+        sizes = node.inputsAt(0).type().sizes()  # None where the trace did not note them
+        if sizes is not None and node.inputsSize() == 2:
             graph.setInsertPoint(node)
-            node.output().replaceAllUsesWith(graph.insertConstant(sizes[axis]))
+            length = graph.insertConstant(sizes[node.inputsAt(1).toIValue()])
+            node.output().replaceAllUsesWith(length)
     torch._C._jit_pass_constant_propagation(graph)
     torch._C._jit_pass_dce(graph)
 
