@@ -1,4 +1,4 @@
-"""Take a trained model to where it runs without us: ONNX, TensorRT, torch.export.
+"""Take a trained model to where it runs without us: ONNX, TensorRT, TorchScript, torch.export.
 
 The formats and the comparison stand in `nunif.runtime.export`, the contract of the tensors in
 `inpaint.models.steps`; here is what an exported network fills: the holes of a clip.
@@ -30,6 +30,7 @@ from nunif.runtime.export import (
     check_wishes,
     export_step,
 )
+from nunif.runtime.opset import OPSET
 from nunif.runtime.options import ExportOptions, parse_formats
 from nunif.video.reader import VideoReader
 from scene.world import render_scene
@@ -70,6 +71,7 @@ def main(options: ExportOptions) -> None:
         if options.compute_capability is None
         else tensorrt.parse_capabilities(options.compute_capability),
         device=create_device(options.gpu),
+        opset=options.opset or OPSET,
     )
 
 
@@ -86,6 +88,7 @@ def export_model(
     num_frames: int = 12,
     capabilities: list[str] | None = None,
     device: torch.device = CPU,
+    opset: int = OPSET,
 ) -> list[Path]:
     """Write the model in every format, checked, and enter each file in the folder's manifest.json.
 
@@ -97,7 +100,7 @@ def export_model(
         UserError: a package is missing, a format can't hold the model, the clip is too short, or a
             file computes something else than the model; files that were finished before stay.
     """
-    wishes = Wishes(formats, size, precision, dynamic, capabilities, device)
+    wishes = Wishes(formats, size, precision, dynamic, capabilities, device, opset)
     check_wishes(wishes)
     make_folder(folder)
     step = make_step(model)

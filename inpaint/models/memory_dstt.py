@@ -127,8 +127,8 @@ class MemoryDSTT(StreamingModel):
                 at.
             holes: (B, T, 1, H, W), 1 = missing, 0 = seen.
             memory: what the call before returned, or None at the start of a stream.
-            started: one bool; False means the start of a stream whatever stands in `memory`. For
-                graphs, where an input can't be None.
+            started: one bool, or one for each clip (B,); False means the start of a stream
+                whatever stands in `memory`. For graphs, where an input can't be None.
         Returns:
             the prediction (B, T, 3, H, W) for every pixel, seen ones too, about in [-1, 1] but not
             clamped; the memory (B, num_blocks + picture_rows, memory_slots, N, hidden), without
@@ -137,9 +137,13 @@ class MemoryDSTT(StreamingModel):
         """
         b, t, _, height, width = frames.shape
         pictures = None
+        if started is not None:
+            started = started.view(-1, 1, 1, 1)
         if memory is not None and self.picture_rows:
             rows = memory[:, self.num_blocks :]
-            pictures = self._unpack(rows if started is None else rows * started, height, width)
+            pictures = self._unpack(
+                rows if started is None else rows * started[..., None], height, width
+            )
         seen = self._look(frames, holes, pictures)
         tokens, new_memory = seen.tokens, []
         for i, block in enumerate(self.blocks):

@@ -82,7 +82,9 @@ class PictureMemory(StreamingModel):
     def _unpack(self, x: Tensor, memory: Tensor | None, started: Tensor | None = None) -> Memory:
         if memory is None:
             return empty_memory(x[:, 0])
-        rows = memory[:, 0, 0] if started is None else memory[:, 0, 0] * started
+        rows = memory[:, 0, 0]
+        if started is not None:
+            rows = rows * started.view(-1, 1, 1)
         return unpack(rows.to(x.dtype), CELL, (x.shape[-2] // CELL, x.shape[-1] // CELL), NUM_KEYS)
 
     def _pack(self, pictures: Memory) -> Tensor:

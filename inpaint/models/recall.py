@@ -212,7 +212,7 @@ def recall(
         keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
         # where numbers can be looked at for nothing, nothing is chosen as long as the key fits, and
         # best
-        looked_at = not (keys.is_cuda or torch.compiler.is_compiling())
+        looked_at = not (keys.is_cuda or torch.compiler.is_compiling() or torch.jit.is_tracing())
         if not ahead.keep_key and not (
             looked_at and fits.all() and not _knows_more(keys, places).any()
         ):

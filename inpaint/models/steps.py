@@ -49,7 +49,7 @@ class StreamingStep(nn.Module):
         self.contract = Contract(inputs, outputs, self.multiple)
 
     def forward(self, masked_frames: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        started = memory.abs().amax(dim=(0, 1, 2, 3, 4)) > 0
+        started = memory.abs().amax(dim=(1, 2, 3, 4)) > 0  # (B,): each stream by itself
         holes = find_holes(masked_frames)
         prediction, new_memory = self.model(
             masked_frames[:, None], holes[:, None], memory, started=started

@@ -24,8 +24,8 @@ class StreamingModel(Model):
     forward: (frames (B, T, 3, H, W) in [-1, 1], holes (B, T, 1, H, W), memory or None) ->
         (prediction (B, T, 3, H, W), memory). A clip of T frames gives the same as T calls of one
         frame with the memory handed on. Any H and W; what stands in the holes is not looked at.
-        `started`, one bool, is for graphs, where an input can't be None: False means the start of a
-        stream whatever stands in `memory`.
+        `started`, a bool for each clip or one for all, is for graphs, where an input can't be None:
+        False means the start of a stream whatever stands in `memory`.
     stream: one frame, remembering what is quickest to go on with, and with a look at frames to
         come; not for training.
     memory_shape: (1, rows, slots, N, size) of one stream of frames of a size in pixels.

@@ -30,8 +30,8 @@ class TorchBackend(StepBackend):
 def open_backend(
     path: Path, *, device: torch.device, precision: str | None = None, compiled: bool = False
 ) -> Backend:
-    """The back end of a file, by its suffix: .pth for torch, .onnx for onnxruntime, .engine for
-    TensorRT.
+    """The back end of a file, by its suffix: .pth and .torchscript for torch, .onnx for
+    onnxruntime, .engine for TensorRT.
 
     Args:
         device: where to compute. precision: fp32, fp16 or bf16, for torch; an engine has its own.

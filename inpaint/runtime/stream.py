@@ -128,8 +128,8 @@ class InpaintStream:
         max_width: int | None = None,
         look_ahead: int = 0,
     ) -> "InpaintStream":
-        """A stream on a model file (.pth), an .onnx or an .engine. Arguments and errors as
-        `open_backend`."""
+        """A stream on a model file (.pth), an .onnx, an .engine or a .torchscript. Arguments and
+        errors as `open_backend`."""
         backend = open_backend(
             Path(path), device=create_device(gpu), precision=precision, compiled=compiled
         )

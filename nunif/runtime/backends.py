@@ -1,6 +1,6 @@
 """Steps by torch and by onnxruntime, and the choice among all back ends by a file's suffix.
 
-TensorRT stands in `nunif.runtime.tensorrt`.
+TensorRT stands in `nunif.runtime.tensorrt`, TorchScript's files in `nunif.runtime.torchscript`.
 """
 
 import logging
@@ -19,6 +19,8 @@ from nunif.files import plain_text
 from nunif.models.contract import CELLS, HEIGHT, NEW, WIDTH, Contract, Shape
 from nunif.runtime.engines import Backend, EngineKind
 from nunif.runtime.tensorrt import TensorRTBackend
+from nunif.runtime.torchscript import SUFFIX as TORCHSCRIPT_SUFFIX
+from nunif.runtime.torchscript import open_torchscript, why
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +61,8 @@ def open_by_suffix(
     precision: str | None,
     compiled: bool,
 ) -> Backend:
-    """The back end of a file, by its suffix: .pth for torch, .onnx for onnxruntime, .engine for
-    TensorRT.
+    """The back end of a file, by its suffix: .pth and .torchscript for torch, .onnx for
+    onnxruntime, .engine for TensorRT.
 
     Args:
         open_model: opens the file with torch. kind: what an engine must be.
@@ -72,15 +74,16 @@ def open_by_suffix(
     """
     if not path.is_file():
         raise UserError(
-            f"--model {path} does not exist: give a model file (.pth), an .onnx or an .engine"
+            f"--model {path} does not exist: give a model file (.pth), an .onnx or an .engine, "
+            f"or a {TORCHSCRIPT_SUFFIX}"
         )
     suffix = path.suffix.lower()
     if suffix in TORCH_SUFFIXES:
         return open_model()
-    if suffix != ONNX_SUFFIX and suffix not in ENGINE_SUFFIXES:
+    if suffix not in (ONNX_SUFFIX, TORCHSCRIPT_SUFFIX, *ENGINE_SUFFIXES):
         raise UserError(
             f"--model {path} is of no kind known here: give a model file (.pth), an .onnx or an "
-            ".engine"
+            f".engine, or a {TORCHSCRIPT_SUFFIX}"
         )
     for flag, given in (("--precision", precision), ("--compile", compiled)):
         if given:
@@ -90,6 +93,8 @@ def open_by_suffix(
             )
     if suffix == ONNX_SUFFIX:
         return OnnxBackend(path, device=device, kind=kind)
+    if suffix == TORCHSCRIPT_SUFFIX:
+        return TorchScriptBackend(path, device=device, kind=kind)
     return TensorRTBackend(path, device=device, kind=kind)
 
 
@@ -145,6 +150,29 @@ class ContractBackend(Backend):
         outputs = self._program(*(inputs[name] for name in self.contract.inputs))
         outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
         return self.contract.split(dict(zip(self.contract.outputs, outputs)))
+
+
+class TorchScriptBackend(ContractBackend):
+    """An exported TorchScript file by torch itself. The state stays on the device. One frame at a
+    time."""
+
+    def __init__(self, path: Path, *, device: torch.device, kind: EngineKind | None = None) -> None:
+        """kind: what it must be; None for any.
+
+        Raises:
+            UserError: the file is torn or of another kind.
+        """
+        program, contract = open_torchscript(path, device)
+        if kind is not None:
+            _check_kind(path, contract, kind)
+        where = f"torch {torch.__version__} (TorchScript) on {device}"
+        super().__init__(program, contract, device=device, description=where)
+
+    def run(self, values: Mapping[str, Tensor], state: Any) -> tuple[dict[str, Tensor], Any]:
+        try:
+            return super().run(values, state)
+        except (RuntimeError, torch.jit.Error) as error:  # such as too little memory
+            raise UserError(f"TorchScript stopped ({why(error)})") from error
 
 
 class OnnxBackend(Backend):
@@ -228,8 +256,8 @@ def _open_session(ort: Any, path: Path, place: tuple[str, int]) -> Any:
 
 
 def _contract_of(session: Any) -> Contract:
-    """What a session says of its tensors. Free lengths of a state are in cells, others the
-    frame's."""
+    """What a session says of its tensors. A batch that is free is one here, as everywhere. Other
+    free lengths of a state are in cells, others the frame's."""
     values = {value.name: value.shape for value in session.get_inputs()}
     outputs = {value.name: value.shape for value in session.get_outputs()}
     names = Contract(values, outputs)
@@ -246,13 +274,17 @@ def _contract_of(session: Any) -> Contract:
 
 
 def _of_state(shape: list[int | str]) -> Shape:
-    return tuple(x if isinstance(x, int) else CELLS for x in shape)
+    return (_of_batch(shape[0]), *(x if isinstance(x, int) else CELLS for x in shape[1:]))
 
 
 def _of_frame(shape: list[int | str]) -> Shape:
     sides = (HEIGHT, WIDTH)
     free = [x if isinstance(x, int) else side for x, side in zip(shape[-2:], sides)]
-    return (*shape[:-2], *free)
+    return (_of_batch(shape[0]), *shape[1:-2], *free)
+
+
+def _of_batch(length: int | str) -> int:
+    return length if isinstance(length, int) else 1
 
 
 def _check_kind(path: Path, contract: Contract, kind: EngineKind) -> None:

@@ -1,9 +1,9 @@
-"""Take a network to where it runs without us: ONNX, TensorRT, torch.export.
+"""Take a network to where it runs without us: ONNX, TensorRT, TorchScript, torch.export.
 
 Every file is run over a clip, its own state carried from frame to frame (or window by window), and
 compared with the network in float32 before it gets its name.
 
-Axes: T frames, H W pixels.
+Axes: B batch, T frames, H W pixels.
 """
 
 import copy
@@ -32,14 +32,24 @@ from nunif.runtime.backends import (
     ContractBackend,
     OnnxBackend,
     Step,
+    TorchScriptBackend,
     import_onnxruntime,
 )
 from nunif.runtime.engines import Backend, EngineKind
+from nunif.runtime.opset import (
+    OLDEST_OF_TORCH,
+    OPSET,
+    check_opset,
+    fit_format,
+    forget_sources,
+    to_opset_17,
+)
 from nunif.runtime.parity import compare, in_words, into_windows, run_clip
+from nunif.runtime.torchscript import SUFFIX as TORCHSCRIPT_SUFFIX
+from nunif.runtime.torchscript import write_torchscript
 
 logger = logging.getLogger(__name__)
 
-OPSET = 20
 SLOWLY_FOLDED = {"ConvTranspose", "AveragePool", "Resize", "GridSample"}  # see write_onnx
 MANIFEST = "manifest.json"
 # Largest difference from the float32 model that passes, of a range of 2. Half precision ends at
@@ -55,10 +65,11 @@ class Wishes:
     """What is to be written, and for whom.
 
     formats: see `nunif.runtime.options.EXPORT_FORMATS`. size: (H, W) in pixels.
-    precision: fp32 or fp16, inside. dynamic: an ONNX file for any height and width.
+    precision: fp32 or fp16, inside. dynamic: an ONNX file for any batch, height and width.
     capabilities: of the GPUs to build TensorRT engines for; None = see
         `tensorrt.DEFAULT_CAPABILITIES`.
     device: where float32 torch and TensorRT run for the comparison.
+    opset: of an ONNX file, see `nunif.runtime.opset`.
     """
 
     formats: Sequence[str]
@@ -67,6 +78,7 @@ class Wishes:
     dynamic: bool = False
     capabilities: Sequence[str] | None = None
     device: torch.device = CPU
+    opset: int = OPSET
 
 
 def check_wishes(wishes: Wishes) -> None:
@@ -77,7 +89,11 @@ def check_wishes(wishes: Wishes) -> None:
     """
     if wishes.dynamic and "tensorrt" in wishes.formats:
         raise UserError("--dynamic is for ONNX: a TensorRT engine has one size, export it without")
+    if wishes.dynamic and "torchscript" in wishes.formats:
+        raise UserError("--dynamic is for ONNX: a TorchScript file has one size, export it without")
     check_packages(wishes.formats)
+    if "onnx" in wishes.formats or "tensorrt" in wishes.formats:
+        check_opset(wishes.opset)
 
 
 def check_packages(formats: Sequence[str]) -> None:
@@ -140,6 +156,7 @@ def export_step(
         stem=folder / f"{name}_{of_size}_{precision}",
         size=size,
         dynamic=wishes.dynamic,
+        opset=wishes.opset,
         check=check,
         common={
             **about,
@@ -154,6 +171,8 @@ def export_step(
         to_tensorrt(export, wishes.capabilities, wishes.device, kind)
     if "torch-export" in wishes.formats:
         to_torch_export(export)
+    if "torchscript" in wishes.formats:
+        to_torchscript(export)
     logger.info("what the files want and give: %s", folder / MANIFEST)
     return export.files
 
@@ -195,6 +214,7 @@ class Export:
     stem: Path
     size: tuple[int, int]
     dynamic: bool
+    opset: int
     check: Callable[[Backend, str], dict[str, Any]]
     common: dict[str, Any]
     files: list[Path] = field(default_factory=list)
@@ -222,11 +242,11 @@ def to_onnx(export: Export, *, checked: bool) -> None:
     """checked: run it with onnxruntime; otherwise it is only made for TensorRT."""
     begin, path = time.monotonic(), export.path(".onnx")
     with whole_path(path) as partial:
-        write_onnx(export.traced, export.step, partial)
+        write_onnx(export.traced, export.step, partial, opset=export.opset)
         parity = {"not_run": "not run, it was made for TensorRT"}
         if checked:
             parity = export.check(OnnxBackend(partial, device=CPU), path.name)
-    export.finish(path, begin, format="onnx", opset=OPSET, parity=parity)
+    export.finish(path, begin, format="onnx", opset=export.opset, parity=parity)
 
 
 def to_tensorrt(
@@ -273,6 +293,16 @@ def to_torch_export(export: Export) -> None:
     export.finish(path, begin, format="torch-export", parity=parity)
 
 
+def to_torchscript(export: Export) -> None:
+    """A program for torch.jit.load, and for LibTorch."""
+    begin, path = time.monotonic(), export.path(TORCHSCRIPT_SUFFIX)
+    with whole_path(path) as partial:
+        contract = export.step.contract
+        write_torchscript(export.step, contract, export.size, partial)  # type: ignore[arg-type]
+        parity = export.check(TorchScriptBackend(partial, device=CPU), path.name)
+    export.finish(path, begin, format="torchscript", parity=parity)
+
+
 def tensor_types(contract: Contract, size: tuple[int, int]) -> tensorrt.Shapes:
     """Names, shapes and types of the tensors at a size in pixels."""
     return {name: (shape, "float32") for name, shape in contract.shapes(*size).items()}
@@ -282,12 +312,12 @@ def describe_contract(
     contract: Contract, size: tuple[int, int], *, dynamic: bool
 ) -> dict[str, Any]:
     """The inputs and outputs for the manifest, in numbers or, if dynamic, in words where a length
-    depends on the frame's size."""
+    depends on the batch and on the frame's size."""
     shapes: Mapping[str, Sequence[int | str]] = contract.shapes(*size)
     if dynamic:
         cells = f"4 * ceil(height / {contract.multiple}) * ceil(width / {contract.multiple})"
         shapes = {
-            name: [cells if length == CELLS else length for length in shape]
+            name: ["batch", *(cells if length == CELLS else length for length in shape[1:])]
             for name, shape in {**contract.inputs, **contract.outputs}.items()
         }
     rows = {name: {"shape": list(shape), "type": "float32"} for name, shape in shapes.items()}
@@ -303,36 +333,51 @@ def trace(step: Step, size: tuple[int, int], *, dynamic: bool) -> torch.export.E
     contract = step.contract
     shapes = contract.shapes(*(DYNAMIC_EXAMPLE if dynamic else size))
     tensors = tuple(torch.zeros(shapes[name]) for name in contract.inputs)
-    free = tuple(map(_free_lengths, contract.inputs.values())) if dynamic else None
+    free = None
+    if dynamic:  # an example of one would be taken for always one
+        tensors = tuple(tensor.repeat_interleave(2, dim=0) for tensor in tensors)
+        free = tuple(_free_lengths(contract, name) for name in contract.inputs)
     with _quiet():
-        return torch.export.export(
+        traced = torch.export.export(
             step,  # type: ignore[arg-type]
             tensors,
             dynamic_shapes=free,
             strict=False,
         )
+    for module in traced.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # paths of this machine
+    return traced
 
 
-def _free_lengths(shape: Sequence[int | str]) -> dict[int, Any]:
-    """Which axes may have any length; for cells the exporter finds out how it follows from the
-    frame's."""
-    kinds = torch.export.Dim
-    return {
-        axis: kinds.AUTO if length == CELLS else kinds.DYNAMIC
-        for axis, length in enumerate(shape)
-        if isinstance(length, str)
-    }
+def _free_lengths(contract: Contract, name: str) -> dict[int, Any]:
+    """Which axes of an input may have any length: the batch, and what depends on the frame's size.
+    How those of a state follow from the frame's the exporter finds out."""
+    kind = torch.export.Dim.AUTO if name in contract.states else torch.export.Dim.DYNAMIC
+    lengths = enumerate(contract.inputs[name])
+    return {axis: kind for axis, length in lengths if axis == 0 or isinstance(length, str)}
 
 
-def write_onnx(traced: torch.export.ExportedProgram, step: Step, path: Path) -> None:
-    """Write one ONNX file with its weights in it."""
+def write_onnx(
+    traced: torch.export.ExportedProgram, step: Step, path: Path, *, opset: int = OPSET
+) -> None:
+    """Write one ONNX file with its weights in it.
+
+    Raises:
+        UserError: the network can't be said in that operator set.
+    """
     from onnxscript.optimizer import fold_constants, inline, remove_unused_nodes
 
     with _quiet():
         program: Any = torch.onnx.export(
-            traced, dynamo=True, opset_version=OPSET, optimize=False, verbose=False,
-            input_names=list(step.contract.inputs), output_names=list(step.contract.outputs),
-        )  # fmt: skip
+            traced,
+            dynamo=True,
+            opset_version=max(opset, OLDEST_OF_TORCH),
+            optimize=False,
+            verbose=False,
+            input_names=list(step.contract.inputs),
+            output_names=list(step.contract.outputs),
+        )
         # Constants are worked out with onnx's reference in plain Python. The bias of the
         # token-to-image layer, a transposed convolution of ones, and the means of ones take it
         # minutes, and what comes out would be too large to be kept. The optimizer's rewriting rules
@@ -342,6 +387,15 @@ def write_onnx(traced: torch.export.ExportedProgram, step: Step, path: Path) -> 
             program.model, should_fold=lambda node: False if node.op_type in SLOWLY_FOLDED else None
         )
         remove_unused_nodes(program.model)
+    if opset < OLDEST_OF_TORCH:
+        to_opset_17(program.model)
+    if program.model.opset_imports[""] != opset:  # of which torch only warns
+        raise UserError(
+            f"--opset {opset}: torch {torch.__version__} can't write this network in it, give "
+            f"{OPSET}"
+        )
+    fit_format(program.model)
+    forget_sources(program.model)
     if step.contract.multiple is not None:
         program.model.metadata_props["size_multiple"] = str(step.contract.multiple)
     program.save(path, external_data=False)

@@ -20,7 +20,9 @@ class FilmOptions:
         "-o", "--output", help="the video to be written; a name without suffix is a folder of PNGs"
     )
     model: Path = option(
-        "-m", "--model", help="model file (.pth), or an .onnx or .engine made by export"
+        "-m",
+        "--model",
+        help="model file (.pth), or an .onnx, .engine or .torchscript made by export",
     )
     max_width: int | None = option(
         default=None,
@@ -86,7 +88,7 @@ class MaskOptions:
         parse_objects(self.objects)
 
 
-EXPORT_FORMATS = ("onnx", "tensorrt", "torch-export")
+EXPORT_FORMATS = ("onnx", "tensorrt", "torch-export", "torchscript")
 
 
 def parse_formats(text: str) -> list[str]:
@@ -125,7 +127,12 @@ class ExportOptions:
         choices=("fp32", "fp16"),
         help="what is computed in; the tensors stay float32",
     )
-    dynamic: bool = option(default=False, help="an ONNX file for any height and width")
+    dynamic: bool = option(default=False, help="an ONNX file for any height, width and batch")
+    opset: int | None = option(
+        default=None,
+        minimum=17,
+        help="operator set of an ONNX file: older programs read lower ones alone (default: 20)",
+    )
     clip: Path | None = option(
         default=None, metavar="VIDEO", help="compare on this video (default: a rendered clip)"
     )
@@ -147,6 +154,10 @@ class ExportOptions:
     def check(self) -> None:
         formats = parse_formats(self.format)
         parse_size(self.size)
+        if self.opset is not None and not {"onnx", "tensorrt"} & {*formats}:
+            raise UserError(
+                f"--opset {self.opset} is for --format onnx: add it or leave the option out"
+            )
         if self.compute_capability is not None and "tensorrt" not in formats:
             raise UserError(
                 "--compute-capability is for --format tensorrt: add it or leave the option out"

@@ -18,11 +18,12 @@ from inpaint.models.steps import STREAMING, make_step, mask_frame
 from inpaint.runtime.backends import ENGINES, TorchBackend
 from nunif.models import Model, create_model
 from nunif.models.registry import model_names
-from nunif.runtime.backends import ContractBackend, OnnxBackend
+from nunif.runtime.backends import ContractBackend, OnnxBackend, TorchScriptBackend
 from nunif.runtime.engines import Backend
 from nunif.runtime.export import trace, write_onnx
 from nunif.runtime.parity import compare, run_clip, to_torch
 from nunif.runtime.tensorrt import TensorRTBackend, build_engine
+from nunif.runtime.torchscript import write_torchscript
 from scene import masks
 from tests.exam import noise
 from tests.models import TINY, lively
@@ -58,6 +59,7 @@ MODELS = {build.__name__: build for build in (memory_dstt, fusion, picture_memor
 BACKENDS = {
     "torch": 1e-5,
     "contract": 1e-5,
+    "torchscript": 1e-5,
     "onnx": 2e-4,
     "tensorrt": 2e-3,
 }
@@ -68,6 +70,7 @@ needs_gpu = [
 OF_ANY_SIZE = ["torch", "contract"]
 OF_ALL = [
     *OF_ANY_SIZE,
+    "torchscript",
     pytest.param("onnx", marks=pytest.mark.slow),  # the first of them exports
     pytest.param("tensorrt", marks=needs_gpu),
 ]
@@ -79,7 +82,7 @@ def less_to_trace(request, monkeypatch):
     """Where a file is made: the same operations and a quarter of them, pyramids of fewer levels
     that are gone through once. Everything else runs the networks as they are."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    if parameters.get("kind") in ("onnx", "tensorrt"):
+    if parameters.get("kind") in ("onnx", "tensorrt", "torchscript"):
         monkeypatch.setattr(motion, "ITERATIONS", 1)
         monkeypatch.setattr(motion, "LEVELS", 2)
         monkeypatch.setattr(masks, "FILL_LEVELS", 3)
@@ -103,6 +106,13 @@ class Case:
             return TorchBackend(self.model, device=CPU)
         if kind == "contract":
             return ContractBackend(step, step.contract, device=CPU, description="torch")
+        if kind == "torchscript":
+            if kind not in self.files:
+                path = self.files["folder"] / "m.torchscript"
+                write_torchscript(step, step.contract, SIZE, path)
+                # opened once: torch's optimizer works on a program at its first calls
+                self.files[kind] = TorchScriptBackend(path, device=CPU, kind=ENGINES)
+            return self.files[kind]
         if "onnx" not in self.files:
             path = self.files["folder"] / "m.onnx"
             write_onnx(trace(step, SIZE, dynamic=False), step, path)
@@ -224,6 +234,20 @@ def test_a_start_is_a_start_whatever_stands_in_the_memory(case):
     assert (known - fresh).abs().max() > 0.05
 
 
+def test_streams_side_by_side_start_each_by_itself(case):
+    """As files that take several at once promise: zeros are a start for that stream alone."""
+    frames, holes = clip(2, 3)
+    step, (first, second, third) = make_step(case.model), pieces_of(frames, holes)
+    _, memory = step(first, step.contract.start(*SIZE)["memory"].expand(2, -1, -1, -1, -1))
+    _, memory = step(second, memory)
+    memory[1] = 0
+    together = step(third, memory)
+    for i in range(2):
+        alone = step(third[i : i + 1], memory[i : i + 1])
+        for found, expected in zip(together, alone):
+            torch.testing.assert_close(found[i : i + 1], expected, **case.of_memory)
+
+
 def test_clips_of_a_batch_never_see_each_other(case):
     frames, holes = clip(3, 4)
     other = frames.clone()
@@ -257,7 +281,7 @@ def test_the_tensors_are_those_of_the_field(case, kind):
     contract = backend.contract
     assert contract.names == STREAMING and contract.states == ("memory",)
     assert backend.window is None
-    assert backend.size == (SIZE if kind in ("onnx", "tensorrt") else None)
+    assert backend.size == (None if kind in OF_ANY_SIZE else SIZE)
     memory = case.model.memory_shape(*SIZE)
     frame = (1, 3, *SIZE)
     assert contract.shapes(*SIZE) == dict(
@@ -311,7 +335,9 @@ def test_no_state_is_a_new_stream_and_a_carried_one_is_not(case, kind):
     assert in_holes((on - found).abs(), holes).max() > 0.05
 
 
-@pytest.mark.parametrize("kind", ["contract", pytest.param("tensorrt", marks=needs_gpu)])
+@pytest.mark.parametrize(
+    "kind", ["contract", "torchscript", pytest.param("tensorrt", marks=needs_gpu)]
+)
 def test_zeros_are_a_new_stream(case, kind):
     backend = case.backend(kind)
     frames, holes = clip(frames=2)

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from nunif.errors import UserError
 from nunif.models.contract import HEIGHT, WIDTH, Contract
-from nunif.runtime.backends import ContractBackend, OnnxBackend, open_by_suffix
+from nunif.runtime.backends import (
+    ContractBackend,
+    OnnxBackend,
+    TorchScriptBackend,
+    open_by_suffix,
+)
 from nunif.runtime.engines import EngineKind
 from nunif.runtime.export import Wishes, check_wishes, export_step
 from nunif.runtime.parity import compare, run_clip
@@ -75,7 +80,7 @@ def exported(network, frames, kind, tmp_path_factory):
         network,
         frames,
         tmp_path_factory.mktemp("exported"),
-        Wishes(["onnx", "torch-export"], SIZE),
+        Wishes(["onnx", "torch-export", "torchscript"], SIZE, opset=17),
         name="recurrent",
         kind=kind,
         clip="noise",
@@ -99,6 +104,7 @@ def test_what_is_written_computes_the_same(exported):
     assert [path.name for path in exported] == [
         "recurrent_24x40_fp32.onnx",
         "recurrent_24x40_fp32.pt2",
+        "recurrent_24x40_fp32.torchscript",
     ]
     entries = json.loads((folder / "manifest.json").read_text())["files"]
     for path in exported:
@@ -112,10 +118,19 @@ def test_what_is_written_computes_the_same(exported):
         assert parity["largest_difference_memory"] <= 1e-6
 
 
+def test_an_older_operator_set_is_written_and_told(exported):
+    onnx = pytest.importorskip("onnx")
+    (opset,) = onnx.load(exported[0]).opset_import
+    entry = json.loads(exported[0].with_name("manifest.json").read_text())["files"]
+    assert opset.version == entry[exported[0].name]["opset"] == 17
+
+
 def test_every_result_and_every_state_is_carried_by_its_name(network, frames, exported, kind):
-    backends = in_torch(network), OnnxBackend(exported[0], device=CPU, kind=kind)
+    script = TorchScriptBackend(exported[2], device=CPU, kind=kind)
+    backends = in_torch(network), OnnxBackend(exported[0], device=CPU, kind=kind), script
+    assert script.contract.names == network.contract.names
     assert backends[1].contract.shapes(*SIZE) == network.contract.shapes(*SIZE)
-    states = [None, None]
+    states = [None, None, None]
     by_hand = network.contract.start(*SIZE)
     for frame in frames:
         with torch.no_grad():

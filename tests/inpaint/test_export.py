@@ -3,8 +3,10 @@ can't be done."""
 
 import hashlib
 import json
+import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -36,7 +38,7 @@ from tests.exam import scenery
 from tests.models import TINY, lively, lively_model
 
 onnx = pytest.importorskip("onnx", reason="the export needs the package onnx")
-pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
 pytest.importorskip("onnxscript", reason="the export needs the package onnxscript")
 
 # one process, and once a session, whatever else is run in between: what all share takes minutes,
@@ -94,7 +96,7 @@ def folder(model_path, clip, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(motion, "ITERATIONS", 1)
         for more in (
-            ["--format", "onnx,torch-export", "--size", "40x56"],
+            ["--format", "onnx,torch-export,torchscript", "--size", "40x56"],
             ["--size", "40x56", "--precision", "fp16"],
             ["--dynamic"],
         ):
@@ -146,6 +148,7 @@ def test_the_manifest_tells_all_that_a_program_needs(folder, model_path):
         "memory_dstt_v1_tiny_40x56_fp16.onnx",
         "memory_dstt_v1_tiny_40x56_fp32.onnx",
         "memory_dstt_v1_tiny_40x56_fp32.pt2",
+        "memory_dstt_v1_tiny_40x56_fp32.torchscript",
         "memory_dstt_v1_tiny_any_fp32.onnx",
     ]
     for name, entry in entries.items():
@@ -179,14 +182,21 @@ def test_the_manifest_tells_all_that_a_program_needs(folder, model_path):
         "new_memory",
     ]
     any_size = entries["memory_dstt_v1_tiny_any_fp32.onnx"]["inputs"]
-    assert any_size["masked_frames"]["shape"] == [1, 3, "height", "width"]
+    assert any_size["masked_frames"]["shape"] == ["batch", 3, "height", "width"]
     assert any_size["memory"]["shape"] == [
-        1,
+        "batch",
         2 + 75,
         2,
         "4 * ceil(height / 24) * ceil(width / 24)",
         16,
     ]
+
+
+@pytest.mark.slow
+def test_torchscript_gives_the_pictures_of_torch(folder, model_path):
+    script = open_backend(folder / "memory_dstt_v1_tiny_40x56_fp32.torchscript", device=CPU)
+    assert script.size == SIZE
+    assert max(differences(script, open_backend(model_path, device=CPU))) <= 1
 
 
 @pytest.mark.slow
@@ -217,6 +227,41 @@ def test_the_file_for_any_size_takes_any_size(folder, model_path, size):
     backend = open_backend(folder / "memory_dstt_v1_tiny_any_fp32.onnx", device=CPU)
     assert backend.size is None
     assert max(differences(backend, open_backend(model_path, device=CPU), size=size)) <= 1
+
+
+def test_the_file_for_any_size_takes_any_number_of_streams(folder):
+    """Each is as if it were alone, one that starts among others that go on, too."""
+    session = onnxruntime.InferenceSession(
+        folder / "memory_dstt_v1_tiny_any_fp32.onnx", disabled_optimizers=["Pad_Fusion"]
+    )
+
+    def step(frames, memory):
+        return session.run(None, {"masked_frames": frames, "memory": memory})
+
+    scene = [frame.numpy() for frame in long_film(SIZE, 6)]
+    memories = [np.zeros(MEMORY, np.float32) for _ in range(3)]
+    for t in range(4):
+        memories[t % 3][:] = 0  # one after the other starts anew
+        frames = scene[t : t + 3]
+        together = step(np.concatenate(frames), np.concatenate(memories))
+        for i, frame in enumerate(frames):
+            alone = step(frame, memories[i])
+            for found, expected in zip(together, alone):
+                np.testing.assert_allclose(found[i : i + 1], expected, rtol=0, atol=2e-4)
+            memories[i] = alone[1]
+
+
+def test_no_file_tells_of_the_machine_that_wrote_it(folder):
+    """Neither where the source lies, nor any other path."""
+    for path in map(folder.joinpath, manifest(folder)):
+        content = path.read_bytes()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                content = b"".join(map(archive.read, archive.namelist()))
+        assert b"masked_frames" in content
+        for own in (export.__file__, torch.__file__, sys.prefix, str(folder), str(Path.home())):
+            assert str(Path(own).parent).encode() not in content, path.name
+        assert not re.search(rb"[\\/][\w.-]+\.py\b", content), path.name
 
 
 def long_film(size, count=300):
@@ -399,10 +444,15 @@ def test_numbers_that_are_not_finite_do_not_pass():
         ),
         (
             ["--format", "onnx,caffe"],
-            "export format 'caffe' is not known: choose from onnx, tensorrt, torch-export",
+            "export format 'caffe' is not known: choose from onnx, tensorrt, torch-export, "
+            "torchscript",
         ),
         (["--compute-capability", "8.6"], "--compute-capability is for --format tensorrt"),
         (["--format", "tensorrt", "--dynamic"], "--dynamic is for ONNX"),
+        (["--format", "torchscript", "--dynamic"], "a TorchScript file has one size"),
+        (["--format", "torchscript", "--opset", "17"], "--opset 17 is for --format onnx"),
+        (["--opset", "16"], "--opset 16 is out of bounds: give a number at least 17"),
+        (["--opset", "99"], "--opset 99 is not known to onnx"),
         (["--frames", "3"], "--frames 3 is out of bounds: give a number at least 12"),
     ],
 )
