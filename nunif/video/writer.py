@@ -25,6 +25,7 @@ from nunif.video.encoders import add_stream, choose_encoding, default_codecs, de
 from nunif.video.extras import warn_of_lost_tags
 from nunif.video.last_picture import PictureMuxer
 from nunif.video.mastering import Mastering
+from nunif.video.packets import Span
 from nunif.video.picture import Picture
 from nunif.video.picture_times import PictureTimes
 from nunif.video.pixel_format import planar_format
@@ -70,6 +71,7 @@ class VideoWriter:
             film.
         extras: carry over its subtitles, chapters, tags and attachments too; a line names what
             can't be.
+        span: the part of that file which is carried over; None: all.
         mastering: HDR10's static metadata and the place of the chroma; a line names what can't be
             written.
         metadata: of the file, such as its title.
@@ -99,6 +101,7 @@ class VideoWriter:
         sample_aspect_ratio: Fraction | None = None,
         sound_from: Path | None = None,
         extras: bool = False,
+        span: Span | None = None,
         mastering: Mastering = _NO_MASTERING,
         metadata: Mapping[str, str] | None = None,
         gop: int | None = None,
@@ -137,7 +140,14 @@ class VideoWriter:
                 container, color, rate, time_base, aspect=sample_aspect_ratio, gop=gop
             )
             if sound_from is not None:
-                self._sound = self._open_sound(sound_from, container, extras=extras)
+                self._sound = Sound(
+                    sound_from,
+                    container,
+                    encoders=default_codecs(path)[1:],
+                    mux=self._mux,
+                    extras=extras,
+                    span=span,
+                )
             with self._explained():
                 container.start_encoding()
         except BaseException:
@@ -196,12 +206,6 @@ class VideoWriter:
                 aspect=aspect or Fraction(1),
             )
             self._muxer = PictureMuxer(container, add_pictures(container, self.color))
-
-    def _open_sound(
-        self, source: Path, container: av.container.OutputContainer, *, extras: bool
-    ) -> Sound:
-        encoders = default_codecs(self.path)[1:]
-        return Sound(source, container, encoders=encoders, mux=self._mux, extras=extras)
 
     def __enter__(self) -> "VideoWriter":
         return self

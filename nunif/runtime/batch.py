@@ -1,0 +1,149 @@
+"""The films of a folder one by one, each into a file of its own; or just one film."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nunif.errors import UserError
+from nunif.failures import Failures
+from nunif.files import check_not_source, make_folder
+from nunif.numbered import is_picture
+from nunif.runtime.options import FilmOptions, parse_part
+from nunif.video.clips import clip_name, clips_of_folder, find_mask
+from nunif.video.encoders import can_write
+
+logger = logging.getLogger(__name__)
+
+Options = TypeVar("Options", bound=FilmOptions)
+
+_USUAL = ".mp4"
+
+
+def for_each_film(
+    options: Options,
+    work: Callable[[Options], None],
+    *,
+    prepare: Callable[[], Any],
+    mask: Path | None = None,
+) -> None:
+    """Do a command's work for its film; where --input is a folder of films, for each of them.
+
+    Those of a folder go into the folder --output under their own names; what is there already is
+    left as it is. One that fails doesn't keep the others from being done.
+
+    Args:
+        work: what is done with one film: makes options.output of options.input.
+        prepare: opens what all films need; called once before the first of several, so that what is
+            wrong with it is said once.
+        mask: where the films have masks, the option `mask`: a folder with one for each, of its
+            name, or one picture for all.
+
+    Raises:
+        UserError: the options don't go together, or some films failed: they are named.
+    """
+    parse_part(options.start, options.end)
+    films = clips_of_folder(options.input)
+    if films is None:
+        if options.suffix is not None:
+            raise UserError(
+                f"--suffix {options.suffix} is for a folder of videos, and {options.input} is "
+                "none: name what is to be written"
+            )
+        work(options)
+        return
+    _check(options, mask)
+    jobs = {output: film for film, output in _named(films, options).items()}
+    todo = {output: film for output, film in jobs.items() if not _is_there(output)}
+    for output in jobs.keys() - todo.keys():
+        logger.info("%s is there already: left as it is", output)
+    make_folder(options.output)
+    if todo:
+        prepare()
+    _work_through(todo, options, work, mask=mask, num_before=len(jobs) - len(todo))
+
+
+def _work_through(
+    todo: dict[Path, Path],
+    options: Options,
+    work: Callable[[Options], None],
+    *,
+    mask: Path | None,
+    num_before: int,
+) -> None:
+    """todo: outputs and their films. num_before: how many are there already."""
+    failures, num_done = Failures(len(todo)), 0
+    takes_rate = any(film.is_dir() for film in todo.values())
+    try:
+        for number, (output, film) in enumerate(todo.items(), start=1):
+            logger.info("%d of %d: %s", number, len(todo), film)
+            with failures.log(film.name):
+                # of a rate only folders of pictures know nothing
+                fps = options.fps if film.is_dir() or not takes_rate else None
+                one = replace(options, input=film, output=output, fps=fps, suffix=None)
+                if mask is not None:
+                    one = replace(one, **{"mask": _mask_of(film, mask)})
+                work(one)
+                num_done += 1
+    except KeyboardInterrupt:
+        text = "%s: %d of %d films are made; the same command goes on from there"
+        logger.warning(text, options.output, num_done, len(todo))
+        raise
+    before = f", {num_before} were there already" if num_before else ""
+    logger.info("%s: %d films made%s", options.output, num_done, before)
+    failures.raise_if_any("films")
+
+
+def _check(options: FilmOptions, mask: Path | None) -> None:
+    """Raises UserError where the options can't be meant for a folder of films."""
+    source, output = options.input, options.output
+    if can_write(output.suffix) or is_picture(output):
+        raise UserError(
+            f"--output {output} is one file, and {source} is a folder of films: name a folder"
+        )
+    if options.suffix is not None and not can_write(options.suffix):
+        raise UserError(
+            f"--suffix {options.suffix} can't be written: choose .mp4, .mkv, .mov, .webm, .avi or "
+            ".ts, or leave it out"
+        )
+    check_not_source(output, source)
+    if mask is None:
+        return
+    check_not_source(output, mask)
+    if mask.exists() and not mask.is_dir() and not is_picture(mask):
+        raise UserError(
+            f"--mask {mask} is one film, and {source} is a folder of them: give a folder that "
+            "holds a mask for each, of its name, or one picture for all"
+        )
+
+
+def _named(films: Iterable[Path], options: FilmOptions) -> dict[Path, Path]:
+    """What is to be made of each film.
+
+    Raises:
+        UserError: the same of two.
+    """
+    named: dict[Path, Path] = {}
+    for film in films:
+        suffix = "" if film.is_dir() else options.suffix or film.suffix
+        output = options.output / (clip_name(film) + suffix)
+        if suffix and not can_write(suffix):
+            output = options.output / (clip_name(film) + _USUAL)
+        first = next((other for other, name in named.items() if name == output), None)
+        if first is not None:
+            raise UserError(f"{first} and {film} would both become {output}: rename one of them")
+        named[film] = output
+    return named
+
+
+def _is_there(output: Path) -> bool:
+    """Whether a film was made before: files and folders have their names only when they are
+    whole."""
+    return any(output.iterdir()) if output.is_dir() else output.exists()
+
+
+def _mask_of(film: Path, mask: Path) -> Path:
+    if not mask.is_dir():
+        return mask
+    return find_mask(mask, film, name=f"{film}: --mask {mask}")
