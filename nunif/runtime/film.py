@@ -126,10 +126,6 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
         UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
     """
     path = options.output
-    if is_picture(film.path) and not is_picture(path):
-        text = "%s is one picture, and %s is %s; a name that ends in .png makes a picture"
-        kind = "a folder of one" if is_folder(path) else "a film of one frame"
-        logger.info(text, film.path, path, kind)
     if (tone := film.info.tone_map) is not None:
         text = (
             "%s is %s: the model sees it as SDR BT.709, outside the holes the film stays as it is"
@@ -147,11 +143,13 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
     elif is_folder(path):
         _refuse_encoding(options, "a folder of pictures")
         with FolderWriter(path) as folder:
+            _tell_of_kind(path, film, "a folder of one")
             _warn_of_losses(path, film, extras=options.extras)
             yield _Pictures(folder)
     else:
         make_folder(path.parent)
         with video_writer(path, film, size=size, options=options, sound=True) as video:
+            _tell_of_kind(path, film, "a film of one frame")
             yield _Video(video)
 
 
@@ -165,6 +163,13 @@ def open_plain_output(path: Path, film: Film, *, size: tuple[int, int]) -> Itera
     else:
         with video_writer(path, film, size=size) as video:
             yield _Video(video)
+
+
+def _tell_of_kind(path: Path, film: Film, kind: str) -> None:
+    """Log what a picture becomes that isn't asked to become a picture."""
+    if is_picture(film.path):
+        text = "%s is one picture, and %s is %s; a name that ends in .png makes a picture"
+        logger.info(text, film.path, path, kind)
 
 
 def _refuse_encoding(options: FilmOptions, output: str) -> None:

@@ -24,13 +24,22 @@ _JPEG_QUALITY = 95  # of 100, with whole chroma
 _LZW = 5  # libtiff's number
 
 
+# Tags of a TIFF that tell of the picture, and not of how it is stored: description, camera,
+# resolution, software, date, artist, copyright, and where EXIF's own and those of the place stand.
+_ABOUT_THE_PICTURE = {270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853}
+
+
 @dataclass(frozen=True)
 class Notes:
     """What a picture file says beside its pixels: a colour profile (ICC), and EXIF's block without
-    its thumbnail, as a picture that stands upright."""
+    its thumbnail, as of a picture that stands upright.
+
+    may_be_clear: whether it has alpha; True where that isn't known.
+    """
 
     profile: bytes | None = None
     exif: bytes | None = None
+    may_be_clear: bool = True
 
     @property
     def names(self) -> list[str]:
@@ -42,12 +51,12 @@ class Notes:
 @dataclass(frozen=True)
 class _Kind:
     """What a kind of file can hold. encode: a picture (H, W, 3) or (H, W, 4) and notes -> the
-    file."""
+    file. bits_with_notes: the most bits of a sample beside which notes are written."""
 
     encode: Callable[[np.ndarray, Notes], bytes]
     has_16_bits: bool = False
     has_alpha: bool = False
-    has_notes: bool = True
+    bits_with_notes: int = 8
 
 
 class StillWriter:
@@ -87,12 +96,14 @@ class StillWriter:
         if picture.dtype == np.uint16 and not kind.has_16_bits:
             picture = np.rint(picture / 257).astype(np.uint8)
             lost.append("its 16 bits (8 are written)")
-        if picture.shape[2] == 4 and not kind.has_alpha:
-            if picture[..., 3].min() < np.iinfo(picture.dtype).max:
-                lost.append("its alpha")
-            picture = picture[..., :3]
-        notes = read_notes(self._source)
-        lost += [] if kind.has_notes else notes.names
+        notes, bits = read_notes(self._source), 8 * picture.itemsize
+        lost += [] if bits <= kind.bits_with_notes else notes.names
+        if picture.shape[2] == 4:
+            is_clear = bool(picture[..., 3].min() < np.iinfo(picture.dtype).max)
+            lost += ["its alpha"] * (is_clear and not kind.has_alpha)
+            # what decodes some kinds gives all pictures an alpha
+            if not kind.has_alpha or not (is_clear or notes.may_be_clear):
+                picture = picture[..., :3]
         if lost:
             text = "%s: %s can't be kept in %s; .png takes all"
             logger.warning(text, self._source, ", ".join(lost), self.path.suffix)
@@ -104,9 +115,16 @@ def read_notes(path: Path) -> Notes:
     # whatever a stranger's file holds: the pixels were read by somebody else
     with suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
         tags = image.getexif()
+        if image.format == "TIFF":
+            for tag in tags.keys() - _ABOUT_THE_PICTURE:
+                del tags[tag]
         if _ORIENTATION in tags:
             tags[_ORIENTATION] = _UPRIGHT
-        return Notes(image.info.get("icc_profile"), tags.tobytes() if len(tags) else None)
+        return Notes(
+            image.info.get("icc_profile"),
+            tags.tobytes() if len(tags) else None,
+            may_be_clear="A" in image.getbands() or "transparency" in image.info,
+        )
     return Notes()
 
 
@@ -123,14 +141,16 @@ def _webp(picture: np.ndarray, notes: Notes) -> bytes:
     return _by_pillow("WEBP", picture, notes, lossless=True, exact=True)  # also what is transparent
 
 
-def _by_pillow(name: str, picture: np.ndarray, notes: Notes, **settings: int) -> bytes:
+def _by_pillow(name: str, picture: np.ndarray, notes: Notes, **settings: int | str) -> bytes:
     file, more = io.BytesIO(), {"icc_profile": notes.profile, "exif": notes.exif}
     known = {key: value for key, value in more.items() if value}
     Image.fromarray(picture).save(file, name, **settings, **known)
     return file.getvalue()
 
 
-def _tiff(picture: np.ndarray, _: Notes) -> bytes:
+def _tiff(picture: np.ndarray, notes: Notes) -> bytes:
+    if picture.dtype == np.uint8:
+        return _by_pillow("TIFF", picture, notes, compression="tiff_lzw")
     return _by_opencv(".tiff", picture, [cv2.IMWRITE_TIFF_COMPRESSION, _LZW])
 
 
@@ -145,11 +165,11 @@ def _by_opencv(suffix: str, picture: np.ndarray, settings: list[int]) -> bytes:
 
 
 _KINDS = {
-    ".png": _Kind(_png, has_16_bits=True, has_alpha=True),
+    ".png": _Kind(_png, has_16_bits=True, has_alpha=True, bits_with_notes=16),
     ".jpg": _Kind(_jpeg),
     ".jpeg": _Kind(_jpeg),
     ".webp": _Kind(_webp, has_alpha=True),
-    ".tif": _Kind(_tiff, has_16_bits=True, has_alpha=True, has_notes=False),
-    ".tiff": _Kind(_tiff, has_16_bits=True, has_alpha=True, has_notes=False),
-    ".bmp": _Kind(_bmp, has_notes=False),
+    ".tif": _Kind(_tiff, has_16_bits=True, has_alpha=True),
+    ".tiff": _Kind(_tiff, has_16_bits=True, has_alpha=True),
+    ".bmp": _Kind(_bmp, bits_with_notes=0),
 }
