@@ -54,45 +54,55 @@ def for_each_film(
         work(options)
         return
     _check(options, mask)
-    jobs = {output: film for film, output in _named(films, options).items()}
-    todo = {output: film for output, film in jobs.items() if not _is_there(output)}
-    for output in jobs.keys() - todo.keys():
+    jobs = _named(films, options)
+    done = [output for output in jobs.values() if _is_there(output)]
+    for output in done:
         logger.info("%s is there already: left as it is", output)
-    make_folder(options.output)
-    if todo:
+    todo = {film: output for film, output in jobs.items() if output not in done}
+    failures = Failures(len(jobs))
+    paired = _paired(todo, options, mask, failures)
+    if paired:
         prepare()
-    _work_through(todo, options, work, mask=mask, num_before=len(jobs) - len(todo))
+        make_folder(options.output)
+    num_made = _work_through(paired, work, failures)
+    before = f", {len(done)} were there already" if done else ""
+    logger.info("%s: %d films made%s", options.output, num_made, before)
+    failures.raise_if_any("films")
+
+
+def _paired(
+    todo: dict[Path, Path], options: Options, mask: Path | None, failures: Failures
+) -> list[Options]:
+    """The options for each film that has a mask, or needs none."""
+    takes_rate = any(film.is_dir() for film in todo)
+    paired = []
+    for film, output in todo.items():
+        # of a rate only folders of pictures know nothing
+        fps = options.fps if film.is_dir() or not takes_rate else None
+        one = replace(options, input=film, output=output, fps=fps, suffix=None)
+        with failures.log(film.name):
+            if mask is not None:
+                one = replace(one, **{"mask": _mask_of(film, mask)})
+            paired.append(one)
+    return paired
 
 
 def _work_through(
-    todo: dict[Path, Path],
-    options: Options,
-    work: Callable[[Options], None],
-    *,
-    mask: Path | None,
-    num_before: int,
-) -> None:
-    """todo: outputs and their films. num_before: how many are there already."""
-    failures, num_done = Failures(len(todo)), 0
-    takes_rate = any(film.is_dir() for film in todo.values())
+    paired: list[Options], work: Callable[[Options], None], failures: Failures
+) -> int:
+    """How many films were made."""
+    num_made = 0
     try:
-        for number, (output, film) in enumerate(todo.items(), start=1):
-            logger.info("%d of %d: %s", number, len(todo), film)
-            with failures.log(film.name):
-                # of a rate only folders of pictures know nothing
-                fps = options.fps if film.is_dir() or not takes_rate else None
-                one = replace(options, input=film, output=output, fps=fps, suffix=None)
-                if mask is not None:
-                    one = replace(one, **{"mask": _mask_of(film, mask)})
-                work(one)
-                num_done += 1
+        for number, options in enumerate(paired, start=1):
+            logger.info("%d of %d: %s", number, len(paired), options.input)
+            with failures.log(options.input.name):
+                work(options)
+                num_made += 1
     except KeyboardInterrupt:
-        text = "%s: %d of %d films are made; the same command goes on from there"
-        logger.warning(text, options.output, num_done, len(todo))
+        text = "%d of %d films are made; the same command goes on from there"
+        logger.warning(text, num_made, len(paired))
         raise
-    before = f", {num_before} were there already" if num_before else ""
-    logger.info("%s: %d films made%s", options.output, num_done, before)
-    failures.raise_if_any("films")
+    return num_made
 
 
 def _check(options: FilmOptions, mask: Path | None) -> None:
