@@ -53,7 +53,6 @@ EyeView = tuple[DepthFrame[Frame], np.ndarray]
 
 def main(options: StereoOptions) -> None:
     """The command `stereo`."""
-    check_sees_depth(options)
     device = create_device(options.gpu)
     fillers = cache(partial(open_fillers_of, options, device))
     estimator = cache(partial(open_estimator, options, device))
@@ -84,6 +83,7 @@ def make_stereo(
     check_not_sources([options.output], [options.input])
     with ExitStack() as stack:
         film = stack.enter_context(open_source(options))
+        check_sees_depth(options)
         width, height = film.info.width, film.info.height
         fillers = open_fillers()
         fillers[0].computed_size(height, width)  # an engine of another size is better found now

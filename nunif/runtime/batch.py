@@ -82,7 +82,8 @@ def _paired(
         one = replace(options, input=film, output=output, fps=fps, suffix=None)
         with failures.log(film.name):
             if mask is not None:
-                one = replace(one, **{"mask": _mask_of(film, mask)})
+                its_own: dict[str, Any] = {"mask": _mask_of(film, mask)}
+                one = replace(one, **its_own)
             paired.append(one)
     return paired
 

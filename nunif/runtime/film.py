@@ -93,8 +93,10 @@ def open_again(options: FilmOptions, film: Film) -> Iterator[Film]:
     """What `open_source` gave, to be read a second time."""
     rate = str(film.info.rate) if options.input.is_dir() else None  # it isn't told again
     with _open_whole(options, rate) as whole:
-        is_part = isinstance(film, PartOfFilm)
-        yield PartOfFilm(whole, first=film.first, stop=film.stop) if is_part else whole
+        if isinstance(film, PartOfFilm):
+            yield PartOfFilm(whole, first=film.first, stop=film.stop)
+        else:
+            yield whole
 
 
 def _open_whole(options: FilmOptions, fps: str | None) -> Film:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -146,10 +147,7 @@ def open_holes(
             aspect or rate; nearly all is hole; while iterating, a picture that can't be read.
             BrokenVideo: while iterating, a damaged video.
     """
-
-    def finish(hole: np.ndarray) -> np.ndarray:
-        return cv2.dilate(hole.astype(np.uint8), _CROSS, iterations=dilate) > 0 if dilate else hole
-
+    finish = partial(_grow, by=dilate)
     whole, first, stop = film, 0, len(film)
     if isinstance(film, PartOfFilm):
         whole, first, stop = film.whole, film.first, film.stop
@@ -177,6 +175,10 @@ def open_holes(
             yield repeat(hole, len(film))
         else:
             yield map(finish, holes)
+
+
+def _grow(hole: np.ndarray, *, by: int) -> np.ndarray:
+    return cv2.dilate(hole.astype(np.uint8), _CROSS, iterations=by) > 0 if by else hole
 
 
 @contextmanager

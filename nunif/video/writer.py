@@ -6,7 +6,7 @@ Axes: H W pixels, 3 = R G B.
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
@@ -113,8 +113,7 @@ class VideoWriter:
             UserError: `path` is the source or can't be written, or suffix, codec, pixel format,
                 quality and size don't go together.
         """
-        self.path = path
-        self.num_frames = 0
+        self.path, self.num_frames = path, 0
         self.unfinished_path: Path | None = None
         self._partial = partial_path(path)
         self._size = (width, height)
@@ -140,14 +139,7 @@ class VideoWriter:
                 container, color, rate, time_base, aspect=sample_aspect_ratio, gop=gop
             )
             if sound_from is not None:
-                self._sound = Sound(
-                    sound_from,
-                    container,
-                    encoders=default_codecs(path)[1:],
-                    mux=self._mux,
-                    extras=extras,
-                    span=span,
-                )
+                self._sound = self._sound_of(sound_from)(container, extras=extras, span=span)
             with self._explained():
                 container.start_encoding()
         except BaseException:
@@ -206,6 +198,9 @@ class VideoWriter:
                 aspect=aspect or Fraction(1),
             )
             self._muxer = PictureMuxer(container, add_pictures(container, self.color))
+
+    def _sound_of(self, source: Path) -> Callable[..., Sound]:
+        return partial(Sound, source, encoders=default_codecs(self.path)[1:], mux=self._mux)
 
     def __enter__(self) -> "VideoWriter":
         return self
