@@ -1,7 +1,7 @@
 """The films of a folder one by one, each into a file of its own; or just one film."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,54 +54,67 @@ def for_each_film(
         work(options)
         return
     _check(options, mask)
-    jobs = _named(films, options)
-    done = [output for output in jobs.values() if _is_there(output)]
-    for output in done:
-        logger.info("%s is there already: left as it is", output)
-    todo = {film: output for film, output in jobs.items() if output not in done}
-    failures = Failures(len(jobs))
-    paired = _paired(todo, options, mask, failures)
-    if paired:
+    jobs = _jobs(films, options)
+    done = [job for job in jobs if _is_there(job.output)]
+    for job in done:
+        logger.info("%s is there already: left as it is", job.output)
+    todo, failures = [job for job in jobs if job not in done], Failures(len(jobs))
+    if mask is not None:
+        todo = _with_masks(todo, mask, failures)
+    if todo:
         prepare()
         make_folder(options.output)
-    num_made = _work_through(paired, work, failures)
+    num_made = _work_through(todo, work, failures)
     before = f", {len(done)} were there already" if done else ""
     logger.info("%s: %d films made%s", options.output, num_made, before)
     failures.raise_if_any("films")
 
 
-def _paired(
-    todo: dict[Path, Path], options: Options, mask: Path | None, failures: Failures
-) -> list[Options]:
-    """The options for each film that has a mask, or needs none."""
-    takes_rate = any(film.is_dir() for film in todo)
-    paired = []
-    for film, output in todo.items():
+def _jobs(films: list[Path], options: Options) -> list[Options]:
+    """The options for each film alone.
+
+    Raises:
+        UserError: the same is to be made of two.
+    """
+    takes_rate = any(film.is_dir() for film in films)
+    jobs: dict[Path, Options] = {}
+    for film in films:
+        suffix = "" if film.is_dir() else options.suffix or film.suffix
+        if suffix and not can_write(suffix):
+            suffix = _USUAL
+        output = options.output / (clip_name(film) + suffix)
         # of a rate only folders of pictures know nothing
         fps = options.fps if film.is_dir() or not takes_rate else None
-        one = replace(options, input=film, output=output, fps=fps, suffix=None)
-        with failures.log(film.name):
-            if mask is not None:
-                its_own: dict[str, Any] = {"mask": _mask_of(film, mask)}
-                one = replace(one, **its_own)
-            paired.append(one)
-    return paired
+        job = replace(options, input=film, output=output, fps=fps, suffix=None)
+        if (first := jobs.setdefault(job.output, job)) is not job:
+            raise UserError(
+                f"{first.input} and {film} would both become {job.output}: rename one of them"
+            )
+    return list(jobs.values())
 
 
-def _work_through(
-    paired: list[Options], work: Callable[[Options], None], failures: Failures
-) -> int:
+def _with_masks(jobs: list[Options], mask: Path, failures: Failures) -> list[Options]:
+    """Those of which the film has a mask, with it."""
+    found = []
+    for job in jobs:
+        with failures.log(job.input.name):
+            its_own: dict[str, Any] = {"mask": _mask_of(job.input, mask)}
+            found.append(replace(job, **its_own))
+    return found
+
+
+def _work_through(jobs: list[Options], work: Callable[[Options], None], failures: Failures) -> int:
     """How many films were made."""
     num_made = 0
     try:
-        for number, options in enumerate(paired, start=1):
-            logger.info("%d of %d: %s", number, len(paired), options.input)
-            with failures.log(options.input.name):
-                work(options)
+        for number, job in enumerate(jobs, start=1):
+            logger.info("%d of %d: %s", number, len(jobs), job.input)
+            with failures.log(job.input.name):
+                work(job)
                 num_made += 1
     except KeyboardInterrupt:
         text = "%d of %d films are made; the same command goes on from there"
-        logger.warning(text, num_made, len(paired))
+        logger.warning(text, num_made, len(jobs))
         raise
     return num_made
 
@@ -127,25 +140,6 @@ def _check(options: FilmOptions, mask: Path | None) -> None:
             f"--mask {mask} is one film, and {source} is a folder of them: give a folder that "
             "holds a mask for each, of its name, or one picture for all"
         )
-
-
-def _named(films: Iterable[Path], options: FilmOptions) -> dict[Path, Path]:
-    """What is to be made of each film.
-
-    Raises:
-        UserError: the same of two.
-    """
-    named: dict[Path, Path] = {}
-    for film in films:
-        suffix = "" if film.is_dir() else options.suffix or film.suffix
-        output = options.output / (clip_name(film) + suffix)
-        if suffix and not can_write(suffix):
-            output = options.output / (clip_name(film) + _USUAL)
-        first = next((other for other, name in named.items() if name == output), None)
-        if first is not None:
-            raise UserError(f"{first} and {film} would both become {output}: rename one of them")
-        named[film] = output
-    return named
 
 
 def _is_there(output: Path) -> bool:

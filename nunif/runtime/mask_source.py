@@ -22,7 +22,7 @@ from nunif.runtime import mask_reading
 from nunif.runtime.mask_pictures import MaskPicture, mask_of_frame, read_mask_picture
 from nunif.runtime.mask_reading import MaskReading, sample_positions, understand
 from nunif.video.film import Film, PictureFilm
-from nunif.video.part import PartOfFilm
+from nunif.video.part import place_in_whole
 from nunif.video.reader import BrokenVideo, VideoReader
 
 logger = logging.getLogger(__name__)
@@ -148,9 +148,7 @@ def open_holes(
             BrokenVideo: while iterating, a damaged video.
     """
     finish = partial(_grow, by=dilate)
-    whole, first, stop = film, 0, len(film)
-    if isinstance(film, PartOfFilm):
-        whole, first, stop = film.whole, film.first, film.stop
+    whole, first, stop = place_in_whole(film)
     masks = open_masks(
         path,
         Paired.with_film(whole),

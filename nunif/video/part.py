@@ -86,6 +86,13 @@ class PartOfFilm:
         self.whole.__exit__(*error)
 
 
+def place_in_whole(film: Film) -> tuple[Film, int, int]:
+    """The whole film that a part is of, and which of its frames [first, stop) the part has."""
+    if isinstance(film, PartOfFilm):
+        return film.whole, film.first, film.stop
+    return film, 0, len(film)
+
+
 def part_of(film: Film, start: Fraction, end: Fraction | None) -> Film:
     """The pictures that begin from `start` on and before `end`, seconds after the film's first
     picture; the film itself where that is all of it.
