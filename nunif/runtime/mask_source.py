@@ -104,8 +104,9 @@ class _Fit:
         says."""
         if hole.shape == self._to:
             return hole
-        size = self._to[::-1]
-        return cv2.resize(hole.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        # the nearest by the pixels' middles, as Pillow has it; INTER_NEAREST takes one further left
+        how = cv2.INTER_NEAREST_EXACT
+        return cv2.resize(hole.astype(np.uint8), self._to[::-1], interpolation=how) > 0
 
 
 def _has_aspect(size: tuple[int, int], wanted: tuple[int, int]) -> bool:

@@ -282,6 +282,17 @@ def test_small_masks_become_blocks_and_numbers_stay_what_they_are(tmp_path, film
         holes_of(path, film, objects=(2,))
 
 
+def test_the_nearest_pixel_is_that_of_the_middle(tmp_path, film):
+    """Of three columns the second."""
+    grey = np.zeros((48, 72), np.uint8)
+    grey[:, 30:32] = 255
+    (hole, *_) = holes_of(write(tmp_path / "m.png", grey), film)
+    assert np.flatnonzero(hole.any(axis=0)).tolist() == [10]
+    grey[:, 31] = 0
+    with pytest.raises(UserError, match="marks nothing"):
+        holes_of(write(tmp_path / "m.png", grey), film)
+
+
 @pytest.mark.parametrize(
     ("size", "aspect", "fits"),
     [
