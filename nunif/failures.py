@@ -14,10 +14,11 @@ class Failures:
 
     def __init__(self, total: int) -> None:
         self.total, self.count = total, 0
+        self._names: list[str] = []
 
     @contextmanager
-    def log(self) -> Iterator[None]:
-        """Work on one source.
+    def log(self, name: str = "") -> Iterator[None]:
+        """Work on one source. name: for the end, where those that failed are named.
 
         Raises:
             UserError: it failed and is the only one; where there are others it is logged.
@@ -32,6 +33,7 @@ class Failures:
                 raise
             logger.error("error: %s", error)
             self.count += 1
+            self._names += [name] * bool(name)
 
     def raise_if_any(self, what: str) -> None:
         """After all the work. what: the sources, such as "videos".
@@ -40,4 +42,7 @@ class Failures:
             UserError: some failed.
         """
         if self.count:
-            raise UserError(f"{self.count} of {self.total} {what} failed; the others are finished")
+            names = f" ({', '.join(self._names)})" if self._names else ""
+            raise UserError(
+                f"{self.count} of {self.total} {what} failed{names}; the others are finished"
+            )

@@ -6,6 +6,7 @@ coded by OpenCV.
 """
 
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -50,6 +51,17 @@ def encode_rgba(picture: np.ndarray) -> bytes:
     """A PNG of an (H, W, 4) uint8 or uint16 picture with alpha (0 = transparent, not
     premultiplied), lossless."""
     return _encode(picture[..., [2, 1, 0, 3]], _FAST)
+
+
+def with_notes(png: bytes, *, profile: bytes | None = None, exif: bytes | None = None) -> bytes:
+    """A PNG of `encode_rgb` or `encode_rgba` with a colour profile (ICC) and EXIF's block."""
+    chunks = b""
+    if profile:
+        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
+    if exif:
+        chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    start = len(PNG_SIGNATURE) + 25  # behind the header's chunk
+    return png[:start] + chunks + png[start:]
 
 
 def encode_grey(picture: np.ndarray) -> bytes:

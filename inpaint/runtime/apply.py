@@ -6,7 +6,7 @@ Axes: H W pixels, 3 = R G B.
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,22 @@ from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import longer_name
+from nunif.runtime.batch import for_each_film
 from nunif.runtime.film import (
     check_not_sources,
     is_folder,
+    open_again,
     open_output,
+    open_plain_output,
+    open_source,
     process_frames,
     read_ahead,
-    video_writer,
 )
 from nunif.runtime.mask_source import hole_advice, open_holes
 from nunif.runtime.options import parse_objects
 from nunif.video import picture as pictures
 from nunif.video.cuts import mark_cuts
-from nunif.video.film import open_film
+from nunif.video.film import Film
 from nunif.video.reader import BrokenVideo, Frame
 from scene.masks import HOLE_COLOUR
 
@@ -44,32 +47,41 @@ FrameAndHole = tuple[Frame, np.ndarray]
 
 def main(options: ApplyOptions) -> None:
     """The command `apply`."""
+    open_once = cache(partial(open_filler, options))
+    work = partial(fill_film, open_filler=open_once)
+    for_each_film(options, work, prepare=open_once, mask=options.mask)
+
+
+def open_filler(options: ApplyOptions) -> Filler:
+    """What fills the holes."""
+    (filler,) = open_fillers(
+        options.model,
+        device=create_device(options.gpu),
+        precision=options.precision,
+        compiled=options.compile,
+        max_width=options.max_width,
+        look_ahead=None if options.look_ahead in (None, SHOT) else int(options.look_ahead),
+    )
+    return filler
+
+
+def fill_film(options: ApplyOptions, *, open_filler: Callable[[], Filler]) -> None:
+    """Fill the holes of one film. open_filler: called once the film and its masks are known to be
+    usable."""
     compare_path = comparison_path(options.output) if options.compare else None
     check_not_sources(filter(None, [options.output, compare_path]), [options.input, options.mask])
     with ExitStack() as stack:
-        film = stack.enter_context(
-            open_film(
-                options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace
-            )
-        )
+        film = stack.enter_context(open_source(options))
         holes = stack.enter_context(open_holes(options.mask, film, **how_masks_are_read(options)))
         size = (film.info.width, film.info.height)
-        (filler,) = open_fillers(
-            options.model,
-            device=create_device(options.gpu),
-            precision=options.precision,
-            compiled=options.compile,
-            max_width=options.max_width,
-            look_ahead=None if options.look_ahead in (None, SHOT) else int(options.look_ahead),
-        )
+        filler = open_filler()
         computed = filler.computed_size(*reversed(size))
         logger.info("%s, at %dx%d", filler.description, computed[1], computed[0])
         output = stack.enter_context(open_output(options, film, size=size))
         comparison = None
         if compare_path is not None:
-            comparison = stack.enter_context(
-                video_writer(compare_path, film, size=(2 * size[0], size[1]))
-            )
+            both = (2 * size[0], size[1])
+            comparison = stack.enter_context(open_plain_output(compare_path, film, size=both))
         frames = stack.enter_context(read_ahead(zip(film, holes), film))
         num_holes = 0
 
@@ -81,14 +93,16 @@ def main(options: ApplyOptions) -> None:
                 filled, frame, frame.picture and pictures.paste(frame.picture, filled, hole)
             )
             if comparison is not None:
-                comparison.write(side_by_side(frame.rgb, hole, filled), frame.pts, frame.duration)
+                comparison.write(side_by_side(frame.rgb, hole, filled), frame)
 
         shots = split_into_shots(frames, find_cuts=options.find_cuts)
         holed = (HoleFrame(item, item[0].rgb, item[1], starts_shot) for item, starts_shot in shots)
         fill: Callable[[Iterable[HoleFrame]], Iterator[tuple[Any, np.ndarray]]] = filler.fill
         if options.look_ahead == SHOT:
             stream = check_looks_ahead(filler, options.model)
-            fill = partial(stream.fill, keys=stack.enter_context(keys_of_shots(options, filler)))
+            fill = partial(
+                stream.fill, keys=stack.enter_context(keys_of_shots(options, film, filler))
+            )
         process_frames(fill_in_sdr(fill, holed, film.info.tone_map), film, write)
     if not num_holes:
         advice = hole_advice(invert=options.invert_mask)
@@ -121,16 +135,16 @@ def check_looks_ahead(filler: Filler, model: Path) -> InpaintStream:
 
 
 @contextmanager
-def keys_of_shots(options: ApplyOptions, filler: Filler) -> Iterator[Iterator[ShotKeys]]:
-    """The key pictures of every shot: the film is read a second time, one shot ahead of its
+def keys_of_shots(
+    options: ApplyOptions, first: Film, filler: Filler
+) -> Iterator[Iterator[ShotKeys]]:
+    """The key pictures of every shot: the film `first` is read a second time, one shot ahead of its
     filling."""
     stream = check_looks_ahead(filler, options.model)
     assert stream.multiple is not None
     with (
-        open_film(
-            options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace
-        ) as film,
-        open_holes(options.mask, film, **how_masks_are_read(options)) as holes,
+        open_again(options, first) as film,
+        open_holes(options.mask, film, again=True, **how_masks_are_read(options)) as holes,
         tqdm(total=len(film), unit="frame", desc="looking ahead", disable=None) as bar,
     ):
         tone = film.info.tone_map

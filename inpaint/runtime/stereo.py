@@ -8,8 +8,9 @@ Axes: H W pixels, 3 = R G B.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import cache, partial
 from itertools import tee
 from pathlib import Path
 
@@ -24,14 +25,23 @@ from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, turn, view_of_eye
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
-from nunif.runtime.film import check_not_sources, open_output, process_frames, read_ahead
+from nunif.errors import UserError
+from nunif.numbered import is_picture
+from nunif.runtime.batch import for_each_film
+from nunif.runtime.film import (
+    check_not_sources,
+    open_output,
+    open_source,
+    process_frames,
+    read_ahead,
+)
 from nunif.video.cuts import mark_cuts
-from nunif.video.film import open_film
 from nunif.video.picture import is_see_through
 from nunif.video.probe import VideoInfo
 from nunif.video.reader import Frame
 from nunif.video.tone import ToneMap, to_8_bits
 from scene.depth import DepthEstimator, create_estimator
+from scene.depth_models import MOTION_PARALLAX
 
 logger = logging.getLogger(__name__)
 
@@ -43,18 +53,41 @@ EyeView = tuple[DepthFrame[Frame], np.ndarray]
 
 def main(options: StereoOptions) -> None:
     """The command `stereo`."""
-    check_not_sources([options.output], [options.input])
     device = create_device(options.gpu)
-    with ExitStack() as stack:
-        film = stack.enter_context(
-            open_film(
-                options.input, fps=options.fps, for_editing=True, deinterlace=options.deinterlace
-            )
+    fillers = cache(partial(open_fillers_of, options, device))
+    estimator = cache(partial(open_estimator, options, device))
+    work = partial(make_stereo, open_fillers=fillers, open_estimator=estimator)
+    for_each_film(options, work, prepare=lambda: (fillers(), estimator()))
+
+
+def check_sees_depth(options: StereoOptions) -> None:
+    """
+    Raises:
+        UserError: one picture, and an estimator that needs motion.
+    """
+    if options.model_type == MOTION_PARALLAX and is_picture(options.input):
+        raise UserError(
+            f"--model-type {MOTION_PARALLAX} tells near from far by how things move, and "
+            f"{options.input} is one picture: choose another, such as Any_V2_S"
         )
+
+
+def make_stereo(
+    options: StereoOptions,
+    *,
+    open_fillers: Callable[[], list[Filler]],
+    open_estimator: Callable[[], DepthEstimator],
+) -> None:
+    """Make stereo 3D of one film. open_fillers, open_estimator: called once the film is known to be
+    usable."""
+    check_not_sources([options.output], [options.input])
+    with ExitStack() as stack:
+        film = stack.enter_context(open_source(options))
+        check_sees_depth(options)
         width, height = film.info.width, film.info.height
-        fillers = open_fillers_of(options, device)
+        fillers = open_fillers()
         fillers[0].computed_size(height, width)  # an engine of another size is better found now
-        estimator = open_estimator(options, device)
+        estimator = open_estimator()
         logger.info("depth: %s; holes: %s", estimator.name, fillers[0].description)
         layout = LAYOUTS[options.layout]
         output = stack.enter_context(open_output(options, film, size=layout.size(width, height)))

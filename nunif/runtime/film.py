@@ -1,5 +1,5 @@
-"""What commands that make one film of another share: where the new film is written, and the loop
-over the frames.
+"""What commands that make one film of another share: the film, where the new one is written, and
+the loop over the frames.
 
 Axes: H W pixels, 3 = R G B.
 """
@@ -18,14 +18,18 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nunif.errors import UserError
 from nunif.files import check_not_source, make_folder
+from nunif.numbered import is_picture
 from nunif.parallel import prefetch
-from nunif.runtime.options import FilmOptions
-from nunif.video.film import Film, PictureFilm
+from nunif.runtime.options import FilmOptions, parse_part
+from nunif.video.film import Film, open_film
 from nunif.video.folder import FolderWriter
 from nunif.video.mastering import Mastering
+from nunif.video.part import PartOfFilm, part_of
 from nunif.video.picture import Picture, alpha_of
+from nunif.video.probe import ICC_PROFILE
 from nunif.video.reader import BrokenVideo, Frame
 from nunif.video.signalling import as_ratio
+from nunif.video.still import StillWriter
 from nunif.video.writer import VideoWriter
 
 logger = logging.getLogger(__name__)
@@ -52,13 +56,51 @@ class _Video:
         self._writer.write(rgb if picture is None else picture, frame.pts, frame.duration)
 
 
-class _Folder:
-    def __init__(self, writer: FolderWriter) -> None:
+class _Pictures:
+    def __init__(self, writer: FolderWriter | StillWriter) -> None:
         self._writer = writer
 
     def write(self, rgb: np.ndarray, frame: Frame, picture: Picture | None = None) -> None:
         alpha = None if picture is None else alpha_of(picture)
         self._writer.write(rgb if alpha is None else np.dstack([rgb, alpha]))
+
+
+@contextmanager
+def open_source(options: FilmOptions) -> Iterator[Film]:
+    """The film that is asked for, or the part of it, with what is needed to write it again.
+
+    Raises:
+        UserError: see `open_film` and `part_of`; it doesn't fit into one picture, which is to be
+            written.
+    """
+    start, end = parse_part(options.start, options.end)
+    if is_picture(options.input) and (options.start or options.end):
+        raise UserError(
+            f"--start and --end are for films, and {options.input} is one picture: leave them out"
+        )
+    with _open_whole(options, options.fps) as whole:
+        film = part_of(whole, start, end)
+        if is_picture(options.output) and len(film) > 1:
+            raise UserError(
+                f"--output {options.output} is one picture, and {options.input} has {len(film)} "
+                "frames: name a video, or a folder of pictures (a name without suffix)"
+            )
+        yield film
+
+
+@contextmanager
+def open_again(options: FilmOptions, film: Film) -> Iterator[Film]:
+    """What `open_source` gave, to be read a second time."""
+    rate = str(film.info.rate) if options.input.is_dir() else None  # it isn't told again
+    with _open_whole(options, rate) as whole:
+        if isinstance(film, PartOfFilm):
+            yield PartOfFilm(whole, first=film.first, stop=film.stop)
+        else:
+            yield whole
+
+
+def _open_whole(options: FilmOptions, fps: str | None) -> Film:
+    return open_film(options.input, fps=fps, for_editing=True, deinterlace=options.deinterlace)
 
 
 def is_folder(output: Path) -> bool:
@@ -77,8 +119,8 @@ def check_not_sources(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
 
 @contextmanager
 def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> Iterator[Output]:
-    """A video with the film's sound, subtitles, times and colours, or a folder of PNGs where the
-    name has no suffix.
+    """A video with the film's sound, subtitles, times and colours, a folder of PNGs where the
+    name has no suffix, or one picture.
 
     Args:
         size: (width, height) of what will be written, as encoders have it.
@@ -91,37 +133,66 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
             "%s is %s: the model sees it as SDR BT.709, outside the holes the film stays as it is"
         )
         logger.info(text, film.path, tone.name)
-    if film.info.dynamic:
-        logger.warning(
-            "%s has %s, which can't be carried over", film.path, ", ".join(film.info.dynamic)
-        )
-    if is_folder(path):
-        for name in ("codec", "quality", "pixel_format"):
-            if (value := getattr(options, name)) is not None:
-                flag = name.replace("_", "-")
-                raise UserError(
-                    f"--{flag} {value} is for videos, but --output {path} is a folder of "
-                    "pictures: leave it out"
-                )
+    # a picture of a picture keeps it
+    kept = {ICC_PROFILE} if is_picture(path) else set()
+    if lost := [name for name in film.info.dynamic if name not in kept]:
+        logger.warning("%s has %s, which can't be carried over", film.path, ", ".join(lost))
+    if is_picture(path):
+        _refuse_encoding(options, "a picture")
+        with open_plain_output(path, film, size=size) as still:
+            _warn_of_tone(path, film)
+            yield still
+    elif is_folder(path):
+        _refuse_encoding(options, "a folder of pictures")
         with FolderWriter(path) as folder:
+            _tell_of_kind(path, film, "a folder of one")
             _warn_of_losses(path, film, extras=options.extras)
-            yield _Folder(folder)
+            yield _Pictures(folder)
     else:
         make_folder(path.parent)
         with video_writer(path, film, size=size, options=options, sound=True) as video:
+            _tell_of_kind(path, film, "a film of one frame")
             yield _Video(video)
+
+
+@contextmanager
+def open_plain_output(path: Path, film: Film, *, size: tuple[int, int]) -> Iterator[Output]:
+    """A picture, or a video with no more of the film than its pictures, in the suffix's usual
+    codec. size: as of `open_output`."""
+    if is_picture(path):
+        with StillWriter(path, source=film.path) as still:
+            yield _Pictures(still)
+    else:
+        with video_writer(path, film, size=size) as video:
+            yield _Video(video)
+
+
+def _tell_of_kind(path: Path, film: Film, kind: str) -> None:
+    """Log what a picture becomes that isn't asked to become a picture."""
+    if is_picture(film.path):
+        text = "%s is one picture, and %s is %s; a name that ends in .png makes a picture"
+        logger.info(text, film.path, path, kind)
+
+
+def _refuse_encoding(options: FilmOptions, output: str) -> None:
+    """
+    Raises:
+        UserError: an option that is for videos, which the output isn't.
+    """
+    for name in ("codec", "quality", "pixel_format"):
+        if (value := getattr(options, name)) is not None:
+            flag = name.replace("_", "-")
+            raise UserError(
+                f"--{flag} {value} is for videos, but --output {options.output} is {output}: "
+                "leave it out"
+            )
 
 
 def _warn_of_losses(folder: Path, film: Film, *, extras: bool) -> None:
     """Log what of a film a folder of pictures doesn't keep."""
     if film.info.has_sound:
         logger.warning("%s has sound, a folder of pictures has none", film.path)
-    if (tone := film.info.tone_map) is not None:
-        text = (
-            "%s: the pictures are %s like the film, and PNGs don't say so: tell the "
-            "program that reads them"
-        )
-        logger.warning(text, folder, tone.name)
+    _warn_of_tone(folder, film)
     if (aspect := film.info.sample_aspect_ratio) not in (None, 1):
         text = "%s: the aspect of the film's pixels is %s, and a folder of pictures doesn't say so"
         logger.warning(text, folder, as_ratio(aspect))
@@ -138,6 +209,15 @@ def _warn_of_losses(folder: Path, film: Film, *, extras: bool) -> None:
             film.path,
             ", ".join(film.info.extras),
         )
+
+
+def _warn_of_tone(path: Path, film: Film) -> None:
+    if (tone := film.info.tone_map) is not None:
+        text = (
+            "%s: the pictures are %s like the film, and PNGs don't say so: tell the "
+            "program that reads them"
+        )
+        logger.warning(text, path, tone.name)
 
 
 def video_writer(
@@ -169,7 +249,8 @@ def video_writer(
         color=info.color,
         like_pixel_format=info.picture_format,
         sample_aspect_ratio=info.sample_aspect_ratio,
-        sound_from=film.path if sound and not isinstance(film, PictureFilm) else None,
+        sound_from=film.path if sound and not film.path.is_dir() else None,
+        span=film.span if isinstance(film, PartOfFilm) else None,
         mastering=mastering if sound else Mastering(),
         extras=bool(sound and options and options.extras),
     )

@@ -6,8 +6,10 @@ Axes: H W pixels of the film, upright.
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -16,30 +18,102 @@ import numpy as np
 
 from nunif.errors import UserError
 from nunif.numbered import check_exists, is_picture, numbered_pictures, refuse_unread, row_of
+from nunif.runtime import mask_reading
 from nunif.runtime.mask_pictures import MaskPicture, mask_of_frame, read_mask_picture
 from nunif.runtime.mask_reading import MaskReading, sample_positions, understand
 from nunif.video.film import Film, PictureFilm
+from nunif.video.part import place_in_whole
 from nunif.video.reader import BrokenVideo, VideoReader
 
 logger = logging.getLogger(__name__)
 
+_ASPECT_TOLERANCE = 0.03
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 @dataclass(frozen=True)
 class Paired:
-    """The frames that masks are for. A video has times, a folder of pictures has numbers."""
+    """The frames that masks are for. A video has times, a folder of pictures has numbers.
+
+    size: (H, W) of the frames. pixel_aspect: width to height of their pixels. called: what messages
+        call them.
+    """
 
     count: int
+    size: tuple[int, int]
     times: np.ndarray | None = None
     fps: float = 0.0
     numbers: Sequence[int] | None = None
+    pixel_aspect: Fraction = Fraction(1)
+    called: str = "film"
 
     @classmethod
-    def with_film(cls, film: Film) -> "Paired":
-        if isinstance(film, PictureFilm):
-            return cls(len(film), numbers=film.numbers)
-        return cls(len(film), times=film.times, fps=float(film.info.rate))
+    def with_film(cls, film: Film, *, called: str = "film") -> "Paired":
+        info = film.info
+        return cls(
+            len(film),
+            (info.height, info.width),
+            times=None if isinstance(film, PictureFilm) else film.times,
+            fps=float(info.rate),
+            numbers=film.numbers if isinstance(film, PictureFilm) else None,
+            pixel_aspect=info.sample_aspect_ratio or Fraction(1),
+            called=called,
+        )
+
+
+class _Fit:
+    """How the masks of a source come to lie on the frames that they are for. A line says so once
+    where they are of another size."""
+
+    def __init__(self, name: str, frames: Paired, to: tuple[int, int]) -> None:
+        """to: (H, W) of the holes."""
+        self._name, self._frames, self._to = name, frames, to
+        self._is_told = False
+        self._first: tuple[int, int] | None = None  # size of the first mask, and mostly of all
+
+    def check(self, size: tuple[int, int], name: str) -> None:
+        """
+        Args:
+            size: (H, W) of a mask.
+            name: what messages call it alone.
+
+        Raises:
+            UserError: it has another aspect than the frames, as they are stored or shown.
+        """
+        wanted, frames = self._frames.size, self._frames
+        self._first = self._first or size
+        if size == wanted:
+            return
+        (height, width), called = wanted, frames.called
+        name = self._name if size == self._first else name
+        both = f"{name} is {size[1]}x{size[0]}, the {called} {width}x{height}"
+        shown = (height, round(width * frames.pixel_aspect))
+        if not (_has_aspect(size, wanted) or _has_aspect(size, shown)):
+            is_turned = _has_aspect(size[::-1], wanted)
+            turned = f"; it lies on its side, and the {called} stands as players show it"
+            raise UserError(
+                f"{both}: make masks of the {called}'s size, or of another with its aspect"
+                + turned * is_turned
+            )
+        if not self._is_told:
+            self._is_told = True
+            logger.info("%s: it is scaled to that, each pixel to the nearest", both)
+
+    def lay(self, hole: np.ndarray) -> np.ndarray:
+        """A hole (H, W) bool, scaled by the nearest pixel, so that nothing comes about that no mask
+        says."""
+        if hole.shape == self._to:
+            return hole
+        # the nearest by the pixels' middles, as Pillow has it; INTER_NEAREST takes one further left
+        how = cv2.INTER_NEAREST_EXACT
+        return cv2.resize(hole.astype(np.uint8), self._to[::-1], interpolation=how) > 0
+
+
+def _has_aspect(size: tuple[int, int], wanted: tuple[int, int]) -> bool:
+    """Whether the aspects of two sizes (H, W) are the same, but for a pixel's rounding or a few
+    percent: 854x480 of 1920x1080, or 1920x1088."""
+    apart = abs(size[0] * wanted[1] - size[1] * wanted[0])
+    return apart <= max(wanted[0] + wanted[1], _ASPECT_TOLERANCE * size[1] * wanted[0])
 
 
 @contextmanager
@@ -52,39 +126,45 @@ def open_holes(
     objects: tuple[int, ...] = (),
     large_holes: bool = False,
     deinterlace: bool = False,
+    again: bool = False,
 ) -> Iterator[Iterator[np.ndarray]]:
     """The hole of every frame of `film`, in order: (H, W) bool, True = missing.
 
     Args:
         path: a video as long as the film; a folder of pictures, one per frame, by number; or one
-            picture for all frames. All of the film's size. How a picture says what is missing: see
-            `nunif.runtime.mask_pictures`.
+            picture for all frames. Of the film's size, or of another with its aspect, from which
+            they are scaled. Of a part of a film, those of the whole are taken. How a picture says
+            what is missing: see `nunif.runtime.mask_pictures`.
         invert: what they don't show is missing.
         dilate: pixels by which holes grow, up, down and to the sides (as often with a 3x3 cross, as
             the field does).
         objects: the numbers of the objects that are missing; none: all.
         large_holes: whether holes of nearly the whole picture are meant.
         deinterlace: of a video, as of `VideoReader`.
+        again: what is to be said of the masks has been said.
 
     Raises:
         UserError: nothing usable at `path`; fewer masks than frames, a gap in the numbers, another
-            size or rate; nearly all is hole; while iterating, a picture that can't be read.
+            aspect or rate; nearly all is hole; while iterating, a picture that can't be read.
             BrokenVideo: while iterating, a damaged video.
     """
-
-    def finish(hole: np.ndarray) -> np.ndarray:
-        return cv2.dilate(hole.astype(np.uint8), _CROSS, iterations=dilate) > 0 if dilate else hole
-
-    with open_masks(
+    finish = partial(_grow, by=dilate)
+    whole, first, stop = place_in_whole(film)
+    masks = open_masks(
         path,
-        Paired.with_film(film),
+        Paired.with_film(whole),
         name=f"--mask {path}",
         size=(film.info.height, film.info.width),
+        start=first,
+        stop=stop,
         objects=objects,
         invert=invert,
         large_holes=large_holes,
         deinterlace=deinterlace,
-    ) as holes:
+    )
+    with ExitStack() as stack:
+        with _silence() if again else nullcontext():
+            holes = stack.enter_context(masks)
         if is_picture(path):
             hole = finish(next(holes))
             if not hole.any():
@@ -96,15 +176,32 @@ def open_holes(
             yield map(finish, holes)
 
 
+def _grow(hole: np.ndarray, *, by: int) -> np.ndarray:
+    return cv2.dilate(hole.astype(np.uint8), _CROSS, iterations=by) > 0 if by else hole
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Log nothing of masks."""
+    loggers = (logger, mask_reading.logger)
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for each in loggers:
+            each.setLevel(logging.NOTSET)
+
+
 @contextmanager
 def open_masks(
     path: Path,
     frames: Paired,
     *,
     name: str,
-    size: tuple[int, int] | None = None,
-    start: int = 0,
-    stop: int | None = None,
+    size: tuple[int, int],
+    start: int,
+    stop: int,
     objects: tuple[int, ...] = (),
     invert: bool | None = False,
     large_holes: bool = False,
@@ -114,12 +211,12 @@ def open_masks(
 
     Args:
         name: of the masks, for messages.
-        size: (H, W) that all must have; None: any.
+        size: (H, W) to which holes are scaled.
         invert: None where that can't be asked for.
 
     Raises: as `open_holes`.
     """
-    stop = frames.count if stop is None else stop
+    fit = _Fit(name, frames, size)
 
     def understood(samples: Iterable[MaskPicture]) -> MaskReading:
         return understand(name, samples, objects=objects, invert=invert, large_holes=large_holes)
@@ -127,10 +224,10 @@ def open_masks(
     check_exists(path, name)
     if path.is_dir() or is_picture(path):
         files = _paired_by_number(path, frames, name, start, stop) if path.is_dir() else [path]
-        first = _read(files[0], name, size)  # what is wrong with all of them is better said now
-        reading = understood(_readable(files, name, size))
+        first = _read(files[0], name, fit)  # what is wrong with all of them is better said now
+        reading = understood(_readable(files, name, fit))
         if path.is_dir():
-            yield (reading.hole(_read(file, name, size)) for file in files)
+            yield (fit.lay(reading.hole(_read(file, name, fit))) for file in files)
         else:
             if (count := len(row_of(path))) > 1:
                 logger.warning(
@@ -139,20 +236,19 @@ def open_masks(
                     name,
                     count,
                 )
-            yield repeat(reading.hole(first), stop - start)
+            yield repeat(fit.lay(reading.hole(first)), stop - start)
         return
     if path.suffix.lower() != ".gif":
         refuse_unread(path, name)
     with VideoReader(path, for_editing=True, deinterlace=deinterlace) as masks:
         info = masks.info
-        if size not in (None, (info.height, info.width)):
-            raise _wrong_size(name, (info.height, info.width), size)
+        fit.check((info.height, info.width), name)
         _check_times(masks, frames, name)
         _check_count(name, "frames", len(masks), stop, frames.count)
         with VideoReader(path, for_editing=True, deinterlace=deinterlace) as sampled:
             reading = understood(_decodable(sampled, start, stop))
         yield (
-            reading.hole(mask_of_frame(masks.read(i, i + 1)[0], info)) for i in range(start, stop)
+            fit.lay(reading.hole(mask_of_frame(frame, info))) for frame in masks.frames(start, stop)
         )
 
 
@@ -165,30 +261,22 @@ def hole_advice(*, invert: bool) -> str:
     )
 
 
-def _read(file: Path, name: str, size: tuple[int, int] | None) -> MaskPicture:
+def _read(file: Path, name: str, fit: _Fit) -> MaskPicture:
     name = f"{name.partition(' ')[0]} {file}"
     try:
         mask = read_mask_picture(file)
     except (OSError, ValueError) as error:
         raise UserError(f"{name} can't be read ({error}): make it again") from error
-    if size not in (None, mask.size):
-        raise _wrong_size(name, mask.size, size)
+    fit.check(mask.size, name)
     return mask
 
 
-def _wrong_size(name: str, size: tuple[int, int], wanted: tuple[int, int] | None) -> UserError:
-    assert wanted is not None
-    return UserError(
-        f"{name} is {size[1]}x{size[0]}, the film {wanted[1]}x{wanted[0]}: scale it to the film"
-    )
-
-
-def _readable(files: list[Path], name: str, size: tuple[int, int] | None) -> Iterator[MaskPicture]:
-    """Some of the masks; what is wrong with one that can't be read is said when its turn
+def _readable(files: list[Path], name: str, fit: _Fit) -> Iterator[MaskPicture]:
+    """Some of the masks; what is wrong with one that can't be used is said when its turn
     comes."""
     for position in sample_positions(len(files)):
         with suppress(UserError):
-            yield _read(files[position], name, size)
+            yield _read(files[position], name, fit)
 
 
 def _decodable(masks: VideoReader, start: int, stop: int) -> Iterator[MaskPicture]:

@@ -1,7 +1,9 @@
 """Options of commands that run a model over a film, read masks, or export a model. Nothing here
 imports torch."""
 
+import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from nunif.errors import UserError
@@ -14,10 +16,16 @@ class FilmOptions:
     """A film in, a film out, and the model between; for the commands that run one."""
 
     input: Path = option(
-        "-i", "--input", help="the film: a video, or a folder of numbered pictures"
+        "-i",
+        "--input",
+        help="the film: a video, a folder of numbered pictures, or one picture; or a folder of "
+        "videos, which are done one by one",
     )
     output: Path = option(
-        "-o", "--output", help="the video to be written; a name without suffix is a folder of PNGs"
+        "-o",
+        "--output",
+        help="the video to be written; a name without suffix is a folder of PNGs; of one picture: "
+        "a picture; of a folder of videos: a folder",
     )
     model: Path = option(
         "-m",
@@ -47,6 +55,20 @@ class FilmOptions:
         default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)"
     )
     fps: str | None = option(default=None, metavar="RATE", help=FPS_HELP)
+    start: str | None = option(
+        default=None,
+        metavar="TIME",
+        help="begin there: seconds, m:s or h:m:s, to try something on a part of the film",
+    )
+    end: str | None = option(
+        default=None, metavar="TIME", help="end there, counted from the film's beginning too"
+    )
+    suffix: str | None = option(
+        default=None,
+        metavar=".SUFFIX",
+        help="of a folder of videos: what the new ones are (default: what each is, and .mp4 where "
+        "that can't be written)",
+    )
     extras: bool = option(
         "--no-extras",
         default=True,
@@ -54,6 +76,35 @@ class FilmOptions:
     )
     deinterlace: bool = deinterlace_option()
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
+
+
+def parse_time(flag: str, text: str) -> Fraction:
+    """ "12.5", "1:30" or "1:02:03.5" in seconds.
+
+    Raises:
+        UserError: no time.
+    """
+    if not re.fullmatch(r"([0-9]+:){0,2}[0-9]+(\.[0-9]+)?", text):
+        raise UserError(
+            f"{flag} {text} is no time: give seconds such as 90 or 12.5, or 1:30, or 1:02:03"
+        )
+    hours, minutes, seconds = map(Fraction, ["0", "0", *text.split(":")][-3:])
+    if seconds >= 60 and ":" in text or minutes >= 60 and text.count(":") > 1:
+        raise UserError(f"{flag} {text} is no time: an hour has 60 minutes, a minute 60 seconds")
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def parse_part(start: str | None, end: str | None) -> tuple[Fraction, Fraction | None]:
+    """--start and --end in seconds; without them, 0 and None.
+
+    Raises:
+        UserError: one is no time, or nothing lies between them.
+    """
+    begin = Fraction(0) if start is None else parse_time("--start", start)
+    stop = None if end is None else parse_time("--end", end)
+    if stop is not None and stop <= begin:
+        raise UserError(f"--end {end} isn't behind --start {start or 0}: give a later time")
+    return begin, stop
 
 
 def parse_objects(text: str | None) -> tuple[int, ...]:

@@ -44,16 +44,51 @@ def list_clips(path: Path) -> list[Path]:
     if path.is_file() or pictures_in(path):
         return [path]
     with telling_of_videos_below(path, f"-i {path}"):
-        entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-        for entry in entries:
-            tell_if_dangling(entry)
-        clips = [p for p in entries if _is_video(p) or (p.is_dir() and pictures_in(p))]
+        clips = _clips_in(path)
         if not clips:
             refuse_unread(path, f"-i {path}")
             raise UserError(
                 f"-i {path} holds no video, no folder of pictures and no record: check the path"
             )
         return clips
+
+
+def clips_of_folder(path: Path) -> list[Path] | None:
+    """The films of a folder that is no film itself; None of anything else, and where it holds none.
+
+    A folder that holds pictures is one film, whatever else is in it.
+    """
+    if not path.is_dir() or pictures_in(path):
+        return None
+    clips = _clips_in(path)
+    if not clips:
+        return None
+    with telling_of_videos_below(path, f"-i {path}"):
+        return clips
+
+
+def _clips_in(folder: Path) -> list[Path]:
+    """Videos and folders of pictures, by name."""
+    entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    for entry in entries:
+        tell_if_dangling(entry)
+    return [p for p in entries if _is_video(p) or (p.is_dir() and pictures_in(p))]
+
+
+def find_mask(folder: Path, clip: Path, *, name: str) -> Path:
+    """What in a folder of masks has a clip's name: a video, a folder of pictures, or one picture.
+
+    name: what messages call the folder.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    found = [
+        p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)
+    ]
+    if len(found) != 1:
+        raise UserError(f"{name} has {len(found)} masks of that name, and it must be one")
+    return found[0]
 
 
 def read_clip(
@@ -112,18 +147,16 @@ def read_masks(
         BadClip: there are none, they don't fit or can't be read, have another aspect, or mark
             nothing.
     """
-    found = [
-        p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)
-    ]
-    if len(found) != 1:
-        raise BadClip(f"--masks {folder} has {len(found)} masks of that name, and it must be one")
-    (path,) = found
     try:
-        frames, own_size = _frames_of(clip, deinterlace=deinterlace)
+        path = find_mask(folder, clip, name=f"--masks {folder}")
+    except UserError as error:
+        raise BadClip(str(error)) from error
+    try:
         with open_masks(
             path,
-            frames,
+            _frames_of(clip, deinterlace=deinterlace),
             name=f"--masks {path}",
+            size=size,
             start=start,
             stop=start + num_frames,
             objects=objects,
@@ -131,39 +164,23 @@ def read_masks(
             large_holes=large_holes,
             deinterlace=deinterlace,
         ) as masks:
-            resized = []
-            for mask in masks:
-                if mask.shape != size:
-                    _check_aspect(path, mask.shape, own_size)
-                scaled = cv2.resize(
-                    mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST
-                )
-                resized.append(scaled > 0)
+            holes = list(masks)
     except (UserError, BrokenVideo, ValueError, OSError) as error:
         raise BadClip(f"its masks can't be used: {error}") from error
-    if not np.any(resized):
+    if not np.any(holes):
         raise BadClip(f"--masks {path} marks nothing as missing: white is missing")
-    return np.stack(resized)
+    return np.stack(holes)
 
 
-def _frames_of(clip: Path, *, deinterlace: bool) -> tuple[Paired, tuple[int, int]]:
-    """The frames of a clip that masks are paired with, and their size (H, W)."""
+def _frames_of(clip: Path, *, deinterlace: bool) -> Paired:
+    """The frames of a clip that masks are paired with."""
     if clip.is_dir():
         pictures = numbered_pictures(clip, name=f"-i {clip}", even_steps=True)
         first = read_rgb(next(iter(pictures.values())))
-        return Paired(len(pictures), numbers=list(pictures)), (first.shape[0], first.shape[1])
+        size = (first.shape[0], first.shape[1])
+        return Paired(len(pictures), size, numbers=list(pictures), called="clip")
     with VideoReader(clip, deinterlace=deinterlace) as video:
-        return Paired.with_film(video), (video.info.height, video.info.width)
-
-
-def _check_aspect(path: Path, size: tuple[int, ...], wanted: tuple[int, int]) -> None:
-    """Raises BadClip where the aspects of two sizes (H, W) differ by more than a pixel's rounding
-    does."""
-    if abs(size[0] * wanted[1] - size[1] * wanted[0]) > wanted[0] + wanted[1]:
-        raise BadClip(
-            f"--masks {path} is {size[1]}x{size[0]}, the clip {wanted[1]}x{wanted[0]}: "
-            "make masks of the clip's size, or of another with its aspect"
-        )
+        return Paired.with_film(video, called="clip")
 
 
 def clip_name(path: Path) -> str:

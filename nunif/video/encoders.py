@@ -204,6 +204,11 @@ def describe_refusal(
     )
 
 
+def can_write(suffix: str) -> bool:
+    """Whether files of a suffix such as ".mp4" can be written."""
+    return suffix.lower() in _DEFAULT_CODECS
+
+
 def default_codecs(path: Path) -> tuple[str, ...]:
     """The encoder of pictures for a file's suffix, then those of sound.
 

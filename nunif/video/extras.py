@@ -7,10 +7,17 @@ What the new container doesn't take is named in one line.
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 from av.stream import Disposition
+
+from nunif.video.packets import Span
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # in PyAV's stubs alone
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +67,7 @@ def add_extras(
     target: av.container.OutputContainer,
     *,
     takes: Callable[[av.stream.Stream], bool],
+    span: Span | None = None,
 ) -> list[av.stream.Stream]:
     """Carry over all that the new file takes before its header is written, and log a line for what
     it doesn't.
@@ -69,13 +77,16 @@ def add_extras(
         source: the open file.
         target: the new file; what it has of tags stays.
         takes: whether the new file takes a stream's packets.
+        span: the part of the film that is carried over; None: all.
 
     Returns:
         Those streams of the source that are still to be copied: subtitles and cover art.
     """
     container = target.format.name
     target.metadata.update(tags_of(source.metadata) | dict(target.metadata))
-    lost = _add_labels(source, target) + _add_chapters(source, target)
+    begins_later = span is not None and span[0] is not None
+    lost = _add_labels(source, target, begins_later=begins_later)
+    lost += _add_chapters(source, target, span)
     subtitles = [
         stream
         for stream in source.streams.subtitles
@@ -106,28 +117,50 @@ def add_extras(
 
 
 def _add_labels(
-    source: av.container.InputContainer, target: av.container.OutputContainer
+    source: av.container.InputContainer,
+    target: av.container.OutputContainer,
+    *,
+    begins_later: bool,
 ) -> list[str]:
-    """Carry over language, title and timecode of the pictures; what can't be kept, in words."""
+    """Carry over language, title and timecode of the pictures; what can't be kept, in words.
+
+    begins_later: the first of them aren't, so that the timecode is another's.
+    """
     lost: list[str] = []
     for old, new in zip(source.streams.video[:1], target.streams.video):
         new.metadata.update(labels_of(old))
         if timecode := {key.lower(): value for key, value in old.metadata.items()}.get("timecode"):
+            if begins_later:
+                text = "%s: its timecode %s is that of its beginning, and the part goes without"
+                logger.info(text, source.name.removeprefix("file:"), timecode)
+                continue
             new.metadata["timecode"] = timecode
             lost += ["the timecode"] * (target.format.name not in _WITH_TIMECODE)
     return lost
 
 
 def _add_chapters(
-    source: av.container.InputContainer, target: av.container.OutputContainer
+    source: av.container.InputContainer,
+    target: av.container.OutputContainer,
+    span: Span | None,
 ) -> list[str]:
     """Carry over the chapters; what can't be kept, in words."""
     chapters = source.chapters()
+    if span is not None:
+        chapters = [cut for cut in (_cut_chapter(each, span) for each in chapters) if cut]
     if chapters and target.format.name not in _WITH_CHAPTERS:
         return ["chapters"]
     if chapters:
         target.set_chapters(chapters)
     return []
+
+
+def _cut_chapter(chapter: "Chapter", span: Span) -> "Chapter | None":
+    """What of a chapter lies in a part of the film, on the part's clock."""
+    tick = chapter["time_base"] or Fraction(1, av.time_base)
+    begin, end = (round((time or Fraction(0)) / tick) for time in span)
+    start, stop = max(chapter["start"], begin), min(chapter["end"], end)
+    return None if stop <= start else {**chapter, "start": start - begin, "end": stop - begin}
 
 
 def _attach_cover(path: Path, cover: av.VideoStream, target: av.container.OutputContainer) -> None:

@@ -62,11 +62,18 @@ class Film(Protocol):
     path: Path
     info: VideoInfo
     times: np.ndarray
-    broken_at: float | None
+    pts: np.ndarray
+    durations: np.ndarray
+    ends_early: bool
+
+    @property
+    def broken_at(self) -> float | None: ...
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Frame]: ...
+
+    def frames(self, start: int, stop: int) -> Iterator[Frame]: ...
 
     def __enter__(self) -> "Film": ...
 
@@ -84,7 +91,7 @@ class PictureFilm:
     of another size, raises BrokenVideo when it is asked for.
 
     Attributes:
-        info, times, broken_at: as of `VideoReader`.
+        info, times, pts, durations, ends_early, broken_at: as of `VideoReader`.
         numbers: of the selected pictures, ascending.
     """
 
@@ -107,6 +114,7 @@ class PictureFilm:
         """
         self.path = path
         self.broken_at: float | None = None
+        self.ends_early = False
         self._for_editing = for_editing
         found = numbered_pictures(path, name=str(path))
         files = list(found.values())
@@ -119,11 +127,11 @@ class PictureFilm:
             rate=fps,
         )
         self._size = (self.info.height, self.info.width)
-        self._pts = select_frames(np.arange(len(files)), time_base=1 / fps, max_fps=max_fps)
-        self._durations = np.diff(self._pts, append=len(files))
-        self._files = [files[position] for position in self._pts]
-        self.numbers = [list(found)[position] for position in self._pts]
-        self.times = np.array([float(number / fps) for number in self._pts.tolist()])
+        self.pts = select_frames(np.arange(len(files)), time_base=1 / fps, max_fps=max_fps)
+        self.durations = np.diff(self.pts, append=len(files))
+        self._files = [files[position] for position in self.pts]
+        self.numbers = [list(found)[position] for position in self.pts]
+        self.times = np.array([float(number / fps) for number in self.pts.tolist()])
         self._last_read: dict[int, Frame] = {}
         self._lock = Lock()
 
@@ -138,8 +146,12 @@ class PictureFilm:
     def __iter__(self) -> Iterator[Frame]:
         """All frames, some of them read in threads before they are asked for. Raises BrokenVideo as
         `read` does."""
+        return self.frames(0, len(self))
+
+    def frames(self, start: int, stop: int) -> Iterator[Frame]:
+        """The frames [start, stop), as iterating gives all of them."""
         return ordered_map(
-            self._frame, range(len(self)), workers=min(_READERS, os.cpu_count() or 1)
+            self._frame, range(start, stop), workers=min(_READERS, os.cpu_count() or 1)
         )
 
     def __enter__(self) -> "PictureFilm":
@@ -173,7 +185,7 @@ class PictureFilm:
 
     def _frame(self, number: int) -> Frame:
         file, time = self._files[number], float(self.times[number])
-        pts, duration = int(self._pts[number]), int(self._durations[number])
+        pts, duration = int(self.pts[number]), int(self.durations[number])
         try:
             return replace(self._read_picture(file), pts=pts, time=time, duration=duration)
         except (BrokenVideo, UserError):
@@ -189,7 +201,7 @@ class PictureFilm:
 
     def _read_picture(self, file: Path) -> Frame:
         # of a torn one libav makes the rest grey
-        if file.suffix.lower() in (".jpg", ".jpeg") and _is_torn_jpeg(file.read_bytes()):
+        if _is_torn_jpeg(file):
             raise ValueError("it is cut off: copy or download it again")
         with VideoReader(file, for_editing=self._for_editing) as reader:
             if unfit := _why_unfit(file, reader.info):
@@ -253,6 +265,8 @@ def open_film(
         )
     check_exists(path, str(path))
     check_alone(path, str(path))
+    if is_picture(path) and _is_torn_jpeg(path):
+        raise UserError(f"{path} can't be used (it is cut off: copy or download it again)")
     reader = VideoReader(path, max_fps=max_fps, for_editing=for_editing, deinterlace=deinterlace)
     if is_picture(path) and (unfit := _why_unfit(path, reader.info)):
         reader.close()
@@ -407,8 +421,11 @@ def _why_unfit(file: Path, info: VideoInfo) -> str:
     return ""
 
 
-def _is_torn_jpeg(data: bytes) -> bool:
-    """Whether no end follows the start of the last scan."""
+def _is_torn_jpeg(file: Path) -> bool:
+    """Whether a JPEG has no end behind the start of its last scan."""
+    if file.suffix.lower() not in (".jpg", ".jpeg"):
+        return False
+    data = file.read_bytes()
     return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 

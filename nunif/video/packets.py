@@ -4,6 +4,9 @@ from fractions import Fraction
 
 import av
 
+# Seconds of a file's clock at which a part of its film begins and ends; None: at the beginning.
+Span = tuple[Fraction | None, Fraction]
+
 _RUN_UP = Fraction(1, 10)  # seconds of sound before a film's beginning that a decoder may need
 
 
@@ -32,3 +35,21 @@ def is_cut_off(packet: av.Packet) -> bool:
     no coder's run-up."""
     end = time_of(packet) + (packet.duration or 0) * Fraction(packet.time_base)
     return packet.is_discard and is_sound(packet) and end < -_RUN_UP
+
+
+def cut_to(packet: av.Packet, span: Span) -> bool:
+    """Put a packet of sound or subtitles on the clock of a part of the film. Returns whether any of
+    it lies there; of a subtitle, what lies outside is cut off."""
+    begin, end = span
+    time, length = time_of(packet), (packet.duration or 0) * Fraction(packet.time_base)
+    if time >= end or (begin is not None and time + length <= begin):
+        return False
+    if begin is not None:
+        move(packet, -begin)
+    if not is_sound(packet) and packet.pts is not None and packet.duration:
+        ticks = Fraction(packet.time_base)
+        first = max(packet.pts, 0) if begin is not None else packet.pts
+        last = min(packet.pts + packet.duration, round((end - (begin or 0)) / ticks))
+        packet.pts = packet.dts = first
+        packet.duration = max(1, last - first)
+    return True

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 # A file's own rate is believed if most pictures come about as fast: times of a millisecond round
 # that much and more.
 _RATE_DIFFERENCE = Fraction(1, 10)
+ICC_PROFILE = "an ICC profile"  # in `VideoInfo.dynamic`
 # Pictures that are looked at when a file is opened.
 _NUM_PROBED = 8
 
@@ -113,7 +114,7 @@ def _probe(
         aspect = stream.sample_aspect_ratio or None
         dynamic = list_dynamic(frame, stream)
         if stream.codec_context.name in PNG and has_profile(path):
-            dynamic.append("an ICC profile")
+            dynamic.append(ICC_PROFILE)
         info = VideoInfo(
             path=path,
             width=width,

@@ -177,6 +177,8 @@ class VideoReader:
         deinterlaces: see __init__.
         times: (M,) float64 seconds after the video's first picture, of the selected frames,
             ascending.
+        pts, durations: (M,) int64, of the selected frames, as of `Frame`.
+        ends_early: the file breaks off before its end.
         broken_at: the earliest time in seconds at which the file was found to be damaged or cut
             off; None so far.
     """
@@ -212,6 +214,7 @@ class VideoReader:
         self._container: av.container.InputContainer | None = None
         check_file(path)
         self._packets, probed = scan_and_probe(path, with_alpha=for_editing)
+        self.ends_early = self._packets.ends_early
         self.info, self._decoded_size, self._first_field = probed
         if self.info.is_interlaced and not deinterlace:
             raise interlaced_error(path)
@@ -247,15 +250,15 @@ class VideoReader:
         # np.unique sorts by time and keeps the first of equal ones.
         pts, first_of_pts = np.unique(packets.pts[usable], return_index=True)
         kept = select_frames(pts, time_base=packets.time_base, max_fps=max_fps)
-        self._pts = pts[kept]  # (M,)
-        self._durations = np.diff(self._pts, append=packets.end)  # (M,)
+        self.pts = pts[kept]  # (M,)
+        self.durations = np.diff(self.pts, append=packets.end)  # (M,)
         self._packet = usable[first_of_pts[kept]]  # (M,) frame -> packet
         # (P,) packet -> frame, -1: not selected
         self._frame = np.full(len(packets.pts), -1, dtype=np.int64)
         self._frame[self._packet] = np.arange(len(kept))
         self._origin = int(pts[0])
         self.times = np.array(
-            [self._seconds(value) for value in self._pts.tolist()], dtype=np.float64
+            [self._seconds(value) for value in self.pts.tolist()], dtype=np.float64
         )
         self._all_pts, self._all_packets = np.unique(packets.pts, return_index=True)
         self._damaged: list[int] = np.flatnonzero(packets.is_damaged).tolist()  # packets, ascending
@@ -267,15 +270,19 @@ class VideoReader:
     @property
     def num_frames(self) -> int:
         """Selected frames in the whole video."""
-        return len(self._pts)
+        return len(self.pts)
 
     def __len__(self) -> int:
-        return len(self._pts)
+        return len(self.pts)
 
     def __iter__(self) -> Iterator[Frame]:
         """All selected frames, one at a time and kept no longer. Raises BrokenVideo as `read`
         does."""
-        return (self.read(number, number + 1)[0] for number in range(len(self)))
+        return self.frames(0, len(self))
+
+    def frames(self, start: int, stop: int) -> Iterator[Frame]:
+        """The selected frames [start, stop), as iterating gives all of them."""
+        return (self.read(number, number + 1)[0] for number in range(start, stop))
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -343,7 +350,7 @@ class VideoReader:
                 self._ready[frame] = self._decoded.pop(frame)
         broken = [frame for frame in range(start, stop) if frame not in self._ready]
         if broken:
-            self._note_broken(int(self._pts[broken[0]]))
+            self._note_broken(int(self.pts[broken[0]]))
             raise BrokenVideo(self.path, float(self.times[broken[0]]))
         return [self._ready[frame] for frame in range(start, stop)]
 
@@ -533,10 +540,10 @@ class VideoReader:
             rgb = self.info.orientation.apply(rgb)
         if self._tone is not None:
             rgb, picture = to_8_bits(self._tone.to_sdr(rgb)), None
-        duration = int(self._durations[frame])
+        duration = int(self.durations[frame])
         return Frame(
             rgb=rgb,
-            pts=int(self._pts[frame]),
+            pts=int(self.pts[frame]),
             time=float(self.times[frame]),
             duration=duration,
             picture=picture,

@@ -21,7 +21,7 @@ from nunif.video.clock import Clock, read_clock
 from nunif.video.demux import open_input, open_video, stated_duration
 from nunif.video.extras import add_extras, labels_of, tags_of
 from nunif.video.first_pass import DURATION_TOLERANCE
-from nunif.video.packets import is_cut_off, is_sound, move, time_of
+from nunif.video.packets import Span, cut_to, is_cut_off, is_sound, move, time_of
 from nunif.video.sound_layouts import num_kept
 from nunif.video.sound_tracks import CodedTrack, CopiedTrack, Mux
 
@@ -33,6 +33,7 @@ _MPEG_TAKES = {
     "mpegts": frozenset("aac ac3 dts dvb_subtitle eac3 mp1 mp2 mp3 opus truehd".split()),
 }
 _NUM_TRIAL_PACKETS, _MOST_OFF = 20, 0.1  # seconds
+_APART = 10  # seconds by which streams may lie apart in a file
 
 
 class Sound:
@@ -52,6 +53,7 @@ class Sound:
         encoders: Sequence[str],
         mux: Mux,
         extras: bool = False,
+        span: Span | None = None,
     ) -> None:
         """Open the file and add its sound streams to `container`.
 
@@ -63,11 +65,12 @@ class Sound:
             mux: encodes and writes.
             extras: carry over subtitles, chapters, tags and attachments too, see
                 `nunif.video.extras`.
+            span: the part that is carried over, on a clock that begins with it; None: all.
 
         Raises:
             UserError: the file can't be read, or its sound not be coded.
         """
-        self._path = path
+        self._path, self._span = path, span
         try:
             self._input = open_input(path)
         except av.FFmpegError as error:
@@ -87,7 +90,7 @@ class Sound:
         has_sound = bool(self._tracks)
         self.extras, self.tags = extras, tags_of(self._input.metadata)
         if extras:
-            for other in add_extras(path, self._input, container, takes=takes):
+            for other in add_extras(path, self._input, container, takes=takes, span=span):
                 self._tracks[other.index] = CopiedTrack(path, other, container)
         streams = [self._input.streams[index] for index in self._tracks]
         self.labels: list[tuple[str, dict[str, str]]] = [
@@ -171,7 +174,7 @@ class Sound:
 
     def _demux(self) -> Iterator[av.Packet]:
         streams = [self._input.streams[index] for index in self._tracks]
-        clock = self._clock
+        clock, span = self._clock, self._span
         shifts = {stream.index: clock.shifts(stream.index) for stream in streams}
         first: dict[int, Fraction] = {}
         last: dict[int, Fraction] = {}
@@ -184,7 +187,10 @@ class Sound:
                         continue
                     last[packet.stream.index] = time_of(packet)
                     first.setdefault(packet.stream.index, time_of(packet))
-                    yield packet
+                    if self._is_over(last):
+                        return
+                    if span is None or packet.stream.type == "video" or cut_to(packet, span):
+                        yield packet
         except av.FFmpegError as error:
             reason = error.strerror or reason
         for index, end in last.items():
@@ -197,6 +203,17 @@ class Sound:
             if stated is not None and reached < stated - DURATION_TOLERANCE:
                 text = "%s: the sound is damaged at %.2f s (%s); what follows is left out"
                 logger.warning(text, self._path, float(end), reason)
+
+    def _is_over(self, reached: dict[int, Fraction]) -> bool:
+        """Whether the part is over for all sound. reached: seconds, by the stream's index."""
+        sounds = [
+            stream.index for stream in self._input.streams.audio if stream.index in self._tracks
+        ]
+        return (
+            self._span is not None
+            and bool(sounds)
+            and all(reached.get(index, Fraction(0)) > self._span[1] + _APART for index in sounds)
+        )
 
 
 def _clock_of(path: Path) -> Clock:

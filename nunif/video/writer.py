@@ -5,7 +5,7 @@ Axes: H W pixels, 3 = R G B.
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
@@ -24,6 +24,7 @@ from nunif.video.encoders import add_stream, choose_encoding, default_codecs, de
 from nunif.video.extras import warn_of_lost_tags
 from nunif.video.last_picture import PictureMuxer
 from nunif.video.mastering import Mastering
+from nunif.video.packets import Span
 from nunif.video.picture import Picture
 from nunif.video.picture_times import PictureTimes
 from nunif.video.pixel_format import planar_format
@@ -69,6 +70,7 @@ class VideoWriter:
             film.
         extras: carry over its subtitles, chapters, tags and attachments too; a line names what
             can't be.
+        span: the part of that file which is carried over; None: all.
         mastering: HDR10's static metadata and the place of the chroma; a line names what can't be
             written.
         metadata: of the file, such as its title.
@@ -98,6 +100,7 @@ class VideoWriter:
         sample_aspect_ratio: Fraction | None = None,
         sound_from: Path | None = None,
         extras: bool = False,
+        span: Span | None = None,
         mastering: Mastering = _NO_MASTERING,
         metadata: Mapping[str, str] | None = None,
         gop: int | None = None,
@@ -109,8 +112,7 @@ class VideoWriter:
             UserError: `path` is the source or can't be written, or suffix, codec, pixel format,
                 quality and size don't go together.
         """
-        self.path = path
-        self.num_frames = 0
+        self.path, self.num_frames = path, 0
         self.unfinished_path: Path | None = None
         self._partial = partial_path(path)
         self._size = (width, height)
@@ -136,7 +138,7 @@ class VideoWriter:
                 container, color, rate, time_base, aspect=sample_aspect_ratio, gop=gop
             )
             if sound_from is not None:
-                self._sound = self._open_sound(sound_from, container, extras=extras)
+                self._sound = self._sound_of(sound_from)(container, extras=extras, span=span)
             with self._explained():
                 container.start_encoding()
         except BaseException:
@@ -196,11 +198,8 @@ class VideoWriter:
             )
             self._muxer = PictureMuxer(container, add_pictures(container, self.color))
 
-    def _open_sound(
-        self, source: Path, container: av.container.OutputContainer, *, extras: bool
-    ) -> Sound:
-        encoders = default_codecs(self.path)[1:]
-        return Sound(source, container, encoders=encoders, mux=self._mux, extras=extras)
+    def _sound_of(self, source: Path) -> Callable[..., Sound]:
+        return partial(Sound, source, encoders=default_codecs(self.path)[1:], mux=self._mux)
 
     def __enter__(self) -> "VideoWriter":
         return self

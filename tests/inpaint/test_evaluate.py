@@ -588,7 +588,8 @@ def test_masks_belong_to_the_pictures_of_their_number(tmp_path, film, masks, sta
 
 
 @pytest.mark.parametrize("size", [(48, 64), (96, 128), (24, 32), (25, 32), (36, 48), (12, 16)])
-def test_masks_of_another_size_but_the_same_aspect_are_scaled(tmp_path, size):
+def test_masks_of_another_size_but_the_same_aspect_are_scaled(tmp_path, caplog, size):
+    caplog.set_level("INFO")
     clip = write_numbered(tmp_path / "films" / "a", range(4), shown_at)
     left = np.zeros((*size, 3), np.uint8)
     left[:, : size[1] // 2] = 255
@@ -596,6 +597,9 @@ def test_masks_of_another_size_but_the_same_aspect_are_scaled(tmp_path, size):
     # of the frames that are scored
     holes = read_masks(tmp_path / "masks", clip, start=0, num_frames=4, size=(30, 30))
     assert holes[:, :, :15].all() and not holes[:, :, 15:].any()
+    folder = tmp_path / "masks" / "a"
+    text = f"--masks {folder} is {size[1]}x{size[0]}, the clip 64x48: it is scaled to that"
+    assert [line.startswith(text) for line in caplog.messages] == [True] * (size != (48, 64))
 
 
 @pytest.mark.parametrize("as_video", [False, True])

@@ -404,7 +404,7 @@ def test_a_film_that_breaks_leaves_what_came_before(run, tmp_path, harm, look_ah
         ),
         (
             encode_binary(np.zeros((8, 8), bool)),
-            r"00007\.png is 8x8, the film 96x64: scale it to the film",
+            r"00007\.png is 8x8, the film 96x64: make masks of the film's size, or of another with",
         ),
     ],
     ids=["unreadable", "of another size"],
@@ -677,9 +677,9 @@ def assert_refused(run, tmp_path, source, mask, output, words, text, **options):
             ),
         ),
         (
-            [hole(0)[:32, :48]] * T,
+            [hole(0)[:40, :48]] * T,
             {},
-            r"--mask .*masks\.mkv is 48x32, the film 96x64: scale it to the film",
+            r"--mask .*masks\.mkv is 48x40, the film 96x64: make masks of the film's size, or of",
         ),
         (
             [hole(0)] * 15,

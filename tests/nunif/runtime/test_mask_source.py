@@ -144,8 +144,12 @@ def test_pictures_that_are_refused(tmp_path, film):
         UserError, match=r"--mask .*m\.png can't be read \(not a readable picture\): make it again"
     ):
         holes_of(tmp_path / "m.png", film)
-    write(tmp_path / "m.png", np.full((8, 12), 255, np.uint8))
-    with pytest.raises(UserError, match=r"m\.png is 12x8, the film 24x16: scale it to the film"):
+    write(tmp_path / "m.png", np.full((12, 12), 255, np.uint8))
+    text = (
+        r"m\.png is 12x12, the film 24x16: make masks of the film's size, or of another with its "
+        r"aspect$"
+    )
+    with pytest.raises(UserError, match=text):
         holes_of(tmp_path / "m.png", film)
     write(tmp_path / "m.png", np.zeros(SIZE, np.uint8))
     with pytest.raises(
@@ -178,8 +182,12 @@ def test_videos_that_are_refused(tmp_path, film):
         UserError, match=r"--mask .*m\.mkv has 2 frames, the film 3 frames: every frame needs one"
     ):
         holes_of(path, film)
-    path = write_mask_video(tmp_path / "m.mkv", [grey[:8, :12] for grey in map(mask, range(3))])
-    with pytest.raises(UserError, match=r"m\.mkv is 12x8, the film 24x16: scale it to the film"):
+    turned = [np.ascontiguousarray(grey.T) for grey in map(mask, range(3))]
+    path = write_mask_video(tmp_path / "m.mkv", turned)
+    text = (
+        r"m\.mkv is 16x24, the film 24x16: .*; it lies on its side, and the film stands as players"
+    )
+    with pytest.raises(UserError, match=text):
         holes_of(path, film)
     for number_of_masks, apart in ((2, "0.04"), (5, "0.08")):
         path = write_mask_video(tmp_path / "m.mkv", map(mask, range(number_of_masks)), fps=12)
@@ -231,6 +239,85 @@ def test_more_masks_than_frames_is_a_warning(tmp_path, film, caplog):
     assert caplog.messages == [
         f"--mask {tmp_path / 'm'} has 4 pictures, the film 3 frames: the last ones are left out"
     ]
+
+
+# Masks of another size
+
+
+def doubled(grey):
+    return grey.repeat(2, axis=0).repeat(2, axis=1)
+
+
+@pytest.mark.parametrize("kind", ["folder", "video", "picture"])
+def test_masks_of_another_size_are_scaled_and_a_line_says_so(tmp_path, film, caplog, kind):
+    caplog.set_level("INFO")
+    greys = [doubled(mask(number)) for number in range(NUM_FRAMES)]
+    if kind == "folder":
+        for number, grey in enumerate(greys):
+            write(tmp_path / "m" / f"{number}.png", grey)
+        path = tmp_path / "m"
+    elif kind == "video":
+        path = write_mask_video(tmp_path / "m.mkv", greys)
+    else:
+        path = write(tmp_path / "m.png", greys[0])
+    assert_numbers(holes_of(path, film), [0, 0, 0] if kind == "picture" else [0, 1, 2])
+    text = (
+        f"--mask {path} is 48x32, the film 24x16: it is scaled to that, each pixel to the nearest"
+    )
+    assert caplog.messages == [text]
+    caplog.clear()
+    assert len(holes_of(path, film, again=True)) == NUM_FRAMES
+    assert caplog.messages == []
+
+
+def test_small_masks_become_blocks_and_numbers_stay_what_they_are(tmp_path, film):
+    """Between 1 and 3, as of a soft edge, would lie object 2."""
+    indices = np.zeros((8, 12), np.uint8)
+    indices[2:5, 2:6], indices[2:5, 6:9] = 1, 3
+    path = write_indexed(tmp_path / "m.png", indices, voc_palette())
+    (both, *_), (second, *_) = holes_of(path, film), holes_of(path, film, objects=(3,))
+    assert np.array_equal(both, doubled(indices) > 0)
+    assert np.array_equal(second, doubled(indices) == 3)
+    with pytest.raises(UserError, match="marks nothing as missing"):
+        holes_of(path, film, objects=(2,))
+
+
+def test_the_nearest_pixel_is_that_of_the_middle(tmp_path, film):
+    """Of three columns the second."""
+    grey = np.zeros((48, 72), np.uint8)
+    grey[:, 30:32] = 255
+    (hole, *_) = holes_of(write(tmp_path / "m.png", grey), film)
+    assert np.flatnonzero(hole.any(axis=0)).tolist() == [10]
+    grey[:, 31] = 0
+    with pytest.raises(UserError, match="marks nothing"):
+        holes_of(write(tmp_path / "m.png", grey), film)
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "fits"),
+    [
+        ((8, 12), None, True),
+        ((9, 12), None, True),  # rounded
+        ((160, 245), None, True),  # two percent off
+        ((160, 255), None, False),
+        ((160, 320), Fraction(4, 3), True),  # as players show the film
+        ((160, 240), Fraction(4, 3), True),
+        ((160, 320), None, False),
+    ],
+)
+def test_which_sizes_fit(tmp_path, size, aspect, fits):
+    source = write_clip(
+        tmp_path / "film.mp4", NUM_FRAMES, width=24, height=16, sample_aspect_ratio=aspect
+    )
+    grey = np.zeros(size, np.uint8)
+    grey[: size[0] // 2] = 255
+    path = write(tmp_path / "m.png", grey)
+    with VideoReader(source) as film:
+        if fits:
+            assert holes_of(path, film)[0].sum(axis=0).tolist() in ([8] * 24, [7] * 24)
+        else:
+            with pytest.raises(UserError, match="or of another with its aspect"):
+                holes_of(path, film)
 
 
 # Numbers of objects and alpha: what is plain from single pictures is in test_mask_pictures
