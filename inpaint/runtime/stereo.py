@@ -7,9 +7,11 @@ Axes: H W pixels, 3 = R G B.
 """
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
 
@@ -17,16 +19,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.occlusion import shift_of_view
+from inpaint.occlusion import scale_foreground, shift_of_view
 from inpaint.options_run import StereoOptions
+from inpaint.runtime.depth_files import open_depth_in, open_depth_out
 from inpaint.runtime.depth_stream import DepthFrame, stream_disparity
-from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, turn, view_of_eye
+from inpaint.runtime.stereo_layouts import Layout, layout_of
+from inpaint.runtime.stereo_names import named_by_layout, tell_of_name
+from inpaint.runtime.stereo_views import VIEWS, Eye, turn, view_of_eye
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
+from nunif.errors import UserError
 from nunif.runtime.film import check_not_sources, open_output, process_frames, read_ahead
 from nunif.video.cuts import mark_cuts
-from nunif.video.film import open_film
+from nunif.video.film import Film, open_film
 from nunif.video.picture import is_see_through
 from nunif.video.probe import VideoInfo
 from nunif.video.reader import Frame
@@ -43,7 +49,8 @@ EyeView = tuple[DepthFrame[Frame], np.ndarray]
 
 def main(options: StereoOptions) -> None:
     """The command `stereo`."""
-    check_not_sources([options.output], [options.input])
+    options = named_by_layout(options)
+    check_files(options)
     device = create_device(options.gpu)
     with ExitStack() as stack:
         film = stack.enter_context(
@@ -54,10 +61,13 @@ def main(options: StereoOptions) -> None:
         width, height = film.info.width, film.info.height
         fillers = open_fillers_of(options, device)
         fillers[0].computed_size(height, width)  # an engine of another size is better found now
-        estimator = open_estimator(options, device)
-        logger.info("depth: %s; holes: %s", estimator.name, fillers[0].description)
-        layout = LAYOUTS[options.layout]
-        output = stack.enter_context(open_output(options, film, size=layout.size(width, height)))
+        source = stack.enter_context(open_depth_source(options, film, device))
+        logger.info("depth: %s; holes: %s", source.name, fillers[0].description)
+        layout = layout_for(options, film.info)
+        mark = layout.mark if options.stereo_tags else None
+        output = stack.enter_context(
+            open_output(options, film, size=layout.size(width, height), stereo=mark)
+        )
         said = Remarks()
 
         def write(views: tuple[EyeView, EyeView]) -> None:
@@ -65,8 +75,8 @@ def main(options: StereoOptions) -> None:
             said.look_at(depth)
             output.write(layout.compose(left, right), depth.item)
 
-        frames = stack.enter_context(read_ahead(film, film))
-        depths = stream_depth(frames, film.info, estimator)
+        record = stack.enter_context(open_depth_out(options, film))
+        depths = record(stack.enter_context(source.frames()))
         shifts = ((depth, shift_of(depth, options, (height, width))) for depth in depths)
         left, right = (
             make_eye(shared, eye, filler, hole_growth=options.dilate, tone=film.info.tone_map)
@@ -74,7 +84,31 @@ def main(options: StereoOptions) -> None:
         )
         process_frames(zip(left, right), film, write)
     said.warn(film.path, len(film))
+    tell_of_name(options.output, options.layout)
     logger.info("%s: %d frames", options.output, len(film))
+
+
+def check_files(options: StereoOptions) -> None:
+    """
+    Raises:
+        UserError: one file is to be two, or to take the place of what is read.
+    """
+    written = [path for path in (options.output, options.depth_out) if path is not None]
+    check_not_sources(written, [options.input, *filter(None, [options.depth_in])])
+    if len({os.path.realpath(path) for path in written}) < len(written):
+        raise UserError(
+            f"--depth-out {options.depth_out} is where the film itself goes: choose another name"
+        )
+
+
+def layout_for(options: StereoOptions, info: VideoInfo) -> Layout:
+    """The layout of a film."""
+    return layout_of(
+        options.layout,
+        field_of_view=options.field_of_view,
+        side=options.vr180_size,
+        pixel_aspect=info.sample_aspect_ratio,
+    )
 
 
 def open_fillers_of(options: StereoOptions, device: torch.device) -> list[Filler]:
@@ -100,6 +134,44 @@ def open_estimator(options: StereoOptions, device: torch.device) -> DepthEstimat
         batch_size=options.batch_size,
         allow_third_party=options.allow_third_party_code,
     )
+
+
+@dataclass(frozen=True)
+class DepthSource:
+    """Where the depth of a film comes from.
+
+    estimator: what estimates it; or else maps: the disparity of every frame.
+    """
+
+    name: str
+    film: Film
+    estimator: DepthEstimator | None = None
+    maps: Iterable[Tensor] = ()
+
+    @contextmanager
+    def frames(self) -> Iterator[Iterator[DepthFrame[Frame]]]:
+        """Every frame with its depth; read ahead and ended by damage as `read_ahead` does."""
+        film = self.film
+        if self.estimator is not None:
+            with read_ahead(film, film) as frames:
+                yield stream_depth(frames, film.info, self.estimator)
+            return
+        with read_ahead(zip(film, self.maps), film) as pairs:
+            marked = mark_cuts(pairs, picture=lambda pair: pair[0].rgb)
+            yield (DepthFrame(frame, is_cut, near) for (frame, near), is_cut in marked)
+
+
+@contextmanager
+def open_depth_source(
+    options: StereoOptions, film: Film, device: torch.device
+) -> Iterator[DepthSource]:
+    """What --depth-in names, or else the depth estimator."""
+    if options.depth_in is not None:
+        with open_depth_in(options.depth_in, film) as maps:
+            yield DepthSource(str(options.depth_in), film, maps=maps)
+    else:
+        estimator = open_estimator(options, device)
+        yield DepthSource(estimator.name, film, estimator)
 
 
 def stream_depth(
@@ -144,7 +216,7 @@ class Remarks:
 def shift_of(depth: DepthFrame[Frame], options: StereoOptions, size: tuple[int, int]) -> Tensor:
     """See `inpaint.occlusion.shift_of_view`; nothing moves where there is no depth."""
     return depth.strength * shift_of_view(
-        depth.disparity,
+        scale_foreground(depth.disparity, options.foreground_scale),
         size=size,
         divergence=options.divergence,
         convergence=options.convergence,

@@ -26,6 +26,7 @@ from nunif.video.mastering import Mastering
 from nunif.video.picture import Picture, alpha_of
 from nunif.video.reader import BrokenVideo, Frame
 from nunif.video.signalling import as_ratio
+from nunif.video.stereo_metadata import StereoMark
 from nunif.video.writer import VideoWriter
 
 logger = logging.getLogger(__name__)
@@ -76,12 +77,15 @@ def check_not_sources(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
 
 
 @contextmanager
-def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> Iterator[Output]:
+def open_output(
+    options: FilmOptions, film: Film, *, size: tuple[int, int], stereo: StereoMark | None = None
+) -> Iterator[Output]:
     """A video with the film's sound, subtitles, times and colours, or a folder of PNGs where the
     name has no suffix.
 
     Args:
         size: (width, height) of what will be written, as encoders have it.
+        stereo: how both eyes stand in it; None: they see one picture.
     Raises:
         UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
     """
@@ -108,7 +112,9 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
             yield _Folder(folder)
     else:
         make_folder(path.parent)
-        with video_writer(path, film, size=size, options=options, sound=True) as video:
+        with video_writer(
+            path, film, size=size, options=options, sound=True, stereo=stereo
+        ) as video:
             yield _Video(video)
 
 
@@ -147,11 +153,13 @@ def video_writer(
     size: tuple[int, int],
     options: FilmOptions | None = None,
     sound: bool = False,
+    stereo: StereoMark | None = None,
 ) -> VideoWriter:
     """A writer of a video with the film's times and colours; without `options` in the suffix's
     usual codec.
 
     size: (width, height), as encoders have it. sound: carry over all that is no picture as well.
+    stereo: see `open_output`.
     """
     info = film.info
     mastering = info.mastering
@@ -168,7 +176,9 @@ def video_writer(
         quality=options.quality if options else None,
         color=info.color,
         like_pixel_format=info.picture_format,
-        sample_aspect_ratio=info.sample_aspect_ratio,
+        # what is projected anew has square pixels
+        sample_aspect_ratio=None if stereo and stereo.is_vr180 else info.sample_aspect_ratio,
+        stereo=stereo,
         sound_from=film.path if sound and not isinstance(film, PictureFilm) else None,
         mastering=mastering if sound else Mastering(),
         extras=bool(sound and options and options.extras),
