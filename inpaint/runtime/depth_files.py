@@ -26,6 +26,7 @@ from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.image import decode
 from nunif.numbered import check_exists, is_picture, pictures_in, refuse_unread, row_in
+from nunif.runtime.film import is_folder
 from nunif.video.color import FULL, ColorTags
 from nunif.video.film import Film, PictureFilm
 from nunif.video.folder import FolderWriter
@@ -198,6 +199,18 @@ def _disparity(samples: np.ndarray, black: int, white: int) -> Tensor:
     return torch.from_numpy(values)
 
 
+def check_depth_out(path: Path) -> None:
+    """
+    Raises:
+        UserError: neither a folder of pictures nor a film of 16 bits is meant.
+    """
+    if not is_folder(path) and path.suffix.lower() != ".mkv":
+        raise UserError(
+            f"--depth-out {path}: name a folder for 16-bit PNGs, or an .mkv; other films hold no "
+            "16 bits"
+        )
+
+
 class DepthWriter:
     """The depth of a film in the making: a folder of 16-bit PNGs, or an .mkv of 16-bit grey (FFV1).
 
@@ -216,14 +229,10 @@ class DepthWriter:
         self._size: tuple[int, int] | None = None
         self._waiting: list[tuple[int, Frame]] = []
         self._writer: FolderWriter | VideoWriter | None = None
-        if path.is_dir() or not path.suffix:
+        if is_folder(path):
             self._writer = FolderWriter(path)
-        elif path.suffix.lower() != ".mkv":
-            raise UserError(
-                f"--depth-out {path}: name a folder for 16-bit PNGs, or an .mkv; other films hold "
-                "no 16 bits"
-            )
         else:
+            check_depth_out(path)
             make_folder(path.parent)
 
     def __enter__(self) -> "DepthWriter":

@@ -9,9 +9,10 @@ Axes: H W pixels, 3 = R G B.
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import tee
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from inpaint.occlusion import scale_foreground, shift_of_view
 from inpaint.options_run import StereoOptions
-from inpaint.runtime.depth_files import open_depth_in, open_depth_out
+from inpaint.runtime.depth_files import check_depth_out, open_depth_in, open_depth_out
 from inpaint.runtime.depth_stream import DepthFrame, stream_disparity
 from inpaint.runtime.stereo_layouts import Layout, layout_of
 from inpaint.runtime.stereo_names import named_by_layout, tell_of_name
@@ -61,7 +62,8 @@ def main(options: StereoOptions) -> None:
         width, height = film.info.width, film.info.height
         fillers = open_fillers_of(options, device)
         fillers[0].computed_size(height, width)  # an engine of another size is better found now
-        source = stack.enter_context(open_depth_source(options, film, device))
+        estimator = partial(open_estimator, options, device)
+        source = stack.enter_context(open_depth_source(options.depth_in, film, estimator))
         logger.info("depth: %s; holes: %s", source.name, fillers[0].description)
         layout = layout_for(options, film.info)
         mark = layout.mark if options.stereo_tags else None
@@ -91,7 +93,8 @@ def main(options: StereoOptions) -> None:
 def check_files(options: StereoOptions) -> None:
     """
     Raises:
-        UserError: one file is to be two, or to take the place of what is read.
+        UserError: one file is to be two, or to take the place of what is read; or the depth can't
+            be written under its name.
     """
     written = [path for path in (options.output, options.depth_out) if path is not None]
     check_not_sources(written, [options.input, *filter(None, [options.depth_in])])
@@ -99,6 +102,8 @@ def check_files(options: StereoOptions) -> None:
         raise UserError(
             f"--depth-out {options.depth_out} is where the film itself goes: choose another name"
         )
+    if options.depth_out is not None:
+        check_depth_out(options.depth_out)
 
 
 def layout_for(options: StereoOptions, info: VideoInfo) -> Layout:
@@ -163,15 +168,15 @@ class DepthSource:
 
 @contextmanager
 def open_depth_source(
-    options: StereoOptions, film: Film, device: torch.device
+    path: Path | None, film: Film, estimator: Callable[[], DepthEstimator]
 ) -> Iterator[DepthSource]:
-    """What --depth-in names, or else the depth estimator."""
-    if options.depth_in is not None:
-        with open_depth_in(options.depth_in, film) as maps:
-            yield DepthSource(str(options.depth_in), film, maps=maps)
+    """The depth at a path, or else what `estimator` opens."""
+    if path is not None:
+        with open_depth_in(path, film) as maps:
+            yield DepthSource(str(path), film, maps=maps)
     else:
-        estimator = open_estimator(options, device)
-        yield DepthSource(estimator.name, film, estimator)
+        opened = estimator()
+        yield DepthSource(opened.name, film, opened)
 
 
 def stream_depth(

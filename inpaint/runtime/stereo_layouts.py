@@ -30,7 +30,7 @@ class Layout:
         mark: what a file can say of it; None: no format has a word for it.
         in_name: what players find in names of such files, as iw3 (nagadomi/nunif) gives them: of
             _LRF_Full_SBS Pigasus wants LRF, SKYBOX Full_SBS, DeoVR SBS (iw3/README.md).
-        known_by: other words, by any of which players know it.
+        known_by: words in small letters by any of which players know it.
     """
 
     compose: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -156,7 +156,7 @@ def _vr180(field_of_view: float, side: int | None, aspect: float) -> Layout:
         return 2 * eye, eye
 
     mark = StereoMark("left_right", is_vr180=True)
-    return Layout(compose, size, mark, "_180x180_LR", ("180",))
+    return Layout(compose, size, mark, "_180x180_LR", ("180", "180x180"))
 
 
 @cache
@@ -190,7 +190,9 @@ def _sphere_map(
     return *places, covered == 0, edge, covered[edge]
 
 
-_SBS, _TB = ("sbs", "hsbs", "lr", "lrf", "3dh"), ("tb", "tab", "ou", "htb", "tbf", "hou", "3dv")
+_SBS = ("sbs", "hsbs", "lr", "lrf", "3dh")
+_TB = ("tb", "tab", "ou", "htb", "htab", "hou", "tbf", "fulltb", "3dv")
+_CROSSED = ("rl", "rlf", "cross")
 _RED_CYAN = StereoMark("anaglyph_cyan_red")
 _LEFT_RIGHT, _TOP_BOTTOM = StereoMark("left_right"), StereoMark("top_bottom")
 _RIGHT_LEFT = StereoMark("right_left")
@@ -225,13 +227,13 @@ LAYOUTS: dict[str, Layout] = {
     "anaglyph": _DUBOIS,
     "dubois": _DUBOIS,
     "half-colour": Layout(_half_colour, _same, _RED_CYAN, "_redcyan_half-color"),
-    "cross-eyed": Layout(_cross_eyed, _wide, _RIGHT_LEFT, "_RLF_cross", ("rl", "rlf", "cross")),
+    "cross-eyed": Layout(_cross_eyed, _wide, _RIGHT_LEFT, "_RLF_cross", _CROSSED),
     "half-cross-eyed": Layout(
         _half_cross_eyed,
         _half_wide,
         replace(_RIGHT_LEFT, is_half=True),
         "_RL",
-        ("rl", "rlf", "cross"),
+        _CROSSED,
     ),
     "vr180": _vr180(FIELD_OF_VIEW, None, 1.0),
 }

@@ -51,7 +51,7 @@ def tell_of_name(output: Path, layout: str) -> None:
     """Log by which name players would know a film, if they won't by its own."""
     known_by = LAYOUTS[layout].known_by
     words = re.split(r"[^a-z0-9]+", output.stem.lower())
-    if is_folder(output) or not known_by or any(word.startswith(known_by) for word in words):
+    if is_folder(output) or not known_by or any(word in known_by for word in words):
         return
     better = longer_name(output, after=LAYOUTS[layout].in_name).name
     logger.info(
