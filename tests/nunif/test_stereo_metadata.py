@@ -1,6 +1,7 @@
 """What files say of both eyes' pictures in them, as libav reads it."""
 
 import struct
+import zlib
 from fractions import Fraction
 
 import av
@@ -101,6 +102,16 @@ def test_matroska_keeps_the_aspect_of_the_pixels_and_finds_room_for_large_number
     assert read(wide)[3] == Fraction(4, 3)
     # half of 288 has one byte, 288 has two
     assert read(write(tmp_path / "narrow.mkv", HALF_SBS, size=(288, 64)))[3] == 2
+
+
+def test_the_checksum_of_matroska_s_tracks_is_renewed(tmp_path):
+    data = write(tmp_path / "film.mkv", HALF_SBS).read_bytes()
+    start = data[:4096].rindex(b"\x16\x54\xae\x6b") + 4  # the list of contents names it before
+    length = 9 - data[start].bit_length()  # of the size, whose first bit that is set is a mark
+    size = int.from_bytes(data[start : start + length], "big") - (1 << 7 * length)
+    tracks = data[start + length : start + length + size]
+    assert tracks[:2] == b"\xbf\x84"
+    assert int.from_bytes(tracks[2:6], "little") == zlib.crc32(tracks[6:])
 
 
 def test_anaglyphs_have_a_word_in_matroska_alone(tmp_path):
