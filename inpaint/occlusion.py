@@ -202,6 +202,8 @@ def scale_foreground(disparity: Tensor, scale: float) -> Tensor:
     >>> [round(scale_foreground(torch.tensor(0.5), scale).item(), 3) for scale in (0, 0.5, 1)]
     [0.5, 0.378, 0.255]
     """
+    if not scale:
+        return disparity
     low = math.floor(scale)
     names = [_FOREGROUND_SCALES[level + 3] for level in (low, math.ceil(scale))]
     first, second = (map_foreground(disparity, name) for name in names)

@@ -173,6 +173,19 @@ def test_boxes_are_added_to_the_pictures_alone_and_nothing_that_is_pointed_to_mo
     assert data.count(b"moov") == 1 and data.index(b"moov") > data.index(b"mdat")
 
 
+def test_boxes_may_be_longer_than_4_gigabytes(tmp_path):
+    path = write(tmp_path / "film.mp4", None)
+    data = path.read_bytes()
+    # libav leaves 8 bytes of free space for it
+    start = data.index(struct.pack(">I4s", 8, b"free"))
+    (length,) = struct.unpack_from(">I", data, start + 8)
+    assert data[start + 12 : start + 16] == b"mdat"
+    head = struct.pack(">I4sQ", 1, b"mdat", 8 + length)
+    path.write_bytes(data[:start] + head + data[start + 16 :])
+    add_to_pictures(path, full_box(b"st3d", b"\2"))
+    assert read(path)[0] == SIDE_BY_SIDE
+
+
 def test_what_is_no_mp4_is_not_touched(tmp_path):
     for content in (b"", b"RIFF0000AVI ", box(b"ftyp", b"isom"), box(b"moov", box(b"mvhd"))):
         path = tmp_path / "film.mp4"

@@ -216,6 +216,15 @@ def test_steps_of_8_bits_become_slopes_that_do_not_tear():
     assert num_torn(coarse) >= 40 * 10 and num_torn(smooth) == 0
 
 
+def test_depth_of_8_bits_is_smoothed_and_that_of_16_is_not(film, tmp_path):
+    slope = np.rint(np.linspace(0, 6, W)).astype(np.uint8)[None].repeat(H, 0)
+    fine = maps_in(write_depth(tmp_path / "fine", [slope.astype(np.uint16) * 257] * T), film)[0]
+    assert torch.equal(fine, torch.from_numpy(slope.astype(np.float32) * 257) / 65535)
+    smooth = maps_in(write_depth(tmp_path / "coarse", [slope] * T), film)[0]
+    assert len(smooth[0].unique()) > 40 > len(fine[0].unique()) == 7
+    assert (smooth - fine).abs().max() <= 0.5 / 255 + 1e-6
+
+
 def test_depth_of_another_size_is_scaled_and_of_another_shape_stretched_with_a_line(
     run, film, tmp_path
 ):
