@@ -22,6 +22,8 @@ _INVERSE_SOFTPLUS = {
     "inv_mul_3": (-0.0001, 3.4343),
 }
 MAPPINGS = ("none", *_SOFTPLUS, *_INVERSE_SOFTPLUS)
+# iw3's --foreground-scale, from -3 to 3 (RELATIVE_MUL_MAPPER there)
+_FOREGROUND_SCALES = (*reversed(_INVERSE_SOFTPLUS), "none", *_SOFTPLUS)
 ROWS_AT_ONCE = 64
 
 
@@ -188,3 +190,21 @@ def map_foreground(disparity: Tensor, mapping: str) -> Tensor:
             high - low
         )
     return disparity
+
+
+def scale_foreground(disparity: Tensor, scale: float) -> Tensor:
+    """iw3's --foreground-scale: `map_foreground` by a number from -3 to 3, 0 changes nothing.
+
+    What lies between two whole numbers is mixed of their mappings.
+
+    >>> [round(scale_foreground(torch.tensor(0.5), scale).item(), 3) for scale in (-2, -1.5, -1)]
+    [0.747, 0.708, 0.67]
+    >>> [round(scale_foreground(torch.tensor(0.5), scale).item(), 3) for scale in (0, 0.5, 1)]
+    [0.5, 0.378, 0.255]
+    """
+    if not scale:
+        return disparity
+    low = math.floor(scale)
+    names = [_FOREGROUND_SCALES[level + 3] for level in (low, math.ceil(scale))]
+    first, second = (map_foreground(disparity, name) for name in names)
+    return torch.lerp(first, second, scale - low)

@@ -7,9 +7,11 @@ Axes: H W pixels, 3 = R G B.
 """
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import tee
 from pathlib import Path
@@ -18,10 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint.occlusion import shift_of_view
+from inpaint.occlusion import scale_foreground, shift_of_view
 from inpaint.options_run import StereoOptions
+from inpaint.runtime.depth_files import check_depth_out, open_depth_in, open_depth_out
 from inpaint.runtime.depth_stream import DepthFrame, stream_disparity
-from inpaint.runtime.stereo_views import LAYOUTS, VIEWS, Eye, turn, view_of_eye
+from inpaint.runtime.stereo_layouts import Layout, layout_of
+from inpaint.runtime.stereo_names import named_by_layout, named_in_folder, tell_of_name
+from inpaint.runtime.stereo_views import VIEWS, Eye, turn, view_of_eye
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from nunif.device import create_device
@@ -36,6 +41,7 @@ from nunif.runtime.film import (
     read_ahead,
 )
 from nunif.video.cuts import mark_cuts
+from nunif.video.film import Film
 from nunif.video.picture import is_see_through
 from nunif.video.probe import VideoInfo
 from nunif.video.reader import Frame
@@ -57,7 +63,12 @@ def main(options: StereoOptions) -> None:
     fillers = cache(partial(open_fillers_of, options, device))
     estimator = cache(partial(open_estimator, options, device))
     work = partial(make_stereo, open_fillers=fillers, open_estimator=estimator)
-    for_each_film(options, work, prepare=lambda: (fillers(), estimator()))
+    for_each_film(
+        options,
+        work,
+        each=named_in_folder,
+        prepare=lambda: (fillers(), options.depth_in or estimator()),
+    )
 
 
 def check_sees_depth(options: StereoOptions) -> None:
@@ -65,7 +76,8 @@ def check_sees_depth(options: StereoOptions) -> None:
     Raises:
         UserError: one picture, and an estimator that needs motion.
     """
-    if options.model_type == MOTION_PARALLAX and is_picture(options.input):
+    needs_motion = options.depth_in is None and options.model_type == MOTION_PARALLAX
+    if needs_motion and is_picture(options.input):
         raise UserError(
             f"--model-type {MOTION_PARALLAX} tells near from far by how things move, and "
             f"{options.input} is one picture: choose another, such as Any_V2_S"
@@ -80,17 +92,21 @@ def make_stereo(
 ) -> None:
     """Make stereo 3D of one film. open_fillers, open_estimator: called once the film is known to be
     usable."""
-    check_not_sources([options.output], [options.input])
+    options = named_by_layout(options)
+    check_files(options)
     with ExitStack() as stack:
         film = stack.enter_context(open_source(options))
         check_sees_depth(options)
         width, height = film.info.width, film.info.height
         fillers = open_fillers()
         fillers[0].computed_size(height, width)  # an engine of another size is better found now
-        estimator = open_estimator()
-        logger.info("depth: %s; holes: %s", estimator.name, fillers[0].description)
-        layout = LAYOUTS[options.layout]
-        output = stack.enter_context(open_output(options, film, size=layout.size(width, height)))
+        source = stack.enter_context(open_depth_source(options.depth_in, film, open_estimator))
+        logger.info("depth: %s; holes: %s", source.name, fillers[0].description)
+        layout = layout_for(options, film.info)
+        mark = layout.mark if options.stereo_tags else None
+        output = stack.enter_context(
+            open_output(options, film, size=layout.size(width, height), stereo=mark)
+        )
         said = Remarks()
 
         def write(views: tuple[EyeView, EyeView]) -> None:
@@ -98,8 +114,8 @@ def make_stereo(
             said.look_at(depth)
             output.write(layout.compose(left, right), depth.item)
 
-        frames = stack.enter_context(read_ahead(film, film))
-        depths = stream_depth(frames, film.info, estimator)
+        record = stack.enter_context(open_depth_out(options, film))
+        depths = record(stack.enter_context(source.frames()))
         shifts = ((depth, shift_of(depth, options, (height, width))) for depth in depths)
         left, right = (
             make_eye(shared, eye, filler, hole_growth=options.dilate, tone=film.info.tone_map)
@@ -107,7 +123,34 @@ def make_stereo(
         )
         process_frames(zip(left, right), film, write)
     said.warn(film.path, len(film))
+    tell_of_name(options.output, options.layout)
     logger.info("%s: %d frames", options.output, len(film))
+
+
+def check_files(options: StereoOptions) -> None:
+    """
+    Raises:
+        UserError: one file is to be two, or to take the place of what is read; or the depth can't
+            be written under its name.
+    """
+    written = [path for path in (options.output, options.depth_out) if path is not None]
+    check_not_sources(written, [options.input, *filter(None, [options.depth_in])])
+    if len({os.path.realpath(path) for path in written}) < len(written):
+        raise UserError(
+            f"--depth-out {options.depth_out} is where the film itself goes: choose another name"
+        )
+    if options.depth_out is not None:
+        check_depth_out(options.depth_out)
+
+
+def layout_for(options: StereoOptions, info: VideoInfo) -> Layout:
+    """The layout of a film."""
+    return layout_of(
+        options.layout,
+        field_of_view=options.field_of_view,
+        side=options.vr180_size,
+        pixel_aspect=info.sample_aspect_ratio,
+    )
 
 
 def open_fillers_of(options: StereoOptions, device: torch.device) -> list[Filler]:
@@ -133,6 +176,44 @@ def open_estimator(options: StereoOptions, device: torch.device) -> DepthEstimat
         batch_size=options.batch_size,
         allow_third_party=options.allow_third_party_code,
     )
+
+
+@dataclass(frozen=True)
+class DepthSource:
+    """Where the depth of a film comes from.
+
+    estimator: what estimates it; or else maps: the disparity of every frame.
+    """
+
+    name: str
+    film: Film
+    estimator: DepthEstimator | None = None
+    maps: Iterable[Tensor] = ()
+
+    @contextmanager
+    def frames(self) -> Iterator[Iterator[DepthFrame[Frame]]]:
+        """Every frame with its depth; read ahead and ended by damage as `read_ahead` does."""
+        film = self.film
+        if self.estimator is not None:
+            with read_ahead(film, film) as frames:
+                yield stream_depth(frames, film.info, self.estimator)
+            return
+        with read_ahead(zip(film, self.maps), film) as pairs:
+            marked = mark_cuts(pairs, picture=lambda pair: pair[0].rgb)
+            yield (DepthFrame(frame, is_cut, near) for (frame, near), is_cut in marked)
+
+
+@contextmanager
+def open_depth_source(
+    path: Path | None, film: Film, estimator: Callable[[], DepthEstimator]
+) -> Iterator[DepthSource]:
+    """The depth at a path, or else what `estimator` opens."""
+    if path is not None:
+        with open_depth_in(path, film) as maps:
+            yield DepthSource(str(path), film, maps=maps)
+    else:
+        opened = estimator()
+        yield DepthSource(opened.name, film, opened)
 
 
 def stream_depth(
@@ -177,7 +258,7 @@ class Remarks:
 def shift_of(depth: DepthFrame[Frame], options: StereoOptions, size: tuple[int, int]) -> Tensor:
     """See `inpaint.occlusion.shift_of_view`; nothing moves where there is no depth."""
     return depth.strength * shift_of_view(
-        depth.disparity,
+        scale_foreground(depth.disparity, options.foreground_scale),
         size=size,
         divergence=options.divergence,
         convergence=options.convergence,

@@ -1,15 +1,12 @@
-"""The other eye's view of a frame, its holes, and pictures of both eyes in one.
+"""The other eye's view of a frame, and its holes.
 
-    frame, shift -> warped to the other eye, with holes -> (filled by the model) -> both eyes in one
-    picture
+    frame, shift -> warped to the other eye, with holes -> (filled by the model)
 
 Axes: H W pixels. Pictures are (H, W, 3) uint8 or uint16 RGB; a hole is True where nothing of the
     frame is seen.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
@@ -173,85 +170,3 @@ class _Nearest:
         source = source.where(inside, _EMPTY).to(torch.int32)
         index = target.clamp(0, self._width - 1) + row_start
         self.sources.scatter_reduce_(0, index.flatten(), source.flatten(), "amax")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How both eyes become one picture. `size` is that picture's (width, height) from one eye's."""
-
-    compose: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    size: Callable[[int, int], tuple[int, int]]
-
-
-def _half(length: int) -> int:
-    """Half of a side, rounded up, so that both halves are equal."""
-    return (length + 1) // 2
-
-
-def _resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _full_sbs(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.concatenate([left, right], axis=1)
-
-
-def _half_sbs(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    height, width = left.shape[:2]
-    return _full_sbs(*(_resize(eye, _half(width), height) for eye in (left, right)))
-
-
-def _full_tb(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.concatenate([left, right], axis=0)
-
-
-def _half_tb(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    height, width = left.shape[:2]
-    return _full_tb(*(_resize(eye, width, _half(height)) for eye in (left, right)))
-
-
-# Eric Dubois, "A projection method to generate anaglyph stereo images" (ICASSP 2001): least squares
-# for red-cyan glasses, for linear light. The numbers are those of iw3/anaglyph.py (nagadomi/nunif,
-# MIT), which takes them from Dubois' LeastSquaresHowToPhotoshop.pdf.
-DUBOIS_LEFT = np.array(
-    [[0.437, 0.449, 0.164], [-0.062, -0.062, -0.024], [-0.048, -0.050, -0.017]], np.float32
-)
-DUBOIS_RIGHT = np.array(
-    [[-0.011, -0.032, -0.007], [0.377, 0.761, 0.009], [-0.026, -0.093, 1.234]], np.float32
-)
-_LINEAR_STEPS = 1 << 16
-
-
-@cache
-def _to_linear(dtype: np.dtype) -> np.ndarray:
-    """The light of every value of a picture, by sRGB's curve (IEC 61966-2-1): (256,) or (65536,)
-    float32 in [0, 1]."""
-    x = np.linspace(0, 1, np.iinfo(dtype).max + 1)
-    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-@cache
-def _from_linear(dtype: np.dtype) -> np.ndarray:
-    """The values of a picture for the light in [0, 1], in steps: (65536,) of `dtype`."""
-    x = np.linspace(0, 1, _LINEAR_STEPS)
-    x = np.where(x <= 0.0031308, x * 12.92, 1.055 * x ** (1 / 2.4) - 0.055)
-    return np.rint(x * np.iinfo(dtype).max).astype(dtype)
-
-
-def _anaglyph(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """For glasses with a red filter on the left and a cyan one on the right."""
-    to_linear = _to_linear(left.dtype)
-    light = cv2.transform(to_linear[left], DUBOIS_LEFT) + cv2.transform(
-        to_linear[right], DUBOIS_RIGHT
-    )
-    steps = np.clip(light, 0, 1) * (_LINEAR_STEPS - 1) + 0.5
-    return _from_linear(left.dtype)[steps.astype(np.uint16)]
-
-
-LAYOUTS: dict[str, Layout] = {
-    "sbs": Layout(_full_sbs, lambda width, height: (2 * width, height)),
-    "half-sbs": Layout(_half_sbs, lambda width, height: (2 * _half(width), height)),
-    "tb": Layout(_full_tb, lambda width, height: (width, 2 * height)),
-    "half-tb": Layout(_half_tb, lambda width, height: (width, 2 * _half(height))),
-    "anaglyph": Layout(_anaglyph, lambda width, height: (width, height)),
-}

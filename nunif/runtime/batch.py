@@ -26,6 +26,7 @@ def for_each_film(
     work: Callable[[Options], None],
     *,
     prepare: Callable[[], Any],
+    each: Callable[[Options], Options] = lambda options: options,
     mask: Path | None = None,
 ) -> None:
     """Do a command's work for its film; where --input is a folder of films, for each of them.
@@ -37,6 +38,7 @@ def for_each_film(
         work: what is done with one film: makes options.output of options.input.
         prepare: opens what all films need; called once before the first of several, so that what is
             wrong with it is said once.
+        each: the options for one film of a folder, with what else has a name of its own.
         mask: where the films have masks, the option `mask`: a folder with one for each, of its
             name, or one picture for all.
 
@@ -54,7 +56,7 @@ def for_each_film(
         work(options)
         return
     _check(options, mask)
-    jobs = _jobs(films, options)
+    jobs = [each(job) for job in _jobs(films, options)]
     done = [job for job in jobs if _is_there(job.output)]
     for job in done:
         logger.info("%s is there already: left as it is", job.output)

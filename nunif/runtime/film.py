@@ -29,6 +29,7 @@ from nunif.video.picture import Picture, alpha_of
 from nunif.video.probe import ICC_PROFILE
 from nunif.video.reader import BrokenVideo, Frame
 from nunif.video.signalling import as_ratio
+from nunif.video.stereo_metadata import StereoMark
 from nunif.video.still import StillWriter
 from nunif.video.writer import VideoWriter
 
@@ -118,12 +119,15 @@ def check_not_sources(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
 
 
 @contextmanager
-def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> Iterator[Output]:
+def open_output(
+    options: FilmOptions, film: Film, *, size: tuple[int, int], stereo: StereoMark | None = None
+) -> Iterator[Output]:
     """A video with the film's sound, subtitles, times and colours, a folder of PNGs where the
     name has no suffix, or one picture.
 
     Args:
         size: (width, height) of what will be written, as encoders have it.
+        stereo: how both eyes stand in it; None: they see one picture.
     Raises:
         UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
     """
@@ -150,7 +154,9 @@ def open_output(options: FilmOptions, film: Film, *, size: tuple[int, int]) -> I
             yield _Pictures(folder)
     else:
         make_folder(path.parent)
-        with video_writer(path, film, size=size, options=options, sound=True) as video:
+        with video_writer(
+            path, film, size=size, options=options, sound=True, stereo=stereo
+        ) as video:
             _tell_of_kind(path, film, "a film of one frame")
             yield _Video(video)
 
@@ -227,11 +233,13 @@ def video_writer(
     size: tuple[int, int],
     options: FilmOptions | None = None,
     sound: bool = False,
+    stereo: StereoMark | None = None,
 ) -> VideoWriter:
     """A writer of a video with the film's times and colours; without `options` in the suffix's
     usual codec.
 
     size: (width, height), as encoders have it. sound: carry over all that is no picture as well.
+    stereo: see `open_output`.
     """
     info = film.info
     mastering = info.mastering
@@ -248,7 +256,9 @@ def video_writer(
         quality=options.quality if options else None,
         color=info.color,
         like_pixel_format=info.picture_format,
-        sample_aspect_ratio=info.sample_aspect_ratio,
+        # what is projected anew has square pixels
+        sample_aspect_ratio=None if stereo and stereo.is_vr180 else info.sample_aspect_ratio,
+        stereo=stereo,
         sound_from=film.path if sound and not film.path.is_dir() else None,
         span=film.span if isinstance(film, PartOfFilm) else None,
         mastering=mastering if sound else Mastering(),

@@ -9,7 +9,7 @@ import numpy as np
 from nunif import files
 from nunif.errors import UserError
 from nunif.files import explain_os_errors, longer_name, make_folder, partial_path
-from nunif.image import encode_rgb, encode_rgba
+from nunif.image import encode_grey, encode_rgb, encode_rgba
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,9 @@ class FolderWriter:
         return self
 
     def write(self, picture: np.ndarray) -> None:
-        """Add a picture (H, W, 3), or with alpha (H, W, 4), uint8 or uint16."""
-        data = encode_rgb(picture) if picture.shape[2] == 3 else encode_rgba(picture)
+        """Add a picture (H, W, 3), with alpha (H, W, 4), or grey (H, W), uint8 or uint16."""
+        encode = {2: encode_grey, 3: encode_rgb, 4: encode_rgba}
+        data = encode[picture.shape[2] if picture.ndim == 3 else 2](picture)
         with explain_os_errors(self.path):
             (self._partial / f"{self.num_frames:06d}.png").write_bytes(data)
         self.num_frames += 1

@@ -30,6 +30,7 @@ from nunif.video.picture_times import PictureTimes
 from nunif.video.pixel_format import planar_format
 from nunif.video.signalling import find_tags
 from nunif.video.sound import Sound
+from nunif.video.stereo_metadata import StereoMark, mark_file, mark_stream
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class VideoWriter:
         span: the part of that file which is carried over; None: all.
         mastering: HDR10's static metadata and the place of the chroma; a line names what can't be
             written.
+        stereo: how both eyes stand in the pictures; None: they show one.
         metadata: of the file, such as its title.
         gop: most frames from one keyframe to the next; None for the encoder's own choice.
         keep_unfinished: whether an exception leaves NAME.unfinished.SUFFIX.
@@ -102,6 +104,7 @@ class VideoWriter:
         extras: bool = False,
         span: Span | None = None,
         mastering: Mastering = _NO_MASTERING,
+        stereo: StereoMark | None = None,
         metadata: Mapping[str, str] | None = None,
         gop: int | None = None,
         keep_unfinished: bool = True,
@@ -115,7 +118,7 @@ class VideoWriter:
         self.path, self.num_frames = path, 0
         self.unfinished_path: Path | None = None
         self._partial = partial_path(path)
-        self._size = (width, height)
+        self._size, self._aspect, self._stereo = (width, height), sample_aspect_ratio, stereo
         self._keep_unfinished = keep_unfinished
         self._is_lost = False  # the file can't be brought to a good end any more
         self._container: av.container.OutputContainer | None = None
@@ -134,9 +137,7 @@ class VideoWriter:
         self._warns_of_alpha = not self._encoding.keeps_alpha
         try:
             container = self._open_file(metadata or {})
-            self._open_pictures(
-                container, color, rate, time_base, aspect=sample_aspect_ratio, gop=gop
-            )
+            self._open_pictures(container, color, rate, time_base, gop=gop)
             if sound_from is not None:
                 self._sound = self._sound_of(sound_from)(container, extras=extras, span=span)
             with self._explained():
@@ -171,7 +172,6 @@ class VideoWriter:
         rate: Fraction,
         time_base: Fraction,
         *,
-        aspect: Fraction | None,
         gop: int | None,
     ) -> None:
         """Open the encoder with the tags that it and the container can write."""
@@ -184,7 +184,7 @@ class VideoWriter:
             size=self._size,
             rate=rate,
             tick=self._times.tick,
-            aspect=aspect,
+            aspect=self._aspect,
             gop=gop,
         )
         with self._explained():
@@ -194,9 +194,12 @@ class VideoWriter:
                 add_pictures,
                 container=container.format.name,
                 color=color,
-                aspect=aspect or Fraction(1),
+                aspect=self._aspect or Fraction(1),
             )
-            self._muxer = PictureMuxer(container, add_pictures(container, self.color))
+            stream = add_pictures(container, self.color)
+            if self._stereo is not None:
+                mark_stream(stream, self._stereo, self.path)
+            self._muxer = PictureMuxer(container, stream)
 
     def _sound_of(self, source: Path) -> Callable[..., Sound]:
         return partial(Sound, source, encoders=default_codecs(self.path)[1:], mux=self._mux)
@@ -343,6 +346,9 @@ class VideoWriter:
                 self._sound.advance(sound_until)
                 self._sound.finish()
             self._container.close()
+            if self._stereo is not None:
+                mark = self._stereo
+                mark_file(self._partial, mark, path=self.path, size=self._size, aspect=self._aspect)
 
     def _clear_away(self) -> None:
         """Let go of everything and remove the file if it still has its provisional name."""

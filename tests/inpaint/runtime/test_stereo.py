@@ -15,7 +15,8 @@ import torch
 from inpaint import options_run
 from inpaint.commands import INPAINT
 from inpaint.occlusion import shift_of_view
-from inpaint.runtime import stereo, stereo_views
+from inpaint.runtime import stereo
+from inpaint.runtime.stereo_layouts import LAYOUTS
 from inpaint.runtime.stereo_views import VIEWS, turn, view_of_eye
 from inpaint.runtime.stream import InpaintStream
 from nunif import cli
@@ -220,6 +221,7 @@ def test_holes_and_near_things_grow_as_asked(run, known, film, tmp_path):
         ("tb", (128, 96)),
         ("half-tb", (64, 96)),
         ("anaglyph", (64, 96)),
+        ("vr180", (144, 288)),
     ],
 )
 def test_layouts(run, known, film, tmp_path, layout, size):
@@ -235,12 +237,8 @@ def test_layouts(run, known, film, tmp_path, layout, size):
 
 
 def test_the_command_line_offers_what_there_is():
-    assert (
-        options_run.LAYOUTS
-        == tuple(stereo_views.LAYOUTS)
-        == ("sbs", "half-sbs", "tb", "half-tb", "anaglyph")
-    )
-    assert options_run.VIEWS == tuple(stereo_views.VIEWS) == ("right", "left", "both")
+    assert options_run.LAYOUTS == tuple(LAYOUTS)
+    assert options_run.VIEWS == tuple(VIEWS) == ("right", "left", "both")
 
 
 # What is carried over
@@ -287,9 +285,10 @@ def test_sound_times_and_colours_are_the_films(run, known, tmp_path):
     code, lines = run(source, "out.mp4")
     assert code == 0 and lines == [
         f"depth: Known; holes: torch {torch.__version__} on cpu, fp32, looking 8 frames ahead",
-        f"{tmp_path / 'out.mp4'}: 12 frames",
+        f"{(out := tmp_path / 'out.mp4')}: players that go by the name don't see that it is sbs; "
+        "they know out_LRF_Full_SBS.mp4 (--name-by-layout gives such names)",
+        f"{out}: 12 frames",
     ]
-    out = tmp_path / "out.mp4"
     assert times_of(out) == times_of(source)
     assert sound_of(out) == sound_of(source) and len(sound_of(out)) > 10
     with VideoReader(out) as reader:
@@ -403,7 +402,7 @@ def test_a_film_that_breaks_leaves_all_that_came_before(run, known, tmp_path):
         (
             "out.mp4",
             ["--layout", "vr"],
-            "--layout vr is not known: choose one of sbs, half-sbs, tb, half-tb, anaglyph",
+            "--layout vr is not known: choose one of sbs, half-sbs, tb, half-tb, anaglyph, ",
         ),
         ("out.mp4", ["--view", "up"], "--view up is not known: choose one of right, left, both"),
         (

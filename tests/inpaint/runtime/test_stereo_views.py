@@ -6,7 +6,6 @@ import torch
 
 from inpaint.occlusion import hidden, shift_of_view
 from inpaint.runtime.stereo_views import (
-    LAYOUTS,
     VIEWS,
     Eye,
     forward_warp,
@@ -230,62 +229,6 @@ def test_a_rendered_scene_is_warped_by_its_true_disparity():
         assert np.abs(picture - expected)[seen.numpy()].max() < 4.1
         wrong = source_columns(-shift * eye.shift, near_to_right=eye.is_mirrored)[1]
         assert not torch.equal(wrong, raw)
-
-
-def test_layouts_put_the_left_eye_first():
-    left, right = np.full((4, 6, 3), 10, np.uint8), np.full((4, 6, 3), 20, np.uint8)
-    rows = {
-        name: layout.compose(left, right) for name, layout in LAYOUTS.items() if name != "anaglyph"
-    }
-    assert {name: picture.shape[:2] for name, picture in rows.items()} == {
-        "sbs": (4, 12), "half-sbs": (4, 6), "tb": (8, 6), "half-tb": (4, 6),
-    }  # fmt: skip
-    for name, picture in rows.items():
-        first, second = np.split(picture, 2, axis=1 if "sbs" in name else 0)
-        assert (first == 10).all() and (second == 20).all()
-
-
-@pytest.mark.parametrize("name", LAYOUTS)
-@pytest.mark.parametrize("size", [(6, 4), (7, 5)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_size_of_a_layout_is_told_beforehand(name, size, dtype):
-    eye = noise(size[1], size[0], dtype)
-    picture = LAYOUTS[name].compose(eye, eye)
-    assert picture.shape == (*LAYOUTS[name].size(*size)[::-1], 3) and picture.dtype == dtype
-    assert LAYOUTS["half-sbs"].size(7, 5) == (8, 5) and LAYOUTS["half-tb"].size(7, 5) == (7, 6)
-
-
-@pytest.mark.parametrize("scale", [1, 257])
-def test_halves_average_the_pixels_they_cover(scale):
-    dtype = np.uint8 if scale == 1 else np.uint16
-    eye = (np.array([[10, 20, 50, 70]])[..., None].repeat(3, 2) * scale).astype(dtype)
-    assert LAYOUTS["half-sbs"].compose(eye, eye)[0, :, 0].tolist() == [15 * scale, 60 * scale] * 2
-    upright = eye.transpose(1, 0, 2)
-    assert (
-        LAYOUTS["half-tb"].compose(upright, upright)[:, 0, 0].tolist()
-        == [15 * scale, 60 * scale] * 2
-    )
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_anaglyph(dtype):
-    white = np.iinfo(dtype).max
-    black = np.zeros((1, 1, 3), dtype)
-
-    def compose(left: list[int], right: list[int]) -> list[int]:
-        eyes = (np.array([[rgb]]) * (white // 255) for rgb in (left, right))
-        picture = LAYOUTS["anaglyph"].compose(*(eye.astype(dtype) for eye in eyes))
-        assert picture.dtype == dtype and picture.shape == black.shape
-        return np.rint(picture[0, 0] / (white // 255)).astype(int).tolist()
-
-    for grey in (0, 64, 128, 255):  # the same in both eyes stays what it is
-        assert np.abs(np.array(compose([grey] * 3, [grey] * 3)) - grey).max() <= 1
-    assert compose([255] * 3, [0] * 3) == [255, 0, 0]  # the left eye's white is red
-    assert compose([0] * 3, [255] * 3) == [0, 255, 255]
-    # the left eye's red gives 0.437 of its light to red, and what is less than no light is none
-    assert compose([255, 0, 0], [0] * 3) == [177, 0, 0]
-    assert compose([128, 0, 0], [0] * 3) == [87, 0, 0]  # 0.216 of white's light
-    assert compose([0] * 3, [0, 255, 0]) == [0, 226, 0]
 
 
 def test_an_eye_is_only_a_multiple_of_the_shift():
