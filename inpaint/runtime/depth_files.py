@@ -8,11 +8,12 @@ Axes: H W pixels of the film, h w pixels of a depth map.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -30,13 +31,15 @@ from nunif.runtime.film import is_folder
 from nunif.video.color import FULL, ColorTags
 from nunif.video.film import Film, PictureFilm
 from nunif.video.folder import FolderWriter
-from nunif.video.part import place_in_whole
+from nunif.video.part import PartOfFilm
 from nunif.video.picture import Picture
 from nunif.video.pixel_format import layout_of
 from nunif.video.reader import BrokenVideo, Frame, VideoReader
 from nunif.video.writer import VideoWriter
 
 logger = logging.getLogger(__name__)
+
+Depth = TypeVar("Depth", list[Path], range)
 
 _TOP = 65535
 _STEP_RADIUS = 8  # pixels over which a step of 8-bit depth becomes a slope
@@ -82,9 +85,8 @@ def open_depth_in(path: Path, film: Film) -> Iterator[Iterator[Tensor]]:
     """
     name = f"--depth-in {path}"
     check_exists(path, name)
-    film, first_frame, stop = place_in_whole(film)
     if path.is_dir() or is_picture(path):
-        files = _files_for(path, film, name)[first_frame:stop]
+        files = _part(_files_for(path, film, name), film)
         first = _read_picture(files[0])  # what is wrong with all of them is better said now
         _tell_of_stretching(name, (first.shape[0], first.shape[1]), film)
         yield map(_read_picture, files)
@@ -93,7 +95,16 @@ def open_depth_in(path: Path, film: Film) -> Iterator[Iterator[Tensor]]:
     with VideoReader(path, for_editing=True) as reader:
         _check_count(name, "frames", len(reader), film)
         _tell_of_stretching(name, (reader.info.height, reader.info.width), film)
-        yield _maps_of(reader.frames(first_frame, stop), name)
+        places = _part(range(len(reader)), film)
+        yield _maps_of(reader.frames(places.start, places.stop), name)
+
+
+def _part(depths: Depth, film: Film) -> Depth:
+    """Of the depth of a whole film that of the part of it that is asked for; where there is only
+    that of the part, all of it."""
+    if isinstance(film, PartOfFilm) and len(depths) == len(film.whole):
+        return depths[film.first : film.stop]
+    return depths
 
 
 def _files_for(path: Path, film: Film, name: str) -> list[Path]:
@@ -106,12 +117,14 @@ def _files_for(path: Path, film: Film, name: str) -> list[Path]:
     row = row_in(path)
     if row.numbers is None:
         raise UserError(f"--depth-in {row.problem}")
-    theirs = film.numbers if isinstance(film, PictureFilm) else []
+    whole = film.whole if isinstance(film, PartOfFilm) else film
+    theirs = whole.numbers if isinstance(whole, PictureFilm) else []
     found = dict(zip(row.numbers, row.files))
     missing = [number for number in theirs if number not in found]
     if theirs and not missing:
         return [found[number] for number in theirs]
-    if len(missing) < len(theirs):
+    is_of_part = isinstance(film, PartOfFilm) and len(found) == len(film)
+    if len(missing) < len(theirs) and not is_of_part:
         raise UserError(
             f"{name} has no picture with the number {missing[0]}, which the film has: every frame "
             "needs one"
@@ -121,9 +134,10 @@ def _files_for(path: Path, film: Film, name: str) -> list[Path]:
 
 
 def _check_count(name: str, what: str, count: int, film: Film) -> None:
-    if count != len(film):
+    whole = film.whole if isinstance(film, PartOfFilm) else film
+    if count not in (len(film), len(whole)):
         raise UserError(
-            f"{name} has {count} {what}, the film {len(film)} frames: every frame needs one of "
+            f"{name} has {count} {what}, the film {len(whole)} frames: every frame needs one of "
             "its own"
         )
 
@@ -158,7 +172,7 @@ def _read_picture(file: Path) -> Tensor:
     return _disparity(picture, 0, top)
 
 
-def _maps_of(frames: Iterable[Frame], name: str) -> Iterator[Tensor]:
+def _maps_of(frames: Iterator[Frame], name: str) -> Iterator[Tensor]:
     try:
         for frame in frames:
             assert frame.picture is not None

@@ -22,6 +22,7 @@ from nunif import cli
 from nunif.errors import UserError
 from nunif.image import encode_grey
 from nunif.video.film import open_film
+from nunif.video.part import PartOfFilm
 from nunif.video.reader import VideoReader
 from nunif.video.side_data import side_data_of
 from nunif.video.writer import write_video
@@ -348,3 +349,72 @@ def test_a_film_is_named_and_marked_by_its_layout(run, known, film, tmp_path):
         with av.open(str(path)) as container:
             frame = next(container.decode(video=0))
             assert ("STEREO3D" in side_data_of(frame)) == is_said
+
+
+# Folders of films, parts of films, photos
+
+
+def test_films_of_a_folder_are_named_by_their_layout_and_not_made_again(run, known, film, tmp_path):
+    (tmp_path / "films").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "films" / f"{name}.mkv").write_bytes(film.read_bytes())
+    words = ["--name-by-layout", "--layout", "tb", "--divergence", "0"]
+    assert run(tmp_path / "films", "made", *words)[0] == 0
+    names = sorted(path.name for path in (tmp_path / "made").iterdir())
+    assert names == ["a_TBF_fulltb.mkv", "b_TBF_fulltb.mkv"]
+    code, lines = run(tmp_path / "films", "made", *words)
+    assert code == 0 and lines[-1].endswith("0 films made, 2 were there already")
+
+
+def test_each_film_of_a_folder_has_depth_of_its_own(run, known, film, tmp_path):
+    (tmp_path / "films").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "films" / f"{name}.mkv").write_bytes(film.read_bytes())
+    lossless = ("--codec", "ffv1")
+    out = run(tmp_path / "films", "made", "--depth-out", tmp_path / "depth", *lossless)
+    assert out[0] == 0, out
+    assert sorted(path.name for path in (tmp_path / "depth").iterdir()) == ["a", "b"]
+    again = run(tmp_path / "films", "again", "--depth-in", tmp_path / "depth", *lossless)
+    assert again[0] == 0, again
+    for name in ("a.mkv", "b.mkv"):
+        with (
+            VideoReader(tmp_path / "made" / name) as one,
+            VideoReader(tmp_path / "again" / name) as other,
+        ):
+            for frame, same in zip(one, other, strict=True):
+                assert np.array_equal(frame.rgb, same.rgb)
+    code, lines = run(tmp_path / "films", "third", "--depth-out", tmp_path / "d.mkv")
+    assert code == 1 and lines[-1] == (
+        f"error: --depth-out {tmp_path / 'd.mkv'} is one file, and there are several films: "
+        "name a folder"
+    )
+    code, lines = run(tmp_path / "films", "third", "--depth-in", tmp_path / "films" / "a.mkv")
+    assert code == 1
+    assert "a.mkv is no folder: name one that holds the depth of each film" in lines[-1]
+
+
+@pytest.mark.parametrize("kind", ["folder", "video"])
+def test_a_part_of_a_film_takes_its_part_of_the_depth(film, tmp_path, kind):
+    maps = [box(20 * (number + 1)) for number in range(T)]
+    whole, part = write_depth(tmp_path / "whole", maps), write_depth(tmp_path / "part", maps[2:5])
+    if kind == "video":
+        for folder in (whole, part):
+            frames = [cv2.imread(str(file)) for file in sorted(folder.iterdir())]
+            write_video(folder.with_suffix(".mp4"), frames, fps=24, crf=8)
+        whole, part = whole.with_suffix(".mp4"), part.with_suffix(".mp4")
+    with open_film(film, for_editing=True) as opened:
+        for path in (whole, part):
+            of_film = PartOfFilm(opened, first=2, stop=5)
+            with open_depth_in(path, of_film) as depths:
+                near = torch.stack(list(depths))[:, 30, 48]
+            assert torch.allclose(near, torch.tensor([60, 80, 100]) / 255, atol=0.01)
+
+
+def test_a_photo_takes_one_picture_of_depth(run, film, tmp_path):
+    cv2.imwrite(str(tmp_path / "photo.png"), shots([1], width=W, height=H)[0])
+    cv2.imwrite(str(tmp_path / "near.png"), box(255))
+    depth_in = ["--depth-in", tmp_path / "near.png", *FAR_APART]
+    assert run(tmp_path / "photo.png", "made", "--name-by-layout", *depth_in)[0] == 0
+    picture = cv2.imread(str(tmp_path / "made" / "photo_LRF_Full_SBS.png"))
+    assert picture.shape == (H, 2 * W, 3)
+    assert (picture[:, :W] != picture[:, W:]).mean() > 0.1
