@@ -74,7 +74,7 @@ def disc(radius: float) -> np.ndarray:
 
 
 def defocus(picture: np.ndarray, radius: float) -> np.ndarray:
-    """A picture (H, W) or (H, W, channels) out of focus; it goes on beyond its border as it ends."""
+    """A picture (H, W) or (H, W, channels) out of focus; beyond its border it goes on."""
     if radius == 0:
         return picture
     return cv2.filter2D(picture, -1, disc(radius), borderType=cv2.BORDER_REPLICATE)

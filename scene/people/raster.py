@@ -16,6 +16,7 @@ GRID = 16  # places of a corner in a sample
 HALF = GRID // 2
 DEPTHS = 1 << 22  # steps of the inverse depth
 MAX_TRIANGLES = 1 << 20
+FAR = 1 << 40  # no sample
 FARTHEST = 1 << 15  # samples out of sight that a corner may lie; what is farther out is left out
 
 
@@ -71,14 +72,14 @@ def rasterize(
 
 
 def _edges_of(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The line opposite to each corner, a x + b y + c, not negative inside: (N, 3 lines, 3), and
-    twice the area, 0 for none: (N,)."""
-    after, last = points[:, [1, 2, 0]], points[:, [2, 0, 1]]
-    a, b = after[..., 1] - last[..., 1], last[..., 0] - after[..., 0]
-    c = after[..., 0] * last[..., 1] - after[..., 1] * last[..., 0]
-    area = c.sum(axis=1)
-    edges = np.stack([a, b, c], axis=-1)
-    edges[area < 0] *= -1
+    """The line opposite to each corner, a x + b y + c, not negative inside: (3 = a b c, 3 lines,
+    N), and twice the area, 0 for none: (N,)."""
+    x, y = points.transpose(2, 1, 0)  # (3 corners, N) each
+    after, last = [1, 2, 0], [2, 0, 1]
+    c = x[after] * y[last] - y[after] * x[last]
+    edges = np.stack([y[after] - y[last], x[last] - x[after], c])
+    area = c[0] + c[1] + c[2]
+    edges *= np.where(area < 0, -1, 1)
     return edges, np.abs(area)
 
 
@@ -96,22 +97,24 @@ def _runs_of(
     points: np.ndarray, edges: np.ndarray, size: tuple[int, int], numbers: np.ndarray
 ) -> _Runs:
     """The runs of these triangles in the picture."""
-    y = points[numbers, :, 1]
+    y = points[numbers, :, 1].T  # (3 corners, n)
+    lowest, highest = np.minimum.reduce(y), np.maximum.reduce(y)
     # rows whose middles lie between the lowest and the highest corner
-    top = np.maximum(0, -((HALF - y.min(axis=1, initial=1 << 40)) // GRID))
-    bottom = np.minimum(size[0] - 1, (y.max(axis=1, initial=-(1 << 40)) - HALF) // GRID)
+    top = np.maximum(0, -((HALF - lowest) // GRID))
+    bottom = np.minimum(size[0] - 1, (highest - HALF) // GRID)
     count = np.maximum(0, bottom - top + 1)
     which, along = expand(count)
     rows, triangles = top[which] + along, numbers[which]
-    a, b, c = (edges[triangles, :, i] for i in range(3))  # (R, 3 lines)
-    # a (16 i + 8) + rest >= 0 for the sample i of the row
-    rest = b * (GRID * rows + HALF)[:, None] + c + HALF * a
-    bound = rest // (GRID * np.maximum(1, np.abs(a)))
-    far = np.int64(1 << 40)
-    low = np.where(a > 0, -bound, np.where((a == 0) & (rest < 0), far, -far))
-    high = np.where(a < 0, bound, far)
-    first = np.maximum(0, low.max(axis=1, initial=-far))
-    last = np.minimum(size[1] - 1, high.min(axis=1, initial=far))
+    middle = GRID * rows + HALF
+    first = np.zeros_like(rows)
+    last = np.full_like(rows, size[1] - 1)
+    for line in range(3):
+        a, b, c = (edges[i, line][triangles] for i in range(3))
+        # a (16 i + 8) + rest >= 0 for the sample i of the row
+        rest = b * middle + c + HALF * a
+        bound = rest // (GRID * np.maximum(1, np.abs(a)))
+        first = np.maximum(first, np.where(a > 0, -bound, np.where((a == 0) & (rest < 0), FAR, 0)))
+        last = np.where(a < 0, np.minimum(last, bound), last)
     some = last >= first
     return _Runs(triangles[some], rows[some], first[some], (last - first + 1)[some])
 
@@ -142,12 +145,14 @@ def _fill_runs(
     """For every sample of every run its place in the buffer, inverse depth and triangle."""
     top, left, width = bounds
     n = runs.triangles
-    middle = np.stack(
-        [GRID * runs.firsts + HALF, GRID * runs.rows + HALF, np.ones_like(n)], axis=-1
-    )
-    weights = (edges[n] * middle[:, None]).sum(axis=2)  # (R, 3) of the corners, sum = area
-    start = (weights * steps[n]).sum(axis=1)
-    slope = GRID * (edges[n, :, 0] * steps[n]).sum(axis=1)
+    x, y = GRID * runs.firsts + HALF, GRID * runs.rows + HALF
+    start, slope = np.zeros_like(x), np.zeros_like(x)
+    for line in range(3):
+        a, b, c = (edges[i, line][n] for i in range(3))
+        step = steps[n, line]
+        # the weights of the corners; their sum is the area
+        start += (a * x + b * y + c) * step
+        slope += GRID * a * step
     which, along = expand(runs.counts)
     depth = (start[which] + along * slope[which]) // area[n][which]
     place = ((runs.rows - top) * width + runs.firsts - left)[which] + along
