@@ -17,7 +17,7 @@ from scene.people.background import room_depth
 from scene.people.body import NUM_PARTS, NUM_VERTICES, rest_vertices
 from scene.people.camera import Camera, draw_camera
 from scene.people.compose import compose, defocus, straight_colour, visible_alpha
-from scene.people.film import TRIANGLES, Person, Troupe, moments
+from scene.people.film import TRIANGLES, Exposure, Person, Troupe, moments
 from scene.people.hair import draw_hair, head_of
 from scene.people.motion import Motion, draw_gait, move_body
 from scene.people.occluder import Occluder, draw_occluder, draw_over
@@ -80,47 +80,65 @@ def make_clip(
         num_people: 0 to 2; None: drawn.
         with_shadow: make the plane of shadows too.
     """
-    size, num_frames = (behind.shape[1], behind.shape[2]), len(behind)
+    num_frames = len(behind)
     scene = _draw_scene(rng, behind, other, num_people, with_shadow=with_shadow)
     troupe = Troupe(scene.people, scene.camera, moments(num_frames, FPS, scene.num_subframes))
     times = moments(num_frames, FPS, 1)
     motions = [move_body(p.gait, p.height, p.width, times) for p in scene.people]
     wall = _wall(scene, motions)
-    planes: dict[str, list[np.ndarray]] = {letter: [] for letter in "CAFOD"}
-    planes |= {SHADOW.letter: []} if with_shadow else {}
+    frames = []
     for number in range(num_frames):
         first = number * scene.num_subframes
         exposure = troupe.expose(range(first, first + scene.num_subframes))
-        colour = defocus(exposure.colour, scene.defocus)
-        coverage = np.clip(defocus(exposure.coverage, scene.defocus), 0, 1)
-        share = number / max(1, num_frames - 1)
-        cover = (
-            draw_over(scene.occluder, share)
-            if scene.occluder is not None
-            else np.zeros((*size, 4), np.uint8)
-        )
-        alpha = visible_alpha(coverage, cover)
-        foreground = straight_colour(colour, coverage, behind[number])
-        shadow = None
-        if with_shadow:
-            shadow = _shadow(scene, motions, number, times)
-            planes[SHADOW.letter].append(shadow)
+        cover = _cover(scene, number / max(1, num_frames - 1))
+        shadow = _shadow(scene, motions, number, times) if with_shadow else None
+        frame = _compose_frame(scene, exposure, behind[number], cover, shadow)
         if depth is None:
-            inverse = room_depth(scene.camera, wall, times[number])
+            back = room_depth(scene.camera, wall, times[number])
         else:
-            inverse = depth[number] / wall
-        is_person, is_cover = exposure.coverage >= 0.5, cover[..., 3] >= 128
-        inverse = np.where(is_person, exposure.inverse_depth, inverse)
-        inverse = np.where(is_cover, _cover_depth(motions), inverse)
-        planes[COLOUR.letter].append(compose(foreground, alpha, behind[number], cover, shadow))
-        planes[ALPHA.letter].append(alpha)
-        planes[FOREGROUND.letter].append(foreground)
-        planes[OCCLUDER.letter].append(cover)
-        planes[DISPARITY.letter].append(inverse)
-    stacked = {letter: np.stack(pictures) for letter, pictures in planes.items()}
-    stacked[BEHIND.letter] = behind
-    stacked[DISPARITY.letter], ends = _to_16_bits(stacked[DISPARITY.letter])
-    return Clip(stacked, _pose(scene.camera, motions, times), _describe(scene, wall, ends))
+            back = depth[number] / wall
+        frame[DISPARITY.letter] = _inverse_depth(exposure, back, cover, motions)
+        frames.append(frame)
+    planes = {letter: np.stack([frame[letter] for frame in frames]) for letter in frames[0]}
+    planes[DISPARITY.letter], ends = _to_16_bits(planes[DISPARITY.letter])
+    return Clip(planes, _pose(scene.camera, motions, times), _describe(scene, wall, ends))
+
+
+def _compose_frame(
+    scene: _Scene,
+    exposure: Exposure,
+    behind: np.ndarray,
+    cover: np.ndarray,
+    shadow: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """The planes of a frame by letter, but for its depth. cover: the occluder, (H, W, 4)."""
+    colour = defocus(exposure.colour, scene.defocus)
+    coverage = defocus(exposure.coverage, scene.defocus)
+    alpha = visible_alpha(coverage, cover)
+    foreground = straight_colour(colour, coverage, behind)
+    planes = {
+        COLOUR.letter: compose(foreground, alpha, behind, cover, shadow),
+        ALPHA.letter: alpha,
+        FOREGROUND.letter: foreground,
+        BEHIND.letter: behind,
+        OCCLUDER.letter: cover,
+    }
+    return planes | ({} if shadow is None else {SHADOW.letter: shadow})
+
+
+def _cover(scene: _Scene, share: float) -> np.ndarray:
+    """What stands before the people when `share` of the clip is over: (H, W, 4) uint8."""
+    if scene.occluder is None:
+        return np.zeros((*scene.camera.size, 4), np.uint8)
+    return draw_over(scene.occluder, share)
+
+
+def _inverse_depth(
+    exposure: Exposure, back: np.ndarray, cover: np.ndarray, motions: list[Motion]
+) -> np.ndarray:
+    """Of what is seen most of in each pixel, in 1/m: (H, W). back: of the background."""
+    with_people = np.where(exposure.coverage >= 0.5, exposure.inverse_depth, back)
+    return np.where(cover[..., 3] >= 128, _cover_depth(motions), with_people)
 
 
 def _draw_scene(
