@@ -33,7 +33,7 @@ class WorldOptions(RecordOptions):
         default=None,
         minimum=0,
         maximum=2,
-        help="in every record (default: one in 70 %, two in 20 %, nobody in 10 %)",
+        help="how many are in every record (default: one in 70 %, two in 20 %, nobody in 10 %)",
     )
     shadow: bool = option(default=False, help="people cast shadows, which are a plane of their own")
 

@@ -202,7 +202,12 @@ def find_sources(
     found: dict[str, Source] = {}
     for file in files:
         with failures.log():
-            source = _source(file, seq, stills=stills, deinterlace=deinterlace)
+            try:
+                source = _source(file, seq, stills=stills, deinterlace=deinterlace)
+            except UserError as error:
+                if stills or not file.is_dir():
+                    raise
+                raise UserError(f"{error}; --stills takes every picture by itself") from error
             twin = found.setdefault(source.file_hash, source)
             if twin is not source:
                 logger.info("left out: %s is the same as %s", file, twin.path)

@@ -152,12 +152,16 @@ def test_films_named_one_by_one(run, films, tmp_path):
         (["--size", "8x64"], "--size 8x64 is too small: give 32 pixels or more for each side"),
         (["--stills"], "--stills needs pictures: name their folder with -i"),
         (["-i", "{empty}", "--stills"], "empty holds no picture: expected files ending in"),
+        (["-i", "{photos}"], "as 00000.png, 00001.png; --stills takes every picture by itself"),
         (["--people", "3"], "--people 3 is out of bounds: give a number from 0 to 2"),
     ],
 )
 def test_refusals(run, films, tmp_path, words, text):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "tree.png"), textured(0))
     places = {
+        "photos": tmp_path / "photos",
         "nowhere": tmp_path / "nowhere",
         "short": films / "a.mp4",
         "empty": tmp_path / "empty",
