@@ -6,8 +6,8 @@ Axes: T frames, H W pixels.
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -65,21 +65,21 @@ class Background:
 class Backdrop:
     """Draws and reads the background of every record, by its number.
 
-    sources: none for rendered backgrounds. set_hash: of the content of all.
+    sources: none for rendered backgrounds.
     """
 
     sources: Sequence[Source]
     seed: int
     size: tuple[int, int]
     seq: int
-    set_hash: str = field(init=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def set_hash(self) -> str:
+        """8 hex digits of the content of all sources."""
         digest = hashlib.blake2b(digest_size=4)
         for source in self.sources:
             digest.update(source.file_hash.encode())
-        value = digest.hexdigest() if self.sources else RENDERED_HASH
-        object.__setattr__(self, "set_hash", value)
+        return digest.hexdigest() if self.sources else RENDERED_HASH
 
     def _generator(self, name: str, *parts: int) -> np.random.Generator:
         return generator_for(f"world-{name}", self.seed, self.set_hash, *parts)

@@ -1,6 +1,7 @@
 """pose.npz: where the people of a clip are, in numbers.
 
-Axes: T frames, P people, J = 17 joints, V = 1,836 vertices, 3 = x y z in metres.
+Axes: T frames, P people, J = 17 joints and V = 1,836 vertices in the order of `scene.people.body`,
+3 = x y z in metres.
 """
 
 import io
