@@ -86,7 +86,9 @@ def _blur(x: Tensor) -> Tensor:
 # --- others ---------------------------------------------------------------------------------------
 
 
-def composition_loss(alpha: Tensor, foreground: Tensor, background: Tensor, frame: Tensor) -> Tensor:
+def composition_loss(
+    alpha: Tensor, foreground: Tensor, background: Tensor, frame: Tensor
+) -> Tensor:
     """Mean absolute error of the frame put together again. Shapes as `matting_losses`; background
     and frame as foreground. Returns: a scalar."""
     return (alpha * foreground + (1 - alpha) * background - frame).abs().mean()

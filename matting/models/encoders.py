@@ -5,6 +5,7 @@ Axes: N pictures (clips are folded into it), C channels, H W pixels.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import timm
 import torch
@@ -81,7 +82,9 @@ class Encoder(nn.Module):
             if not name.startswith("mobileone"):
                 raise ValueError(f"keep_last is for MobileOne, not for {name}")
             recipe = replace(recipe, levels=(0, 1, 2, 4), output_stride=16)
-        strided = {} if recipe.output_stride is None else {"output_stride": recipe.output_stride}
+        strided: dict[str, Any] = {}
+        if recipe.output_stride is not None:
+            strided["output_stride"] = recipe.output_stride
         self.backbone = timm.create_model(
             recipe.timm_name,
             pretrained=False,
@@ -91,7 +94,8 @@ class Encoder(nn.Module):
         )
         if recipe.finish is not None:
             recipe.finish(self.backbone)
-        self.channels: tuple[int, ...] = tuple(self.backbone.feature_info.channels())
+        info: Any = self.backbone.feature_info
+        self.channels: tuple[int, ...] = tuple(info.channels())
         self.branches = name.startswith("mobileone")
         self.normalises = recipe.mean_std is not None
         for buffer, values in zip(("mean", "std"), recipe.mean_std or ((0,) * 3, (1,) * 3)):

@@ -37,7 +37,9 @@ def small_network(**kwargs) -> MattingNetwork:
     model = MattingNetwork(**kwargs)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    own = {name: tensor for name, tensor in weights_by_name(shapes).items() if len(shapes[name]) > 1}
+    own = {
+        name: tensor for name, tensor in weights_by_name(shapes).items() if len(shapes[name]) > 1
+    }
     assert norms
     model.load_state_dict({**model.state_dict(), **own})
     return model
@@ -154,7 +156,11 @@ def test_files_of_robust_video_matting_open(tmp_path, variant, deep):
     direct.load_state_dict(weights)
     for name, tensor in direct.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name]), name
-    del weights["backbone.features.4.block.2.fc1.bias" if variant == "mobilenetv3" else "aspp.aspp2.1.weight"]
+    del weights[
+        "backbone.features.4.block.2.fc1.bias"
+        if variant == "mobilenetv3"
+        else "aspp.aspp2.1.weight"
+    ]
     torch.save(weights, tmp_path / "torn.pth")
     with pytest.raises(UserError, match="names of Robust Video Matting and does not fit: missing"):
         load_model(tmp_path / "torn.pth", expect="matting.")
