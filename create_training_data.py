@@ -1,7 +1,8 @@
 """Make training data from video: python create_training_data.py video_inpaint -h"""
 
-from inpaint.commands import CREATE_TRAINING_DATA
+from inpaint.commands import CREATE_TRAINING_DATA as INPAINT
+from matting.commands import CREATE_TRAINING_DATA as MATTING
 from nunif.cli import main
 
 if __name__ == "__main__":
-    main(CREATE_TRAINING_DATA)
+    main([*INPAINT, *MATTING])

@@ -127,6 +127,21 @@ def read_grey16(path: Path) -> np.ndarray:
     return picture
 
 
+def read_rgba(path: Path) -> np.ndarray:
+    """An image file with three colours and alpha of 8 bits as (H, W, 4) uint8, not premultiplied.
+
+    Raises:
+        ValueError: as `read_rgb` does, and for other pictures. OSError: it can't be read.
+    """
+    picture = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED)
+    if picture.ndim != 3 or picture.shape[2] != 4 or picture.dtype != np.uint8:
+        channels = 1 if picture.ndim == 2 else picture.shape[2]
+        raise ValueError(
+            f"it has {channels} channels of {8 * picture.dtype.itemsize} bits, four of 8 are needed"
+        )
+    return picture[..., [2, 1, 0, 3]]
+
+
 def decode(data: bytes, flags: int) -> np.ndarray:
     """The pixels of an image file's content, as OpenCV's `flags` ask for. Raises ValueError as
     `read_rgb` does."""

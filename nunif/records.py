@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import product, starmap
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,12 @@ from nunif.image import (
     encode_binary,
     encode_grey,
     encode_rgb,
+    encode_rgba,
     png_size,
     read_grey,
     read_grey16,
     read_rgb_part,
+    read_rgba,
 )
 
 INFO_NAME = "record.json"
@@ -47,17 +50,20 @@ class Storage(Enum):
     """How the pictures of a plane lie on the disk, all of them PNG, and what they are in memory."""
 
     RGB8 = "8 bits of red, green and blue"  # (T, H, W, 3) uint8
+    RGBA8 = "8 bits of red, green, blue and alpha"  # (T, H, W, 4) uint8, not premultiplied
     GREY8 = "8 bits of grey"  # (T, H, W) uint8
     GREY16 = "16 bits of grey"  # (T, H, W) uint16
     BINARY = "1 bit"  # (T, H, W) bool; of other grey pictures all but 0 is True
 
 
 _STORAGES = {
-    (4, "uint8"): Storage.RGB8,
-    (3, "uint8"): Storage.GREY8,
-    (3, "uint16"): Storage.GREY16,
-    (3, "bool"): Storage.BINARY,
-}
+    (3, "uint8"): Storage.RGB8,
+    (4, "uint8"): Storage.RGBA8,
+    (0, "uint8"): Storage.GREY8,
+    (0, "uint16"): Storage.GREY16,
+    (0, "bool"): Storage.BINARY,
+}  # by channels, 0 for pictures without an axis of them
+_READ = {Storage.GREY16: read_grey16, Storage.RGBA8: read_rgba}
 
 
 @dataclass(frozen=True)
@@ -131,13 +137,19 @@ def picture_name(number: str, letter: str) -> str:
     return f"{number}_{letter}.png"
 
 
-def write_record(path: Path, planes: Mapping[str, np.ndarray], info: dict[str, Any]) -> None:
+def write_record(
+    path: Path,
+    planes: Mapping[str, np.ndarray],
+    info: dict[str, Any],
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
     """Write a record; it appears under its name whole or not at all.
 
     Args:
         planes: the pictures of each plane by its letter, all of the same T, H and W. How they are
             stored follows from what they are: see `Storage`.
         info: goes into record.json.
+        files: what lies beside them, by name.
 
     Raises:
         ValueError: pictures of another kind than those of `Storage`, or of different sizes.
@@ -152,6 +164,8 @@ def write_record(path: Path, planes: Mapping[str, np.ndarray], info: dict[str, A
             for letter, pictures in planes.items():
                 content = _encode(pictures[number], storages[letter])
                 (folder / picture_name(f"{number:04d}", letter)).write_bytes(content)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
         write_json(folder / INFO_NAME, info)
 
     write_whole_folder(path, fill)
@@ -159,8 +173,9 @@ def write_record(path: Path, planes: Mapping[str, np.ndarray], info: dict[str, A
 
 def storage_of(pictures: np.ndarray) -> Storage:
     """How (T, H, W, ...) pictures are stored. Raises ValueError if no plane can hold them."""
-    storage = _STORAGES.get((pictures.ndim, pictures.dtype.name))
-    if storage is None or pictures.ndim == 4 and pictures.shape[3] != 3:
+    channels = {3: 0, 4: pictures.shape[-1]}.get(pictures.ndim, -1)
+    storage = _STORAGES.get((channels, pictures.dtype.name))
+    if storage is None:
         raise ValueError(f"no plane holds {pictures.dtype} of shape {pictures.shape}")
     return storage
 
@@ -168,6 +183,8 @@ def storage_of(pictures: np.ndarray) -> Storage:
 def _encode(picture: np.ndarray, storage: Storage) -> bytes:
     if storage is Storage.RGB8:
         return encode_rgb(picture)
+    if storage is Storage.RGBA8:
+        return encode_rgba(picture)
     return encode_binary(picture) if storage is Storage.BINARY else encode_grey(picture)
 
 
@@ -285,7 +302,7 @@ def read_plane(
 ) -> np.ndarray:
     """Decode the same part of some pictures of a plane, in the order of `numbers`.
 
-    Returns: (T, h, w, 3) or (T, h, w), as the plane's `Storage` says.
+    Returns: (T, h, w, 3), (T, h, w, 4) or (T, h, w), as the plane's `Storage` says.
     Raises:
         BadRecord: the record hasn't that plane, or a picture can't be decoded.
     """
@@ -314,7 +331,7 @@ def _decode(
     """A part of a picture, and the size (H, W) of the whole."""
     if storage is Storage.RGB8:
         return read_rgb_part(path, rows, columns)
-    whole = read_grey16(path) if storage is Storage.GREY16 else read_grey(path)
+    whole = _READ.get(storage, read_grey)(path)
     part = whole[rows, columns]
     return part > 0 if storage is Storage.BINARY else part, (whole.shape[0], whole.shape[1])
 

@@ -11,11 +11,22 @@ HOLE = Plane("M", Storage.BINARY, "masks")  # True = missing, with the truth und
 ALPHA = Plane("A", Storage.GREY8, "alphas")  # 255 = opaque, of the foreground
 FOREGROUND = Plane("F", Storage.RGB8, "foregrounds")  # its colours, straight
 BEHIND = Plane("B", Storage.RGB8, "backgrounds")  # what is behind the foreground
-OCCLUDER = Plane("O", Storage.GREY8, "occluders")  # 255 = opaque, of what is before the foreground
+OCCLUDER = Plane("O", Storage.RGBA8, "occluders")  # before the foreground; straight colours
 BLIND_HOLE = Plane("H", Storage.BINARY, "holes")  # True = missing, with no truth anywhere
 DISPARITY = Plane("D", Storage.GREY16, "disparities")  # 65535 = near
+SHADOW = Plane("S", Storage.GREY8, "shadows")  # 255 = no light left, on what is behind
 
 PLANES = {
     plane.letter: plane
-    for plane in (COLOUR, HOLE, ALPHA, FOREGROUND, BEHIND, OCCLUDER, BLIND_HOLE, DISPARITY)
+    for plane in (
+        COLOUR,
+        HOLE,
+        ALPHA,
+        FOREGROUND,
+        BEHIND,
+        OCCLUDER,
+        BLIND_HOLE,
+        DISPARITY,
+        SHADOW,
+    )
 }

@@ -31,7 +31,7 @@ QUICK = (
     "not slow and not gpu",
     "--ignore=tests/test_checks.py",
 )
-PACKAGES = ("nunif", "scene", "inpaint")
+PACKAGES = ("nunif", "scene", "inpaint", "matting")
 # per cent of the lines of each; without pytest arguments only, when all tests run
 LEAST_COVERED = 85
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
+from matting import commands as matting
 from nunif import options
 from nunif.cli import Command
 
 FROZEN = Path(__file__).with_name("flags.txt")
 TABLES = {
-    "create_training_data.py": CREATE_TRAINING_DATA,
+    "create_training_data.py": [*CREATE_TRAINING_DATA, *matting.CREATE_TRAINING_DATA],
     "train.py": TRAIN,
     "python -m inpaint": INPAINT,
 }

@@ -154,12 +154,14 @@ def test_every_plane_comes_back_exactly(tmp_path):
     grey = RNG.integers(0, 256, (3, 20, 24), dtype=np.uint8)
     deep = RNG.integers(0, 65536, (3, 20, 24), dtype=np.uint16)
     deep[0, 0, :4] = 0, 1, 256, 65535
-    planes = {"C": FRAMES, "M": HOLES, "A": grey, "F": FRAMES[::-1], "B": FRAMES, "O": grey[::-1]}
-    planes |= {"H": ~HOLES, "D": deep}
-    write_record(tmp_path / "a", planes, {})
+    clear = np.concatenate([FRAMES, grey[..., None]], axis=3)  # colours under alpha 0 stay
+    planes = {"C": FRAMES, "M": HOLES, "A": grey, "F": FRAMES[::-1], "B": FRAMES, "O": clear}
+    planes |= {"H": ~HOLES, "D": deep, "S": grey[::-1]}
+    write_record(tmp_path / "a", planes, {}, {"pose.npz": b"some"})
+    assert (tmp_path / "a" / "pose.npz").read_bytes() == b"some"
     assert cv2.imread(str(tmp_path / "a" / "0000_D.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
     record = open_record(tmp_path / "a", tuple(PLANES.values()))
-    assert record.letters == tuple("CMAFBOHD")
+    assert record.letters == tuple("CMAFBOHDS")
     for letter, pictures in planes.items():
         whole = read_plane(record, letter, record.numbers)
         assert whole.dtype == pictures.dtype and np.array_equal(whole, pictures), letter
@@ -184,6 +186,15 @@ def test_a_plane_of_16_bits_is_not_made_up_from_8(path):
     text = r"0000_D.png can't be read \(it has 1 channels of 8 bits, one of 16 is needed\)"
     with pytest.raises(BadRecord, match=text):
         read_plane(record, "D", ["0000"])
+
+
+def test_a_plane_with_alpha_is_not_made_up_from_others(tmp_path):
+    """An occluder without its coverage would hide everything."""
+    write_record(tmp_path / "a", {"C": FRAMES, "O": FRAMES}, {})
+    record = open_record(tmp_path / "a", (COLOUR, PLANES["O"]))
+    text = r"0000_O.png can't be read \(it has 3 channels of 8 bits, four of 8 are needed\)"
+    with pytest.raises(BadRecord, match=text):
+        read_plane(record, "O", ["0000"])
 
 
 @pytest.mark.parametrize(
