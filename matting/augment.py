@@ -71,9 +71,7 @@ DEGREES, SHIFT, SHEAR = 10.0, 0.1, 5.0
 SCALES = 0.9, 1.1
 
 
-def affine(
-    degrees: float, shift: tuple[float, float], scale: float, shear: float
-) -> np.ndarray:
+def affine(degrees: float, shift: tuple[float, float], scale: float, shear: float) -> np.ndarray:
     """(3, 3): from places in the result to places in the source, both in [-1, 1] of a square's
     sides, (x, y, 1). shift: of the picture, in sides; scale: of the picture; shear: in degrees."""
     angle, slant = np.deg2rad(degrees), np.tan(np.deg2rad(shear))
@@ -165,8 +163,11 @@ def grey(colours: Tensor) -> Tensor:
 
 
 def change_colours(colours: Tensor, factors: np.ndarray) -> Tensor:
-    """(T, 3, H, W) with brightness, contrast and saturation as factors, and the hue turned, in turns.
-    factors: (T, 4)."""
+    """Change clips as cameras differ.
+
+    Args: colours (T, 3, H, W); factors (T, 4), for each frame those of brightness, contrast and
+        saturation, and by how many turns the hue is turned.
+    """
     per_frame = torch.from_numpy(factors).to(colours.dtype)[:, :, None, None, None]
     brightness, contrast, saturation, hue = per_frame.unbind(1)
     x = (colours * brightness).clamp(0, 1)

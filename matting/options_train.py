@@ -44,6 +44,12 @@ class TrainOptions(TrainerOptions):
     backbone_rate: float = option(
         default=0.5, minimum=0, help="the backbone's learning rate, as a share of the others'"
     )
+    pool_rate: float = option(
+        default=1.0, minimum=0, help="that of the coarsest map's head, as a share of the others'"
+    )
+    decoder_rate: float = option(
+        default=1.0, minimum=0, help="that of decoder and heads, as a share of --learning-rate"
+    )
     refiner_rate: float = option(
         default=0.0, minimum=0, help="the refiner's learning rate, as a share of the others'"
     )

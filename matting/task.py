@@ -6,6 +6,7 @@ Axes: B batch, T frames, H W pixels. Batches are those of `matting.dataset`.
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,12 @@ class MattingTask(Task):
     ) -> None:
         self.model, self.train_set, self.eval_set = model, train_set, eval_set
         self._ratio = options.downsample_ratio
-        self._rates = {"encoder.": options.backbone_rate, "refiner.": options.refiner_rate}
+        self._rates = {
+            "encoder.": options.backbone_rate,
+            "pool.": options.pool_rate,
+            "refiner.": options.refiner_rate,
+        }
+        self._other_rate = options.decoder_rate
         self._weights = (options.composition_weight, options.gradient_weight)
         # neither the head for persons nor a refiner that isn't used has a gradient
         idle = ["person_head."] + (["refiner."] if self._ratio == 1 else [])
@@ -88,8 +94,22 @@ class MattingTask(Task):
     def sample_name(self, index: int) -> str:
         return self.train_set.records[index].path.name
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing is counted or gathered here."""
+
     def rate_factor(self, name: str) -> float:
-        return next((f for start, f in self._rates.items() if name.startswith(start)), 1.0)
+        return next(
+            (f for start, f in self._rates.items() if name.startswith(start)), self._other_rate
+        )
+
+
+def check_folders(data_dir: Path) -> None:
+    """
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not data_dir.is_dir():
+        raise UserError(f"{data_dir} does not exist: give the folder that holds train/ and eval/")
 
 
 def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) -> MattingTask:
@@ -98,6 +118,7 @@ def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) ->
     Raises:
         UserError: a folder is missing, or holds no record that can be used.
     """
+    check_folders(data_dir)
     cut = (options.clip_length, options.size)
     train_set = TrainSet(_scan(data_dir / "train", options), *cut)
     eval_set = None
