@@ -4,8 +4,8 @@ Axes: H W pixels, 3 = R G B.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import cast
@@ -34,9 +34,10 @@ from nunif.video.film import Film, open_film
 from nunif.video.folder import FolderWriter
 from nunif.video.reader import Frame
 from nunif.video.tone import to_8_bits
-from nunif.video.writer import VideoWriter
 
 logger = logging.getLogger(__name__)
+
+Write = Callable[[np.ndarray, Frame], None]
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -69,10 +70,9 @@ def main(options: ConvertOptions) -> None:
                 result = compose(matte.foreground, matte.alpha, background)
             output.write(tone.from_sdr(result) if tone else result, frame)
             if alphas is not None:
-                _write(alphas, np.repeat(matte.alpha[..., None], 3, 2), frame)
+                alphas(np.repeat(matte.alpha[..., None], 3, 2), frame)
             if colours is not None:
-                seen = matte.foreground * (matte.alpha > 0)[..., None]
-                _write(colours, seen.astype(np.uint8), frame)
+                colours(np.where(matte.alpha[..., None] > 0, matte.foreground, 0), frame)
 
         frames = stack.enter_context(read_ahead(film, film))
         mattes = stream.run(pictures_of(frames, film, cuts=options.cuts), at_once=options.seq_chunk)
@@ -162,12 +162,12 @@ def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return picture[top : top + size[1], left : left + size[0]]
 
 
-def _open(path: Path, film: Film, size: tuple[int, int]) -> VideoWriter | FolderWriter:
-    return FolderWriter(path) if is_folder(path) else video_writer(path, film, size=size)
-
-
-def _write(writer: VideoWriter | FolderWriter, rgb: np.ndarray, frame: Frame) -> None:
-    if isinstance(writer, FolderWriter):
-        writer.write(rgb)
+@contextmanager
+def _open(path: Path, film: Film, size: tuple[int, int]) -> Iterator[Write]:
+    """A film or a folder of PNGs in the making."""
+    if is_folder(path):
+        with FolderWriter(path) as folder:
+            yield lambda rgb, frame: folder.write(rgb)
     else:
-        writer.write(rgb, frame.pts, frame.duration)
+        with video_writer(path, film, size=size) as video:
+            yield lambda rgb, frame: video.write(rgb, frame.pts, frame.duration)
