@@ -1,7 +1,8 @@
 """Train a model: python train.py inpaint -h"""
 
-from inpaint.commands import TRAIN
+from inpaint.commands import TRAIN as INPAINT
+from matting.commands import TRAIN as MATTING
 from nunif.cli import main
 
 if __name__ == "__main__":
-    main(TRAIN)
+    main([*INPAINT, *MATTING])

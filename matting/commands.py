@@ -1,6 +1,6 @@
 """The tables of commands. Nothing here imports torch."""
 
-from matting import options_data
+from matting import options_data, options_run, options_train
 from nunif.cli import Command
 
 CREATE_TRAINING_DATA = [
@@ -9,5 +9,18 @@ CREATE_TRAINING_DATA = [
         options_data.WorldOptions,
         "matting.generate_world:main",
         "make records of rendered people before films, with exact alpha",
+    ),
+]
+
+TRAIN = [
+    Command("matting", options_train.TrainOptions, "matting.train:main", "train a matting model")
+]
+
+MATTING = [
+    Command(
+        "convert",
+        options_run.ConvertOptions,
+        "matting.runtime.convert:main",
+        "cut the people out of a film",
     ),
 ]

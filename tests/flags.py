@@ -13,8 +13,9 @@ from nunif.cli import Command
 FROZEN = Path(__file__).with_name("flags.txt")
 TABLES = {
     "create_training_data.py": [*CREATE_TRAINING_DATA, *matting.CREATE_TRAINING_DATA],
-    "train.py": TRAIN,
+    "train.py": [*TRAIN, *matting.TRAIN],
     "python -m inpaint": INPAINT,
+    "python -m matting": matting.MATTING,
 }
 # defaults that follow from the machine, and the words that stand for them
 BY_MACHINE = {"--max-workers": (max(1, (os.cpu_count() or 2) // 2), "half the cores")}

@@ -1,0 +1,48 @@
+"""Training in stages: see `nunif.training.stages`. A key is `data`, `epochs`, `name` or an option
+of `train.py matting` by its name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from matting.options_train import RECIPES, TrainOptions
+from nunif.errors import UserError
+from nunif.training.stages import check_stage, read_stage_file, stage_options, typed_value
+
+RECIPE_FOLDER = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: its name, its dataset, and its options, which are checked; `model_dir` is the
+    run's own."""
+
+    name: str
+    data_dir: Path
+    options: TrainOptions
+
+
+def read_stages(options: TrainOptions) -> list[Stage]:
+    """The stages of `options.curriculum`, a file or the name of a recipe that comes along.
+
+    Raises:
+        UserError: the file is missing or is no YAML, or a stage has an unknown key or a wrong
+            value, or no data.
+    """
+    assert options.curriculum is not None
+    recipes = {name: RECIPE_FOLDER / f"{name}.yaml" for name in RECIPES}
+    file = read_stage_file(options.curriculum, recipes)
+    stages = []
+    for number, block in enumerate(file.blocks, 1):
+        where = file.place(number)
+        own = stage_options(block, options, where, own_keys=["data"], not_of_a_stage=["data_dir"])
+        data = options.data_dir
+        if "data" in block:
+            data = Path(typed_value(block["data"], str, f"{where}: data"))
+        if data is None:
+            raise UserError(
+                f"{where}: there is no `data`, and no -i on the command line: name the folder "
+                "that holds train/"
+            )
+        check_stage(own, where)
+        stages.append(Stage(str(block.get("name", "")), data, own))
+    return stages

@@ -1,0 +1,64 @@
+"""The options of `python -m matting`. Nothing here imports torch."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from nunif.errors import UserError
+from nunif.options import option, share_option
+from nunif.runtime.options import FilmOptions
+
+GREEN = "#78ff9b"
+COLOURS = {"green": GREEN, "white": "#ffffff", "black": "#000000", "grey": "#808080"}
+
+
+def parse_colour(text: str) -> tuple[int, int, int] | None:
+    """ "green", "#78ff9b" or "120,255,155" -> (120, 255, 155); None where it is no colour."""
+    text = COLOURS.get(text.lower(), text)
+    if match := re.fullmatch(r"#?([0-9a-fA-F]{6})", text):
+        return tuple(bytes.fromhex(match[1]))  # type: ignore[return-value]
+    words = text.split(",")
+    if len(words) == 3 and all(w.strip().isdecimal() and int(w) < 256 for w in words):
+        return int(words[0]), int(words[1]), int(words[2])
+    return None
+
+
+@dataclass(frozen=True)
+class ConvertOptions(FilmOptions):
+    """`python -m matting convert`."""
+
+    background: str | None = option(
+        default=None,
+        metavar="COLOUR|FILE",
+        help="what stands behind the person: a colour (green, white, black, #78ff9b or "
+        "120,255,155), a picture, or a film (default: green; a folder of PNGs is transparent)",
+    )
+    alpha: Path | None = option(
+        default=None, metavar="FILE", help="also write alpha, as a grey film or a folder of PNGs"
+    )
+    foreground: Path | None = option(
+        default=None, metavar="FILE", help="also write the person's colours, black elsewhere"
+    )
+    downsample_ratio: float | None = option(
+        default=None,
+        minimum=0.05,
+        maximum=1,
+        help="what is computed at, as a share of the film's size (default: 512 pixels for its "
+        "longer side)",
+    )
+    seq_chunk: int = option(
+        default=1, minimum=1, help="frames that are computed at once: the same result, in less time"
+    )
+    temporal_filter: float = share_option(
+        default=0.0, help="share of the alpha before that each frame keeps, against flicker"
+    )
+    cuts: bool = option("--no-cuts", default=True, help="keep the memory across cuts")
+
+    def check(self) -> None:
+        if self.background is None or parse_colour(self.background) is not None:
+            return
+        if not Path(self.background).exists():
+            raise UserError(
+                f"--background {self.background} is no colour and no file: give green, #78ff9b, "
+                "120,255,155, a picture or a film"
+            )

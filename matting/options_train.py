@@ -1,0 +1,89 @@
+"""The options of `train.py matting`. Nothing here imports torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nunif.errors import UserError
+from nunif.options import option
+from nunif.training.options import TrainerOptions
+
+DEFAULT_ARCH = "efficientnet_lite0"
+RECIPES = ("rvm",)  # files of matting/recipes
+MIN_SIZE = 128  # of training pictures: half of it is the least that the loss's pyramid takes
+
+
+@dataclass(frozen=True)
+class TrainOptions(TrainerOptions):
+    """`train.py matting`."""
+
+    UNREMARKABLE = TrainerOptions.UNREMARKABLE | {"arch", "curriculum", "activation_checkpointing"}
+
+    data_dir: Path | None = option(
+        "-i", "--data-dir", default=None, help="the dataset: a folder with train/ and eval/"
+    )
+    curriculum: str | None = option(
+        default=None,
+        metavar="FILE",
+        help="train in the stages of this YAML file, or of a recipe that comes along: "
+        + ", ".join(RECIPES),
+    )
+    arch: str | None = option(
+        default=None, help=f"the model (default: that of --checkpoint-file, else {DEFAULT_ARCH})"
+    )
+    checkpoint_file: str | None = option(
+        default=None,
+        metavar="FILE",
+        help="start from these weights: a model file, also one of Robust Video Matting",
+    )
+    clip_length: int = option(default=15, minimum=1, help="frames of a training clip")
+    size: int = option(
+        default=256,
+        minimum=MIN_SIZE,
+        help="longest side of training pictures; height and width are drawn from half of it on",
+    )
+    backbone_rate: float = option(
+        default=0.5, minimum=0, help="the backbone's learning rate, as a share of the others'"
+    )
+    pool_rate: float = option(
+        default=1.0, minimum=0, help="that of the coarsest map's head, as a share of the others'"
+    )
+    decoder_rate: float = option(
+        default=1.0, minimum=0, help="that of decoder and heads, as a share of --learning-rate"
+    )
+    refiner_rate: float = option(
+        default=0.0, minimum=0, help="the refiner's learning rate, as a share of the others'"
+    )
+    downsample_ratio: float = option(
+        default=1.0,
+        minimum=0.05,
+        maximum=1,
+        help="what is computed at, below 1 with the refiner: 0.25 trains it",
+    )
+    composition_weight: float = option(
+        default=0.0, minimum=0, help="weight of the error of the frame put together again"
+    )
+    gradient_weight: float = option(
+        default=0.0, minimum=0, help="weight of the error of alpha's gradient"
+    )
+    batch_size: int = option(default=1, minimum=1, help="clips per forward pass")
+    backward_step: int = option(
+        default=4, minimum=1, help="batches whose gradients are gathered for one update"
+    )
+    max_epoch: int = option(default=20, minimum=1, help="epochs of the whole run")
+    learning_rate: float = option(default=2e-4, minimum=0, help="learning rate at its peak")
+    learning_rate_cycles: int = option(
+        default=1, minimum=1, help="cosine: how often it falls from the peak to the minimum"
+    )
+    activation_checkpointing: bool = option(
+        default=False, help="compute parts of the model again in the backward pass: less memory"
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.data_dir is None and self.curriculum is None:
+            raise UserError("-i is missing: give the folder that holds train/ and eval/")
+        if self.curriculum is not None and self.reset_state:
+            raise UserError(
+                "--reset-state does not go with --curriculum: give --checkpoint-file to start "
+                "from weights"
+            )

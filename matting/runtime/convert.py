@@ -1,0 +1,173 @@
+"""Cut people out of a film: python -m matting convert.
+
+Axes: H W pixels, 3 = R G B.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import repeat
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+import torch
+
+from matting.models import MattingNetwork
+from matting.options_run import GREEN, ConvertOptions, parse_colour
+from matting.runtime.stream import Matte, MatteStream
+from nunif.device import create_device
+from nunif.errors import UserError
+from nunif.models import load_model
+from nunif.numbered import is_picture
+from nunif.runtime.film import (
+    check_not_sources,
+    is_folder,
+    open_output,
+    process_frames,
+    read_ahead,
+    video_writer,
+)
+from nunif.video.cuts import mark_cuts
+from nunif.video.film import Film, open_film
+from nunif.video.folder import FolderWriter
+from nunif.video.reader import Frame
+from nunif.video.tone import to_8_bits
+
+logger = logging.getLogger(__name__)
+
+Write = Callable[[np.ndarray, Frame], None]
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def main(options: ConvertOptions) -> None:
+    """The command `convert`."""
+    more = [path for path in (options.alpha, options.foreground) if path is not None]
+    check_not_sources([options.output, *more], [options.input, options.model])
+    with ExitStack() as stack:
+        film = stack.enter_context(
+            open_film(options.input, fps=options.fps, deinterlace=options.deinterlace)
+        )
+        stream = open_stream(options)
+        size = (film.info.width, film.info.height)
+        behind = background_frames(options.background or GREEN, size, len(film), stack)
+        output = stack.enter_context(open_output(options, film, size=size))
+        alphas, colours = (
+            None if path is None else stack.enter_context(_open(path, film, size))
+            for path in (options.alpha, options.foreground)
+        )
+        transparent = is_folder(options.output) and options.background is None
+        tone = film.info.tone_map
+
+        def write(item: tuple[Matte[Frame], np.ndarray]) -> None:
+            matte, background = item
+            frame = matte.item
+            if transparent:
+                result = np.dstack([matte.foreground, matte.alpha])
+            else:
+                result = compose(matte.foreground, matte.alpha, background)
+            output.write(tone.from_sdr(result) if tone else result, frame)
+            if alphas is not None:
+                alphas(np.repeat(matte.alpha[..., None], 3, 2), frame)
+            if colours is not None:
+                colours(np.where(matte.alpha[..., None] > 0, matte.foreground, 0), frame)
+
+        frames = stack.enter_context(read_ahead(film, film))
+        mattes = stream.run(pictures_of(frames, film, cuts=options.cuts), at_once=options.seq_chunk)
+        process_frames(zip(mattes, behind), film, write)
+    logger.info("%s: %d frames", options.output, len(film))
+
+
+def open_stream(options: ConvertOptions) -> MatteStream:
+    """The model, ready to run."""
+    device = create_device(options.gpu)
+    model, _ = load_model(options.model, expect="matting.")
+    return MatteStream(
+        cast(MattingNetwork, model),
+        downsample_ratio=options.downsample_ratio,
+        device=device,
+        dtype=PRECISIONS[options.precision or "fp32"],
+        temporal=options.temporal_filter,
+    )
+
+
+def pictures_of(
+    frames: Iterable[Frame], film: Film, *, cuts: bool
+) -> Iterator[tuple[Frame, np.ndarray, bool]]:
+    """Each frame as the network knows pictures, and whether a new shot starts with it."""
+    tone = film.info.tone_map
+    marked = mark_cuts(frames, picture=lambda frame: frame.rgb)
+    for frame, starts_shot in marked:
+        rgb = to_8_bits(tone.to_sdr(frame.rgb) if tone else frame.rgb)
+        yield frame, rgb, starts_shot and cuts
+
+
+def compose(foreground: np.ndarray, alpha: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """The foreground over the background, by alpha: (H, W, 3) and (H, W) uint8 -> (H, W, 3)
+    uint8."""
+    share = alpha[..., None].astype(np.float32) / 255
+    mixed = share * foreground + (1 - share) * background
+    return np.rint(mixed).astype(np.uint8)
+
+
+def background_frames(
+    text: str, size: tuple[int, int], num_frames: int, stack: ExitStack
+) -> Iterator[np.ndarray]:
+    """What stands behind each frame, (H, W, 3) uint8: a colour, a picture, or a film whose last
+    picture stays where it is too short. size: (width, height)."""
+    colour = parse_colour(text)
+    if colour is not None:
+        return repeat(np.full((size[1], size[0], 3), colour, np.uint8), num_frames)
+    path = Path(text)
+    if is_picture(path):
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise UserError(f"--background {path} can't be read as a picture: save it as PNG")
+        return repeat(_fitted(picture[..., ::-1], size), num_frames)
+    film = stack.enter_context(open_film(path))
+    if len(film) < num_frames:
+        logger.warning(
+            "--background %s has %d frames, fewer than the film's %d: its last one stays",
+            path,
+            len(film),
+            num_frames,
+        )
+    return _held(film, size)
+
+
+def _held(film: Film, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    tone = film.info.tone_map
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    for frame in film:
+        picture = _fitted(to_8_bits(tone.to_sdr(frame.rgb) if tone else frame.rgb), size)
+        yield picture
+    yield from repeat(picture)
+
+
+def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scaled to cover (width, height), its middle kept."""
+    height, width = picture.shape[:2]
+    scale = max(size[0] / width, size[1] / height)
+    scaled = (max(size[0], round(width * scale)), max(size[1], round(height * scale)))
+    if scaled != (width, height):
+        shrinks = scale < 1
+        picture = cv2.resize(
+            np.ascontiguousarray(picture),
+            scaled,
+            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
+        )
+    left, top = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
+    return picture[top : top + size[1], left : left + size[0]]
+
+
+@contextmanager
+def _open(path: Path, film: Film, size: tuple[int, int]) -> Iterator[Write]:
+    """A film or a folder of PNGs in the making."""
+    if is_folder(path):
+        with FolderWriter(path) as folder:
+            yield lambda rgb, frame: folder.write(rgb)
+    else:
+        with video_writer(path, film, size=size) as video:
+            yield lambda rgb, frame: video.write(rgb, frame.pts, frame.duration)

@@ -1,0 +1,172 @@
+"""What training means for matting: the model, the samples, one step, one evaluation.
+
+Axes: B batch, T frames, H W pixels. Batches are those of `matting.dataset`.
+"""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from matting.dataset import EvalSet, Sample, TrainSet, scan_records
+from matting.losses import composition_loss, gradient_loss, matting_losses
+from matting.metrics import matte_scores
+from matting.models import MattingNetwork
+from matting.options_train import TrainOptions
+from nunif.errors import UserError
+from nunif.pictures import label, tile, to_uint8
+from nunif.records import Record
+from nunif.training.task import EvalOutput, Task, TrainOutput
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_COLUMNS = 5
+SMALLEST = 64  # that the loss's pyramid takes
+
+
+class MattingTask(Task):
+    """Find who is in a clip, and what they look like."""
+
+    model: MattingNetwork
+    train_set: TrainSet
+    eval_set: EvalSet | None
+
+    def __init__(
+        self,
+        model: MattingNetwork,
+        train_set: TrainSet,
+        eval_set: EvalSet | None,
+        options: TrainOptions,
+    ) -> None:
+        self.model, self.train_set, self.eval_set = model, train_set, eval_set
+        self._ratio = options.downsample_ratio
+        self._rates = {
+            "encoder.": options.backbone_rate,
+            "pool.": options.pool_rate,
+            "refiner.": options.refiner_rate,
+        }
+        self._other_rate = options.decoder_rate
+        self._weights = (options.composition_weight, options.gradient_weight)
+        # neither the head for persons nor a refiner that isn't used has a gradient
+        idle = ["person_head."] + (["refiner."] if self._ratio == 1 else [])
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not name.startswith(tuple(idle)))
+
+    def train_step(self, model: nn.Module, batch: Sample) -> TrainOutput:
+        sides = torch.rand(2).tolist()  # seeded for each batch
+        batch = _resized(batch, sides)
+        foreground, alpha, *_ = model(batch["frames"], downsample_ratio=self._ratio)
+        parts = self._losses(foreground, alpha, batch)
+        loss = torch.stack(list(parts.values())).sum()
+        with torch.no_grad():
+            per_clip = (alpha - batch["alpha"]).abs().mean((1, 2, 3, 4))
+        return TrainOutput(loss, per_clip.float(), {n: p.detach() for n, p in parts.items()})
+
+    def _losses(self, foreground: Tensor, alpha: Tensor, batch: Sample) -> dict[str, Tensor]:
+        foreground, alpha = foreground.float(), alpha.float()
+        truth, true_alpha = batch["foreground"], batch["alpha"]
+        parts = matting_losses(foreground, alpha, truth, true_alpha)
+        composition, gradient = self._weights
+        if composition:
+            behind = batch["background"]
+            frames = true_alpha * truth + (1 - true_alpha) * behind
+            error = composition_loss(alpha, foreground, behind, frames)
+            parts["composition"] = composition * error
+        if gradient:
+            parts["gradient"] = gradient * gradient_loss(alpha, true_alpha)
+        return parts
+
+    def eval_step(self, model: nn.Module, batch: Sample) -> EvalOutput:
+        foreground, alpha, *_ = model(batch["frames"], downsample_ratio=self._ratio)
+        parts = self._losses(foreground, alpha, batch)
+        loss = torch.stack(list(parts.values())).sum().item()
+        pairs = zip(alpha[:, :, 0].float().cpu().numpy(), batch["alpha"][:, :, 0].cpu().numpy())
+        scores = [matte_scores(a, t) for a, t in pairs]
+        metrics = {name: float(np.mean([s[name] for s in scores])) for name in scores[0]}
+        first = [x[0] for x in (batch["frames"], foreground, alpha, batch["alpha"])]
+        return EvalOutput({"loss": loss, **metrics}, partial(preview, *first))
+
+    def sample_name(self, index: int) -> str:
+        return self.train_set.records[index].path.name
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing is counted or gathered here."""
+
+    def rate_factor(self, name: str) -> float:
+        return next(
+            (f for start, f in self._rates.items() if name.startswith(start)), self._other_rate
+        )
+
+
+def check_folders(data_dir: Path) -> None:
+    """
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not data_dir.is_dir():
+        raise UserError(f"{data_dir} does not exist: give the folder that holds train/ and eval/")
+
+
+def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) -> MattingTask:
+    """Read the dataset's folders train/ and eval/.
+
+    Raises:
+        UserError: a folder is missing, or holds no record that can be used.
+    """
+    check_folders(data_dir)
+    cut = (options.clip_length, options.size)
+    train_set = TrainSet(_scan(data_dir / "train", options), *cut)
+    eval_set = None
+    if not options.skip_eval:
+        eval_set = EvalSet(_scan(data_dir / "eval", options), *cut)
+    return MattingTask(model, train_set, eval_set, options)
+
+
+def _scan(folder: Path, options: TrainOptions) -> list[Record]:
+    found, bad = scan_records(folder, min_frames=options.clip_length)
+    for problem in bad:
+        logger.warning("left out: %s", problem)
+    if len(bad) > options.max_bad_share * (len(found) + len(bad)) or not found:
+        reason = f" ({bad[0].record.name}: {bad[0].reason})" if bad else ""
+        raise UserError(
+            f"{folder}: {len(bad)} of {len(found) + len(bad)} records can't be used: mend or "
+            f"remove them, or allow more with --max-bad-share{reason}"
+        )
+    return found
+
+
+def _resized(batch: Sample, shares: list[float]) -> Sample:
+    """Height and width, each between half of the size and all of it: pictures are scaled to the
+    longer one, and their middle is cut out. shares: two numbers in [0, 1)."""
+    size = batch["frames"].shape[-1]
+    height, width = (max(SMALLEST, int(size / 2 + share * (size - size / 2))) for share in shares)
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+
+    def cut(x: Tensor) -> Tensor:
+        small = F.interpolate(
+            x.flatten(0, 1), (side, side), mode="bilinear", align_corners=False, antialias=True
+        )
+        part = small[..., top : top + height, left : left + width]
+        return part.unflatten(0, x.shape[:2]).clamp(0, 1)
+
+    return {name: cut(value) for name, value in batch.items()}
+
+
+def preview(frames: Tensor, foreground: Tensor, alpha: Tensor, truth: Tensor) -> np.ndarray:
+    """Four rows of one clip: the frames, the person before green, alpha and its truth. (T, C, H, W)
+    in [0, 1]."""
+    pick = np.linspace(0, len(frames) - 1, PREVIEW_COLUMNS).round().astype(int).tolist()
+    green = torch.tensor([0.2, 0.7, 0.3], device=frames.device).view(3, 1, 1)
+    cut_out = alpha * foreground + (1 - alpha) * green
+    rows = []
+    for text, x in (("input", frames), ("cut-out", cut_out), ("alpha", alpha), ("truth", truth)):
+        row: list[np.ndarray] = list(to_uint8(x[pick].float().expand(-1, 3, -1, -1)))
+        row[0] = label(row[0], text)
+        rows.append(row)
+    return tile(rows)
