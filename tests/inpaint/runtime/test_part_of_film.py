@@ -214,13 +214,17 @@ def test_the_look_through_shots_sees_the_part_alone(apply, tmp_path):
     lossless = dict(codec="ffv1", pixel_format="bgr0", num_b_frames=0)
     whole = write_clip(tmp_path / "whole.mkv", frames, **lossless)
     part = write_clip(tmp_path / "part.mkv", frames[3:12], **lossless)
-    mask = write_masks(tmp_path / "masks", range(16))
+    mask = tmp_path / "masks.mkv"
+    large = [box(number).repeat(2, axis=0).repeat(2, axis=1) for number in range(16)]
+    write_clip(mask, [np.repeat(grey[..., None], 3, axis=2) for grey in large], **lossless)
     part_mask = write_masks(tmp_path / "part_masks", range(3, 12))
     words = ["--codec", "ffv1", "--pixel-format", "bgr0", "--look-ahead", "shot"]
     places = ["--start", "0.125", "--end", "0.5"]
     code, lines = apply(whole, mask, "a.mkv", *words, *places, model=fusion)
     assert code == 0 and apply(part, part_mask, "b.mkv", *words, model=fusion)[0] == 0, lines
     assert len(pictures(tmp_path / "a.mkv")) == 9
+    # though it is read twice
+    assert len([line for line in lines if "is 192x128, the film 96x64: it is scaled" in line]) == 1
     assert np.array_equal(pictures(tmp_path / "a.mkv"), pictures(tmp_path / "b.mkv"))
 
 
