@@ -230,6 +230,7 @@ def open_film(
     max_fps: float | None = None,
     for_editing: bool = False,
     deinterlace: bool = False,
+    is_still: bool = False,
 ) -> Film:
     """A video file, or a folder of numbered pictures. See `VideoReader` and `PictureFilm`.
 
@@ -237,6 +238,7 @@ def open_film(
         fps: of a folder, as `parse_fps` takes it; None: 24.
         deinterlace: of a video; pictures don't say whether they are interlaced, and a folder of
             them is taken as it is.
+        is_still: one picture of a numbered row is meant by itself.
 
     Raises:
         UserError: there is none; a rate for a video; or one picture of a numbered row, where the
@@ -264,7 +266,8 @@ def open_film(
             f"--fps {fps} is for a folder of pictures, and {path} is none: leave it out"
         )
     check_exists(path, str(path))
-    check_alone(path, str(path))
+    if not is_still:
+        check_alone(path, str(path))
     if is_picture(path) and is_torn_jpeg(path.read_bytes()):
         raise UserError(f"{path} can't be used (it is cut off: copy or download it again)")
     reader = VideoReader(path, max_fps=max_fps, for_editing=for_editing, deinterlace=deinterlace)
