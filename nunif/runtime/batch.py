@@ -119,8 +119,10 @@ def _with_masks(jobs: list[Options], mask: Path, failures: Failures) -> list[Opt
     return found
 
 
-def _work_through(jobs: list[Options], work: Callable[[Options], None], failures: Failures) -> int:
-    """How many films were made."""
+def _work_through(
+    jobs: list[Options], work: Callable[[Options], None], failures: Failures, what: str
+) -> int:
+    """How many were made. what: films or pictures."""
     num_made = 0
     try:
         for number, job in enumerate(jobs, start=1):
