@@ -5,6 +5,7 @@ Axes: H W pixels, 3 = red green blue. Paths may hold any characters: files are r
 coded by OpenCV.
 """
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -23,6 +24,9 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 # the filter type: a row is stored as its difference to the row above (PNG specification, 9.2)
 _UP = 2
+# of a JPEG: markers, but for those without a segment, and 0xFF as a number among coded pixels
+_SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+_END_OF_JPEG = b"\xff\xd9"
 _MAX_PIXELS = 1 << 28  # a header that asks for more is left to OpenCV, which refuses
 _RGB8 = (8, 2, 0, 0, 0)  # of the header: bits, colour type, compression, filter method, interlace
 
@@ -167,6 +171,20 @@ def decode(data: bytes, flags: int) -> np.ndarray:
     if picture is None:
         raise ValueError("not a readable picture")
     return picture
+
+
+def is_torn_jpeg(data: bytes) -> bool:
+    """Whether a JPEG ends before its picture does, of which libav makes the rest grey; False of
+    other files. What stands behind the picture, as phones put a film there, doesn't count."""
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    position = 2
+    while (found := _SEGMENT.search(data, position)) is not None:
+        if found[0] == _END_OF_JPEG:
+            return False
+        # its own two bytes and what it holds; behind the header of a scan come coded pixels
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return True
 
 
 def png_size(path: Path) -> tuple[int, int]:

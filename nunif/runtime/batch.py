@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from nunif.errors import UserError
 from nunif.failures import Failures
 from nunif.files import check_not_source, make_folder
-from nunif.numbered import is_picture
+from nunif.numbered import check_exists, is_picture, pictures_in, refuse_unread
 from nunif.runtime.options import FilmOptions, parse_part
 from nunif.video.clips import clip_name, clips_of_folder, find_mask
 from nunif.video.encoders import can_write
@@ -46,7 +46,7 @@ def for_each_film(
         UserError: the options don't go together, or some films failed: they are named.
     """
     parse_part(options.start, options.end)
-    films = clips_of_folder(options.input)
+    films = _stills(options.input) if options.stills else clips_of_folder(options.input)
     if films is None:
         if options.suffix is not None:
             raise UserError(
@@ -66,10 +66,26 @@ def for_each_film(
     if todo:
         prepare()
         make_folder(options.output)
-    num_made = _work_through(todo, work, failures)
+    what = "pictures" if options.stills else "films"
+    num_made = _work_through(todo, work, failures, what)
     before = f", {len(done)} were there already" if done else ""
-    logger.info("%s: %d films made%s", options.output, num_made, before)
-    failures.raise_if_any("films")
+    logger.info("%s: %d %s made%s", options.output, num_made, what, before)
+    failures.raise_if_any(what)
+
+
+def _stills(folder: Path) -> list[Path]:
+    """The pictures of a folder, whatever their names.
+
+    Raises:
+        UserError: there is none.
+    """
+    if folder.is_dir():
+        refuse_unread(folder, str(folder))
+        if pictures := pictures_in(folder):
+            return pictures
+    else:
+        check_exists(folder, str(folder))
+    raise UserError(f"--stills is for a folder of pictures, and {folder} is none: leave it out")
 
 
 def _jobs(films: list[Path], options: Options) -> list[Options]:
@@ -82,7 +98,7 @@ def _jobs(films: list[Path], options: Options) -> list[Options]:
     jobs: dict[Path, Options] = {}
     for film in films:
         suffix = "" if film.is_dir() else options.suffix or film.suffix
-        if suffix and not can_write(suffix):
+        if suffix and not (can_write(suffix) or _is_pictures(suffix)):
             suffix = _USUAL
         output = options.output / (clip_name(film) + suffix)
         # of a rate only folders of pictures know nothing
@@ -105,8 +121,10 @@ def _with_masks(jobs: list[Options], mask: Path, failures: Failures) -> list[Opt
     return found
 
 
-def _work_through(jobs: list[Options], work: Callable[[Options], None], failures: Failures) -> int:
-    """How many films were made."""
+def _work_through(
+    jobs: list[Options], work: Callable[[Options], None], failures: Failures, what: str
+) -> int:
+    """How many were made. what: films or pictures."""
     num_made = 0
     try:
         for number, job in enumerate(jobs, start=1):
@@ -115,8 +133,8 @@ def _work_through(jobs: list[Options], work: Callable[[Options], None], failures
                 work(job)
                 num_made += 1
     except KeyboardInterrupt:
-        text = "%d of %d films are made; the same command goes on from there"
-        logger.warning(text, num_made, len(jobs))
+        text = "%d of %d %s are made; the same command goes on from there"
+        logger.warning(text, num_made, len(jobs), what)
         raise
     return num_made
 
@@ -128,10 +146,12 @@ def _check(options: FilmOptions, mask: Path | None) -> None:
         raise UserError(
             f"--output {output} is one file, and {source} is a folder of films: name a folder"
         )
-    if options.suffix is not None and not can_write(options.suffix):
+    is_written = _is_pictures if options.stills else can_write
+    if options.suffix is not None and not is_written(options.suffix):
+        known = ".png, .jpg, .webp" if options.stills else ".mp4, .mkv, .mov, .webm, .avi"
         raise UserError(
-            f"--suffix {options.suffix} can't be written: choose .mp4, .mkv, .mov, .webm, .avi or "
-            ".ts, or leave it out"
+            f"--suffix {options.suffix} can't be written: choose {known} or another, or leave it "
+            "out"
         )
     check_not_source(output, source)
     if mask is None:
@@ -142,6 +162,10 @@ def _check(options: FilmOptions, mask: Path | None) -> None:
             f"--mask {mask} is one film, and {source} is a folder of them: give a folder that "
             "holds a mask for each, of its name, or one picture for all"
         )
+
+
+def _is_pictures(suffix: str) -> bool:
+    return is_picture(Path(f"a{suffix}"))
 
 
 def _is_there(output: Path) -> bool:

@@ -101,7 +101,13 @@ def open_again(options: FilmOptions, film: Film) -> Iterator[Film]:
 
 
 def _open_whole(options: FilmOptions, fps: str | None) -> Film:
-    return open_film(options.input, fps=fps, for_editing=True, deinterlace=options.deinterlace)
+    return open_film(
+        options.input,
+        fps=fps,
+        for_editing=True,
+        deinterlace=options.deinterlace,
+        is_still=options.stills,
+    )
 
 
 def is_folder(output: Path) -> bool:

@@ -229,7 +229,7 @@ def open_masks(
         if path.is_dir():
             yield (fit.lay(reading.hole(_read(file, name, fit))) for file in files)
         else:
-            if (count := len(row_of(path))) > 1:
+            if frames.count > 1 and (count := len(row_of(path))) > 1:
                 logger.warning(
                     "%s is one picture of a row of %d: it is taken for all frames; name its "
                     "folder if not",

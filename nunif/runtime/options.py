@@ -63,11 +63,16 @@ class FilmOptions:
     end: str | None = option(
         default=None, metavar="TIME", help="end there, counted from the film's beginning too"
     )
+    stills: bool = option(
+        default=False,
+        help="the pictures of the folder -i are single pictures, and no film: each becomes one in "
+        "the folder -o",
+    )
     suffix: str | None = option(
         default=None,
         metavar=".SUFFIX",
-        help="of a folder of videos: what the new ones are (default: what each is, and .mp4 where "
-        "that can't be written)",
+        help="of a folder of videos or --stills: what the new ones are (default: what each is, and "
+        ".mp4 where that can't be written)",
     )
     extras: bool = option(
         "--no-extras",

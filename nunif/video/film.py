@@ -22,7 +22,7 @@ from PIL import Image
 
 from nunif.errors import UserError
 from nunif.files import files_below
-from nunif.image import PNG_SIGNATURE
+from nunif.image import PNG_SIGNATURE, is_torn_jpeg
 from nunif.numbered import (
     check_alone,
     check_exists,
@@ -201,7 +201,7 @@ class PictureFilm:
 
     def _read_picture(self, file: Path) -> Frame:
         # of a torn one libav makes the rest grey
-        if _is_torn_jpeg(file):
+        if is_torn_jpeg(file.read_bytes()):
             raise ValueError("it is cut off: copy or download it again")
         with VideoReader(file, for_editing=self._for_editing) as reader:
             if unfit := _why_unfit(file, reader.info):
@@ -230,6 +230,7 @@ def open_film(
     max_fps: float | None = None,
     for_editing: bool = False,
     deinterlace: bool = False,
+    is_still: bool = False,
 ) -> Film:
     """A video file, or a folder of numbered pictures. See `VideoReader` and `PictureFilm`.
 
@@ -237,6 +238,7 @@ def open_film(
         fps: of a folder, as `parse_fps` takes it; None: 24.
         deinterlace: of a video; pictures don't say whether they are interlaced, and a folder of
             them is taken as it is.
+        is_still: one picture of a numbered row is meant by itself.
 
     Raises:
         UserError: there is none; a rate for a video; or one picture of a numbered row, where the
@@ -264,8 +266,9 @@ def open_film(
             f"--fps {fps} is for a folder of pictures, and {path} is none: leave it out"
         )
     check_exists(path, str(path))
-    check_alone(path, str(path))
-    if is_picture(path) and _is_torn_jpeg(path):
+    if not is_still:
+        check_alone(path, str(path))
+    if is_picture(path) and is_torn_jpeg(path.read_bytes()):
         raise UserError(f"{path} can't be used (it is cut off: copy or download it again)")
     reader = VideoReader(path, max_fps=max_fps, for_editing=for_editing, deinterlace=deinterlace)
     if is_picture(path) and (unfit := _why_unfit(path, reader.info)):
@@ -419,14 +422,6 @@ def _why_unfit(file: Path, info: VideoInfo) -> str:
                     "LZW or without compression"
                 )
     return ""
-
-
-def _is_torn_jpeg(file: Path) -> bool:
-    """Whether a JPEG has no end behind the start of its last scan."""
-    if file.suffix.lower() not in (".jpg", ".jpeg"):
-        return False
-    data = file.read_bytes()
-    return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 def _capacity(file: Path) -> int:

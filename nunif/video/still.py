@@ -5,6 +5,7 @@ Axes: H W pixels.
 
 import io
 import logging
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -112,20 +113,30 @@ class StillWriter:
 
 def read_notes(path: Path) -> Notes:
     """Those of a picture file; none of any other file."""
-    # whatever a stranger's file holds: the pixels were read by somebody else
-    with suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
+    # others can't be opened; the pixels of this one were read by somebody else
+    with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with Image.open(path) as image:
+            return Notes(
+                image.info.get("icc_profile"),
+                _exif_of(path, image),
+                may_be_clear="A" in image.getbands() or "transparency" in image.info,
+            )
+    return Notes()
+
+
+def _exif_of(path: Path, image: Image.Image) -> bytes | None:
+    try:
         tags = image.getexif()
         if image.format == "TIFF":
             for tag in tags.keys() - _ABOUT_THE_PICTURE:
                 del tags[tag]
         if _ORIENTATION in tags:
             tags[_ORIENTATION] = _UPRIGHT
-        return Notes(
-            image.info.get("icc_profile"),
-            tags.tobytes() if len(tags) else None,
-            may_be_clear="A" in image.getbands() or "transparency" in image.info,
-        )
-    return Notes()
+        return tags.tobytes() if len(tags) else None
+    # what Pillow comes upon where a stranger's program wrote nonsense
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error) as error:
+        logger.warning("%s: its EXIF can't be read (%s) and is left out", path, error)
+        return None
 
 
 def _png(picture: np.ndarray, notes: Notes) -> bytes:

@@ -1,10 +1,13 @@
 """PNG: other readers see the same pixels, parts are the parts of the whole, and damage is found."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from nunif.image import encode_rgb, read_rgb, read_rgb_part
+from nunif.image import encode_rgb, is_torn_jpeg, read_rgb, read_rgb_part, with_notes
 
 RNG = np.random.default_rng(5)
 PICTURE = cv2.GaussianBlur(RNG.integers(0, 256, (48, 61, 3)).astype(np.uint8), (0, 0), 2)
@@ -55,3 +58,30 @@ def test_every_flipped_byte_is_an_error_or_leaves_the_picture_as_it_is(tmp_path)
             continue
         assert size != (48, 61) or np.array_equal(part, PICTURE[3:9, 4:8]), place
     assert found > 0.95 * len(range(0, len(data), 7))
+
+
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+def test_a_jpeg_is_torn_where_its_picture_has_no_end(settings):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    thumbnail, file = io.BytesIO(), io.BytesIO()
+    Image.fromarray(picture[:8, :8]).save(thumbnail, "JPEG")
+    # a JPEG in the JPEG, which ends before the picture begins
+    Image.fromarray(picture).save(file, "JPEG", exif=b"Exif\0\0" + thumbnail.getvalue(), **settings)
+    data = file.getvalue()
+    behind = b"a film \xff\xda and what else phones put there"
+    assert not is_torn_jpeg(data) and not is_torn_jpeg(data + behind)
+    assert not is_torn_jpeg(encode_rgb(picture))
+    for length in (len(data) - 1, len(data) - 2, len(data) // 2, 700, 20):
+        assert is_torn_jpeg(data[:length]), length
+
+
+def test_notes_of_a_png_are_read_by_others_and_change_no_pixel():
+    picture = np.random.default_rng(0).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+    tags = Image.Exif()
+    tags[0x010F] = "Somebody"
+    data = with_notes(encode_rgb(picture), profile=b"a profile" * 99, exif=tags.tobytes())
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.info["icc_profile"] == b"a profile" * 99
+        assert dict(image.getexif()) == {0x010F: "Somebody"}
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(pixels[..., ::-1], picture)

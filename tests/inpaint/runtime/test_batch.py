@@ -219,3 +219,42 @@ def test_two_films_of_one_name_are_refused(apply, films, tmp_path):
     code, lines = apply("out")
     text = f"{films / 'b.3gp'} and {films / 'b.mp4'} would both become {tmp_path / 'out' / 'b.mp4'}"
     assert code == 1 and lines == [f"error: {text}: rename one of them"]
+
+
+def test_photos_of_a_folder_are_no_film(apply, run, tmp_path):
+    """Though their names differ in a number only."""
+    (tmp_path / "films").mkdir()
+    for number in (1, 2, 5):
+        picture = numbered_frame(number, width=W, height=H)[..., ::-1]
+        assert cv2.imwrite(str(tmp_path / "films" / f"IMG_{number}.png"), picture)
+    (tmp_path / "masks").mkdir()
+    for number in (1, 2):
+        assert cv2.imwrite(str(tmp_path / "masks" / f"IMG_{number}.png"), box(number))
+    code, lines = apply("out", "--stills")
+    out = tmp_path / "out"
+    assert code == 1 and names(out) == ["IMG_1.png", "IMG_2.png"]
+    assert lines[-1] == "error: 1 of 3 pictures failed (IMG_5.png); the others are finished"
+    assert not [line for line in lines if "row" in line]
+    for number in (1, 2):
+        after = cv2.imread(str(out / f"IMG_{number}.png"))[..., ::-1]
+        columns = np.flatnonzero((after != numbered_frame(number, width=W, height=H)).any((0, 2)))
+        assert (columns[0], columns[-1]) == (4 * number, 4 * number + 7)
+    assert apply("jpg", "--stills", "--suffix", ".jpg", mask="masks/IMG_1.png")[0] == 0
+    assert names(tmp_path / "jpg") == ["IMG_1.jpg", "IMG_2.jpg", "IMG_5.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "text"),
+    [
+        ("films", ["--suffix", ".mp4"], "--suffix .mp4 can't be written: choose .png, .jpg, .webp"),
+        ("empty", [], "--stills is for a folder of pictures, and {}/empty is none: leave it out"),
+        ("films/a.png", [], "--stills is for a folder of pictures, and {}/films/a.png is none"),
+        ("no", [], "{}/no doesn't exist: check the path"),
+    ],
+)
+def test_stills_that_are_refused(apply, tmp_path, source, words, text):
+    for folder in ("films", "empty", "masks"):
+        (tmp_path / folder).mkdir()
+    assert cv2.imwrite(str(tmp_path / "films" / "a.png"), box(1))
+    code, lines = apply("out", "--stills", "-i", tmp_path / source, *words)
+    assert code == 1 and len(lines) == 1 and text.format(tmp_path) in lines[0]

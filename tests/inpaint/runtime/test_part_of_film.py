@@ -214,13 +214,17 @@ def test_the_look_through_shots_sees_the_part_alone(apply, tmp_path):
     lossless = dict(codec="ffv1", pixel_format="bgr0", num_b_frames=0)
     whole = write_clip(tmp_path / "whole.mkv", frames, **lossless)
     part = write_clip(tmp_path / "part.mkv", frames[3:12], **lossless)
-    mask = write_masks(tmp_path / "masks", range(16))
+    mask = tmp_path / "masks.mkv"
+    large = [box(number).repeat(2, axis=0).repeat(2, axis=1) for number in range(16)]
+    write_clip(mask, [np.repeat(grey[..., None], 3, axis=2) for grey in large], **lossless)
     part_mask = write_masks(tmp_path / "part_masks", range(3, 12))
     words = ["--codec", "ffv1", "--pixel-format", "bgr0", "--look-ahead", "shot"]
     places = ["--start", "0.125", "--end", "0.5"]
     code, lines = apply(whole, mask, "a.mkv", *words, *places, model=fusion)
     assert code == 0 and apply(part, part_mask, "b.mkv", *words, model=fusion)[0] == 0, lines
     assert len(pictures(tmp_path / "a.mkv")) == 9
+    # though it is read twice
+    assert len([line for line in lines if "is 192x128, the film 96x64: it is scaled" in line]) == 1
     assert np.array_equal(pictures(tmp_path / "a.mkv"), pictures(tmp_path / "b.mkv"))
 
 
@@ -245,21 +249,21 @@ def test_nothing_before_the_keyframe_is_decoded(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("damaged", "words", "num_frames"),
     [
-        (30, ["--start", "0.5", "--end", "1"], None),
-        (2, ["--start", "0.5", "--end", "1"], None),
-        (15, ["--start", "0.5", "--end", "1"], 3),
+        (20, ["--start", "0.5", "--end", "0.75"], None),
+        (2, ["--start", "0.5", "--end", "0.75"], None),
+        (15, ["--start", "0.5", "--end", "0.75"], 3),
     ],
 )
 def test_damage_counts_where_it_lies_in_the_part(
     apply, still, tmp_path, damaged, words, num_frames
 ):
     source = write_clip(
-        tmp_path / "film.mp4", 48, gop=12, num_b_frames=0, options={"crf": "12"}, sound="aac"
+        tmp_path / "film.mp4", 24, gop=12, num_b_frames=0, options={"crf": "12"}, sound="aac"
     )
     videos.damage_packet(source, damaged)
     code, lines = apply(source, still, "out.mp4", *words)
     if num_frames is None:
-        assert code == 0 and numbers(tmp_path / "out.mp4") == list(range(12, 24))
+        assert code == 0 and numbers(tmp_path / "out.mp4") == list(range(12, 18))
     else:
         text = f"error: {source} is damaged at 0.62 s: copy or download it again"
         assert code == 1 and lines[-1] == text  # where it is in the film

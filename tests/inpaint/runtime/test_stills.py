@@ -123,8 +123,16 @@ def test_an_opaque_alpha_of_the_source_stays_and_none_is_added(apply, tmp_path):
     assert_filled(before, read(tmp_path / "plain.png"))
 
 
-@pytest.mark.parametrize("output", ["out.png", "out.jpg", "out.webp", "out.tif"])
-@pytest.mark.parametrize("source", ["a.jpg", "a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("a.jpg", "out.jpg"),
+        ("a.jpg", "out.png"),
+        ("a.png", "out.webp"),
+        ("a.webp", "out.tif"),
+        ("a.tif", "out.png"),
+    ],
+)
 def test_a_photo_stands_upright_and_keeps_profile_and_exif(apply, tmp_path, source, output):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     tags = Image.Exif()
