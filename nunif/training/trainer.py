@@ -81,7 +81,7 @@ def watch(
 
     Whoever leaves before the end (`close()`, which a `break` brings about as well) gets a
     checkpoint from which --resume goes on exactly. With several processes all have to leave at the
-    same event; of `Trainer.stop`, one is enough. Raises as `train`.
+    same event; of `Trainer.stop`, one is enough. Arguments and errors: see `train`.
     """
     options_module.check(options)
     with join_group(options.gpu) as (group, device):
