@@ -1073,6 +1073,17 @@ def test_one_line_says_how_long_it_will_take(tmp_path, caplog, monkeypatch):
     assert re.fullmatch("  about .+ left, with the stages after it .+", left[0])
 
 
+def test_the_rest_of_a_resumed_epoch_is_no_measure_of_the_others(tmp_path, caplog):
+    task = ToyTask()
+    task.on_step = press_ctrl_c(at_step=3)
+    with pytest.raises(KeyboardInterrupt):
+        train(task, make_options(tmp_path))
+    caplog.set_level(logging.INFO)
+    train(ToyTask(), make_options(tmp_path, resume=True))
+    kinds = [line.split()[0] for line in caplog.messages if line.startswith(("epoch", "  about"))]
+    assert kinds == ["epoch", "epoch", "about", "epoch", "about", "epoch"]
+
+
 def test_rows_after_the_checkpoint_are_dropped_on_resuming(tmp_path):
     train(ToyTask(), make_options(tmp_path, max_epoch=2))
     path = tmp_path / "loss.csv"
