@@ -108,7 +108,7 @@ def check_stages(stages: list[Stage], model: Model) -> None:
         try:
             read_sets(model, stage.data, stage.options, tell=lambda text: None)
             NamedLoss(stage.options.loss)
-            precision_of(stage.options, create_device(stage.options.gpu))
+            precision_of(stage.options, create_device(min(stage.options.gpu, 0)))
         except UserError as error:
             raise UserError(f"{stage.where}: {error}") from error
 

@@ -119,7 +119,7 @@ class Numbers:
 
 
 @dataclass
-class Memory:
+class Traces:
     """What a train step changes beside gradients. buffers: those of the networks, and what was in
     them. task_state: the task's own."""
 
@@ -181,14 +181,14 @@ class Engine:
             for index, loss in zip(batch.indices, numbers.sample_losses, strict=True)
         ]
 
-    def remember(self, task: Task) -> Memory:
+    def remember(self, task: Task) -> Traces:
         """What there is now of all that a train step changes."""
         buffers = [
             (buffer, buffer.clone()) for network in self._networks for buffer in network.buffers()
         ]
-        return Memory(buffers, task.state_dict())
+        return Traces(buffers, task.state_dict())
 
-    def go_back(self, task: Task, before: Memory) -> None:
+    def go_back(self, task: Task, before: Traces) -> None:
         """Leave no trace in networks and task of the train steps since; of updates there must be
         none."""
         for buffer, content in before.buffers:  # layers that normalise have seen the batch

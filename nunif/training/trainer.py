@@ -81,7 +81,7 @@ def watch(
 
     Whoever leaves before the end (`close()`, which a `break` brings about as well) gets a
     checkpoint from which --resume goes on exactly. With several processes all have to leave at the
-    same event; of `Trainer.stop`, one is enough. Raises as `train`.
+    same event; of `Trainer.stop`, one is enough. Arguments and errors: see `train`.
     """
     options_module.check(options)
     with join_group(options.gpu) as (group, device):
@@ -138,7 +138,7 @@ def _run_epochs(trainer: Trainer) -> Generator[Event, None, dict[str, float]]:
     """All epochs that are left. Returns the metrics of the last evaluation."""
     metrics: dict[str, float] = {}
     state, max_epoch = trainer.state, trainer.options.max_epoch
-    started, first = time.monotonic(), state.epochs_done
+    started, first, is_part = time.monotonic(), state.epochs_done, state.epoch is not None
     while state.epochs_done < max_epoch:
         if trainer.group.any(trainer.interruption.requested):
             _leave(trainer)
@@ -151,6 +151,9 @@ def _run_epochs(trainer: Trainer) -> Generator[Event, None, dict[str, float]]:
         metrics = evaluated or metrics
         _finish_epoch(trainer, evaluated)
         yield EpochDone(trainer, evaluated)
+        if is_part:  # what was left of a resumed epoch says nothing of the others
+            started, first, is_part = time.monotonic(), state.epochs_done, False
+            continue
         per_epoch = (time.monotonic() - started) / (state.epochs_done - first)
         left = (max_epoch - state.epochs_done) * per_epoch
         trainer.pace.is_told = True  # from here on by what follows, which knows of evaluation too

@@ -208,6 +208,18 @@ def test_recipes_and_the_example_make_up_holes_so_that_records_need_no_masks(tmp
             assert parse_masks(stage.options.mask).keys() & set(MADE_MASKS), (name, stage.where)
 
 
+def test_a_stage_knows_what_comes_after_it(run, stages, tmp_path, monkeypatch):
+    told = []
+
+    def train(task, options, *, later_epochs):
+        told.append(later_epochs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("inpaint.train.train", train)
+    assert run(TRAIN, *words(stages, tmp_path / "m"))[0] == 130
+    assert told == [4.0]  # two epochs of 18 frames, beside one of 9
+
+
 def test_what_later_stages_take_is_counted_in_epochs_by_their_pixels(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text(
