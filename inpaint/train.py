@@ -1,12 +1,11 @@
 """The command `train.py inpaint`: one run, or one for each stage of a curriculum."""
 
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 from inpaint.curriculum import DataFolder, Stage, read_arch, read_stages
 from inpaint.export import check_packages, export_model
 from inpaint.losses import NamedLoss
-from inpaint.options_run import full_name
 from inpaint.options_train import TrainOptions, parse_tile
 from inpaint.releases import RELEASES
 from inpaint.task import create_task, read_sets
@@ -14,16 +13,21 @@ from nunif.compiler import compile_in_place
 from nunif.device import create_device
 from nunif.download import find_file
 from nunif.errors import UserError
-from nunif.models import Model, create_model, load_model, read_checkpoint
+from nunif.models import Model, create_model, load_model
 from nunif.runtime.options import parse_formats
 from nunif.seed import seed_everything
+from nunif.training import arch as arch_of_run
 from nunif.training import stages as nunif_stages
 from nunif.training.distributed import is_first_process
 from nunif.training.recompute import recompute_activations
-from nunif.training.start import CHECKPOINT_SUFFIX, precision_of
+from nunif.training.start import precision_of
 from nunif.training.trainer import TrainResult, train
 
 DEFAULT_ARCH = "inpaint.memory_dstt_v1"
+
+choose_arch = partial(
+    arch_of_run.choose_arch, package="inpaint", purpose="inpainting", default=DEFAULT_ARCH
+)
 
 
 def main(options: TrainOptions) -> None:
@@ -111,29 +115,3 @@ def check_stages(stages: list[Stage], model: Model) -> None:
             precision_of(stage.options, create_device(min(stage.options.gpu, 0)))
         except UserError as error:
             raise UserError(f"{stage.where}: {error}") from error
-
-
-def choose_arch(
-    arch: str | None,
-    checkpoint_file: Path | str | None,
-    resumed: Path | None = None,
-    *,
-    default: str = DEFAULT_ARCH,
-) -> str:
-    """The full name of the model: as asked for, or that of the file to start from, or the default.
-
-    resumed: the folder of a run that goes on; where it holds one checkpoint, that tells the model.
-    """
-    if arch is not None:
-        return full_name(arch)
-    if checkpoint_file is not None:
-        name = read_checkpoint(checkpoint_file, package="inpaint")["name"]
-        if not name.startswith("inpaint."):
-            raise UserError(
-                f"{checkpoint_file} holds the model {name!r}, which is not one for inpainting"
-            )
-        return name
-    # without a dot, with which partial ones start
-    paths = list(resumed.glob(f"[!.]*{CHECKPOINT_SUFFIX}")) if resumed else []
-    names = [path.name.removesuffix(CHECKPOINT_SUFFIX) for path in paths]
-    return names[0] if len(names) == 1 else full_name(default)

@@ -13,9 +13,10 @@ RECIPE_FOLDER = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its name, its dataset, and its options, which are checked; `model_dir` is the
-    run's own."""
+    """One stage: its place in the file for messages, its name, its dataset, and its options, which
+    are checked; `model_dir` is the run's own."""
 
+    where: str
     name: str
     data_dir: Path
     options: TrainOptions
@@ -44,5 +45,5 @@ def read_stages(options: TrainOptions) -> list[Stage]:
                 "that holds train/"
             )
         check_stage(own, where)
-        stages.append(Stage(str(block.get("name", "")), data, own))
+        stages.append(Stage(where, str(block.get("name", "")), data, own))
     return stages

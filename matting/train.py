@@ -1,6 +1,6 @@
 """The command `train.py matting`: one run, or one for each stage of a curriculum."""
 
-import logging
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -8,15 +8,18 @@ from matting.curriculum import Stage, read_stages
 from matting.models import MattingNetwork
 from matting.options_train import DEFAULT_ARCH, TrainOptions
 from matting.pretrained import load_backbone
-from matting.task import check_folders, create_task
+from matting.task import create_task
+from nunif.errors import UserError
 from nunif.models import Model, create_model
 from nunif.seed import seed_everything
+from nunif.training import arch as arch_of_run
 from nunif.training import stages as nunif_stages
-from nunif.training.arch import choose_arch
 from nunif.training.recompute import recompute_activations
 from nunif.training.trainer import TrainResult, train
 
-logger = logging.getLogger(__name__)
+choose_arch = partial(
+    arch_of_run.choose_arch, package="matting", purpose="matting", default=DEFAULT_ARCH
+)
 
 
 def main(options: TrainOptions) -> None:
@@ -26,9 +29,7 @@ def main(options: TrainOptions) -> None:
         return
     assert options.data_dir is not None  # options.check
     resumed = options.model_dir if options.resume else None
-    arch = choose_arch(
-        options.arch, options.checkpoint_file, resumed, package="matting", default=DEFAULT_ARCH
-    )
+    arch = choose_arch(options.arch, options.checkpoint_file, resumed)
     train_model(arch, options.data_dir, options)
 
 
@@ -48,10 +49,23 @@ def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
     """Train stage by stage, see `nunif.training.stages.train_stages`."""
     finals = nunif_stages.final_paths(options.model_dir, len(stages))
     num_done = nunif_stages.count_done(finals, resume=options.resume)
-    for stage in stages[num_done:]:
-        check_folders(stage.data_dir)  # not after days of the stages before
     start = finals[num_done - 1] if num_done else options.checkpoint_file
-    arch = choose_arch(options.arch, start, package="matting", default=DEFAULT_ARCH)
+    arch = choose_arch(options.arch, start)
+    check_stages(stages[num_done:], arch)
     return nunif_stages.train_stages(
         stages, options, arch, lambda stage, own: train_model(arch, stage.data_dir, own)
     )
+
+
+def check_stages(stages: list[Stage], arch: str) -> None:
+    """Look at the data of all stages, before the first of them starts and not after days of others.
+
+    Raises:
+        UserError: what is missing or does not fit, and in which stage.
+    """
+    model = cast(MattingNetwork, create_model(arch))
+    for stage in stages:
+        try:
+            create_task(model, stage.data_dir, stage.options)
+        except UserError as error:
+            raise UserError(f"{stage.where}: {error}") from error

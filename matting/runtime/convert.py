@@ -6,6 +6,8 @@ Axes: H W pixels, 3 = R G B.
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cache, partial
 from itertools import repeat
 from pathlib import Path
 from typing import cast
@@ -19,15 +21,18 @@ from matting.options_run import GREEN, ConvertOptions, parse_colour
 from matting.runtime.stream import Matte, MatteStream
 from nunif.device import create_device
 from nunif.errors import UserError
+from nunif.files import make_folder
 from nunif.models import load_model
 from nunif.numbered import is_picture
+from nunif.runtime.batch import for_each_film
 from nunif.runtime.film import (
     check_not_sources,
     is_folder,
     open_output,
+    open_plain_output,
+    open_source,
     process_frames,
     read_ahead,
-    video_writer,
 )
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import Film, open_film
@@ -44,13 +49,39 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 
 def main(options: ConvertOptions) -> None:
     """The command `convert`."""
+    stream = cache(partial(open_stream, options))
+    work = partial(convert_film, open_stream=stream)
+    for_each_film(options, work, prepare=stream, each=in_folders)
+
+
+def in_folders(options: ConvertOptions) -> ConvertOptions:
+    """The options for one film of a folder: alpha and foreground go into folders too, under the
+    film's name.
+
+    Raises:
+        UserError: they have one name for all films.
+    """
+    for flag, path in (("--alpha", options.alpha), ("--foreground", options.foreground)):
+        if path is not None and not is_folder(path):
+            raise UserError(
+                f"{flag} {path} is one file, and there are several films: name a folder"
+            )
+    name = options.output.name
+    return replace(
+        options,
+        alpha=options.alpha and options.alpha / name,
+        foreground=options.foreground and options.foreground / name,
+    )
+
+
+def convert_film(options: ConvertOptions, *, open_stream: Callable[[], MatteStream]) -> None:
+    """Cut the people out of one film. open_stream: called once the film is known to be usable."""
     more = [path for path in (options.alpha, options.foreground) if path is not None]
     check_not_sources([options.output, *more], [options.input, options.model])
     with ExitStack() as stack:
-        film = stack.enter_context(
-            open_film(options.input, fps=options.fps, deinterlace=options.deinterlace)
-        )
-        stream = open_stream(options)
+        film = stack.enter_context(open_source(options))
+        stream = open_stream()
+        stream.reset()
         size = (film.info.width, film.info.height)
         behind = background_frames(options.background or GREEN, size, len(film), stack)
         output = stack.enter_context(open_output(options, film, size=size))
@@ -164,10 +195,12 @@ def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 @contextmanager
 def _open(path: Path, film: Film, size: tuple[int, int]) -> Iterator[Write]:
-    """A film or a folder of PNGs in the making."""
+    """A film, a picture or a folder of PNGs in the making."""
     if is_folder(path):
+        make_folder(path.parent)
         with FolderWriter(path) as folder:
             yield lambda rgb, frame: folder.write(rgb)
     else:
-        with video_writer(path, film, size=size) as video:
-            yield lambda rgb, frame: video.write(rgb, frame.pts, frame.duration)
+        make_folder(path.parent)
+        with open_plain_output(path, film, size=size) as output:
+            yield output.write

@@ -13,6 +13,7 @@ def choose_arch(
     resumed: Path | None = None,
     *,
     package: str,
+    purpose: str,
     default: str,
 ) -> str:
     """The full name of the model: as asked for, or that of the file to start from, or the default.
@@ -21,7 +22,7 @@ def choose_arch(
         arch, default: "memory_dstt_v1" or "inpaint.memory_dstt_v1".
         resumed: the folder of a run that goes on; where it holds one checkpoint, that tells the
             model.
-        package: what must stand before the dot.
+        package: what must stand before the dot. purpose: of its models, for messages.
     Raises:
         UserError: the file holds a model of another package.
     """
@@ -31,7 +32,7 @@ def choose_arch(
         name = read_checkpoint(checkpoint_file, package=package)["name"]
         if not name.startswith(f"{package}."):
             raise UserError(
-                f"{checkpoint_file} holds the model {name!r}, which is not one of {package}"
+                f"{checkpoint_file} holds the model {name!r}, which is not one for {purpose}"
             )
         return name
     # without a dot, with which partial ones start

@@ -139,3 +139,23 @@ def test_the_filter_over_time(network):
     assert np.array_equal(first[0], second[0])
     wanted = 0.75 * first[0].astype(float) + 0.25 * first[1]
     assert np.abs(second[1] - wanted).max() <= 1
+
+
+def test_films_of_a_folder_and_a_part_of_each(run, folder, tmp_path):
+    (tmp_path / "films").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "films" / f"{name}.mkv").write_bytes((folder / "film.mkv").read_bytes())
+    words = (
+        "convert", "-i", tmp_path / "films", "-o", tmp_path / "out", "--model", folder / "m.pth",
+        "--gpu", -1, "--end", "0:0.1",
+    )  # fmt: skip
+    code, _, lines = run(MATTING, *words, "--alpha", tmp_path / "alphas")
+    assert code == 0, lines
+    for where in ("out", "alphas"):
+        assert sorted(path.name for path in (tmp_path / where).iterdir()) == ["a.mkv", "b.mkv"]
+        assert len(times_of(tmp_path / where / "a.mkv")) == 3  # of 30 per second
+    code, _, lines = run(MATTING, *words)
+    assert lines[-1].endswith("0 films made, 2 were there already")
+    code, _, lines = run(MATTING, *words, "--foreground", tmp_path / "f.mp4")
+    assert code == 1
+    assert "f.mp4 is one file, and there are several films: name a folder" in lines[-1]
