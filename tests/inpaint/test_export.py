@@ -406,7 +406,7 @@ def take_file_made_before(monkeypatch, path):
     minute."""
     monkeypatch.setattr(formats, "trace", lambda *_, **__: None)
     monkeypatch.setattr(
-        formats, "write_onnx", lambda traced, step, target: shutil.copy(path, target)
+        formats, "write_onnx", lambda traced, step, target, **_: shutil.copy(path, target)
     )
 
 
