@@ -259,8 +259,8 @@ def test_no_file_tells_of_the_machine_that_wrote_it(folder):
             with zipfile.ZipFile(path) as archive:
                 content = b"".join(map(archive.read, archive.namelist()))
         assert b"masked_frames" in content
-        for own in (export.__file__, torch.__file__, sys.prefix, str(folder), str(Path.home())):
-            assert str(Path(own).parent).encode() not in content, path.name
+        for own in (Path(export.__file__).parent, Path(torch.__file__).parent, sys.prefix, folder):
+            assert str(own).encode() not in content, path.name
         assert not re.search(rb"[\\/][\w.-]+\.py\b", content), path.name
 
 
@@ -406,7 +406,7 @@ def take_file_made_before(monkeypatch, path):
     minute."""
     monkeypatch.setattr(formats, "trace", lambda *_, **__: None)
     monkeypatch.setattr(
-        formats, "write_onnx", lambda traced, step, target: shutil.copy(path, target)
+        formats, "write_onnx", lambda traced, step, target, **_: shutil.copy(path, target)
     )
 
 
