@@ -20,6 +20,7 @@ import torch
 import yaml
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
+from matting import commands as matting
 from nunif.models import create_model, save_model
 from nunif.records import write_record
 from scene.world import render_scene
@@ -37,9 +38,10 @@ PAGES = [
 ]
 SHELLS = ("", "sh", "bash")  # words behind the fence of command lines
 TABLES = {
-    ("python", "create_training_data.py"): CREATE_TRAINING_DATA,
-    ("python", "train.py"): TRAIN,
+    ("python", "create_training_data.py"): [*CREATE_TRAINING_DATA, *matting.CREATE_TRAINING_DATA],
+    ("python", "train.py"): [*TRAIN, *matting.TRAIN],
     ("python", "-m", "inpaint"): INPAINT,
+    ("python", "-m", "matting"): matting.MATTING,
 }
 
 # of a page, the beginning of a line: why it is not run
@@ -59,6 +61,7 @@ NOT_HERE = {
 # words of a name of one's own: what is put there
 PLACEHOLDERS = {
     "FILMS": "films",
+    "CLIPS": "films",
     "MASK": "mask.png",
     "MASKS": "masks",
     "MODEL": "model.pth",
@@ -84,6 +87,10 @@ SMALL = {
     "--divergence-level 3 --gpu -1",
     "python create_training_data.py frames": "--seq 5 --size 64x96",
     "python create_training_data.py inpaint": "--size 64",
+    "python create_training_data.py world": "--num 2 --size 48x64 --seq 3 --people 1",
+    "python train.py matting": "--size 128 --clip-length 2 --max-epoch 1 --skip-eval"
+    " --num-workers 0 --gpu -1 --disable-tensorboard",
+    "python -m matting convert": "--gpu -1 --end 0.1",
     "python train.py inpaint --curriculum": f"{BRIEF} --num-samples 24",
     "python train.py inpaint": f"{BRIEF} --num-samples 24 --clip-length 3 --tile-size 32"
     " --max-epoch 1",
