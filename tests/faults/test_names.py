@@ -223,6 +223,7 @@ def test_a_program_of_torch_with_any_name(place):
     source = {
         "size": (8, 8),
         "dynamic": False,
+        "opset": 20,
         "check": lambda backend, name: {"not_run": "not run"},
         "common": {},
     }

@@ -139,12 +139,12 @@ def test_a_schedule_free_model_scores_the_same_when_loaded(run, data, tmp_path):
     )
     assert code == 0
     with open(out / "scores.csv", newline="") as file:
-        scores = [row for row in csv.DictReader(file) if row["method"] == "model"]
+        scores = [row for row in csv.DictReader(file) if row["method"] == MODEL]
     for name in ("hole_psnr", "hole_ssim", "psnr"):
         assert np.mean([float(row[name]) for row in scores]) == pytest.approx(
             metadata["metrics"][name], abs=1e-5
         )
-    assert "telea" in table and "surround mean" in table and "model, memory off" in table
+    assert "telea" in table and "surround-mean" in table and "zero-memory" in table
     assert (out / "clips.png").exists() and (out / "scores.json").exists()
 
 
