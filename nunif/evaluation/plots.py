@@ -11,6 +11,7 @@ from nunif.evaluation.report import Headline, Report, split, variant
 from nunif.files import plain_text
 
 WIDEST = 40.0  # inches
+LONGEST = 24  # letters of a name
 MARKERS = "osD^v<>PX*"
 
 
@@ -28,8 +29,10 @@ def points(report: Report) -> bytes:
         inside = {} if method in report.models else {"markerfacecolor": "none"}
         label = plain_text(method)
         axes.plot(places, heights, marker, markersize=5, label=label, **inside)
-    names = [plain_text("\n".join(filter(None, group))) for group in groups]
-    axes.set_xticks(range(len(groups)), names, rotation=60, fontsize=7)
+    names = ["\n".join(map(_ending, filter(None, group))) for group in groups]
+    axes.set_xticks(
+        range(len(groups)), names, rotation=60, fontsize=7, ha="right", rotation_mode="anchor"
+    )
     axes.grid(axis="y", alpha=0.3)
     return _drawn(figure, axes, report.headline)
 
@@ -42,6 +45,12 @@ def over_time(headline: Headline, curves: Mapping[str, Sequence[float]]) -> byte
         axes.plot(curve, label=plain_text(method))
     axes.set_xlabel("frame")
     return _drawn(figure, axes, headline)
+
+
+def _ending(name: str) -> str:
+    """What tells long names apart, which would leave the plot no room."""
+    name = plain_text(name)
+    return name if len(name) <= LONGEST else f"...{name[3 - LONGEST :]}"
 
 
 def _figure(width: float) -> Any:

@@ -15,6 +15,7 @@ from PIL import Image
 import nunif.evaluation
 from nunif.evaluation.finished import Finished, key_of, key_of_code
 from nunif.evaluation.page import page_of, write_report
+from nunif.evaluation.plots import points
 from nunif.evaluation.report import Column, Exhibit, Headline, Report, interval
 from nunif.evaluation.views import Place, View, place_around, view_from_text, view_of, view_to_text
 
@@ -339,3 +340,15 @@ def test_the_report_knows_no_task():
         words = set(re.findall("[a-z]+", path.read_text(encoding="utf-8").lower()))
         # "alpha" is also how a plot's lines are made faint
         assert not {"hole", "holes", "psnr", "inpainting"} & words, path
+
+
+def test_long_names_leave_room_for_the_plot():
+    """Names of records are long; their ends tell them apart."""
+    report = Report(headline=Headline("psnr", "PSNR"), models=["a"])
+    for number in range(3):
+        clip = f"{'a_long_prefix_' * 6}{number:06d}"
+        report.add(clip=clip, method="a", scores={"psnr": float(number)})
+    picture = cv2.imdecode(np.frombuffer(points(report), np.uint8), cv2.IMREAD_GRAYSCALE)
+    dark = picture < 100
+    # the frame's sides are the longest lines that stand upright
+    assert dark.sum(0).max() > 0.5 * len(picture)
