@@ -9,7 +9,7 @@ from inpaint.releases import RELEASES
 from nunif.errors import UserError
 from nunif.options import changed, option
 from nunif.runtime.options import EXPORT_FORMATS, parse_formats
-from nunif.training.options import TrainerOptions
+from nunif.training.options import TrainerOptions, check_sources
 
 FRAMES_PER_DRAW = 12  # of a record in training
 
@@ -209,13 +209,7 @@ class TrainOptions(TrainerOptions):
                 f"--stream-length {self.stream_length} is for --video: add it, single pictures "
                 "have no length"
             )
-        if self.data_dir is None and self.curriculum is None:
-            raise UserError("-i is missing: give the folder that holds train/ and eval/")
-        if self.curriculum is not None and self.reset_state:
-            raise UserError(
-                "--reset-state does not go with --curriculum: give --checkpoint-file to start "
-                "from weights"
-            )
+        check_sources(self.data_dir, self.curriculum, reset_state=self.reset_state)
         if self.export is not None:
             parse_formats(self.export)
 

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from nunif.errors import UserError
 from nunif.options import option
-from nunif.training.options import TrainerOptions
+from nunif.training.options import TrainerOptions, check_sources
 
 DEFAULT_ARCH = "efficientnet_lite0"
 RECIPES = ("rvm",)  # files of matting/recipes
@@ -80,10 +79,4 @@ class TrainOptions(TrainerOptions):
 
     def check(self) -> None:
         super().check()
-        if self.data_dir is None and self.curriculum is None:
-            raise UserError("-i is missing: give the folder that holds train/ and eval/")
-        if self.curriculum is not None and self.reset_state:
-            raise UserError(
-                "--reset-state does not go with --curriculum: give --checkpoint-file to start "
-                "from weights"
-            )
+        check_sources(self.data_dir, self.curriculum, reset_state=self.reset_state)

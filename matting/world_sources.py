@@ -108,7 +108,7 @@ class Backdrop:
     def _render(self, number: int) -> Background:
         height, width = self.size
         seed = derive_seed("world-rendered", self.seed, number)
-        scene = list(render_scene(width, height, self.seq, seed=seed))
+        scene = list(render_scene(width, height, self.seq, seed=seed, walkers=False))
         pictures, depth = (np.stack(part) for part in zip(*scene))
         return Background(pictures, {"source": "rendered"}, depth)
 

@@ -33,13 +33,13 @@ class Layer:
 
 
 def render_scene(
-    width: int, height: int, num_frames: int, *, seed: int = 71
+    width: int, height: int, num_frames: int, *, seed: int = 71, walkers: bool = True
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Render the clip.
+    """Render the clip. walkers: whether figures walk in it.
 
     Yields: the frame (H, W, 3) uint8 and its true disparity (H, W) float32 in [0, 1], 1 = near.
     """
-    layers = make_layers(width, height, seed)
+    layers = make_layers(width, height, seed, walkers=walkers)
     for i in range(num_frames):
         t = i / FPS
         camera = 0.03 * t + 0.01 * math.sin(0.9 * t), 0.004 * math.sin(1.3 * t)
@@ -77,8 +77,8 @@ def _paint(
     disparity[part] += (layer.disparity - disparity[part]) * opacity
 
 
-def make_layers(width: int, height: int, seed: int) -> list[Layer]:
-    """The scene, far layers first: sky and hills, houses, posts, walkers."""
+def make_layers(width: int, height: int, seed: int, *, walkers: bool = True) -> list[Layer]:
+    """The scene, far layers first: sky and hills, houses, posts, and walkers if wanted."""
     rng = generator_for("sample-video", seed)
     wide = (height * 5 // 4, width * 2)
     layers = [Layer(_texture(rng, wide, detail=8), np.ones(wide, np.float32), 0.06, (0.75, 0.5))]
@@ -95,7 +95,7 @@ def make_layers(width: int, height: int, seed: int) -> list[Layer]:
     for i in range(8):
         post = (int(height * 0.75), max(4, width // 28))
         layers.append(Layer(_texture(rng, post, detail=6), _box(post), 0.6, (0.15 + 0.42 * i, 0.6)))
-    for i in range(6):
+    for i in range(6 if walkers else 0):
         walker = (int(height * 0.55), int(height * 0.2))
         direction = 1 if i % 2 else -1
         start = 0.2 + 0.35 * i, 0.66

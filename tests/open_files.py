@@ -1,6 +1,7 @@
 """What Windows does and other systems don't: to rename or remove a file that is open fails."""
 
 import os
+import pathlib
 import shutil
 from pathlib import Path
 
@@ -39,4 +40,7 @@ def refuse_open_files(monkeypatch) -> None:
 
     for name, num_paths in (("replace", 2), ("rename", 2), ("unlink", 1), ("remove", 1)):
         monkeypatch.setattr(os, name, guarded(getattr(os, name), num_paths))
+        if hasattr(pathlib, "_NormalAccessor") and hasattr(pathlib._NormalAccessor, name):
+            # Python 3.10 keeps the functions that it found when it was imported
+            monkeypatch.setattr(pathlib._NormalAccessor, name, staticmethod(getattr(os, name)))
     monkeypatch.setattr(shutil, "rmtree", guarded(shutil.rmtree, 1))

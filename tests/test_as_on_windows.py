@@ -26,7 +26,7 @@ SOURCES = [
     *(ROOT / name for name in ("train.py", "create_training_data.py", "hubconf.py")),
     *(
         path
-        for name in ("nunif", "scene", "inpaint", "scripts", "examples", "benchmarks")
+        for name in ("nunif", "scene", "inpaint", "matting", "scripts", "examples", "benchmarks")
         for path in sorted((ROOT / name).rglob("*.py"))
     ),
 ]
@@ -55,13 +55,13 @@ def test_prefixes_of_which_windows_makes_no_names(prefix, problem):
 
 @pytest.mark.parametrize("prefix", ["", "con", "tears", "t\u00e4nze", "a b.c", "com1x.y", "a."])
 def test_prefixes_that_are_names_everywhere(prefix):
-    check_prefix(prefix, windows=True)
+    assert check_prefix(prefix, windows=True) is None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no names here")
 @pytest.mark.parametrize("prefix", ["take:1", "what?", "a\\b"])
 def test_prefixes_that_are_names_here(prefix):
-    check_prefix(prefix)
+    assert check_prefix(prefix) is None
 
 
 @pytest.mark.parametrize("command", ["video_inpaint", "frames", "inpaint"])

@@ -53,7 +53,7 @@ def named_in_folder(options: StereoOptions) -> StereoOptions:
         name = f"{film}: --depth-in {depth_in}"
         if not depth_in.is_dir():
             raise UserError(f"{name} is no folder: name one that holds the depth of each film")
-        depth_in = find_mask(depth_in, film, name=name)
+        depth_in = find_mask(depth_in, film, name=name, what="depth files")
     if depth_out is not None:
         if not is_folder(depth_out):
             raise UserError(

@@ -4,6 +4,7 @@ Axes: H W pixels, 3 = R G B.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ import torch
 from matting.models import MattingNetwork
 from matting.options_run import GREEN, ConvertOptions, parse_colour
 from matting.runtime.stream import Matte, MatteStream
+from nunif.compiler import compile_in_place
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import make_folder
@@ -37,6 +39,7 @@ from nunif.runtime.film import (
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import Film, open_film
 from nunif.video.folder import FolderWriter
+from nunif.video.picture import is_see_through
 from nunif.video.reader import Frame
 from nunif.video.tone import to_8_bits
 
@@ -76,30 +79,35 @@ def in_folders(options: ConvertOptions) -> ConvertOptions:
 
 def convert_film(options: ConvertOptions, *, open_stream: Callable[[], MatteStream]) -> None:
     """Cut the people out of one film. open_stream: called once the film is known to be usable."""
-    more = [path for path in (options.alpha, options.foreground) if path is not None]
-    check_not_sources([options.output, *more], [options.input, options.model])
+    check_files(options)
     with ExitStack() as stack:
         film = stack.enter_context(open_source(options))
         stream = open_stream()
         stream.reset()
         size = (film.info.width, film.info.height)
         behind = background_frames(options.background or GREEN, size, len(film), stack)
-        output = stack.enter_context(open_output(options, film, size=size))
+        output = stack.enter_context(
+            open_output(options, film, size=size, kept=": all of it is computed as SDR BT.709")
+        )
         alphas, colours = (
             None if path is None else stack.enter_context(_open(path, film, size))
             for path in (options.alpha, options.foreground)
         )
         transparent = is_folder(options.output) and options.background is None
         tone = film.info.tone_map
+        was_clear = False
 
         def write(item: tuple[Matte[Frame], np.ndarray]) -> None:
+            nonlocal was_clear
             matte, background = item
             frame = matte.item
+            was_clear |= frame.picture is not None and is_see_through(frame.picture)
             if transparent:
                 result = np.dstack([matte.foreground, matte.alpha])
             else:
                 result = compose(matte.foreground, matte.alpha, background)
-            output.write(tone.from_sdr(result) if tone else result, frame)
+                result = tone.from_sdr(result) if tone else result
+            output.write(result, frame)
             if alphas is not None:
                 alphas(np.repeat(matte.alpha[..., None], 3, 2), frame)
             if colours is not None:
@@ -108,15 +116,35 @@ def convert_film(options: ConvertOptions, *, open_stream: Callable[[], MatteStre
         frames = stack.enter_context(read_ahead(film, film))
         mattes = stream.run(pictures_of(frames, film, cuts=options.cuts), at_once=options.seq_chunk)
         process_frames(zip(mattes, behind), film, write)
+    if was_clear:
+        text = "%s is transparent in places (alpha): what is found in it takes the place of that"
+        logger.warning(text, film.path)
     logger.info("%s: %d frames", options.output, len(film))
+
+
+def check_files(options: ConvertOptions) -> None:
+    """
+    Raises:
+        UserError: one file is to be two, or to take the place of what is read.
+    """
+    written = [path for path in (options.output, options.alpha, options.foreground) if path]
+    behind = Path(options.background) if options.background else options.input
+    check_not_sources(written, [options.input, options.model, behind])
+    if len({os.path.realpath(path) for path in written}) < len(written):
+        raise UserError(
+            "-o, --alpha and --foreground name one file twice: choose a name for each of them"
+        )
 
 
 def open_stream(options: ConvertOptions) -> MatteStream:
     """The model, ready to run."""
     device = create_device(options.gpu)
     model, _ = load_model(options.model, expect="matting.")
+    if options.compile:
+        compile_in_place(model)
     return MatteStream(
         cast(MattingNetwork, model),
+        max_width=options.max_width,
         downsample_ratio=options.downsample_ratio,
         device=device,
         dtype=PRECISIONS[options.precision or "fp32"],

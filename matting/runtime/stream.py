@@ -37,14 +37,16 @@ class MatteStream:
         model: MattingNetwork,
         *,
         downsample_ratio: float | None = None,
+        max_width: int | None = None,
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         temporal: float = 0.0,
     ) -> None:
-        """downsample_ratio: see `MattingNetwork.forward`; None for what suits the frames' size."""
+        """downsample_ratio: see `MattingNetwork.forward`; None for what suits the frames' size.
+        max_width: wider frames are computed at this width at most."""
         self._model = model.fuse().eval().to(device, dtype)
         self._device, self._dtype = device or torch.device("cpu"), dtype
-        self._ratio, self._temporal = downsample_ratio, temporal
+        self._ratio, self._max_width, self._temporal = downsample_ratio, max_width, temporal
         self.reset()
 
     def reset(self) -> None:
@@ -57,6 +59,8 @@ class MatteStream:
         """Foreground (H, W, 3) and alpha (H, W) of each frame (H, W, 3), all uint8."""
         height, width = frames[0].shape[:2]
         ratio = usual_ratio(height, width) if self._ratio is None else self._ratio
+        if self._max_width is not None:
+            ratio = min(ratio, self._max_width / width)
         clip = torch.from_numpy(np.stack(frames)).to(self._device).permute(0, 3, 1, 2)
         clip = clip.to(self._dtype).div(255)[None]
         foreground, alpha, *self._states = self._model(clip, *self._states, downsample_ratio=ratio)

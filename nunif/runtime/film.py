@@ -126,7 +126,12 @@ def check_not_sources(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
 
 @contextmanager
 def open_output(
-    options: FilmOptions, film: Film, *, size: tuple[int, int], stereo: StereoMark | None = None
+    options: FilmOptions,
+    film: Film,
+    *,
+    size: tuple[int, int],
+    stereo: StereoMark | None = None,
+    kept: str = ": the model sees it as SDR BT.709, outside the holes the film stays as it is",
 ) -> Iterator[Output]:
     """A video with the film's sound, subtitles, times and colours, a folder of PNGs where the
     name has no suffix, or one picture.
@@ -134,18 +139,16 @@ def open_output(
     Args:
         size: (width, height) of what will be written, as encoders have it.
         stereo: how both eyes stand in it; None: they see one picture.
+        kept: what is said of an HDR film behind its name.
     Raises:
         UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
     """
     path = options.output
     if (tone := film.info.tone_map) is not None:
-        text = (
-            "%s is %s: the model sees it as SDR BT.709, outside the holes the film stays as it is"
-        )
-        logger.info(text, film.path, tone.name)
+        logger.info("%s is %s%s", film.path, tone.name, kept)
     # a picture of a picture keeps it
-    kept = {ICC_PROFILE} if is_picture(path) else set()
-    if lost := [name for name in film.info.dynamic if name not in kept]:
+    carried = {ICC_PROFILE} if is_picture(path) else set()
+    if lost := [name for name in film.info.dynamic if name not in carried]:
         logger.warning("%s has %s, which can't be carried over", film.path, ", ".join(lost))
     if is_picture(path):
         _refuse_encoding(options, "a picture")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from nunif.image import PNG_SIGNATURE, decode
-from nunif.video.orientation import UPRIGHT, Orientation
+from nunif.video.orientation import EXIF_ORIENTATIONS, EXIF_TAG, UPRIGHT
 from nunif.video.pixel_format import layout_of
 from nunif.video.probe import VideoInfo
 from nunif.video.reader import Frame
@@ -24,17 +24,6 @@ VOID = 255  # the number of what belongs to no object (PASCAL VOC, DAVIS)
 # share of what is neither black nor white, in blocks of one number, or of one colour
 _SOLID = 0.5, 0.9
 _DARK, _BRIGHT = 24, 231  # grey beyond these may be what coding made of black and white
-_ORIENTATION = 0x0112  # EXIF's tag, and what it asks for: (degrees clockwise, mirrored before)
-_ORIENTATIONS = {
-    1: Orientation(0, False),
-    2: Orientation(0, True),
-    3: Orientation(180, False),
-    4: Orientation(180, True),
-    5: Orientation(270, True),
-    6: Orientation(90, False),
-    7: Orientation(90, True),
-    8: Orientation(270, False),
-}
 _JPEG = b"\xff\xd8"
 _MAX_LEVELS = 16, 256  # objects that are told apart by grey levels, by colours
 _LOSSLESS = frozenset(
@@ -141,7 +130,7 @@ def read_mask_picture(path: Path) -> MaskPicture:
             "a video"
         )
     if orientation != 1 and data.startswith((PNG_SIGNATURE, b"RIFF")):
-        stored, turn = _read_stored(data, pixels), _ORIENTATIONS.get(orientation, UPRIGHT).apply
+        stored, turn = _read_stored(data, pixels), EXIF_ORIENTATIONS.get(orientation, UPRIGHT).apply
         return replace(
             stored,
             pixels=turn(stored.pixels),
@@ -159,7 +148,7 @@ def _about(data: bytes) -> tuple[int, int]:
     """How many pictures a file holds, and the orientation that its EXIF tags ask for (1: none)."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return getattr(image, "n_frames", 1), int(image.getexif().get(_ORIENTATION, 1))
+            return getattr(image, "n_frames", 1), int(image.getexif().get(EXIF_TAG, 1))
     except (OSError, ValueError, SyntaxError):  # of a kind that Pillow doesn't know
         return 1, 1
 

@@ -14,6 +14,21 @@ OPTIMIZERS = ("adamw", "adam", "sgd", *SCHEDULE_FREE)
 SCHEDULERS = ("cosine", "step")
 
 
+def check_sources(data_dir: Path | None, curriculum: str | None, *, reset_state: bool) -> None:
+    """For tasks that train on a folder, or in stages.
+
+    Raises:
+        UserError: there is neither, or the stages can't be done so.
+    """
+    if data_dir is None and curriculum is None:
+        raise UserError("-i is missing: give the folder that holds train/ and eval/")
+    if curriculum is not None and reset_state:
+        raise UserError(
+            "--reset-state does not go with --curriculum: give --checkpoint-file to start "
+            "from weights"
+        )
+
+
 @dataclass(frozen=True)
 class TrainerOptions:
     """What the trainer needs to know. A task's options add to it and may declare a field again for

@@ -75,10 +75,10 @@ def _clips_in(folder: Path) -> list[Path]:
     return [p for p in entries if _is_video(p) or (p.is_dir() and pictures_in(p))]
 
 
-def find_mask(folder: Path, clip: Path, *, name: str) -> Path:
+def find_mask(folder: Path, clip: Path, *, name: str, what: str = "masks") -> Path:
     """What in a folder of masks has a clip's name: a video, a folder of pictures, or one picture.
 
-    name: what messages call the folder.
+    name: what messages call the folder; what: the things in it.
 
     Raises:
         UserError: there is none, or more than one.
@@ -87,7 +87,7 @@ def find_mask(folder: Path, clip: Path, *, name: str) -> Path:
         p for p in sorted(folder.iterdir()) if (p.name if p.is_dir() else p.stem) == clip_name(clip)
     ]
     if len(found) != 1:
-        raise UserError(f"{name} has {len(found)} masks of that name, and it must be one")
+        raise UserError(f"{name} has {len(found)} {what} of that name, and it must be one")
     return found[0]
 
 

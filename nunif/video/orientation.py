@@ -5,9 +5,11 @@ Axes: H W pixels.
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 from nunif.video.pixel_format import full_chroma_format, layout_of, planar_format
 from nunif.video.side_data import side_data_of
@@ -47,6 +49,31 @@ class Orientation:
 
 
 UPRIGHT = Orientation()
+
+EXIF_TAG = 0x0112  # "Orientation" of EXIF (CIPA DC-008), and what its values ask for
+EXIF_ORIENTATIONS = {
+    1: UPRIGHT,
+    2: Orientation(0, True),
+    3: Orientation(180),
+    4: Orientation(180, True),
+    5: Orientation(270, True),
+    6: Orientation(90),
+    7: Orientation(90, True),
+    8: Orientation(270),
+}
+# of libavcodec; the one before reads no EXIF of PNG, WebP and TIFF
+_READS_EXIF = (62, 28)
+
+
+def tagged_orientation(path: Path) -> Orientation:
+    """What the EXIF tag of a picture file asks for, where libav doesn't read it."""
+    if av.library_versions["libavcodec"][:2] >= _READS_EXIF:
+        return UPRIGHT
+    try:
+        with Image.open(path) as image:
+            return EXIF_ORIENTATIONS.get(int(image.getexif().get(EXIF_TAG, 1)), UPRIGHT)
+    except (OSError, ValueError, SyntaxError):  # of a kind that Pillow doesn't know
+        return UPRIGHT
 
 
 def read_orientation(frame: av.VideoFrame) -> Orientation:

@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from nunif.errors import UserError
+from nunif.numbered import is_picture
 from nunif.video.clock import has_free_clock
 from nunif.video.color import UNREAD_MATRICES, ColorTags, read_tags
 from nunif.video.deinterlace import stated_first_field
@@ -17,7 +18,12 @@ from nunif.video.demux import PNG, decode_all, decoder_of, has_profile, opened
 from nunif.video.extras import list_extras
 from nunif.video.first_pass import Packets, scan, scan_by_decoding
 from nunif.video.mastering import Mastering, list_dynamic, read_mastering
-from nunif.video.orientation import Orientation, read_orientation, upright_format
+from nunif.video.orientation import (
+    Orientation,
+    read_orientation,
+    tagged_orientation,
+    upright_format,
+)
 from nunif.video.pixel_format import layout_of
 from nunif.video.tone import ToneMap, tone_map_of
 
@@ -95,6 +101,8 @@ def _probe(
         frame = frames[0]
         first_field = stated_first_field(stream.codec_context)
         orientation = read_orientation(frame)
+        if orientation.is_upright and is_picture(path):
+            orientation = tagged_orientation(path)
         if not orientation.is_exact:
             logger.warning(
                 "%s asks to be turned by an odd angle; it is turned by %d degrees",

@@ -159,3 +159,26 @@ def test_films_of_a_folder_and_a_part_of_each(run, folder, tmp_path):
     code, _, lines = run(MATTING, *words, "--foreground", tmp_path / "f.mp4")
     assert code == 1
     assert "f.mp4 is one file, and there are several films: name a folder" in lines[-1]
+
+
+def test_two_outputs_of_one_name_and_outputs_over_inputs_are_refused(run, folder, tmp_path):
+    words = ("convert", "-i", folder / "film.mkv", "--model", folder / "m.pth", "--gpu", -1)
+    out = tmp_path / "out.mp4"
+    code, _, lines = run(MATTING, *words, "-o", out, "--alpha", out)
+    assert code == 1
+    assert lines[-1].endswith("name one file twice: choose a name for each of them")
+    write_clip(tmp_path / "behind.mp4", 2)
+    code, _, lines = run(
+        MATTING, *words, "-o", tmp_path / "behind.mp4", "--background", tmp_path / "behind.mp4"
+    )
+    assert code == 1 and "behind.mp4" in lines[-1]
+
+
+def test_a_width_is_a_ratio(network):
+    """Wider frames are computed at --max-width at most, as everywhere."""
+    frame = (pictures(1, 3, *SIZE, seed=4)[0] * 255).byte().permute(1, 2, 0).numpy()
+    narrow = MatteStream(network, max_width=SIZE[1] // 2)([frame])[0][1]
+    same = MatteStream(network, downsample_ratio=0.5)([frame])[0][1]
+    full = MatteStream(network)([frame])[0][1]
+    assert np.array_equal(narrow, same)
+    assert not np.array_equal(narrow, full)
