@@ -178,6 +178,14 @@ def _report(path: Path) -> None:
         file.write(b".")
 
 
+def _stay() -> None:
+    """Stay here until somebody sends a signal. In small steps: one that arrives in the moment
+    before a long sleep begins would be heard of only when it ends."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def start_processes_by(method: str) -> None:
     """How the command starts processes of its own: "fork", or "forkserver", Python's way from 3.14
     on."""
@@ -232,7 +240,7 @@ def stall_in_save(number: int, num_bytes: int, path: Path) -> None:
                 real_write(sink, data[: left[1]])
                 sink.flush()
                 _report(path)
-                time.sleep(SECONDS)
+                _stay()
             left[1] -= len(data)
         return real_write(sink, data)
 
@@ -249,7 +257,7 @@ def stall_in_record(number: int, path: Path) -> None:
         left[0] -= 1
         if left[0] < 0:
             _report(path)
-            time.sleep(SECONDS)
+            _stay()
         return real(picture)
 
     records.encode_rgb = encode
@@ -261,7 +269,7 @@ def stall_before_command(path: Path) -> None:
 
     def load(function: str) -> None:
         _report(path)
-        time.sleep(SECONDS)
+        _stay()
 
     cli._load = load
 

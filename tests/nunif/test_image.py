@@ -1,6 +1,7 @@
 """PNG: other readers see the same pixels, parts are the parts of the whole, and damage is found."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -26,6 +27,15 @@ def test_other_readers_see_the_same_pixels(picture):
 def test_a_mirrored_view_gives_the_bytes_of_its_copy():
     mirrored = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)[:, ::-1]
     assert encode_rgb(mirrored[2:, 1:-1]) == encode_rgb(mirrored[2:, 1:-1].copy())
+
+
+def test_the_same_picture_is_the_same_bytes_in_any_thread():
+    steps = np.random.default_rng(0).integers(-2, 3, (16, 96, 160, 3))
+    pictures = list(np.cumsum(steps, axis=2).astype(np.uint8))
+    calm = [encode_rgb(picture) for picture in pictures]
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(20):
+            assert list(threads.map(encode_rgb, map(np.copy, pictures))) == calm
 
 
 @pytest.mark.parametrize("by", ["us", "opencv", "jpeg"])
