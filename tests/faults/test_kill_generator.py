@@ -11,6 +11,7 @@ from tests.faults.generating import generate
 from tests.faults.marks import starts_processes
 from tests.faults.processes import (
     CONTEXT,
+    SECONDS,
     busy,
     count,
     draw_moments,
@@ -55,7 +56,7 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(film, calm_records, tmp
     last = generate(film, folder, tmp_path / "log")
     assert last.wait() == 0, last.text
     stop.touch()
-    watcher.join(20)
+    watcher.join(SECONDS)
     calm = hashes(calm_records)
     assert hashes(folder) == calm
     first_sights = json.loads(seen.read_text())
