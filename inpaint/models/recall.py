@@ -54,8 +54,8 @@ KEY_SHARE = 0.25  # of a key beside a canvas that is young
 NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in coding
 MOST_DOUBT = 2.0  # of a range of 2
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
-SMOOTH_SHARE = 0.5  # of the smooth fill, where the memory is wholly in doubt:
-ALL_DOUBT = 0.2
+RING = 2  # pixels around a hole, of which a smooth fill is tried out, and
+RISK = 0.02  # what it is off anyway
 CONTRADICTED = (0.2, 0.4)  # a difference to what is seen, and
 OBEYED = 1 / 8  # how much trust it costs a frame
 SAME = (0.04, 0.08)  # a difference that is grain, where
@@ -197,6 +197,7 @@ def recall(
         )
         memory = memory._replace(keys=keys, places=places)
     smooth, here = smooth_fill(seen, hole), pyramid(seen, visible)
+    risk = risk_of_smooth(seen, hole)
     motion = measure_motion(here, pyramid(*_unmix(memory.canvas)))
     candidates = [look_up(seen, hole, memory.canvas, motion)]
     canvas = lay_over(seen, visible, candidates[0])
@@ -204,7 +205,7 @@ def recall(
         places = _move_on(memory.places, motion)
         old, place = _look_up_key(seen, hole, here, memory.keys[:, 0], places[:, 0, :2])
         candidates.append(old)
-    merged = merge(seen, hole, smooth, tuple(candidates))
+    merged = merge(seen, hole, smooth, risk, tuple(candidates))
     memory = memory._replace(canvas=canvas)
     if memory.keys.shape[1]:
         key, fits = _learn(memory.keys[:, 0], place, seen, visible)
@@ -223,7 +224,7 @@ def recall(
         memory = Memory(canvas, keys, places)
     if ahead.canvas is not None and ahead.motion is not None:
         candidates.append(look_up(seen, hole, ahead.canvas, ahead.motion, later=True))
-        merged = merge(seen, hole, smooth, tuple(candidates))
+        merged = merge(seen, hole, smooth, risk, tuple(candidates))
     return merged, memory
 
 
@@ -249,9 +250,19 @@ def lay_over(seen: Tensor, visible: Tensor, candidate: Candidate) -> Tensor:
     return torch.cat([colour * known, known, age * known], dim=1)
 
 
-def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidate, ...]) -> Merged:
-    """Weigh the candidates by hand. smooth: `smooth_fill` of the frame; the others as in
-    `recall`."""
+def risk_of_smooth(seen: Tensor, hole: Tensor) -> Tensor:
+    """How far a smooth fill is off, (B, 1, H, W): what it makes of the pixels right around the hole
+    if they are taken for missing too, carried into it."""
+    wider = F.max_pool2d(hole, 2 * RING + 1, 1, RING)
+    error = (seen - smooth_fill(seen, wider)).abs().mean(1, keepdim=True)
+    return smooth_fill(error, 1 - wider + hole)
+
+
+def merge(
+    seen: Tensor, hole: Tensor, smooth: Tensor, risk: Tensor, candidates: tuple[Candidate, ...]
+) -> Merged:
+    """Weigh the candidates by hand. smooth: `smooth_fill` of the frame, risk: `risk_of_smooth`; the
+    others as in `recall`."""
     # counted from the least doubt, so that where all is in doubt the weights don't vanish
     least = torch.stack([torch.where(c.known > 0, c.doubt, MOST_DOUBT) for c in candidates]).amin(0)
     weights = [weigh(candidate, least) for candidate in candidates]
@@ -265,8 +276,10 @@ def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidat
     known = torch.where(hole > 0, 1 - (1 - before) * (1 - after), 1 - hole)
     colour = torch.where(hole > 0, colour, seen)
     below = smooth_fill(colour, 1 - known)
-    # what is known from before and from after as well is better than any smooth fill
-    unsure = SMOOTH_SHARE * known * (doubt / ALL_DOUBT).clamp(max=1) * (1 - before * after) * hole
+    # by the squares of how far either is off, as estimates are weighed; but what is known from
+    # before and from after as well is better than any smooth fill
+    off = doubt.square() / (doubt.square() + (risk + RISK).square())
+    unsure = known * off * (1 - before * after) * hole
     picture = torch.lerp(torch.lerp(below, colour, known), smooth, unsure)
     kept = known * (1 - unsure)
     all_weights = (*(share * kept for share in shares), (1 - known) * (1 - unsure), unsure)
