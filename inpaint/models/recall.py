@@ -88,9 +88,8 @@ class Ahead(NamedTuple):
     """What is known of frames to come, where a film is read and not a camera.
 
     canvas, motion: what they show (`overlay_later`), and the frame's motion to it. key: a key
-        picture (B, 5, h, w) to be
-    taken into use; the frame before stands in it as it is. keep_key: no other comes into use by
-    itself.
+        picture (B, 5, h, w) to be taken into use; the frame before stands in it as it is.
+    keep_key: no other comes into use by itself.
     """
 
     canvas: Tensor | None = None
@@ -103,9 +102,8 @@ class Ahead(NamedTuple):
 class Candidate:
     """What may stand in the hole. colour: (B, 3, H, W). The others: (B, 1, H, W).
 
-    known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it. age:
-        frames between it and
-    when it was seen. from_key: seen once and sampled once, at whatever age.
+    known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it.
+    age: frames since it was seen. from_key: seen once and sampled once, at whatever age.
     """
 
     colour: Tensor
@@ -121,12 +119,10 @@ class Merged:
     """Candidates weighed by hand: the sum of `colours` by `weights` is the picture, in the hole.
 
     picture: (B, 3, H, W), the frame, in the hole what is remembered, and a smooth fill where
-        nothing is. known, doubt:
-    (B, 1, H, W), of the candidates together; known is 1 outside the hole, doubt is 0 there.
-    candidates: as they came. below: (B, 3, H, W), what stands where they know nothing. smooth: (B,
-        3, H, W), the frame
-    with its hole filled smoothly. weights: of each candidate, of `below` and of `smooth`, (B, 1, H,
-    W) each, 1 together.
+        nothing is. known, doubt: (B, 1, H, W), of the candidates together; 1 and 0 outside.
+    candidates: as they came. below: (B, 3, H, W), what stands where they know nothing.
+    smooth: (B, 3, H, W), the frame with its hole filled smoothly.
+    weights: of each candidate, of `below` and of `smooth`, (B, 1, H, W) each, 1 together.
     """
 
     picture: Tensor
@@ -211,8 +207,7 @@ def recall(
         key, fits = _learn(memory.keys[:, 0], place, seen, visible)
         places = torch.cat([F.pad(place, (0, 0, 0, 0, 0, 1))[:, None], places[:, 1:]], 1)
         keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
-        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits, and
-        # best
+        # where numbers can be looked at for nothing, nothing is chosen while the key fits, and best
         looked_at = not (keys.is_cuda or torch.compiler.is_compiling() or torch.jit.is_tracing())
         if not ahead.keep_key and not (
             looked_at and fits.all() and not _knows_more(keys, places).any()
@@ -237,9 +232,8 @@ def look_up(
     colour, share = _unmix(moved)
     known = known_after(share) * within
     colour, doubt = _fit_in(seen, hole, colour, known)
-    return Candidate(
-        colour, known, doubt, moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1, later=later
-    )
+    age = moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1
+    return Candidate(colour, known, doubt, age, later=later)
 
 
 def lay_over(seen: Tensor, visible: Tensor, candidate: Candidate) -> Tensor:
@@ -325,9 +319,8 @@ def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[
     difference = torch.cat([difference, difference.abs().mean(1, keepdim=True)], dim=1)
     difference, seen_before = halve(difference, (1 - hole) * known)
     difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
-    return (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1), (
-        difference[:, 3:] - NOISE
-    ).clamp(min=0)
+    fitted = (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1)
+    return fitted, (difference[:, 3:] - NOISE).clamp(min=0)
 
 
 # --- key pictures ---------------------------------------------------------------------------------
@@ -392,8 +385,7 @@ def _choose_key(
     """Keep the key in use as long as it fits, and best; else the one in reserve if that fits, else
     the present picture.
 
-    The reserve is kept until it was idle for long, so that a view comes back to it from however
-    far.
+    The reserve is kept until it was idle for long, so that a view comes back to it from afar.
     """
     fits = fits.view(-1, 1, 1, 1)
     present_place = torch.zeros_like(places[:, 0])
