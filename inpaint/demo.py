@@ -52,6 +52,7 @@ def main(options: DemoOptions) -> None:
         ("holes, output and truth while training", previews[0] if previews else models / "eval"),
         ("the loss over the epochs", models / "loss.png"),
         ("the model beside fills that need no training", out / "scores" / "clips.png"),
+        ("the same as a page, to compare picture by picture", out / "scores" / "report.html"),
         ("the trained model", model),
     ]
     for text, path in files:

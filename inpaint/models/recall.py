@@ -54,8 +54,8 @@ KEY_SHARE = 0.25  # of a key beside a canvas that is young
 NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in coding
 MOST_DOUBT = 2.0  # of a range of 2
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
-SMOOTH_SHARE = 0.5  # of the smooth fill, where the memory is wholly in doubt:
-ALL_DOUBT = 0.2
+RING = 2  # pixels around a hole, of which a smooth fill is tried out, and
+RISK = 0.02  # what it is off anyway
 CONTRADICTED = (0.2, 0.4)  # a difference to what is seen, and
 OBEYED = 1 / 8  # how much trust it costs a frame
 SAME = (0.04, 0.08)  # a difference that is grain, where
@@ -88,9 +88,8 @@ class Ahead(NamedTuple):
     """What is known of frames to come, where a film is read and not a camera.
 
     canvas, motion: what they show (`overlay_later`), and the frame's motion to it. key: a key
-        picture (B, 5, h, w) to be
-    taken into use; the frame before stands in it as it is. keep_key: no other comes into use by
-    itself.
+        picture (B, 5, h, w) to be taken into use; the frame before stands in it as it is.
+    keep_key: no other comes into use by itself.
     """
 
     canvas: Tensor | None = None
@@ -103,9 +102,8 @@ class Ahead(NamedTuple):
 class Candidate:
     """What may stand in the hole. colour: (B, 3, H, W). The others: (B, 1, H, W).
 
-    known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it. age:
-        frames between it and
-    when it was seen. from_key: seen once and sampled once, at whatever age.
+    known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it.
+    age: frames since it was seen. from_key: seen once and sampled once, at whatever age.
     """
 
     colour: Tensor
@@ -121,12 +119,10 @@ class Merged:
     """Candidates weighed by hand: the sum of `colours` by `weights` is the picture, in the hole.
 
     picture: (B, 3, H, W), the frame, in the hole what is remembered, and a smooth fill where
-        nothing is. known, doubt:
-    (B, 1, H, W), of the candidates together; known is 1 outside the hole, doubt is 0 there.
-    candidates: as they came. below: (B, 3, H, W), what stands where they know nothing. smooth: (B,
-        3, H, W), the frame
-    with its hole filled smoothly. weights: of each candidate, of `below` and of `smooth`, (B, 1, H,
-    W) each, 1 together.
+        nothing is. known, doubt: (B, 1, H, W), of the candidates together; 1 and 0 outside.
+    candidates: as they came. below: (B, 3, H, W), what stands where they know nothing.
+    smooth: (B, 3, H, W), the frame with its hole filled smoothly.
+    weights: of each candidate, of `below` and of `smooth`, (B, 1, H, W) each, 1 together.
     """
 
     picture: Tensor
@@ -197,6 +193,7 @@ def recall(
         )
         memory = memory._replace(keys=keys, places=places)
     smooth, here = smooth_fill(seen, hole), pyramid(seen, visible)
+    risk = risk_of_smooth(seen, hole)
     motion = measure_motion(here, pyramid(*_unmix(memory.canvas)))
     candidates = [look_up(seen, hole, memory.canvas, motion)]
     canvas = lay_over(seen, visible, candidates[0])
@@ -204,14 +201,13 @@ def recall(
         places = _move_on(memory.places, motion)
         old, place = _look_up_key(seen, hole, here, memory.keys[:, 0], places[:, 0, :2])
         candidates.append(old)
-    merged = merge(seen, hole, smooth, tuple(candidates))
+    merged = merge(seen, hole, smooth, risk, tuple(candidates))
     memory = memory._replace(canvas=canvas)
     if memory.keys.shape[1]:
         key, fits = _learn(memory.keys[:, 0], place, seen, visible)
         places = torch.cat([F.pad(place, (0, 0, 0, 0, 0, 1))[:, None], places[:, 1:]], 1)
         keys = torch.cat([key[:, None], memory.keys[:, 1:]], 1)
-        # where numbers can be looked at for nothing, nothing is chosen as long as the key fits, and
-        # best
+        # where numbers can be looked at for nothing, nothing is chosen while the key fits, and best
         looked_at = not (keys.is_cuda or torch.compiler.is_compiling() or torch.jit.is_tracing())
         if not ahead.keep_key and not (
             looked_at and fits.all() and not _knows_more(keys, places).any()
@@ -223,7 +219,7 @@ def recall(
         memory = Memory(canvas, keys, places)
     if ahead.canvas is not None and ahead.motion is not None:
         candidates.append(look_up(seen, hole, ahead.canvas, ahead.motion, later=True))
-        merged = merge(seen, hole, smooth, tuple(candidates))
+        merged = merge(seen, hole, smooth, risk, tuple(candidates))
     return merged, memory
 
 
@@ -236,9 +232,8 @@ def look_up(
     colour, share = _unmix(moved)
     known = known_after(share) * within
     colour, doubt = _fit_in(seen, hole, colour, known)
-    return Candidate(
-        colour, known, doubt, moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1, later=later
-    )
+    age = moved[:, AGE] / share.clamp(min=ALMOST_UNKNOWN) + 1
+    return Candidate(colour, known, doubt, age, later=later)
 
 
 def lay_over(seen: Tensor, visible: Tensor, candidate: Candidate) -> Tensor:
@@ -249,9 +244,19 @@ def lay_over(seen: Tensor, visible: Tensor, candidate: Candidate) -> Tensor:
     return torch.cat([colour * known, known, age * known], dim=1)
 
 
-def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidate, ...]) -> Merged:
-    """Weigh the candidates by hand. smooth: `smooth_fill` of the frame; the others as in
-    `recall`."""
+def risk_of_smooth(seen: Tensor, hole: Tensor) -> Tensor:
+    """How far a smooth fill is off, (B, 1, H, W): what it makes of the pixels right around the hole
+    if they are taken for missing too, carried into it."""
+    wider = F.max_pool2d(hole, 2 * RING + 1, 1, RING)
+    error = (seen - smooth_fill(seen, wider)).abs().mean(1, keepdim=True)
+    return smooth_fill(error, 1 - wider + hole)
+
+
+def merge(
+    seen: Tensor, hole: Tensor, smooth: Tensor, risk: Tensor, candidates: tuple[Candidate, ...]
+) -> Merged:
+    """Weigh the candidates by hand. smooth: `smooth_fill` of the frame, risk: `risk_of_smooth`; the
+    others as in `recall`."""
     # counted from the least doubt, so that where all is in doubt the weights don't vanish
     least = torch.stack([torch.where(c.known > 0, c.doubt, MOST_DOUBT) for c in candidates]).amin(0)
     weights = [weigh(candidate, least) for candidate in candidates]
@@ -265,8 +270,10 @@ def merge(seen: Tensor, hole: Tensor, smooth: Tensor, candidates: tuple[Candidat
     known = torch.where(hole > 0, 1 - (1 - before) * (1 - after), 1 - hole)
     colour = torch.where(hole > 0, colour, seen)
     below = smooth_fill(colour, 1 - known)
-    # what is known from before and from after as well is better than any smooth fill
-    unsure = SMOOTH_SHARE * known * (doubt / ALL_DOUBT).clamp(max=1) * (1 - before * after) * hole
+    # by the squares of how far either is off, as estimates are weighed; but what is known from
+    # before and from after as well is better than any smooth fill
+    off = doubt.square() / (doubt.square() + (risk + RISK).square())
+    unsure = known * off * (1 - before * after) * hole
     picture = torch.lerp(torch.lerp(below, colour, known), smooth, unsure)
     kept = known * (1 - unsure)
     all_weights = (*(share * kept for share in shares), (1 - known) * (1 - unsure), unsure)
@@ -312,9 +319,8 @@ def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[
     difference = torch.cat([difference, difference.abs().mean(1, keepdim=True)], dim=1)
     difference, seen_before = halve(difference, (1 - hole) * known)
     difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
-    return (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1), (
-        difference[:, 3:] - NOISE
-    ).clamp(min=0)
+    fitted = (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1)
+    return fitted, (difference[:, 3:] - NOISE).clamp(min=0)
 
 
 # --- key pictures ---------------------------------------------------------------------------------
@@ -379,8 +385,7 @@ def _choose_key(
     """Keep the key in use as long as it fits, and best; else the one in reserve if that fits, else
     the present picture.
 
-    The reserve is kept until it was idle for long, so that a view comes back to it from however
-    far.
+    The reserve is kept until it was idle for long, so that a view comes back to it from afar.
     """
     fits = fits.view(-1, 1, 1, 1)
     present_place = torch.zeros_like(places[:, 0])

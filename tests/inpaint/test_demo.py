@@ -71,6 +71,7 @@ def test_every_step_is_a_command_that_a_person_could_have_typed(tmp_path, monkey
         f"  {out}/models/eval  (holes, output and truth while training)",
         f"  {out}/models/loss.png  (the loss over the epochs)",
         f"  {out}/scores/clips.png  (the model beside fills that need no training)",
+        f"  {out}/scores/report.html  (the same as a page, to compare picture by picture)",
         f"  {model}  (the trained model)",
         "To use the model next:",
         f"  python -m inpaint stereo -i {out}/sample.mp4 -o {out}/stereo.mp4 -m {model} "

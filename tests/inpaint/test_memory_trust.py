@@ -3,8 +3,8 @@ beside somebody whom the camera pans along with.
 
 Real records of that kind (a rider before a wall, pupils who walk by close) are soft pictures with
 thin strips, which a smooth fill of the surroundings nearly hits, while what the memory brings is
-the wall of the frame before. On 23 strip records of seven real clips the memory is worth -0.9 dB on
-the mean, from -8.6 to +5.3.
+the wall of the frame before. On 23 strip records of seven real clips the memory was worth -0.9 dB
+on the mean, from -8.6 to +5.3, until the smooth fill was tried out around every hole.
 
 Axes: T frames, H W pixels.
 """
@@ -22,8 +22,8 @@ SIZE, NUM_FRAMES, EXPOSURES = (64, 96), 8, 12  # pictures that are summed into a
 WIDTH, STRIP = 32, 3  # of who stands in front, and of what the other eye can't see; pixels
 NETWORKS = ["picture_memory_v1", "fusion_v1", "memory_dstt_v1_tiny"]
 
-# dB. It costs 6.3 to 6.8 today; a memory that knows when it can't follow would cost next to nothing
-MOST_COST = 7.5
+# dB. It costs 2.3 to 2.8; it was 6.3 to 6.8 while the smooth fill got at most half of the weight
+MOST_COST = 3.5
 LEAST_GAIN = 4.0  # where it can follow
 
 
@@ -77,7 +77,7 @@ def worth_of_memory(name, **film):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_fast_blurred_motion_costs_no_more_than_it_did(name):
+def test_fast_blurred_motion_costs_little(name):
     assert worth_of_memory(name, speed=20.0, softness=3.0) > -MOST_COST
 
 

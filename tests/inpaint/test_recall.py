@@ -6,6 +6,7 @@ Rendered noise is the picture; where the truth stands in the past, recalling has
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from inpaint.models.memory_rows import numbers_of_cell, pack, unpack
 from inpaint.models.motion import enlarge, known_after, measure_motion, pyramid, warp
@@ -143,9 +144,10 @@ def test_a_change_of_light_is_carried_into_the_hole():
     merged, _ = recall(brighter * (1 - hole), hole, memory)
     errors = [
         (x - brighter)[hole.expand(1, 3, -1, -1) > 0].abs().mean().item()
-        for x in (merged.picture, picture)
+        for x in (picture, merged.candidates[0].colour, merged.picture)
     ]
-    assert errors[0] == pytest.approx(0.05, abs=0.02) and errors[1] == pytest.approx(0.1, abs=1e-5)
+    assert errors[:2] == [pytest.approx(0.1, abs=1e-5), pytest.approx(0.05, abs=0.02)]
+    assert errors[2] < errors[1]
 
 
 def test_weights_by_hand_make_the_picture():
@@ -173,8 +175,22 @@ def test_where_all_is_in_doubt_nothing_turns_grey():
     merged, _ = recall(bright * (1 - hole), hole, memory)
     torch.testing.assert_close(sum(merged.weights), torch.ones_like(hole), atol=1e-4, rtol=0)
     inside = hole.expand(1, 3, -1, -1) > 0
-    # half old, half new
-    torch.testing.assert_close(merged.picture[inside].mean(), torch.tensor(0.6), atol=0.02, rtol=0)
+    # a smooth fill is never off where all around is one colour
+    torch.testing.assert_close(merged.picture[inside].mean(), torch.tensor(1.0), atol=0.02, rtol=0)
+
+
+def test_a_smooth_fill_takes_the_place_of_a_memory_that_is_off_by_more():
+    """Of one and the same memory, which brings what doesn't fit: before a soft wall the smooth fill
+    stands in the hole, before a rough one, of which it knows nothing, what is remembered."""
+    hole = hole_at()
+    soft = F.avg_pool2d(noise(*SIZE), 15, 1, 7, count_include_pad=False) * 0.5
+    rough = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
+    shares = []
+    for scene, change in [(soft, 0.2), (rough, 0.2), (soft, 0.0)]:
+        _, memory = recall(scene, torch.zeros_like(hole), empty_memory(scene))
+        merged, _ = recall((scene + change) * (1 - hole), hole, memory)
+        shares.append(merged.weights[-1][hole > 0].mean().item())
+    assert shares[0] > 0.9 and shares[1] < 0.3 and shares[2] < 0.05, shares
 
 
 def test_what_is_seen_only_later_fills_the_hole():
