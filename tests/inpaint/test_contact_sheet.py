@@ -26,7 +26,8 @@ def test_a_name_is_broken_and_never_cut(name, width):
 
 
 def test_the_number_stays_in_one_line():
-    assert wrap(NAME, 192)[-1] == "000012"
+    for width in range(100, 300):  # letters are as wide as OpenCV's version draws them
+        assert wrap(NAME, width)[-1].endswith("000012"), width
 
 
 def test_a_strip_holds_the_lines_of_the_longest_name():

@@ -32,7 +32,8 @@ class Ramp(nn.Module):
         self.contract = Contract(
             {"frame": shape, "slow": (1, 3)}, {"picture": shape, "new_slow": (1, 3)}
         )
-        self.mix = nn.Conv2d(3, 3, 1)
+        # and no convolution, which torch 2.9 has no shapes alone for in TorchScript
+        self.mix = nn.Linear(3, 3)
 
     def forward(self, frame: Tensor, slow: Tensor) -> tuple[Tensor, Tensor]:
         width = frame.shape[-1]
@@ -40,8 +41,8 @@ class Ramp(nn.Module):
         colours = torch.tensor(COLOURS, device=frame.device).view(1, 3, 1, 1)
         around = F.pad(frame, (0, -width % 4, 0, 0))[..., :width]
         slow = 0.5 * slow + frame.mean((2, 3))
-        mixed = self.mix((around * colours).to(self.mix.weight.dtype)).to(frame.dtype)
-        return mixed + ramp + slow[..., None, None], slow
+        mixed = self.mix((around * colours).to(self.mix.weight.dtype).permute(0, 2, 3, 1))
+        return mixed.permute(0, 3, 1, 2).to(frame.dtype) + ramp + slow[..., None, None], slow
 
 
 @pytest.fixture(scope="module")
