@@ -45,8 +45,8 @@ def evaluate_records(options: EvaluateOptions) -> None:
             f"-i {options.data_dir} holds records, which have alpha of their own: leave --alpha out"
         )
     tell_no_effect(options, ("--size", "--objects", "--deinterlace"), "on records")
-    methods = _open_methods(options)
     found = usable_records(options.data_dir, start=options.start)
+    methods = _open_methods(options)
     _evaluate(
         record_clips(found, start=options.start, num_frames=options.frames),
         len(found),

@@ -4,6 +4,7 @@
 Axes: T frames, H W pixels. Colours are (T, H, W, 3) uint8, alpha is (T, H, W) uint8, 255 = opaque.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ Mattes = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # frames -> alph
 
 @dataclass(frozen=True)
 class Method:
-    """A way to matte. made_of: all that its mattes follow from, as JSON can hold it."""
+    """A way to matte. made_of: all that its mattes follow from, as JSON can hold it. is_timed:
+    whether it has work to do."""
 
     mattes: Mattes
     made_of: Any = None
+    is_timed: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class MatteCase:
         seconds = time.perf_counter() - begin
         result: dict[str, Any] = {
             "scores": clip_scores(alpha, foreground, clip.alpha, clip.foreground),
-            "fps": len(alpha) / seconds,
+            "fps": len(alpha) / seconds if method.is_timed else math.nan,
             "frames": len(alpha),
             "curve": by_frame(clip.headline.score, alpha, clip.alpha),
         }

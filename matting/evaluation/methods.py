@@ -39,7 +39,9 @@ def open_methods(
     Raises:
         UserError: there is none; two of one name; or as `load_model`.
     """
-    methods = {ALL_ZERO: Method(all_zero, ALL_ZERO)} if ALL_ZERO in baselines else {}
+    methods = {}
+    if ALL_ZERO in baselines:
+        methods[ALL_ZERO] = Method(all_zero, ALL_ZERO, is_timed=False)
     judged = []
     for name, path in name_methods(words).items():
         model, _ = load_model(path, expect="matting.")

@@ -51,9 +51,10 @@ class MaskReading:
             if self.meaning is Meaning.ALPHA and picture.alpha is not None:
                 return picture.alpha
             if self.meaning is Meaning.BRIGHT:
-                is_shaped = picture.is_alpha_telling and picture.alpha is not None
-                grey = picture.brightness
-                return np.minimum(grey, picture.alpha) if is_shaped else grey
+                grey, alpha = picture.brightness, picture.alpha
+                if alpha is None or not picture.is_alpha_telling:
+                    return grey
+                return np.minimum(grey, alpha)
         return np.where(self._marked(picture), np.uint8(255), np.uint8(0))
 
     def hole(self, picture: MaskPicture) -> np.ndarray:
