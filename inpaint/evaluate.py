@@ -3,8 +3,6 @@
 The options are read here and nowhere below.
 """
 
-import logging
-import time
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -14,7 +12,7 @@ import torch
 import inpaint
 import nunif
 import scene
-from inpaint.evaluation.clip import Clip, judge
+from inpaint.evaluation.clip import Clip
 from inpaint.evaluation.methods import Methods, has_memory, open_methods
 from inpaint.evaluation.scores import COLUMNS, HEADLINE, TITLE, open_perceptual
 from inpaint.evaluation.sources import (
@@ -29,17 +27,12 @@ from inpaint.options_evaluate import BASELINES, HOLE_FAMILIES, ZERO_MEMORY, Eval
 from inpaint.options_run import parse_look_ahead
 from nunif.device import create_device
 from nunif.errors import UserError
-from nunif.evaluation.finished import Finished, key_of_code
-from nunif.evaluation.page import write_report
+from nunif.evaluation.finished import key_of_code
+from nunif.evaluation.judging import evaluate
 from nunif.evaluation.report import Report
-from nunif.files import make_folder
-from nunif.options import changed, parse_names, parse_size
+from nunif.options import parse_names, parse_size, tell_no_effect
 from nunif.runtime.options import parse_objects
 from nunif.video.clips import list_clips
-
-logger = logging.getLogger(__name__)
-
-FINISHED = "finished"  # the folder in -o of results that are not made again
 
 
 def main(options: EvaluateOptions) -> None:
@@ -57,7 +50,7 @@ def evaluate_records(options: EvaluateOptions) -> None:
         raise UserError(
             f"-i {options.data_dir} holds records, which have holes of their own: leave --masks out"
         )
-    _tell_no_effect(
+    tell_no_effect(
         options, ("--dilate", "--holes", "--size", "--frames", "--start", "--seed"), "on records"
     )  # fmt: skip
     words, files = options.model, options.model_files
@@ -82,11 +75,11 @@ def evaluate_records(options: EvaluateOptions) -> None:
 
 def evaluate_films(options: EvaluateOptions) -> None:
     """Films with masks that are given or made up."""
-    _tell_no_effect(options, ("--tile-size",), "on films")
+    tell_no_effect(options, ("--tile-size",), "on films")
     if options.masks is not None:
-        _tell_no_effect(options, ("--holes", "--seed"), "with --masks")
+        tell_no_effect(options, ("--holes", "--seed"), "with --masks")
     else:
-        _tell_no_effect(options, ("--objects", "--large-holes", "--dilate"), "without --masks")
+        tell_no_effect(options, ("--objects", "--large-holes", "--dilate"), "without --masks")
     methods = _open_methods(options, options.model, create_device(options.gpu), rounded=True)
     paths = list_clips(options.data_dir)
     if options.masks is not None and not options.masks.is_dir():
@@ -139,43 +132,18 @@ def _judge(
     nothing: str,
 ) -> None:
     """Fill, score and report. scores: those that packages give. note: what is judged, for people.
-    nothing: the error where nothing was.
-
-    Scores are written as they come; what is finished stays finished when the command is run again.
-    """
-    folder = None if options.output is None else make_folder(options.output)
-    finished = Finished(None if folder is None else folder / FINISHED)
-    report = Report(
-        headline=HEADLINE, models=methods.judged, title=TITLE, columns=COLUMNS, note=note
-    )
-    program = [key_of_code((inpaint, scene, nunif), (torch, cv2, np)), *scores]
-    judged = judge(
+    nothing: the error where nothing was."""
+    evaluate(
         clips,
         num_clips=num_clips,
         methods=methods.by_name,
-        report=report,
-        program=program,
-        finished=finished,
+        report=Report(
+            headline=HEADLINE, models=methods.judged, title=TITLE, columns=COLUMNS, note=note
+        ),
+        program=[key_of_code((inpaint, scene, nunif), (torch, cv2, np)), *scores],
+        folder=options.output,
+        nothing=nothing,
     )
-    until = 0.0
-    try:
-        for _ in judged:
-            begin = time.monotonic()
-            if folder is not None and begin >= until:
-                report.write_scores(folder)
-                # of many clips it takes long: a tenth of the time may go into it
-                until = time.monotonic() + 10 * (time.monotonic() - begin)
-    except KeyboardInterrupt:
-        if folder is not None:
-            logger.info("what is finished is kept in %s: the same command goes on", folder)
-        raise
-    if not report.rows:
-        raise UserError(nothing)
-    finished.tell()
-    if folder is not None:
-        write_report(report, folder)
-        logger.info("report.html, scores.csv, scores.json and clips.png are in %s", folder)
-    print(report.text())
 
 
 def _hole_source(options: EvaluateOptions) -> HoleSource:
@@ -196,9 +164,3 @@ def _hole_source(options: EvaluateOptions) -> HoleSource:
             f"{', '.join(HOLE_FAMILIES)}"
         )
     return MadeUpHoles(families, seed=options.seed)
-
-
-def _tell_no_effect(options: EvaluateOptions, flags: tuple[str, ...], where: str) -> None:
-    for flag in changed(options):
-        if flag in flags:
-            logger.warning("%s has no effect %s", flag, where)

@@ -1,12 +1,12 @@
 """The options of `python -m inpaint evaluate`. Nothing here imports torch."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from inpaint.options_run import parse_look_ahead
 from nunif.errors import UserError
+from nunif.evaluation.names import name_models, parse_model
 from nunif.options import option, parse_names, parse_size
 from nunif.runtime.options import MaskOptions
 from nunif.video.options import deinterlace_option
@@ -22,6 +22,7 @@ CAUSAL_BASELINES = (
 BASELINES = (*CAUSAL_BASELINES, "flow-propagation-both")
 ZERO_MEMORY, UNTRAINED = "zero-memory", "untrained"
 SPECIAL = (ZERO_MEMORY, UNTRAINED)  # what is made of the first model file
+RESERVED = (*BASELINES, *SPECIAL)
 LONG = "long"  # the family that shows how a memory ages
 HOLE_FAMILIES = ("static", "moving", "occlusion", LONG)
 
@@ -111,53 +112,11 @@ class EvaluateOptions(MaskOptions):
     @property
     def model_files(self) -> list[Path]:
         """What of --model is a file and no name."""
-        return [path for _, path in map(_parse_model, self.model) if path is not None]
+        parsed = (parse_model(word, RESERVED) for word in self.model)
+        return [path for _, path in parsed if path is not None]
 
 
 def name_methods(words: Sequence[str]) -> dict[str, Path | None]:
     """What --model names, in order, by what tables call it; the path of a model file, None for the
-    names of methods.
-
-    A model is called NAME where it is given as NAME=FILE, else as its file without the suffix, with
-    as much of the folder in front as tells it from others. What is given twice is taken once.
-
-    Raises:
-        UserError: a NAME that is taken.
-    """
-    parsed = [_parse_model(word) for word in words]
-    plain = dict.fromkeys(os.path.abspath(path) for name, path in parsed if path and name is None)
-    taken = {*BASELINES, *SPECIAL, *(name for name, _ in parsed if name is not None)}
-    names = {}
-    for full in plain:
-        others = taken.union(*(_names_of(other) for other in plain if other != full))
-        names[full] = next((name for name in _names_of(full) if name not in others), full)
-    found: dict[str, Path | None] = {}
-    for name, path in parsed:
-        if path is None:
-            found[str(name)] = None
-        elif name is None:
-            found.setdefault(names[os.path.abspath(path)], path)
-        elif name in (*BASELINES, *SPECIAL) or found.get(name, path) != path:
-            raise UserError(f"-m {name}={path}: the name {name} is taken, choose another")
-        else:
-            found[name] = path
-    return found
-
-
-def _parse_model(word: str) -> tuple[str | None, Path | None]:
-    """What it is to be called, if that is said, and the path of a model file, if it is one."""
-    if word in (*BASELINES, *SPECIAL):
-        return word, None
-    name, _, file = word.partition("=")
-    # a file whose own path has a = in it is still that file
-    if name and file and not {"/", os.sep} & {*name} and not Path(word).exists():
-        return name, Path(file)
-    return None, Path(word)
-
-
-def _names_of(full: str) -> list[str]:
-    """What a model file may be called, from short to long."""
-    path = Path(full)
-    folders = path.parent.parts[1:]
-    starts = range(len(folders), -1, -1)
-    return ["/".join((*folders[start:], path.stem)) for start in starts] + [path.name, full]
+    names of methods. See `name_models`."""
+    return name_models(words, RESERVED)

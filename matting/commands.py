@@ -1,6 +1,6 @@
 """The tables of commands. Nothing here imports torch."""
 
-from matting import options_data, options_run, options_train
+from matting import options_data, options_evaluate, options_run, options_train
 from nunif.cli import Command
 
 CREATE_TRAINING_DATA = [
@@ -22,5 +22,11 @@ MATTING = [
         options_run.ConvertOptions,
         "matting.runtime.convert:main",
         "cut the people out of a film",
+    ),
+    Command(
+        "evaluate",
+        options_evaluate.EvaluateOptions,
+        "matting.evaluate:main",
+        "score models on records or films whose mattes are known",
     ),
 ]

@@ -74,6 +74,14 @@ def foreground_errors(
     return 1e3 * float(np.abs(difference).mean()), 1e3 * float(np.square(difference).mean())
 
 
+def overlap(alpha: np.ndarray, truth: np.ndarray) -> float:
+    """Intersection over union of what is more than half opaque, of one frame (H, W); NaN where
+    neither has such."""
+    found, true = alpha > 0.5, truth > 0.5
+    union = int((found | true).sum())
+    return int((found & true).sum()) / union if union else math.nan
+
+
 def matte_scores(alphas: np.ndarray, truths: np.ndarray) -> dict[str, float]:
     """All of MATTE_SCORES of a clip, (T, H, W): means over its frames."""
     pairs = list(zip(alphas, truths))

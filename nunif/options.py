@@ -8,11 +8,14 @@ times). This module does not import torch.
 
 import argparse
 import dataclasses
+import logging
 import types
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from nunif.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 Options = TypeVar("Options")
 
@@ -143,6 +146,13 @@ def changed(options: Any) -> list[str]:
         if field.default is not dataclasses.MISSING
         and getattr(options, field.name) != field.default
     ]
+
+
+def tell_no_effect(options: Any, flags: tuple[str, ...], where: str) -> None:
+    """A line for each of the flags that was given and does nothing there."""
+    for flag in changed(options):
+        if flag in flags:
+            logger.warning("%s has no effect %s", flag, where)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -1,36 +1,23 @@
-"""A clip with holes whose truth is known, filled by every method and scored: one loop for films and
-for records.
+"""A clip with holes whose truth is known, filled by a method and scored: what the loop of
+`nunif.evaluation.judging` goes over.
 
 Axes: T frames, H W pixels. Pictures are (T, H, W, 3), as uint8 or as float32 in [-1, 1]; holes are
     (T, H, W) bool, True = missing.
 """
 
-import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from inpaint.evaluation.pixels import as_uint8, fill_in
 from inpaint.evaluation.scores import curve_of
-from nunif.evaluation.finished import Finished, key_of
-from nunif.evaluation.report import Exhibit, Report
-from nunif.evaluation.views import (
-    Place,
-    View,
-    place_around,
-    view_from_text,
-    view_of,
-    view_to_text,
-)
-from nunif.video.clips import BadClip
+from nunif.evaluation.finished import key_of
+from nunif.evaluation.views import Place, place_around
 from scene.masks import paint_holes
-
-logger = logging.getLogger(__name__)
 
 INPUT, TRUTH = "input", "truth"  # what is shown beside the methods
 
@@ -83,92 +70,26 @@ class Clip:
     def title(self) -> str:
         return f"{self.name}, {self.family}" if self.family else self.name
 
+    def key(self, program: Any) -> str:
+        return key_of(self.frames, self.family, self.made_of, program)
 
-def judge(
-    clips: Iterable[Clip],
-    *,
-    num_clips: int,
-    methods: Mapping[str, Method],
-    report: Report,
-    program: Any = None,
-    finished: Finished | None = None,
-) -> Iterator[None]:
-    """Fill every clip by every method and add scores and pictures to the report, which is yielded
-    to after each clip.
-
-    What is finished is not done again; a clip that can't be used is left out, and a line says why.
-
-    Args:
-        num_clips: how many there are at most, for the bar, of which every method is a step.
-        program: what scores follow from beside clips and methods, as JSON can hold it.
-        finished: where results are kept; None for nowhere.
-    """
-    finished = finished or Finished(None)
-    total = num_clips * len(methods)
-    with tqdm(total=total, unit="method", desc="evaluate", disable=None) as bar:
-        for clip in clips:
-            bar.update(clip.number * len(methods) - bar.n)
-            try:
-                work = _Work(clip, program, finished)
-                for result in work.results(methods, bar):
-                    report.add(clip=clip.name, family=clip.family, **result)
-                if clip.is_shown:
-                    report.exhibits.append(work.exhibit(methods))
-                yield
-            except BadClip as problem:
-                logger.warning("left out: %s: %s", clip.path, problem)
-        bar.update(total - bar.n)
+    def open(self) -> "HoleCase":
+        return HoleCase(self)
 
 
 @dataclass
-class _Work:
-    """What is done with one clip."""
+class HoleCase:
+    """A clip with its holes, which are made when they are asked for."""
 
     clip: Clip
-    program: Any
-    finished: Finished
-    views: dict[str, View] = field(default_factory=dict)
-
-    def results(self, methods: Mapping[str, Method], bar: tqdm) -> Iterator[dict[str, Any]]:
-        """What `Report.add` takes of every method."""
-        for name, method in methods.items():
-            bar.set_postfix_str(f"{self.clip.title}: {name}")
-            key = self._key(method.made_of)
-            result = self.finished.get(key)
-            if result is None or self.clip.is_shown and "view" not in result:
-                result = self._run(method)
-                self.finished.put(key, result)
-            view = result.pop("view", None)
-            if self.clip.is_shown:
-                self.views[name] = view_from_text(view)
-            yield {"method": name, **result}
-            bar.update()
-
-    def exhibit(self, methods: Iterable[str]) -> Exhibit:
-        """The pictures of all methods, and of what was missing."""
-        key = self._key("what is missing")
-        stored = self.finished.get(key)
-        if stored is None:
-            frames, holes = self.clip.frames, self.holes.holes
-            shown = {INPUT: paint_holes(frames, holes), TRUTH: frames}
-            stored = {
-                "made_of": self.holes.made_of,
-                "place": [self.place.frame, self.place.box, self.place.loop],
-                "views": {n: view_to_text(view_of(x, self.place)) for n, x in shown.items()},
-            }
-            self.finished.put(key, stored)
-        frame, box, loop = stored["place"]
-        views = {name: view_from_text(view) for name, view in stored["views"].items()}
-        in_order = {INPUT: views[INPUT], **self.views, TRUTH: views[TRUTH]}
-        is_told = stored["made_of"] not in (None, self.clip.family)
-        made_of = f" ({stored['made_of']})" if is_told else ""
-        place = Place(frame, tuple(box), tuple(loop))
-        title = self.clip.title + made_of
-        return Exhibit(title, self.clip.name, self.clip.family or "", place, in_order)
 
     @cached_property
     def holes(self) -> Holes:
         return self.clip.holes_of()
+
+    @property
+    def made_of(self) -> str | None:
+        return self.holes.made_of
 
     @cached_property
     def place(self) -> Place:
@@ -178,15 +99,11 @@ class _Work:
     def emptied(self) -> np.ndarray:
         return np.where(self.holes.holes[..., None], np.uint8(0), self.clip.frames)
 
-    @cached_property
-    def _clip_key(self) -> str:
-        clip = self.clip
-        return key_of(clip.frames, clip.family, clip.made_of, self.program)
+    def shown(self) -> dict[str, np.ndarray]:
+        frames = self.clip.frames
+        return {INPUT: paint_holes(frames, self.holes.holes), TRUTH: frames}
 
-    def _key(self, made_of: Any) -> str:
-        return key_of(self._clip_key, made_of)
-
-    def _run(self, method: Method) -> dict[str, Any]:
+    def run(self, method: Method) -> tuple[dict[str, Any], np.ndarray]:
         """Fill and score."""
         frames, holes = self.clip.frames, self.holes.holes
         emptied = self.emptied
@@ -194,13 +111,12 @@ class _Work:
         output = method.fill(emptied, holes)
         seconds = time.perf_counter() - begin
         output = fill_in(output, frames, holes)
+        pictures = as_uint8(output)
         result: dict[str, Any] = {
             "made_of": self.holes.made_of,
             "scores": self.holes.score(output),
             "fps": len(frames) / seconds,
             "frames": len(frames),
-            "curve": curve_of(as_uint8(output), frames, holes),
+            "curve": curve_of(pictures, frames, holes),
         }
-        if self.clip.is_shown:
-            result["view"] = view_to_text(view_of(as_uint8(output), self.place))
-        return result
+        return result, pictures

@@ -21,6 +21,7 @@ from inpaint.options_evaluate import LONG
 from inpaint.options_holes import OCCLUSION
 from inpaint.options_train import FRAMES_PER_DRAW
 from nunif.evaluation.finished import key_of
+from nunif.evaluation.judging import evenly
 from nunif.pictures import to_uint8
 from nunif.records import Record
 from nunif.training.task import BadSample
@@ -29,7 +30,6 @@ from scene.flow import motion_of
 
 logger = logging.getLogger(__name__)
 
-PICTURES = 12  # clips that are shown: with ten methods a page of them has some 8 MB
 LONG_ENOUGH = 120  # frames in which a memory can age
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))  # by which papers let masks grow
 MASKS = "masks"  # the one family of holes that are given
@@ -161,7 +161,7 @@ def film_clips(
     size: (H, W) to which films are scaled, None for their own. perceptual: more scores.
     """
     num_families = len(hole_source.families)
-    shown = _evenly(len(paths) * num_families)
+    shown = evenly(len(paths) * num_families)
     for i, path in enumerate(paths):
         try:
             frames = read_clip(
@@ -208,7 +208,7 @@ def record_clips(
     perceptual: more scores.
     """
     samples = EvalSet(records, FRAMES_PER_DRAW, tile_size, {OCCLUSION: 1, "object": 1})
-    shown = _evenly(len(records))
+    shown = evenly(len(records))
     for i, record in enumerate(records):
         try:
             sample = samples.sample(i)
@@ -242,8 +242,3 @@ def _record_holes(frames: np.ndarray, holes: np.ndarray, perceptual: dict[str, S
         )
 
     return Holes(holes, None, score)
-
-
-def _evenly(count: int) -> set[int]:
-    """The numbers of `PICTURES` of so many clips, or of all."""
-    return set(np.linspace(0, count - 1, min(PICTURES, count)).round().astype(int).tolist())

@@ -32,6 +32,7 @@ class MaskReading:
     objects: the numbers that are missing; none: all but 0 and 255. invert: all else is missing.
     opaque: the highest alpha of the source; what has more than half of it is missing where alpha is
         what says so.
+    soft: they are mattes, which mark in part.
     """
 
     name: str
@@ -39,6 +40,22 @@ class MaskReading:
     objects: tuple[int, ...] = ()
     invert: bool = False
     opaque: int = 255
+    soft: bool = False
+
+    def take(self, picture: MaskPicture) -> np.ndarray:
+        """The hole; of mattes how much of each pixel is marked, (H, W) uint8, 255 = all of it.
+        Raises as `hole`."""
+        if not self.soft:
+            return self.hole(picture)
+        if not self.objects and not picture.is_indexed:
+            if self.meaning is Meaning.ALPHA and picture.alpha is not None:
+                return picture.alpha
+            if self.meaning is Meaning.BRIGHT:
+                grey, alpha = picture.brightness, picture.alpha
+                if alpha is None or not picture.is_alpha_telling:
+                    return grey
+                return np.minimum(grey, alpha)
+        return np.where(self._marked(picture), np.uint8(255), np.uint8(0))
 
     def hole(self, picture: MaskPicture) -> np.ndarray:
         """(H, W) bool, True = missing.
@@ -81,6 +98,7 @@ def understand(
     objects: tuple[int, ...] = (),
     invert: bool | None = False,
     large_holes: bool = False,
+    soft: bool = False,
 ) -> MaskReading:
     """How the masks of a source are meant, from some of them; a line of the log says so where it
     isn't plain white on black.
@@ -89,6 +107,8 @@ def understand(
         name: of the source, for messages.
         objects, invert: as in `MaskReading`; invert is None where that isn't offered.
         large_holes: whether holes of more than `LARGE` of the picture are meant.
+        soft: whether they are mattes, whose grey is neither a mistake nor an object; what they mark
+            is the foreground.
 
     Raises:
         UserError: most of them are nearly all hole; or as `MaskReading.hole`.
@@ -100,12 +120,14 @@ def understand(
     meaning = next((kind for kind in order if kind in meanings), Meaning.BRIGHT)
     if objects:
         _tell_of_absent(name, looks, objects)
-    else:
+    elif not soft:
         _tell_of_meaning(name, looks, meaning)
+    elif meaning is not Meaning.BRIGHT:
+        logger.info("%s: %s", name, meaning.value.replace("missing", "foreground"))
     if not large_holes:
         shares = [abs(bool(invert) - look.shares[meaning]) for look in looks]
         _refuse_large(name, shares, invert, how="" if objects else f" ({meaning.value})")
-    return MaskReading(name, meaning, objects, bool(invert), opaque)
+    return MaskReading(name, meaning, objects, bool(invert), opaque, soft)
 
 
 def _tell_of_absent(name: str, looks: "list[_Look]", objects: tuple[int, ...]) -> None:

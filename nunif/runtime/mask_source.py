@@ -65,9 +65,9 @@ class _Fit:
     """How the masks of a source come to lie on the frames that they are for. A line says so once
     where they are of another size."""
 
-    def __init__(self, name: str, frames: Paired, to: tuple[int, int]) -> None:
-        """to: (H, W) of the holes."""
-        self._name, self._frames, self._to = name, frames, to
+    def __init__(self, name: str, frames: Paired, to: tuple[int, int], *, soft: bool) -> None:
+        """to: (H, W) of the holes. soft: they are mattes."""
+        self._name, self._frames, self._to, self._soft = name, frames, to, soft
         self._is_told = False
         self._first: tuple[int, int] | None = None  # size of the first mask, and mostly of all
 
@@ -97,16 +97,22 @@ class _Fit:
             )
         if not self._is_told:
             self._is_told = True
-            logger.info("%s: it is scaled to that, each pixel to the nearest", both)
+            how = "" if self._soft else ", each pixel to the nearest"
+            logger.info("%s: it is scaled to that%s", both, how)
 
     def lay(self, hole: np.ndarray) -> np.ndarray:
         """A hole (H, W) bool, scaled by the nearest pixel, so that nothing comes about that no mask
-        says."""
+        says; a matte (H, W) uint8 that isn't black and white as pictures are."""
         if hole.shape == self._to:
             return hole
+        if self._soft and ((hole > 0) & (hole < 255)).any():
+            shrinks = hole.shape[0] > self._to[0]
+            interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            return cv2.resize(hole, self._to[::-1], interpolation=interpolation)
         # the nearest by the pixels' middles, as Pillow has it; INTER_NEAREST takes one further left
         how = cv2.INTER_NEAREST_EXACT
-        return cv2.resize(hole.astype(np.uint8), self._to[::-1], interpolation=how) > 0
+        laid = cv2.resize(hole.astype(np.uint8), self._to[::-1], interpolation=how)
+        return laid if self._soft else laid > 0
 
 
 def _has_aspect(size: tuple[int, int], wanted: tuple[int, int]) -> bool:
@@ -206,6 +212,7 @@ def open_masks(
     invert: bool | None = False,
     large_holes: bool = False,
     deinterlace: bool = False,
+    soft: bool = False,
 ) -> Iterator[Iterator[np.ndarray]]:
     """The masks of the frames [start, stop), as `open_holes` has them. One picture is repeated.
 
@@ -213,13 +220,16 @@ def open_masks(
         name: of the masks, for messages.
         size: (H, W) to which holes are scaled.
         invert: None where that can't be asked for.
+        soft: they are mattes: (H, W) uint8, 255 = wholly marked.
 
     Raises: as `open_holes`.
     """
-    fit = _Fit(name, frames, size)
+    fit = _Fit(name, frames, size, soft=soft)
 
     def understood(samples: Iterable[MaskPicture]) -> MaskReading:
-        return understand(name, samples, objects=objects, invert=invert, large_holes=large_holes)
+        return understand(
+            name, samples, objects=objects, invert=invert, large_holes=large_holes, soft=soft
+        )
 
     check_exists(path, name)
     if path.is_dir() or is_picture(path):
@@ -227,7 +237,7 @@ def open_masks(
         first = _read(files[0], name, fit)  # what is wrong with all of them is better said now
         reading = understood(_readable(files, name, fit))
         if path.is_dir():
-            yield (fit.lay(reading.hole(_read(file, name, fit))) for file in files)
+            yield (fit.lay(reading.take(_read(file, name, fit))) for file in files)
         else:
             if frames.count > 1 and (count := len(row_of(path))) > 1:
                 logger.warning(
@@ -236,7 +246,7 @@ def open_masks(
                     name,
                     count,
                 )
-            yield repeat(fit.lay(reading.hole(first)), stop - start)
+            yield repeat(fit.lay(reading.take(first)), stop - start)
         return
     if path.suffix.lower() != ".gif":
         refuse_unread(path, name)
@@ -248,7 +258,7 @@ def open_masks(
         with VideoReader(path, for_editing=True, deinterlace=deinterlace) as sampled:
             reading = understood(_decodable(sampled, start, stop))
         yield (
-            fit.lay(reading.hole(mask_of_frame(frame, info))) for frame in masks.frames(start, stop)
+            fit.lay(reading.take(mask_of_frame(frame, info))) for frame in masks.frames(start, stop)
         )
 
 

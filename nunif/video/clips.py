@@ -172,6 +172,45 @@ def read_masks(
     return np.stack(holes)
 
 
+def read_mattes(
+    path: Path,
+    clip: Path,
+    *,
+    name: str,
+    start: int,
+    num_frames: int,
+    size: tuple[int, int],
+    objects: tuple[int, ...] = (),
+    deinterlace: bool = False,
+) -> np.ndarray:
+    """The mattes of a clip, (T, H, W) uint8, 255 = opaque: a video, a folder of pictures, or one
+    picture for all frames. They are read and paired as by `read_masks`; masks are mattes of 0 and
+    255.
+
+    name: of the mattes, for messages.
+
+    Raises:
+        BadClip: they don't fit or can't be read, or have another aspect.
+    """
+    try:
+        with open_masks(
+            path,
+            _frames_of(clip, deinterlace=deinterlace),
+            name=name,
+            size=size,
+            start=start,
+            stop=start + num_frames,
+            objects=objects,
+            invert=None,
+            large_holes=True,
+            deinterlace=deinterlace,
+            soft=True,
+        ) as mattes:
+            return np.stack(list(mattes))
+    except (UserError, BrokenVideo, ValueError, OSError) as error:
+        raise BadClip(f"its mattes can't be used: {error}") from error
+
+
 def _frames_of(clip: Path, *, deinterlace: bool) -> Paired:
     """The frames of a clip that masks are paired with."""
     if clip.is_dir():

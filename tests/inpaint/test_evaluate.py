@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT
-from inpaint.evaluation.clip import Clip, Holes, Method, judge
+from inpaint.evaluation.clip import Clip, Holes, Method
 from inpaint.evaluation.films import make_holes
 from inpaint.evaluation.methods import BASELINES, open_methods, unrounded
 from inpaint.evaluation.pixels import as_uint8, fill_in, signed
@@ -35,6 +35,7 @@ from inpaint.options_evaluate import BASELINES as NAMES
 from inpaint.options_evaluate import CAUSAL_BASELINES, name_methods
 from nunif.errors import UserError
 from nunif.evaluation.finished import Finished
+from nunif.evaluation.judging import judge
 from nunif.evaluation.report import Report
 from nunif.image import save_png
 from nunif.models import create_model, save_model

@@ -7,28 +7,14 @@ import pytest
 import torch
 
 from matting.commands import MATTING
-from matting.models import MattingNetwork
 from matting.options_run import parse_colour
 from matting.runtime.convert import compose
 from matting.runtime.stream import MatteStream
-from nunif.models import register_model, save_model
-from tests.matting.weights import calibrate, pictures, weights_by_name
+from nunif.models import save_model
+from tests.matting.weights import pictures
 from tests.videos import times_of, write_clip
 
-NAME = "matting.test_convert"
 SIZE = (70, 94)
-
-
-@pytest.fixture(scope="module")
-def network() -> MattingNetwork:
-    register_model(NAME, MattingNetwork, variant="mobileone_s0", widths=[8, 8, 8, 8], pooled=16)
-    model = MattingNetwork("mobileone_s0", widths=[8, 8, 8, 8], pooled=16)
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    own = weights_by_name({name: shape for name, shape in shapes.items() if len(shape) > 1})
-    model.load_state_dict({**model.state_dict(), **own})
-    calibrate(model, 1)
-    model.name, model.kwargs = NAME, {"widths": [8, 8, 8, 8], "pooled": 16}
-    return model
 
 
 @pytest.fixture(scope="module")
