@@ -41,6 +41,13 @@ OF_VIDEOS = Probabilities()
 OF_STILLS = Probabilities(move_foreground=0.95, noise=0.05, grey=0.03, sharpen=0.05)
 
 
+def to_unit(pictures: np.ndarray) -> Tensor:
+    """(T, H, W) or (T, H, W, C) uint8 -> (T, C, H, W) float32 in [0, 1]."""
+    if pictures.ndim == 3:
+        pictures = pictures[..., None]
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).to(torch.float32).div(255)
+
+
 @dataclass(frozen=True)
 class Layers:
     """A clip in parts.
@@ -271,6 +278,11 @@ def _paused(layers: Layers, rng: np.random.Generator) -> Layers:
     order = np.arange(num_frames)
     order[start : start + length] = start
     return _each(layers, lambda x: x[torch.from_numpy(order)])
+
+
+def part_of(layers: Layers, frames: slice) -> Layers:
+    """Some frames of a clip."""
+    return _each(layers, lambda x: x[frames])
 
 
 def _each(layers: Layers, change: Callable[[Tensor], Tensor]) -> Layers:

@@ -35,7 +35,9 @@ def read_stages(options: TrainOptions) -> list[Stage]:
     stages = []
     for number, block in enumerate(file.blocks, 1):
         where = file.place(number)
-        own = stage_options(block, options, where, own_keys=["data"], not_of_a_stage=["data_dir"])
+        own = stage_options(
+            block, options, where, own_keys=["data"], not_of_a_stage=TrainOptions.WHOLE_RUN
+        )
         data = options.data_dir
         if "data" in block:
             data = Path(typed_value(block["data"], str, f"{where}: data"))

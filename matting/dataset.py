@@ -1,17 +1,19 @@
 """Records of people as training and evaluation samples.
 
-Axes: T frames, S S pixels. A sample is a dict of float32 in [0, 1]: `frames` (T, 3, S, S), what a
-camera saw; `alpha` (T, 1, S, S), `foreground` and `background` (T, 3, S, S), its truth.
+Axes: T frames, S S pixels. A clip is a dict of float32 in [0, 1]: `frames` (T, 3, S, S), what a
+camera saw; `alpha` (T, 1, S, S), `foreground` and `background` (T, 3, S, S), its truth. A sample to
+evaluate by is a clip. One to learn from has what each pass over it needs: `low` a clip, `high` a
+clip of other T and S, and `persons` a sample of `matting.persons`; the last two where asked for.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from matting.augment import OF_VIDEOS, Layers, augment, settle
+from matting.augment import OF_VIDEOS, Layers, augment, part_of, settle, to_unit
+from matting.persons import PersonSet
 from nunif import records
 from nunif.records import BadRecord, Record, read_plane
 from nunif.seed import generator_for
@@ -19,6 +21,7 @@ from nunif.training.task import BadSample, Draw
 from scene.planes import ALPHA, BEHIND, COLOUR, FOREGROUND, OCCLUDER
 
 Sample = dict[str, Tensor]
+Passes = dict[str, Sample]
 PLANES = (COLOUR, ALPHA, FOREGROUND, BEHIND, OCCLUDER)
 NEEDED = (ALPHA, FOREGROUND, BEHIND)
 FORWARD_SHARE, LONGEST_STEP = 0.5, 5  # of clips that run forwards; frames from one to the next
@@ -53,14 +56,14 @@ class _Clips:
         """The layers of a clip. behind: another record whose background is taken."""
         try:
             colours, alpha, others = (
-                _to_unit(read_plane(record, plane.letter, numbers))
+                to_unit(read_plane(record, plane.letter, numbers))
                 for plane in (FOREGROUND, ALPHA, BEHIND)
             )
             occluder = None
             if record.has(OCCLUDER.letter):
-                occluder = _to_unit(read_plane(record, OCCLUDER.letter, numbers))
+                occluder = to_unit(read_plane(record, OCCLUDER.letter, numbers))
             if behind is not None:
-                others = _to_unit(read_plane(behind, BEHIND.letter, behind.numbers[: len(numbers)]))
+                others = to_unit(read_plane(behind, BEHIND.letter, behind.numbers[: len(numbers)]))
         except BadRecord as problem:
             raise BadSample(str(problem.record), problem.reason) from problem
         return Layers(colours, alpha, occluder, others)
@@ -69,9 +72,16 @@ class _Clips:
 @dataclass(frozen=True)
 class TrainSet(_Clips):
     """Random clips, changed at random (`matting.augment`); everything random follows from the
-    draw's seed. Half of the time a person stands before another record's background."""
+    draw's seed. Half of the time a person stands before another record's background.
 
-    def __getitem__(self, draw: Draw) -> Sample:
+    high: (frames, pixels of a side) of a part of the same clip, changed in another way. persons:
+        clips for even windows of the run, stills for odd ones.
+    """
+
+    high: tuple[int, int] | None = None
+    persons: PersonSet | None = None
+
+    def __getitem__(self, draw: Draw) -> Passes:
         record, rng = self.records[draw.index], np.random.default_rng(draw.seed)
         longest = (len(record) - 1) // max(1, self.clip_length - 1)
         step = int(rng.integers(1, min(longest, LONGEST_STEP) + 1)) if longest > 1 else 1
@@ -83,7 +93,19 @@ class TrainSet(_Clips):
         other = self.records[int(rng.integers(len(self.records)))] if rng.random() < 0.5 else None
         if other is not None and len(other) < self.clip_length:
             other = None
-        return _sample(augment(self._read(record, numbers, other), self.size, rng, OF_VIDEOS))
+        layers = self._read(record, numbers, other)
+        passes = {"low": _sample(augment(layers, self.size, rng, OF_VIDEOS))}
+        # what is drawn for the others changes nothing of the first
+        if self.high is not None:
+            num_frames, size = self.high
+            rng = generator_for(draw.seed, "high")
+            start = int(rng.integers(self.clip_length - num_frames + 1))
+            part = part_of(layers, slice(start, start + num_frames))
+            passes["high"] = _sample(augment(part, size, rng, OF_VIDEOS))
+        if self.persons is not None:
+            rng = generator_for(draw.seed, "persons")
+            passes["persons"] = self.persons.draw(rng, still=draw.window % 2 == 1)
+        return passes
 
 
 class EvalSet(_Clips):
@@ -93,13 +115,6 @@ class EvalSet(_Clips):
         record = self.records[draw.index]
         layers = self._read(record, record.numbers[: self.clip_length], None)
         return _sample(settle(layers, self.size, generator_for("eval", record.path.name)))
-
-
-def _to_unit(pictures: np.ndarray) -> Tensor:
-    """(T, H, W) or (T, H, W, C) uint8 -> (T, C, H, W) float32 in [0, 1]."""
-    if pictures.ndim == 3:
-        pictures = pictures[..., None]
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).to(torch.float32).div(255)
 
 
 def _sample(layers: Layers) -> Sample:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scene.perceptual import Comparison
+
 LEVELS = 5  # of the pyramid
 CHANGE_WEIGHT = 5.0  # of what changes from frame to frame
 
@@ -92,6 +94,18 @@ def composition_loss(
     """Mean absolute error of the frame put together again. Shapes as `matting_losses`; background
     and frame as foreground. Returns: a scalar."""
     return (alpha * foreground + (1 - alpha) * background - frame).abs().mean()
+
+
+def perceptual_loss(
+    alpha: Tensor, foreground: Tensor, background: Tensor, frame: Tensor, distance: Comparison
+) -> Tensor:
+    """How far the frame put together again is from what it was, by the features of a network.
+    Shapes as `composition_loss`. distance: of pictures (N, 3, H, W) in [-1, 1]. Returns: a
+    scalar."""
+    again = alpha * foreground + (1 - alpha) * background
+    with torch.autocast(frame.device.type, enabled=False):
+        pair = [x.flatten(0, 1).float() * 2 - 1 for x in (again, frame)]
+        return distance(*pair).mean()
 
 
 def gradient_loss(alpha: Tensor, true_alpha: Tensor) -> Tensor:

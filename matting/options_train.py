@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from nunif.errors import UserError
 from nunif.options import option
 from nunif.training.options import TrainerOptions, check_sources
 
@@ -16,6 +17,7 @@ class TrainOptions(TrainerOptions):
     """`train.py matting`."""
 
     UNREMARKABLE = TrainerOptions.UNREMARKABLE | {"arch", "curriculum", "activation_checkpointing"}
+    WHOLE_RUN = frozenset({"data_dir", "segmentation"})  # what no stage says
 
     data_dir: Path | None = option(
         "-i", "--data-dir", default=None, help="the dataset: a folder with train/ and eval/"
@@ -58,11 +60,37 @@ class TrainOptions(TrainerOptions):
         maximum=1,
         help="what is computed at, below 1 with the refiner: 0.25 trains it",
     )
+    high_size: int | None = option(
+        default=None,
+        minimum=MIN_SIZE,
+        metavar="SIZE",
+        help="learn from each clip a second time, at this size and through the refiner",
+    )
+    high_clip_length: int = option(
+        default=6, minimum=1, help="frames of the clip that is seen at --high-size"
+    )
+    high_ratio: float = option(
+        default=0.25, minimum=0.05, maximum=1, help="what is computed at there"
+    )
+    segmentation: Path | None = option(
+        default=None,
+        metavar="DIR",
+        help="learn where persons are too, from the records in this folder, or in train/ in it: "
+        "frames and what their alpha covers by more than half",
+    )
+    segmentation_pass: bool = option(
+        default=False, help="learn that too; without --segmentation from the dataset itself"
+    )
     composition_weight: float = option(
         default=0.0, minimum=0, help="weight of the error of the frame put together again"
     )
     gradient_weight: float = option(
         default=0.0, minimum=0, help="weight of the error of alpha's gradient"
+    )
+    perceptual_weight: float = option(
+        default=0.0,
+        minimum=0,
+        help="weight of how different that frame looks to a network that knows photographs",
     )
     batch_size: int = option(default=1, minimum=1, help="clips per forward pass")
     backward_step: int = option(
@@ -80,3 +108,20 @@ class TrainOptions(TrainerOptions):
     def check(self) -> None:
         super().check()
         check_sources(self.data_dir, self.curriculum, reset_state=self.reset_state)
+        if self.high_size is not None and self.high_clip_length > self.clip_length:
+            raise UserError(
+                f"--high-clip-length {self.high_clip_length} is more than --clip-length "
+                f"{self.clip_length}: it is a part of that clip"
+            )
+
+    def _without_effect(self, on_cpu: bool) -> list[tuple[bool, tuple[str, ...], str]]:
+        low_only = self.high_size is None
+        return [
+            *super()._without_effect(on_cpu),
+            (low_only, ("high_clip_length", "high_ratio"), "without --high-size"),
+            (
+                low_only and self.downsample_ratio == 1,
+                ("refiner_rate",),
+                "without --high-size or a --downsample-ratio below 1",
+            ),
+        ]

@@ -4,6 +4,8 @@ Axes: B batch, T frames, H W pixels. Batches are those of `matting.dataset`.
 """
 
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,20 +15,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from matting.dataset import EvalSet, Sample, TrainSet, scan_records
-from matting.losses import composition_loss, gradient_loss, matting_losses
+from matting.dataset import EvalSet, Passes, Sample, TrainSet, scan_records
+from matting.losses import (
+    composition_loss,
+    gradient_loss,
+    matting_losses,
+    perceptual_loss,
+    person_loss,
+)
 from matting.metrics import matte_scores
 from matting.models import MattingNetwork
 from matting.options_train import TrainOptions
+from matting.persons import PersonSet, scan_persons
 from nunif.errors import UserError
 from nunif.pictures import label, tile, to_uint8
-from nunif.records import Record
+from nunif.records import BadRecord, Record
 from nunif.training.task import EvalOutput, Task, TrainOutput
+from scene.perceptual import load_lite
 
 logger = logging.getLogger(__name__)
 
 PREVIEW_COLUMNS = 5
 SMALLEST = 64  # that the loss's pyramid takes
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of losses that are not everybody's, 0 for none."""
+
+    composition: float
+    gradient: float
+    perceptual: float
 
 
 class MattingTask(Task):
@@ -35,6 +54,9 @@ class MattingTask(Task):
     model: MattingNetwork
     train_set: TrainSet
     eval_set: EvalSet | None
+
+    # updates of one window, in their order
+    LOW, HIGH, PERSONS = range(3)
 
     def __init__(
         self,
@@ -51,34 +73,72 @@ class MattingTask(Task):
             "refiner.": options.refiner_rate,
         }
         self._other_rate = options.decoder_rate
-        self._weights = (options.composition_weight, options.gradient_weight)
-        # neither the head for persons nor a refiner that isn't used has a gradient
-        idle = ["person_head."] + (["refiner."] if self._ratio == 1 else [])
+        self._high_ratio = options.high_ratio
+        self._weights = Weights(
+            options.composition_weight, options.gradient_weight, options.perceptual_weight
+        )
+        self._likeness = load_lite() if options.perceptual_weight else None
+        is_refined = self._ratio != 1 or (train_set.high is not None and self._high_ratio != 1)
+        # what isn't used has no gradient
+        used = {"person_head.": train_set.persons is not None, "refiner.": is_refined}
+        idle = tuple(prefix for prefix, is_used in used.items() if not is_used)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(not name.startswith(tuple(idle)))
+            parameter.requires_grad_(not name.startswith(idle))
 
-    def train_step(self, model: nn.Module, batch: Sample) -> TrainOutput:
-        sides = torch.rand(2).tolist()  # seeded for each batch
-        batch = _resized(batch, sides)
-        foreground, alpha, *_ = model(batch["frames"], downsample_ratio=self._ratio)
+    def train_step(self, model: nn.Module, batch: Passes) -> TrainOutput | Iterator[TrainOutput]:
+        low = self._matting_pass(model, batch["low"], self._ratio)
+        return low if len(batch) == 1 else self._all_passes(model, batch, low)
+
+    def _all_passes(
+        self, model: nn.Module, batch: Passes, low: TrainOutput
+    ) -> Iterator[TrainOutput]:
+        """Each pass has an update of its own, so that none moves what it does not use."""
+        num_clips = len(low.sample_losses)
+        yield low
+        del low
+        if "high" in batch:
+            high = self._matting_pass(model, batch["high"], self._high_ratio)
+            parts = {f"high_{name}": value for name, value in high.parts.items()}
+            yield replace(high, sample_losses=_nothing(num_clips), parts=parts, update=self.HIGH)
+            del high
+        if "persons" in batch:
+            loss = self._person_pass(model, batch["persons"])
+            parts = {"person": loss.detach()}
+            yield TrainOutput(loss, _nothing(num_clips), parts, update=self.PERSONS)
+
+    def _matting_pass(self, model: nn.Module, batch: Sample, ratio: float) -> TrainOutput:
+        batch = _resized(batch, torch.rand(2).tolist())  # seeded for each batch
+        foreground, alpha, *_ = model(batch["frames"], downsample_ratio=ratio)
         parts = self._losses(foreground, alpha, batch)
         loss = torch.stack(list(parts.values())).sum()
         with torch.no_grad():
             per_clip = (alpha - batch["alpha"]).abs().mean((1, 2, 3, 4))
         return TrainOutput(loss, per_clip.float(), {n: p.detach() for n, p in parts.items()})
 
+    def _person_pass(self, model: nn.Module, batch: Sample) -> Tensor:
+        clips = {"frames": batch["frames"], "mask": batch["mask"]}
+        clips = _resized(clips, torch.rand(2).tolist())
+        if batch["still"].any():  # each is a clip of one frame
+            clips = {name: x.flatten(0, 1)[:, None] for name, x in clips.items()}
+        logits, *_ = model(clips["frames"], segmentation_pass=True)
+        return person_loss(logits.float(), (clips["mask"] > 0.5).float())
+
     def _losses(self, foreground: Tensor, alpha: Tensor, batch: Sample) -> dict[str, Tensor]:
         foreground, alpha = foreground.float(), alpha.float()
         truth, true_alpha = batch["foreground"], batch["alpha"]
         parts = matting_losses(foreground, alpha, truth, true_alpha)
-        composition, gradient = self._weights
-        if composition:
+        weights = self._weights
+        if weights.composition or self._likeness is not None:
             behind = batch["background"]
             frames = true_alpha * truth + (1 - true_alpha) * behind
+        if weights.composition:
             error = composition_loss(alpha, foreground, behind, frames)
-            parts["composition"] = composition * error
-        if gradient:
-            parts["gradient"] = gradient * gradient_loss(alpha, true_alpha)
+            parts["composition"] = weights.composition * error
+        if weights.gradient:
+            parts["gradient"] = weights.gradient * gradient_loss(alpha, true_alpha)
+        if self._likeness is not None:
+            error = perceptual_loss(alpha, foreground, behind, frames, self._likeness)
+            parts["perceptual"] = weights.perceptual * error
         return parts
 
     def eval_step(self, model: nn.Module, batch: Sample) -> EvalOutput:
@@ -103,6 +163,11 @@ class MattingTask(Task):
         )
 
 
+def _nothing(num_clips: int) -> Tensor:
+    """Sample losses of a pass that says nothing of the clips."""
+    return torch.zeros(num_clips)
+
+
 def check_folders(data_dir: Path) -> None:
     """
     Raises:
@@ -120,7 +185,11 @@ def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) ->
     """
     check_folders(data_dir)
     cut = (options.clip_length, options.size)
-    train_set = TrainSet(_scan(data_dir / "train", options), *cut)
+    high = None
+    if options.high_size is not None:
+        high = options.high_clip_length, options.high_size
+    persons = _find_persons(data_dir, options)
+    train_set = TrainSet(_scan(data_dir / "train", options), *cut, high, persons)
     eval_set = None
     if not options.skip_eval:
         eval_set = EvalSet(_scan(data_dir / "eval", options), *cut)
@@ -129,15 +198,30 @@ def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) ->
 
 def _scan(folder: Path, options: TrainOptions) -> list[Record]:
     found, bad = scan_records(folder, min_frames=options.clip_length)
+    _check_share(folder, len(found), bad, options)
+    return found
+
+
+def _find_persons(data_dir: Path, options: TrainOptions) -> PersonSet | None:
+    """What the head for persons learns from, if it learns."""
+    if options.segmentation is None and not options.segmentation_pass:
+        return None
+    folder = options.segmentation or data_dir / "train"
+    found, bad = scan_persons(folder, clip_length=options.clip_length, size=options.size)
+    _check_share(folder, len(found.clips) + len(found.stills), bad, options)
+    return found
+
+
+def _check_share(folder: Path, num_found: int, bad: list[BadRecord], options: TrainOptions) -> None:
+    """Tell of records that can't be used. Raises UserError if they are too many."""
     for problem in bad:
         logger.warning("left out: %s", problem)
-    if len(bad) > options.max_bad_share * (len(found) + len(bad)) or not found:
+    if len(bad) > options.max_bad_share * (num_found + len(bad)) or not num_found:
         reason = f" ({bad[0].record.name}: {bad[0].reason})" if bad else ""
         raise UserError(
-            f"{folder}: {len(bad)} of {len(found) + len(bad)} records can't be used: mend or "
+            f"{folder}: {len(bad)} of {num_found + len(bad)} records can't be used: mend or "
             f"remove them, or allow more with --max-bad-share{reason}"
         )
-    return found
 
 
 def _resized(batch: Sample, shares: list[float]) -> Sample:

@@ -1,5 +1,6 @@
 """The command `train.py matting`: one run, or one for each stage of a curriculum."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -8,7 +9,7 @@ from matting.curriculum import Stage, read_stages
 from matting.models import MattingNetwork
 from matting.options_train import DEFAULT_ARCH, TrainOptions
 from matting.pretrained import load_backbone
-from matting.task import create_task
+from matting.task import MattingTask, create_task
 from nunif.errors import UserError
 from nunif.models import Model, create_model
 from nunif.seed import seed_everything
@@ -16,6 +17,8 @@ from nunif.training import arch as arch_of_run
 from nunif.training import stages as nunif_stages
 from nunif.training.recompute import recompute_activations
 from nunif.training.trainer import TrainResult, train
+
+logger = logging.getLogger(__name__)
 
 choose_arch = partial(
     arch_of_run.choose_arch, package="matting", purpose="matting", default=DEFAULT_ARCH
@@ -40,9 +43,24 @@ def train_model(arch: str, data_dir: Path, options: TrainOptions) -> tuple[Train
     if options.checkpoint_file is None and not options.resume:
         load_backbone(model)
     task = create_task(model, data_dir, options)
+    _tell_passes(task, options)
     if options.activation_checkpointing:
         recompute_activations(task.model)
     return train(task, options), task.model
+
+
+def _tell_passes(task: MattingTask, options: TrainOptions) -> None:
+    """What is learned besides the matte, and what is not though it could be."""
+    persons = task.train_set.persons
+    if persons is not None:
+        logger.info(
+            "where persons are is learned from %d clips and %d stills",
+            len(persons.clips),
+            len(persons.stills),
+        )
+    learns = any(parameter.requires_grad for parameter in task.model.refiner.parameters())
+    if learns and options.refiner_rate == 0:
+        logger.warning("the refiner does not learn: --refiner-rate is 0, and 1 the others' rate")
 
 
 def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:

@@ -40,7 +40,11 @@ def _draws(trainer: Trainer, epoch: EpochState, start: int) -> list[Draw]:
     """The draws of the batch that starts at a place in the epoch; the seeds follow from the places
     alone."""
     number, seed = trainer.state.epochs_done + 1, trainer.options.seed
+    schedule = trainer.schedule
+    window = trainer.state.epochs_done * schedule.updates_per_epoch
+    window += start // schedule.window_records
     places = range(start, min(start + trainer.options.batch_size, len(epoch.order)))
     return [
-        Draw(int(epoch.order[place]), derive_seed(seed, "draw", number, place)) for place in places
+        Draw(int(epoch.order[place]), derive_seed(seed, "draw", number, place), window)
+        for place in places
     ]

@@ -15,6 +15,7 @@ from nunif.seed import seed_everything
 from nunif.training.batches import Batch, to_device
 from nunif.training.distributed import Group
 from nunif.training.ema import Ema
+from nunif.training.gradients import GradientSets
 from nunif.training.task import Task, TrainOutput
 
 
@@ -35,7 +36,8 @@ class Window:
     stop: bool = False  # somebody wants the run to stop here
     cut: bool = False  # batches of it were left out for that: nothing of it is learned
     updated: bool = False
-    with_gradient: list[bool] = field(default_factory=list)  # for each parameter
+    # by the number of the update, for each parameter
+    with_gradient: dict[int, list[bool]] = field(default_factory=dict)
     opponent_learned: bool = False  # it has a gradient
     broken: str | None = None  # a weight that the update left not finite
     task_state: dict[str, Any] = field(default_factory=dict)  # the task's own, in the first process
@@ -56,9 +58,10 @@ class Window:
             whole.stop |= window.stop
             whole.cut |= window.cut
             whole.opponent_learned |= window.opponent_learned
+            for number, flags in window.with_gradient.items():
+                others = whole.with_gradient.get(number, [False] * len(flags))
+                whole.with_gradient[number] = [any(pair) for pair in zip(flags, others)]
         whole.losses.sort(key=lambda entry: entry[0])
-        flags = [window.with_gradient for window in windows]
-        whole.with_gradient = [any(column) for column in zip(*flags, strict=True)]
         return whole
 
     def drop(self, *, count: bool) -> None:
@@ -142,6 +145,11 @@ class Engine:
     opponent: nn.Module | None = None
     opponent_optimizer: Optimizer | None = None  # wherever there is an opponent
 
+    def __post_init__(self) -> None:
+        self._gradients = GradientSets(list(self.model.parameters()))
+        opponents = [] if self.opponent is None else list(self.opponent.parameters())
+        self._opponent_gradients = GradientSets(opponents)
+
     def learn(
         self,
         task: Task,
@@ -206,14 +214,10 @@ class Engine:
             result = task.train_step(self.model, to_device(data, self.device))
         if isinstance(result, TrainOutput):
             outputs: Iterator[TrainOutput] = iter([result])
-            gradients = []  # the only output is looked at before its gradient is added
+            copies = None  # the only output is looked at before its gradient is added
         else:
             outputs = result
-            gradients = [
-                (parameter, None if parameter.grad is None else parameter.grad.clone())
-                for network in self._networks
-                for parameter in network.parameters()
-            ]
+            copies = self._gradients.copy(), self._opponent_gradients.copy()
         del result
         total: Numbers | None = None
         while True:
@@ -223,9 +227,11 @@ class Engine:
                 break
             numbers = Numbers.of(output)
             if not numbers.is_finite:
-                for parameter, gradient in gradients:
-                    parameter.grad = gradient
+                if copies is not None:
+                    self._gradients.put_back(copies[0])
+                    self._opponent_gradients.put_back(copies[1])
                 return None
+            self._gradients.put_in_place(output.update)
             self.scaler.scale(output.loss.float() * share).backward()
             if output.opponent_loss is not None:
                 self.scaler.scale(output.opponent_loss.float() * share).backward()
@@ -236,22 +242,21 @@ class Engine:
         return total
 
     def update(self, window: Window, *, nominal_records: int) -> Window:
-        """Make one update of the gradients gathered in all processes, and return what all their
-        windows gave.
+        """Make one update of the gradients gathered in all processes, or one after another where
+        outputs ask for several, and return what all their windows gave.
 
         The gradient is the mean over the records that are in it, however many the window was meant
-        to hold. Without any, or when it or the opponent's is not finite, nothing is updated and
+        to hold. Without any, or when one or the opponent's is not finite, nothing is updated and
         `updated` stays false. Neither is anything when the window of any process was cut.
         """
-        parameters = _parameters(self.optimizer)
-        window.with_gradient = [parameter.grad is not None for parameter in parameters]
+        for number in self._gradients.numbers:
+            self._gradients.put_in_place(number)
+            window.with_gradient[number] = [
+                parameter.grad is not None for parameter in _parameters(self.optimizer)
+            ]
         whole = Window.merge(self.group.gather(window))
-        optimizers = [self.optimizer] + (
-            [self.opponent_optimizer] if self.opponent_optimizer is not None else []
-        )
         if whole.records == 0 or whole.cut:
-            for optimizer in optimizers:
-                optimizer.zero_grad(set_to_none=True)
+            self._forget_gradients()
             return whole
         # what a network counts and normalises by follows from the batches of its own process, which
         # others haven't seen
@@ -259,17 +264,16 @@ class Engine:
             [buffer for network in self._networks for buffer in network.buffers()]
         )
         correction = nominal_records / whole.records
-        norm = self._gather_gradients(self.optimizer, whole.with_gradient, correction)
-        norms, learning = [norm], [self.optimizer]
+        norms = self._gather_sets(whole.with_gradient, correction)
+        opponent_norms, learning = [], [self.optimizer]
         if whole.opponent_learned and self.opponent_optimizer is not None:
             every = [True] * len(_parameters(self.opponent_optimizer))
-            norms.append(self._gather_gradients(self.opponent_optimizer, every, correction))
+            opponent_norms = [self._gather_gradients(self.opponent_optimizer, every, correction)]
             learning.append(self.opponent_optimizer)
-        if all(map(math.isfinite, _to_numbers(norms))):
-            if self.clip_grad_norm is not None:
-                clip_grads_with_norm_(parameters, self.clip_grad_norm, norm)
-            for optimizer in learning:
-                self.scaler.step(optimizer)
+        finite = list(map(math.isfinite, _to_numbers([*opponent_norms, *norms.values()])))
+        new_scale = None
+        if all(finite):
+            self._step(norms, learning)
             whole.broken = self._broken_weight()
             if self.ema is not None and whole.broken is None:
                 self.ema.update(self.model)
@@ -278,10 +282,41 @@ class Engine:
             # fp16 looks for its scale by overflowing now and then: that is no fault, as long as
             # there is room below
             whole.drop(count=not self.scaler.is_enabled() or self.scaler.get_scale() < 1)
-        self.scaler.update()
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
+            if all(finite[: len(opponent_norms) + 1]):  # the scaler has seen no other
+                new_scale = self.scaler.get_scale() * self.scaler.get_backoff_factor()
+        self.scaler.update(new_scale)
+        self._forget_gradients()
         return whole
+
+    def _forget_gradients(self) -> None:
+        self._gradients.clear()
+        self._opponent_gradients.clear()
+
+    def _step(self, norms: dict[int, Tensor], learning: list[Optimizer]) -> None:
+        """Make the updates. norms: of their gradients. learning: the optimizers of the first."""
+        for number, norm in norms.items():
+            self._gradients.put_in_place(number)
+            if self.clip_grad_norm is not None:
+                clip_grads_with_norm_(_parameters(self.optimizer), self.clip_grad_norm, norm)
+            if number == next(iter(norms)):
+                for optimizer in learning:
+                    self.scaler.step(optimizer)
+            else:  # a scaler makes one step only
+                self.optimizer.step()
+
+    def _gather_sets(
+        self, with_gradient: dict[int, list[bool]], correction: float
+    ) -> dict[int, Tensor]:
+        """The norm of the gradient of each update that has any, in their order; see
+        `_gather_gradients`."""
+        norms: dict[int, Tensor] = {}
+        for number in sorted(with_gradient):
+            if any(with_gradient[number]) or len(with_gradient) == 1:
+                self._gradients.put_in_place(number)
+                norms[number] = self._gather_gradients(
+                    self.optimizer, with_gradient[number], correction, by_scaler=not norms
+                )
+        return norms
 
     @property
     def _networks(self) -> list[nn.Module]:
@@ -295,10 +330,15 @@ class Engine:
         return next((name for name, weight in named if not torch.isfinite(weight).all()), None)
 
     def _gather_gradients(
-        self, optimizer: Optimizer, with_gradient: list[bool], correction: float
+        self,
+        optimizer: Optimizer,
+        with_gradient: list[bool],
+        correction: float,
+        *,
+        by_scaler: bool = True,
     ) -> Tensor:
         """Add up the gradients of all processes, unscaled and times `correction`; returns their
-        norm."""
+        norm. by_scaler: the scaler does it, which it can once for each optimizer."""
         gradients: list[Tensor] = []
         for parameter, has_gradient in zip(_parameters(optimizer), with_gradient, strict=True):
             if has_gradient:
@@ -306,7 +346,10 @@ class Engine:
                     parameter.grad = torch.zeros_like(parameter)
                 gradients.append(parameter.grad)
         self.group.add_up(gradients)
-        self.scaler.unscale_(optimizer)
+        if by_scaler:
+            self.scaler.unscale_(optimizer)
+        else:
+            torch._foreach_mul_(gradients, 1 / self.scaler.get_scale())
         if correction != 1:
             torch._foreach_mul_(gradients, correction)
         return get_total_norm(gradients)

@@ -19,10 +19,12 @@ from nunif.models import Model
 
 @dataclass(frozen=True)
 class Draw:
-    """One draw of a sample. Everything random about the sample follows from `seed`."""
+    """One draw of a sample. Everything random about the sample follows from `seed`. window: which
+    one of the run it is for, from 0; all samples of a window have the same."""
 
     index: int
     seed: int
+    window: int = 0
 
 
 class BadSample(Exception):
@@ -56,15 +58,20 @@ class TrainOutput:
     opponent_loss: scalar, what the opponent makes small; its gradient reaches the opponent alone,
         and that of `loss` the model alone.
 
+    update: which update of the window its gradient goes into. They are made one after another, the
+        optimizer's state going from one to the next; a parameter that has no gradient in one stays
+        as it is there. All gradients are those at the weights that the window began with.
+
     A train step that gives several has them added up, all four by the same rule: the batch's loss
-    is the sum of their losses, and so is its gradient. For a mean over n parts each of them gives
-    its share, a loss that is divided by n.
+    is the sum of their losses, and so is the gradient of those of one update. For a mean over n
+    parts each of them gives its share, a loss that is divided by n.
     """
 
     loss: Tensor
     sample_losses: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
     opponent_loss: Tensor | None = None
+    update: int = 0
 
 
 @dataclass

@@ -177,3 +177,94 @@ def test_a_step_that_gives_nothing_is_a_fault_of_the_task():
 def test_what_a_task_keeps_follows_the_first_process():
     windows = [Window(task_state={"count": 3}), Window(task_state={"count": 2})]
     assert Window.merge(windows).task_state == {"count": 3}
+
+
+# --- several updates of one window ---
+
+
+class Pair(nn.Module):
+    """Two weights of which each pass uses one, and a third that both use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both, self.left, self.right = (nn.Parameter(torch.full((1,), 3.0)) for _ in range(3))
+
+
+class Passes(Scaled):
+    """A pass with the left weight, and an update later one with the right."""
+
+    def __init__(self, *factors: float) -> None:
+        self.factors = factors
+
+    def train_step(self, model, batch):
+        for number, (factor, own) in enumerate(zip(self.factors, (model.left, model.right))):
+            loss = (model.both * own).mean() * factor
+            yield TrainOutput(loss, loss.detach().expand(len(batch)), update=number)
+
+
+def learn_pair(*factors: float, scale: float | None = None, times: int = 1):
+    model = Pair()
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
+    engine = make_engine(model, scaler)
+    engine.optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, weight_decay=0.1)
+    window = Window()
+    for place in range(times):
+        batch = Batch([4, 5], [4, 5])
+        task = Passes(*factors)
+        engine.learn(task, batch, window, place=place, seed=0, nominal_records=2 * times)
+    return model, engine, engine.update(window, nominal_records=2 * times)
+
+
+def by_hand(*passes: str) -> Pair:
+    """What AdamW makes of the gradients of these passes at the first weights, one after another."""
+    model = Pair()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, weight_decay=0.1)
+    for name in passes:
+        optimizer.zero_grad(set_to_none=True)
+        model.both.grad = torch.full((1,), 3.0)
+        getattr(model, name).grad = torch.full((1,), 3.0)
+        optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize("scale", [None, 1024.0])
+@pytest.mark.parametrize("times", [1, 2])
+def test_each_update_of_a_window_moves_only_what_has_a_gradient_in_it(scale, times):
+    model, engine, window = learn_pair(1.0, 1.0, scale=scale, times=times)
+    wanted = by_hand("left", "right")
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, wanted.get_parameter(name)), name
+    assert window.updated and window.records == 2 * times
+    assert all(weight.grad is None for weight in model.parameters())
+    # neither decay nor moments of the other update
+    assert [engine.optimizer.state[x]["step"].item() for x in model.parameters()] == [2, 1, 1]
+    one_pass, engine, _ = learn_pair(1.0, scale=scale, times=times)
+    assert one_pass.right.item() == 3.0 and one_pass.right not in engine.optimizer.state
+
+
+def test_no_update_is_made_when_one_of_them_is_not_finite():
+    model, engine, window = learn_pair(1.0, 1.0, scale=2.0**127)  # 9 times that is too much
+    assert [weight.item() for weight in model.parameters()] == [3.0, 3.0, 3.0]
+    assert not window.updated and window.skipped == 2
+    model = Pair()
+    engine = make_engine(model, torch.amp.GradScaler("cpu", init_scale=4.0))
+    window = Window()
+    batch = Batch([4, 5], [4, 5])
+    engine.learn(Passes(1.0, 1.0), batch, window, place=0, seed=0, nominal_records=2)
+    model.right.grad.fill_(math.inf)  # in the second alone, which the scaler doesn't see
+    assert not engine.update(window, nominal_records=2).updated
+    assert model.left.item() == 3.0 and engine.scaler.get_scale() == 2.0
+
+
+def test_a_bad_pass_takes_back_the_updates_that_the_batch_had_begun():
+    model, engine, _ = learn_pair(1.0, 1.0)
+    window = Window()
+    batches = [(1.0, 1.0), (1.0, math.nan)]
+    for place, factors in enumerate(batches):
+        batch = Batch([4, 5], [4, 5])
+        engine.learn(Passes(*factors), batch, window, place=place, seed=0, nominal_records=2)
+    assert len(window.non_finite) == 1 and window.records == 2
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    assert model.left.grad.item() == before["both"].item()
+    assert model.right.grad is None
+    assert engine.update(window, nominal_records=2).updated
