@@ -10,6 +10,12 @@ CREATE_TRAINING_DATA = [
         "matting.generate_world:main",
         "make records of rendered people before films, with exact alpha",
     ),
+    Command(
+        "import_matte",
+        options_data.ImportOptions,
+        "matting.generate_import:main",
+        "make records of published datasets: mattes, backgrounds, masks of people",
+    ),
 ]
 
 TRAIN = [
