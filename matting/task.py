@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from matting.backgrounds import Backgrounds, split
 from matting.dataset import EvalSet, Sample, TrainSet, scan_records
 from matting.losses import composition_loss, gradient_loss, matting_losses
 from matting.metrics import matte_scores
@@ -120,11 +121,19 @@ def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) ->
     """
     check_folders(data_dir)
     cut = (options.clip_length, options.size)
-    train_set = TrainSet(_scan(data_dir / "train", options), *cut)
+    people, behind = _people(data_dir, "train", options)
+    train_set = TrainSet(people, *cut, backgrounds=behind)
     eval_set = None
     if not options.skip_eval:
-        eval_set = EvalSet(_scan(data_dir / "eval", options), *cut)
+        people, behind = _people(data_dir, "eval", options)
+        eval_set = EvalSet(people, *cut, backgrounds=behind)
     return MattingTask(model, train_set, eval_set, options)
+
+
+def _people(data_dir: Path, half: str, options: TrainOptions) -> tuple[list[Record], Backgrounds]:
+    """The records of people of one half of the dataset, and what they are put before."""
+    others = [] if options.backgrounds is None else _scan(options.backgrounds / half, options)
+    return split(data_dir / half, _scan(data_dir / half, options), others)
 
 
 def _scan(folder: Path, options: TrainOptions) -> list[Record]:
