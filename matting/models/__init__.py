@@ -11,6 +11,7 @@ from matting.models.network import (
     usual_ratio,
     zero_states,
 )
+from matting.models.person_finder import PersonFinder
 from nunif.models.registry import ForeignLayout, register_layout, register_model
 
 __all__ = ["MattingNetwork", "reparameterize_model", "usual_ratio", "zero_states"]
@@ -28,6 +29,7 @@ def _register_models() -> None:
             f"{name}_fast", MattingNetwork, variant=variant, refiner="fast_guided_filter"
         )
     register_model("matting.mamba_s0", MattingNetwork, variant="mamba")
+    register_model("matting.person_finder_v1", PersonFinder)
 
 
 def _register_layouts() -> None:
