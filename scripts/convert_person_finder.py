@@ -2,7 +2,7 @@
 
     pip download mediapipe==0.10.21 --no-deps --python-version 3.11 --only-binary=:all:
     unzip mediapipe-*.whl "mediapipe/modules/selfie_segmentation/*"
-    python scripts/convert_person_finder.py selfie_segmentation.tflite pretrained_models/person_finder_v1.pth
+    python scripts/convert_person_finder.py selfie_segmentation.tflite person_finder_v1.pth
 
 Its tensors are read by the layout of TensorFlow Lite's files (a FlatBuffer, schema.fbs of
 TensorFlow); the convolutions come in the order in which they are computed, as the module has them.

@@ -35,7 +35,9 @@ DECODER = (24, 16, 16)  # channels of its steps, from coarse to fine
 class Conv(nn.Conv2d):
     """A convolution with TensorFlow's padding: the odd pixel goes to the right and below."""
 
-    def __init__(self, num_in: int, num_out: int, kernel: int = 1, stride: int = 1, groups: int = 1):
+    def __init__(
+        self, num_in: int, num_out: int, kernel: int = 1, stride: int = 1, groups: int = 1
+    ):
         super().__init__(num_in, num_out, kernel, stride, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
