@@ -6,16 +6,17 @@ evaluate by is a clip. One to learn from has what each pass over it needs: `low`
 clip of other T and S, and `persons` a sample of `matting.persons`; the last two where asked for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from matting.augment import OF_VIDEOS, Layers, augment, part_of, settle, to_unit
+from matting.augment import OF_STILLS, OF_VIDEOS, Layers, augment, part_of, settle, to_unit
+from matting.backgrounds import BACKGROUND, Backgrounds, draw_numbers, first_numbers
 from matting.persons import PersonSet
 from nunif import records
-from nunif.records import BadRecord, Record, read_plane
+from nunif.records import BadRecord, Plane, Record, read_plane
 from nunif.seed import generator_for
 from nunif.training.task import BadSample, Draw
 from scene.planes import ALPHA, BEHIND, COLOUR, FOREGROUND, OCCLUDER
@@ -23,19 +24,21 @@ from scene.planes import ALPHA, BEHIND, COLOUR, FOREGROUND, OCCLUDER
 Sample = dict[str, Tensor]
 Passes = dict[str, Sample]
 PLANES = (COLOUR, ALPHA, FOREGROUND, BEHIND, OCCLUDER)
-NEEDED = (ALPHA, FOREGROUND, BEHIND)
-FORWARD_SHARE, LONGEST_STEP = 0.5, 5  # of clips that run forwards; frames from one to the next
+CUT_OUT = PLANES[1:]  # of a record without frames: of somebody who can stand before anything
 
 
 def scan_records(folder: Path, *, min_frames: int = 1) -> tuple[list[Record], list[BadRecord]]:
-    """Records that have an alpha, a foreground and what is behind it, and those that can't be used,
-    with the reason."""
-    found, bad = records.scan_records(folder, PLANES, min_frames=min_frames)
+    """Records that have an alpha and a foreground, or a background, and those that can't be used,
+    with the reason. Those of one frame are stills, which last as long as they must."""
+    found, bad = records.scan_records(folder, PLANES, or_planes=(CUT_OUT, BACKGROUND))
     usable = []
     for record in found:
-        lacking = [plane.name for plane in NEEDED if not record.has(plane.letter)]
-        if lacking:
+        lacking = [plane.name for plane in PLANES[1:4] if not record.has(plane.letter)]
+        is_cut_out = record.has(ALPHA.letter) and record.has(FOREGROUND.letter)
+        if lacking and not is_cut_out and record.planes != BACKGROUND:
             bad.append(BadRecord(record.path, f"it has no {' and no '.join(lacking)}"))
+        elif 1 < len(record) < min_frames:
+            bad.append(BadRecord(record.path, f"{len(record)} frames, {min_frames} are needed"))
         else:
             usable.append(record)
     return usable, bad
@@ -43,30 +46,41 @@ def scan_records(folder: Path, *, min_frames: int = 1) -> tuple[list[Record], li
 
 @dataclass(frozen=True)
 class _Clips:
-    """Records of which clips of `clip_length` frames and `size` x `size` pixels are made."""
+    """Records of which clips of `clip_length` frames and `size` x `size` pixels are made.
+
+    backgrounds: for records that have none of their own, and for all to be put before.
+    """
 
     records: list[Record]
     clip_length: int
     size: int
+    backgrounds: Backgrounds = field(default_factory=Backgrounds, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def _read(self, record: Record, numbers: tuple[str, ...], behind: Record | None) -> Layers:
-        """The layers of a clip. behind: another record whose background is taken."""
+    def _read(
+        self,
+        record: Record,
+        numbers: tuple[str, ...],
+        behind: tuple[Record, tuple[str, ...]] | None,
+    ) -> Layers:
+        """The layers of a clip. behind: another record whose background is taken, and of which
+        frames."""
         try:
-            colours, alpha, others = (
-                to_unit(read_plane(record, plane.letter, numbers))
-                for plane in (FOREGROUND, ALPHA, BEHIND)
-            )
             occluder = None
             if record.has(OCCLUDER.letter):
-                occluder = to_unit(read_plane(record, OCCLUDER.letter, numbers))
-            if behind is not None:
-                others = to_unit(read_plane(behind, BEHIND.letter, behind.numbers[: len(numbers)]))
+                occluder = _read_unit(record, OCCLUDER, numbers)
+            return Layers(
+                _read_unit(record, FOREGROUND, numbers),
+                _read_unit(record, ALPHA, numbers),
+                occluder,
+                _read_unit(behind[0], BEHIND, behind[1])
+                if behind
+                else _read_unit(record, BEHIND, numbers),
+            )
         except BadRecord as problem:
             raise BadSample(str(problem.record), problem.reason) from problem
-        return Layers(colours, alpha, occluder, others)
 
 
 @dataclass(frozen=True)
@@ -83,25 +97,23 @@ class TrainSet(_Clips):
 
     def __getitem__(self, draw: Draw) -> Passes:
         record, rng = self.records[draw.index], np.random.default_rng(draw.seed)
-        longest = (len(record) - 1) // max(1, self.clip_length - 1)
-        step = int(rng.integers(1, min(longest, LONGEST_STEP) + 1)) if longest > 1 else 1
-        span = (self.clip_length - 1) * step + 1
-        start = int(rng.integers(len(record) - span + 1))
-        numbers = record.numbers[start : start + span : step]
-        if rng.random() >= FORWARD_SHARE:
-            numbers = numbers[::-1]
+        numbers = draw_numbers(record, self.clip_length, rng)
         other = self.records[int(rng.integers(len(self.records)))] if rng.random() < 0.5 else None
-        if other is not None and len(other) < self.clip_length:
+        if other is not None and (len(other) < self.clip_length or not other.has(BEHIND.letter)):
             other = None
-        layers = self._read(record, numbers, other)
-        passes = {"low": _sample(augment(layers, self.size, rng, OF_VIDEOS))}
+        behind = (other, other.numbers[: self.clip_length]) if other else None
+        if self.backgrounds and (other or not record.has(BEHIND.letter)):
+            behind = self.backgrounds.draw(self.clip_length, rng)
+        chances = OF_STILLS if len(record) == 1 else OF_VIDEOS
+        layers = self._read(record, numbers, behind)
+        passes = {"low": _sample(augment(layers, self.size, rng, chances))}
         # what is drawn for the others changes nothing of the first
         if self.high is not None:
             num_frames, size = self.high
             rng = generator_for(draw.seed, "high")
             start = int(rng.integers(self.clip_length - num_frames + 1))
             part = part_of(layers, slice(start, start + num_frames))
-            passes["high"] = _sample(augment(part, size, rng, OF_VIDEOS))
+            passes["high"] = _sample(augment(part, size, rng, chances))
         if self.persons is not None:
             rng = generator_for(draw.seed, "persons")
             passes["persons"] = self.persons.draw(rng, still=draw.window % 2 == 1)
@@ -113,8 +125,19 @@ class EvalSet(_Clips):
 
     def __getitem__(self, draw: Draw) -> Sample:
         record = self.records[draw.index]
-        layers = self._read(record, record.numbers[: self.clip_length], None)
+        behind = None
+        if not record.has(BEHIND.letter):
+            rng = generator_for("eval-background", record.path.name)
+            behind = self.backgrounds.draw(self.clip_length, rng)
+        layers = self._read(record, first_numbers(record, self.clip_length), behind)
         return _sample(settle(layers, self.size, generator_for("eval", record.path.name)))
+
+
+def _read_unit(record: Record, plane: Plane, numbers: tuple[str, ...]) -> Tensor:
+    """(T, C, H, W) float32 in [0, 1]; a picture that stands still is read once."""
+    is_still = len(record) == 1
+    pictures = read_plane(record, plane.letter, numbers[:1] if is_still else numbers)
+    return to_unit(pictures).expand(len(numbers), -1, -1, -1)
 
 
 def _sample(layers: Layers) -> Sample:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from nunif.errors import UserError
 from nunif.options import option, parse_size
-from nunif.record_options import RecordOptions
+from nunif.record_options import RecordFolderOptions, RecordOptions
 
 MIN_SIDE = 32
+LAYOUTS = ("videomatte", "imagematte", "background", "coco", "spd", "youtubevis")
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,46 @@ class WorldOptions(RecordOptions):
             )
         if self.stills and not self.dataset_dir:
             raise UserError("--stills needs pictures: name their folder with -i")
+
+
+@dataclass(frozen=True)
+class ImportOptions(RecordFolderOptions):
+    """`create_training_data.py import_matte`."""
+
+    layout: str = option(choices=LAYOUTS, help="how the dataset is laid out")
+    dataset_dir: Path = option("-i", "--dataset-dir", help="the folder of the dataset")
+    split: str | None = option(
+        default=None, help="COCO: which part, such as train2017, where there are several"
+    )
+    size: int = option(
+        default=512,
+        minimum=MIN_SIDE,
+        help="short side in pixels; larger pictures are reduced to it",
+    )
+    seq: int = option(
+        default=50, minimum=1, help="least number of frames of a record; longer clips are divided"
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.split is not None and self.layout != "coco":
+            raise UserError(f"--split {self.split} is for --layout coco: leave it out")
+
+
+@dataclass(frozen=True)
+class LabelOptions(RecordFolderOptions):
+    """`create_training_data.py label_people`."""
+
+    dataset_dir: tuple[Path, ...] = option(
+        "-i",
+        "--dataset-dir",
+        help="films with people in them: a video, a folder of numbered pictures, or a folder of "
+        "such; may be given several times",
+    )
+    size: int = option(
+        default=512, minimum=MIN_SIDE, help="short side in pixels; larger frames are reduced to it"
+    )
+    seq: int = option(
+        default=50, minimum=1, help="least number of frames of a record, where a shot has so many"
+    )
+    gpu: int = option(default=0, minimum=-1, help="which GPU; -1: the CPU")

@@ -22,6 +22,12 @@ class TrainOptions(TrainerOptions):
     data_dir: Path | None = option(
         "-i", "--data-dir", default=None, help="the dataset: a folder with train/ and eval/"
     )
+    backgrounds: Path | None = option(
+        default=None,
+        metavar="DIR",
+        help="what people are put before: records of backgrounds in train/ and eval/ of this "
+        "folder, beside those of the dataset",
+    )
     curriculum: str | None = option(
         default=None,
         metavar="FILE",

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from matting.backgrounds import Backgrounds, split
 from matting.dataset import EvalSet, Passes, Sample, TrainSet, scan_records
 from matting.losses import (
     composition_loss,
@@ -189,11 +190,19 @@ def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) ->
     if options.high_size is not None:
         high = options.high_clip_length, options.high_size
     persons = _find_persons(data_dir, options)
-    train_set = TrainSet(_scan(data_dir / "train", options), *cut, high, persons)
+    people, behind = _people(data_dir, "train", options)
+    train_set = TrainSet(people, *cut, high, persons, backgrounds=behind)
     eval_set = None
     if not options.skip_eval:
-        eval_set = EvalSet(_scan(data_dir / "eval", options), *cut)
+        people, behind = _people(data_dir, "eval", options)
+        eval_set = EvalSet(people, *cut, backgrounds=behind)
     return MattingTask(model, train_set, eval_set, options)
+
+
+def _people(data_dir: Path, half: str, options: TrainOptions) -> tuple[list[Record], Backgrounds]:
+    """The records of people of one half of the dataset, and what they are put before."""
+    others = [] if options.backgrounds is None else _scan(options.backgrounds / half, options)
+    return split(data_dir / half, _scan(data_dir / half, options), others)
 
 
 def _scan(folder: Path, options: TrainOptions) -> list[Record]:

@@ -31,16 +31,14 @@ def check_prefix(prefix: str, *, windows: bool = os.name == "nt") -> None:
 
 
 @dataclass(frozen=True)
-class RecordOptions:
-    """Where records go, what they are called, and what decides their bytes; for the commands that
-    make them."""
+class RecordFolderOptions:
+    """Where records go and what they are called; for the commands that make them."""
 
     deinterlace: bool = deinterlace_option()
     data_dir: Path = option(
         "-o", "--data-dir", help="the folder that gets the records, such as data/NAME/train"
     )
     prefix: str = option(default="", help="first word of the records' names")
-    seed: int = option(default=71, help="of all random draws; the same seed makes the same records")
     max_workers: int = option(
         default=max(1, (os.cpu_count() or 2) // 2),
         minimum=1,
@@ -50,3 +48,10 @@ class RecordOptions:
     def check(self) -> None:
         """Raises UserError: as `check_prefix`."""
         check_prefix(self.prefix)
+
+
+@dataclass(frozen=True)
+class RecordOptions(RecordFolderOptions):
+    """The same for records of which something is drawn at random."""
+
+    seed: int = option(default=71, help="of all random draws; the same seed makes the same records")

@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from itertools import product, starmap
@@ -264,6 +264,14 @@ def open_record(
     return Record(path, in_order, size, tuple(planes), tuple(letters))
 
 
+def _planes_of(path: Path, choices: Sequence[Sequence[Plane]]) -> Sequence[Plane]:
+    """The first choice of whose first plane a folder has a picture; else the first."""
+    with suppress(OSError):  # which opening it will tell of
+        endings = {file.name.rpartition("_")[2] for file in path.iterdir()}
+        return next((c for c in choices if f"{c[0].letter}.png" in endings), choices[0])
+    return choices[0]
+
+
 def _numbers_of(names: list[str], planes: Sequence[Plane]) -> dict[int, str]:
     """The numbers of the frames of which there is any picture, with their zeros in front."""
     letters = "|".join(re.escape(plane.letter) for plane in planes)
@@ -343,10 +351,12 @@ def scan_records(
     *,
     min_frames: int = 1,
     min_size: int | tuple[int, int] = 1,
+    or_planes: Sequence[Sequence[Plane]] = (),
 ) -> tuple[list[Record], list[BadRecord]]:
     """All records in a folder, sorted by name, and those that can't be used; see `open_record`.
 
-    Files and hidden folders are passed over.
+    Files and hidden folders are passed over. or_planes: others, for records that have no picture
+    of the first of `planes`; each is opened for those of whose first one it has any.
 
     Raises:
         UserError: the folder is missing, or holds no usable record.
@@ -364,7 +374,8 @@ def scan_records(
                 tell_if_dangling(path)
                 continue
             try:
-                good.append(open_record(path, planes, min_frames=min_frames, min_size=min_size))
+                own = _planes_of(path, [planes, *or_planes]) if or_planes else planes
+                good.append(open_record(path, own, min_frames=min_frames, min_size=min_size))
             except BadRecord as problem:
                 bad.append(problem)
     if not good:
