@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from inpaint.models import motion
 from inpaint.runtime.stream import InpaintStream
 from nunif.models import Model, create_model, save_model
+from scene import masks
 
 TINY = "inpaint.memory_dstt_v1_tiny"
 
@@ -32,6 +34,14 @@ def save_lively_model(path: Path, *, seed: int = 0) -> Path:
     """The same in a model file."""
     save_model(lively_model(seed=seed), path)
     return path
+
+
+def less_to_trace(patch: pytest.MonkeyPatch) -> None:
+    """Where a file is made of a network: the same operations and a quarter of them, pyramids of
+    fewer levels that are gone through once."""
+    patch.setattr(motion, "ITERATIONS", 1)
+    patch.setattr(motion, "LEVELS", 2)
+    patch.setattr(masks, "FILL_LEVELS", 3)
 
 
 def frames_given_to_models(patch: pytest.MonkeyPatch) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ CHECKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_check_passes(check):
     tool, *words = CHECKS[check]

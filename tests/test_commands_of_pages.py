@@ -24,6 +24,7 @@ from matting import commands as matting
 from nunif.models import create_model, save_model
 from nunif.records import write_record
 from scene.world import render_scene
+from tests.models import less_to_trace
 from tests.open_files import refuse_open_files
 from tests.records import make_dataset
 from tests.videos import write_clip
@@ -231,6 +232,7 @@ def inputs_of(block: Block) -> dict[str, object]:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_of_a_page_runs(run, place, monkeypatch, page):
     monkeypatch.chdir(place)
+    less_to_trace(monkeypatch)
     refuse_open_files(monkeypatch)
     blocks = blocks_of(page)
     for block in blocks:

@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import nn
 
-from inpaint.models import motion
 from inpaint.models.steps import STREAMING, make_step, mask_frame
 from inpaint.runtime.backends import ENGINES, TorchBackend
 from nunif.models import Model, create_model
@@ -25,9 +24,8 @@ from nunif.runtime.export import trace, write_onnx
 from nunif.runtime.parity import compare, run_clip, to_torch
 from nunif.runtime.tensorrt import TensorRTBackend, build_engine
 from nunif.runtime.torchscript import write_torchscript
-from scene import masks
 from tests.exam import noise
-from tests.models import TINY, lively
+from tests.models import TINY, less_to_trace, lively
 
 # one process, so that every file is exported once
 pytestmark = pytest.mark.xdist_group("contract")
@@ -79,14 +77,11 @@ EXPORTED = OF_ALL[2:]
 
 
 @pytest.fixture(autouse=True)
-def less_to_trace(request, monkeypatch):
-    """Where a file is made: the same operations and a quarter of them, pyramids of fewer levels
-    that are gone through once. Everything else runs the networks as they are."""
+def small_files(request, monkeypatch):
+    """Everything but the files runs the networks as they are."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     if parameters.get("kind") in ("onnx", "tensorrt", "torchscript"):
-        monkeypatch.setattr(motion, "ITERATIONS", 1)
-        monkeypatch.setattr(motion, "LEVELS", 2)
-        monkeypatch.setattr(masks, "FILL_LEVELS", 3)
+        less_to_trace(monkeypatch)
 
 
 @dataclass

@@ -20,8 +20,8 @@ from tests.exam import KINDS, scenery, sit_long
 
 CPU = torch.device("cpu")
 BEGIN = 8  # the frame at which the hole comes
-EARLY, LATE = range(12, 21), range(1960, 2001)
-SIZE = (96, 144)
+EARLY, LATE = range(12, 21), range(960, 1001)
+SIZE = (64, 96)
 
 
 def picture_memory():
@@ -64,7 +64,7 @@ def test_the_long_exam_ends_as_well_as_it_began(name):
 
 
 @pytest.mark.slow
-def test_two_thousand_frames_later_the_hole_is_as_sharp():
+def test_a_thousand_frames_later_the_hole_is_as_sharp():
     """Two films side by side, of 8 bits: a still one with noise of two grey levels, and one with
     noise of one level whose camera trembles by fractions of a pixel.
 
@@ -77,7 +77,7 @@ def test_two_thousand_frames_later_the_hole_is_as_sharp():
     hole[SIZE[0] // 3 : 2 * SIZE[0] // 3, SIZE[1] // 3 : 2 * SIZE[1] // 3] = True
     visible = torch.from_numpy(~hole).float()
     past, early, late, best = None, [], [], []
-    for t in range(2001):
+    for t in range(LATE.stop):
         offsets = [np.zeros(2), rng.normal(0, 0.3, 2)]
         clean = [in_levels(moved(wide, *offset)[..., 8:-8, 8:-8]) for offset in offsets]
         noisy = (
@@ -108,7 +108,7 @@ def test_two_thousand_frames_later_the_hole_is_as_sharp():
             samples = (moved(x[None], *(o - p)) for x, o, p in zip(before, offsets, offsets_before))
             best.append([psnr(in_levels(x), y, hole) for x, y in zip(samples, clean)])
     at_first, at_last, possible = (np.mean(scores, axis=0) for scores in (early, late, best))
-    assert (at_last > at_first - 1).all() and (at_last > possible - [1.5, 3]).all(), (
+    assert (at_last > at_first - 0.5).all() and (at_last > possible - [1.5, 3]).all(), (
         at_first,
         at_last,
         possible,

@@ -14,7 +14,7 @@ from inpaint.losses import NamedLoss
 from inpaint.task import VideoInpaintTask
 from nunif.models import create_model, load_model, save_model
 from nunif.training.trainer import EpochDone
-from tests.models import lively_model
+from tests.models import less_to_trace, lively_model
 from tests.records import make_dataset, make_records
 from tests.watching import train_stopped_after
 
@@ -448,8 +448,9 @@ def test_contact_sheet(run, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_export_at_the_end_of_a_run(run, data, tmp_path):
+def test_export_at_the_end_of_a_run(run, data, tmp_path, monkeypatch):
     """In the format that takes the least time; what each of them holds stands in test_export.py."""
+    less_to_trace(monkeypatch)
     more = ("--max-epoch", "1", "--export", "torchscript")
     code, _, lines = run(TRAIN, *words(data, tmp_path, *more))
     assert code == 0, lines
