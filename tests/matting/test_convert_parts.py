@@ -1,0 +1,116 @@
+"""`python -m matting convert` with --parts and --planes: a folder for each film. What a kill
+leaves: `tests/faults/test_kill_converter.py`."""
+
+import json
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from matting.commands import MATTING
+from nunif.models import save_model
+from nunif.records import open_record, read_plane
+from nunif.video.film import open_film
+from scene.planes import ALPHA, FOREGROUND
+from tests.faults.processes import hashes
+from tests.matting.weights import pictures
+from tests.videos import set_rotation, times_of, write_clip
+
+SIZE = (48, 64)
+NUM_FRAMES = 5
+TIMES = [0, 40, 75, 190, 230]  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, network):
+    """Two films of uneven times, one of them also turned, with sound and of odd size."""
+    place = tmp_path_factory.mktemp("parts")
+    save_model(network, place / "m.pth")
+    (place / "films").mkdir()
+    for seed, name, size in ((3, "a.mkv", SIZE), (5, "b.mp4", (51, 65))):
+        frames = (pictures(NUM_FRAMES, 3, *size, seed=seed) * 255).byte().permute(0, 2, 3, 1)
+        write_clip(
+            place / "films" / name,
+            list(frames.numpy()),
+            times=TIMES,
+            time_base=Fraction(1, 1000),
+            pixel_format="yuv444p",
+            sound="aac" if name == "b.mp4" else None,
+            num_b_frames=0,
+        )
+    set_rotation(place / "films" / "b.mp4", 90)
+    return place
+
+
+def words_of(place, source, out, *more):
+    return ["convert", "-i", place / source, "-o", out, "-m", place / "m.pth", "--gpu", -1, *more]
+
+
+def read(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def test_each_film_of_a_folder_has_a_folder_of_all_parts(run, place, tmp_path):
+    """And the same command leaves what is finished as it is."""
+    out = tmp_path / "out"
+    words = words_of(place, "films", out, "--parts", "pha,fgr.mkv,com,planes")
+    code, _, lines = run(MATTING, *words)
+    assert code == 0, lines
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b"]
+    for name, source, size in (("a", "a.mkv", SIZE), ("b", "b.mp4", (65, 51))):
+        parts = out / name
+        assert sorted(path.name for path in parts.iterdir()) == ["com", "fgr.mkv", "pha", "planes"]
+        record = open_record(parts / "planes", (ALPHA, FOREGROUND))
+        assert len(record) == NUM_FRAMES and record.size == size
+        alpha, colours = (
+            read_plane(record, plane.letter, record.numbers) for plane in (ALPHA, FOREGROUND)
+        )
+        assert alpha.std() > 5
+        for t in range(NUM_FRAMES):
+            cut_out = read(parts / "com" / f"{t:06d}.png")
+            assert np.array_equal(cut_out[..., [2, 1, 0]], colours[t])  # not premultiplied
+            assert np.array_equal(cut_out[..., 3], alpha[t])
+            assert np.array_equal(read(parts / "pha" / f"{t:06d}.png")[..., 0], alpha[t])
+        info = json.loads((parts / "planes" / "record.json").read_text())
+        assert info["film"] == source and info["frames"] == NUM_FRAMES
+        film_times = times_of(place / "films" / source)
+        assert times_of(parts / "fgr.mkv") == film_times and len(film_times) == NUM_FRAMES
+    before = hashes(out)
+    code, _, lines = run(MATTING, *words)
+    assert code == 0 and lines[-1].endswith("0 films made, 2 were there already")
+    assert hashes(out) == before
+
+
+def test_planes_beside_a_film_that_keeps_its_times_and_sound(run, place, tmp_path):
+    words = words_of(place, "films/b.mp4", tmp_path / "com.mkv", "--planes", tmp_path / "planes")
+    code, _, lines = run(MATTING, *words)
+    assert code == 0, lines
+    assert times_of(tmp_path / "com.mkv") == times_of(place / "films" / "b.mp4")
+    with open_film(tmp_path / "com.mkv") as film:
+        assert film.info.has_sound and (film.info.height, film.info.width) == (65, 51)
+    record = open_record(tmp_path / "planes", (ALPHA, FOREGROUND))
+    assert len(record) == NUM_FRAMES and record.size == (65, 51)
+    code, _, lines = run(MATTING, *words)
+    assert code == 1 and "planes is there already" in lines[-1]
+
+
+def test_what_does_not_go_together_is_said(run, place, tmp_path):
+    (tmp_path / "twice").mkdir()
+    for suffix in (".mkv", ".mp4"):
+        (tmp_path / "twice" / f"a{suffix}").write_bytes((place / "films" / "a.mkv").read_bytes())
+    for source, out, more, text in (
+        ("films", "x", ("--parts", "pha,rgb"), "'rgb' is not known: choose from pha, fgr, com"),
+        ("films", "x", ("--parts", "planes.mp4"), "'planes.mp4' is not known"),
+        ("films", "x", ("--parts", "pha,pha.mp4"), "pha is named twice"),
+        ("films", "x", ("--parts", "pha.xyz"), "pha.xyz can't be written: choose .mp4"),
+        ("films", "x", ("--parts", "pha", "--alpha", "y"), "leave --alpha out"),
+        ("films", "x", ("--parts", "pha", "--suffix", ".mkv"), "leave --suffix out"),
+        ("films", "x", ("--parts", "pha", "--background", "white"), "is for com"),
+        ("films/a.mkv", "x.mp4", ("--parts", "pha"), "is one file, and --parts makes a folder"),
+        ("films/a.mkv", "x.mp4", ("--alpha", tmp_path / "a.png"), "a.png is one picture, and"),
+        (tmp_path / "twice", "x", ("--parts", "pha"), "would both become"),
+    ):
+        code, _, lines = run(MATTING, *words_of(place, source, tmp_path / out, *more))
+        assert code == 1 and text in lines[-1], (more, lines)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["twice"]
