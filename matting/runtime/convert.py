@@ -145,10 +145,15 @@ def _open_foreground(
 ) -> Write | None:
     if path is None:
         return None
-    write = stack.enter_context(_open(path, film, size))
-    return lambda matte: write(
-        np.where(matte.alpha[..., None] > 0, matte.foreground, 0), matte.item
-    )
+    write_colours = stack.enter_context(_open(path, film, size))
+    # a film says that it has the source's curve, which PNGs can't
+    tone = None if is_folder(path) or is_picture(path) else film.info.tone_map
+
+    def write(matte: Matte[Frame]) -> None:
+        colours = np.where(matte.alpha[..., None] > 0, matte.foreground, np.uint8(0))
+        write_colours(tone.from_sdr(colours) if tone else colours, matte.item)
+
+    return write
 
 
 def _open_planes(
@@ -225,10 +230,9 @@ def background_frames(
 
 
 def _held(film: Film, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    tone = film.info.tone_map
     picture = np.zeros((size[1], size[0], 3), np.uint8)
     for frame in film:
-        picture = _fitted(to_8_bits(tone.to_sdr(frame.rgb) if tone else frame.rgb), size)
+        picture = _fitted(frame.rgb, size)  # 8 bits of SDR, whatever the film is
         yield picture
     yield from repeat(picture)
 

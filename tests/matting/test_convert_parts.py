@@ -51,6 +51,12 @@ def read(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
+def planes_of(folder):
+    """Alpha (T, H, W) and foreground (T, H, W, 3)."""
+    record = open_record(folder, (ALPHA, FOREGROUND))
+    return [read_plane(record, plane.letter, record.numbers) for plane in (ALPHA, FOREGROUND)]
+
+
 def test_each_film_of_a_folder_has_a_folder_of_all_parts(run, place, tmp_path):
     """And the same command leaves what is finished as it is."""
     out = tmp_path / "out"
@@ -61,12 +67,8 @@ def test_each_film_of_a_folder_has_a_folder_of_all_parts(run, place, tmp_path):
     for name, source, size in (("a", "a.mkv", SIZE), ("b", "b.mp4", (65, 51))):
         parts = out / name
         assert sorted(path.name for path in parts.iterdir()) == ["com", "fgr.mkv", "pha", "planes"]
-        record = open_record(parts / "planes", (ALPHA, FOREGROUND))
-        assert len(record) == NUM_FRAMES and record.size == size
-        alpha, colours = (
-            read_plane(record, plane.letter, record.numbers) for plane in (ALPHA, FOREGROUND)
-        )
-        assert alpha.std() > 5
+        alpha, colours = planes_of(parts / "planes")
+        assert alpha.shape == (NUM_FRAMES, *size) and alpha.std() > 5
         for t in range(NUM_FRAMES):
             cut_out = read(parts / "com" / f"{t:06d}.png")
             assert np.array_equal(cut_out[..., [2, 1, 0]], colours[t])  # not premultiplied
@@ -89,10 +91,39 @@ def test_planes_beside_a_film_that_keeps_its_times_and_sound(run, place, tmp_pat
     assert times_of(tmp_path / "com.mkv") == times_of(place / "films" / "b.mp4")
     with open_film(tmp_path / "com.mkv") as film:
         assert film.info.has_sound and (film.info.height, film.info.width) == (65, 51)
-    record = open_record(tmp_path / "planes", (ALPHA, FOREGROUND))
-    assert len(record) == NUM_FRAMES and record.size == (65, 51)
+    assert planes_of(tmp_path / "planes")[1].shape == (NUM_FRAMES, 65, 51, 3)
     code, _, lines = run(MATTING, *words)
     assert code == 1 and "planes is there already" in lines[-1]
+
+
+def test_hdr_films_before_and_behind(run, place, tmp_path):
+    """The network sees SDR; the foreground has the film's curve again, and a film behind is SDR."""
+    grey = np.linspace(40, 200, SIZE[1]).astype(np.uint8)
+    frame = np.broadcast_to(grey[None, :, None], (*SIZE, 3)).copy()
+    film = tmp_path / "hdr.mkv"
+    write_clip(film, [frame] * 2, pixel_format="yuv420p10le", tags=(9, 1, 9, 16), num_b_frames=0)
+    out = tmp_path / "out"
+    code, _, lines = run(MATTING, *words_of(place, film, out, "--parts", "fgr.mkv,planes"))
+    assert code == 0, lines
+    assert any("PQ BT.2020: all of it is computed as SDR BT.709" in line for line in lines), lines
+    alpha, colours = planes_of(out / "planes")
+    with open_film(out / "fgr.mkv") as found:
+        assert found.info.tone_map is not None
+        shown = np.stack([frame.rgb for frame in found])  # as SDR
+    seen = alpha > 0
+    assert seen.any()
+    # of single colours, coded with less chroma, only the luma is the same
+    luma = [(x[seen] @ np.array([0.2126, 0.7152, 0.0722])) for x in (shown, colours)]
+    assert np.abs(luma[0] - luma[1]).mean() < 15
+    words = words_of(place, "films/a.mkv", tmp_path / "over", "--background", film)
+    code, _, lines = run(MATTING, *words, "--planes", tmp_path / "planes")
+    assert code == 0, lines
+    with open_film(film) as behind:
+        wanted = next(iter(behind)).rgb
+    nobody = planes_of(tmp_path / "planes")[0][0] == 0
+    assert nobody.any()
+    composed = read(tmp_path / "over" / "000000.png")[..., ::-1]
+    assert np.array_equal(composed[nobody], wanted[nobody])
 
 
 def test_what_does_not_go_together_is_said(run, place, tmp_path):
