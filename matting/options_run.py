@@ -23,6 +23,29 @@ def parse_colour(text: str) -> tuple[int, int, int] | None:
     return None
 
 
+PARTS = ("pha", "fgr", "com", "planes")
+
+
+def parse_parts(text: str) -> dict[str, str]:
+    """ "pha,com.mp4" -> {"pha": "pha", "com": "com.mp4"}.
+
+    Raises:
+        UserError: an unknown part; one that is named twice; planes with a suffix.
+    """
+    files: dict[str, str] = {}
+    for word in (word.strip() for word in text.split(",")):
+        name, dot, _ = word.partition(".")
+        if name not in PARTS or name == "planes" and dot:
+            raise UserError(
+                f"--parts {text}: {word!r} is not known: choose from {', '.join(PARTS)}, the first "
+                "three with a suffix such as .mp4 where they are to be films"
+            )
+        if name in files:
+            raise UserError(f"--parts {text}: {name} is named twice")
+        files[name] = word
+    return files
+
+
 @dataclass(frozen=True)
 class ConvertOptions(FilmOptions):
     """`python -m matting convert`."""
@@ -38,6 +61,19 @@ class ConvertOptions(FilmOptions):
     )
     foreground: Path | None = option(
         default=None, metavar="FILE", help="also write the person's colours, black elsewhere"
+    )
+    planes: Path | None = option(
+        default=None,
+        metavar="DIR",
+        help="also write alpha and foreground as planes of a record, 0000_A.png and 0000_F.png of "
+        "8 bits",
+    )
+    parts: str | None = option(
+        default=None,
+        metavar="NAMES",
+        help="-o is a folder, of a folder of videos one for each, which holds these: some of pha "
+        "(alpha), fgr (foreground), com (what -o would be) and planes, as pha,fgr,com for folders "
+        "of PNGs or pha.mp4,com.mp4 for films",
     )
     downsample_ratio: float | None = option(
         default=None,
@@ -55,10 +91,29 @@ class ConvertOptions(FilmOptions):
     cuts: bool = option("--no-cuts", default=True, help="keep the memory across cuts")
 
     def check(self) -> None:
+        if self.parts is not None:
+            self._check_parts(parse_parts(self.parts))
         if self.background is None or parse_colour(self.background) is not None:
             return
         if not Path(self.background).exists():
             raise UserError(
                 f"--background {self.background} is no colour and no file: give green, #78ff9b, "
                 "120,255,155, a picture or a film"
+            )
+
+    def _check_parts(self, files: dict[str, str]) -> None:
+        others = {
+            "--alpha": self.alpha,
+            "--foreground": self.foreground,
+            "--planes": self.planes,
+            "--suffix": self.suffix,
+        }
+        if given := [flag for flag, value in others.items() if value is not None]:
+            raise UserError(
+                f"--parts {self.parts} says all that is to be written: leave {given[0]} out"
+            )
+        if "com" not in files and self.background is not None:
+            raise UserError(
+                f"--background {self.background} is for com, and --parts {self.parts} has none: "
+                "add it, or leave --background out"
             )

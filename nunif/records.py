@@ -181,6 +181,11 @@ def storage_of(pictures: np.ndarray) -> Storage:
     return storage
 
 
+def encode_plane(picture: np.ndarray) -> bytes:
+    """One picture (H, W, ...) of a plane. Raises as `storage_of`."""
+    return _encode(picture, storage_of(picture[None]))
+
+
 def _encode(picture: np.ndarray, storage: Storage) -> bytes:
     if storage is Storage.RGB8:
         return encode_rgb(picture)

@@ -111,12 +111,15 @@ def film_clips(
 
 
 def _mattes_of(film: Path, mattes: Path, *, is_one: bool) -> Path:
-    """Raises BadClip where there are none of its name."""
-    if is_one and (mattes.is_file() or pictures_in(mattes)):
+    """What in a folder has the film's name; of one film else the folder of pictures itself. Raises
+    BadClip where there are none."""
+    if mattes.is_file():
         return mattes
     try:
         return find_mask(mattes, film, name=f"--alpha {mattes}", what="mattes")
     except UserError as problem:
+        if is_one and pictures_in(mattes):
+            return mattes
         raise BadClip(str(problem)) from problem
 
 

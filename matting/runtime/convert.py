@@ -4,7 +4,6 @@ Axes: H W pixels, 3 = R G B.
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ import torch
 
 from matting.models import as_network
 from matting.options_run import GREEN, ConvertOptions, parse_colour
+from matting.runtime.outputs import Outputs, in_folders, open_outputs
 from matting.runtime.stream import Matte, MatteStream
 from nunif.compiler import compile_in_place
 from nunif.device import create_device
@@ -27,7 +27,6 @@ from nunif.models import load_model
 from nunif.numbered import is_picture
 from nunif.runtime.batch import for_each_film
 from nunif.runtime.film import (
-    check_not_sources,
     is_folder,
     open_output,
     open_plain_output,
@@ -37,15 +36,17 @@ from nunif.runtime.film import (
 )
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import Film, open_film
-from nunif.video.folder import FolderWriter
+from nunif.video.folder import FolderWriter, PlanesWriter
 from nunif.video.picture import is_see_through
 from nunif.video.reader import Frame
 from nunif.video.tone import to_8_bits
+from scene.planes import ALPHA, FOREGROUND
 
 logger = logging.getLogger(__name__)
 
-Write = Callable[[np.ndarray, Frame], None]
+Write = Callable[[Matte[Frame]], None]
 
+KEPT = ": all of it is computed as SDR BT.709"  # what is said of an HDR film
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -56,83 +57,115 @@ def main(options: ConvertOptions) -> None:
     for_each_film(options, work, prepare=stream, each=in_folders)
 
 
-def in_folders(options: ConvertOptions) -> ConvertOptions:
-    """The options for one film of a folder: alpha and foreground go into folders too, under the
-    film's name.
-
-    Raises:
-        UserError: they have one name for all films.
-    """
-    for flag, path in (("--alpha", options.alpha), ("--foreground", options.foreground)):
-        if path is not None and not is_folder(path):
-            raise UserError(
-                f"{flag} {path} is one file, and there are several films: name a folder"
-            )
-    name = options.output.name
-    return replace(
-        options,
-        alpha=options.alpha and options.alpha / name,
-        foreground=options.foreground and options.foreground / name,
-    )
-
-
 def convert_film(options: ConvertOptions, *, open_stream: Callable[[], MatteStream]) -> None:
     """Cut the people out of one film. open_stream: called once the film is known to be usable."""
-    check_files(options)
+    with open_outputs(options) as outputs:
+        _convert(options, outputs, open_stream)
+
+
+def _convert(
+    options: ConvertOptions, outputs: Outputs, open_stream: Callable[[], MatteStream]
+) -> None:
     with ExitStack() as stack:
         film = stack.enter_context(open_source(options))
+        for path in outputs.paths:
+            if is_picture(path) and len(film) > 1 and path != options.output:
+                raise UserError(
+                    f"{path} is one picture, and {options.input} has {len(film)} frames: name a "
+                    "video, or a folder of pictures (a name without suffix)"
+                )
+        if outputs.composite is None and film.info.tone_map is not None:
+            logger.info("%s is %s%s", film.path, film.info.tone_map.name, KEPT)
         stream = open_stream()
         stream.reset()
         size = (film.info.width, film.info.height)
-        behind = background_frames(options.background or GREEN, size, len(film), stack)
-        output = stack.enter_context(
-            open_output(options, film, size=size, kept=": all of it is computed as SDR BT.709")
-        )
-        alphas, colours = (
-            None if path is None else stack.enter_context(_open(path, film, size))
-            for path in (options.alpha, options.foreground)
-        )
-        transparent = is_folder(options.output) and options.background is None
-        tone = film.info.tone_map
+        writes = [
+            write
+            for write in (
+                _open_composite(outputs.composite, options, film, stack),
+                _open_alpha(outputs.alpha, film, size, stack),
+                _open_foreground(outputs.foreground, film, size, stack),
+                _open_planes(outputs.planes, options, film, stack),
+            )
+            if write is not None
+        ]
         was_clear = False
 
-        def write(item: tuple[Matte[Frame], np.ndarray]) -> None:
+        def step(matte: Matte[Frame]) -> None:
             nonlocal was_clear
-            matte, background = item
-            frame = matte.item
-            was_clear |= frame.picture is not None and is_see_through(frame.picture)
-            if transparent:
-                result = np.dstack([matte.foreground, matte.alpha])
-            else:
-                result = compose(matte.foreground, matte.alpha, background)
-                result = tone.from_sdr(result) if tone else result
-            output.write(result, frame)
-            if alphas is not None:
-                alphas(np.repeat(matte.alpha[..., None], 3, 2), frame)
-            if colours is not None:
-                colours(np.where(matte.alpha[..., None] > 0, matte.foreground, 0), frame)
+            picture = matte.item.picture
+            was_clear |= picture is not None and is_see_through(picture)
+            for write in writes:
+                write(matte)
 
         frames = stack.enter_context(read_ahead(film, film))
         mattes = stream.run(pictures_of(frames, film, cuts=options.cuts), at_once=options.seq_chunk)
-        process_frames(zip(mattes, behind), film, write)
+        process_frames(mattes, film, step)
     if was_clear:
         text = "%s is transparent in places (alpha): what is found in it takes the place of that"
         logger.warning(text, film.path)
     logger.info("%s: %d frames", options.output, len(film))
 
 
-def check_files(options: ConvertOptions) -> None:
-    """
-    Raises:
-        UserError: one file is to be two, or to take the place of what is read.
-    """
-    written = [path for path in (options.output, options.alpha, options.foreground) if path]
-    behind = Path(options.background) if options.background else options.input
-    check_not_sources(written, [options.input, options.model, behind])
-    if len({os.path.realpath(path) for path in written}) < len(written):
-        raise UserError(
-            "-o, --alpha and --foreground name one file twice: choose a name for each of them"
-        )
+def _open_composite(
+    path: Path | None, options: ConvertOptions, film: Film, stack: ExitStack
+) -> Write | None:
+    """The person before a background, or a cut-out with alpha."""
+    if path is None:
+        return None
+    size = (film.info.width, film.info.height)
+    behind = background_frames(options.background or GREEN, size, len(film), stack)
+    named = replace(options, output=path)
+    output = stack.enter_context(open_output(named, film, size=size, kept=KEPT))
+    is_cut_out = is_folder(path) and options.background is None
+    tone = film.info.tone_map
+
+    def write(matte: Matte[Frame]) -> None:
+        if is_cut_out:
+            output.write(np.dstack([matte.foreground, matte.alpha]), matte.item)
+            return
+        result = compose(matte.foreground, matte.alpha, next(behind))
+        output.write(tone.from_sdr(result) if tone else result, matte.item)
+
+    return write
+
+
+def _open_alpha(
+    path: Path | None, film: Film, size: tuple[int, int], stack: ExitStack
+) -> Write | None:
+    if path is None:
+        return None
+    write = stack.enter_context(_open(path, film, size))
+    return lambda matte: write(np.repeat(matte.alpha[..., None], 3, 2), matte.item)
+
+
+def _open_foreground(
+    path: Path | None, film: Film, size: tuple[int, int], stack: ExitStack
+) -> Write | None:
+    if path is None:
+        return None
+    write_colours = stack.enter_context(_open(path, film, size))
+    # a film says that it has the source's curve, which PNGs can't
+    tone = None if is_folder(path) or is_picture(path) else film.info.tone_map
+
+    def write(matte: Matte[Frame]) -> None:
+        colours = np.where(matte.alpha[..., None] > 0, matte.foreground, np.uint8(0))
+        write_colours(tone.from_sdr(colours) if tone else colours, matte.item)
+
+    return write
+
+
+def _open_planes(
+    path: Path | None, options: ConvertOptions, film: Film, stack: ExitStack
+) -> Write | None:
+    """Alpha and foreground, whose colours go on where nobody is, so that nothing bleeds in when it
+    is scaled."""
+    if path is None:
+        return None
+    info = {"film": film.path.name, "fps": str(film.info.rate), "model": options.model.name}
+    writer = stack.enter_context(PlanesWriter(path, info))
+    letters = (ALPHA.letter, FOREGROUND.letter)
+    return lambda matte: writer.write_planes(dict(zip(letters, (matte.alpha, matte.foreground))))
 
 
 def open_stream(options: ConvertOptions) -> MatteStream:
@@ -197,10 +230,9 @@ def background_frames(
 
 
 def _held(film: Film, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    tone = film.info.tone_map
     picture = np.zeros((size[1], size[0], 3), np.uint8)
     for frame in film:
-        picture = _fitted(to_8_bits(tone.to_sdr(frame.rgb) if tone else frame.rgb), size)
+        picture = _fitted(frame.rgb, size)  # 8 bits of SDR, whatever the film is
         yield picture
     yield from repeat(picture)
 
@@ -222,7 +254,9 @@ def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @contextmanager
-def _open(path: Path, film: Film, size: tuple[int, int]) -> Iterator[Write]:
+def _open(
+    path: Path, film: Film, size: tuple[int, int]
+) -> Iterator[Callable[[np.ndarray, Frame], None]]:
     """A film, a picture or a folder of PNGs in the making."""
     if is_folder(path):
         make_folder(path.parent)

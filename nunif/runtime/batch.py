@@ -57,6 +57,7 @@ def for_each_film(
         return
     _check(options, mask)
     jobs = [each(job) for job in _jobs(films, options)]
+    _check_apart(jobs)
     done = [job for job in jobs if _is_there(job.output)]
     for job in done:
         logger.info("%s is there already: left as it is", job.output)
@@ -89,13 +90,9 @@ def _stills(folder: Path) -> list[Path]:
 
 
 def _jobs(films: list[Path], options: Options) -> list[Options]:
-    """The options for each film alone.
-
-    Raises:
-        UserError: the same is to be made of two.
-    """
+    """The options for each film alone. Raises as `_check_apart`."""
     takes_rate = any(film.is_dir() for film in films)
-    jobs: dict[Path, Options] = {}
+    jobs: list[Options] = []
     for film in films:
         suffix = "" if film.is_dir() else options.suffix or film.suffix
         if suffix and not (can_write(suffix) or _is_pictures(suffix)):
@@ -103,12 +100,22 @@ def _jobs(films: list[Path], options: Options) -> list[Options]:
         output = options.output / (clip_name(film) + suffix)
         # of a rate only folders of pictures know nothing
         fps = options.fps if film.is_dir() or not takes_rate else None
-        job = replace(options, input=film, output=output, fps=fps, suffix=None)
-        if (first := jobs.setdefault(job.output, job)) is not job:
+        jobs.append(replace(options, input=film, output=output, fps=fps, suffix=None))
+    _check_apart(jobs)
+    return jobs
+
+
+def _check_apart(jobs: list[Options]) -> None:
+    """
+    Raises:
+        UserError: the same is to be made of two films.
+    """
+    made: dict[Path, Options] = {}
+    for job in jobs:
+        if (first := made.setdefault(job.output, job)) is not job:
             raise UserError(
-                f"{first.input} and {film} would both become {job.output}: rename one of them"
+                f"{first.input} and {job.input} would both become {job.output}: rename one of them"
             )
-    return list(jobs.values())
 
 
 def _with_masks(jobs: list[Options], mask: Path, failures: Failures) -> list[Options]:

@@ -263,6 +263,23 @@ def stall_in_record(number: int, path: Path) -> None:
     records.encode_rgb = encode
 
 
+def stall_in_folder(number: int, path: Path) -> None:
+    """Write the `number`th frame of all folders halfway, report it, and stay there."""
+    from nunif.video import folder
+
+    real, left = folder.FolderWriter._write, [number]
+
+    def write(writer: Any, contents: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            real(writer, {name: data[: len(data) // 2] for name, data in contents.items()})
+            _report(path)
+            _stay()
+        real(writer, contents)
+
+    folder.FolderWriter._write = write
+
+
 def stall_before_command(path: Path) -> None:
     """Report that the command is about to be loaded, and stay there."""
     from nunif import cli
