@@ -8,8 +8,10 @@ clip of other T and S, and `persons` a sample of `matting.persons`; the last two
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from matting.augment import OF_VIDEOS, Layers, augment, part_of, settle, to_unit
@@ -75,11 +77,12 @@ class TrainSet(_Clips):
     draw's seed. Half of the time a person stands before another record's background.
 
     high: (frames, pixels of a side) of a part of the same clip, changed in another way. persons:
-        clips for even windows of the run, stills for odd ones.
+        clips for even windows of the run, stills for odd ones; or "own", where persons are in this
+        clip, changed in another way, and its frames as stills.
     """
 
     high: tuple[int, int] | None = None
-    persons: PersonSet | None = None
+    persons: PersonSet | Literal["own"] | None = None
 
     def __getitem__(self, draw: Draw) -> Passes:
         record, rng = self.records[draw.index], np.random.default_rng(draw.seed)
@@ -104,7 +107,11 @@ class TrainSet(_Clips):
             passes["high"] = _sample(augment(part, size, rng, OF_VIDEOS))
         if self.persons is not None:
             rng = generator_for(draw.seed, "persons")
-            passes["persons"] = self.persons.draw(rng, still=draw.window % 2 == 1)
+            still = draw.window % 2 == 1
+            if isinstance(self.persons, PersonSet):
+                passes["persons"] = self.persons.draw(rng, still=still)
+            else:
+                passes["persons"] = _own_persons(augment(layers, self.size, rng, OF_VIDEOS), still)
         return passes
 
 
@@ -115,6 +122,11 @@ class EvalSet(_Clips):
         record = self.records[draw.index]
         layers = self._read(record, record.numbers[: self.clip_length], None)
         return _sample(settle(layers, self.size, generator_for("eval", record.path.name)))
+
+
+def _own_persons(layers: Layers, still: bool) -> Sample:
+    mask = (layers.alpha > 0.5).to(layers.alpha.dtype)
+    return {"frames": layers.compose().contiguous(), "mask": mask, "still": torch.tensor(still)}
 
 
 def _sample(layers: Layers) -> Sample:

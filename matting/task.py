@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -54,6 +54,8 @@ class MattingTask(Task):
     model: MattingNetwork
     train_set: TrainSet
     eval_set: EvalSet | None
+
+    pictures_in_events = 4
 
     # updates of one window, in their order
     LOW, HIGH, PERSONS = range(3)
@@ -188,8 +190,8 @@ def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) ->
     high = None
     if options.high_size is not None:
         high = options.high_clip_length, options.high_size
-    persons = _find_persons(data_dir, options)
-    train_set = TrainSet(_scan(data_dir / "train", options), *cut, high, persons)
+    persons = _find_persons(options)
+    train_set = TrainSet(_scan(data_dir / "train", options), *cut, high=high, persons=persons)
     eval_set = None
     if not options.skip_eval:
         eval_set = EvalSet(_scan(data_dir / "eval", options), *cut)
@@ -202,11 +204,11 @@ def _scan(folder: Path, options: TrainOptions) -> list[Record]:
     return found
 
 
-def _find_persons(data_dir: Path, options: TrainOptions) -> PersonSet | None:
+def _find_persons(options: TrainOptions) -> PersonSet | Literal["own"] | None:
     """What the head for persons learns from, if it learns."""
-    if options.segmentation is None and not options.segmentation_pass:
-        return None
-    folder = options.segmentation or data_dir / "train"
+    folder = options.segmentation
+    if folder is None:
+        return "own" if options.segmentation_pass else None
     found, bad = scan_persons(folder, clip_length=options.clip_length, size=options.size)
     _check_share(folder, len(found.clips) + len(found.stills), bad, options)
     return found
