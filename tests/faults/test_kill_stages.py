@@ -35,10 +35,9 @@ def words(tmp_path_factory):
     ]  # fmt: skip
 
 
-def run(words, folder, *more, hooks=()):
-    command = [*words, "--model-dir", folder / "m", *more]
-    return Command(command, folder / f"log{len(list(folder.glob('log*')))}",
-                   (make_tiny_mattes,), *hooks)  # fmt: skip
+def start(words, folder, *more, hooks=()):
+    log = folder / f"log{len(list(folder.glob('log*')))}"
+    return Command([*words, "--model-dir", folder / "m", *more], log, (make_tiny_mattes,), *hooks)
 
 
 def files_of(folder):
@@ -52,18 +51,18 @@ def test_killed_in_each_stage_it_ends_with_the_same_bits(words, tmp_path):
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     calm.mkdir()
     killed.mkdir()
-    undisturbed = run(words, calm)
+    undisturbed = start(words, calm)
     rng = Random(SEED)
     for stage in range(1, STAGES + 1):
         reports = killed / f"reports{stage}"
         reports.mkdir()
         hooks = [(report_updates_of_stages, reports), (save_after_every_update,)]
         more = ["--resume"] if stage > 1 else []
-        command = run(words, killed, *more, hooks=hooks)
+        command = start(words, killed, *more, hooks=hooks)
         update = rng.randint(1, 2)
         command.wait_for_reports(reports / f"stage{stage}", update)
         command.kill()
-    last = run(words, killed, "--resume")
+    last = start(words, killed, "--resume")
     assert last.wait() == 0, last.text
     assert "stage 3 of 4, high resolution: done" in last.text
     assert undisturbed.wait() == 0, undisturbed.text
@@ -77,6 +76,4 @@ def test_killed_in_each_stage_it_ends_with_the_same_bits(words, tmp_path):
         for content in contents:
             for key in ("updated_at", "train_kwargs"):
                 content.pop(key, None)
-            if "training" in content:
-                content["training"]["state"].pop("epoch", None)
         assert bits(contents[0]) == bits(contents[1]), name
