@@ -96,7 +96,8 @@ def main() -> None:
         "train": len(train),
         "eval": [record.path.name for record in held_out],
     }
-    rates = cosine_rates(words.steps, peak=words.learning_rate, minimum=0.0, cycles=1)
+    peak = words.learning_rate
+    rates = cosine_rates(words.steps, peak=peak, minimum=peak / 100, cycles=1)
     for number, rate in enumerate(tqdm(rates, disable=None), 1):
         for seed in seeds:
             batch = draw_batch(train, generator_for("matte memory", seed, number))
