@@ -8,8 +8,10 @@ clip of other T and S, and `persons` a sample of `matting.persons`; the last two
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from matting.augment import OF_STILLS, OF_VIDEOS, Layers, augment, part_of, settle, to_unit
@@ -89,11 +91,12 @@ class TrainSet(_Clips):
     draw's seed. Half of the time a person stands before another record's background.
 
     high: (frames, pixels of a side) of a part of the same clip, changed in another way. persons:
-        clips for even windows of the run, stills for odd ones.
+        clips for even windows of the run, stills for odd ones; or "own", where persons are in this
+        clip, changed in another way, and its frames as stills.
     """
 
     high: tuple[int, int] | None = None
-    persons: PersonSet | None = None
+    persons: PersonSet | Literal["own"] | None = None
 
     def __getitem__(self, draw: Draw) -> Passes:
         record, rng = self.records[draw.index], np.random.default_rng(draw.seed)
@@ -116,7 +119,11 @@ class TrainSet(_Clips):
             passes["high"] = _sample(augment(part, size, rng, chances))
         if self.persons is not None:
             rng = generator_for(draw.seed, "persons")
-            passes["persons"] = self.persons.draw(rng, still=draw.window % 2 == 1)
+            still = draw.window % 2 == 1
+            if isinstance(self.persons, PersonSet):
+                passes["persons"] = self.persons.draw(rng, still=still)
+            else:
+                passes["persons"] = _own_persons(augment(layers, self.size, rng, chances), still)
         return passes
 
 
@@ -138,6 +145,11 @@ def _read_unit(record: Record, plane: Plane, numbers: tuple[str, ...]) -> Tensor
     is_still = len(record) == 1
     pictures = read_plane(record, plane.letter, numbers[:1] if is_still else numbers)
     return to_unit(pictures).expand(len(numbers), -1, -1, -1)
+
+
+def _own_persons(layers: Layers, still: bool) -> Sample:
+    mask = (layers.alpha > 0.5).to(layers.alpha.dtype)
+    return {"frames": layers.compose().contiguous(), "mask": mask, "still": torch.tensor(still)}
 
 
 def _sample(layers: Layers) -> Sample:

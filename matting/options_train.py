@@ -85,7 +85,7 @@ class TrainOptions(TrainerOptions):
         "frames and what their alpha covers by more than half",
     )
     segmentation_pass: bool = option(
-        default=False, help="learn that too; without --segmentation from the dataset itself"
+        default=False, help="learn that too; without --segmentation from the clips themselves"
     )
     composition_weight: float = option(
         default=0.0, minimum=0, help="weight of the error of the frame put together again"

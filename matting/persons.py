@@ -18,7 +18,7 @@ from torch import Tensor
 
 from matting.augment import affine, change_colours, grey, sample, to_unit
 from nunif import records
-from nunif.records import BadRecord, Record, read_info, read_plane
+from nunif.records import BadRecord, Record, read_plane
 from nunif.training.task import BadSample
 from scene.planes import ALPHA, COLOUR
 
@@ -147,7 +147,7 @@ def scan_persons(folder: Path, *, clip_length: int, size: int) -> tuple[PersonSe
     for record in found:
         if not record.has(ALPHA.letter):
             bad.append(BadRecord(record.path, f"it has no {ALPHA.name}"))
-        elif len(record) < clip_length or read_info(record.path).get("stills"):
+        elif len(record) < clip_length:
             result.stills.append(record)
         else:
             result.clips.append(record)

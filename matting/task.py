@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -55,6 +55,8 @@ class MattingTask(Task):
     model: MattingNetwork
     train_set: TrainSet
     eval_set: EvalSet | None
+
+    pictures_in_events = 4
 
     # updates of one window, in their order
     LOW, HIGH, PERSONS = range(3)
@@ -189,9 +191,9 @@ def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) ->
     high = None
     if options.high_size is not None:
         high = options.high_clip_length, options.high_size
-    persons = _find_persons(data_dir, options)
+    persons = _find_persons(options)
     people, behind = _people(data_dir, "train", options)
-    train_set = TrainSet(people, *cut, high, persons, backgrounds=behind)
+    train_set = TrainSet(people, *cut, high=high, persons=persons, backgrounds=behind)
     eval_set = None
     if not options.skip_eval:
         people, behind = _people(data_dir, "eval", options)
@@ -211,11 +213,11 @@ def _scan(folder: Path, options: TrainOptions) -> list[Record]:
     return found
 
 
-def _find_persons(data_dir: Path, options: TrainOptions) -> PersonSet | None:
+def _find_persons(options: TrainOptions) -> PersonSet | Literal["own"] | None:
     """What the head for persons learns from, if it learns."""
-    if options.segmentation is None and not options.segmentation_pass:
-        return None
-    folder = options.segmentation or data_dir / "train"
+    folder = options.segmentation
+    if folder is None:
+        return "own" if options.segmentation_pass else None
     found, bad = scan_persons(folder, clip_length=options.clip_length, size=options.size)
     _check_share(folder, len(found.clips) + len(found.stills), bad, options)
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from matting.curriculum import Stage, read_stages
 from matting.models import as_network
 from matting.options_train import DEFAULT_ARCH, TrainOptions
+from matting.persons import PersonSet
 from matting.pretrained import load_backbone
 from matting.task import MattingTask, create_task
 from nunif.errors import UserError
@@ -51,12 +52,14 @@ def train_model(arch: str, data_dir: Path, options: TrainOptions) -> tuple[Train
 def _tell_passes(task: MattingTask, options: TrainOptions) -> None:
     """What is learned besides the matte, and what is not though it could be."""
     persons = task.train_set.persons
-    if persons is not None:
+    if isinstance(persons, PersonSet):
         logger.info(
             "where persons are is learned from %d clips and %d stills",
             len(persons.clips),
             len(persons.stills),
         )
+    elif persons is not None:
+        logger.info("where persons are is learned from the clips themselves")
     learns = any(parameter.requires_grad for parameter in task.model.refiner.parameters())
     if learns and options.refiner_rate == 0:
         logger.warning("the refiner does not learn: --refiner-rate is 0, and 1 the others' rate")

@@ -91,6 +91,9 @@ SMALL = {
     "python create_training_data.py world": "--num 2 --size 48x64 --seq 3 --people 1",
     "python train.py matting": "--size 128 --clip-length 2 --max-epoch 1 --skip-eval"
     " --num-workers 0 --gpu -1 --disable-tensorboard",
+    "python train.py matting -i data/world --model-dir models/matting --high-size": "--size 128"
+    " --clip-length 2 --high-size 128 --high-clip-length 1 --max-epoch 1 --skip-eval"
+    " --num-workers 0 --gpu -1 --disable-tensorboard",
     "python -m matting convert": "--gpu -1 --end 0.1",
     "python -m matting evaluate": "--frames 2 --gpu -1",
     "python train.py inpaint --curriculum": f"{BRIEF} --num-samples 24",
@@ -167,6 +170,8 @@ def place(tmp_path_factory):
         for half in ("train", "eval"):
             clip = np.stack([cv2.resize(frame, (96, 64)) for frame in frames[:5]])
             write_record(place / folder / half / "g_frames_01234567_000000", {"C": clip}, {})
+    people = {"C": clip, "A": np.full(clip.shape[:3], 255, np.uint8)}
+    write_record(place / "data" / "people" / "p_people_01234567_000000", people, {})
     hole = np.pad(np.full((20, 30), 255, np.uint8), ((40, 48), (60, 102)))
     for name in MASKS:
         for number in range(10):

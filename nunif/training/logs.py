@@ -5,11 +5,14 @@ import io
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
 
 from nunif.errors import OutputError, UserError
 from nunif.files import explain_os_errors, plain_text, whole_file, write_text
@@ -119,6 +122,19 @@ class Journal:
                 self._events.flush()
         if time.monotonic() - self._drawn_at >= CURVE_SECONDS:
             self.draw()
+
+    def show(self, pictures: Iterable[Path], *, epoch: int) -> None:
+        """Add the pictures that there are of some PNG files to the events."""
+        if self._events is None:
+            return
+        with explain_os_errors(self.folder / "runs"):
+            for path in pictures:
+                if path.exists():
+                    with Image.open(path) as file:
+                        picture = np.asarray(file.convert("RGB"))
+                    tag = f"{path.parent.name}/{path.stem}"
+                    self._events.add_image(tag, picture, epoch, dataformats="HWC")
+            self._events.flush()
 
     def draw(self) -> None:
         """Draw loss.png."""

@@ -113,6 +113,9 @@ class Task(Protocol):
     # processes, so it is a plain function or a static method
     collate: Callable[[list[Any]], Any] = staticmethod(stack)
 
+    # how many of an evaluation's previews are in the TensorBoard events too
+    pictures_in_events: int = 0
+
     @abstractmethod
     def train_step(self, model: torch.nn.Module, batch: Any) -> TrainOutput | Iterator[TrainOutput]:
         """Learn from a batch.

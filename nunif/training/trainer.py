@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Generator
 from contextlib import closing
+from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
@@ -395,10 +396,20 @@ def _finish_epoch(trainer: Trainer, metrics: dict[str, float]) -> None:
     files.check_finite(weights)
     save_models(trainer, weights, metrics, is_best=is_best)
     trainer.journal.add(row)
+    if metrics:
+        trainer.journal.show(_previews(trainer), epoch=number)
     save_checkpoint(trainer, weights)
     messages.tell_epoch(
         row, trainer.options, seconds=epoch.seconds, is_best=is_best, rival=trainer.rival
     )
+
+
+def _previews(trainer: Trainer) -> list[Path]:
+    """Where the first previews of the evaluation are, as many as the task wants in the events."""
+    options, num_samples = trainer.options, len(trainer.task.eval_set or [])
+    numbers = range(0, -(-num_samples // options.batch_size), options.save_eval_step)
+    shown = numbers[: trainer.task.pictures_in_events]
+    return [options.model_dir / "eval" / f"{number}.png" for number in shown]
 
 
 # --- stop -----------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ if FORKS:
         "runtime.apply",
     )
     others = [
+        "matting.train",
         "scene.motion_parallax",
         "torch.utils.tensorboard",
         "matplotlib.figure",
@@ -208,6 +209,30 @@ def report_updates(path: Path) -> None:
     def look(event: Any) -> None:
         if isinstance(event, WindowDone):
             _report(path)
+            time.sleep(0.05)
+
+    train.train = train_watched_by(look)
+
+
+def make_tiny_mattes() -> None:
+    """Know a matting network of few channels, `matting.test_tiny`."""
+    from matting.models import MattingNetwork
+    from nunif.models import register_model
+
+    sizes: dict[str, Any] = {"widths": [4, 4, 4, 4], "pooled": 8}
+    register_model("matting.test_tiny", MattingNetwork, variant="mobilenetv3", **sizes)
+
+
+def report_updates_of_stages(folder: Path) -> None:
+    """Report each update of matting when it is done, in a file for each stage, and take a
+    moment."""
+    from matting import train
+    from nunif.training.trainer import WindowDone
+    from tests.watching import train_watched_by
+
+    def look(event: Any) -> None:
+        if isinstance(event, WindowDone):
+            _report(folder / event.trainer.options.model_dir.name)
             time.sleep(0.05)
 
     train.train = train_watched_by(look)

@@ -1,15 +1,19 @@
 """`train.py matting`: from records to a model, in one run and in stages."""
 
 import csv
+from collections import Counter
 
 import cv2
+import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from matting.commands import CREATE_TRAINING_DATA, TRAIN
 from matting.models import MattingNetwork
 from nunif import cli
-from nunif.models import load_model, register_model
+from nunif.models import create_model, load_model, read_checkpoint, register_model
+from tests.matting.recipe import shrink_recipe
 
 TINY = "matting.test_tiny"
 STAGES = """
@@ -76,6 +80,49 @@ def test_stages_and_what_they_leave_alone(run, world, tmp_path):
     assert any(name.startswith("decoder.") for name in weights)
     # a rate of 0 changes nothing, and no one asks the head for persons
     assert not any(name.startswith(("encoder.", "person_head.")) for name in weights)
+
+
+# learning rates of the four stages (arXiv 2108.11515, section 4.2), by the beginnings of names
+RATES = [
+    {"encoder.": 1e-4, "pool.": 2e-4, "": 2e-4},
+    {"encoder.": 5e-5, "pool.": 1e-4, "": 1e-4},
+    {"encoder.": 1e-5, "pool.": 1e-5, "refiner.": 2e-4, "": 1e-5},
+    {"encoder.": 1e-5, "pool.": 1e-5, "refiner.": 2e-4, "": 5e-5},
+]
+
+
+def test_the_recipe_of_four_stages_in_one_command(run, world, tmp_path):
+    code, _, lines = run(
+        TRAIN, "matting", "-i", world, "--model-dir", tmp_path, "--arch", TINY, "--gpu", -1,
+        "--num-workers", 0, "--curriculum", shrink_recipe(tmp_path),
+    )  # fmt: skip
+    assert code == 0, lines
+    assert lines.count("where persons are is learned from the clips themselves") == 4
+    for number, rates in enumerate(RATES, 1):
+        training = read_checkpoint(tmp_path / f"stage{number}" / f"{TINY}.checkpoint.pth")[
+            "training"
+        ]
+        wanted = Counter(
+            next(rate for start, rate in rates.items() if name.startswith(start))
+            for name, _ in create_model(TINY).named_parameters()
+            if number > 2 or not name.startswith("refiner.")
+        )
+        found: Counter[float] = Counter()
+        for group in training["optimizer"]["param_groups"]:
+            found[round(group["lr"], 9)] += len(group["params"])
+        assert found == wanted, number
+        # two windows, and an update of each pass in them that uses the weights
+        steps = {int(each["step"]) for each in training["optimizer"]["state"].values()}
+        assert steps == ({2, 4} if number < 3 else {2, 4, 6})
+    events = EventAccumulator(str(tmp_path / "stage4" / "runs")).Reload()
+    parts = ["alpha", "laplacian", "alpha_change", "foreground", "foreground_change"]
+    wanted_tags = [*parts, *(f"high_{part}" for part in parts), "person", "loss"]
+    assert {f"train/{name}" for name in wanted_tags} <= set(events.Tags()["scalars"])
+    assert events.Scalars("train/person")[0].value > 0
+    (image,) = events.Images("eval/0")
+    shown = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+    on_disk = cv2.imread(str(tmp_path / "stage4" / "eval" / "0.png"))
+    assert np.array_equal(shown, on_disk) and on_disk.std() > 10
 
 
 def test_records_without_a_truth_are_named(run, world, tmp_path):

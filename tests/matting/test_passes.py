@@ -23,7 +23,7 @@ from nunif.training.task import Draw, stack
 T, SIZE = 2, 128
 
 
-def write(path: Path, *, frames: int = 3, letters: str = "CAFB", **info: object) -> None:
+def write(path: Path, *, frames: int = 3, letters: str = "CAFB") -> None:
     """A disc that moves over noise."""
     rng = np.random.default_rng(len(path.name))
     rows, columns = np.mgrid[:40, :64]
@@ -32,7 +32,7 @@ def write(path: Path, *, frames: int = 3, letters: str = "CAFB", **info: object)
     colours = rng.integers(0, 256, (frames, 40, 64, 3), np.uint8)
     planes = {"C": colours, "A": alpha.astype(np.uint8) * 255, "F": colours, "B": colours[::-1]}
     planes = {letter: planes[letter] for letter in letters}
-    write_record(path, planes, info)
+    write_record(path, planes, {})
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +177,12 @@ def test_what_is_drawn_for_other_passes_changes_nothing_of_the_first(train_set):
     assert passes["persons"]["mask"].shape == (T, 1, SIZE, SIZE)
     again, other = train_set[Draw(0, 7)], train_set[Draw(0, 8)]
     assert torch.equal(again["high"]["frames"], passes["high"]["frames"])
+    own = dataclasses.replace(train_set, persons="own")
+    for window in (0, 1):
+        persons = own[Draw(0, 7, window)]["persons"]
+        assert persons["still"].item() == (window == 1)
+        assert set(persons["mask"].unique().tolist()) == {0.0, 1.0}
+        assert persons["frames"].shape == (T, 3, SIZE, SIZE)
     assert not torch.equal(other["persons"]["frames"], passes["persons"]["frames"])
 
 
@@ -195,7 +201,7 @@ def test_persons_stay_where_their_pixels_are(ranges):
 
 def test_records_of_persons(tmp_path, caplog):
     write(tmp_path / "train" / "clip", letters="CA")
-    write(tmp_path / "train" / "album", letters="CA", stills=True)
+    write(tmp_path / "train" / "album", letters="CA", frames=2)
     write(tmp_path / "train" / "photo", letters="CA", frames=1)
     colours = np.full((1, 40, 64, 3), 9, np.uint8)
     mask = np.zeros((1, 40, 64), bool)
