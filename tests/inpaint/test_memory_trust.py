@@ -3,7 +3,7 @@ beside somebody whom the camera pans along with.
 
 Real records of that kind (a rider before a wall, pupils who walk by close) are soft pictures with
 thin strips, which a smooth fill of the surroundings nearly hits, while what the memory brings is
-the wall of the frame before. On 23 strip records of seven real clips the memory was worth -0.9 dB
+the wall of the frame before. On 23 strip records of six real clips the memory was worth -0.9 dB
 on the mean, from -8.6 to +5.3, until the smooth fill was tried out around every hole.
 
 Axes: T frames, H W pixels.
