@@ -77,6 +77,7 @@ class VideoWriter:
         stereo: how both eyes stand in the pictures; None: they show one.
         metadata: of the file, such as its title.
         gop: most frames from one keyframe to the next; None for the encoder's own choice.
+        bit_rate: bits per second instead of a quality.
         keep_unfinished: whether an exception leaves NAME.unfinished.SUFFIX.
 
     Attributes:
@@ -107,6 +108,7 @@ class VideoWriter:
         stereo: StereoMark | None = None,
         metadata: Mapping[str, str] | None = None,
         gop: int | None = None,
+        bit_rate: int | None = None,
         keep_unfinished: bool = True,
     ) -> None:
         """Open the encoder, the sound and the file.
@@ -133,6 +135,7 @@ class VideoWriter:
             size=self._size,
             quality=quality,
             mastering=mastering,
+            bit_rate=bit_rate,
         )
         self._warns_of_alpha = not self._encoding.keeps_alpha
         try:
