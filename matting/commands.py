@@ -2,6 +2,7 @@
 
 from matting import options_data, options_run, options_train
 from nunif.cli import Command
+from nunif.runtime import options as options_runtime
 
 CREATE_TRAINING_DATA = [
     Command(
@@ -22,5 +23,17 @@ MATTING = [
         options_run.ConvertOptions,
         "matting.runtime.convert:main",
         "cut the people out of a film",
+    ),
+    Command(
+        "export",
+        options_run.ExportOptions,
+        "matting.export:main",
+        "write a model as ONNX, TensorRT or torch.export, checked",
+    ),
+    Command(
+        "checkpoint",
+        options_runtime.CheckpointOptions,
+        "matting.checkpoint:main",
+        "show what a model file holds, or convert it",
     ),
 ]

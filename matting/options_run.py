@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nunif.errors import UserError
-from nunif.options import option, share_option
-from nunif.runtime.options import FilmOptions
+from nunif.options import option, parse_size, share_option
+from nunif.runtime.options import EngineOptions, FilmOptions
 
 GREEN = "#78ff9b"
 COLOURS = {"green": GREEN, "white": "#ffffff", "black": "#000000", "grey": "#808080"}
@@ -61,4 +61,50 @@ class ConvertOptions(FilmOptions):
             raise UserError(
                 f"--background {self.background} is no colour and no file: give green, #78ff9b, "
                 "120,255,155, a picture or a film"
+            )
+
+
+@dataclass(frozen=True)
+class ExportOptions(EngineOptions):
+    """`python -m matting export`."""
+
+    model: Path = option("-m", "--model", "-i", help="model file (.pth)")
+    output: Path = option(
+        "-o",
+        "--output",
+        metavar="DIR|FILE.onnx",
+        help="folder for the files and their manifest.json, or the ONNX file, which has that "
+        "beside it",
+    )
+    size: str = option(
+        default="288x512", metavar="HxW", help="height x width of the frames in pixels"
+    )
+    height: int | None = option(default=None, minimum=8, help="with --width, instead of --size")
+    width: int | None = option(default=None, minimum=8, help="with --height, instead of --size")
+    downsample_ratio: float | None = option(
+        default=None,
+        minimum=0.05,
+        maximum=1,
+        help="what is computed at, as a share of the size, for good (default: 512 pixels for its "
+        "longer side)",
+    )
+    frames: int = option(
+        default=20, minimum=12, help="frames that are compared, the states carried"
+    )
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        if self.height is not None and self.width is not None:
+            return self.height, self.width
+        return parse_size(self.size)
+
+    def check(self) -> None:
+        super().check()
+        if (self.height is None) != (self.width is None):
+            raise UserError("--height and --width belong together: give both, or --size HxW")
+        suffix = self.output.suffix.lower()
+        if suffix in (".engine", ".torchscript", ".pt2"):
+            raise UserError(
+                f"-o {self.output}: give an .onnx, or a folder, in which the file gets its name"
             )

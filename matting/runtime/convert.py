@@ -6,7 +6,7 @@ Axes: H W pixels, 3 = R G B.
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from itertools import repeat
@@ -19,6 +19,7 @@ import torch
 
 from matting.models import MattingNetwork
 from matting.options_run import GREEN, ConvertOptions, parse_colour
+from matting.runtime.backends import open_engine
 from matting.runtime.stream import Matte, MatteStream
 from nunif.compiler import compile_in_place
 from nunif.device import create_device
@@ -26,6 +27,7 @@ from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.models import load_model
 from nunif.numbered import is_picture
+from nunif.runtime.backends import is_exported
 from nunif.runtime.batch import for_each_film
 from nunif.runtime.film import (
     check_not_sources,
@@ -77,20 +79,36 @@ def in_folders(options: ConvertOptions) -> ConvertOptions:
     )
 
 
-def convert_film(options: ConvertOptions, *, open_stream: Callable[[], MatteStream]) -> None:
-    """Cut the people out of one film. open_stream: called once the film is known to be usable."""
-    check_files(options)
+def convert_film(
+    options: ConvertOptions,
+    *,
+    open_stream: Callable[[], MatteStream],
+    open_source: Callable[[ConvertOptions], AbstractContextManager[Film]] = open_source,
+    has_composite: bool = True,
+    bit_rate: int | None = None,
+    bar: bool = True,
+) -> None:
+    """Cut the people out of one film.
+
+    Args:
+        open_stream: called once the film is known to be usable. open_source: opens the film.
+        has_composite: write to -o. bit_rate: of the films, see `VideoWriter`.
+        bar: show how far it is.
+    """
+    check_files(options, has_composite=has_composite)
     with ExitStack() as stack:
         film = stack.enter_context(open_source(options))
         stream = open_stream()
         stream.reset()
+        stream.check_size(film.info.height, film.info.width)
         size = (film.info.width, film.info.height)
         behind = background_frames(options.background or GREEN, size, len(film), stack)
-        output = stack.enter_context(
-            open_output(options, film, size=size, kept=": all of it is computed as SDR BT.709")
+        kept = ": all of it is computed as SDR BT.709"
+        output = has_composite and stack.enter_context(
+            open_output(options, film, size=size, kept=kept, bit_rate=bit_rate)
         )
         alphas, colours = (
-            None if path is None else stack.enter_context(_open(path, film, size))
+            None if path is None else stack.enter_context(_open(path, film, size, bit_rate))
             for path in (options.alpha, options.foreground)
         )
         transparent = is_folder(options.output) and options.background is None
@@ -107,7 +125,8 @@ def convert_film(options: ConvertOptions, *, open_stream: Callable[[], MatteStre
             else:
                 result = compose(matte.foreground, matte.alpha, background)
                 result = tone.from_sdr(result) if tone else result
-            output.write(result, frame)
+            if output:
+                output.write(result, frame)
             if alphas is not None:
                 alphas(np.repeat(matte.alpha[..., None], 3, 2), frame)
             if colours is not None:
@@ -115,19 +134,20 @@ def convert_film(options: ConvertOptions, *, open_stream: Callable[[], MatteStre
 
         frames = stack.enter_context(read_ahead(film, film))
         mattes = stream.run(pictures_of(frames, film, cuts=options.cuts), at_once=options.seq_chunk)
-        process_frames(zip(mattes, behind), film, write)
+        process_frames(zip(mattes, behind), film, write, bar=bar)
     if was_clear:
         text = "%s is transparent in places (alpha): what is found in it takes the place of that"
         logger.warning(text, film.path)
     logger.info("%s: %d frames", options.output, len(film))
 
 
-def check_files(options: ConvertOptions) -> None:
+def check_files(options: ConvertOptions, *, has_composite: bool) -> None:
     """
     Raises:
         UserError: one file is to be two, or to take the place of what is read.
     """
-    written = [path for path in (options.output, options.alpha, options.foreground) if path]
+    composite = options.output if has_composite else None
+    written = [path for path in (composite, options.alpha, options.foreground) if path]
     behind = Path(options.background) if options.background else options.input
     check_not_sources(written, [options.input, options.model, behind])
     if len({os.path.realpath(path) for path in written}) < len(written):
@@ -139,6 +159,8 @@ def check_files(options: ConvertOptions) -> None:
 def open_stream(options: ConvertOptions) -> MatteStream:
     """The model, ready to run."""
     device = create_device(options.gpu)
+    if is_exported(options.model):
+        return MatteStream(open_engine(options, device), temporal=options.temporal_filter)
     model, _ = load_model(options.model, expect="matting.")
     if options.compile:
         compile_in_place(model)
@@ -222,7 +244,7 @@ def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @contextmanager
-def _open(path: Path, film: Film, size: tuple[int, int]) -> Iterator[Write]:
+def _open(path: Path, film: Film, size: tuple[int, int], bit_rate: int | None) -> Iterator[Write]:
     """A film, a picture or a folder of PNGs in the making."""
     if is_folder(path):
         make_folder(path.parent)
@@ -230,5 +252,5 @@ def _open(path: Path, film: Film, size: tuple[int, int]) -> Iterator[Write]:
             yield lambda rgb, frame: folder.write(rgb)
     else:
         make_folder(path.parent)
-        with open_plain_output(path, film, size=size) as output:
+        with open_plain_output(path, film, size=size, bit_rate=bit_rate) as output:
             yield output.write
