@@ -36,4 +36,10 @@ MATTING = [
         "matting.checkpoint:main",
         "show what a model file holds, or convert it",
     ),
+    Command(
+        "speed",
+        options_run.SpeedOptions,
+        "matting.speed:main",
+        "compare how fast networks are, and what they cost",
+    ),
 ]

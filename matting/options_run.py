@@ -108,3 +108,40 @@ class ExportOptions(EngineOptions):
             raise UserError(
                 f"-o {self.output}: give an .onnx, or a folder, in which the file gets its name"
             )
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """`python -m matting speed`."""
+
+    archs: str = option(
+        "--archs",
+        "--variants",
+        default="mobilenetv3,mobileone_s0,mobileone_s0_small,efficientnet_lite0",
+        metavar="NAMES",
+        help="the networks, with untrained weights; the others are compared with the first",
+    )
+    size: str = option(
+        default="288x512", metavar="HxW", help="height x width of the frames in pixels"
+    )
+    downsample_ratio: float | None = option(
+        default=None,
+        minimum=0.05,
+        maximum=1,
+        help="what is computed at, as a share of the size (default: 512 pixels for its longer "
+        "side)",
+    )
+    frames: int = option(default=2, minimum=1, help="frames of a stream in one turn")
+    rounds: int = option(default=20, minimum=1, help="turns of each network, which alternate")
+    precision: str = option(
+        default="fp32", choices=("fp32", "fp16", "bf16"), help="what is computed in"
+    )
+    output: Path | None = option(
+        "-o", "--output", default=None, metavar="FILE.json", help="write the figures too"
+    )
+    gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
+
+    def check(self) -> None:
+        parse_size(self.size)
+        if not all(name.strip() for name in self.archs.split(",")):
+            raise UserError(f"--archs {self.archs}: give names, such as mobilenetv3,mobileone_s0")

@@ -63,22 +63,10 @@ def convert_video(
         UserError: nothing is to be written, a name doesn't fit the type, or what the command
             refuses.
     """
-    composite, alpha, foreground = _outputs(
-        output_type, [output_composition, output_alpha, output_foreground]
+    names = [output_composition, output_alpha, output_foreground]
+    options = _make_options(
+        Path(input_source), _outputs(output_type, names), downsample_ratio, seq_chunk
     )
-    output = composite or alpha or foreground
-    assert output is not None  # _outputs
-    options = ConvertOptions(
-        input=Path(input_source),
-        output=output,
-        model=Path("a network in memory"),
-        alpha=alpha,
-        foreground=foreground,
-        downsample_ratio=downsample_ratio,
-        seq_chunk=seq_chunk,
-        fps=FPS if Path(input_source).is_dir() else None,
-    )
-    nunif_options.check(options)
     weight = next(model.parameters())
     open_stream = partial(
         MatteStream,
@@ -92,10 +80,29 @@ def convert_video(
         options,
         open_stream=open_stream,
         open_source=partial(_open_source, resize=input_resize),
-        has_composite=composite is not None,
+        has_composite=output_composition is not None,
         bit_rate=None if mbps is None else round(mbps * 1e6),
         bar=progress,
     )
+
+
+def _make_options(
+    source: Path, outputs: list[Path | None], downsample_ratio: float | None, seq_chunk: int
+) -> ConvertOptions:
+    """Those of the command. outputs: of the composite, alpha and foreground."""
+    _, alpha, foreground = outputs
+    options = ConvertOptions(
+        input=source,
+        output=next(path for path in outputs if path is not None),
+        model=Path("a network in memory"),
+        alpha=alpha,
+        foreground=foreground,
+        downsample_ratio=downsample_ratio,
+        seq_chunk=seq_chunk,
+        fps=FPS if source.is_dir() else None,
+    )
+    nunif_options.check(options)
+    return options
 
 
 def _outputs(output_type: str, names: list[PathName | None]) -> list[Path | None]:

@@ -87,6 +87,8 @@ class VideoWriter:
         unfinished_path: where the pictures are after an exception; None: nowhere.
     """
 
+    _sound: Sound | None = None
+
     def __init__(
         self,
         path: Path,
@@ -125,7 +127,6 @@ class VideoWriter:
         self._is_lost = False  # the file can't be brought to a good end any more
         self._container: av.container.OutputContainer | None = None
         self._muxer: PictureMuxer | None = None
-        self._sound: Sound | None = None
         _check_target(path, sound_from)
         self._encoding = choose_encoding(
             path,
