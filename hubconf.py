@@ -1,5 +1,6 @@
 """For torch.hub: torch.hub.load("OWNER/REPOSITORY", "fusion", checkpoint="model.pth");
-"memory_dstt", "picture_memory"."""
+"memory_dstt", "picture_memory". For matting: "mobileone_rvm", "mamba_rvm", "rvm_mobilenetv3" and
+"rvm_resnet50", and "converter" for whole films."""
 
 dependencies = ["torch"]
 
@@ -45,9 +46,62 @@ def memory_dstt(checkpoint=None, *, arch="memory_dstt_v1", **kwargs):
     return _model("inpaint.memory_dstt", checkpoint, arch, kwargs)
 
 
-def _model(kind, checkpoint, arch, kwargs):
+def mobileone_rvm(pretrained=False, checkpoint=None, *, arch="mobileone_s0", **kwargs):
+    """The matting network over MobileOne in evaluation mode:
+    foreground, alpha, *states = model(frames, *states, downsample_ratio=0.25), the states None at
+    the start.
+
+    Args:
+        pretrained: none of these has published weights: True is an error.
+        checkpoint: a model file; None for random weights, to be trained.
+        arch: mobileone_s0 or mobileone_s1, or one of them with _small or _fast behind it, where
+            there is no checkpoint.
+        kwargs: what differs from the arch's, see matting.MattingNetwork; without a checkpoint.
+
+    Raises:
+        nunif.errors.UserError: pretrained; the file is missing, torn, or holds another model.
+    """
+    return _matting("mobileone", pretrained, checkpoint, arch, kwargs)
+
+
+def mamba_rvm(pretrained=False, checkpoint=None, **kwargs):
+    """The matting network over MobileOne with blocks that scan the picture; see mobileone_rvm."""
+    return _matting("mamba", pretrained, checkpoint, "mamba_s0", kwargs)
+
+
+def rvm_mobilenetv3(pretrained=False, checkpoint=None, **kwargs):
+    """The network of Robust Video Matting over MobileNetV3; see mobileone_rvm. Its own files are
+    checkpoints too: rvm_mobilenetv3.pth (GPL-3.0)."""
+    return _matting("mobilenetv3", pretrained, checkpoint, "mobilenetv3", kwargs)
+
+
+def rvm_resnet50(pretrained=False, checkpoint=None, **kwargs):
+    """The network of Robust Video Matting over ResNet-50; see mobileone_rvm. Its own files are
+    checkpoints too: rvm_resnet50.pth (GPL-3.0)."""
+    return _matting("resnet50", pretrained, checkpoint, "resnet50", kwargs)
+
+
+def converter():
+    """matting.convert_video, which cuts the people out of a whole film."""
+    from matting import convert_video
+
+    return convert_video
+
+
+def _matting(kind, pretrained, checkpoint, arch, kwargs):
+    from nunif.errors import UserError
+
+    if pretrained:
+        raise UserError(
+            f"pretrained=True: there are no published weights of {arch}: give a model file of "
+            "yours as checkpoint=FILE, or leave pretrained out for random weights, to be trained"
+        )
+    return _model(f"matting.{kind}", checkpoint, arch, kwargs, package="matting")
+
+
+def _model(kind, checkpoint, arch, kwargs, *, package="inpaint"):
     from nunif.models import create_model, load_model
 
     if checkpoint is not None:
         return load_model(checkpoint, expect=kind)[0]
-    return create_model(f"inpaint.{arch}", **kwargs).eval()
+    return create_model(f"{package}.{arch}", **kwargs).eval()

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import ROOT, machine
+from nunif import timing
 from nunif.files import write_json
 
 RESULT = ROOT / "benchmarks" / "results" / "compare.json"
@@ -65,10 +66,15 @@ def main() -> None:
 
 
 def in_checkout(tree: Path, scratch: str) -> dict[str, dict[str, float]]:
-    """Run `child` with the packages of a checkout and this one's benchmarks."""
+    """Run `child` with the packages of a checkout, and this one's benchmarks and clock, which an
+    older one lacks."""
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import benchmarks; sys.path.insert(0, "
         f"{str(tree)!r}); "
+        "import nunif; from importlib import util; name = 'nunif.timing'; "
+        f"spec = util.spec_from_file_location(name, {str(Path(timing.__file__))!r}); "
+        "sys.modules[name] = util.module_from_spec(spec); "
+        "spec.loader.exec_module(sys.modules[name]); "
         f"from benchmarks.compare import child; child({scratch!r})"
     )
     output = subprocess.run(

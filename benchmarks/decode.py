@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.generator import SEQ, SKIP
 from benchmarks.inputs import write_film
 from benchmarks.setting import Setting
-from benchmarks.timing import interleave, rows
+from nunif.timing import interleave, rows
 from nunif.video.reader import Frame, VideoReader
 
 KEYFRAMES = (48, 250)

@@ -16,12 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.inputs import scene
 from benchmarks.setting import Setting
-from benchmarks.timing import interleave, rows, spread
 from inpaint.export import export_model
 from inpaint.models.memory_dstt import MemoryDSTT
 from inpaint.runtime.backends import TorchBackend, open_backend
 from inpaint.runtime.stream import InpaintStream
 from nunif.models import create_model, save_model
+from nunif.timing import interleave, rows, spread
 
 MODELS = ("memory_dstt_v1_tiny", "memory_dstt_v1_small", "memory_dstt_v1")
 SIZES = ((360, 640), (720, 1280))

@@ -17,12 +17,12 @@ import numpy as np
 
 from benchmarks.inputs import constant_depth, street_disparity, write_film
 from benchmarks.setting import Setting
-from benchmarks.timing import interleave, rows
 from inpaint import generate, generate_crops
 from inpaint.generate_plan import RecordPlan
 from inpaint.generate_views import Draws
 from inpaint.options_data import GenerateOptions
 from nunif import records
+from nunif.timing import interleave, rows
 from nunif.video import shots
 from nunif.video.reader import VideoReader
 from scene import depth_network

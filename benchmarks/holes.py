@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.inputs import HEIGHT, WIDTH, street_disparity
 from benchmarks.setting import Setting
-from benchmarks.timing import interleave, rows
 from inpaint.occlusion import find_hidden_in_both_views, hidden, shift_of_view
+from nunif.timing import interleave, rows
 
 VIEW = {"size": (HEIGHT, WIDTH), "divergence": 4.0, "convergence": 0.5}
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from benchmarks.inputs import write_records
 from benchmarks.setting import Setting
-from benchmarks.timing import interleave, rows
 from inpaint.dataset import TrainSet, scan_records
 from inpaint.options_holes import OCCLUSION
 from nunif.image import read_rgb
+from nunif.timing import interleave, rows
 from nunif.training.task import Draw
 
 RECORDS, CLIP, TILE = 8, 12, (256, 256)

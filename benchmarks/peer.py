@@ -31,7 +31,7 @@ class Peer:
     def __call__(self, what: str, *words: str) -> Any:
         """Do something there, and tell what it took."""
         # not in the other process, which runs this file too
-        from benchmarks.timing import Elsewhere
+        from nunif.timing import Elsewhere
 
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps([what, *words]) + "\n")

@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks.inputs import write_film, write_records
 from benchmarks.setting import Setting
-from benchmarks.timing import ROOT, Elsewhere, interleave, rows
+from benchmarks.timing import ROOT
+from nunif.timing import Elsewhere, interleave, rows
 
 
 def run(setting: Setting) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.inputs import scene
 from benchmarks.setting import Setting
-from benchmarks.timing import interleave, rows
 from inpaint.losses import NamedLoss
 from nunif.models import Model, create_model
+from nunif.timing import interleave, rows
 
 CLIP, TILE = 12, 256
 SIZES = ("memory_dstt_v1_small", "memory_dstt_v1")

@@ -55,7 +55,7 @@ INPAINT = [
     ),
     Command(
         "checkpoint",
-        options_run.CheckpointOptions,
+        options_runtime.CheckpointOptions,
         "inpaint.checkpoint:main",
         "show what a model file holds, or convert it",
     ),

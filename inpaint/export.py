@@ -17,7 +17,6 @@ from torch import Tensor
 from inpaint.models.steps import make_step, mask_frame
 from inpaint.runtime.backends import ENGINES
 from nunif.device import create_device
-from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.models import Model, load_model
 from nunif.options import parse_size
@@ -32,7 +31,7 @@ from nunif.runtime.export import (
 )
 from nunif.runtime.opset import OPSET
 from nunif.runtime.options import ExportOptions, parse_formats
-from nunif.video.reader import VideoReader
+from nunif.runtime.parity import read_pictures
 from scene.world import render_scene
 
 logger = logging.getLogger(__name__)
@@ -132,16 +131,7 @@ def check_clip(path: Path | None, size: tuple[int, int], num_frames: int) -> lis
     if path is None:
         pictures = [frame for frame, _ in render_scene(width, height, num_frames)]
     else:
-        with VideoReader(path, deinterlace=True) as reader:  # it is only compared with itself
-            if len(reader) < num_frames:
-                raise UserError(
-                    f"--clip {path} has {len(reader)} frames, {num_frames} are compared: choose a "
-                    "longer one"
-                )
-            frames = (reader.read(i, i + 1)[0].rgb for i in range(num_frames))
-            pictures = [
-                cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames
-            ]
+        pictures = read_pictures(path, size, num_frames)
     result = []
     for t, picture in enumerate(pictures):
         middle = (round(width * (0.2 + 0.6 * t / num_frames)), height // 2)

@@ -188,45 +188,9 @@ class StereoOptions(DepthOptions, FilmOptions):
                 )
 
 
-# nunif.models.checkpoint.LAYOUTS, without its torch
-FILE_LAYOUTS = (
-    "nunif",
-    "state-dict",
-    "safetensors",
-)
-
-
 def full_name(arch: str) -> str:
     """ "memory_dstt_v1" -> "inpaint.memory_dstt_v1"; full names stay as they are."""
     return arch if arch.startswith("inpaint.") else f"inpaint.{arch}"
-
-
-@dataclass(frozen=True)
-class CheckpointOptions:
-    """`python -m inpaint checkpoint`."""
-
-    model: Path = option("FILE", help="the file to look into")
-    output: Path | None = option(
-        "-o", "--output", default=None, metavar="FILE", help="write its model to this file"
-    )
-    to: str | None = option(
-        default=None,
-        choices=FILE_LAYOUTS,
-        help=(
-            "layout of that file (default: safetensors for a name that ends so, else nunif, "
-            "which is ours)"
-        ),
-    )
-    arch: str | None = option(
-        default=None, help="the model, where the file holds only tensors and does not tell"
-    )
-
-    def check(self) -> None:
-        for flag, value in (("--to", self.to), ("--arch", self.arch)):
-            if value is not None and self.output is None:
-                raise UserError(
-                    f"{flag} is for the file that -o writes: add -o FILE or leave it out"
-                )
 
 
 @dataclass(frozen=True)

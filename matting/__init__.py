@@ -10,9 +10,10 @@ from typing import Any
 
 _PLACES = {
     "MattingNetwork": "matting.models",
+    "convert_video": "matting.runtime.convert_video",
     "reparameterize_model": "matting.models",
 }
-__all__ = ["MattingNetwork", "reparameterize_model"]  # noqa: F822
+__all__ = ["MattingNetwork", "convert_video", "reparameterize_model"]  # noqa: F822
 
 
 def __getattr__(name: str) -> Any:

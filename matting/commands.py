@@ -2,6 +2,7 @@
 
 from matting import options_data, options_evaluate, options_run, options_train
 from nunif.cli import Command
+from nunif.runtime import options as options_runtime
 
 CREATE_TRAINING_DATA = [
     Command(
@@ -40,5 +41,23 @@ MATTING = [
         options_evaluate.EvaluateOptions,
         "matting.evaluate:main",
         "score models on records or films whose mattes are known",
+    ),
+    Command(
+        "export",
+        options_run.ExportOptions,
+        "matting.export:main",
+        "write a model as ONNX, TensorRT or torch.export, checked",
+    ),
+    Command(
+        "checkpoint",
+        options_runtime.CheckpointOptions,
+        "matting.checkpoint:main",
+        "show what a model file holds, or convert it",
+    ),
+    Command(
+        "speed",
+        options_run.SpeedOptions,
+        "matting.speed:main",
+        "compare how fast networks are, and what they cost",
     ),
 ]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nunif.errors import UserError
-from nunif.options import option, share_option
-from nunif.runtime.options import FilmOptions
+from nunif.options import option, parse_size, share_option
+from nunif.runtime.options import EngineOptions, FilmOptions
 
 GREEN = "#78ff9b"
 COLOURS = {"green": GREEN, "white": "#ffffff", "black": "#000000", "grey": "#808080"}
@@ -117,3 +117,86 @@ class ConvertOptions(FilmOptions):
                 f"--background {self.background} is for com, and --parts {self.parts} has none: "
                 "add it, or leave --background out"
             )
+
+
+@dataclass(frozen=True)
+class ExportOptions(EngineOptions):
+    """`python -m matting export`."""
+
+    model: Path = option("-m", "--model", "-i", help="model file (.pth)")
+    output: Path = option(
+        "-o",
+        "--output",
+        metavar="DIR|FILE.onnx",
+        help="folder for the files and their manifest.json, or the ONNX file, which has that "
+        "beside it",
+    )
+    size: str = option(
+        default="288x512", metavar="HxW", help="height x width of the frames in pixels"
+    )
+    height: int | None = option(default=None, minimum=8, help="with --width, instead of --size")
+    width: int | None = option(default=None, minimum=8, help="with --height, instead of --size")
+    downsample_ratio: float | None = option(
+        default=None,
+        minimum=0.05,
+        maximum=1,
+        help="what is computed at, as a share of the size, for good (default: 512 pixels for its "
+        "longer side)",
+    )
+    frames: int = option(
+        default=20, minimum=12, help="frames that are compared, the states carried"
+    )
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        if self.height is not None and self.width is not None:
+            return self.height, self.width
+        return parse_size(self.size)
+
+    def check(self) -> None:
+        super().check()
+        if (self.height is None) != (self.width is None):
+            raise UserError("--height and --width belong together: give both, or --size HxW")
+        suffix = self.output.suffix.lower()
+        if suffix in (".engine", ".torchscript", ".pt2"):
+            raise UserError(
+                f"-o {self.output}: give an .onnx, or a folder, in which the file gets its name"
+            )
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """`python -m matting speed`."""
+
+    archs: str = option(
+        "--archs",
+        "--variants",
+        default="mobilenetv3,mobileone_s0,mobileone_s0_small,efficientnet_lite0",
+        metavar="NAMES",
+        help="the networks, with untrained weights; the others are compared with the first",
+    )
+    size: str = option(
+        default="288x512", metavar="HxW", help="height x width of the frames in pixels"
+    )
+    downsample_ratio: float | None = option(
+        default=None,
+        minimum=0.05,
+        maximum=1,
+        help="what is computed at, as a share of the size (default: 512 pixels for its longer "
+        "side)",
+    )
+    frames: int = option(default=2, minimum=1, help="frames of a stream in one turn")
+    rounds: int = option(default=20, minimum=1, help="turns of each network, which alternate")
+    precision: str = option(
+        default="fp32", choices=("fp32", "fp16", "bf16"), help="what is computed in"
+    )
+    output: Path | None = option(
+        "-o", "--output", default=None, metavar="FILE.json", help="write the figures too"
+    )
+    gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
+
+    def check(self) -> None:
+        parse_size(self.size)
+        if not all(name.strip() for name in self.archs.split(",")):
+            raise UserError(f"--archs {self.archs}: give names, such as mobilenetv3,mobileone_s0")

@@ -15,12 +15,12 @@ from benchmarks.gpu.clock import NO_TIME, share_of, synchronize
 from benchmarks.gpu.frames import SIZES
 from benchmarks.inputs import render_records
 from benchmarks.setting import Setting
-from benchmarks.timing import spread
 from inpaint.curriculum import DataFolder
 from inpaint.options_train import TrainOptions
 from inpaint.task import VideoInpaintTask, create_task
 from nunif.models import create_model
 from nunif.seed import derive_seed, seed_everything
+from nunif.timing import spread
 from nunif.training.batches import Batch
 from nunif.training.distributed import Group
 from nunif.training.start import create_engine

@@ -7,6 +7,7 @@ Its names are facts that are needed to open such files. Nothing of its code is h
 
 import re
 from collections.abc import Mapping
+from difflib import SequenceMatcher
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -99,15 +100,34 @@ def _names_of_the_rest(state_dict: Mapping[str, Any]) -> dict[str, str]:
 def _names_of_the_backbone(
     wanted: Mapping[str, Any], state_dict: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Module by module, in the order of both networks, which is the same."""
+    """Module by module, in the order of both networks, which is the same; where a file lacks
+    modules, those that are left are told by their tensors' shapes."""
     here = _modules([name for name in wanted if name.startswith(BACKBONE_HERE)])
     names_there = [name for name in state_dict if name.startswith(BACKBONE_THERE)]
     there = _modules(sorted(names_there, key=_place))
+    pairs = list(zip(there, here))
+    if len(there) != len(here):
+        blocks = SequenceMatcher(
+            None, _shapes(there, state_dict), _shapes(here, wanted), autojunk=False
+        ).get_matching_blocks()
+        modules_there, modules_here = list(there), list(here)
+        pairs = [
+            (modules_there[block.a + i], modules_here[block.b + i])
+            for block in blocks
+            for i in range(block.size)
+        ]
     names = {}
-    for module_there, module_here in zip(there, here):
+    for module_there, module_here in pairs:
         for leaf in there[module_there]:
             names[f"{module_there}.{leaf}"] = f"{module_here}.{leaf}"
     return names
+
+
+def _shapes(
+    modules: Mapping[str, list[str]], state_dict: Mapping[str, Any]
+) -> list[tuple[tuple[int, ...], ...]]:
+    """Of each module's first tensor."""
+    return [tuple(state_dict[f"{module}.{leaves[0]}"].shape) for module, leaves in modules.items()]
 
 
 def _modules(names: list[str]) -> dict[str, list[str]]:

@@ -61,6 +61,8 @@ def _kernel() -> Any:
 
 def linear_scan(factors: Tensor, entries: Tensor) -> Tensor:
     """h_t = factors_t h_(t-1) + entries_t along the last axis, h_0 = 0. All shapes (..., L)."""
+    if not torch.is_grad_enabled():  # a trace must hold no function of Python
+        return _scan(factors, entries)
     result: Tensor = _LinearScan.apply(factors, entries)
     return result
 
@@ -87,7 +89,7 @@ class _LinearScan(torch.autograd.Function):
 def _scan(factors: Tensor, entries: Tensor) -> Tensor:
     """In two levels: all blocks of about sqrt(L) places go at once, then what each hands to the
     next."""
-    length = entries.shape[-1]
+    length = int(entries.shape[-1])  # a tensor, where torch.jit traces
     block = max(1, round(length**0.5))
     num_blocks = -(-length // block)
     padding = (0, num_blocks * block - length)

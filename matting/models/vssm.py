@@ -35,20 +35,23 @@ class Scan2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
+        dtype = torch.promote_types(x.dtype, torch.float32)  # half precision is too coarse
+        x = x.to(dtype)
         rows, columns = x.flatten(2), x.transpose(2, 3).flatten(2)
         lines = torch.stack([rows, columns, rows.flip(2), columns.flip(2)], 1)  # (N, 4, C, L)
-        projected = torch.einsum("nkcl,kdc->nkdl", lines, self.project)
+        projected = torch.einsum("nkcl,kdc->nkdl", lines, self.project.to(dtype))
         steps, entry, exit_ = projected.split([self.rank, 1, 1], 2)
-        delta = torch.einsum("nkrl,kcr->nkcl", steps, self.step) + self.step_bias[..., None]
+        delta = torch.einsum("nkrl,kcr->nkcl", steps, self.step.to(dtype))
+        delta = delta + self.step_bias.to(dtype)[..., None]
         # every direction is a clip of its own to the scan, which has one A and D for all of a batch
         scanned = [
             selective_scan(
                 lines[:, k],
                 F.softplus(delta[:, k]),
-                -torch.exp(self.log_rate[k, :, None]),
+                -torch.exp(self.log_rate[k, :, None].to(dtype)),
                 entry[:, k],
                 exit_[:, k],
-                self.skip[k],
+                self.skip[k].to(dtype),
             )
             for k in range(NUM_DIRECTIONS)
         ]
@@ -74,6 +77,6 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.linear_in(self.norm_in(x.movedim(1, 3))).movedim(3, 1)
         with torch.autocast(x.device.type, enabled=False):
-            y = self.scan(F.silu(self.around(y.float())))
+            y = self.scan(F.silu(self.around(y.to(self.around.weight.dtype))))
         y = self.linear_out(self.norm_out(y.movedim(1, 3).to(x.dtype))).movedim(3, 1)
         return x + y

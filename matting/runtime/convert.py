@@ -5,7 +5,7 @@ Axes: H W pixels, 3 = R G B.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from itertools import repeat
@@ -17,6 +17,7 @@ import torch
 
 from matting.models import as_network
 from matting.options_run import GREEN, ConvertOptions, parse_colour
+from matting.runtime.backends import open_engine
 from matting.runtime.outputs import Outputs, in_folders, open_outputs
 from matting.runtime.stream import Matte, MatteStream
 from nunif.compiler import compile_in_place
@@ -25,6 +26,7 @@ from nunif.errors import UserError
 from nunif.files import make_folder
 from nunif.models import load_model
 from nunif.numbered import is_picture
+from nunif.runtime.backends import is_exported
 from nunif.runtime.batch import for_each_film
 from nunif.runtime.film import (
     is_folder,
@@ -57,38 +59,29 @@ def main(options: ConvertOptions) -> None:
     for_each_film(options, work, prepare=stream, each=in_folders)
 
 
-def convert_film(options: ConvertOptions, *, open_stream: Callable[[], MatteStream]) -> None:
-    """Cut the people out of one film. open_stream: called once the film is known to be usable."""
-    with open_outputs(options) as outputs:
-        _convert(options, outputs, open_stream)
-
-
-def _convert(
-    options: ConvertOptions, outputs: Outputs, open_stream: Callable[[], MatteStream]
+def convert_film(
+    options: ConvertOptions,
+    *,
+    open_stream: Callable[[], MatteStream],
+    open_source: Callable[[ConvertOptions], AbstractContextManager[Film]] = open_source,
+    has_composite: bool = True,
+    bit_rate: int | None = None,
+    bar: bool = True,
 ) -> None:
-    with ExitStack() as stack:
+    """Cut the people out of one film.
+
+    Args:
+        open_stream: called once the film is known to be usable. open_source: opens the film.
+        has_composite: write to -o. bit_rate: of the films, see `VideoWriter`.
+        bar: show how far it is.
+    """
+    with open_outputs(options, has_composite=has_composite) as outputs, ExitStack() as stack:
         film = stack.enter_context(open_source(options))
-        for path in outputs.paths:
-            if is_picture(path) and len(film) > 1 and path != options.output:
-                raise UserError(
-                    f"{path} is one picture, and {options.input} has {len(film)} frames: name a "
-                    "video, or a folder of pictures (a name without suffix)"
-                )
-        if outputs.composite is None and film.info.tone_map is not None:
-            logger.info("%s is %s%s", film.path, film.info.tone_map.name, KEPT)
+        _check(outputs, options, film)
         stream = open_stream()
         stream.reset()
-        size = (film.info.width, film.info.height)
-        writes = [
-            write
-            for write in (
-                _open_composite(outputs.composite, options, film, stack),
-                _open_alpha(outputs.alpha, film, size, stack),
-                _open_foreground(outputs.foreground, film, size, stack),
-                _open_planes(outputs.planes, options, film, stack),
-            )
-            if write is not None
-        ]
+        stream.check_size(film.info.height, film.info.width)
+        writes = _open_writes(outputs, options, film, stack, bit_rate)
         was_clear = False
 
         def step(matte: Matte[Frame]) -> None:
@@ -100,15 +93,47 @@ def _convert(
 
         frames = stack.enter_context(read_ahead(film, film))
         mattes = stream.run(pictures_of(frames, film, cuts=options.cuts), at_once=options.seq_chunk)
-        process_frames(mattes, film, step)
+        process_frames(mattes, film, step, bar=bar)
     if was_clear:
         text = "%s is transparent in places (alpha): what is found in it takes the place of that"
         logger.warning(text, film.path)
     logger.info("%s: %d frames", options.output, len(film))
 
 
+def _check(outputs: Outputs, options: ConvertOptions, film: Film) -> None:
+    """
+    Raises:
+        UserError: of many frames one picture is to be made.
+    """
+    for path in outputs.paths:
+        if is_picture(path) and len(film) > 1 and path != options.output:
+            raise UserError(
+                f"{path} is one picture, and {options.input} has {len(film)} frames: name a "
+                "video, or a folder of pictures (a name without suffix)"
+            )
+    if outputs.composite is None and film.info.tone_map is not None:
+        logger.info("%s is %s%s", film.path, film.info.tone_map.name, KEPT)
+
+
+def _open_writes(
+    outputs: Outputs, options: ConvertOptions, film: Film, stack: ExitStack, bit_rate: int | None
+) -> list[Write]:
+    """What writes a frame to each of the outputs."""
+    writes = (
+        _open_composite(outputs.composite, options, film, stack, bit_rate),
+        _open_alpha(outputs.alpha, film, stack, bit_rate),
+        _open_foreground(outputs.foreground, film, stack, bit_rate),
+        _open_planes(outputs.planes, options, film, stack),
+    )
+    return [write for write in writes if write is not None]
+
+
 def _open_composite(
-    path: Path | None, options: ConvertOptions, film: Film, stack: ExitStack
+    path: Path | None,
+    options: ConvertOptions,
+    film: Film,
+    stack: ExitStack,
+    bit_rate: int | None,
 ) -> Write | None:
     """The person before a background, or a cut-out with alpha."""
     if path is None:
@@ -116,7 +141,7 @@ def _open_composite(
     size = (film.info.width, film.info.height)
     behind = background_frames(options.background or GREEN, size, len(film), stack)
     named = replace(options, output=path)
-    output = stack.enter_context(open_output(named, film, size=size, kept=KEPT))
+    output = stack.enter_context(open_output(named, film, size=size, kept=KEPT, bit_rate=bit_rate))
     is_cut_out = is_folder(path) and options.background is None
     tone = film.info.tone_map
 
@@ -131,20 +156,20 @@ def _open_composite(
 
 
 def _open_alpha(
-    path: Path | None, film: Film, size: tuple[int, int], stack: ExitStack
+    path: Path | None, film: Film, stack: ExitStack, bit_rate: int | None
 ) -> Write | None:
     if path is None:
         return None
-    write = stack.enter_context(_open(path, film, size))
+    write = stack.enter_context(_open(path, film, bit_rate))
     return lambda matte: write(np.repeat(matte.alpha[..., None], 3, 2), matte.item)
 
 
 def _open_foreground(
-    path: Path | None, film: Film, size: tuple[int, int], stack: ExitStack
+    path: Path | None, film: Film, stack: ExitStack, bit_rate: int | None
 ) -> Write | None:
     if path is None:
         return None
-    write_colours = stack.enter_context(_open(path, film, size))
+    write_colours = stack.enter_context(_open(path, film, bit_rate))
     # a film says that it has the source's curve, which PNGs can't
     tone = None if is_folder(path) or is_picture(path) else film.info.tone_map
 
@@ -171,6 +196,8 @@ def _open_planes(
 def open_stream(options: ConvertOptions) -> MatteStream:
     """The model, ready to run."""
     device = create_device(options.gpu)
+    if is_exported(options.model):
+        return MatteStream(open_engine(options, device), temporal=options.temporal_filter)
     loaded, _ = load_model(options.model, expect="matting.")
     model = as_network(loaded, options.model)
     if options.compile:
@@ -255,7 +282,7 @@ def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 @contextmanager
 def _open(
-    path: Path, film: Film, size: tuple[int, int]
+    path: Path, film: Film, bit_rate: int | None
 ) -> Iterator[Callable[[np.ndarray, Frame], None]]:
     """A film, a picture or a folder of PNGs in the making."""
     if is_folder(path):
@@ -264,5 +291,6 @@ def _open(
             yield lambda rgb, frame: folder.write(rgb)
     else:
         make_folder(path.parent)
-        with open_plain_output(path, film, size=size) as output:
+        size = (film.info.width, film.info.height)
+        with open_plain_output(path, film, size=size, bit_rate=bit_rate) as output:
             yield output.write

@@ -36,9 +36,9 @@ class Outputs:
 
 
 @contextmanager
-def open_outputs(options: ConvertOptions) -> Iterator[Outputs]:
+def open_outputs(options: ConvertOptions, *, has_composite: bool = True) -> Iterator[Outputs]:
     """What is asked for of one film. With --parts all of it gets its name at once, when the block
-    ends well.
+    ends well. has_composite: without --parts, --output is made.
 
     Raises:
         UserError: one path is to be two things, or to take the place of what is read; or as
@@ -47,7 +47,8 @@ def open_outputs(options: ConvertOptions) -> Iterator[Outputs]:
     behind = Path(options.background) if options.background else options.input
     sources = [options.input, options.model, behind]
     if options.parts is None:
-        outputs = Outputs(options.output, options.alpha, options.foreground, options.planes)
+        composite = options.output if has_composite else None
+        outputs = Outputs(composite, options.alpha, options.foreground, options.planes)
         check_not_sources(outputs.paths, sources)
         if len({os.path.realpath(path) for path in outputs.paths}) < len(outputs.paths):
             raise UserError(

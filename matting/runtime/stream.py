@@ -5,13 +5,16 @@ Axes: T frames, H W pixels, 3 = R G B.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from matting.models import MattingNetwork, usual_ratio
+from matting.models.steps import ALPHA, FOREGROUND, FRAME
+from nunif.errors import UserError
+from nunif.runtime.engines import Backend
 
 Item = TypeVar("Item")
 
@@ -34,7 +37,7 @@ class MatteStream:
 
     def __init__(
         self,
-        model: MattingNetwork,
+        model: MattingNetwork | Backend,
         *,
         downsample_ratio: float | None = None,
         max_width: int | None = None,
@@ -42,31 +45,64 @@ class MatteStream:
         dtype: torch.dtype = torch.float32,
         temporal: float = 0.0,
     ) -> None:
-        """downsample_ratio: see `MattingNetwork.forward`; None for what suits the frames' size.
+        """model: a network, or an exported one, which has its own ratio, device and type.
+        downsample_ratio: see `MattingNetwork.forward`; None for what suits the frames' size.
         max_width: wider frames are computed at this width at most."""
-        self._model = model.fuse().eval().to(device, dtype)
-        self._device, self._dtype = device or torch.device("cpu"), dtype
+        if isinstance(model, Backend):
+            assert downsample_ratio is None and max_width is None
+            self._model: MattingNetwork | Backend = model
+            self._device, self._dtype = model.device, torch.float32
+        else:
+            self._model = model.fuse().eval().to(device, dtype)
+            self._device, self._dtype = device or torch.device("cpu"), dtype
         self._ratio, self._max_width, self._temporal = downsample_ratio, max_width, temporal
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the next frame starts a stream, as at a cut."""
-        self._states: list[Tensor | None] = [None] * 4
+        self._states: Any = None
         self._alpha: Tensor | None = None
+
+    def check_size(self, height: int, width: int) -> None:
+        """
+        Raises:
+            UserError: the model is exported for frames of another size.
+        """
+        size = self._model.size if isinstance(self._model, Backend) else None
+        if size not in (None, (height, width)):
+            raise UserError(
+                f"the engine works at {size[1]}x{size[0]} pixels, the frames are {width}x{height}: "
+                f"use an engine made with --size {height}x{width}"
+            )
 
     @torch.inference_mode()
     def __call__(self, frames: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Foreground (H, W, 3) and alpha (H, W) of each frame (H, W, 3), all uint8."""
-        height, width = frames[0].shape[:2]
+        clip = torch.from_numpy(np.stack(frames)).to(self._device).permute(0, 3, 1, 2)
+        clip = clip.to(self._dtype).div(255)
+        foreground, alpha = self._run(clip)
+        alpha = self._smooth(alpha[:, 0])
+        colours = _to_uint8(foreground.permute(0, 2, 3, 1))
+        return list(zip(colours, _to_uint8(alpha)))
+
+    def _run(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """(T, 3, H, W) -> (T, 3, H, W) and (T, 1, H, W); the states are carried on."""
+        if isinstance(self._model, Backend):  # of one frame at a time
+            found = []
+            for frame in clip.split(1):
+                results, self._states = self._model.run({FRAME: frame}, self._states)
+                found.append(results)
+            foreground, alpha = (
+                torch.cat([results[name] for results in found]) for name in (FOREGROUND, ALPHA)
+            )
+            return foreground, alpha
+        height, width = clip.shape[-2:]
         ratio = usual_ratio(height, width) if self._ratio is None else self._ratio
         if self._max_width is not None:
             ratio = min(ratio, self._max_width / width)
-        clip = torch.from_numpy(np.stack(frames)).to(self._device).permute(0, 3, 1, 2)
-        clip = clip.to(self._dtype).div(255)[None]
-        foreground, alpha, *self._states = self._model(clip, *self._states, downsample_ratio=ratio)
-        alpha = self._smooth(alpha[0, :, 0])
-        colours = _to_uint8(foreground[0].permute(0, 2, 3, 1))
-        return list(zip(colours, _to_uint8(alpha)))
+        states = self._states or ()
+        foreground, alpha, *self._states = self._model(clip[None], *states, downsample_ratio=ratio)
+        return foreground[0], alpha[0]
 
     def _smooth(self, alpha: Tensor) -> Tensor:
         """(T, H, W), each frame with a share of the one before."""

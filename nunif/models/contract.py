@@ -13,8 +13,12 @@ Networks in torch, ONNX files and TensorRT engines are described alike:
 
 The first input is the frame, (1, C, H, W), or a window of T frames, (1, T, C, H, W). All tensors
 are float32 at the border, whatever type the network computes in.
+
+A network that halves the picture some times has states of such lengths, "height/2", "height/4":
+see `part_of`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -36,18 +40,26 @@ def num_cells(height: int, width: int, multiple: int) -> int:
     return 4 * -(-height // multiple) * -(-width // multiple)
 
 
+def part_of(side: str, divisor: int) -> str:
+    """The length of a side, "height" or "width", that is halved until it is a half, a quarter, ...
+    of what the network computes at, each time rounded up."""
+    return f"{side}/{divisor}"
+
+
 @dataclass(frozen=True)
 class Contract:
     """Names and shapes of what a network takes and gives, in the order of the call.
 
     inputs, outputs: name -> shape. A length is a number, or where it depends on the frame's size
-        one of "height", "width" and "cells" (see `num_cells`).
+        one of "height", "width" and "cells" (see `num_cells`), or a part such as "height/2".
     multiple: of pixels, for lengths in cells; None where there are none.
+    ratio: of what is computed at to the frame's size, rounded down; parts are of that.
     """
 
     inputs: Mapping[str, Shape]
     outputs: Mapping[str, Shape]
     multiple: int | None = None
+    ratio: float = 1
 
     @property
     def names(self) -> Names:
@@ -91,8 +103,18 @@ class Contract:
         lengths = {HEIGHT: height, WIDTH: width}
         if self.multiple is not None:
             lengths[CELLS] = num_cells(height, width, self.multiple)
+
+        def number(length: int | str) -> int:
+            if isinstance(length, int):
+                return length
+            side, _, divisor = length.partition("/")
+            if not divisor:
+                return lengths[side]
+            # halving again and again, rounded up, is dividing at once
+            return -(-math.floor(lengths[side] * self.ratio) // int(divisor))
+
         return {
-            name: tuple(lengths[x] if isinstance(x, str) else x for x in shape)
+            name: tuple(map(number, shape))
             for name, shape in [*self.inputs.items(), *self.outputs.items()]
         }
 

@@ -8,7 +8,13 @@ from typing import Any
 from nunif.errors import UserError
 from nunif.files import file_sha256, make_folder
 from nunif.models import load_weights, save_model, save_safetensors, save_state_dict
-from nunif.models.checkpoint import LAYOUTS, NUNIF, STATE_DICT
+from nunif.models.checkpoint import (
+    LAYOUTS,
+    NUNIF,
+    SAFETENSORS,
+    SAFETENSORS_SUFFIX,
+    STATE_DICT,
+)
 from nunif.models.fit import create_model_of
 
 logger = logging.getLogger(__name__)
@@ -16,9 +22,11 @@ logger = logging.getLogger(__name__)
 KNOWN_ENTRIES = ("nunif_model", "name", "kwargs", "state_dict", "updated_at", "epoch", "metrics")
 
 
-def describe(path: Path, layout: str, content: Mapping[str, Any]) -> str:
+def describe(
+    path: Path, layout: str, content: Mapping[str, Any], *, more: Mapping[str, str] | None = None
+) -> str:
     """What a model file holds, one fact a line. layout, content: as `read_model_file` gives
-    them."""
+    them. more: further facts."""
     weights = content["state_dict"]
     count = sum(tensor.numel() for tensor in weights.values())
     types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})
@@ -34,6 +42,7 @@ def describe(path: Path, layout: str, content: Mapping[str, Any]) -> str:
         "metrics": _listing(content["metrics"]) if content.get("metrics") else None,
         "parameters": f"{count:,} in {len(weights)} tensors ({', '.join(types)})",
         "further": ", ".join(str(key) for key in content if key not in KNOWN_ENTRIES) or None,
+        **(more or {}),
         "size": f"{path.stat().st_size:,} bytes",
         "sha256": file_sha256(path),
     }
@@ -54,6 +63,22 @@ def _listing(values: Any) -> str:
 def _printable(value: Any) -> str:
     """Text out of a stranger's file must not steer the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(value))
+
+
+def convert_as_asked(
+    content: Mapping[str, Any],
+    layout: str,
+    source: Path,
+    output: Path,
+    *,
+    to: str | None,
+    arch: str | None,
+) -> None:
+    """`convert`, to the layout that `output`'s name asks for where `to` is None, and say so."""
+    is_safetensors = output.suffix.lower() == SAFETENSORS_SUFFIX
+    to = to or (SAFETENSORS if is_safetensors else NUNIF)
+    convert(content, source, output, to=to, arch=arch)
+    logger.info("%s (%s) is %s (%s) now", source, layout, output, to)
 
 
 def convert(

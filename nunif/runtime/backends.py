@@ -36,20 +36,27 @@ class Step(Protocol):
     """A network in torch, a module, that can be run and exported.
 
     contract: of its call: tensors in, tensors out, in that order.
-    multiple: see `Backend`.
     """
 
     contract: Contract
-    multiple: int | None
 
     __call__: Callable[..., Any]
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Any: ...
+
+
+class StreamedStep(Step, Protocol):
+    """One with a single result that torch can go on with in its own way.
+
+    multiple: see `Backend`.
+    """
+
+    multiple: int | None
 
     def stream(self, frame: Tensor, past: Any, ahead: Any = None, /) -> tuple[Tensor, Any]:
         """The same with a state that torch can go on with in less time than with the contract's;
         None at the start. ahead: see `Backend.step`."""
         ...
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Any: ...
 
 
 def open_by_suffix(
@@ -72,25 +79,47 @@ def open_by_suffix(
         UserError: the file is missing, of another kind, or of an engine that can't run here; a
             package that it needs is missing; an option that only torch models have.
     """
+    _check_is_there(path)
+    if path.suffix.lower() in TORCH_SUFFIXES:
+        return open_model()
+    if not is_exported(path):
+        raise UserError(
+            f"--model {path} is of no kind known here: give a model file (.pth), an .onnx or an "
+            f".engine, or a {TORCHSCRIPT_SUFFIX}"
+        )
+    return open_exported(path, kind=kind, device=device, precision=precision, compiled=compiled)
+
+
+def _check_is_there(path: Path) -> None:
     if not path.is_file():
         raise UserError(
             f"--model {path} does not exist: give a model file (.pth), an .onnx or an .engine, "
             f"or a {TORCHSCRIPT_SUFFIX}"
         )
-    suffix = path.suffix.lower()
-    if suffix in TORCH_SUFFIXES:
-        return open_model()
-    if suffix not in (ONNX_SUFFIX, TORCHSCRIPT_SUFFIX, *ENGINE_SUFFIXES):
-        raise UserError(
-            f"--model {path} is of no kind known here: give a model file (.pth), an .onnx or an "
-            f".engine, or a {TORCHSCRIPT_SUFFIX}"
-        )
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file's suffix is one that an export gives, and not a model file's."""
+    return path.suffix.lower() in (ONNX_SUFFIX, TORCHSCRIPT_SUFFIX, *ENGINE_SUFFIXES)
+
+
+def open_exported(
+    path: Path,
+    *,
+    kind: EngineKind,
+    device: torch.device,
+    precision: str | None,
+    compiled: bool,
+) -> Backend:
+    """The back end of an exported file; see `open_by_suffix`."""
+    _check_is_there(path)
     for flag, given in (("--precision", precision), ("--compile", compiled)):
         if given:
             raise UserError(
                 f"{flag} is for model files (.pth); {path.name} was exported with its own "
                 "precision: leave it out"
             )
+    suffix = path.suffix.lower()
     if suffix == ONNX_SUFFIX:
         return OnnxBackend(path, device=device, kind=kind)
     if suffix == TORCHSCRIPT_SUFFIX:
@@ -102,7 +131,12 @@ class StepBackend(Backend):
     """A network as it is, or through torch.compile, in the way that is quickest for torch."""
 
     def __init__(
-        self, step: Step, *, device: torch.device, precision: str = "fp32", compiled: bool = False
+        self,
+        step: StreamedStep,
+        *,
+        device: torch.device,
+        precision: str = "fp32",
+        compiled: bool = False,
     ) -> None:
         self.device = device
         if device.type == "cpu":

@@ -52,8 +52,8 @@ logger = logging.getLogger(__name__)
 
 SLOWLY_FOLDED = {"ConvTranspose", "AveragePool", "Resize", "GridSample"}  # see write_onnx
 MANIFEST = "manifest.json"
-# Largest difference from the float32 model that passes, of a range of 2. Half precision ends at
-# 1e-3 to 1e-2.
+# Largest difference from the float32 model that passes, of a range of 1 or 2. Half precision
+# ends at 1e-3 to 1e-2.
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
 
 CPU = torch.device("cpu")
@@ -127,6 +127,7 @@ def export_step(
     clip: str,
     about: Mapping[str, Any],
     words: Mapping[str, str],
+    exact_name: str | None = None,
 ) -> list[Path]:
     """Write a step in every format, checked, and enter each file in the folder's manifest.json.
 
@@ -135,6 +136,7 @@ def export_step(
         name: of the files, to which size and precision are added. kind: of engines, for messages.
         clip: what the manifest calls the clip. about: what it says of the model, see
             `about_model`. words: what it says of the tensors besides their shapes.
+        exact_name: of the files without their suffix, instead.
     Returns: the files written.
     Raises:
         UserError: a format can't hold the network, or a file computes something else; files that
@@ -150,10 +152,9 @@ def export_step(
         parity = compare(run_clip(backend, pieces), reference, tolerance=tolerance, name=name)
         return {"ran_with": backend.description, "clip": clip, **parity}
 
-    of_size = "any" if wishes.dynamic else f"{size[0]}x{size[1]}"
     export = Export(
         step=copy.deepcopy(step).to(CPU, PRECISIONS[precision]).eval().requires_grad_(False),
-        stem=folder / f"{name}_{of_size}_{precision}",
+        stem=folder / (exact_name or file_name(name, wishes)),
         size=size,
         dynamic=wishes.dynamic,
         opset=wishes.opset,
@@ -175,6 +176,12 @@ def export_step(
         to_torchscript(export)
     logger.info("what the files want and give: %s", folder / MANIFEST)
     return export.files
+
+
+def file_name(name: str, wishes: Wishes) -> str:
+    """Of the files of a model, without their suffix."""
+    of_size = "any" if wishes.dynamic else f"{wishes.size[0]}x{wishes.size[1]}"
+    return f"{name}_{of_size}_{wishes.precision}"
 
 
 def about_model(model: Model, source: Path) -> dict[str, Any]:

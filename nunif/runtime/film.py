@@ -132,6 +132,7 @@ def open_output(
     size: tuple[int, int],
     stereo: StereoMark | None = None,
     kept: str = ": the model sees it as SDR BT.709, outside the holes the film stays as it is",
+    bit_rate: int | None = None,
 ) -> Iterator[Output]:
     """A video with the film's sound, subtitles, times and colours, a folder of PNGs where the
     name has no suffix, or one picture.
@@ -140,6 +141,7 @@ def open_output(
         size: (width, height) of what will be written, as encoders have it.
         stereo: how both eyes stand in it; None: they see one picture.
         kept: what is said of an HDR film behind its name.
+        bit_rate: see VideoWriter.
     Raises:
         UserError: see VideoWriter and FolderWriter; an option that a folder has no use for.
     """
@@ -164,21 +166,23 @@ def open_output(
     else:
         make_folder(path.parent)
         with video_writer(
-            path, film, size=size, options=options, sound=True, stereo=stereo
+            path, film, size=size, options=options, sound=True, stereo=stereo, bit_rate=bit_rate
         ) as video:
             _tell_of_kind(path, film, "a film of one frame")
             yield _Video(video)
 
 
 @contextmanager
-def open_plain_output(path: Path, film: Film, *, size: tuple[int, int]) -> Iterator[Output]:
+def open_plain_output(
+    path: Path, film: Film, *, size: tuple[int, int], bit_rate: int | None = None
+) -> Iterator[Output]:
     """A picture, or a video with no more of the film than its pictures, in the suffix's usual
-    codec. size: as of `open_output`."""
+    codec. size, bit_rate: as of `open_output`."""
     if is_picture(path):
         with StillWriter(path, source=film.path) as still:
             yield _Pictures(still)
     else:
-        with video_writer(path, film, size=size) as video:
+        with video_writer(path, film, size=size, bit_rate=bit_rate) as video:
             yield _Video(video)
 
 
@@ -243,12 +247,13 @@ def video_writer(
     options: FilmOptions | None = None,
     sound: bool = False,
     stereo: StereoMark | None = None,
+    bit_rate: int | None = None,
 ) -> VideoWriter:
     """A writer of a video with the film's times and colours; without `options` in the suffix's
     usual codec.
 
     size: (width, height), as encoders have it. sound: carry over all that is no picture as well.
-    stereo: see `open_output`.
+    stereo, bit_rate: see `open_output`.
     """
     info = film.info
     mastering = info.mastering
@@ -263,6 +268,7 @@ def video_writer(
         codec=options.codec if options else None,
         pixel_format=options.pixel_format if options else None,
         quality=options.quality if options else None,
+        bit_rate=bit_rate,
         color=info.color,
         like_pixel_format=info.picture_format,
         # what is projected anew has square pixels
@@ -307,13 +313,16 @@ def read_ahead(items: Iterable[Item], film: Film) -> Iterator[Iterator[Item]]:
         )
 
 
-def process_frames(items: Iterable[Item], film: Film, step: Callable[[Item], None]) -> None:
+def process_frames(
+    items: Iterable[Item], film: Film, step: Callable[[Item], None], *, bar: bool = True
+) -> None:
     """Call `step` with every item, one per frame of the film, while a bar shows frames and frames
-    per second."""
+    per second, on a terminal and unless it is not wanted."""
+    is_hidden = None if bar else True
     with (
         logging_redirect_tqdm(),
-        tqdm(total=len(film), unit="frame", desc=film.path.name, disable=None) as bar,
+        tqdm(total=len(film), unit="frame", desc=film.path.name, disable=is_hidden) as shown,
     ):
         for item in items:
             step(item)
-            bar.update()
+            shown.update()

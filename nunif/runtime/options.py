@@ -1,5 +1,5 @@
-"""Options of commands that run a model over a film, read masks, or export a model. Nothing here
-imports torch."""
+"""Options of commands that run a model over a film, read masks, or look into a model or export it.
+Nothing here imports torch."""
 
 import re
 from dataclasses import dataclass
@@ -163,8 +163,8 @@ def parse_formats(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """`python -m inpaint export`."""
+class EngineOptions:
+    """What an exported file is, and how it is checked; for the commands that export."""
 
     model: Path = option("-m", "--model", help="model file (.pth)")
     output: Path = option(
@@ -183,7 +183,6 @@ class ExportOptions:
         choices=("fp32", "fp16"),
         help="what is computed in; the tensors stay float32",
     )
-    dynamic: bool = option(default=False, help="an ONNX file for any height, width and batch")
     opset: int | None = option(
         default=None,
         minimum=17,
@@ -218,3 +217,46 @@ class ExportOptions:
             raise UserError(
                 "--compute-capability is for --format tensorrt: add it or leave the option out"
             )
+
+
+@dataclass(frozen=True)
+class ExportOptions(EngineOptions):
+    """`python -m inpaint export`."""
+
+    dynamic: bool = option(default=False, help="an ONNX file for any height, width and batch")
+
+
+# nunif.models.checkpoint.LAYOUTS, without its torch
+FILE_LAYOUTS = (
+    "nunif",
+    "state-dict",
+    "safetensors",
+)
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """The command `checkpoint` of every task."""
+
+    model: Path = option("FILE", help="the file to look into")
+    output: Path | None = option(
+        "-o", "--output", default=None, metavar="FILE", help="write its model to this file"
+    )
+    to: str | None = option(
+        default=None,
+        choices=FILE_LAYOUTS,
+        help=(
+            "layout of that file (default: safetensors for a name that ends so, else nunif, "
+            "which is ours)"
+        ),
+    )
+    arch: str | None = option(
+        default=None, help="the model, where the file holds only tensors and does not tell"
+    )
+
+    def check(self) -> None:
+        for flag, value in (("--to", self.to), ("--arch", self.arch)):
+            if value is not None and self.output is None:
+                raise UserError(
+                    f"{flag} is for the file that -o writes: add -o FILE or leave it out"
+                )

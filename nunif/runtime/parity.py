@@ -3,14 +3,37 @@ carried, and every result is compared."""
 
 import math
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from nunif.errors import UserError
 from nunif.runtime.engines import Backend
+from nunif.video.reader import VideoReader
+
+
+def read_pictures(path: Path, size: tuple[int, int], num_frames: int) -> list[np.ndarray]:
+    """The first frames of a video to compare on, scaled to (height, width): (H, W, 3) uint8.
+
+    Raises:
+        UserError: the video can't be read or is too short.
+    """
+    height, width = size
+    with VideoReader(path, deinterlace=True) as reader:  # it is only compared with itself
+        if len(reader) < num_frames:
+            raise UserError(
+                f"--clip {path} has {len(reader)} frames, {num_frames} are compared: choose a "
+                "longer one"
+            )
+        frames = (reader.read(i, i + 1)[0].rgb for i in range(num_frames))
+        return [
+            cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames
+        ]
 
 
 def into_windows(frames: list[Tensor], window: int | None) -> list[Tensor]:

@@ -68,12 +68,14 @@ class Encoding:
         pixel_format: what the encoder gets.
         options: of the encoder.
         keeps_alpha: whether transparency gets into the file.
+        bit_rate: bits per second that were asked for; None: by the quality.
     """
 
     codec: str
     pixel_format: str
     options: dict[str, str]
     keeps_alpha: bool
+    bit_rate: int | None = None
 
 
 def choose_encoding(
@@ -85,6 +87,7 @@ def choose_encoding(
     size: tuple[int, int],
     quality: int | None,
     mastering: Mastering,
+    bit_rate: int | None = None,
 ) -> Encoding:
     """How to code the pictures of a film. A line names what of it can't be kept.
 
@@ -96,6 +99,7 @@ def choose_encoding(
         size: (width, height), as encoders have it.
         quality: CRF, lower is better; None: the encoder's own.
         mastering: of the film.
+        bit_rate: bits per second instead of a quality; None: by the quality.
 
     Raises:
         UserError: there is no such suffix, encoder or pixel format, or the encoder has no CRF.
@@ -105,7 +109,12 @@ def choose_encoding(
     encoder = _find_encoder(codec, path)
     if codec == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # it prints past libav's log
-    options = _with_mastering(_quality_options(path, codec, quality), mastering, codec, path)
+    options = _quality_options(path, codec, quality)
+    if bit_rate is not None:
+        if quality is not None:
+            raise UserError(f"{path}: give --quality {quality} or a bit rate, and not both")
+        options.pop("crf", None)
+    options = _with_mastering(options, mastering, codec, path)
     has_place = codec not in _ALPHA_ASIDE or path.suffix.lower() in _MATROSKA
     if pixel_format is None:
         wanted = like if has_place else without_alpha(like)
@@ -118,7 +127,7 @@ def choose_encoding(
     else:
         chosen = pixel_format
     has_alpha = _known_layout(chosen, path).alpha is not None
-    return Encoding(codec, chosen, options, keeps_alpha=has_place and has_alpha)
+    return Encoding(codec, chosen, options, has_place and has_alpha, bit_rate)
 
 
 def _with_mastering(
@@ -170,7 +179,9 @@ def add_stream(
     coder.flags |= Flags.frame_duration
     if gop is not None:
         coder.gop_size = gop
-    if encoding.codec not in _CRF_ENCODERS:
+    if encoding.bit_rate is not None:
+        coder.bit_rate = encoding.bit_rate
+    elif encoding.codec not in _CRF_ENCODERS:
         coder.bit_rate = round(_BITS_PER_PIXEL * size[0] * size[1] * rate)
     if tag := _CODEC_TAGS.get((encoding.codec, path.suffix.lower())):
         coder.codec_tag = tag

@@ -77,6 +77,7 @@ class VideoWriter:
         stereo: how both eyes stand in the pictures; None: they show one.
         metadata: of the file, such as its title.
         gop: most frames from one keyframe to the next; None for the encoder's own choice.
+        bit_rate: bits per second instead of a quality.
         keep_unfinished: whether an exception leaves NAME.unfinished.SUFFIX.
 
     Attributes:
@@ -85,6 +86,8 @@ class VideoWriter:
         num_frames: pictures written so far.
         unfinished_path: where the pictures are after an exception; None: nowhere.
     """
+
+    _sound: Sound | None = None
 
     def __init__(
         self,
@@ -107,6 +110,7 @@ class VideoWriter:
         stereo: StereoMark | None = None,
         metadata: Mapping[str, str] | None = None,
         gop: int | None = None,
+        bit_rate: int | None = None,
         keep_unfinished: bool = True,
     ) -> None:
         """Open the encoder, the sound and the file.
@@ -123,7 +127,6 @@ class VideoWriter:
         self._is_lost = False  # the file can't be brought to a good end any more
         self._container: av.container.OutputContainer | None = None
         self._muxer: PictureMuxer | None = None
-        self._sound: Sound | None = None
         _check_target(path, sound_from)
         self._encoding = choose_encoding(
             path,
@@ -133,6 +136,7 @@ class VideoWriter:
             size=self._size,
             quality=quality,
             mastering=mastering,
+            bit_rate=bit_rate,
         )
         self._warns_of_alpha = not self._encoding.keeps_alpha
         try:

@@ -16,10 +16,10 @@ import torch
 
 from inpaint.commands import INPAINT, TRAIN
 from inpaint.models.dstt import DSTT
-from inpaint.options_run import FILE_LAYOUTS
 from inpaint.releases import RELEASES
 from nunif.models import create_model, load_model, registry, save_model
 from nunif.models.checkpoint import LAYOUTS
+from nunif.runtime.options import FILE_LAYOUTS
 from tests.inpaint.test_dstt import SMALL, ours_of, published
 from tests.records import make_dataset
 

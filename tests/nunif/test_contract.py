@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nunif.models.contract import Contract, num_cells
+from nunif.models.contract import Contract, num_cells, part_of
 from nunif.models.registry import Model
 
 FRAME = (1, 3, "height", "width")
@@ -39,6 +39,22 @@ def test_shapes_follow_from_the_frames_size():
 )
 def test_cells_are_counted_of_the_padded_frame(size, multiple, cells):
     assert num_cells(*size, multiple) == cells
+
+
+def test_parts_of_a_side_are_of_what_is_computed_at_and_rounded_up():
+    """As a network has them that halves an odd side again and again: 143 to 72, 36, 18, 9."""
+    frame = (1, 3, "height", "width")
+    inputs = {
+        "frame": frame,
+        **{f"r{n}": (1, 4, part_of("height", n), part_of("width", n)) for n in (2, 4, 8, 16)},
+    }
+    assert inputs["r4"] == (1, 4, "height/4", "width/4")
+    whole, small = (Contract(inputs, {"frame": frame}, ratio=ratio) for ratio in (1, 0.4))
+    shapes = whole.shapes(143, 255)
+    assert [shapes[f"r{n}"][2:] for n in (2, 4, 8, 16)] == [(72, 128), (36, 64), (18, 32), (9, 16)]
+    shapes = small.shapes(143, 255)  # computed at 57 x 102
+    assert shapes["frame"] == (1, 3, 143, 255)
+    assert [shapes[f"r{n}"][2:] for n in (2, 4, 8, 16)] == [(29, 51), (15, 26), (8, 13), (4, 7)]
 
 
 def test_a_stream_starts_with_zeros():
