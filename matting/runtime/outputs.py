@@ -68,11 +68,12 @@ def _files_of(options: ConvertOptions, parts: str) -> dict[str, str]:
     """What each part is called. Raises UserError where --output is no folder, or a part can't be
     written."""
     output, files = options.output, parse_parts(parts)
+    is_photo = is_picture(options.input)
     if can_write(output.suffix) or is_picture(output):
         raise UserError(f"--output {output} is one file, and --parts makes a folder: name a folder")
     for file in files.values():
         suffix = Path(file).suffix
-        if suffix and not (can_write(suffix) or options.stills and is_picture(Path(file))):
+        if suffix and not (can_write(suffix) or is_photo and is_picture(Path(file))):
             raise UserError(
                 f"--parts {parts}: {file} can't be written: choose .mp4, .mkv or another, "
                 "or no suffix for a folder of PNGs"

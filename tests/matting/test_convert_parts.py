@@ -96,6 +96,17 @@ def test_planes_beside_a_film_that_keeps_its_times_and_sound(run, place, tmp_pat
     assert code == 1 and "planes is there already" in lines[-1]
 
 
+def test_the_parts_of_a_photo_are_pictures(run, place, tmp_path):
+    photo = (pictures(1, 3, *SIZE, seed=7)[0] * 255).byte().permute(1, 2, 0).numpy()
+    cv2.imwrite(str(tmp_path / "photo.png"), photo)
+    out = tmp_path / "out"
+    words = words_of(place, tmp_path / "photo.png", out, "--parts", "com.png,pha.png,planes")
+    code, _, lines = run(MATTING, *words)
+    assert code == 0, lines
+    assert np.array_equal(read(out / "pha.png")[..., 0], planes_of(out / "planes")[0][0])
+    assert read(out / "com.png").shape == (*SIZE, 3)
+
+
 def test_hdr_films_before_and_behind(run, place, tmp_path):
     """The network sees SDR; the foreground has the film's curve again, and a film behind is SDR."""
     grey = np.linspace(40, 200, SIZE[1]).astype(np.uint8)
@@ -138,6 +149,7 @@ def test_what_does_not_go_together_is_said(run, place, tmp_path):
         ("films", "x", ("--parts", "pha", "--alpha", "y"), "leave --alpha out"),
         ("films", "x", ("--parts", "pha", "--suffix", ".mkv"), "leave --suffix out"),
         ("films", "x", ("--parts", "pha", "--background", "white"), "is for com"),
+        ("films/a.mkv", "x", ("--parts", "pha.png"), "pha.png can't be written: choose .mp4"),
         ("films/a.mkv", "x.mp4", ("--parts", "pha"), "is one file, and --parts makes a folder"),
         ("films/a.mkv", "x.mp4", ("--alpha", tmp_path / "a.png"), "a.png is one picture, and"),
         (tmp_path / "twice", "x", ("--parts", "pha"), "would both become"),
