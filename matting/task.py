@@ -96,18 +96,18 @@ class MattingTask(Task):
         self, model: nn.Module, batch: Passes, low: TrainOutput
     ) -> Iterator[TrainOutput]:
         """Each pass has an update of its own, so that none moves what it does not use."""
-        num_clips = len(low.sample_losses)
+        nothing = torch.zeros_like(low.sample_losses)  # that tells hard clips from easy ones
         yield low
         del low
         if "high" in batch:
             high = self._matting_pass(model, batch["high"], self._high_ratio)
             parts = {f"high_{name}": value for name, value in high.parts.items()}
-            yield replace(high, sample_losses=_nothing(num_clips), parts=parts, update=self.HIGH)
+            yield replace(high, sample_losses=nothing, parts=parts, update=self.HIGH)
             del high
         if "persons" in batch:
             loss = self._person_pass(model, batch["persons"])
             parts = {"person": loss.detach()}
-            yield TrainOutput(loss, _nothing(num_clips), parts, update=self.PERSONS)
+            yield TrainOutput(loss, nothing, parts, update=self.PERSONS)
 
     def _matting_pass(self, model: nn.Module, batch: Sample, ratio: float) -> TrainOutput:
         batch = _resized(batch, torch.rand(2).tolist())  # seeded for each batch
@@ -164,11 +164,6 @@ class MattingTask(Task):
         return next(
             (f for start, f in self._rates.items() if name.startswith(start)), self._other_rate
         )
-
-
-def _nothing(num_clips: int) -> Tensor:
-    """Sample losses of a pass that says nothing of the clips."""
-    return torch.zeros(num_clips)
 
 
 def check_folders(data_dir: Path) -> None:

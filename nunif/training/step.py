@@ -1,4 +1,4 @@
-"""Learning from one window: several batches, one update."""
+"""Learning from one window: several batches, one update, or one for each pass over them."""
 
 import math
 from collections.abc import Iterator, Sequence

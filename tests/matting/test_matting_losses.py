@@ -8,6 +8,7 @@ from matting.losses import (
     gradient_loss,
     laplacian_bands,
     matting_losses,
+    perceptual_loss,
     person_loss,
 )
 from tests.matting.weights import pictures
@@ -103,3 +104,18 @@ def test_the_others():
     assert inside == pytest.approx((62 * 0.08 + 2 * 0.04) / 64 / 2, rel=1e-5)
     logits, mask = torch.tensor([0.0, 20.0]), torch.tensor([1.0, 1.0])
     assert person_loss(logits, mask).item() == pytest.approx(0.6931472 / 2)
+
+
+def test_how_a_frame_put_together_again_looks():
+    foreground, alpha, background, _ = clips()
+    frame = alpha * foreground + (1 - alpha) * background
+    seen = []
+
+    def distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return (x - y).abs().mean((1, 2, 3))
+
+    assert perceptual_loss(alpha, foreground, background, frame, distance).item() == 0
+    error = perceptual_loss(alpha, foreground, background, frame + 0.25, distance)
+    assert error.item() == pytest.approx(0.5)  # of pictures in [-1, 1]
+    assert seen[0].shape == (6, 3, 75, 90) and seen[0].min() < 0 < seen[0].max() <= 1
