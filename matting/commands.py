@@ -16,6 +16,12 @@ CREATE_TRAINING_DATA = [
         "matting.generate_import:main",
         "make records of published datasets: mattes, backgrounds, masks of people",
     ),
+    Command(
+        "label_people",
+        options_data.LabelOptions,
+        "matting.generate_labels:main",
+        "make records of films, with the people in them marked by a network",
+    ),
 ]
 
 TRAIN = [

@@ -69,3 +69,22 @@ class ImportOptions(RecordFolderOptions):
         super().check()
         if self.split is not None and self.layout != "coco":
             raise UserError(f"--split {self.split} is for --layout coco: leave it out")
+
+
+@dataclass(frozen=True)
+class LabelOptions(RecordFolderOptions):
+    """`create_training_data.py label_people`."""
+
+    dataset_dir: tuple[Path, ...] = option(
+        "-i",
+        "--dataset-dir",
+        help="films with people in them: a video, a folder of numbered pictures, or a folder of "
+        "such; may be given several times",
+    )
+    size: int = option(
+        default=512, minimum=MIN_SIDE, help="short side in pixels; larger frames are reduced to it"
+    )
+    seq: int = option(
+        default=50, minimum=1, help="least number of frames of a record, where a shot has so many"
+    )
+    gpu: int = option(default=0, minimum=-1, help="which GPU; -1: the CPU")

@@ -2,10 +2,9 @@
 
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from matting.curriculum import Stage, read_stages
-from matting.models import MattingNetwork
+from matting.models import as_network
 from matting.options_train import DEFAULT_ARCH, TrainOptions
 from matting.pretrained import load_backbone
 from matting.task import create_task
@@ -36,7 +35,7 @@ def main(options: TrainOptions) -> None:
 def train_model(arch: str, data_dir: Path, options: TrainOptions) -> tuple[TrainResult, Model]:
     """Train one model on a dataset, to the end of the run or of a stage."""
     seed_everything(options.seed)
-    model = cast(MattingNetwork, create_model(arch))
+    model = as_network(create_model(arch), arch)
     if options.checkpoint_file is None and not options.resume:
         load_backbone(model)
     task = create_task(model, data_dir, options)
@@ -63,7 +62,7 @@ def check_stages(stages: list[Stage], arch: str) -> None:
     Raises:
         UserError: what is missing or does not fit, and in which stage.
     """
-    model = cast(MattingNetwork, create_model(arch))
+    model = as_network(create_model(arch), arch)
     for stage in stages:
         try:
             create_task(model, stage.data_dir, stage.options)

@@ -11,12 +11,28 @@ from matting.models.network import (
     usual_ratio,
     zero_states,
 )
-from nunif.models.registry import ForeignLayout, register_layout, register_model
+from matting.models.person_finder import PersonFinder
+from nunif.errors import UserError
+from nunif.models.registry import ForeignLayout, Model, register_layout, register_model
 
-__all__ = ["MattingNetwork", "reparameterize_model", "usual_ratio", "zero_states"]
+__all__ = ["MattingNetwork", "as_network", "reparameterize_model", "usual_ratio", "zero_states"]
 
 SMALL = {"widths": [48, 24, 16, 16], "pooled": 64}
 BACKBONES = ("mobilenetv3", "resnet50", "mobileone_s0", "mobileone_s1", "efficientnet_lite0")
+
+
+def as_network(model: Model, source: object) -> MattingNetwork:
+    """A model as what makes mattes. source: where it comes from, for messages.
+
+    Raises:
+        UserError: it only finds people.
+    """
+    if not isinstance(model, MattingNetwork):
+        raise UserError(
+            f"{source} is {model.name}, which finds people and makes no mattes: choose another "
+            "model"
+        )
+    return model
 
 
 def _register_models() -> None:
@@ -28,6 +44,7 @@ def _register_models() -> None:
             f"{name}_fast", MattingNetwork, variant=variant, refiner="fast_guided_filter"
         )
     register_model("matting.mamba_s0", MattingNetwork, variant="mamba")
+    register_model("matting.person_finder_v1", PersonFinder)
 
 
 def _register_layouts() -> None:

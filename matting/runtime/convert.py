@@ -11,13 +11,12 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import repeat
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
 import torch
 
-from matting.models import MattingNetwork
+from matting.models import as_network
 from matting.options_run import GREEN, ConvertOptions, parse_colour
 from matting.runtime.stream import Matte, MatteStream
 from nunif.compiler import compile_in_place
@@ -139,11 +138,12 @@ def check_files(options: ConvertOptions) -> None:
 def open_stream(options: ConvertOptions) -> MatteStream:
     """The model, ready to run."""
     device = create_device(options.gpu)
-    model, _ = load_model(options.model, expect="matting.")
+    loaded, _ = load_model(options.model, expect="matting.")
+    model = as_network(loaded, options.model)
     if options.compile:
         compile_in_place(model)
     return MatteStream(
-        cast(MattingNetwork, model),
+        model,
         max_width=options.max_width,
         downsample_ratio=options.downsample_ratio,
         device=device,

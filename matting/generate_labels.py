@@ -1,0 +1,152 @@
+"""Records of films in which a network has marked the people: C, and a mask of them as A.
+
+    film -> runs of frames without a cut -> people found in them -> records
+
+A record is called after the number of its first frame. Nothing is drawn at random. What the network
+takes for people is a teacher's word and no truth.
+
+Axes: T frames, H W pixels.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from matting.generate_import import divide, reduce_to
+from matting.import_frames import NOBODY, PERSON
+from matting.options_data import LabelOptions
+from matting.runtime.person_finder import find_people, load_finder
+from nunif.device import create_device
+from nunif.errors import UserError
+from nunif.failures import Failures
+from nunif.files import make_folder
+from nunif.parallel import ordered_map
+from nunif.records import is_finished, making, record_name, write_record
+from nunif.video.cuts import mark_cuts
+from nunif.video.film import Film, folder_hash, list_films, open_film
+from nunif.video.reader import BrokenVideo, Frame, content_hash
+from nunif.video.tone import describe_transfer
+from scene.planes import ALPHA, COLOUR
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # of how records are made
+LABEL = "people"  # in the records' names, where video records have their depth model
+
+
+@dataclass(frozen=True)
+class Run:
+    """Some frames in a row. start: the number of the first. pictures: (T, H, W, 3) uint8. seconds:
+    the times of the first and the last."""
+
+    start: int
+    pictures: np.ndarray
+    seconds: tuple[float, float]
+
+
+def main(options: LabelOptions) -> None:
+    """The command `label_people`.
+
+    Raises:
+        UserError: the network or a film is missing, or some films can't be used (the others are
+            finished first).
+    """
+    films = [film for path in options.dataset_dir for film in list_films(path)]
+    load_finder()
+    device = create_device(options.gpu)
+    make_folder(options.data_dir)
+    counts: Counter[str] = Counter()
+    failures = Failures(len(films))
+    with making(options.data_dir, options.prefix, LABEL):
+        for path in films:
+            with failures.log(path.name):
+                _label_film(path, options, device, counts)
+    logger.info("%s: made %d, kept %d", LABEL, counts["made"], counts["kept"])
+    failures.raise_if_any("films")
+
+
+def _label_film(
+    path: Path, options: LabelOptions, device: torch.device, counts: Counter[str]
+) -> None:
+    """Make the records of a film that do not stand yet.
+
+    Raises:
+        UserError: it can't be read to its end, or records made with other options stand there.
+    """
+    file_hash = folder_hash(path) if path.is_dir() else content_hash(path)
+    fps = "24" if path.is_dir() else None  # makes no difference here
+    deinterlace = options.deinterlace and not path.is_dir()
+    with open_film(path, fps=fps, deinterlace=deinterlace) as film:
+        info = {"source": path.resolve().name, "file_hash": file_hash}
+        info |= describe_transfer(film.info.color)
+        recorded: dict[str, Any] = {"version": VERSION, "size": options.size, "seq": options.seq}
+        if deinterlace:
+            recorded["deinterlace"] = True
+        bar = tqdm(total=len(film), unit="frame", desc=path.name, disable=None)
+
+        def todo() -> Iterator[tuple[Run, np.ndarray]]:
+            for run in runs_of(film, size=options.size, seq=options.seq):
+                name = record_name(options.prefix, LABEL, file_hash, run.start)
+                if is_finished(options.data_dir, name, recorded):
+                    counts["kept"] += 1
+                else:
+                    yield run, label(run.pictures, device)
+                bar.update(len(run.pictures))
+
+        def write(item: tuple[Run, np.ndarray]) -> None:
+            run, masks = item
+            record = options.data_dir / record_name(options.prefix, LABEL, file_hash, run.start)
+            first, last = (round(seconds, 6) for seconds in run.seconds)
+            own = {**info, "start_seconds": first, "end_seconds": last, "options": recorded}
+            write_record(record, {COLOUR.letter: run.pictures, ALPHA.letter: masks}, own)
+
+        with bar:
+            try:
+                for _ in ordered_map(write, todo(), workers=options.max_workers):
+                    counts["made"] += 1
+            except BrokenVideo as error:
+                raise UserError(str(error)) from error
+
+
+def label(pictures: np.ndarray, device: torch.device) -> np.ndarray:
+    """(T, H, W, 3) uint8 -> (T, H, W) uint8: 255 where a person is more probable than not."""
+    masks = []
+    for picture in pictures:
+        frame = torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float() / 255
+        probable = find_people(frame, load_finder(device=device))[0, 0] > 0.5
+        masks.append(np.where(probable.cpu().numpy(), np.uint8(PERSON), np.uint8(NOBODY)))
+    return np.stack(masks)
+
+
+def runs_of(film: Film, *, size: int, seq: int) -> Iterator[Run]:
+    """All frames of a film, in runs without a cut of `seq` frames or more where a shot has so
+    many, and fewer than twice as many; short sides of `size` pixels at most."""
+    frames: list[tuple[float, np.ndarray]] = []
+    start = 0
+    for frame, starts_shot in mark_cuts(film, picture=_picture_of):
+        is_full = len(frames) == 2 * seq
+        if frames and (starts_shot or is_full):
+            # of a shot that goes on, the rest may still become longer
+            num_taken = seq if is_full and not starts_shot else len(frames)
+            yield from _divided(frames[:num_taken], start, seq)
+            frames, start = frames[num_taken:], start + num_taken
+        frames.append((frame.time, reduce_to(frame.rgb, size)))
+    if frames:
+        yield from _divided(frames, start, seq)
+
+
+def _picture_of(frame: Frame) -> np.ndarray:
+    return frame.rgb
+
+
+def _divided(frames: list[tuple[float, np.ndarray]], start: int, seq: int) -> Iterator[Run]:
+    for first, stop in divide(len(frames), seq):
+        times, pictures = zip(*frames[first:stop])
+        yield Run(start + first, np.stack(pictures), (times[0], times[-1]))

@@ -1,0 +1,96 @@
+"""Where people are in pictures of any size, by the network that comes along.
+
+The network sees squares of 256 pixels. A whole film frame squeezed into one loses small people, so
+squares of the frame's short side go along its long side, overlap, and are averaged.
+
+It finds people for holes and as a teacher; what it finds has soft, wide edges and is no matte.
+
+Axes: T frames, C channels, H W pixels, N squares.
+"""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from matting.models.person_finder import SIDE, PersonFinder
+from nunif.download import PRETRAINED
+from nunif.errors import UserError
+from nunif.models import load_model
+
+RELEASED = Path(__file__).resolve().parents[2] / PRETRAINED / "person_finder_v1.pth"
+LARGEST_STEP = 0.3  # from one square to the next, as a share of its side
+AT_ONCE = 16  # squares
+
+
+@cache
+def load_finder(path: Path = RELEASED, device: torch.device | str = "cpu") -> PersonFinder:
+    """The network, ready to run.
+
+    Raises:
+        UserError: the file is missing, or holds another model.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing, the file of the person finder: it comes with the project's folder"
+        )
+    model, _ = load_model(path, device=device, expect="matting.person_finder")
+    return cast(PersonFinder, model)
+
+
+@torch.inference_mode()
+def find_people(frames: Tensor, finder: PersonFinder | None = None) -> Tensor:
+    """How probable it is that a person is seen, pixel by pixel.
+
+    Args:
+        frames: (T, 3, H, W), RGB in [0, 1].
+        finder: `load_finder`'s, the released one by default, on the frames' device.
+
+    Returns: (T, 1, H, W) float32 in [0, 1].
+    """
+    if finder is None:
+        finder = load_finder(device=frames.device)
+    height, width = frames.shape[-2:]
+    axis, side = (2, width) if height > width else (3, height)
+    shape = [1, 1, 1, 1]
+    shape[axis] = side
+    bell = _bell(side, frames.device).reshape(shape)
+    found = torch.zeros(len(frames), 1, height, width, device=frames.device)
+    weight = torch.zeros_like(found[:1])
+    for start in places_of_squares(side, max(height, width)):
+        square = frames.narrow(axis, start, side).float()
+        found.narrow(axis, start, side).add_(bell * _run(finder, square))
+        weight.narrow(axis, start, side).add_(bell)
+    return (found / weight).clamp(0, 1)
+
+
+def _run(finder: PersonFinder, squares: Tensor) -> Tensor:
+    """(N, 3, S, S) -> (N, 1, S, S), at the size that the network knows."""
+    size = squares.shape[-2:]
+    parts = []
+    for part in squares.split(AT_ONCE):
+        small = F.interpolate(
+            part, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True
+        )
+        parts.append(finder(small))
+    return F.interpolate(
+        torch.cat(parts), size, mode="bilinear", align_corners=False, antialias=True
+    )
+
+
+def places_of_squares(short: int, long: int) -> list[int]:
+    """Where squares of the short side start along the long one, in pixels: 4 of them at 16:9, 3 at
+    4:3, 1 in a square."""
+    rest = long - short
+    num_steps = math.ceil(rest / (LARGEST_STEP * short))
+    return [round(rest * step / num_steps) for step in range(num_steps)] + [rest]
+
+
+def _bell(length: int, device: torch.device) -> Tensor:
+    """Hann's window, above 0 everywhere."""
+    places = (torch.arange(length, device=device) + 0.5) / length
+    return torch.sin(math.pi * places).square()

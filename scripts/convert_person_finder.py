@@ -1,0 +1,128 @@
+"""The person finder's weights, out of the file that MediaPipe publishes, as one of our model files.
+
+    pip download mediapipe==0.10.21 --no-deps --python-version 3.11 --only-binary=:all:
+    unzip mediapipe-*.whl "mediapipe/modules/selfie_segmentation/*"
+    python scripts/convert_person_finder.py selfie_segmentation.tflite person_finder_v1.pth
+
+Its tensors are read by the layout of TensorFlow Lite's files (a FlatBuffer, schema.fbs of
+TensorFlow); the convolutions come in the order in which they are computed, as the module has them.
+"""
+
+import argparse
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from matting.models.person_finder import PersonFinder  # noqa: E402
+from nunif.models import create_model, save_model  # noqa: E402
+
+NAME = "matting.person_finder_v1"
+SOURCE = "MediaPipe selfie segmentation, mediapipe 0.10.21 (Google, Apache-2.0), converted"
+CONV, DEPTHWISE, DEQUANTIZE, CUSTOM = 3, 4, 6, 32  # numbers of operators
+TYPES = {0: np.float32, 1: np.float16, 2: np.int32}  # of tensors
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a FlatBuffer: its data, and where it starts."""
+
+    data: bytes
+    start: int
+
+    def _field(self, number: int) -> int:
+        """Where a field is; 0 where it isn't written, because it has its default."""
+        (back,) = struct.unpack_from("<i", self.data, self.start)
+        listed = self.start - back
+        (length,) = struct.unpack_from("<H", self.data, listed)
+        place = 4 + 2 * number
+        offset = struct.unpack_from("<H", self.data, listed + place)[0] if place < length else 0
+        return self.start + offset if offset else 0
+
+    def _there(self, place: int) -> int:
+        return place + struct.unpack_from("<I", self.data, place)[0]
+
+    def number(self, field: int, kind: str = "<i") -> int:
+        place = self._field(field)
+        return struct.unpack_from(kind, self.data, place)[0] if place else 0
+
+    def array(self, field: int, kind: type) -> np.ndarray:
+        place = self._field(field)
+        if not place:
+            return np.empty(0, kind)
+        start = self._there(place)
+        (length,) = struct.unpack_from("<I", self.data, start)
+        return np.frombuffer(self.data, kind, length, start + 4)
+
+    def tables(self, field: int) -> list["Table"]:
+        start = self._there(self._field(field))
+        (length,) = struct.unpack_from("<I", self.data, start)
+        places = range(start + 4, start + 4 + 4 * length, 4)
+        return [Table(self.data, self._there(place)) for place in places]
+
+
+def convolutions(data: bytes) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The kind, weights and bias of each convolution of a TensorFlow Lite file, in order."""
+    model = Table(data, struct.unpack_from("<I", data)[0])
+    codes = [max(code.number(0, "<b"), code.number(3)) for code in model.tables(1)]
+    graph = model.tables(2)[0]
+    tensors, buffers = graph.tables(0), model.tables(4)
+    packed: dict[int, int] = {}  # the float16 tensor of which one is made
+
+    def values(number: int) -> np.ndarray:
+        tensor = tensors[packed.get(number, number)]
+        content = buffers[tensor.number(2, "<I")].array(0, np.uint8)
+        kind = TYPES[tensor.number(1, "<b")]
+        return content.view(kind).reshape(tensor.array(0, np.int32)).astype(np.float32)
+
+    for operator in graph.tables(3):
+        kind = codes[operator.number(0, "<I")]
+        inputs = operator.array(1, np.int32).tolist()
+        if kind == DEQUANTIZE:
+            packed[operator.array(2, np.int32).tolist()[0]] = inputs[0]
+        elif kind in (CONV, DEPTHWISE, CUSTOM):
+            yield kind, values(inputs[1]), values(inputs[2])
+
+
+def to_torch(kind: int, weights: np.ndarray) -> np.ndarray:
+    """Weights in torch's order of axes."""
+    if kind == DEPTHWISE:  # (1, h, w, channels)
+        return weights.transpose(3, 0, 1, 2)
+    # (out, h, w, in); torch has in before out where it transposes
+    return weights.transpose(0, 3, 1, 2) if kind == CONV else weights.transpose(3, 0, 1, 2)
+
+
+def load(model: nn.Module, data: bytes) -> None:
+    """Give a model the weights of a TensorFlow Lite file, layer by layer."""
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    with torch.no_grad():
+        for layer, (kind, weights, bias) in zip(layers, convolutions(data), strict=True):
+            own = torch.from_numpy(to_torch(kind, weights).copy())
+            if own.shape != layer.weight.shape:
+                raise SystemExit(f"{tuple(own.shape)} is no weight of {layer}: another file?")
+            layer.weight.copy_(own)
+            assert layer.bias is not None
+            layer.bias.copy_(torch.from_numpy(bias.copy()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path, help="selfie_segmentation.tflite")
+    parser.add_argument("target", type=Path, help="the model file")
+    words = parser.parse_args()
+    model = create_model(NAME)
+    assert isinstance(model, PersonFinder)
+    load(model, words.source.read_bytes())
+    save_model(model, words.target, source=SOURCE)
+    print(f"{words.target}: {model.num_parameters} parameters")
+
+
+if __name__ == "__main__":
+    main()
