@@ -1,6 +1,6 @@
 """Records of films in which a network has marked the people: C, and a mask of them as A.
 
-    film -> runs of frames without a cut -> people found in them -> records
+    film -> runs of frames without a cut -> those with people -> where these are -> records
 
 A record is called after the number of its first frame. Nothing is drawn at random. What the network
 takes for people is a teacher's word and no truth.
@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from matting.generate_import import divide, reduce_to
 from matting.import_frames import NOBODY, PERSON
 from matting.options_data import LabelOptions
 from matting.runtime.person_finder import find_people, load_finder
+from matting.runtime.person_gate import SURE, load_gate, person_scores
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.failures import Failures
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1  # of how records are made
 LABEL = "people"  # in the records' names, where video records have their depth model
+UNSURE = "runs of frames in which nobody was seen for sure"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def main(options: LabelOptions) -> None:
     """
     films = [film for path in options.dataset_dir for film in list_films(path)]
     load_finder()
+    if options.gate:
+        load_gate()
     device = create_device(options.gpu)
     make_folder(options.data_dir)
     counts: Counter[str] = Counter()
@@ -68,7 +73,8 @@ def main(options: LabelOptions) -> None:
         for path in films:
             with failures.log(path.name):
                 _label_film(path, options, device, counts)
-    logger.info("%s: made %d, kept %d", LABEL, counts["made"], counts["kept"])
+    skipped = f", skipped {counts[UNSURE]} {UNSURE}: see --no-gate" if counts[UNSURE] else ""
+    logger.info("%s: made %d, kept %d%s", LABEL, counts["made"], counts["kept"], skipped)
     failures.raise_if_any("films")
 
 
@@ -87,6 +93,7 @@ def _label_film(
         info = {"source": path.resolve().name, "file_hash": file_hash}
         info |= describe_transfer(film.info.color)
         recorded: dict[str, Any] = {"version": VERSION, "size": options.size, "seq": options.seq}
+        recorded["gate"] = options.gate
         if deinterlace:
             recorded["deinterlace"] = True
         bar = tqdm(total=len(film), unit="frame", desc=path.name, disable=None)
@@ -96,6 +103,8 @@ def _label_film(
                 name = record_name(options.prefix, LABEL, file_hash, run.start)
                 if is_finished(options.data_dir, name, recorded):
                     counts["kept"] += 1
+                elif options.gate and not has_person(run.pictures, device):
+                    counts[UNSURE] += 1
                 else:
                     yield run, label(run.pictures, device)
                 bar.update(len(run.pictures))
@@ -115,11 +124,23 @@ def _label_film(
                 raise UserError(str(error)) from error
 
 
+def has_person(pictures: np.ndarray, device: torch.device) -> bool:
+    """Whether somebody is surely seen in one of the pictures (T, H, W, 3) uint8 or more."""
+    gate = load_gate(device=device)
+    frames = (_to_tensor(picture, device) for picture in pictures)
+    return any(person_scores(frame, gate).item() >= SURE for frame in frames)
+
+
+def _to_tensor(picture: np.ndarray, device: torch.device) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float() / 255
+
+
 def label(pictures: np.ndarray, device: torch.device) -> np.ndarray:
     """(T, H, W, 3) uint8 -> (T, H, W) uint8: 255 where a person is more probable than not."""
     masks = []
     for picture in pictures:
-        frame = torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float() / 255
+        frame = _to_tensor(picture, device)
         probable = find_people(frame, load_finder(device=device))[0, 0] > 0.5
         masks.append(np.where(probable.cpu().numpy(), np.uint8(PERSON), np.uint8(NOBODY)))
     return np.stack(masks)

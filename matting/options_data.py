@@ -87,4 +87,10 @@ class LabelOptions(RecordFolderOptions):
     seq: int = option(
         default=50, minimum=1, help="least number of frames of a record, where a shot has so many"
     )
-    gpu: int = option(default=0, minimum=-1, help="which GPU; -1: the CPU")
+    gate: bool = option(
+        "--no-gate",
+        default=True,
+        help="also take frames in which nobody is seen for sure, such as torsos and backs; cats "
+        "and toys are marked as people then",
+    )
+    gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")

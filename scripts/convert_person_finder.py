@@ -1,11 +1,13 @@
-"""The person finder's weights, out of the file that MediaPipe publishes, as one of our model files.
+"""The weights of the person finder and its gate, out of the files that MediaPipe publishes, as
+model files of ours.
 
     pip download mediapipe==0.10.21 --no-deps --python-version 3.11 --only-binary=:all:
-    unzip mediapipe-*.whl "mediapipe/modules/selfie_segmentation/*"
+    unzip mediapipe-*.whl "mediapipe/modules/*.tflite"
     python scripts/convert_person_finder.py selfie_segmentation.tflite person_finder_v1.pth
+    python scripts/convert_person_finder.py pose_detection.tflite person_gate_v1.pth
 
-Its tensors are read by the layout of TensorFlow Lite's files (a FlatBuffer, schema.fbs of
-TensorFlow); the convolutions come in the order in which they are computed, as the module has them.
+Their tensors are read by the layout of TensorFlow Lite's files (a FlatBuffer, schema.fbs of
+TensorFlow); the convolutions come in the order in which they are computed.
 """
 
 import argparse
@@ -21,13 +23,19 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from matting.models.person_finder import PersonFinder  # noqa: E402
 from nunif.models import create_model, save_model  # noqa: E402
 
-NAME = "matting.person_finder_v1"
-SOURCE = "MediaPipe selfie segmentation, mediapipe 0.10.21 (Google, Apache-2.0), converted"
-CONV, DEPTHWISE, DEQUANTIZE, CUSTOM = 3, 4, 6, 32  # numbers of operators
+NAMES = {
+    "selfie_segmentation.tflite": "matting.person_finder_v1",
+    "pose_detection.tflite": "matting.person_gate_v1",
+}
+SOURCE = "{} of mediapipe 0.10.21 (Google, Apache-2.0), converted"
+CONV, DEPTHWISE, DEQUANTIZE, CUSTOM, DENSIFY = 3, 4, 6, 32, 124  # numbers of operators
 TYPES = {0: np.float32, 1: np.float16, 2: np.int32}  # of tensors
+INDICES = {1: np.int32, 2: np.uint16, 3: np.uint8}  # of numbers that lie between
+# where the gate's order differs: convolutions of side branches come one later than the module has
+# them, and of the last twelve every other pair says where people are
+SIDE_BRANCHES, WHERE = (15, 35), (-10, -9, -6, -5, -2, -1)
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,15 @@ class Table:
     def _there(self, place: int) -> int:
         return place + struct.unpack_from("<I", self.data, place)[0]
 
+    def has(self, field: int) -> bool:
+        return self._field(field) > 0
+
     def number(self, field: int, kind: str = "<i") -> int:
         place = self._field(field)
         return struct.unpack_from(kind, self.data, place)[0] if place else 0
+
+    def table(self, field: int) -> "Table":
+        return Table(self.data, self._there(self._field(field)))
 
     def array(self, field: int, kind: type) -> np.ndarray:
         place = self._field(field)
@@ -68,27 +82,46 @@ class Table:
         return [Table(self.data, self._there(place)) for place in places]
 
 
-def convolutions(data: bytes) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+Convolution = tuple[int, np.ndarray, np.ndarray]  # kind, weights, bias
+
+
+def convolutions(data: bytes) -> Iterator[Convolution]:
     """The kind, weights and bias of each convolution of a TensorFlow Lite file, in order."""
     model = Table(data, struct.unpack_from("<I", data)[0])
     codes = [max(code.number(0, "<b"), code.number(3)) for code in model.tables(1)]
     graph = model.tables(2)[0]
     tensors, buffers = graph.tables(0), model.tables(4)
-    packed: dict[int, int] = {}  # the float16 tensor of which one is made
+    packed: dict[int, int] = {}  # the tensor of which one is made
 
     def values(number: int) -> np.ndarray:
-        tensor = tensors[packed.get(number, number)]
+        while number in packed:
+            number = packed[number]
+        tensor = tensors[number]
         content = buffers[tensor.number(2, "<I")].array(0, np.uint8)
-        kind = TYPES[tensor.number(1, "<b")]
-        return content.view(kind).reshape(tensor.array(0, np.int32)).astype(np.float32)
+        numbers = content.view(TYPES[tensor.number(1, "<b")]).astype(np.float32)
+        shape = tensor.array(0, np.int32)
+        if tensor.has(6):
+            numbers = between_zeros(numbers, tensor.table(6).tables(2)[-1], shape[-1])
+        return numbers.reshape(shape)
 
     for operator in graph.tables(3):
         kind = codes[operator.number(0, "<I")]
         inputs = operator.array(1, np.int32).tolist()
-        if kind == DEQUANTIZE:
+        if kind in (DEQUANTIZE, DENSIFY):
             packed[operator.array(2, np.int32).tolist()[0]] = inputs[0]
         elif kind in (CONV, DEPTHWISE, CUSTOM):
             yield kind, values(inputs[1]), values(inputs[2])
+
+
+def between_zeros(numbers: np.ndarray, rows: Table, length: int) -> np.ndarray:
+    """Numbers that are stored without the zeros between them, row by row -> (rows, length)."""
+    ends, places = (
+        rows.table(field + 1).array(0, INDICES[rows.number(field, "<B")]).astype(np.int64)
+        for field in (2, 4)
+    )
+    dense = np.zeros((len(ends) - 1, length), np.float32)
+    dense[np.repeat(np.arange(len(dense)), np.diff(ends)), places] = numbers[: len(places)]
+    return dense
 
 
 def to_torch(kind: int, weights: np.ndarray) -> np.ndarray:
@@ -99,11 +132,21 @@ def to_torch(kind: int, weights: np.ndarray) -> np.ndarray:
     return weights.transpose(0, 3, 1, 2) if kind == CONV else weights.transpose(3, 0, 1, 2)
 
 
-def load(model: nn.Module, data: bytes) -> None:
-    """Give a model the weights of a TensorFlow Lite file, layer by layer."""
+def in_module_order(found: list[Convolution], name: str) -> list[Convolution]:
+    """The convolutions that a module has, as it has them."""
+    if "gate" not in name:
+        return found
+    for place in SIDE_BRANCHES:
+        found[place : place + 3] = [*found[place + 1 : place + 3], found[place]]
+    left_out = {len(found) + place for place in WHERE}
+    return [one for place, one in enumerate(found) if place not in left_out]
+
+
+def load(model: nn.Module, found: list[Convolution]) -> None:
+    """Give a model its weights, layer by layer."""
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     with torch.no_grad():
-        for layer, (kind, weights, bias) in zip(layers, convolutions(data), strict=True):
+        for layer, (kind, weights, bias) in zip(layers, found, strict=True):
             own = torch.from_numpy(to_torch(kind, weights).copy())
             if own.shape != layer.weight.shape:
                 raise SystemExit(f"{tuple(own.shape)} is no weight of {layer}: another file?")
@@ -114,13 +157,15 @@ def load(model: nn.Module, data: bytes) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, help="selfie_segmentation.tflite")
+    parser.add_argument("source", type=Path, help=" or ".join(NAMES))
     parser.add_argument("target", type=Path, help="the model file")
     words = parser.parse_args()
-    model = create_model(NAME)
-    assert isinstance(model, PersonFinder)
-    load(model, words.source.read_bytes())
-    save_model(model, words.target, source=SOURCE)
+    name = NAMES[words.source.name]
+    model = create_model(name)
+    load(model, in_module_order(list(convolutions(words.source.read_bytes())), name))
+    # they are published in half precision
+    halves = {key: value.half() for key, value in model.state_dict().items()}
+    save_model(model, words.target, state_dict=halves, source=SOURCE.format(words.source.name))
     print(f"{words.target}: {model.num_parameters} parameters")
 
 

@@ -12,6 +12,7 @@ from matting.models.network import (
     zero_states,
 )
 from matting.models.person_finder import PersonFinder
+from matting.models.person_gate import PersonGate
 from nunif.errors import UserError
 from nunif.models.registry import ForeignLayout, Model, register_layout, register_model
 
@@ -45,6 +46,7 @@ def _register_models() -> None:
         )
     register_model("matting.mamba_s0", MattingNetwork, variant="mamba")
     register_model("matting.person_finder_v1", PersonFinder)
+    register_model("matting.person_gate_v1", PersonGate)
 
 
 def _register_layouts() -> None:

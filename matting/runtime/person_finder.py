@@ -22,9 +22,21 @@ from nunif.download import PRETRAINED
 from nunif.errors import UserError
 from nunif.models import load_model
 
-RELEASED = Path(__file__).resolve().parents[2] / PRETRAINED / "person_finder_v1.pth"
+RELEASED_FOLDER = Path(__file__).resolve().parents[2] / PRETRAINED
+RELEASED = RELEASED_FOLDER / "person_finder_v1.pth"
 LARGEST_STEP = 0.3  # from one square to the next, as a share of its side
 AT_ONCE = 16  # squares
+
+
+def check_released(path: Path) -> None:
+    """
+    Raises:
+        UserError: a model file that comes along is missing.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing: it comes with the project's folder, copy it from there"
+        )
 
 
 @cache
@@ -34,10 +46,7 @@ def load_finder(path: Path = RELEASED, device: torch.device | str = "cpu") -> Pe
     Raises:
         UserError: the file is missing, or holds another model.
     """
-    if not path.is_file():
-        raise UserError(
-            f"{path} is missing, the file of the person finder: it comes with the project's folder"
-        )
+    check_released(path)
     model, _ = load_model(path, device=device, expect="matting.person_finder")
     return cast(PersonFinder, model)
 

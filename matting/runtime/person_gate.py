@@ -1,0 +1,54 @@
+"""Whether there is a person in a picture: the finder takes everything that stands before a camera
+for one, cats and teddies too.
+
+Axes: T frames, H W pixels.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from matting.models.person_gate import SIDE, PersonGate
+from matting.runtime.person_finder import RELEASED_FOLDER, check_released
+from nunif.models import load_model
+
+RELEASED = RELEASED_FOLDER / "person_gate_v1.pth"
+SURE = 0.8  # of a score: above all that was seen where nobody was (0.75, an apple)
+
+
+@cache
+def load_gate(path: Path = RELEASED, device: torch.device | str = "cpu") -> PersonGate:
+    """The network, ready to run.
+
+    Raises:
+        UserError: the file is missing, or holds another model.
+    """
+    check_released(path)
+    model, _ = load_model(path, device=device, expect="matting.person_gate")
+    return cast(PersonGate, model)
+
+
+@torch.inference_mode()
+def person_scores(frames: Tensor, gate: PersonGate | None = None) -> Tensor:
+    """How sure it is that somebody is in each frame.
+
+    Args:
+        frames: (T, 3, H, W), RGB in [0, 1].
+        gate: `load_gate`'s, the released one by default, on the frames' device.
+
+    Returns: (T,) float32 in [0, 1]; above `SURE` for people whose head is seen, from .2 to .7 for
+        those without.
+    """
+    height, width = frames.shape[-2:]
+    side = max(height, width)
+    size = (max(1, round(SIDE * height / side)), max(1, round(SIDE * width / side)))
+    small = F.interpolate(
+        frames.float(), size, mode="bilinear", align_corners=False, antialias=True
+    )
+    above, left = (SIDE - size[0]) // 2, (SIDE - size[1]) // 2
+    square = F.pad(small, (left, SIDE - size[1] - left, above, SIDE - size[0] - above))
+    return (gate or load_gate(device=frames.device))(square)
