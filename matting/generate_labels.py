@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1  # of how records are made
 LABEL = "people"  # in the records' names, where video records have their depth model
+NEEDED = 2  # frames in which somebody is surely seen
 UNSURE = "runs of frames in which nobody was seen for sure"
 
 
@@ -125,10 +126,15 @@ def _label_film(
 
 
 def has_person(pictures: np.ndarray, device: torch.device) -> bool:
-    """Whether somebody is surely seen in one of the pictures (T, H, W, 3) uint8 or more."""
+    """Whether somebody is surely seen in pictures (T, H, W, 3) uint8: in `NEEDED` of them, as the
+    score of one in a hundred may be anything."""
     gate = load_gate(device=device)
-    frames = (_to_tensor(picture, device) for picture in pictures)
-    return any(person_scores(frame, gate).item() >= SURE for frame in frames)
+    needed = min(NEEDED, len(pictures))
+    for picture in pictures:
+        needed -= person_scores(_to_tensor(picture, device), gate).item() >= SURE
+        if not needed:
+            return True
+    return False
 
 
 def _to_tensor(picture: np.ndarray, device: torch.device) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from matting.commands import CREATE_TRAINING_DATA, MATTING, TRAIN
 from matting.models.person_finder import PersonFinder
 from matting.runtime.person_finder import RELEASED, find_people, load_finder, places_of_squares
+from matting.runtime.person_gate import SURE, person_scores
 from nunif.records import open_record, read_plane
 from scene.planes import ALPHA, COLOUR
 from tests.videos import write_clip
@@ -68,6 +69,15 @@ def test_it_says_what_the_published_network_says():
     assert np.abs(find_people(to_tensor(portrait()))[0, 0].numpy() - found).max() < 1e-5
 
 
+def test_the_gate_says_what_the_published_network_says():
+    # by LiteRT 2.3.0 from the published file, a square that is not changed on its way
+    assert person_scores(to_tensor(portrait(224, 224))).item() == pytest.approx(0.464361, abs=1e-5)
+    scores = person_scores(to_tensor(portrait(120, 200, 70), np.full((120, 200, 3), 90, np.uint8)))
+    assert scores[0] > SURE and scores[1] < 0.02
+    upright = to_tensor(portrait(120, 200, 70)).transpose(2, 3)
+    assert person_scores(upright).shape == (1,)
+
+
 def test_squares_along_the_long_side():
     assert places_of_squares(240, 240) == [0]
     assert len(places_of_squares(480, 640)) == 3
@@ -111,7 +121,10 @@ def make(run, film, out, *more):
 
 
 def test_films_become_records_with_people_marked(run, film, tmp_path):
-    code, _, lines = make(run, film, tmp_path / "out")
+    unsure = ", skipped 1 runs of frames in which nobody was seen for sure: see --no-gate"
+    code, _, lines = make(run, film, tmp_path / "gated")
+    assert code == 0 and lines[-1] == f"people: made 2, kept 0{unsure}"
+    code, _, lines = make(run, film, tmp_path / "out", "--no-gate")
     assert code == 0 and lines[-1] == "people: made 3, kept 0"
     found = [open_record(path, (COLOUR, ALPHA)) for path in sorted((tmp_path / "out").iterdir())]
     # no record goes across the cut, and no frame is lost
@@ -128,9 +141,9 @@ def test_films_become_records_with_people_marked(run, film, tmp_path):
     for picture in gone.iterdir():
         picture.unlink()
     gone.rmdir()
-    code, _, lines = make(run, film, tmp_path / "out")
+    code, _, lines = make(run, film, tmp_path / "out", "--no-gate")
     assert code == 0 and lines[-1] == "people: made 1, kept 2"
-    code, _, lines = make(run, film, tmp_path / "out", "--size", 64)
+    code, _, lines = make(run, film, tmp_path / "out", "--no-gate", "--size", 64)
     assert code == 1 and "was made with size 512, this run asks for 64" in lines[-1]
 
 
