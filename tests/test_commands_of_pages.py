@@ -88,6 +88,7 @@ SMALL = {
     "python create_training_data.py frames": "--seq 5 --size 64x96",
     "python create_training_data.py inpaint": "--size 64",
     "python create_training_data.py world": "--num 2 --size 48x64 --seq 3 --people 1",
+    "python create_training_data.py label_people": "--gpu -1",
     "python train.py matting": "--size 128 --clip-length 2 --max-epoch 1 --skip-eval"
     " --num-workers 0 --gpu -1 --disable-tensorboard",
     "python -m matting convert": "--gpu -1 --end 0.1",
@@ -138,6 +139,9 @@ PICTURES = {
     "FPS-5/2020-06-04-21-36-45": ".jpg",
     "holiday": ".png",
     "photos": ".png",
+    "VideoMatte240K/train/fgr/0000": ".jpg",
+    "VideoMatte240K/train/pha/0000": ".jpg",
+    "backgrounds": ".jpg",
     "davis/JPEGImages/480p/bear": ".jpg",
     "davis/JPEGImages_432_240/bear": ".jpg",
 }
