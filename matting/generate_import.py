@@ -59,8 +59,8 @@ def main(options: ImportOptions) -> None:
             found.sources,
             workers=options.max_workers,
         )
-        for source, outcome in zip(found.sources, outcomes):
-            with failures.log(source.name):
+        for outcome in outcomes:
+            with failures.log():
                 if isinstance(outcome, UserError):
                     raise outcome
                 for path, what in outcome.items():
