@@ -10,6 +10,7 @@ Axes: T frames, H W pixels.
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -51,21 +52,18 @@ def main(options: ImportOptions) -> None:
     )
     make_folder(options.data_dir)
     counts, failures = Counter(found.skipped), Failures(len(found.sources))
-    seen: set[Path] = set()
     bar = tqdm(total=len(found.sources), unit="source", desc=options.layout, disable=None)
     with making(options.data_dir, options.prefix, options.layout), bar:
         outcomes = ordered_map(
             partial(_import, options=options, extra=found.extra),
-            found.sources,
+            _with_hashes(found.sources),
             workers=options.max_workers,
         )
-        for source, outcome in zip(found.sources, outcomes):
-            with failures.log(source.name):
+        for outcome in outcomes:
+            with failures.log():
                 if isinstance(outcome, UserError):
                     raise outcome
-                for path, what in outcome.items():
-                    counts[TWICE if path in seen else what] += 1
-                seen.update(outcome)
+                counts.update(outcome)
             bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
             bar.update()
     _tell(options.layout, counts)
@@ -82,14 +80,33 @@ def _tell(layout: str, counts: Counter[str]) -> None:
     )  # fmt: skip
 
 
+def _with_hashes(sources: list[Source]) -> Iterator[tuple[Source, str | UserError]]:
+    """Each source with the hash of its content, or why it has none; "" if one before it has the
+    same, as they would be one record."""
+    seen = set()
+    for source in sources:
+        try:
+            if source.problem:
+                raise UserError(source.problem)
+            file_hash = source.file_hash()
+        except UserError as error:
+            yield source, error
+            continue
+        yield source, "" if file_hash in seen else file_hash
+        seen.add(file_hash)
+
+
 def _import(
-    source: Source, *, options: ImportOptions, extra: dict[str, str]
-) -> dict[Path, str] | UserError:
-    """The records of a source and what became of them, or why there are none."""
+    item: tuple[Source, str | UserError], *, options: ImportOptions, extra: dict[str, str]
+) -> Counter[str] | UserError:
+    """What became of the records of a source, or why there are none."""
+    source, file_hash = item
+    if isinstance(file_hash, UserError):
+        return file_hash
+    if not file_hash:
+        return Counter({TWICE: 1})
     try:
-        if source.problem:
-            raise UserError(source.problem)
-        return make_records(source, options, extra)
+        return make_records(source, file_hash, options, extra)
     except OutputError:
         raise
     except UserError as error:
@@ -98,16 +115,16 @@ def _import(
         return UserError(str(error))
 
 
-def make_records(source: Source, options: ImportOptions, extra: dict[str, str]) -> dict[Path, str]:
-    """Make the records of one source that do not stand yet. Returns each one's folder and whether
-    it was made or kept.
+def make_records(
+    source: Source, file_hash: str, options: ImportOptions, extra: dict[str, str]
+) -> Counter[str]:
+    """Make the records of one source that do not stand yet. Returns how many were made and kept.
 
     Raises:
         UserError: the source can't be used. OutputError: records made with other options stand
             there.
     """
-    file_hash = source.file_hash()
-    outcome = {}
+    counts: Counter[str] = Counter()
     with ExitStack() as stack:
         opened = {
             letter: stack.enter_context(frames.open()) for letter, frames in source.planes.items()
@@ -118,15 +135,14 @@ def make_records(source: Source, options: ImportOptions, extra: dict[str, str]) 
             recorded["seq"] = options.seq
         for number, (start, stop) in enumerate(divide(num_frames, options.seq)):
             name = record_name(options.prefix, options.layout, file_hash, number)
-            path = options.data_dir / name
             if _stands(options.data_dir, name, recorded):
-                outcome[path] = "kept"
+                counts["kept"] += 1
                 continue
             planes = _read_planes(source, opened, start, stop, options.size)
             info = {"source": source.name, "frames": [start, stop], "options": recorded}
-            write_record(path, planes, info)
-            outcome[path] = "made"
-    return outcome
+            write_record(options.data_dir / name, planes, info)
+            counts["made"] += 1
+    return counts
 
 
 def _stands(folder: Path, name: str, recorded: dict[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from nunif.image import read_grey, read_rgb
 from nunif.video.reader import VideoReader, content_hash
 
 PERSON, NOBODY = 255, 0  # of a mask
-MOST_NUMBERS = 15  # a mask whose largest value is no more than this numbers what it shows
+LEAST_WHITE = 200  # a mask without any such value numbers, or colours, what it shows
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class VideoFile:
 
 
 def _black_and_white(mask: np.ndarray) -> np.ndarray:
-    least = 1 if mask.max() <= MOST_NUMBERS else 128
+    least = 128 if mask.max() >= LEAST_WHITE else 1
     return _to_mask(mask >= least)
 
 

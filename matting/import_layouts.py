@@ -369,6 +369,7 @@ def _category_numbers(content: Any, names: Sequence[str], path: Path) -> tuple[f
 
 def _read_list(path: Path, keys: Sequence[str]) -> Any:
     """Raises UserError where it is no such list."""
+    logger.info("reading %s", path)  # which may take a minute
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

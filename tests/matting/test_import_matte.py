@@ -115,6 +115,11 @@ def test_imagematte(run, tmp_path):
     found = records_in(tmp_path / "out", FOREGROUND, ALPHA)
     assert sorted(in_step(record) for record in found) == [[1], [3]]
     assert sources_of(tmp_path / "out") == ["a woman", "b"]
+    for folder, picture in (("fgr", colour(3)), ("pha", alpha(3))):
+        save(tmp_path / "IM" / folder / "b again.jpg", picture)
+    code, _, lines = make(run, "imagematte", tmp_path / "IM", tmp_path / "out")
+    assert code == 0
+    assert lines[-1] == "imagematte: made 0, kept 2, skipped 1 (1 of the same content as another)"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +138,7 @@ def test_what_has_no_partner_is_named_and_the_rest_is_imported(run, tmp_path, ta
     assert code == 1
     assert lines[-3].startswith("error: ") and text.format(VM=folder) in lines[-3]
     assert lines[-2] == "videomatte: made 1, kept 0, skipped 0"
-    assert lines[-1] == "error: 1 of 2 sources failed (0001); the others are finished"
+    assert lines[-1] == "error: 1 of 2 sources failed; the others are finished"
 
 
 def test_planes_that_do_not_fit_each_other(run, tmp_path):
