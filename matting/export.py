@@ -8,14 +8,13 @@ Axes: T frames, H W pixels, 3 = R G B.
 
 import logging
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from matting.models import MattingNetwork, usual_ratio
+from matting.models import MattingNetwork, as_network, usual_ratio
 from matting.models.steps import MattingStep, portable_ratio
 from matting.options_run import ExportOptions
 from matting.runtime.backends import ENGINES
@@ -60,7 +59,7 @@ def main(options: ExportOptions) -> None:
     model, _ = load_model(options.model, expect="matting.")
     is_file = options.output.suffix.lower() == ".onnx"
     export_model(
-        cast(MattingNetwork, model),
+        as_network(model, options.model),
         options.model,
         options.output.parent if is_file else options.output,
         wishes,

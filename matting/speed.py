@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from matting.models import MattingNetwork, usual_ratio
+from matting.models import MattingNetwork, as_network, usual_ratio
 from matting.options_run import SpeedOptions
 from nunif.device import AMP_DTYPES, create_device
 from nunif.files import make_folder, write_json
@@ -134,7 +134,7 @@ def compare(names: list[str], work: Work, *, rounds: int) -> dict[str, Any]:
 def build(name: str, work: Work) -> MattingNetwork:
     """A network of fresh weights, fused, as it runs."""
     torch.manual_seed(0)
-    model = cast(MattingNetwork, create_model(f"matting.{name}"))
+    model = as_network(create_model(f"matting.{name}"), "--archs")
     return model.fuse().eval().to(work.device, work.dtype)
 
 

@@ -4,13 +4,13 @@ Axes: T frames, H W pixels; what a method takes and gives: see `Mattes`.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from matting.evaluation.clip import Mattes, Method
-from matting.models import MattingNetwork
+from matting.models import as_network
 from matting.options_evaluate import ALL_ZERO, NO_MEMORY, name_methods
 from matting.runtime.stream import MatteStream
 from nunif.errors import UserError
@@ -45,7 +45,7 @@ def open_methods(
     judged = []
     for name, path in name_methods(words).items():
         model, _ = load_model(path, expect="matting.")
-        network = cast(MattingNetwork, model)
+        network = as_network(model, path)
         stream = MatteStream(network, downsample_ratio=downsample_ratio, device=device)
         content = [file_sha256(path), device.type, downsample_ratio]
         remembers = network.kwargs.get("recurrent") != "none"

@@ -151,6 +151,13 @@ def test_it_is_no_model_that_makes_mattes(run, film, tmp_path):
     text = "is matting.person_finder_v1, which finds people and makes no mattes: choose another"
     code, _, lines = run(MATTING, "convert", "-i", film, "-o", tmp_path / "o.mp4", "-m", RELEASED)
     assert code == 1 and text in lines[-1] and not (tmp_path / "o.mp4").exists()
+    for words in (
+        ("export", "-o", tmp_path / "o.onnx", "-m", RELEASED, "--gpu", -1),
+        ("evaluate", "-i", film, "--alpha", film, "-m", RELEASED, "--gpu", -1),
+        ("speed", "--archs", "person_finder_v1", "--gpu", -1),
+    ):
+        code, _, lines = run(MATTING, *words)
+        assert code == 1 and text in lines[-1], lines
     (tmp_path / "train").mkdir()
     words = ("matting", "-i", tmp_path, "--model-dir", tmp_path / "m", "--gpu", -1)
     for more in (("--arch", "person_finder_v1"), ("--checkpoint-file", RELEASED)):
