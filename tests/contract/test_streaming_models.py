@@ -86,7 +86,7 @@ def small_files(request, monkeypatch):
 
 @dataclass
 class Case:
-    """A network and what it fills. files: where its exports lie, made once."""
+    """A network and what it fills. files: its exports, made and opened once."""
 
     model: Model
     files: dict[str, object]
@@ -109,15 +109,16 @@ class Case:
                 # opened once: torch's optimizer works on a program at its first calls
                 self.files[kind] = TorchScriptBackend(path, device=CPU, kind=ENGINES)
             return self.files[kind]
+        onnx_path = self.files["folder"] / "m.onnx"
         if "onnx" not in self.files:
-            self.files["onnx"] = self.files["folder"] / "m.onnx"
-            self.write_onnx(self.files["onnx"])
+            self.write_onnx(onnx_path)
+            self.files["onnx"] = OnnxBackend(onnx_path, device=CPU, kind=ENGINES)
         if kind == "onnx":
-            return OnnxBackend(self.files["onnx"], device=CPU, kind=ENGINES)
+            return self.files["onnx"]
         if "tensorrt" not in self.files:
             path = self.files["folder"] / "m.engine"
             shapes = {name: (s, "float32") for name, s in step.contract.shapes(*SIZE).items()}
-            build_engine(self.files["onnx"], path, capabilities=[], expected=shapes)
+            build_engine(onnx_path, path, capabilities=[], expected=shapes)
             self.files["tensorrt"] = path
         return TensorRTBackend(self.files["tensorrt"], device=torch.device("cuda"), kind=ENGINES)
 
@@ -214,7 +215,7 @@ def test_what_is_quicker_to_go_on_with_gives_the_same(case, size):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("num_frames", range(1, 13))
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 5, 8, 12])
 def test_of_any_length(case, num_frames, batch):
     frames, holes = clip(batch, num_frames)
     together, memory = case.model(frames, holes)
