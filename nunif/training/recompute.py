@@ -44,13 +44,17 @@ def _contexts(
 @contextmanager
 def _counting_nothing(part: nn.Module) -> Iterator[None]:
     """BatchNorm has the batch in its running statistics already, and takes it in no second time."""
-    norms = [m for m in part.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    norms = [
+        (module, module.num_batches_tracked)
+        for module in part.modules()
+        if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None
+    ]
+    before = [(norm.momentum, count.clone()) for norm, count in norms]
     try:
-        for norm in norms:
+        for norm, _ in norms:
             norm.momentum = 0.0  # the share of the batch
         yield
     finally:
-        for norm, (momentum, count) in zip(norms, before):
+        for (norm, count), (momentum, old) in zip(norms, before):
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)
+            count.copy_(old)
