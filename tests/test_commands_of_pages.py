@@ -97,6 +97,8 @@ SMALL = {
     " --num-workers 0 --gpu -1 --disable-tensorboard",
     "python -m matting convert": "--gpu -1 --end 0.1",
     "python -m matting evaluate": "--frames 2 --gpu -1",
+    "python -m matting export": "--height 32 --width 48 --gpu -1",
+    "python -m matting speed": "--archs mobileone_s0_small --size 32x48 --rounds 1 --gpu -1",
     "python train.py inpaint --curriculum": f"{BRIEF} --num-samples 24",
     "python train.py inpaint": f"{BRIEF} --num-samples 24 --clip-length 3 --tile-size 32"
     " --max-epoch 1",

@@ -1,14 +1,19 @@
-"""`python -m matting speed`: what networks cost, and how their times become figures."""
+"""What networks cost: `python -m matting speed` and how times become figures, and memory in
+training."""
 
+import copy
 import json
 
 import pytest
 import torch
 
+from matting import MattingNetwork
 from matting.commands import MATTING
 from matting.speed import gflop_of, in_words, ratio_of, times_of
 from nunif.models import create_model
 from nunif.timing import Timing
+from nunif.training.recompute import recompute_activations
+from tests.matting.weights import pictures
 
 
 @pytest.mark.parametrize(
@@ -61,3 +66,35 @@ def test_an_unknown_network_is_one_line(run):
     assert code == 1 and "unknown model 'matting.mobilenet': known are matting." in lines[-1]
     code, _, lines = run(MATTING, "speed", "--archs", "a,,b", "--gpu", -1)
     assert code == 1 and "--archs a,,b: give names" in lines[-1]
+
+
+def test_activations_computed_again_cost_memory_no_more_and_change_nothing():
+    """`train.py matting --activation-checkpointing`."""
+    torch.manual_seed(1)
+    plain = MattingNetwork("mobileone", widths=[8, 8, 8, 8], pooled=16).train()
+    saving = copy.deepcopy(plain)
+    recompute_activations(saving)
+    clip = pictures(1, 2, 3, 48, 64, seed=1)
+    kept = []
+    for model in (plain, saving):
+        num_bytes = 0
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal num_bytes
+            num_bytes += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            foreground, alpha, *_ = model(clip)
+        kept.append(num_bytes)
+        (foreground.mean() + alpha.square().mean()).backward()
+    assert kept[1] < 0.2 * kept[0]
+    grads = [
+        {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        for model in (plain, saving)
+    ]
+    assert grads[0].keys() == grads[1].keys() and len(grads[0]) > 50
+    for name, grad in grads[0].items():
+        assert (grads[1][name] - grad).abs().max() <= 1e-6, name
+    for name, value in plain.state_dict().items():
+        assert torch.equal(saving.state_dict()[name], value), name

@@ -50,3 +50,21 @@ def test_without_gradients_nothing_runs_twice():
     with torch.no_grad():
         model(torch.randn(2, 6))
     assert model.first.calls == 1
+
+
+def test_batchnorm_counts_a_batch_once():
+    torch.manual_seed(3)
+    norm = nn.BatchNorm1d(6, momentum=0.5)
+    plain = nn.Sequential(nn.Linear(6, 6), norm)
+    saving = copy.deepcopy(plain)
+    recompute_activations(saving)
+    x = torch.randn(5, 6)
+    for model in (plain, saving):
+        model(x).square().sum().backward()
+        model(x).square().sum().backward()
+    assert norm.num_batches_tracked == 2
+    for name, value in plain.state_dict().items():
+        assert torch.equal(saving.state_dict()[name], value), name
+    for ours, theirs in zip(saving.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+    assert saving[1].momentum == 0.5
