@@ -90,7 +90,7 @@ class LabelOptions(RecordFolderOptions):
     gate: bool = option(
         "--no-gate",
         default=True,
-        help="also take frames in which nobody is seen for sure, such as torsos and backs; cats "
-        "and toys are marked as people then",
+        help="also take frames in which nobody is seen for sure, such as torsos; cats and toys are "
+        "marked as people then",
     )
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
