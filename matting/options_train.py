@@ -10,6 +10,7 @@ from nunif.training.options import TrainerOptions, check_sources
 DEFAULT_ARCH = "efficientnet_lite0"
 RECIPES = ("rvm",)  # files of matting/recipes
 MIN_SIZE = 128  # of training pictures: half of it is the least that the loss's pyramid takes
+MIN_COMPUTED = 32  # pixels of a side: BatchNorm has nothing to average over a single feature
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,14 @@ class TrainOptions(TrainerOptions):
                 f"--high-clip-length {self.high_clip_length} is more than --clip-length "
                 f"{self.clip_length}: it is a part of that clip"
             )
+        if self.high_size is not None:
+            least = int(self.high_size / 2 * self.high_ratio)
+            if least < MIN_COMPUTED:
+                raise UserError(
+                    f"--high-size {self.high_size} is seen at half of it, too, and computed at "
+                    f"--high-ratio {self.high_ratio:g} of that, which are {least} pixels: "
+                    f"{MIN_COMPUTED} are needed, choose more"
+                )
 
     def _without_effect(self, on_cpu: bool) -> list[tuple[bool, tuple[str, ...], str]]:
         low_only = self.high_size is None

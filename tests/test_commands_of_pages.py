@@ -93,8 +93,8 @@ SMALL = {
     "python train.py matting": "--size 128 --clip-length 2 --max-epoch 1 --skip-eval"
     " --num-workers 0 --gpu -1 --disable-tensorboard",
     "python train.py matting -i data/world --model-dir models/matting --high-size": "--size 128"
-    " --clip-length 2 --high-size 128 --high-clip-length 1 --max-epoch 1 --skip-eval"
-    " --num-workers 0 --gpu -1 --disable-tensorboard",
+    " --clip-length 2 --high-size 128 --high-ratio 0.5 --high-clip-length 1 --max-epoch 1"
+    " --skip-eval --num-workers 0 --gpu -1 --disable-tensorboard",
     "python -m matting convert": "--gpu -1 --end 0.1",
     "python -m matting evaluate": "--frames 2 --gpu -1",
     "python -m matting export": "--height 32 --width 48 --gpu -1",

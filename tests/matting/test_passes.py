@@ -231,6 +231,8 @@ def test_records_of_persons(tmp_path, caplog):
 def test_options_that_do_not_go_together(options):
     with pytest.raises(UserError, match="--high-clip-length 3 is more than --clip-length 2: it is"):
         dataclasses.replace(options, high_clip_length=3).check()
+    with pytest.raises(UserError, match="--high-size 128 .* are 16 pixels: 32 are needed"):
+        dataclasses.replace(options, high_size=128, high_ratio=0.25).check()
     words = dataclasses.replace(options, high_size=None, high_ratio=0.5).no_effect()
     assert "--high-ratio has no effect without --high-size" in words
     assert any(word.startswith("--refiner-rate has no effect without") for word in words)
