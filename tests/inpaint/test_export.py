@@ -250,9 +250,9 @@ def test_no_file_tells_of_the_machine_that_wrote_it(folder):
         assert not re.search(rb"[\\/][\w.-]+\.py\b", content), path.name
 
 
-def long_film(size, count=300):
+def long_film(size, count=160):
     """Masked frames (1, 3, H, W): a pan over more than a picture's width and back, by fractions of
-    a pixel, twice."""
+    a pixel."""
     scene = scenery(size[0], 3 * size[1], seed=2)
     for t in range(count):
         motion = torch.zeros(1, 2, *scene.shape[-2:])
@@ -265,7 +265,7 @@ def long_film(size, count=300):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["memory_dstt_v1_tiny", "fusion_v1"])
-def test_three_hundred_frames_later_a_file_still_computes_what_the_model_does(
+def test_a_pan_and_its_way_back_later_a_file_still_computes_what_the_model_does(
     folder, model_path, tmp_path, name
 ):
     """Its memory carried all the way, and key pictures replaced and taken back."""
@@ -294,7 +294,7 @@ def test_three_hundred_frames_later_a_file_still_computes_what_the_model_does(
         tolerance=1e-3,
         name=name,
     )
-    assert parity["frames"] == 300 and parity["largest_difference"] < 1e-3
+    assert parity["frames"] == 160 and parity["largest_difference"] < 1e-3
     if name == "fusion_v1":
         keys = unpack(memories[0][:, 0, 0], 8, (8, 12), NUM_KEYS)
         assert keys.keys[0, 1, TRUST].max() > 0.9 and keys.places[0, 1, 2].min() > 0, (
