@@ -36,7 +36,8 @@ def test_two_processes_learn_what_one_learns_of_the_same_windows(tmp_path):
     assert cli.run(CREATE_TRAINING_DATA, [str(word) for word in [*world, "--people", 1]]) == 0
     words = [
         "matting", "-i", tmp_path / "data", "--arch", "matting.test_tiny", "--size", 128,
-        "--clip-length", 2, "--high-size", 128, "--high-ratio", 0.5, "--high-clip-length", 1, "--refiner-rate", 1,
+        "--clip-length", 2, "--high-size", 128, "--high-ratio", 0.5,
+        "--high-clip-length", 1, "--refiner-rate", 1,
         "--segmentation-pass", "--num-samples", 4, "--max-epoch", 1, "--batch-size", 1,
         "--optimizer", "adam", "--skip-eval", "--gpu", -1, "--num-workers", 0,
         "--disable-tensorboard",
