@@ -17,8 +17,13 @@ MIN_COMPUTED = 32  # pixels of a side: BatchNorm has nothing to average over a s
 class TrainOptions(TrainerOptions):
     """`train.py matting`."""
 
-    UNREMARKABLE = TrainerOptions.UNREMARKABLE | {"arch", "curriculum", "activation_checkpointing"}
-    WHOLE_RUN = frozenset({"data_dir", "segmentation"})  # what no stage says
+    UNREMARKABLE = TrainerOptions.UNREMARKABLE | {
+        "arch",
+        "recurrent",
+        "curriculum",
+        "activation_checkpointing",
+    }
+    WHOLE_RUN = frozenset({"data_dir", "segmentation", "recurrent"})  # what no stage says
 
     data_dir: Path | None = option(
         "-i", "--data-dir", default=None, help="the dataset: a folder with train/ and eval/"
@@ -37,6 +42,12 @@ class TrainOptions(TrainerOptions):
     )
     arch: str | None = option(
         default=None, help=f"the model (default: that of --checkpoint-file, else {DEFAULT_ARCH})"
+    )
+    recurrent: str | None = option(
+        default=None,
+        choices=("gru", "ssm", "none"),
+        help="the decoder's memory: gated recurrent units, state-space units, which have half the "
+        "parameters, or none (default: that of the file it starts from, or gru)",
     )
     checkpoint_file: str | None = option(
         default=None,

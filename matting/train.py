@@ -5,17 +5,19 @@ from functools import partial
 from pathlib import Path
 
 from matting.curriculum import Stage, read_stages
-from matting.models import as_network
+from matting.models import MattingNetwork, as_network
 from matting.options_train import DEFAULT_ARCH, TrainOptions
 from matting.persons import PersonSet
 from matting.pretrained import load_backbone
 from matting.task import MattingTask, create_task
 from nunif.errors import UserError
 from nunif.models import Model, create_model
+from nunif.models.checkpoint import read_model_file
 from nunif.seed import seed_everything
 from nunif.training import arch as arch_of_run
 from nunif.training import stages as nunif_stages
 from nunif.training.recompute import recompute_activations
+from nunif.training.start import CHECKPOINT_SUFFIX
 from nunif.training.trainer import TrainResult, train
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,8 @@ def main(options: TrainOptions) -> None:
 def train_model(arch: str, data_dir: Path, options: TrainOptions) -> tuple[TrainResult, Model]:
     """Train one model on a dataset, to the end of the run or of a stage."""
     seed_everything(options.seed)
-    model = as_network(create_model(arch), arch)
+    resumed = options.model_dir / f"{arch}{CHECKPOINT_SUFFIX}" if options.resume else None
+    model = create_network(arch, options, options.checkpoint_file or resumed)
     if options.checkpoint_file is None and not options.resume:
         load_backbone(model)
     task = create_task(model, data_dir, options)
@@ -47,6 +50,16 @@ def train_model(arch: str, data_dir: Path, options: TrainOptions) -> tuple[Train
     if options.activation_checkpointing:
         recompute_activations(task.model)
     return train(task, options), task.model
+
+
+def create_network(arch: str, options: TrainOptions, start: Path | str | None) -> MattingNetwork:
+    """An untrained network, with the memory that is asked for, or else that of the file `start`."""
+    recurrent = options.recurrent
+    if recurrent is None and start is not None and Path(start).exists():
+        _, content = read_model_file(start, package="matting")
+        recurrent = (content.get("kwargs") or {}).get("recurrent")
+    words = {} if recurrent is None else {"recurrent": recurrent}
+    return as_network(create_model(arch, **words), arch)
 
 
 def _tell_passes(task: MattingTask, options: TrainOptions) -> None:
@@ -71,19 +84,18 @@ def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
     num_done = nunif_stages.count_done(finals, resume=options.resume)
     start = finals[num_done - 1] if num_done else options.checkpoint_file
     arch = choose_arch(options.arch, start)
-    check_stages(stages[num_done:], arch)
+    check_stages(stages[num_done:], create_network(arch, options, start))
     return nunif_stages.train_stages(
         stages, options, arch, lambda stage, own: train_model(arch, stage.data_dir, own)
     )
 
 
-def check_stages(stages: list[Stage], arch: str) -> None:
+def check_stages(stages: list[Stage], model: MattingNetwork) -> None:
     """Look at the data of all stages, before the first of them starts and not after days of others.
 
     Raises:
         UserError: what is missing or does not fit, and in which stage.
     """
-    model = as_network(create_model(arch), arch)
     for stage in stages:
         try:
             create_task(model, stage.data_dir, stage.options)

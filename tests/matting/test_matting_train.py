@@ -47,7 +47,7 @@ def train(run, world, out, *more):
 
 
 def test_it_trains_and_goes_on(run, world, tmp_path):
-    code, _, lines = train(run, world, tmp_path, "--max-epoch", 1)
+    code, _, lines = train(run, world, tmp_path, "--max-epoch", 1, "--recurrent", "ssm")
     assert code == 0, lines
     code, _, lines = train(run, world, tmp_path, "--max-epoch", 2, "--resume")
     assert code == 0, lines
@@ -60,6 +60,7 @@ def test_it_trains_and_goes_on(run, world, tmp_path):
         assert float(rows[0][f"eval_{name}"]) > 0
     model, _ = load_model(tmp_path / f"{TINY}.pth", expect="matting.")
     assert isinstance(model, MattingNetwork)
+    assert model.kwargs["recurrent"] == "ssm"  # which a run that goes on needn't be told again
     picture = cv2.imread(str(next((tmp_path / "eval").glob("*.png"))))
     assert picture.shape[0] > 4 * 128
 
