@@ -20,8 +20,9 @@ def model(request):
 
 def test_the_card_names_every_file():
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert {path.stem for path in FOLDER.glob("*.pth")} == set(NAMES)
-    assert all(f"## {name}.pth" in card for name in NAMES)
+    files = {path.stem for path in FOLDER.glob("*.pth")}
+    assert files >= set(NAMES)
+    assert all(f"## {name}.pth" in card for name in files)
 
 
 def test_it_is_small_and_finite(model):
