@@ -78,6 +78,8 @@ def convert_film(
     with open_outputs(options, has_composite=has_composite) as outputs, ExitStack() as stack:
         film = stack.enter_context(open_source(options))
         _check(outputs, options, film)
+        if outputs.composite is None and film.info.tone_map is not None:
+            logger.info("%s is %s%s", film.path, film.info.tone_map.name, KEPT)
         stream = open_stream()
         stream.reset()
         stream.check_size(film.info.height, film.info.width)
@@ -111,8 +113,6 @@ def _check(outputs: Outputs, options: ConvertOptions, film: Film) -> None:
                 f"{path} is one picture, and {options.input} has {len(film)} frames: name a "
                 "video, or a folder of pictures (a name without suffix)"
             )
-    if outputs.composite is None and film.info.tone_map is not None:
-        logger.info("%s is %s%s", film.path, film.info.tone_map.name, KEPT)
 
 
 def _open_writes(

@@ -25,7 +25,7 @@ PathName = str | PathLike[str]
 
 VIDEO, PNG_SEQUENCE = "video", "png_sequence"
 OUTPUT_TYPES = (VIDEO, PNG_SEQUENCE)
-FPS = "30"  # of a folder of pictures
+FPS = "30"  # of a folder of pictures; `convert` has --fps
 
 
 def convert_video(
@@ -48,7 +48,7 @@ def convert_video(
 
     Args:
         model: it stays as it is.
-        input_source: a video, or a folder of numbered pictures.
+        input_source: a video, or a folder of numbered pictures, which come at 30 a second.
         input_resize: (width, height) that frames are scaled to before all else.
         downsample_ratio: see `MattingNetwork.forward`; None for 512 pixels for the longer side.
         output_type: "video" for films, "png_sequence" for folders of PNGs.
