@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
+from layers.commands import LAYERS
 from matting import commands as matting
 from nunif import options
 from nunif.cli import Command
@@ -16,6 +17,7 @@ TABLES = {
     "train.py": [*TRAIN, *matting.TRAIN],
     "python -m inpaint": INPAINT,
     "python -m matting": matting.MATTING,
+    "python -m layers": LAYERS,
 }
 # defaults that follow from the machine, and the words that stand for them
 BY_MACHINE = {"--max-workers": (max(1, (os.cpu_count() or 2) // 2), "half the cores")}

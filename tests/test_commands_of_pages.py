@@ -20,6 +20,7 @@ import torch
 import yaml
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
+from layers.commands import LAYERS
 from matting import commands as matting
 from nunif.models import create_model, save_model
 from nunif.records import write_record
@@ -43,6 +44,7 @@ TABLES = {
     ("python", "train.py"): [*TRAIN, *matting.TRAIN],
     ("python", "-m", "inpaint"): INPAINT,
     ("python", "-m", "matting"): matting.MATTING,
+    ("python", "-m", "layers"): LAYERS,
 }
 
 # of a page, the beginning of a line: why it is not run

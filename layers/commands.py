@@ -1,0 +1,5 @@
+"""The table of commands. Nothing here imports torch."""
+
+from nunif.cli import Command
+
+LAYERS: list[Command] = []
