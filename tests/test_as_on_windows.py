@@ -26,7 +26,16 @@ SOURCES = [
     *(ROOT / name for name in ("train.py", "create_training_data.py", "hubconf.py")),
     *(
         path
-        for name in ("nunif", "scene", "inpaint", "matting", "layers", "scripts", "examples", "benchmarks")
+        for name in (
+            "nunif",
+            "scene",
+            "inpaint",
+            "matting",
+            "layers",
+            "scripts",
+            "examples",
+            "benchmarks",
+        )
         for path in sorted((ROOT / name).rglob("*.py"))
     ),
 ]
