@@ -1,5 +1,13 @@
 """The table of commands. Nothing here imports torch."""
 
+from layers import options_remove
 from nunif.cli import Command
 
-LAYERS: list[Command] = []
+LAYERS = [
+    Command(
+        "remove",
+        options_remove.RemoveOptions,
+        "layers.runtime.remove:main",
+        "take people out of a film: find them, cut a hole, fill it",
+    ),
+]
