@@ -221,15 +221,11 @@ def show_live(
         warm_up(stream, size)
         latest.count_from_here()
         ending.start()
-        return _show_each(
-            prefetch(
-                fill_each(prefetch(look_through(chain([first] * waits, frames), stream)), stream)
-            ),
-            output,
-            black,
-            latest,
-            ending,
-        )
+        looked = prefetch(look_through(chain([first] * waits, frames), stream))
+        problem = _show_each(prefetch(fill_each(looked, stream)), output, black, latest, ending)
+    if problem is None and latest.problem is None and not ending.is_due:
+        logger.info("the pictures have ended")
+    return problem
 
 
 def warm_up(stream: TwoSteps, size: tuple[int, int]) -> None:

@@ -24,6 +24,7 @@ from nunif.video.reader import BrokenVideo
 
 USUAL_RATE = 30.0  # frames per second of what doesn't say
 PATIENCE = 10.0  # seconds in which a stream must answer
+LOOKED_AT = "1000000"  # microseconds of a stream that tell what it is; five times as many else
 CHECK_EVERY = 0.2  # seconds in which whoever waits looks whether to stop
 # a server that has a whole film sends it at once
 PACED_SCHEMES = ("http", "https")
@@ -128,7 +129,9 @@ def _of_camera(camera: cv2.VideoCapture, name: str) -> Iterator[Seen]:
 @contextmanager
 def _open_stream(url: str, ending: Ending) -> Iterator[Source]:
     scheme = url.partition("://")[0].lower()
-    options = {"fflags": "nobuffer"} | ({"rtsp_transport": "tcp"} if scheme == "rtsp" else {})
+    options = {"analyzeduration": LOOKED_AT} | (
+        {"rtsp_transport": "tcp"} if scheme == "rtsp" else {}
+    )
     try:
         container = av.open(url, options=options, timeout=(PATIENCE, PATIENCE))
     except (av.FFmpegError, OSError, ValueError) as error:
