@@ -1,6 +1,6 @@
 """The table of commands. Nothing here imports torch."""
 
-from layers import options_live, options_remove
+from layers import options_export, options_live, options_remove
 from nunif.cli import Command
 
 LAYERS = [
@@ -15,5 +15,11 @@ LAYERS = [
         options_live.LiveOptions,
         "layers.runtime.live:main",
         "take people out of what a camera or a stream shows, as it comes",
+    ),
+    Command(
+        "export",
+        options_export.ExportOptions,
+        "layers.export:main",
+        "write what finds people and what fills as two engines, checked",
     ),
 ]
