@@ -21,7 +21,6 @@ from layers.runtime.remove import FILLER, remove_from
 from matting.runtime.stream import MatteStream
 from nunif.models import save_model
 from nunif.video.reader import VideoReader
-from tests.matting.conftest import network  # noqa: F401
 from tests.matting.test_person_finder import portrait
 from tests.videos import damage_packet, number_of, set_rotation, sound_of, write_clip
 
