@@ -8,10 +8,14 @@ from nunif.errors import UserError
 from nunif.options import option, share_option
 from nunif.runtime.options import FilmOptions, MaskOptions
 from nunif.video.options import FPS_HELP, deinterlace_option
+from scene.depth_models import MOTION_PARALLAX
+from scene.depth_options import DepthOptions
+
+DEPTH = "depth"
 
 
 @dataclass(frozen=True)
-class SplitOptions(MaskOptions, FillerOption):
+class SplitOptions(DepthOptions, MaskOptions, FillerOption):
     """`python -m layers split`."""
 
     masks: Path | None = option(
@@ -27,10 +31,17 @@ class SplitOptions(MaskOptions, FillerOption):
         help="a matting model (.pth) that cuts out (default: the person finder that comes along, "
         "whose edges are soft and wide)",
     )
-    occluders: Path | None = option(
+    occluders: str | None = option(
+        default=None,
+        metavar=f"PATH|{DEPTH}",
+        help=f"what stands before the people: masks as --masks, or {DEPTH}: what is nearer where "
+        "it meets them (default: nothing)",
+    )
+    depth_in: Path | None = option(
         default=None,
         metavar="PATH",
-        help="what stands before the people, as --masks (default: nothing)",
+        help="take the depth from here instead of estimating it: a folder of numbered pictures or "
+        "a video, 8 or 16 bits, bright is near",
     )
     gate: bool = option(
         "--no-gate",
@@ -73,7 +84,18 @@ class SplitOptions(MaskOptions, FillerOption):
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
 
     def check(self) -> None:
-        super().check()
+        DepthOptions.check(self)
+        MaskOptions.check(self)
+        if self.depth_in is not None and self.occluders != DEPTH:
+            raise UserError(
+                f"--depth-in {self.depth_in} is for --occluders {DEPTH}: add it or leave it out"
+            )
+        if self.occluders == DEPTH and self.depth_in is None:
+            if self.model_type == MOTION_PARALLAX:
+                raise UserError(
+                    f"--model-type {MOTION_PARALLAX} knows nothing of what stands still: give "
+                    "--occluders masks, or another --model-type, or --depth-in"
+                )
         if self.masks is not None and self.matting is not None:
             raise UserError(
                 f"--matting {self.matting} finds people, and --masks {self.masks} says who is cut "

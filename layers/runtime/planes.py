@@ -6,6 +6,7 @@
                  00000_O.png, 00000_OF.png   what stands before them
                  00000_B.png  the scene
                  00000_H.png  where it was filled in
+                 00000_D.png  how near things are, 16 bits, where that was needed
 
 Frames are numbered through the film. Planes that are empty in a whole shot are left out. The hole
 isn't called M: what is called so promises a trainer the truth under it.
@@ -28,7 +29,7 @@ from nunif.files import explain_os_errors
 from nunif.image import decode, encode_binary, encode_grey, encode_rgb
 
 META = "meta.json"
-FILM, SCENE, HOLE = "C", "B", "H"
+FILM, SCENE, HOLE, DISPARITY = "C", "B", "H", "D"
 OCCLUDER = ("O", "OF")  # alpha and foreground
 
 

@@ -10,18 +10,21 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import repeat
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from inpaint.runtime.depth_files import open_depth_in
+from inpaint.runtime.depth_stream import stream_disparity
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
-from layers.options_split import SplitOptions
+from layers.options_split import DEPTH, SplitOptions
 from layers.runtime import planes
-from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts
+from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
 from layers.runtime.exact import split_all
+from layers.runtime.occluders import WithDisparity, occluders_of
 from layers.runtime.planes import PlanesOfFilm
 from layers.runtime.remove import FILLER
 from nunif.device import create_device
@@ -31,6 +34,7 @@ from nunif.runtime.film import check_not_sources, is_folder, open_source, proces
 from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.reader import content_hash
+from scene.depth import create_estimator
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +43,13 @@ VERSION = 1
 
 
 class Parts(NamedTuple):
-    """A frame with all that is cut out of it. occluder: (H, W) uint8, or None."""
+    """A frame with all that is cut out of it. occluder: (H, W) uint8, or None. disparity: (h, w)
+    float32 in [0, 1], or None."""
 
     cut: CutFrame
     occluder: np.ndarray | None
     hole: np.ndarray
+    disparity: np.ndarray | None
 
 
 def main(options: SplitOptions) -> None:
@@ -56,8 +62,9 @@ def main(options: SplitOptions) -> None:
         raise UserError(
             f"--output {options.output} is one file, and layers are a folder: name a folder"
         )
-    sources = [path for path in (options.masks, options.occluders) if path is not None]
-    check_not_sources([options.output], [options.input, *sources])
+    named = options.occluders if options.occluders != DEPTH else None
+    sources = [options.input, options.masks, options.depth_in, Path(named) if named else None]
+    check_not_sources([options.output], filter(None, sources))
     model = options.model or FILLER
     with ExitStack() as stack:
         film = stack.enter_context(open_source(options.film()))
@@ -66,11 +73,9 @@ def main(options: SplitOptions) -> None:
         size = filler.computed_size(film.info.height, film.info.width)
         logger.info("cut out by %s; %s, at %dx%d", by, filler.description, *reversed(size))
         folder = stack.enter_context(folder_of_outputs(options.output))
-        occluders: Iterator[np.ndarray | None] = repeat(None)
-        if options.occluders is not None:
-            occluders = stack.enter_context(open_alphas(options.occluders, film, options))
         cut = stack.enter_context(cut_out(film))
-        parts = stack.enter_context(read_ahead(find_holes(cut, occluders, options), film))
+        before = with_occluders(cut, options, film, stack)
+        parts = stack.enter_context(read_ahead(find_holes(before, options), film))
         written = PlanesOfFilm(folder)
         write = partial(write_frame, written)
         process_frames(filled(parts, filler, film), film, write)
@@ -99,11 +104,39 @@ def open_filler(options: SplitOptions) -> Filler:
     return filler
 
 
+def with_occluders(
+    frames: CutFrames, options: SplitOptions, film: Film, stack: ExitStack
+) -> Iterator[tuple[WithDisparity, np.ndarray | None]]:
+    """Each frame with the alpha of what stands before its people, where that is asked for, and its
+    disparity, where that is needed for it."""
+    if options.occluders is None:
+        return ((WithDisparity(cut, None), None) for cut in frames)
+    if options.occluders != DEPTH:
+        path = Path(options.occluders)
+        alphas = stack.enter_context(open_alphas(path, film, options))
+        return ((WithDisparity(cut, None), alpha) for cut, alpha in zip(frames, alphas))
+    if options.depth_in is not None:
+        maps = stack.enter_context(open_depth_in(options.depth_in, film))
+        near = (WithDisparity(cut, disparity.numpy()) for cut, disparity in zip(frames, maps))
+        return occluders_of(near)
+    estimator = create_estimator(
+        options.model_type,
+        resolution=options.resolution,
+        model_dir=options.depth_model_dir,
+        device=create_device(options.gpu),
+        batch_size=1,
+        allow_third_party=options.allow_third_party_code,
+    )
+    marked = ((cut, cut.starts_shot) for cut in frames)
+    depths = stream_disparity(marked, estimator, rgb=lambda cut: to_sdr8(cut.frame, film))
+    return occluders_of(WithDisparity(depth.item, depth.disparity.numpy()) for depth in depths)
+
+
 def find_holes(
-    frames: CutFrames, occluders: Iterator[np.ndarray | None], options: SplitOptions
+    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], options: SplitOptions
 ) -> Iterator[Parts]:
     """Each frame with its hole: what anything covers by more than the threshold, grown."""
-    for cut, occluder in zip(frames, occluders):
+    for (cut, disparity), occluder in frames:
         alphas = [person.alpha for person in cut.persons]
         alphas += [] if occluder is None else [occluder]
         seen = np.ones(cut.frame.rgb.shape[:2], np.float32)
@@ -114,7 +147,7 @@ def find_holes(
         if options.dilate:
             square = np.ones((2 * radius + 1,) * 2, np.uint8)
             hole = np.asarray(cv2.dilate(hole, square), np.uint8)
-        yield Parts(cut, occluder, hole > 0)
+        yield Parts(cut, occluder, hole > 0, disparity)
 
 
 def filled(
@@ -129,7 +162,7 @@ def filled(
 
 def write_frame(written: PlanesOfFilm, item: tuple[Parts, np.ndarray]) -> None:
     """Split a frame and write its planes."""
-    (cut, occluder, hole), scene = item
+    (cut, occluder, hole, disparity), scene = item
     if cut.starts_shot or not written.num_frames:
         written.start_shot()
     picture = cut.frame.rgb
@@ -151,6 +184,9 @@ def write_frame(written: PlanesOfFilm, item: tuple[Parts, np.ndarray]) -> None:
     for (alpha_letters, colour_letters), layer in zip(letters, layers):
         pictures[alpha_letters] = layer.alpha[..., 0]
         pictures[colour_letters] = layer.foreground
+    if disparity is not None:
+        near = cv2.resize(disparity, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        pictures[planes.DISPARITY] = np.rint(near.clip(0, 1) * 65535).astype(np.uint16)
     written.write({**pictures, planes.SCENE: scene, planes.HOLE: hole})
 
 
@@ -172,6 +208,9 @@ def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[st
         "deinterlace": options.deinterlace,
         "time_base": str(info.time_base),
     }
+    depth = None
+    if options.occluders == DEPTH:
+        depth = options.model_type if options.depth_in is None else str(options.depth_in)
     empty = [
         {"shot": number, "person": f"alpha never above {options.hole_threshold}"}
         for number, kept in enumerate(written.planes)
@@ -186,7 +225,7 @@ def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[st
         "planes": written.planes,
         "empty": empty,
         "transfer": "encoded",
-        "depth": None,
+        "depth": depth,
         "recompose": "exact",
         "generated": False,
         "options": {
