@@ -25,8 +25,8 @@ def parse_parts(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class FindOptions(FilmOptions):
-    """Who is found, and how the hole is cut; for the commands that remove people."""
+class FinderOptions:
+    """Who is found, and how the hole is cut; for the commands that find people."""
 
     matting: Path | None = option(
         default=None,
@@ -70,6 +70,11 @@ class FindOptions(FilmOptions):
     def check(self) -> None:
         if self.keep is not None:
             parse_parts(self.keep)
+
+
+@dataclass(frozen=True)
+class FindOptions(FinderOptions, FilmOptions):
+    """The same, of a film; for the commands that remove people."""
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,12 @@ def comparison_path(output: Path) -> Path:
 def side_by_side(frame: np.ndarray, hole: np.ndarray, filled: np.ndarray) -> np.ndarray:
     """The frame with its hole painted half over, and the filled frame. (H, W, 3) each -> (H, 2 W,
     3)."""
+    return np.concatenate([painted(frame, hole), filled], axis=1)
+
+
+def painted(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """A frame with its hole painted half over."""
     colour = np.array(HOLE_COLOUR, np.float32) * (np.iinfo(frame.dtype).max / 255)
-    painted = frame.copy()
-    painted[hole] = (frame[hole] / 2 + colour / 2).astype(frame.dtype)
-    return np.concatenate([painted, filled], axis=1)
+    shown = frame.copy()
+    shown[hole] = (frame[hole] / 2 + colour / 2).astype(frame.dtype)
+    return shown

@@ -14,7 +14,7 @@ import numpy as np
 
 from inpaint.runtime.apply import Filled, OpenMasks, fill_film, masks_from, open_filler
 from inpaint.runtime.stream import Filler
-from layers.options_remove import FindOptions, RemoveOptions, parse_parts
+from layers.options_remove import FinderOptions, FindOptions, RemoveOptions, parse_parts
 from layers.runtime.finders import Finder, Gate, Mattes, PersonTiles
 from layers.runtime.holes import HoleRule
 from layers.runtime.people import People, find_people_in
@@ -42,7 +42,7 @@ def main(options: RemoveOptions) -> None:
         tell_no_effect(options, OF_FINDING, "with --masks")
     model = options.model or FILLER
     filler = cache(partial(open_filler, options, model))
-    finder = cache(partial(open_finder, options))
+    finder = cache(partial(open_finder, options, options.gpu))
 
     def prepare() -> None:
         filler()
@@ -55,16 +55,16 @@ def main(options: RemoveOptions) -> None:
     for_each_film(options, work, prepare=prepare, mask=options.masks, mask_option="masks")
 
 
-def open_finder(options: FindOptions) -> tuple[Finder, Gate | None]:
+def open_finder(options: FinderOptions, gpu: int) -> tuple[Finder, Gate | None]:
     """What finds people, and what says whether there are any."""
-    device = create_device(options.gpu)
+    device = create_device(gpu)
     if options.matting is not None:
         # whom it was taught to find it finds, and nothing else
-        return Mattes(MatteStream.open(options.matting, gpu=options.gpu)), None
+        return Mattes(MatteStream.open(options.matting, gpu=gpu)), None
     return PersonTiles(device), Gate(device) if options.gate else None
 
 
-def rule_for(finder: Finder, options: FindOptions) -> HoleRule:
+def rule_for(finder: Finder, options: FinderOptions) -> HoleRule:
     """How the user wants the holes of a finder's maps."""
     return replace(
         finder.rule,
