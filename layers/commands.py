@@ -1,6 +1,6 @@
 """The table of commands. Nothing here imports torch."""
 
-from layers import options_evaluate, options_remove
+from layers import options_evaluate, options_remove, options_split
 from nunif.cli import Command
 
 LAYERS = [
@@ -15,5 +15,17 @@ LAYERS = [
         options_evaluate.EvaluateOptions,
         "layers.evaluate:main",
         "score a removal where what stood behind is known",
+    ),
+    Command(
+        "split",
+        options_split.SplitOptions,
+        "layers.runtime.split:main",
+        "take a film apart: people, what is before them, and the scene behind",
+    ),
+    Command(
+        "compose",
+        options_split.ComposeOptions,
+        "layers.runtime.compose:main",
+        "put a film together again of its layers, as it was or with others in their place",
     ),
 ]
