@@ -120,7 +120,7 @@ def evaluate_films(options: EvaluateOptions) -> None:
     else:
         truth = (
             "The truth is the empty room before and after somebody: its light may change, and who "
-            "is to be removed is what differs from it, with shadows and reflections."
+            "is to be removed is what differs from it, with their darker shadows."
         )
     note = f"The films of {options.data_dir}, up to {options.frames} frames of each. {truth}"
     _evaluate(_usable(clips), len(paths), options, note=note)

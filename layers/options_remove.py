@@ -51,7 +51,7 @@ class FinderOptions:
         minimum=0,
         maximum=100,
         help="by how much the hole is larger than who was found, in pixels of a film of 240 rows "
-        "(default: 2; 2.5 with --matting)",
+        "(default: 1; 2.5 with --matting)",
     )
     hold: int = option(
         default=2,
@@ -100,10 +100,17 @@ class RemoveOptions(FillOptions, FindOptions, FilmOptions, FillerOption):
         help="what is removed instead of people, in white: a video, a folder of numbered pictures, "
         "or one picture for all frames",
     )
+    report: Path | None = option(
+        default=None,
+        metavar="PAGE.html",
+        help="write a page too: before, hole and after of each shot, and how much is hole",
+    )
 
     def check(self) -> None:
         FillOptions.check(self)
         FindOptions.check(self)
+        if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
+            raise UserError(f"--report {self.report} is a page: give it a name that ends in .html")
         for flag, value in (("--matting", self.matting), ("--keep", self.keep)):
             if self.masks is not None and value is not None:
                 raise UserError(

@@ -25,7 +25,9 @@ NEEDED = (
     "the truth is the empty room, seen before and after somebody by a still camera; or give "
     "--masks, or records of the world"
 )
-SPECKS = 0.0005  # of a picture: what changed and is smaller is nobody
+SPECKS = 0.002  # of a picture: what changed and is smaller is nobody
+# a shadow: of the room's light this much is left, in all colours alike
+SHADOW, UNEQUAL = (0.6, 1.1), 0.2
 
 
 @dataclass(frozen=True)
@@ -109,15 +111,20 @@ def _mean(frames: np.ndarray) -> np.ndarray | None:
 
 
 def person_in(frame: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Who is in a frame, (H, W) bool: what is far from the empty room, closed, without specks; with
-    shadows and reflections, as far as they are as dark."""
-    changed = (np.abs(frame.astype(np.float32) - room).max(axis=2) > FAR).astype(np.uint8)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    changed = np.asarray(cv2.morphologyEx(cv2.medianBlur(changed, 3), cv2.MORPH_CLOSE, disc))
-    num, labels, stats, _ = cv2.connectedComponentsWithStats(changed, connectivity=8)
-    large = stats[:, cv2.CC_STAT_AREA] >= SPECKS * changed.size
+    """Who is in a frame, (H, W) bool: what is far from the empty room and no shadow, without specks
+    and gaps. Dark shadows and reflections still count."""
+    left = (frame.astype(np.float32) + 1) / (room + 1)
+    low, high = left.min(axis=2), left.max(axis=2)
+    is_shadow = (low > SHADOW[0]) & (high < SHADOW[1]) & (high - low < UNEQUAL)
+    changed = (np.abs(frame - room).max(axis=2) > FAR) & ~is_shadow
+    mask = np.asarray(cv2.medianBlur(changed.astype(np.uint8), 3))
+    for way, side in ((cv2.MORPH_OPEN, 5), (cv2.MORPH_CLOSE, 9)):
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+        mask = np.asarray(cv2.morphologyEx(mask, way, disc))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= SPECKS * mask.size
     large[0] = False
-    return large[labels]
+    return np.asarray(large[labels])
 
 
 @dataclass(frozen=True)
