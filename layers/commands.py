@@ -1,6 +1,6 @@
 """The table of commands. Nothing here imports torch."""
 
-from layers import options_evaluate, options_remove, options_split
+from layers import options_evaluate, options_live, options_remove, options_split
 from nunif.cli import Command
 
 LAYERS = [
@@ -27,5 +27,11 @@ LAYERS = [
         options_split.ComposeOptions,
         "layers.runtime.compose:main",
         "put a film together again of its layers, as it was or with others in their place",
+    ),
+    Command(
+        "live",
+        options_live.LiveOptions,
+        "layers.runtime.live:main",
+        "take people out of what a camera or a stream shows, as it comes",
     ),
 ]
