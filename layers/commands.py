@@ -1,12 +1,18 @@
 """The table of commands. Nothing here imports torch."""
 
-from layers.options_studio import StudioOptions
+from layers import options_remove, options_studio
 from nunif.cli import Command
 
-LAYERS: list[Command] = [
+LAYERS = [
+    Command(
+        "remove",
+        options_remove.RemoveOptions,
+        "layers.runtime.remove:main",
+        "take people out of a film: find them, cut a hole, fill it",
+    ),
     Command(
         "studio",
-        StudioOptions,
+        options_studio.StudioOptions,
         "layers.studio.serve:main",
         "a page in the browser: click on what should leave a film, follow it, remove it",
     ),
