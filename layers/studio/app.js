@@ -222,13 +222,13 @@ function showJob() {
       continue;
     }
     const bar = document.createElement("progress");
-    if (job.total) [bar.max, bar.value] = [job.total, job.done];
+    if (job.done) [bar.max, bar.value] = [job.total, job.done];
     const cancel = document.createElement("button");
     cancel.type = "button";
     cancel.textContent = "Cancel";
     cancel.addEventListener("click", () => ((cancel.disabled = true), act("POST", "cancel")));
     const left = job.seconds_left === null ? "" : `, about ${about(job.seconds_left)} left`;
-    const percent = job.total ? ` ${Math.floor((100 * job.done) / job.total)} %${left}` : "…";
+    const percent = job.done ? ` ${Math.floor((100 * job.done) / job.total)} %${left}` : "…";
     text.textContent = WORDS[job.kind][0] + percent;
     box.replaceChildren(bar, cancel, text);
   }
@@ -317,7 +317,7 @@ for (const button of document.querySelectorAll("[data-keeps]"))
       other.setAttribute("aria-pressed", other === button);
   });
 for (const button of document.querySelectorAll("#views button"))
-  button.addEventListener("click", () => (stage.show(button.dataset.view), refresh()));
+  button.addEventListener("click", () => stage.show(button.dataset.view));
 $("undo").addEventListener("click", () => setPoints(film.points.slice(0, -1)));
 $("clear").addEventListener("click", () => setPoints([]));
 $("follow").addEventListener("click", () => (stage.show("marks"), act("POST", "follow")));
@@ -325,6 +325,7 @@ $("remove").addEventListener("click", () =>
   act("POST", "remove", {
     maxWidth: $("width").value ? Number($("width").value) : null,
     lookAhead: $("ahead").value,
+    margin: Number($("margin").value),
     model: $("model").value,
   }),
 );

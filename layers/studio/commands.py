@@ -5,8 +5,9 @@ Axes: H W pixels, 3 = R G B.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,11 @@ from nunif.download import PRETRAINED
 from nunif.errors import UserError
 
 MOST_POINTS = 500
+REFERENCE_ROWS = 240  # of a film, of which margins are told
 WIDTHS = (480, 640, 960, 1280, 1920)  # to compute at, offered where the film is wider
-LOOK_AHEADS = ("shot", "8", "0")
+SHOT = "shot"
+LOOK_AHEADS = (SHOT, "8", "0")
+MARGINS = (0, 2, 4, 8)
 RESULT_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm")
 FINDERS = "person_"  # how the released files begin that find people
 RELEASED_FOLDER = Path(__file__).resolve().parents[2] / PRETRAINED
@@ -41,11 +45,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to remove. max_width: None: the film's own. model: None: the command's own choice."""
+    """How to remove.
+
+    max_width: to compute at; None: the film's own. model: None: the command's own choice. margin:
+        by how much the hole is larger than what is marked, in pixels of a film of 240 rows.
+    """
 
     max_width: int | None = None
     look_ahead: str = LOOK_AHEADS[0]
     model: Path | None = None
+    margin: float = MARGINS[1]
 
 
 def read_points(
@@ -92,14 +101,16 @@ def read_settings(value: Mapping[str, Any], models: Mapping[str, Path]) -> Setti
         UserError: one isn't among those that are offered.
     """
     width, ahead = value.get("maxWidth"), value.get("lookAhead", LOOK_AHEADS[0])
-    name = value.get("model") or None
+    name, margin = value.get("model") or None, value.get("margin", MARGINS[1])
     if width is not None and width not in WIDTHS:
         raise UserError(f"The width {width} is not among those that are offered.")
     if ahead not in LOOK_AHEADS:
         raise UserError(f"Looking ahead by {ahead} is not among what is offered.")
     if name is not None and name not in models:
         raise UserError(f"The model {name} is not among those that are offered.")
-    return Settings(width, ahead, models[name] if name else None)
+    if margin not in MARGINS:
+        raise UserError(f"The margin {margin} is not among those that are offered.")
+    return Settings(width, ahead, models[name] if name else None, margin)
 
 
 def released_models() -> list[Path]:
@@ -125,8 +136,11 @@ def mask_words(frames: Frames, points: Sequence[Point], output: Path) -> list[st
 
 def remove_words(frames: Frames, masks: Path | None, output: Path, settings: Settings) -> list[str]:
     words = ["remove", "-i", str(frames.path), "-o", str(output)]
-    if masks is not None:
-        words += ["--masks", str(masks)]
+    if masks is None:
+        words += ["--grow", f"{settings.margin:g}"]
+    else:
+        grown = round(settings.margin * frames.size[0] / REFERENCE_ROWS)
+        words += ["--masks", str(masks), "--dilate", str(grown)]
     words += ["--look-ahead", settings.look_ahead]
     if settings.max_width is not None:
         words += ["--max-width", str(settings.max_width)]
@@ -147,11 +161,35 @@ def labels_of_points(rgb: np.ndarray, points: Sequence[Point], labels: np.ndarra
     return labels
 
 
-def people_labels(rgb: np.ndarray) -> np.ndarray:
-    """Where people are found in a frame (H, W, 3) uint8, all as one object: (H, W) uint8."""
-    import torch
+class PeopleFinder:
+    """Finds people in single frames as `remove` does. It knows of one frame what that knows of a
+    shot, so once somebody was surely seen, whoever is found in any frame counts."""
 
-    from matting.runtime.person_finder import find_people
+    def __init__(self) -> None:
+        import torch
 
-    frame = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
-    return (find_people(frame)[0, 0] > 0.1).numpy().astype(np.uint8)
+        from layers.runtime.finders import PersonTiles
+
+        self._finder = PersonTiles(torch.device("cpu"))
+        self._is_open = False
+        self._lock = Lock()
+
+    def labels(self, rgb: np.ndarray, margin: float) -> np.ndarray:
+        """The hole as an object: rgb (H, W, 3) uint8 -> (H, W) uint8. margin: of `Settings`."""
+        from layers.runtime.holes import cut_hole
+
+        with self._lock:
+            if not (self._is_open or self._sees_somebody(rgb)):
+                return np.zeros(rgb.shape[:2], np.uint8)
+            self._is_open = True
+            rule = replace(self._finder.rule, grow=margin)
+            return cut_hole(self._finder(rgb), rgb.shape[:2], rule).astype(np.uint8)
+
+    def _sees_somebody(self, rgb: np.ndarray) -> bool:
+        import torch
+
+        from layers.runtime.finders import SHORT_SIDE, shrunk, to_picture
+        from matting.runtime.person_gate import SURE, person_scores
+
+        frame = to_picture(shrunk(rgb, SHORT_SIDE), torch.device("cpu"))
+        return bool(person_scores(frame)[0] >= SURE)

@@ -43,7 +43,7 @@ class Folder:
                 folders.clear()
             names = (name for name in files if _is_video(name))
             found += [(depth, (inner / name).as_posix()) for name in names]
-        allowed = (name for _, name in sorted(found) if self._is_inside(self.root / name))
+        allowed = (name for _, name in sorted(found) if self._is_film(self.root / name))
         return list(allowed)[:MOST_FILMS]
 
     def find(self, name: str) -> Path:
@@ -55,16 +55,20 @@ class Folder:
         try:
             path = self.root / name
             is_inside = self._is_inside(path)
-        except (OSError, ValueError):  # a loop of links; a zero byte
+        except ValueError:  # a zero byte
             is_inside = False
         if "\\" in name or not is_inside or self.only not in (None, name):
             raise UserError(f"{name} is not in the folder that this page was started with")
-        if self.only is None and not (path.is_file() and _is_video(path.name)):
+        if self.only is None and not self._is_film(path):
             raise UserError(f"{name} is no film that is there: load the page again")
         return path
 
+    def _is_film(self, path: Path) -> bool:
+        return _is_video(path.name) and path.is_file() and self._is_inside(path)
+
     def _is_inside(self, path: Path) -> bool:
-        return path.resolve().is_relative_to(self.root)
+        # not Path.resolve(), which raises where a link leads to itself
+        return Path(os.path.realpath(path)).is_relative_to(self.root)
 
 
 def _is_video(name: str) -> bool:

@@ -22,19 +22,19 @@ ROOT = Path(__file__).resolve().parents[2]  # where `layers` can be imported fro
 PATIENCE = 5.0  # seconds that a cancelled process gets to tidy up
 MARK = "@bar"
 # how tqdm shows its bars there, and how often at most, in seconds
-BARS = {"TQDM_BAR_FORMAT": f"{MARK} {{n}} {{total}} {{desc}}", "TQDM_MININTERVAL": "0.4"}
-_BAR = re.compile(rf"{MARK} (\d+) (\d+) ?(.*)")
+BARS = {"TQDM_BAR_FORMAT": f"{MARK} {{n}} {{desc}}", "TQDM_MININTERVAL": "0.4"}
+_BAR = re.compile(rf"{MARK} (\d+) ?(.*)")
 
 RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """done, total: frames of all passes so far; total 0: not known yet."""
+    """done, total: frames of all passes over the film."""
 
     status: str
-    done: int = 0
-    total: int = 0
+    done: int
+    total: int
     seconds_left: float | None = None
     message: str = ""
 
@@ -50,12 +50,14 @@ class Job:
         kind: str,
         words: Sequence[str],
         *,
+        total: int,
         finish: Callable[[], None],
         program: Sequence[str] = ("-m", "layers.studio.job_process"),
     ) -> None:
         """
         Args:
             words: behind `python -m layers`.
+            total: frames of all its passes.
             finish: called when it has ended well, before anybody is told.
             program: what Python runs with these words.
         """
@@ -64,7 +66,8 @@ class Job:
         self._lock = Lock()
         self._status = RUNNING
         self._message = ""
-        self._bars: dict[str, tuple[int, int]] = {}
+        self._total = total
+        self._done: dict[str, int] = {}  # frames, by the names of the bars
         self._began = time.monotonic()
         is_posix = os.name == "posix"
         logger.info("python -m layers %s", " ".join(words))
@@ -93,12 +96,11 @@ class Job:
 
     def progress(self) -> Progress:
         with self._lock:
-            done = sum(now for now, _ in self._bars.values())
-            total = sum(all_ for _, all_ in self._bars.values())
+            done = min(sum(self._done.values()), self._total)
             left = None
-            if 0 < done <= total:
-                left = (time.monotonic() - self._began) * (total - done) / done
-            return Progress(self._status, done, total, left, self._message)
+            if done:
+                left = (time.monotonic() - self._began) * (self._total - done) / done
+            return Progress(self._status, done, self._total, left, self._message)
 
     def cancel(self) -> None:
         """End it, and wait until it has gone."""
@@ -128,7 +130,7 @@ class Job:
         for line in lines_of(self._process.stderr):
             if bar := _BAR.match(line):
                 with self._lock:
-                    self._bars[bar[3]] = int(bar[1]), int(bar[2])
+                    self._done[bar[2]] = int(bar[1])
                 continue
             logger.info("%s", line)
             last = line

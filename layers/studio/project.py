@@ -4,7 +4,7 @@ Axes: H W pixels, 3 = R G B.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -50,6 +50,7 @@ class Project:
 
     def __post_init__(self) -> None:
         self._num_made = 0
+        self._finder: commands.PeopleFinder | None = None
         self._kept = Kept[np.ndarray](KEPT_LABELS, lambda labels: labels.nbytes)
 
     # --- what goes --------------------------------------------------------------------------------
@@ -75,13 +76,15 @@ class Project:
         labels = self._kept.get(key)
         if labels is None:
             labels = self._find_labels(number, here if is_new else (), masks.get(number))
-            self._kept.put(key, labels)
+            if self.what != PEOPLE or labels.any():  # else someone may be found there later
+                self._kept.put(key, labels)
         return labels
 
     def _find_labels(self, number: int, new: tuple[Point, ...], mask: Path | None) -> np.ndarray:
         rgb = self.frames[number]
         if self.what == PEOPLE:
-            return commands.people_labels(rgb)
+            self._finder = self._finder or commands.PeopleFinder()
+            return self._finder.labels(rgb, commands.MARGINS[1])
         labels = np.zeros(self.frames.size, np.uint8)
         if mask is not None:
             labels = read_mask_picture(mask).pixels.astype(np.uint8)
@@ -123,7 +126,7 @@ class Project:
                 if old is not None:
                     shutil.rmtree(old.parent, ignore_errors=True)
 
-            self._start("follow", words, finish)
+            self._start("follow", words, finish, passes=1)
 
     def remove(self, settings: Settings) -> None:
         """Start to take out what is marked.
@@ -146,12 +149,15 @@ class Project:
                     old.close()
                     old.path.unlink(missing_ok=True)
 
-            self._start("remove", words, finish)
+            passes = 1 + (masks is None) + (settings.look_ahead == commands.SHOT)
+            self._start("remove", words, finish, passes=passes)
 
-    def _start(self, kind: str, words: list[str], finish: Any) -> None:
+    def _start(
+        self, kind: str, words: list[str], finish: Callable[[], None], *, passes: int
+    ) -> None:
         if self.job is not None and self.job.is_running:
             raise UserError("Something is running already: wait for it, or cancel it.")
-        self.job = Job(kind, words, finish=finish)
+        self.job = Job(kind, words, total=passes * len(self.frames), finish=finish)
 
     def _new_path(self, kind: str) -> Path:
         self._num_made += 1

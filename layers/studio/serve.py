@@ -52,12 +52,12 @@ def main(options: StudioOptions) -> None:
         )
         if studio.folder.only is not None:
             studio.open(studio.folder.find(studio.folder.only), studio.folder.only)
-        server, address = server_of(studio, listener)
-        print(f"The page is at {address}\nCtrl-C here ends it.", flush=True)
-        if options.browser and has_screen():
-            webbrowser.open(address)
-        Thread(target=get_ready, daemon=True).start()
         try:
+            server, address = server_of(studio, listener)
+            print(f"The page is at {address}\nCtrl-C here ends it.", flush=True)
+            if options.browser and has_screen():
+                webbrowser.open(address)
+            Thread(target=get_ready, daemon=True).start()
             server.run(sockets=[listener])
         except KeyboardInterrupt:
             logger.info("ended")
@@ -107,7 +107,7 @@ def server_of(studio: "Studio", listener: socket.socket) -> "tuple[uvicorn.Serve
 
 def get_ready() -> None:
     """Import what the first click needs, and takes seconds."""
-    import matting.runtime.person_finder  # noqa: F401
+    import layers.runtime.finders  # noqa: F401
 
 
 def has_screen() -> bool:

@@ -3,9 +3,9 @@
 const $ = (id) => document.getElementById(id);
 
 export class Stage {
-  // address: of the open film. report: takes a line about what failed. point: called with x and y
+  // report: takes a line about what failed. point: called with x and y
   // in the film's pixels, and whether the click says that the place is no part. changed: called
-  // when another frame is wanted.
+  // when another frame or view is wanted.
   constructor({ report, point, changed }) {
     this.report = report;
     this.changed = changed;
@@ -94,6 +94,7 @@ export class Stage {
     for (const button of document.querySelectorAll("#views button"))
       button.setAttribute("aria-pressed", button.dataset.view === view);
     this.divide(this.split);
+    this.changed();
     this.draw();
   }
 
