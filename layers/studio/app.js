@@ -68,7 +68,7 @@ function showState(next) {
       return row;
     }),
   );
-  $("model").replaceChildren(new Option("The best that comes along", ""));
+  $("model").replaceChildren(new Option("Usual model", ""));
   for (const name of state.models) $("model").add(new Option(name.replaceAll("_", " "), name));
   choosing(!state.film);
   if (state.film) show(state.film);
@@ -84,16 +84,16 @@ function choosing(isOn) {
 }
 
 async function openFilm(answer) {
-  document.body.style.cursor = "progress";
+  $("film-name").textContent = "Opening…";
   try {
     const next = await answer;
     [chosen, numObjects] = [1, 1];
     report("");
     showState(next);
   } catch (error) {
+    $("film-name").textContent = "";
     report(error.message);
   }
-  document.body.style.cursor = "";
 }
 
 function upload(file) {
@@ -269,7 +269,7 @@ function show(next) {
     : film.isFollowed
       ? "Follow again"
       : "Follow through the film";
-  const isReady = !isPointing || (film.isFollowed && isPointed);
+  const isReady = !isPointing || (film.isFollowedAsPointed && isPointed);
   $("remove").disabled = !isReady || isRunning;
   $("step-remove").classList.toggle("waits", !isReady);
   $("step-result").classList.toggle("waits", !film.hasResult);
@@ -290,9 +290,9 @@ function refresh() {
 }
 
 function showWidths() {
-  $("width").replaceChildren(new Option(`Full size (${film.width} wide)`, ""));
+  $("width").replaceChildren(new Option(`Full size (${film.width})`, ""));
   for (const width of state.widths.filter((each) => each < film.width).reverse())
-    $("width").add(new Option(`${width} wide: quicker`, width));
+    $("width").add(new Option(`${width} wide`, width));
 }
 
 const stage = new Stage({ report, point: addPoint, changed: refresh });

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from layers.studio import commands
+from layers.studio import calls
 from layers.studio.folder import Folder, safe_name
 from layers.studio.frames import Frames
 from layers.studio.guard import LARGEST_MESSAGE, UPLOAD, too_large
@@ -88,7 +88,7 @@ class Studio:
             "films": self.folder.films(),
             "maxUpload": self.max_upload,
             "models": list(self.models),
-            "widths": list(commands.WIDTHS),
+            "widths": list(calls.WIDTHS),
             "film": self.project.state() if self.project else None,
         }
 
@@ -96,6 +96,15 @@ class Studio:
         if self.project is not None:
             self.project.close()
             self.project = None
+
+
+async def page(request: Request) -> Response:
+    """A file of the page itself."""
+    name = request.path_params.get("file", "")
+    if name not in PAGE:
+        raise HTTPException(404, "There is nothing at this address.")
+    file, media_type = PAGE[name]
+    return FileResponse(Path(__file__).with_name(file), media_type=media_type)
 
 
 def create_app(studio: Studio) -> Starlette:
@@ -112,13 +121,6 @@ def create_app(studio: Studio) -> Starlette:
             return response or JSONResponse(await run_in_threadpool(project.state))
 
         return answer
-
-    async def page(request: Request) -> Response:
-        name = request.path_params.get("file", "")
-        if name not in PAGE:
-            raise HTTPException(404, "There is nothing at this address.")
-        file, media_type = PAGE[name]
-        return FileResponse(Path(__file__).with_name(file), media_type=media_type)
 
     async def state(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(studio.state))
@@ -186,7 +188,7 @@ def film_routes(studio: Studio) -> list[tuple[str, str, Callable[[Project, Any],
         project.follow()
 
     def remove(project: Project, sent: Any) -> None:
-        project.remove(commands.read_settings(sent, studio.models))
+        project.remove(calls.read_settings(sent, studio.models))
 
     def cancel(project: Project, sent: Any) -> None:
         project.cancel()

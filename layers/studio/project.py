@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from layers.studio import commands
-from layers.studio.commands import Point, Settings
+from layers.studio import calls
+from layers.studio.calls import Point, Settings
 from layers.studio.frames import Frames, Kept, as_jpeg, scaled
 from layers.studio.job import CANCELLED, Job, Progress
 from layers.studio.marks import painted
@@ -50,7 +50,7 @@ class Project:
 
     def __post_init__(self) -> None:
         self._num_made = 0
-        self._finder: commands.PeopleFinder | None = None
+        self._finder: calls.PeopleFinder | None = None
         self._kept = Kept[np.ndarray](KEPT_LABELS, lambda labels: labels.nbytes)
 
     # --- what goes --------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ class Project:
             UserError: one isn't in the film.
         """
         height, width = self.frames.size
-        self.points = commands.read_points(points, (len(self.frames), height, width))
+        self.points = calls.read_points(points, (len(self.frames), height, width))
 
     def labels(self, number: int) -> np.ndarray:
         """What is marked in a frame, (h, w) uint8: by the points that were set there since the film
@@ -83,12 +83,12 @@ class Project:
     def _find_labels(self, number: int, new: tuple[Point, ...], mask: Path | None) -> np.ndarray:
         rgb = self.frames[number]
         if self.what == PEOPLE:
-            self._finder = self._finder or commands.PeopleFinder()
-            return self._finder.labels(rgb, commands.MARGINS[1])
+            self._finder = self._finder or calls.PeopleFinder()
+            return self._finder.labels(rgb, calls.MARGINS[1])
         labels = np.zeros(self.frames.size, np.uint8)
         if mask is not None:
             labels = read_mask_picture(mask).pixels.astype(np.uint8)
-        return commands.labels_of_points(rgb, new, labels) if new else labels
+        return calls.labels_of_points(rgb, new, labels) if new else labels
 
     def picture(self, number: int, show: str) -> bytes:
         """A JPEG of a frame.
@@ -116,7 +116,7 @@ class Project:
             if not any(not point.keeps for point in points):
                 raise UserError("Click on something in the picture first.")
             masks = self._new_path("masks")
-            words = commands.mask_words(self.frames, points, masks)
+            words = calls.mask_words(self.frames, points, masks)
 
             def finish() -> None:
                 old = next(iter(self.masks.values()), None)
@@ -137,11 +137,11 @@ class Project:
         with self.lock:
             masks = None
             if self.what == POINTS:
-                if not self.masks:
+                if not self.masks or self.followed != self.points:
                     raise UserError("Follow what should go through the film first.")
                 masks = next(iter(self.masks.values())).parent
-            path = self._new_path("result").with_suffix(commands.result_suffix(self.frames.path))
-            words = commands.remove_words(self.frames, masks, path, settings)
+            path = self._new_path("result").with_suffix(calls.result_suffix(self.frames.path))
+            words = calls.remove_words(self.frames, masks, path, settings)
 
             def finish() -> None:
                 old, self.result = self.result, Frames(path, deinterlace=False)
@@ -149,7 +149,7 @@ class Project:
                     old.close()
                     old.path.unlink(missing_ok=True)
 
-            passes = 1 + (masks is None) + (settings.look_ahead == commands.SHOT)
+            passes = 1 + (masks is None) + (settings.look_ahead == calls.SHOT)
             self._start("remove", words, finish, passes=passes)
 
     def _start(

@@ -119,6 +119,6 @@ def has_screen() -> bool:
 
 def models_to_choose(own: tuple[Path, ...]) -> dict[str, Path]:
     """Model files by their names on the page: those given, and those that come along."""
-    from layers.studio.commands import released_models
+    from layers.studio.calls import released_models
 
     return {path.stem: path for path in (*own, *released_models())}
