@@ -1,7 +1,7 @@
 // The steps of the page: which film, what should go, remove it, keep it. All that matters is known
 // to the server; the page can be loaded again at any time.
 
-import { Stage } from "./stage.js";
+import { Stage, place } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
 const COLOURS = ["#ff4d4d", "#3399ff", "#ffbe0b", "#2ec478", "#ba68ff", "#ff8028", "#00c4d4", "#ff69b4"];
@@ -129,36 +129,41 @@ async function setPoints(points) {
   if (await act("PUT", "points", { points })) stage.draw();
 }
 
-function addPoint(x, y, isOther) {
+function addPoint(point) {
   if (film.what !== "points") {
     report("All people are marked. To point at something, choose “What I click on” first.");
     return;
   }
-  const keeps = isOther || clicksKeep;
+  const keeps = point.keeps || (clicksKeep && !point.width);
   const own = film.points.filter((point) => point.object === chosen);
   if (keeps && !own.length && !film.isFollowed) {
     report("First click on what should go, then on what is not part of it.");
     return;
   }
-  setPoints([...film.points, { object: chosen, frame: stage.number, x, y, keeps }]);
+  setPoints([...film.points, { ...point, object: chosen, frame: stage.number, keeps }]);
 }
 
 function showPoints() {
   const here = film.points.filter((point) => point.frame === stage.number && film.what === "points");
-  $("dots").replaceChildren(
-    ...here.map((point) => {
-      const dot = document.createElement("button");
-      dot.type = "button";
-      dot.className = point.keeps ? "keeps" : "";
-      dot.textContent = point.keeps ? "−" : "+";
-      dot.title = "Press to take this point back";
-      dot.style.left = `${(point.x / film.width) * 100}%`;
-      dot.style.top = `${(point.y / film.height) * 100}%`;
-      dot.style.background = COLOURS[point.object - 1];
-      dot.addEventListener("click", () => setPoints(film.points.filter((other) => other !== point)));
-      return dot;
-    }),
-  );
+  const marks = [];
+  for (const point of here) {
+    if (point.width) {
+      const frame = document.createElement("i");
+      place(frame, point, film);
+      frame.style.borderColor = COLOURS[point.object - 1];
+      marks.push(frame);
+    }
+    const dot = document.createElement("button");
+    dot.type = "button";
+    dot.className = point.keeps ? "keeps" : "";
+    dot.textContent = point.width ? "×" : point.keeps ? "−" : "+";
+    dot.title = "Press to take it back";
+    place(dot, { x: point.x, y: point.y }, film);
+    dot.style.background = COLOURS[point.object - 1];
+    dot.addEventListener("click", () => setPoints(film.points.filter((other) => other !== point)));
+    marks.push(dot);
+  }
+  $("dots").replaceChildren(...marks);
   $("ticks").replaceChildren(
     ...film.points.map((point) => {
       const tick = document.createElement("i");
@@ -195,7 +200,7 @@ function showObjects() {
 function hint() {
   if (stage.view === "compare") return "Drag the line. Left of it is the film as it was.";
   if (film.what === "people") return "Whoever is found is marked. Look through the film, then press Remove.";
-  if (!film.points.length) return "Click on what should go.";
+  if (!film.points.length) return "Click on what should go, or draw a box around it.";
   if (film.isFollowedAsPointed)
     return "Play it. Where the mask is wrong, stop, click again, and follow again. If it is right: Remove.";
   return "Too little marked? Click again. Too much? Click there with “− Not part of it”, or the right button.";

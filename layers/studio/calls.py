@@ -10,8 +10,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import cv2
 import numpy as np
 
+from layers.prompts import BOX, NOT_POINT, POINT, Prompt
 from layers.studio.frames import Frames
 from layers.studio.marks import MOST_OBJECTS
 from nunif.download import PRETRAINED
@@ -30,10 +32,10 @@ RELEASED_FOLDER = Path(__file__).resolve().parents[2] / PRETRAINED
 
 @dataclass(frozen=True)
 class Point:
-    """A click in a frame.
+    """A click in a frame, or a box that was drawn.
 
     object: from 1. x, y: pixels of the film, from its left upper corner. keeps: what is there does
-        not belong to the object.
+        not belong to the object. width, height: of a box, to the right of it and below; 0: a click.
     """
 
     object: int
@@ -41,6 +43,15 @@ class Point:
     x: float
     y: float
     keeps: bool
+    width: float = 0.0
+    height: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        """As the command `mask` calls it."""
+        if self.width:
+            return BOX
+        return NOT_POINT if self.keeps else POINT
 
 
 @dataclass(frozen=True)
@@ -81,11 +92,17 @@ def _read_point(value: Mapping[str, Any], size: tuple[int, int, int]) -> Point:
             x=float(value["x"]),
             y=float(value["y"]),
             keeps=bool(value["keeps"]),
+            width=float(value.get("width", 0)),
+            height=float(value.get("height", 0)),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError("A point needs an object, a frame, x, y and keeps.") from error
     is_inside = 0 <= point.x < width and 0 <= point.y < height and 0 <= point.frame < num_frames
-    if not (is_inside and 1 <= point.object <= MOST_OBJECTS):
+    is_inside &= point.x + point.width <= width and point.y + point.height <= height
+    # both or neither, and none where what is there stays
+    is_whole = (point.width >= 1) == (point.height >= 1) == (point.width + point.height > 0)
+    is_whole &= not (point.width and point.keeps)
+    if not (is_inside and is_whole and 1 <= point.object <= MOST_OBJECTS):
         raise UserError(
             f"There is no point {point.x:g}, {point.y:g} in frame {point.frame} for object "
             f"{point.object}: the film has {num_frames} frames of {width}x{height}, the page "
@@ -130,7 +147,9 @@ def result_suffix(film: Path) -> str:
 def mask_words(frames: Frames, points: Sequence[Point], output: Path) -> list[str]:
     words = ["mask", "-i", str(frames.path), "-o", str(output)]
     for point in points:
-        words += ["--point", f"{point.x:g},{point.y:g}@{point.frame}"]
+        places = [point.x, point.y, *([point.width, point.height] if point.width else [])]
+        text = ",".join(f"{place:.1f}" for place in places)
+        words += [f"--{point.kind}", f"{point.object}:{text}@#{point.frame}"]
     return words + ["--deinterlace"] * frames.deinterlaces
 
 
@@ -152,13 +171,48 @@ def remove_words(frames: Frames, masks: Path | None, output: Path, settings: Set
 # --- at once --------------------------------------------------------------------------------------
 
 
-def labels_of_points(rgb: np.ndarray, points: Sequence[Point], labels: np.ndarray) -> np.ndarray:
+def labels_of_points(rgb: np.ndarray, points: Sequence[Point], followed: np.ndarray) -> np.ndarray:
     """What points in a frame mark.
 
-    rgb: (H, W, 3) uint8. labels: (H, W) uint8, what was marked there before, which stays for all
-        objects without a point.
+    rgb: (H, W, 3) uint8. followed: (H, W) uint8, what was marked there before: it stays for all
+        objects without a point, and of one of which it is only said what is no part of it, that is
+        taken off.
     """
+    from layers.runtime.pointing import mask_of_prompts
+
+    prompts = [prompt_of(point) for point in points]
+    pointed = {prompt.number for prompt in prompts if prompt.kind != NOT_POINT}
+    corrected = {prompt.number for prompt in prompts} - pointed
+    for number in corrected:
+        if (middle := middle_of(followed == number)) is not None:
+            prompts.append(Prompt(POINT, (middle,), number=number))
+    found = mask_of_prompts(rgb, prompts)
+    labels = followed.copy()
+    for number in pointed | corrected:
+        labels[labels == number] = 0
+        mask = found == number
+        if number in corrected:
+            mask &= followed == number
+        labels[mask] = number
     return labels
+
+
+def prompt_of(point: Point) -> Prompt:
+    """A point as the command `mask` has it."""
+    corners = [(point.x, point.y)]
+    if point.width:
+        corners.append((point.x + point.width - 1, point.y + point.height - 1))
+    return Prompt(point.kind, tuple(corners), frame=point.frame, number=point.object)
+
+
+def middle_of(mask: np.ndarray) -> tuple[float, float] | None:
+    """(x, y) of the place of a mask (H, W) bool that is farthest from its edges."""
+    if not mask.any():
+        return None
+    inside = np.pad(mask, 1).astype(np.uint8)  # the picture's border is one of its edges
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return float(column), float(row)
 
 
 class PeopleFinder:

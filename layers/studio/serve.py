@@ -107,7 +107,8 @@ def server_of(studio: "Studio", listener: socket.socket) -> "tuple[uvicorn.Serve
 
 def get_ready() -> None:
     """Import what the first click needs, and takes seconds."""
-    import layers.runtime.finders  # noqa: F401
+    import layers.runtime.finders
+    import layers.runtime.pointing  # noqa: F401
 
 
 def has_screen() -> bool:

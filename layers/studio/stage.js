@@ -2,9 +2,18 @@
 
 const $ = (id) => document.getElementById(id);
 
+// Lay an element over a box of the film's pixels.
+export function place(element, { x, y, width = 0, height = 0 }, film) {
+  const percent = (value, all) => `${(100 * value) / all}%`;
+  element.style.left = percent(x, film.width);
+  element.style.top = percent(y, film.height);
+  element.style.width = width ? percent(width, film.width) : "";
+  element.style.height = height ? percent(height, film.height) : "";
+}
+
 export class Stage {
-  // report: takes a line about what failed. point: called with x and y
-  // in the film's pixels, and whether the click says that the place is no part. changed: called
+  // report: takes a line about what failed. point: called with a
+  // click or a box, in the film's pixels, as the server has them but for the frame and the object. changed: called
   // when another frame or view is wanted.
   constructor({ report, point, changed }) {
     this.report = report;
@@ -13,7 +22,7 @@ export class Stage {
     this.number = 0;
     this.view = "marks";
     this.split = 0.5;
-    this.isDrawing = this.isOutdated = this.isPlaying = false;
+    this.isDrawing = this.isOutdated = this.isPlaying = this.hasDrawn = false;
     this.screen = $("screen");
     this.listen(point);
   }
@@ -30,9 +39,13 @@ export class Stage {
       if (this.view !== "marks") return;
       this.pause();
       const [x, y] = at(event);
-      point(x, y, keeps);
+      point({ x, y, keeps });
     };
-    $("picture").addEventListener("click", (event) => click(event, event.shiftKey));
+    this.listenForBoxes(at, point);
+    $("picture").addEventListener("click", (event) => {
+      if (!this.hasDrawn) click(event, event.shiftKey);
+      this.hasDrawn = false;
+    });
     this.screen.addEventListener("contextmenu", (event) => click(event, true));
     const drag = (event) => this.view === "compare" && event.buttons && this.divide(at(event)[2]);
     this.screen.addEventListener("pointerdown", (event) => {
@@ -59,6 +72,35 @@ export class Stage {
         this.pause();
         this.go(this.number + (event.key === "ArrowLeft" ? -1 : 1));
       }
+    });
+  }
+
+  // A box is drawn with the mouse; fingers scroll.
+  listenForBoxes(at, point) {
+    let start = null;
+    const box = (event) => {
+      const [x, y] = at(event);
+      const [left, top] = [Math.min(x, start[0]), Math.min(y, start[1])];
+      return { x: left, y: top, width: Math.abs(x - start[0]), height: Math.abs(y - start[1]) };
+    };
+    const isLarge = (event) => start && Math.hypot(event.clientX - start[3], event.clientY - start[4]) > 8;
+    $("picture").addEventListener("pointerdown", (event) => {
+      this.hasDrawn = false;
+      if (this.view !== "marks" || event.pointerType !== "mouse" || event.button) return;
+      start = [...at(event), event.clientX, event.clientY];
+      $("picture").setPointerCapture(event.pointerId);
+    });
+    $("picture").addEventListener("pointermove", (event) => {
+      $("rubber").hidden = !isLarge(event);
+      if (isLarge(event)) place($("rubber"), box(event), this.film);
+    });
+    $("picture").addEventListener("pointerup", (event) => {
+      const drawn = isLarge(event) ? box(event) : null;
+      [start, this.hasDrawn] = [null, drawn !== null];
+      $("rubber").hidden = true;
+      if (!drawn || drawn.width < 1 || drawn.height < 1) return;
+      this.pause();
+      point({ ...drawn, keeps: false });
     });
   }
 

@@ -289,7 +289,7 @@ def test_frames_fall_out_of_memory_and_come_again(place, monkeypatch):
     frames.close()
 
 
-POINT = {"object": 1, "frame": 2, "x": 40.5, "y": 30.0, "keeps": False}
+POINT = {"object": 1, "frame": 2, "x": 40.5, "y": 30.0, "keeps": False, "width": 0, "height": 0}
 
 
 def test_points_are_kept_for_a_page_that_is_loaded_again(film, ask):
@@ -305,6 +305,8 @@ def test_points_are_kept_for_a_page_that_is_loaded_again(film, ask):
         ({**POINT, "frame": 24}, "There is no point 40.5, 30 in frame 24"),
         ({**POINT, "x": float("nan")}, "There is no point nan, 30"),
         ({**POINT, "object": 9}, "There is no point 40.5, 30 in frame 2 for object 9"),
+        ({**POINT, "width": 60, "height": 9}, "There is no point 40.5, 30 in frame 2"),
+        ({**POINT, "width": 5}, "There is no point 40.5, 30 in frame 2"),
         ({"object": 1}, "A point needs an object, a frame, x, y and keeps."),
         ("x", "A point needs an object, a frame, x, y and keeps."),
     ],
