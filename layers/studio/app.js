@@ -203,6 +203,7 @@ function hint() {
   if (!film.points.length) return "Click on what should go, or draw a box around it.";
   if (film.isFollowedAsPointed)
     return "Play it. Where the mask is wrong, stop, click again, and follow again. If it is right: Remove.";
+  if (film.isFollowed) return "Follow again, and the correction goes through the film.";
   return "Too little marked? Click again. Too much? Click there with “− Not part of it”, or the right button.";
 }
 
