@@ -1,6 +1,6 @@
 """The table of commands. Nothing here imports torch."""
 
-from layers import options_remove, options_studio
+from layers import options_remove, options_split, options_studio
 from nunif.cli import Command
 
 LAYERS = [
@@ -9,6 +9,18 @@ LAYERS = [
         options_remove.RemoveOptions,
         "layers.runtime.remove:main",
         "take people out of a film: find them, cut a hole, fill it",
+    ),
+    Command(
+        "split",
+        options_split.SplitOptions,
+        "layers.runtime.split:main",
+        "take a film apart: people, what is before them, and the scene behind",
+    ),
+    Command(
+        "compose",
+        options_split.ComposeOptions,
+        "layers.runtime.compose:main",
+        "put a film together again of its layers, as it was or with others in their place",
     ),
     Command(
         "studio",

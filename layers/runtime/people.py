@@ -31,6 +31,7 @@ class People:
         self._starts: list[int] = []  # the first frames of shots
         self._with_people: list[bool] = []  # of shots
         self._shape: tuple[int, int] = size  # of a map
+        self.is_whole = True  # unless the film breaks off
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -102,6 +103,7 @@ def find_people_in(
                     gate.look(seen)
                 people.add(finder(seen), starts_shot=starts_shot)
                 bar.update()
+        people.is_whole = len(people) == len(film) and film.broken_at is None
         people.end_shot(has_people=gate is None or gate.is_open)
         yield people
 

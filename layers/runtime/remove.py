@@ -22,18 +22,24 @@ from matting.runtime.person_finder import RELEASED_FOLDER
 from matting.runtime.stream import MatteStream
 from nunif.device import create_device
 from nunif.files import check_not_source, copy_whole, make_folder
-from nunif.numbered import is_picture
+from nunif.options import tell_no_effect
 from nunif.runtime.batch import for_each_film
 from nunif.runtime.film import is_folder, open_source
 from nunif.video.film import Film
 
 logger = logging.getLogger(__name__)
 
+OF_MASKS = ("--objects", "--large-holes", "--dilate", "--invert-mask")
+OF_FINDING = ("--no-gate", "--grow", "--hold", "--shadow")
 FILLER = RELEASED_FOLDER / "picture_memory_v1.pth"
 
 
 def main(options: RemoveOptions) -> None:
     """The command `remove`."""
+    if options.masks is None:
+        tell_no_effect(options, OF_MASKS, "without --masks")
+    else:
+        tell_no_effect(options, OF_FINDING, "with --masks")
     model = options.model or FILLER
     filler = cache(partial(open_filler, options, model))
     finder = cache(partial(open_finder, options))
@@ -46,7 +52,7 @@ def main(options: RemoveOptions) -> None:
     def work(one: RemoveOptions) -> None:
         remove_from(one, model, open_filler=filler, open_finder=finder)
 
-    for_each_film(options, work, prepare=prepare)
+    for_each_film(options, work, prepare=prepare, mask=options.masks, mask_option="masks")
 
 
 def open_finder(options: FindOptions) -> tuple[Finder, Gate | None]:
@@ -91,10 +97,12 @@ def remove_from(
     finder, gate = open_finder()
     with open_people(options, finder, gate, find_cuts=options.find_cuts) as people:
         rule = rule_for(finder, options)
-        if not people.num_shots_with_people and can_be_copied(options):
+        advice = "; --no-gate looks where no head is seen, too" if gate is not None else ""
+        is_copied = not people.num_shots_with_people and people.is_whole and can_be_copied(options)
+        if is_copied:
             make_folder(options.output.parent)
             copy_whole(options.input, options.output)
-            logger.info("%s: nobody was found, copied as it is", options.output)
+            logger.info("%s: nobody was found, copied as it is%s", options.output, advice)
             return Filled(len(people), 0)
         filled = fill_film(
             options, model, open_filler=open_filler, open_masks=holes_of(people, rule)
@@ -102,12 +110,8 @@ def remove_from(
     if filled.num_holes:
         logger.info("%s: %d frames, people in %d", options.output, *filled)
     else:
-        logger.info(
-            "%s: %d frames, nobody was found%s",
-            options.output,
-            filled.num_frames,
-            "; --no-gate looks where no head is seen, too" if gate is not None else "",
-        )
+        text = "%s: %d frames, nobody was found%s"
+        logger.info(text, options.output, filled.num_frames, advice)
     return filled
 
 
@@ -140,4 +144,4 @@ def can_be_copied(options: RemoveOptions) -> bool:
     is_file = not options.input.is_dir() and not is_folder(options.output)
     is_same = options.input.suffix.lower() == options.output.suffix.lower()
     kept = is_whole and is_plain and options.extras and not options.deinterlace
-    return kept and is_file and is_same and not is_picture(options.input) and not options.compare
+    return kept and is_file and is_same and not options.compare

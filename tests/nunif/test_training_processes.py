@@ -1,9 +1,11 @@
 """Training in two processes, as torchrun starts them, over gloo on the CPU."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,10 +24,12 @@ torch.set_num_threads(1)
 from test_training import ToyTask, make_options, press_ctrl_c
 from test_training_opponent import ContestTask
 from nunif.models import Model, create_model, register_model
+from nunif.training.distributed import place_in_run
 from nunif.training.trainer import train
 
 folder = Path(sys.argv[1])
-rank, size = (int(os.environ.get(name, value)) for name, value in (("RANK", 0), ("WORLD_SIZE", 1)))
+place = place_in_run()
+rank, size = place.rank, place.size
 values = dict(batch_size=4 // size, backward_step=2, num_samples=22, max_epoch=2)
 
 def task():
@@ -65,8 +69,8 @@ if sys.argv[4] == "norm":
     seen["steps of the task"] = torch.tensor(normed.steps)
     torch.save(seen, folder / f"rank{rank}.pth")
 elif sys.argv[4] == "whole":
-    if size > 1:
-        torch.distributed.init_process_group("gloo")  # two runs in one group
+    if size > 1:  # two runs in one group
+        torch.distributed.init_process_group("gloo", place.meets_at, rank=rank, world_size=size)
     train(task(), make_options(folder / "plain", optimizer="adamw", **values))
     train(task(), make_options(folder / "free", optimizer="adamw_schedulefree", **values))
     if size > 1:
@@ -92,6 +96,31 @@ else:
     train(make_normed(), make_options(folder / "whole", ema_model=True, **values))
     torch.distributed.destroy_process_group()
 """
+
+
+def as_tasks_of_a_step(words: list, **more: Any) -> list[subprocess.Popen]:
+    """The same command twice, as srun starts it for two tasks on one machine."""
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        port = own.getsockname()[1]
+    step = {
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_ID": "0",
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NODELIST": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    return [
+        subprocess.Popen(
+            [str(word) for word in words],
+            env={**os.environ, **step, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+            text=True,
+            **more,
+        )
+        for rank in "01"
+    ]
 
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -133,6 +162,18 @@ def test_two_processes_learn_what_one_learns(tmp_path):
             row.split(",")[-3:-1] for row in tables[1]
         ]
     assert [path.name for path in (two / "plain" / "eval").iterdir()] == ["0.png"]
+
+
+@pytest.mark.slow
+def test_the_tasks_of_a_slurm_step_learn_what_torchrun_does(tmp_path):
+    started, tasks = tmp_path / "torchrun", tmp_path / "slurm"
+    run(started, "norm", *TORCHRUN)
+    tasks.mkdir()
+    words = [sys.executable, started / "script.py", tasks, ROOT, Path(__file__).parent, "norm"]
+    assert [task.wait(timeout=1500) for task in as_tasks_of_a_step(words)] == [0, 0]
+    for rank in range(2):
+        a, b = (torch.load(folder / f"rank{rank}.pth") for folder in (started, tasks))
+        assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.slow
