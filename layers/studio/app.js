@@ -16,6 +16,7 @@ let film = null; // state.film
 let chosen = 1; // the object that clicks are for
 let numObjects = 1;
 let clicksKeep = false;
+let pending = null; // points that the server hasn't got yet
 let isLooking = false;
 
 // --- asking the server ---------------------------------------------------------------------------
@@ -43,7 +44,7 @@ async function act(method, what, body = {}) {
   try {
     const path = ["api/film", film.number, what].filter(Boolean).join("/");
     show(await ask(method, path, method === "GET" ? undefined : body));
-    report("");
+    if (method !== "GET") report("");
     return true;
   } catch (error) {
     report(error.message);
@@ -125,8 +126,21 @@ function upload(file) {
 
 // --- what should go ------------------------------------------------------------------------------
 
+// What is clicked while earlier clicks are on their way is sent after them.
 async function setPoints(points) {
-  if (await act("PUT", "points", { points })) stage.draw();
+  const isSending = pending !== null;
+  film.points = pending = points;
+  show(film);
+  if (isSending) return;
+  for (let sent = null; pending && sent !== pending; ) {
+    sent = pending;
+    if (await act("PUT", "points", { points: sent })) continue;
+    pending = null;
+    act("GET", ""); // the points as they are there
+    return;
+  }
+  pending = null;
+  stage.draw();
 }
 
 function addPoint(point) {
@@ -257,7 +271,8 @@ async function lookAtJob() {
 
 function show(next) {
   const isNew = film?.number !== next.number;
-  film = state.film = next;
+  if (isNew) pending = null;
+  film = state.film = pending ? { ...next, points: pending } : next;
   if (isNew) showWidths();
   stage.open(film);
   const isRunning = film.job?.status === "running";

@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import cv2
 import numpy as np
 
 from layers.prompts import BOX, NOT_POINT, POINT, Prompt
@@ -153,6 +152,13 @@ def mask_words(frames: Frames, points: Sequence[Point], output: Path) -> list[st
     return words + ["--deinterlace"] * frames.deinterlaces
 
 
+def mask_total(num_frames: int, points: Sequence[Point]) -> int:
+    """Frames that `mask` goes through: all, and those from the last with a point back to the
+    first."""
+    last = max(point.frame for point in points)
+    return num_frames + (last + 1 if last else 0)
+
+
 def remove_words(frames: Frames, masks: Path | None, output: Path, settings: Settings) -> list[str]:
     words = ["remove", "-i", str(frames.path), "-o", str(output)]
     if masks is None:
@@ -168,32 +174,33 @@ def remove_words(frames: Frames, masks: Path | None, output: Path, settings: Set
     return words + ["--deinterlace"] * frames.deinterlaces
 
 
+def remove_total(num_frames: int, masks: Path | None, settings: Settings) -> int:
+    """Frames that `remove` goes through: to find people, to look ahead, and to fill."""
+    return num_frames * (1 + (masks is None) + (settings.look_ahead == SHOT))
+
+
 # --- at once --------------------------------------------------------------------------------------
 
 
 def labels_of_points(rgb: np.ndarray, points: Sequence[Point], followed: np.ndarray) -> np.ndarray:
-    """What points in a frame mark.
+    """What points in a frame mark, as the command `mask` has it.
 
     rgb: (H, W, 3) uint8. followed: (H, W) uint8, what was marked there before: it stays for all
-        objects without a point, and of one of which it is only said what is no part of it, that is
-        taken off.
+        objects without a point; of one of which it is only said what is none of it, the thing there
+        is taken away.
     """
     from layers.runtime.pointing import mask_of_prompts
 
     prompts = [prompt_of(point) for point in points]
     pointed = {prompt.number for prompt in prompts if prompt.kind != NOT_POINT}
-    corrected = {prompt.number for prompt in prompts} - pointed
-    for number in corrected:
-        if (middle := middle_of(followed == number)) is not None:
-            prompts.append(Prompt(POINT, (middle,), number=number))
-    found = mask_of_prompts(rgb, prompts)
-    labels = followed.copy()
-    for number in pointed | corrected:
-        labels[labels == number] = 0
-        mask = found == number
-        if number in corrected:
-            mask &= followed == number
-        labels[mask] = number
+    labels = np.where(np.isin(followed, list(pointed)), 0, followed).astype(np.uint8)
+    for prompt in prompts:
+        if prompt.number not in pointed and (labels == prompt.number).any():
+            thing = mask_of_prompts(rgb, [replace(prompt, kind=POINT)]) > 0
+            labels[thing & (labels == prompt.number)] = 0
+    if pointed:
+        found = mask_of_prompts(rgb, prompts)
+        labels = np.where(np.isin(found, list(pointed)), found, labels)
     return labels
 
 
@@ -203,16 +210,6 @@ def prompt_of(point: Point) -> Prompt:
     if point.width:
         corners.append((point.x + point.width - 1, point.y + point.height - 1))
     return Prompt(point.kind, tuple(corners), frame=point.frame, number=point.object)
-
-
-def middle_of(mask: np.ndarray) -> tuple[float, float] | None:
-    """(x, y) of the place of a mask (H, W) bool that is farthest from its edges."""
-    if not mask.any():
-        return None
-    inside = np.pad(mask, 1).astype(np.uint8)  # the picture's border is one of its edges
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return float(column), float(row)
 
 
 class PeopleFinder:

@@ -126,7 +126,7 @@ class Project:
                 if old is not None:
                     shutil.rmtree(old.parent, ignore_errors=True)
 
-            self._start("follow", words, finish, passes=1)
+            self._start("follow", words, finish, calls.mask_total(len(self.frames), points))
 
     def remove(self, settings: Settings) -> None:
         """Start to take out what is marked.
@@ -149,15 +149,13 @@ class Project:
                     old.close()
                     old.path.unlink(missing_ok=True)
 
-            passes = 1 + (masks is None) + (settings.look_ahead == calls.SHOT)
-            self._start("remove", words, finish, passes=passes)
+            total = calls.remove_total(len(self.frames), masks, settings)
+            self._start("remove", words, finish, total)
 
-    def _start(
-        self, kind: str, words: list[str], finish: Callable[[], None], *, passes: int
-    ) -> None:
+    def _start(self, kind: str, words: list[str], finish: Callable[[], None], total: int) -> None:
         if self.job is not None and self.job.is_running:
             raise UserError("Something is running already: wait for it, or cancel it.")
-        self.job = Job(kind, words, total=passes * len(self.frames), finish=finish)
+        self.job = Job(kind, words, total=total, finish=finish)
 
     def _new_path(self, kind: str) -> Path:
         self._num_made += 1

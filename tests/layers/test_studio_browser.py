@@ -68,7 +68,7 @@ def address(place):
 
 @pytest.fixture
 def tab(address):
-    """A tab of Chromium with the page; what its console complains of fails the test."""
+    """A tab of Chromium with the page; an error of its scripts fails the test."""
     if CHROMIUM is None:
         pytest.skip(f"no Chromium is installed: none of {', '.join(NAMES)} is there")
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -78,13 +78,12 @@ def tab(address):
         )
         tab = browser.new_page(viewport={"width": 1400, "height": 900})
         tab.set_default_timeout(SECONDS)
-        complaints = []
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        errors: list[str] = []
+        tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(address)
         yield tab
         browser.close()
-    assert complaints == []
+    assert errors == []
 
 
 def click_at(tab, x, y, **how):
