@@ -1,6 +1,6 @@
 """The table of commands. Nothing here imports torch."""
 
-from layers import options_evaluate, options_live, options_remove, options_split
+from layers import options_evaluate, options_live, options_remove, options_split, options_studio
 from nunif.cli import Command
 
 LAYERS = [
@@ -33,5 +33,11 @@ LAYERS = [
         options_live.LiveOptions,
         "layers.runtime.live:main",
         "take people out of what a camera or a stream shows, as it comes",
+    ),
+    Command(
+        "studio",
+        options_studio.StudioOptions,
+        "layers.studio.serve:main",
+        "a page in the browser: click on what should leave a film, follow it, remove it",
     ),
 ]

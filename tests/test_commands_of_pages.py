@@ -52,6 +52,8 @@ NOT_HERE = {
     "README.md": {
         "make demo": "fetches packages; its steps stand in tests/inpaint/test_demo.py, its words "
         "in tests/test_bootstrap.py",
+        "pip install": "fetches packages",
+        "python -m layers studio": "serves until Ctrl-C; tests/layers/test_studio.py",
         "make test": "would run these very tests",
     },
     "CONTRIBUTING.md": {"nunif '(mechanism)'": "a drawing of the rooms, no command"},
