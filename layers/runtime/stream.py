@@ -87,8 +87,8 @@ class RemoveStream:
                 people are shown until then.
             keep: parts of the picture (left, middle, right) whose people stay.
             grow, shadow: how much larger the hole is than who was found, all around and downwards,
-                in pixels of a picture of 240 rows; grow None: `MARGIN` more than suits the finder in
-                films.
+                in pixels of a picture of 240 rows; grow None: `MARGIN` more than suits the finder
+                in films.
             hold: frames that a place stays hole.
             precision, compiled: see `InpaintStream.open`.
 
