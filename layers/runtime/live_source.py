@@ -277,6 +277,8 @@ class Latest:
         with self._change:
             while self._source.waits and self._held is not None and not self._ending.is_due:
                 self._change.wait(CHECK_EVERY)
+            if self._ending.is_due:
+                return
             self.num_dropped += self._held is not None
             self._held = seen
             self._change.notify_all()
