@@ -60,8 +60,8 @@ def enlarge(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def people_in(frame: np.ndarray) -> np.ndarray:
     """(H, W) float32: how probable it is that a person is seen."""
-    picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
-    return find_people(picture.float() / 255)[0, 0].numpy()
+    picture = torch.from_numpy(frame.astype(np.float32)).permute(2, 0, 1)[None]
+    return find_people(picture / 255)[0, 0].numpy()
 
 
 def mask_of_prompts(frame: np.ndarray, prompts: Sequence[Prompt]) -> np.ndarray:
@@ -210,10 +210,8 @@ def _nearer(seed: np.ndarray, others: np.ndarray, upright: float = 1.0) -> np.nd
     size = (seed.shape[1], max(1, round(seed.shape[0] * upright)))
     apart = []
     for each in (seed, others):
-        flat = cv2.resize(each.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
-        if not flat.any():
-            flat = cv2.resize(each.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
-        apart.append(cv2.distanceTransform((flat == 0).astype(np.uint8), cv2.DIST_L2, 5))
+        flat = cv2.resize(each.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+        apart.append(_depth(~flat))
     nearer = (apart[0] <= apart[1]).astype(np.uint8)
     return cv2.resize(nearer, seed.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
@@ -247,8 +245,9 @@ def _grab(
     if not np.isin(kinds, (cv2.GC_FGD, cv2.GC_PR_FGD)).any() or (kinds % 2 == 1).all():
         return likely | sure
     cv2.setRNGSeed(0)  # its clusters start at random
-    models = np.zeros((2, 1, 65))
-    cv2.grabCut(part, own, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    models = [np.zeros((1, 65)) for _ in range(2)]
+    whole = (0, 0, own.shape[1], own.shape[0])  # the marks say what is what
+    cv2.grabCut(part, own, whole, models[0], models[1], _ROUNDS, cv2.GC_INIT_WITH_MASK)
     mask = np.zeros(marks.shape, bool)
     mask[rows, columns] = (own == cv2.GC_FGD) | (own == cv2.GC_PR_FGD)
     return _with_seed(mask, sure) if sure.any() else mask
