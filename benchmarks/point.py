@@ -16,6 +16,7 @@ Axes: T frames, H W pixels.
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,11 @@ def main() -> None:
     with open_film(words.input) as film:
         frames = [frame.rgb for frame in film]
     truth = read_truth(words.masks, words.together)[: len(frames)]
-    result = measure(frames, truth, num_clicks=words.clicks)
     about = {**machine(torch.device("cpu")), "film": words.input.name, "frames": len(frames)}
     make_folder(words.output.parent)
-    write_json(words.output, {**about, **result})
-    print(table(result))
+    for result in measure(frames, truth, num_clicks=words.clicks):
+        write_json(words.output, {**about, **result})
+        print(table(result), flush=True)
 
 
 def read_truth(folder: Path, together: str = "") -> np.ndarray:
@@ -69,15 +70,18 @@ def read_truth(folder: Path, together: str = "") -> np.ndarray:
     return truth
 
 
-def measure(frames: list[np.ndarray], truth: np.ndarray, *, num_clicks: int = 3) -> dict[str, Any]:
-    """The scores with one click of each object, with two, and so on."""
+def measure(
+    frames: list[np.ndarray], truth: np.ndarray, *, num_clicks: int = 3
+) -> Iterator[dict[str, Any]]:
+    """The scores with one click of each object, then those with two as well, and so on."""
     size = (frames[0].shape[0], frames[0].shape[1])
     small = [shrink(frame) for frame in frames]
     people = np.stack([enlarge((people_in(x) > 0.5).astype(np.uint8), size) for x in small])
     numbers = [number for number in np.unique(truth).tolist() if number]
     clicks: Clicks = {}
     places = {number: int((truth == number).any(axis=(1, 2)).argmax()) for number in numbers}
-    rows = []
+    finder = round(float(overlaps(people > 0, truth > 0).mean()), 4)
+    rows: list[dict[str, Any]] = []
     for count in range(1, num_clicks + 1):
         for number, frame in places.items():
             point = middle_pixel(truth[frame] == number)
@@ -101,8 +105,7 @@ def measure(frames: list[np.ndarray], truth: np.ndarray, *, num_clicks: int = 3)
             ]
             unfit = np.array(is_used) | ~(truth == number).any(axis=(1, 2))
             places[number] = int(np.where(unfit, 2, found).argmin())
-    finder = round(float(overlaps(people > 0, truth > 0).mean()), 4)
-    return {"finder_iou_of_all_as_one": finder, "rows": rows}
+        yield {"finder_iou_of_all_as_one": finder, "rows": rows}
 
 
 def middle_pixel(mask: np.ndarray) -> tuple[float, float]:

@@ -8,6 +8,7 @@ Axes: H W pixels; pictures are (H, W, 3) uint8 RGB; points are (x, y).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -69,7 +70,7 @@ def mask_of_prompts(frame: np.ndarray, prompts: Sequence[Prompt]) -> np.ndarray:
 
     Args:
         frame: (H, W, 3) uint8, of any size.
-        prompts: all of this frame, with numbers.
+        prompts: all of this frame; one without a number is of object 1.
     Returns: (H, W) uint8, the number of an object, 0 elsewhere.
     """
     size = (frame.shape[0], frame.shape[1])
@@ -80,10 +81,7 @@ def scaled(prompts: Sequence[Prompt], size: tuple[int, int]) -> list[Prompt]:
     """The prompts for a frame of the size (H, W) at its working size."""
     height, width = working_size(size)
     x, y = width / size[1], height / size[0]
-    return [
-        Prompt(p.kind, tuple((a * x, b * y) for a, b in p.points), p.frame, p.time, p.number)
-        for p in prompts
-    ]
+    return [replace(p, points=tuple((a * x, b * y) for a, b in p.points)) for p in prompts]
 
 
 def find_objects(
@@ -94,12 +92,13 @@ def find_objects(
     people: `people_in`'s of the frame, if it is at hand.
     """
     people = people_in(frame) if people is None else people
-    numbers = list(dict.fromkeys(p.number for p in prompts if p.kind != NOT_POINT))
+    prompts = [replace(prompt, number=prompt.number or 1) for prompt in prompts]
+    numbers = list(dict.fromkeys(p.number or 1 for p in prompts if p.kind != NOT_POINT))
     labels = np.zeros(frame.shape[:2], np.uint8)
     seeds = {number: np.zeros(labels.shape, bool) for number in numbers}
     for prompt in prompts:
         if prompt.kind not in (NOT_POINT, BOX):
-            seeds[prompt.number] |= _drawn(prompt, labels.shape)
+            seeds[prompt.number or 1] |= _drawn(prompt, labels.shape)
     for number in numbers:
         others = np.zeros(labels.shape, bool)
         for prompt in prompts:
