@@ -1,6 +1,12 @@
 """The table of commands. Nothing here imports torch."""
 
-from layers import options_remove, options_split, options_studio
+from layers import (
+    options_evaluate,
+    options_live,
+    options_remove,
+    options_split,
+    options_studio,
+)
 from nunif.cli import Command
 
 LAYERS = [
@@ -9,6 +15,12 @@ LAYERS = [
         options_remove.RemoveOptions,
         "layers.runtime.remove:main",
         "take people out of a film: find them, cut a hole, fill it",
+    ),
+    Command(
+        "evaluate",
+        options_evaluate.EvaluateOptions,
+        "layers.evaluate:main",
+        "score a removal where what stood behind is known",
     ),
     Command(
         "split",
@@ -21,6 +33,12 @@ LAYERS = [
         options_split.ComposeOptions,
         "layers.runtime.compose:main",
         "put a film together again of its layers, as it was or with others in their place",
+    ),
+    Command(
+        "live",
+        options_live.LiveOptions,
+        "layers.runtime.live:main",
+        "take people out of what a camera or a stream shows, as it comes",
     ),
     Command(
         "studio",

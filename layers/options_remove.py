@@ -25,8 +25,8 @@ def parse_parts(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class FindOptions(FilmOptions):
-    """Who is found, and how the hole is cut; for the commands that remove people."""
+class FinderOptions:
+    """Who is found, and how the hole is cut; for the commands that find people."""
 
     matting: Path | None = option(
         default=None,
@@ -51,7 +51,7 @@ class FindOptions(FilmOptions):
         minimum=0,
         maximum=100,
         help="by how much the hole is larger than who was found, in pixels of a film of 240 rows "
-        "(default: 2; 2.5 with --matting)",
+        "(default: 1; 2.5 with --matting)",
     )
     hold: int = option(
         default=2,
@@ -70,6 +70,11 @@ class FindOptions(FilmOptions):
     def check(self) -> None:
         if self.keep is not None:
             parse_parts(self.keep)
+
+
+@dataclass(frozen=True)
+class FindOptions(FinderOptions, FilmOptions):
+    """The same, of a film; for the commands that remove people."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +100,17 @@ class RemoveOptions(FillOptions, FindOptions, FilmOptions, FillerOption):
         help="what is removed instead of people, in white: a video, a folder of numbered pictures, "
         "or one picture for all frames",
     )
+    report: Path | None = option(
+        default=None,
+        metavar="PAGE.html",
+        help="write a page too: before, hole and after of each shot, and how much is hole",
+    )
 
     def check(self) -> None:
         FillOptions.check(self)
         FindOptions.check(self)
+        if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
+            raise UserError(f"--report {self.report} is a page: give it a name that ends in .html")
         for flag, value in (("--matting", self.matting), ("--keep", self.keep)):
             if self.masks is not None and value is not None:
                 raise UserError(

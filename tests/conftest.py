@@ -45,6 +45,22 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in long)
 
 
+@pytest.fixture(scope="module")
+def small_networks():
+    """See `tests.models`, which not every test is to import."""
+    from tests import models
+
+    with models.small_networks():
+        yield
+
+
+@pytest.fixture
+def no_curves(monkeypatch):
+    """Trainings draw no loss.png, which takes longer than a toy's training; `monkeypatch.undo()` in
+    a test that looks at it."""
+    monkeypatch.setattr("nunif.training.logs.draw_curve", lambda path, rounds: None)
+
+
 @pytest.fixture
 def run(capsys, caplog):
     """Run a command in this process: exit code, standard output, and all lines that were logged or

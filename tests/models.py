@@ -1,5 +1,7 @@
 """Tiny models for the tests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from inpaint.models import motion
+from inpaint.models import memory_dstt, motion
 from inpaint.runtime.stream import InpaintStream
 from nunif.models import Model, create_model, save_model
+from nunif.models.registry import register_model
 from scene import masks
 
 TINY = "inpaint.memory_dstt_v1_tiny"
+# the smallest sizes that still have every part: a temporal and a spatial block, several heads
+SMALLEST = dict(channels=16, hidden=16, num_blocks=2, num_heads=2)
 
 
 def lively(model: Model) -> Model:
@@ -41,7 +46,21 @@ def less_to_trace(patch: pytest.MonkeyPatch) -> None:
     fewer levels that are gone through once."""
     patch.setattr(motion, "ITERATIONS", 1)
     patch.setattr(motion, "LEVELS", 2)
-    patch.setattr(masks, "FILL_LEVELS", 3)
+    patch.setattr(masks, "FILL_LEVELS", 2)
+
+
+@contextmanager
+def small_networks() -> Iterator[None]:
+    """Where commands are looked at and not what a network learns: the name of the tiny one stands
+    for the smallest that has every part, with less to compute for each frame."""
+    create_model(TINY)  # all names are entered now, and not again later
+    with pytest.MonkeyPatch.context() as patch:
+        less_to_trace(patch)
+        register_model(TINY, memory_dstt.MemoryDSTT, **SMALLEST)
+        try:
+            yield
+        finally:
+            memory_dstt.register()
 
 
 def frames_given_to_models(patch: pytest.MonkeyPatch) -> list[np.ndarray]:

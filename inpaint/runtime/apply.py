@@ -94,6 +94,21 @@ class OpenMasks(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Is shown a film while it is filled."""
+
+    def __call__(
+        self, frame: np.ndarray, hole: np.ndarray, filled: np.ndarray, starts_shot: bool
+    ) -> None:
+        """frame, filled: (H, W, 3) uint8 or uint16, SDR. hole: (H, W) bool, True = missing.
+        starts_shot: whether a new one starts with the frame, never with the first."""
+        ...
+
+
+def _itself(picture: np.ndarray) -> np.ndarray:
+    return picture
+
+
 def fill_film(
     options: FillOptions,
     model: Path,
@@ -101,6 +116,7 @@ def fill_film(
     open_filler: Callable[[], Filler],
     open_masks: OpenMasks,
     sources: Sequence[Path] = (),
+    watch: Watch | None = None,
 ) -> Filled:
     """Fill the holes of one film.
 
@@ -108,6 +124,7 @@ def fill_film(
         model: what the filler is of, for messages.
         open_filler: called once the film and its masks are known to be usable.
         sources: what is read beside the film, and isn't to be written over.
+        watch: is shown every frame.
     """
     compare_path = comparison_path(options.output) if options.compare else None
     check_not_sources(filter(None, [options.output, compare_path]), [options.input, *sources])
@@ -126,18 +143,24 @@ def fill_film(
         frames = stack.enter_context(read_ahead(zip(film, holes), film))
         num_holes = 0
 
-        def write(item: tuple[FrameAndHole, np.ndarray]) -> None:
+        def write(item: tuple[tuple[FrameAndHole, bool], np.ndarray]) -> None:
             nonlocal num_holes
-            (frame, hole), filled = item
+            ((frame, hole), starts_shot), filled = item
             num_holes += bool(hole.any())
             output.write(
                 filled, frame, frame.picture and pictures.paste(frame.picture, filled, hole)
             )
             if comparison is not None:
                 comparison.write(side_by_side(frame.rgb, hole, filled), frame)
+            if watch is not None:
+                seen = film.info.tone_map.to_sdr if film.info.tone_map else _itself
+                watch(seen(frame.rgb), hole, seen(filled), starts_shot)
 
         shots = split_into_shots(frames, find_cuts=options.find_cuts)
-        holed = (HoleFrame(item, item[0].rgb, item[1], starts_shot) for item, starts_shot in shots)
+        holed = (
+            HoleFrame((item, starts_shot), item[0].rgb, item[1], starts_shot)
+            for item, starts_shot in shots
+        )
         fill: Callable[[Iterable[HoleFrame]], Iterator[tuple[Any, np.ndarray]]] = filler.fill
         if options.look_ahead == SHOT:
             stream = check_looks_ahead(filler, model)
@@ -232,7 +255,12 @@ def comparison_path(output: Path) -> Path:
 def side_by_side(frame: np.ndarray, hole: np.ndarray, filled: np.ndarray) -> np.ndarray:
     """The frame with its hole painted half over, and the filled frame. (H, W, 3) each -> (H, 2 W,
     3)."""
+    return np.concatenate([painted(frame, hole), filled], axis=1)
+
+
+def painted(frame: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """A frame with its hole painted half over."""
     colour = np.array(HOLE_COLOUR, np.float32) * (np.iinfo(frame.dtype).max / 255)
-    painted = frame.copy()
-    painted[hole] = (frame[hole] / 2 + colour / 2).astype(frame.dtype)
-    return np.concatenate([painted, filled], axis=1)
+    shown = frame.copy()
+    shown[hole] = (frame[hole] / 2 + colour / 2).astype(frame.dtype)
+    return shown

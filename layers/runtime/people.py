@@ -92,20 +92,36 @@ def find_people_in(
     with tempfile.TemporaryFile() as file:
         people = People(file, (info.height, info.width))
         with tqdm(total=len(film), unit="frame", desc="finding people", disable=None) as bar:
-            for frame, starts_shot in _shots(film, find_cuts=find_cuts):
-                if starts_shot:
-                    people.end_shot(has_people=gate is None or gate.is_open)
-                    finder.reset()
-                    if gate is not None:
-                        gate.reset()
-                seen = info.tone_map.to_sdr(frame.rgb) if info.tone_map else frame.rgb
-                if gate is not None:
-                    gate.look(seen)
-                people.add(finder(seen), starts_shot=starts_shot)
-                bar.update()
+
+            def pictures() -> Iterator[tuple[np.ndarray, bool]]:
+                for frame, starts_shot in _shots(film, find_cuts=find_cuts):
+                    tone = info.tone_map
+                    yield tone.to_sdr(frame.rgb) if tone else frame.rgb, starts_shot
+                    bar.update()
+
+            look_through(pictures(), people, finder, gate)
         people.is_whole = len(people) == len(film) and film.broken_at is None
-        people.end_shot(has_people=gate is None or gate.is_open)
         yield people
+
+
+def look_through(
+    pictures: Iterable[tuple[np.ndarray, bool]], people: People, finder: Finder, gate: Gate | None
+) -> None:
+    """Add the people of each picture, (H, W, 3) uint8 or uint16 RGB; whether a shot starts with
+    it."""
+    finder.reset()
+    if gate is not None:
+        gate.reset()
+    for picture, starts_shot in pictures:
+        if starts_shot:
+            people.end_shot(has_people=gate is None or gate.is_open)
+            finder.reset()
+            if gate is not None:
+                gate.reset()
+        if gate is not None:
+            gate.look(picture)
+        people.add(finder(picture), starts_shot=starts_shot)
+    people.end_shot(has_people=gate is None or gate.is_open)
 
 
 def _shots(film: Iterable[Frame], *, find_cuts: bool) -> Iterator[tuple[Frame, bool]]:

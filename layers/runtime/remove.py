@@ -14,10 +14,11 @@ import numpy as np
 
 from inpaint.runtime.apply import Filled, OpenMasks, fill_film, masks_from, open_filler
 from inpaint.runtime.stream import Filler
-from layers.options_remove import FindOptions, RemoveOptions, parse_parts
+from layers.options_remove import FinderOptions, FindOptions, RemoveOptions, parse_parts
 from layers.runtime.finders import Finder, Gate, Mattes, PersonTiles
 from layers.runtime.holes import HoleRule
 from layers.runtime.people import People, find_people_in
+from layers.runtime.removal_page import FilmReport, write_page
 from matting.runtime.person_finder import RELEASED_FOLDER
 from matting.runtime.stream import MatteStream
 from nunif.device import create_device
@@ -42,29 +43,40 @@ def main(options: RemoveOptions) -> None:
         tell_no_effect(options, OF_FINDING, "with --masks")
     model = options.model or FILLER
     filler = cache(partial(open_filler, options, model))
-    finder = cache(partial(open_finder, options))
+    finder = cache(partial(open_finder, options, options.gpu))
 
     def prepare() -> None:
         filler()
         if options.masks is None:
             finder()
 
+    films: list[FilmReport] = []
+
     def work(one: RemoveOptions) -> None:
-        remove_from(one, model, open_filler=filler, open_finder=finder)
+        if one.report is None:
+            remove_from(one, model, open_filler=filler, open_finder=finder)
+            return
+        film = FilmReport(one.input, one.output)
+        films.append(film)
+        remove_from(one, model, open_filler=filler, open_finder=finder, report=film)
+        # anew after each film: what is done is told whatever comes of the next one
+        make_folder(one.report.parent)
+        write_page(one.report, films)
+        logger.info("%s shows what was removed", one.report)
 
     for_each_film(options, work, prepare=prepare, mask=options.masks, mask_option="masks")
 
 
-def open_finder(options: FindOptions) -> tuple[Finder, Gate | None]:
+def open_finder(options: FinderOptions, gpu: int) -> tuple[Finder, Gate | None]:
     """What finds people, and what says whether there are any."""
-    device = create_device(options.gpu)
+    device = create_device(gpu)
     if options.matting is not None:
         # whom it was taught to find it finds, and nothing else
-        return Mattes(MatteStream.open(options.matting, gpu=options.gpu)), None
+        return Mattes(MatteStream.open(options.matting, gpu=gpu)), None
     return PersonTiles(device), Gate(device) if options.gate else None
 
 
-def rule_for(finder: Finder, options: FindOptions) -> HoleRule:
+def rule_for(finder: Finder, options: FinderOptions) -> HoleRule:
     """How the user wants the holes of a finder's maps."""
     return replace(
         finder.rule,
@@ -81,8 +93,9 @@ def remove_from(
     *,
     open_filler: Callable[[], Filler],
     open_finder: Callable[[], tuple[Finder, Gate | None]],
+    report: FilmReport | None = None,
 ) -> Filled:
-    """Take out of one film who is in it, or what its masks mark."""
+    """Take out of one film who is in it, or what its masks mark. report: collects what is done."""
     if options.masks is not None:
         filled = fill_film(
             options,
@@ -90,6 +103,7 @@ def remove_from(
             open_filler=open_filler,
             open_masks=partial(masks_from, options.masks, options),
             sources=[options.masks],
+            watch=report,
         )
         logger.info("%s: %d frames, %d with a hole", options.output, *filled)
         return filled
@@ -103,15 +117,23 @@ def remove_from(
             make_folder(options.output.parent)
             copy_whole(options.input, options.output)
             logger.info("%s: nobody was found, copied as it is%s", options.output, advice)
+            if report is not None:
+                report.note = f"Nobody was found: copied as it is{advice}."
             return Filled(len(people), 0)
         filled = fill_film(
-            options, model, open_filler=open_filler, open_masks=holes_of(people, rule)
+            options,
+            model,
+            open_filler=open_filler,
+            open_masks=holes_of(people, rule),
+            watch=report,
         )
     if filled.num_holes:
         logger.info("%s: %d frames, people in %d", options.output, *filled)
     else:
         text = "%s: %d frames, nobody was found%s"
         logger.info(text, options.output, filled.num_frames, advice)
+        if report is not None:
+            report.note = f"Nobody was found{advice}."
     return filled
 
 

@@ -28,6 +28,8 @@ from tests.nunif.test_training import (
 from tests.nunif.test_training_opponent import ContestTask, training_of, weights_of
 from tests.watching import train_watched_by
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 CPU = torch.device("cpu")
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 CHECKPOINT = "toy.net.checkpoint.pth"

@@ -19,6 +19,7 @@ from tests.models import lively_model
 from tests.records import make_dataset
 from tests.watching import train_stopped_after
 
+pytestmark = pytest.mark.usefixtures("small_networks", "no_curves")
 MODEL = "inpaint.memory_dstt_v1_tiny"
 
 

@@ -23,6 +23,8 @@ from nunif.runtime.options import FILE_LAYOUTS
 from tests.inpaint.test_dstt import SMALL, ours_of, published
 from tests.records import make_dataset
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 TINY = "inpaint.memory_dstt_v1_tiny"
 SIZES = dict(channels=16, hidden=16, num_blocks=2)
 

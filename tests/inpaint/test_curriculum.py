@@ -20,6 +20,7 @@ from nunif.training.trainer import WindowDone
 from tests.records import make_records
 from tests.watching import train_stopped_after
 
+pytestmark = pytest.mark.usefixtures("small_networks", "no_curves")
 MODEL = "inpaint.memory_dstt_v1_tiny"
 STAGES = """
 common: {tile_size: 32, clip_length: 3, backward_step: 1, mask: {object: 1, strokes: 1}}

@@ -18,6 +18,7 @@ from tests.models import less_to_trace, lively_model
 from tests.records import make_dataset, make_records
 from tests.watching import train_stopped_after
 
+pytestmark = pytest.mark.usefixtures("small_networks", "no_curves")
 MODEL = "inpaint.memory_dstt_v1_tiny"
 
 
@@ -26,9 +27,13 @@ def data(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("data"), train=3, eval=2)
 
 
-def words(data, model_dir, *more):
+def words(data, model_dir, *more, length=4):
+    """Every record once an epoch. length: of a clip, in frames; None, the 12 that are the default,
+    to be left to the command."""
     base = ["inpaint", "-i", data, "--model-dir", model_dir, "--gpu", "-1"]
-    sizes = "--video --arch memory_dstt_v1_tiny --tile-size 32 --num-samples 36"
+    base += ["--num-samples", 3 * (length or 12)]
+    base += [] if length is None else ["--clip-length", length]
+    sizes = "--video --arch memory_dstt_v1_tiny --tile-size 32"
     return [*base, *sizes.split(), *"--backward-step 2 --save-eval-step 1".split(), *more]
 
 
@@ -63,7 +68,8 @@ def test_activation_checkpointing_changes_no_bit(run, data, tmp_path):
     assert equal(weights, state_of(tmp_path / "saving")[0])
 
 
-def test_a_run_leaves_what_the_readme_promises(run, data, tmp_path):
+def test_a_run_leaves_what_the_readme_promises(run, data, tmp_path, monkeypatch):
+    monkeypatch.undo()
     code, _, lines = run(TRAIN, *words(data, tmp_path, "--max-epoch", "2"))
     assert code == 0
     assert (tmp_path / "loss.png").exists() and (tmp_path / "train.log").exists()
@@ -128,8 +134,9 @@ def test_reset_state_keeps_the_weights_and_restarts_the_rest(run, data, tmp_path
 
 @pytest.mark.slow
 def test_a_schedule_free_model_scores_the_same_when_loaded(run, data, tmp_path):
-    more = ["--optimizer", "adamw_schedulefree", "--learning-rate", "1e-2", "--max-epoch", "3"]
-    assert run(TRAIN, *words(data, tmp_path, *more))[0] == 0
+    more = ["--optimizer", "adamw_schedulefree", "--learning-rate", "1e-2", "--max-epoch", "2"]
+    # of 12 frames each, as `evaluate` takes them
+    assert run(TRAIN, *words(data, tmp_path, *more, length=None))[0] == 0
     _, metadata = load_model(tmp_path / f"{MODEL}.pth")
     out = tmp_path / "scores"
     code, table, _ = run(
@@ -189,7 +196,7 @@ def test_bad_records_are_named_and_left_out(run, data, tmp_path):
     make_records(bad / "train", 1, seed=90, frames=8)
     broken = sorted((bad / "train").iterdir())[0]
     (broken / "0003_M.png").unlink()
-    code, _, lines = run(TRAIN, *words(bad, tmp_path / "m", "--max-epoch", "1"))
+    code, _, lines = run(TRAIN, *words(bad, tmp_path / "m", "--max-epoch", "1", length=None))
     assert code == 0
     assert any("0003_M.png is missing" in line for line in lines)
     assert any("8 frames, 12 are needed" in line for line in lines)
@@ -231,7 +238,7 @@ def test_bad_records_are_named_and_left_out(run, data, tmp_path):
     ],
 )
 def test_what_cannot_work_is_one_line(run, data, tmp_path, more, message):
-    code, _, lines = run(TRAIN, *words(data, tmp_path / "m", *more))
+    code, _, lines = run(TRAIN, *words(data, tmp_path / "m", *more, length=None))
     assert code == 1
     assert lines[-1].startswith("error: ") and message in lines[-1]
 
@@ -255,7 +262,7 @@ def test_datasets_that_cannot_work(run, data, tmp_path):
 def test_single_pictures_without_video(run, data, tmp_path):
     more = ["--num-samples", "8", "--batch-size", "4", "--max-epoch", "1", "--backward-step", "1"]
     code, _, lines = run(
-        TRAIN, *[word for word in words(data, tmp_path, *more) if word != "--video"]
+        TRAIN, *[word for word in words(data, tmp_path, *more, length=None) if word != "--video"]
     )
     assert code == 0
     assert any("8 draws per epoch, 2 updates" in line for line in lines)
@@ -386,6 +393,8 @@ def test_other_clips_and_tiles(run, data, tmp_path):
         "32x48",
         "--batch-size",
         "2",
+        "--num-samples",
+        "36",
         "--mask",
         "object,strokes=2",
         "--max-epoch",

@@ -15,6 +15,8 @@ from nunif.models import register_model
 from nunif.records import write_record
 from nunif.training.task import Draw
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 TINY = "matting.test_backgrounds"
 H, W, T = 40, 48, 3
 

@@ -15,6 +15,8 @@ from nunif import cli
 from nunif.models import create_model, load_model, read_checkpoint, register_model
 from tests.matting.recipe import shrink_recipe
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 TINY = "matting.test_tiny"
 STAGES = """
 common: {size: 128, clip_length: 2, max_bad_share: 0.5}

@@ -20,6 +20,8 @@ from nunif.training.distributed import Group
 from nunif.training.step import Engine, Window
 from nunif.training.task import Draw, stack
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 T, SIZE = 2, 128
 
 

@@ -32,6 +32,8 @@ from nunif.training.task import BadSample, Draw, EvalOutput, Task, TrainOutput, 
 from nunif.training.trainer import EpochDone, train
 from tests.watching import train_watched_by
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 OPTIMIZERS = (
     "adamw",
     "adam",
@@ -1029,7 +1031,8 @@ def test_a_file_in_the_way_of_the_folder(tmp_path):
 # --- what is left to read -------------------------------------------------------------------------
 
 
-def test_files_of_a_run(tmp_path):
+def test_files_of_a_run(tmp_path, monkeypatch):
+    monkeypatch.undo()
     train(
         ToyTask(),
         make_options(

@@ -2,9 +2,6 @@
 checkpoint only."""
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,23 +14,9 @@ from nunif.training.task import TrainOutput
 from nunif.training.trainer import train
 from tests.nunif.test_training import ToyTask, make_options, press_ctrl_c, read_csv
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 CHECKPOINT = "toy.net.checkpoint.pth"
-
-SCRIPT = """
-import os, sys
-from pathlib import Path
-sys.path[:0] = [sys.argv[2], sys.argv[3]]
-import torch
-torch.set_num_threads(1)
-from test_training_opponent import ContestTask, make_options
-from nunif.training.trainer import train
-
-size = int(os.environ.get("WORLD_SIZE", 1))
-# 22 draws are 6 windows of 2 x 2, one a round: the second process has nothing to do in the last
-settings = dict(batch_size=4 // size, backward_step=1, num_samples=22, max_epoch=2)
-train(ContestTask(), make_options(Path(sys.argv[1]), **settings))
-"""
 
 
 class ContestTask(ToyTask):
@@ -165,31 +148,3 @@ def test_one_of_another_shape_is_refused(tmp_path):
         match="its network to train against does not fit .*--reset-state starts with a fresh one",
     ):
         train(ContestTask(width=3), make_options(tmp_path, max_epoch=2, resume=True))
-
-
-@pytest.mark.slow
-def test_two_processes_teach_it_what_one_does(tmp_path):
-    launchers: dict[str, list[str]] = {
-        "one": [],
-        "two": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
-    }
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    for name, launcher in launchers.items():
-        command = [
-            sys.executable,
-            *launcher,
-            str(script),
-            str(tmp_path / name),
-            str(ROOT),
-            str(Path(__file__).parent),
-        ]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        result = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=1500
-        )
-        assert result.returncode == 0, result.stderr[-3000:]
-    one, two = (training_of(tmp_path / name) for name in launchers)
-    assert (one["world_size"], two["world_size"]) == (1, 2)
-    for name, tensor in one["opponent"].items():
-        torch.testing.assert_close(two["opponent"][name], tensor, rtol=1e-4, atol=1e-6)

@@ -11,9 +11,15 @@ import pytest
 import torch
 
 from nunif.models import read_checkpoint
-from tests.nunif.test_training import assert_same_run
+from nunif.training.trainer import train
+from tests.nunif.test_training import ToyTask, assert_same_run, make_options
+from tests.nunif.test_training_opponent import ContestTask
 
+# one process of tests, so that all runs in two are made once: most of their time goes into imports
+pytestmark = [pytest.mark.xdist_group("torchrun"), pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
+VALUES = dict(num_samples=22, max_epoch=2)
+CHECKPOINT = "toy.net.checkpoint.pth"
 
 SCRIPT = """
 import math, os, sys
@@ -27,13 +33,9 @@ from nunif.models import Model, create_model, register_model
 from nunif.training.distributed import place_in_run
 from nunif.training.trainer import train
 
-folder = Path(sys.argv[1])
-place = place_in_run()
-rank, size = place.rank, place.size
-values = dict(batch_size=4 // size, backward_step=2, num_samples=22, max_epoch=2)
-
-def task():
-    return ToyTask(bad=(3,), dropout=0.0)
+folder, rank = Path(sys.argv[1]), place_in_run().rank
+values = dict(batch_size=2, num_samples=22, max_epoch=2)
+windows = dict(values, backward_step=2)
 
 class Normed(Model):
     def __init__(self):
@@ -54,48 +56,53 @@ def make_normed():
     normed.load_state_dict = lambda state: setattr(normed, "steps", state["steps"])
     return normed
 
-if sys.argv[4] == "norm":
-    normed, seen = make_normed(), {}
-    evaluate = normed.eval_step
-    def remember(model, batch):  # evaluation weights: the average's statistics
-        weights = model.state_dict()
-        seen.update({"average." + name: tensor.clone() for name, tensor in weights.items()})
-        return evaluate(model, batch)
-    normed.eval_step = remember
-    train(normed, make_options(folder / "norm", ema_model=True, **values))
-    for name in ("model", "opponent"):
-        state = getattr(normed, name).state_dict()
-        seen |= {name + "." + key: value for key, value in state.items()}
-    seen["steps of the task"] = torch.tensor(normed.steps)
-    torch.save(seen, folder / f"rank{rank}.pth")
-elif sys.argv[4] == "whole":
-    if size > 1:  # two runs in one group
-        torch.distributed.init_process_group("gloo", place.meets_at, rank=rank, world_size=size)
-    train(task(), make_options(folder / "plain", optimizer="adamw", **values))
-    train(task(), make_options(folder / "free", optimizer="adamw_schedulefree", **values))
-    if size > 1:
-        torch.distributed.destroy_process_group()
-else:
-    torch.distributed.init_process_group("gloo")  # several runs in one group
-    cut = task()
-    if rank == 1:  # what happens in one process concerns both
-        cut.spoil = lambda step: math.nan if step == 1 else 1.0
-        cut.on_step = press_ctrl_c(at_step=8)
-    try:
-        train(cut, make_options(folder / "cut", **values))
-    except KeyboardInterrupt:
-        (folder / f"interrupted {rank}").touch()
-    normed = make_normed()
-    if rank == 1:  # in the first of the two batches of a window, which the first process goes on in
-        normed.on_step = press_ctrl_c(at_step=9)
-    try:
-        train(normed, make_options(folder / "parts", ema_model=True, **values))
-    except KeyboardInterrupt:
-        (folder / f"interrupted again {rank}").touch()
-    train(make_normed(), make_options(folder / "parts", resume=True, ema_model=True, **values))
-    train(make_normed(), make_options(folder / "whole", ema_model=True, **values))
-    torch.distributed.destroy_process_group()
+def make_plain():
+    return ToyTask(bad=(3,), dropout=0.0)
+
+# in a group that the trainer makes
+normed, seen = make_normed(), {}
+evaluate = normed.eval_step
+def remember(model, batch):  # evaluation weights: the average's statistics
+    weights = model.state_dict()
+    seen.update({"average." + name: tensor.clone() for name, tensor in weights.items()})
+    return evaluate(model, batch)
+normed.eval_step = remember
+train(normed, make_options(folder / "norm", ema_model=True, **windows))
+for name in ("model", "opponent"):
+    state = getattr(normed, name).state_dict()
+    seen |= {name + "." + key: value for key, value in state.items()}
+seen["steps of the task"] = torch.tensor(normed.steps)
+torch.save(seen, folder / f"rank{rank}.pth")
+if sys.argv[4:] == ["alone"]:
+    sys.exit()
+
+os.environ["TORCHELASTIC_RESTART_COUNT"] = "1"  # so that another group meets at another place
+torch.distributed.init_process_group("gloo")  # all that follow in one group
+train(make_plain(), make_options(folder / "plain", optimizer="adamw", **windows))
+train(make_plain(), make_options(folder / "free", optimizer="adamw_schedulefree", **windows))
+train(ContestTask(), make_options(folder / "contest", backward_step=1, **values))
+cut = make_plain()
+if rank == 1:  # what happens in one process concerns both
+    cut.spoil = lambda step: math.nan if step == 1 else 1.0
+    cut.on_step = press_ctrl_c(at_step=8)
+try:
+    train(cut, make_options(folder / "cut", **windows))
+except KeyboardInterrupt:
+    (folder / f"interrupted {rank}").touch()
+normed = make_normed()
+if rank == 1:  # in the first of the two batches of a window, which the first process goes on in
+    normed.on_step = press_ctrl_c(at_step=9)
+try:
+    train(normed, make_options(folder / "parts", ema_model=True, **windows))
+except KeyboardInterrupt:
+    (folder / f"interrupted again {rank}").touch()
+train(make_normed(), make_options(folder / "parts", resume=True, ema_model=True, **windows))
+train(make_normed(), make_options(folder / "whole", ema_model=True, **windows))
+torch.distributed.destroy_process_group()
 """
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 def as_tasks_of_a_step(words: list, **more: Any) -> list[subprocess.Popen]:
@@ -123,83 +130,84 @@ def as_tasks_of_a_step(words: list, **more: Any) -> list[subprocess.Popen]:
     ]
 
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-
-
-def run(folder: Path, part: str, *launcher: str) -> None:
-    folder.mkdir(exist_ok=True)
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The folder of all runs in two processes."""
+    folder = tmp_path_factory.mktemp("two")
     script = folder / "script.py"
     script.write_text(SCRIPT)
-    command = [
-        sys.executable,
-        *launcher,
-        str(script),
-        str(folder),
-        str(ROOT),
-        str(Path(__file__).parent),
-        part,
-    ]
+    words = [*TORCHRUN, script, folder, ROOT, Path(__file__).parent]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500)
+    result = subprocess.run(
+        [sys.executable, *map(str, words)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
     assert result.returncode == 0, result.stderr[-3000:]
+    return folder
 
 
-@pytest.mark.slow
-def test_two_processes_learn_what_one_learns(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    run(one, "whole")
-    run(two, "whole", *TORCHRUN)
-    for name in ("plain", "free"):
-        a, b = (read_checkpoint(folder / name / "toy.net.checkpoint.pth") for folder in (one, two))
-        for key, tensor in a["state_dict"].items():
-            torch.testing.assert_close(b["state_dict"][key], tensor, rtol=1e-4, atol=1e-6)
-        losses = [content["training"]["history"]["losses"].nan_to_num() for content in (a, b)]
-        torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-6)
-        assert (a["training"]["world_size"], b["training"]["world_size"]) == (1, 2)
-        tables = [(folder / name / "loss.csv").read_text().splitlines() for folder in (one, two)]
-        assert [len(table) for table in tables] == [3, 3]
-        assert [row.split(",")[-3:-1] for row in tables[0]] == [
-            row.split(",")[-3:-1] for row in tables[1]
-        ]
-    assert [path.name for path in (two / "plain" / "eval").iterdir()] == ["0.png"]
+@pytest.mark.parametrize(
+    ("name", "optimizer"), [("plain", "adamw"), ("free", "adamw_schedulefree")]
+)
+def test_two_processes_learn_what_one_learns(tmp_path, two, name, optimizer):
+    values = dict(batch_size=4, backward_step=2, optimizer=optimizer, **VALUES)
+    train(ToyTask(bad=(3,), dropout=0.0), make_options(tmp_path / name, **values))
+    a, b = (read_checkpoint(folder / name / CHECKPOINT) for folder in (tmp_path, two))
+    for key, tensor in a["state_dict"].items():
+        torch.testing.assert_close(b["state_dict"][key], tensor, rtol=1e-4, atol=1e-6)
+    losses = [content["training"]["history"]["losses"].nan_to_num() for content in (a, b)]
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-6)
+    assert (a["training"]["world_size"], b["training"]["world_size"]) == (1, 2)
+    tables = [(folder / name / "loss.csv").read_text().splitlines() for folder in (tmp_path, two)]
+    assert [len(table) for table in tables] == [3, 3]
+    assert [row.split(",")[-3:-1] for row in tables[0]] == [
+        row.split(",")[-3:-1] for row in tables[1]
+    ]
+    assert [path.name for path in (two / name / "eval").iterdir()] == ["0.png"]
 
 
-@pytest.mark.slow
-def test_the_tasks_of_a_slurm_step_learn_what_torchrun_does(tmp_path):
-    started, tasks = tmp_path / "torchrun", tmp_path / "slurm"
-    run(started, "norm", *TORCHRUN)
-    tasks.mkdir()
-    words = [sys.executable, started / "script.py", tasks, ROOT, Path(__file__).parent, "norm"]
-    assert [task.wait(timeout=1500) for task in as_tasks_of_a_step(words)] == [0, 0]
-    for rank in range(2):
-        a, b = (torch.load(folder / f"rank{rank}.pth") for folder in (started, tasks))
-        assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+def test_two_processes_teach_an_opponent_what_one_does(tmp_path, two):
+    # 22 draws are 6 windows of 2 x 2, one a round: the second process has nothing to do in the last
+    train(ContestTask(), make_options(tmp_path, batch_size=4, backward_step=1, **VALUES))
+    one, both = (
+        read_checkpoint(folder / CHECKPOINT)["training"] for folder in (tmp_path, two / "contest")
+    )
+    assert (one["world_size"], both["world_size"]) == (1, 2)
+    for name, tensor in one["opponent"].items():
+        torch.testing.assert_close(both["opponent"][name], tensor, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
-def test_ctrl_c_and_a_bad_loss_in_one_process_concern_both(tmp_path):
-    run(tmp_path, "cut", *TORCHRUN)
-    assert sorted(path.name for path in tmp_path.glob("interrupted*")) == [
+def test_ctrl_c_and_a_bad_loss_in_one_process_concern_both(two):
+    assert sorted(path.name for path in two.glob("interrupted*")) == [
         "interrupted 0",
         "interrupted 1",
         "interrupted again 0",
         "interrupted again 1",
     ]
-    state = read_checkpoint(tmp_path / "cut" / "toy.net.checkpoint.pth")["training"]["state"]
+    state = read_checkpoint(two / "cut" / "toy.net.checkpoint.pth")["training"]["state"]
     # 22 draws are 6 rounds of 2 x 2 in 3 windows of 8; rank 1 has nothing to do in the last: its
     # step 8 is the first of the second window of epoch 2, which is dropped in both
     assert (state["epochs_done"], state["epoch"]["position"], state["non_finite"]) == (1, 8, 1)
-    log = (tmp_path / "parts" / "train.log").read_text()
+    log = (two / "parts" / "train.log").read_text()
     assert "stopped in epoch 2 after 8 of 22 samples" in log
-    assert_same_run(tmp_path / "whole", tmp_path / "parts", "toy.normed")
+    assert_same_run(two / "whole", two / "parts", "toy.normed")
 
 
-@pytest.mark.slow
-def test_what_layers_normalise_by_is_the_same_in_all_processes(tmp_path):
-    run(tmp_path, "norm", *TORCHRUN)
-    first, second = (torch.load(tmp_path / f"rank{rank}.pth", weights_only=True) for rank in (0, 1))
+def test_what_layers_normalise_by_is_the_same_in_all_processes(two):
+    first, second = (torch.load(two / f"rank{rank}.pth", weights_only=True) for rank in (0, 1))
     means = [name for name in first if name.endswith("running_mean")]
     assert [name.partition(".")[0] for name in means] == ["average", "model", "opponent"]
     assert all(first[name].abs().max() > 0.01 for name in means)  # they have moved from their 0
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
     assert first["steps of the task"] == 2 * 6
+
+
+def test_the_tasks_of_a_slurm_step_learn_what_torchrun_does(tmp_path, two):
+    words = [sys.executable, two / "script.py", tmp_path, ROOT, Path(__file__).parent, "alone"]
+    assert [task.wait(timeout=1500) for task in as_tasks_of_a_step(words)] == [0, 0]
+    for rank in range(2):
+        a, b = (torch.load(folder / f"rank{rank}.pth") for folder in (two, tmp_path))
+        assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

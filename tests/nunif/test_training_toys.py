@@ -23,6 +23,8 @@ from nunif.training.trainer import EpochDone, Started, WindowDone, train, watch
 from tests.nunif.test_training import assert_same_run, make_options, press_ctrl_c, read_csv
 from tests.watching import train_stopped_after
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 CHUNK = 3  # steps of a sequence that one graph spans
 
 
