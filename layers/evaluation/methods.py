@@ -121,7 +121,7 @@ def median_telea(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:
     seen = np.ma.masked_array(frames, np.broadcast_to(holes[..., None], frames.shape))
     rows = [np.ma.median(seen[:, row], axis=0) for row in range(frames.shape[1])]
     middle = np.stack([row.filled(0) for row in rows]).round().astype(np.uint8)
-    middle = _from_around(middle, holes.all(axis=0))
+    middle = _from_around(middle, np.asarray(holes.all(axis=0)))
     return np.where(holes[..., None], middle, frames)
 
 
