@@ -8,6 +8,7 @@ Axes: H W pixels; pictures are (H, W, 3) uint8 RGB; points are (x, y).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -60,8 +61,8 @@ def enlarge(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def people_in(frame: np.ndarray) -> np.ndarray:
     """(H, W) float32: how probable it is that a person is seen."""
-    picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
-    return find_people(picture.float() / 255)[0, 0].numpy()
+    picture = torch.from_numpy(frame.astype(np.float32)).permute(2, 0, 1)[None]
+    return find_people(picture / 255)[0, 0].numpy()
 
 
 def mask_of_prompts(frame: np.ndarray, prompts: Sequence[Prompt]) -> np.ndarray:
@@ -69,7 +70,7 @@ def mask_of_prompts(frame: np.ndarray, prompts: Sequence[Prompt]) -> np.ndarray:
 
     Args:
         frame: (H, W, 3) uint8, of any size.
-        prompts: all of this frame, with numbers.
+        prompts: all of this frame; one without a number is of object 1.
     Returns: (H, W) uint8, the number of an object, 0 elsewhere.
     """
     size = (frame.shape[0], frame.shape[1])
@@ -80,10 +81,7 @@ def scaled(prompts: Sequence[Prompt], size: tuple[int, int]) -> list[Prompt]:
     """The prompts for a frame of the size (H, W) at its working size."""
     height, width = working_size(size)
     x, y = width / size[1], height / size[0]
-    return [
-        Prompt(p.kind, tuple((a * x, b * y) for a, b in p.points), p.frame, p.time, p.number)
-        for p in prompts
-    ]
+    return [replace(p, points=tuple((a * x, b * y) for a, b in p.points)) for p in prompts]
 
 
 def find_objects(
@@ -94,12 +92,13 @@ def find_objects(
     people: `people_in`'s of the frame, if it is at hand.
     """
     people = people_in(frame) if people is None else people
-    numbers = list(dict.fromkeys(p.number for p in prompts if p.kind != NOT_POINT))
+    prompts = [replace(prompt, number=prompt.number or 1) for prompt in prompts]
+    numbers = list(dict.fromkeys(p.number or 1 for p in prompts if p.kind != NOT_POINT))
     labels = np.zeros(frame.shape[:2], np.uint8)
     seeds = {number: np.zeros(labels.shape, bool) for number in numbers}
     for prompt in prompts:
         if prompt.kind not in (NOT_POINT, BOX):
-            seeds[prompt.number] |= _drawn(prompt, labels.shape)
+            seeds[prompt.number or 1] |= _drawn(prompt, labels.shape)
     for number in numbers:
         others = np.zeros(labels.shape, bool)
         for prompt in prompts:
@@ -210,10 +209,8 @@ def _nearer(seed: np.ndarray, others: np.ndarray, upright: float = 1.0) -> np.nd
     size = (seed.shape[1], max(1, round(seed.shape[0] * upright)))
     apart = []
     for each in (seed, others):
-        flat = cv2.resize(each.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
-        if not flat.any():
-            flat = cv2.resize(each.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
-        apart.append(cv2.distanceTransform((flat == 0).astype(np.uint8), cv2.DIST_L2, 5))
+        flat = cv2.resize(each.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+        apart.append(_depth(~flat))
     nearer = (apart[0] <= apart[1]).astype(np.uint8)
     return cv2.resize(nearer, seed.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
@@ -247,8 +244,9 @@ def _grab(
     if not np.isin(kinds, (cv2.GC_FGD, cv2.GC_PR_FGD)).any() or (kinds % 2 == 1).all():
         return likely | sure
     cv2.setRNGSeed(0)  # its clusters start at random
-    models = np.zeros((2, 1, 65))
-    cv2.grabCut(part, own, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    models = [np.zeros((1, 65)) for _ in range(2)]
+    whole = (0, 0, own.shape[1], own.shape[0])  # the marks say what is what
+    cv2.grabCut(part, own, whole, models[0], models[1], _ROUNDS, cv2.GC_INIT_WITH_MASK)
     mask = np.zeros(marks.shape, bool)
     mask[rows, columns] = (own == cv2.GC_FGD) | (own == cv2.GC_PR_FGD)
     return _with_seed(mask, sure) if sure.any() else mask
