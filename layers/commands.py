@@ -2,6 +2,7 @@
 
 from layers import (
     options_evaluate,
+    options_export,
     options_live,
     options_mask,
     options_remove,
@@ -46,6 +47,12 @@ LAYERS = [
         options_mask.MaskFilmOptions,
         "layers.runtime.mask:mask_film",
         "masks of what you point at, followed through the film",
+    ),
+    Command(
+        "export",
+        options_export.ExportOptions,
+        "layers.export:main",
+        "write what finds people and what fills as two engines, checked",
     ),
     Command(
         "studio",

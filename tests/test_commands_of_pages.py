@@ -53,6 +53,8 @@ NOT_HERE = {
         "make demo": "fetches packages; its steps stand in tests/inpaint/test_demo.py, its words "
         "in tests/test_bootstrap.py",
         "pip install": "fetches packages",
+        "python -m layers live --camera": "needs a camera; tests/layers/test_live.py",
+        "python -m layers live -i rtsp": "needs a camera; tests/layers/test_live.py",
         "python -m layers studio": "serves until Ctrl-C; tests/layers/test_studio.py",
         "make test": "would run these very tests",
     },
@@ -106,6 +108,8 @@ SMALL = {
     "python train.py inpaint --curriculum": f"{BRIEF} --num-samples 24",
     "python train.py inpaint": f"{BRIEF} --num-samples 24 --clip-length 3 --tile-size 32"
     " --max-epoch 1",
+    "python -m layers live": "--gpu -1 --seconds 0.5",
+    "python -m layers export": "--size 32x48 --format torchscript --gpu -1",
     "python -m layers split": "--gpu -1 --end 0.1",
     "python -m inpaint apply": "--gpu -1",
     "python -m inpaint stereo": "--model-type MotionParallax --gpu -1",
@@ -238,7 +242,7 @@ def write_stages(block: Block) -> None:
 
 def inputs_of(block: Block) -> dict[str, object]:
     """What a Python block takes for given: tensors, or pictures for a stream of them."""
-    if "InpaintStream" in block.text:
+    if "InpaintStream" in block.text or "RemoveStream" in block.text:
         return {"frame": np.zeros((32, 48, 3), np.uint8), "hole": np.ones((32, 48), bool)}
     clip = [(torch.zeros(3, 32, 48), torch.ones(1, 32, 48))] * 2
     return {"torch": torch, "stream": clip}
