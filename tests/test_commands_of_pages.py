@@ -107,6 +107,8 @@ SMALL = {
     "python train.py inpaint": f"{BRIEF} --num-samples 24 --clip-length 3 --tile-size 32"
     " --max-epoch 1",
     "python -m layers split": "--gpu -1 --end 0.1",
+    "python -m layers remove": "--gpu -1 --end 0.1",
+    "python -m layers evaluate": "--gpu -1 --frames 3 --look-ahead 0",
     "python -m inpaint apply": "--gpu -1",
     "python -m inpaint stereo": "--model-type MotionParallax --gpu -1",
     "python -m inpaint evaluate": "--size 48x64 --frames 3 --gpu -1",
