@@ -111,6 +111,8 @@ SMALL = {
     "python -m layers live": "--gpu -1 --seconds 0.5",
     "python -m layers export": "--size 32x48 --format torchscript --gpu -1",
     "python -m layers split": "--gpu -1 --end 0.1",
+    "python -m layers remove": "--gpu -1 --end 0.1",
+    "python -m layers evaluate": "--gpu -1 --frames 3 --look-ahead 0",
     "python -m inpaint apply": "--gpu -1",
     "python -m inpaint stereo": "--model-type MotionParallax --gpu -1",
     "python -m inpaint evaluate": "--size 48x64 --frames 3 --gpu -1",
