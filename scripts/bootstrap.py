@@ -88,6 +88,8 @@ def words_of_make(words: list[str]) -> tuple[str, list[str], list[str]]:
 
 def test_everything(python: str) -> int:
     """Run all tests, and see that they run enough of the lines of each package."""
+    # two processes of tests on two cores: libraries that share out sums among cores only wait then
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if sys.version_info >= (3, 12):
         # costs next to nothing, but older Pythons don't have it
         os.environ["COVERAGE_CORE"] = "sysmon"
