@@ -109,6 +109,7 @@ HEADINGS = {
     "network_ms": "of it the network, p50 ms",
     "update_ms": "ms an update",
     "peak_mb": "peak MB",
+    "resident_mb": "resident MB",
     "gpu_mb": "GPU MB",
     "per_second": "per second",
     "clips_per_second": "clips/s",

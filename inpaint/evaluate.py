@@ -24,7 +24,7 @@ from inpaint.evaluation.sources import (
     usable_records,
 )
 from inpaint.options_evaluate import BASELINES, HOLE_FAMILIES, ZERO_MEMORY, EvaluateOptions
-from inpaint.options_run import parse_look_ahead
+from inpaint.runtime.options import parse_look_ahead
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.evaluation.finished import key_of_code

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inpaint.options_run import parse_look_ahead
+from inpaint.runtime.options import parse_look_ahead
 from nunif.errors import UserError
 from nunif.evaluation.names import name_models, parse_model
 from nunif.options import option, parse_names, parse_size

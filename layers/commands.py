@@ -1,5 +1,43 @@
 """The table of commands. Nothing here imports torch."""
 
+from layers import options_evaluate, options_live, options_remove, options_split, options_studio
 from nunif.cli import Command
 
-LAYERS: list[Command] = []
+LAYERS = [
+    Command(
+        "remove",
+        options_remove.RemoveOptions,
+        "layers.runtime.remove:main",
+        "take people out of a film: find them, cut a hole, fill it",
+    ),
+    Command(
+        "evaluate",
+        options_evaluate.EvaluateOptions,
+        "layers.evaluate:main",
+        "score a removal where what stood behind is known",
+    ),
+    Command(
+        "split",
+        options_split.SplitOptions,
+        "layers.runtime.split:main",
+        "take a film apart: people, what is before them, and the scene behind",
+    ),
+    Command(
+        "compose",
+        options_split.ComposeOptions,
+        "layers.runtime.compose:main",
+        "put a film together again of its layers, as it was or with others in their place",
+    ),
+    Command(
+        "live",
+        options_live.LiveOptions,
+        "layers.runtime.live:main",
+        "take people out of what a camera or a stream shows, as it comes",
+    ),
+    Command(
+        "studio",
+        options_studio.StudioOptions,
+        "layers.studio.serve:main",
+        "a page in the browser: click on what should leave a film, follow it, remove it",
+    ),
+]

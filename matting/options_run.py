@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nunif.errors import UserError
 from nunif.options import option, parse_size, share_option
-from nunif.runtime.options import EngineOptions, FilmOptions
+from nunif.runtime.options import EngineOptions, ModelFilmOptions
 
 GREEN = "#78ff9b"
 COLOURS = {"green": GREEN, "white": "#ffffff", "black": "#000000", "grey": "#808080"}
@@ -47,7 +47,7 @@ def parse_parts(text: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class ConvertOptions(FilmOptions):
+class ConvertOptions(ModelFilmOptions):
     """`python -m matting convert`."""
 
     background: str | None = option(

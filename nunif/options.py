@@ -32,7 +32,7 @@ def option(
     """A field of an options dataclass.
 
     flags: the words of the command line; without any, `--field-name`. One word without a dash makes
-        the field a required argument without a flag, shown by that word.
+        the field an argument without a flag, shown by that word; with a default it may be left out.
     default: without one the option is required. A bool is a switch that turns the default around.
     choices: the values a string may take; minimum, maximum: the bounds of a number, both included.
     """
@@ -65,7 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
         required = field.default is dataclasses.MISSING
         if not flags[0].startswith("-"):
             parser.add_argument(
-                field.name, type=value_type, metavar=flags[0], help=meta["help"].replace("%", "%%")
+                field.name,
+                type=value_type,
+                metavar=flags[0],
+                help=meta["help"].replace("%", "%%"),
+                **_may_be_left_out(field),
             )
             continue
         help_text = meta["help"].replace("%", "%%")
@@ -92,6 +96,13 @@ def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
             help=help_text,
             **({"action": "append"} if get_origin(hints[field.name]) is tuple else {}),
         )
+
+
+def _may_be_left_out(field: dataclasses.Field) -> dict[str, Any]:
+    """What tells a parser so of an argument without a flag."""
+    if field.default is dataclasses.MISSING:
+        return {}
+    return {"nargs": "?", "default": field.default}
 
 
 def from_namespace(options_type: type[Options], namespace: argparse.Namespace) -> Options:

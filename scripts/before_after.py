@@ -15,7 +15,7 @@ import torch
 
 from inpaint.evaluation.methods import open_model
 from inpaint.hole_shapes import visiting_shape
-from inpaint.options_run import SHOT
+from inpaint.runtime.options import SHOT
 from nunif.image import save_png
 from nunif.pictures import label, tile
 from scene.world import render_scene

@@ -31,7 +31,8 @@ class Listed:
 
     def add_argument(self, *flags: str, **settings: Any) -> None:
         if not flags[0].startswith("-"):
-            self.lines.append(f"{settings['metavar']}: an argument, required")
+            needed = "may be left out" if "nargs" in settings else "required"
+            self.lines.append(f"{settings['metavar']}: an argument, {needed}")
         elif settings.get("required"):
             self.lines.append(f"{' '.join(flags)}: required")
         elif settings.get("action", "").startswith("store_"):

@@ -51,6 +51,8 @@ NOT_HERE = {
     "README.md": {
         "make demo": "fetches packages; its steps stand in tests/inpaint/test_demo.py, its words "
         "in tests/test_bootstrap.py",
+        "pip install": "fetches packages",
+        "python -m layers studio": "serves until Ctrl-C; tests/layers/test_studio.py",
         "make test": "would run these very tests",
     },
     "CONTRIBUTING.md": {"nunif '(mechanism)'": "a drawing of the rooms, no command"},
@@ -105,6 +107,7 @@ SMALL = {
     "python train.py inpaint --curriculum": f"{BRIEF} --num-samples 24",
     "python train.py inpaint": f"{BRIEF} --num-samples 24 --clip-length 3 --tile-size 32"
     " --max-epoch 1",
+    "python -m layers split": "--gpu -1 --end 0.1",
     "python -m inpaint apply": "--gpu -1",
     "python -m inpaint stereo": "--model-type MotionParallax --gpu -1",
     "python -m inpaint evaluate": "--size 48x64 --frames 3 --gpu -1",

@@ -14,7 +14,7 @@ from benchmarks.setting import Setting
 from inpaint import evaluate
 from inpaint.evaluation.scores import HEADLINE
 from inpaint.options_evaluate import UNTRAINED, EvaluateOptions
-from inpaint.options_run import LOOK_AHEAD
+from inpaint.runtime.options import LOOK_AHEAD
 from nunif.errors import UserError
 from nunif.evaluation.report import KEYS, Report
 from nunif.files import make_folder, write_whole

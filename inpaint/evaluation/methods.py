@@ -14,9 +14,9 @@ import torch
 
 from inpaint.evaluation.clip import Fill, Method
 from inpaint.options_evaluate import UNTRAINED, ZERO_MEMORY, name_methods
-from inpaint.options_run import LOOK_AHEAD, SHOT
 from inpaint.runtime.backends import TorchBackend, open_backend
 from inpaint.runtime.look_ahead import look_through
+from inpaint.runtime.options import LOOK_AHEAD, SHOT
 from inpaint.runtime.stream import HoleFrame, InpaintStream
 from inpaint.runtime.windows import fillers_on
 from nunif.errors import UserError

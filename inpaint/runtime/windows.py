@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from inpaint.models.steps import mask_frame
-from inpaint.options_run import LOOK_AHEAD
 from inpaint.runtime.backends import open_backend
+from inpaint.runtime.options import LOOK_AHEAD
 from inpaint.runtime.stream import (
     Filler,
     HoleFrame,

@@ -18,7 +18,7 @@ from nunif.models.registry import ForeignLayout, Model, register_layout, registe
 
 __all__ = ["MattingNetwork", "as_network", "reparameterize_model", "usual_ratio", "zero_states"]
 
-SMALL = {"widths": [48, 24, 16, 16], "pooled": 64}
+SMALL = {"widths": [32, 16, 8, 8], "pooled": 48}
 BACKBONES = ("mobilenetv3", "resnet50", "mobileone_s0", "mobileone_s1", "efficientnet_lite0")
 
 

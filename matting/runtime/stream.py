@@ -5,15 +5,18 @@ Axes: T frames, H W pixels, 3 = R G B.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from matting.models import MattingNetwork, usual_ratio
+from matting.models import MattingNetwork, as_network, usual_ratio
 from matting.models.steps import ALPHA, FOREGROUND, FRAME
+from nunif.device import create_device
 from nunif.errors import UserError
+from nunif.models import load_model
 from nunif.runtime.engines import Backend
 
 Item = TypeVar("Item")
@@ -57,6 +60,16 @@ class MatteStream:
             self._device, self._dtype = device or torch.device("cpu"), dtype
         self._ratio, self._max_width, self._temporal = downsample_ratio, max_width, temporal
         self.reset()
+
+    @classmethod
+    def open(cls, path: Path | str, *, gpu: int = 0) -> "MatteStream":
+        """A stream on a model file (.pth).
+
+        Raises:
+            UserError: the file can't be read, or holds no matting network.
+        """
+        loaded, _ = load_model(path, expect="matting.")
+        return cls(as_network(loaded, Path(path)), device=create_device(gpu))
 
     def reset(self) -> None:
         """Forget everything: the next frame starts a stream, as at a cut."""

@@ -28,6 +28,7 @@ def for_each_film(
     prepare: Callable[[], Any],
     each: Callable[[Options], Options] = lambda options: options,
     mask: Path | None = None,
+    mask_option: str = "mask",
 ) -> None:
     """Do a command's work for its film; where --input is a folder of films, for each of them.
 
@@ -39,8 +40,8 @@ def for_each_film(
         prepare: opens what all films need; called once before the first of several, so that what is
             wrong with it is said once.
         each: the options for one film of a folder, with what else has a name of its own.
-        mask: where the films have masks, the option `mask`: a folder with one for each, of its
-            name, or one picture for all.
+        mask: where the films have masks, the option `mask_option`: a folder with one for each, of
+            its name, or one picture for all.
 
     Raises:
         UserError: the options don't go together, or some films failed: they are named.
@@ -55,7 +56,7 @@ def for_each_film(
             )
         work(options)
         return
-    _check(options, mask)
+    _check(options, mask, f"--{mask_option}")
     jobs = [each(job) for job in _jobs(films, options)]
     _check_apart(jobs)
     done = [job for job in jobs if _is_there(job.output)]
@@ -63,7 +64,7 @@ def for_each_film(
         logger.info("%s is there already: left as it is", job.output)
     todo, failures = [job for job in jobs if job not in done], Failures(len(jobs))
     if mask is not None:
-        todo = _with_masks(todo, mask, failures)
+        todo = _with_masks(todo, mask, mask_option, failures)
     if todo:
         prepare()
         make_folder(options.output)
@@ -118,12 +119,14 @@ def _check_apart(jobs: list[Options]) -> None:
             )
 
 
-def _with_masks(jobs: list[Options], mask: Path, failures: Failures) -> list[Options]:
+def _with_masks(
+    jobs: list[Options], mask: Path, mask_option: str, failures: Failures
+) -> list[Options]:
     """Those of which the film has a mask, with it."""
     found = []
     for job in jobs:
         with failures.log(job.input.name):
-            its_own: dict[str, Any] = {"mask": _mask_of(job.input, mask)}
+            its_own: dict[str, Any] = {mask_option: _mask_of(job.input, mask, f"--{mask_option}")}
             found.append(replace(job, **its_own))
     return found
 
@@ -146,7 +149,7 @@ def _work_through(
     return num_made
 
 
-def _check(options: FilmOptions, mask: Path | None) -> None:
+def _check(options: FilmOptions, mask: Path | None, flag: str) -> None:
     """Raises UserError where the options can't be meant for a folder of films."""
     source, output = options.input, options.output
     if can_write(output.suffix) or is_picture(output):
@@ -166,7 +169,7 @@ def _check(options: FilmOptions, mask: Path | None) -> None:
     check_not_source(output, mask)
     if mask.exists() and not mask.is_dir() and not is_picture(mask):
         raise UserError(
-            f"--mask {mask} is one film, and {source} is a folder of them: give a folder that "
+            f"{flag} {mask} is one film, and {source} is a folder of them: give a folder that "
             "holds a mask for each, of its name, or one picture for all"
         )
 
@@ -181,7 +184,7 @@ def _is_there(output: Path) -> bool:
     return any(output.iterdir()) if output.is_dir() else output.exists()
 
 
-def _mask_of(film: Path, mask: Path) -> Path:
+def _mask_of(film: Path, mask: Path, flag: str) -> Path:
     if not mask.is_dir():
         return mask
-    return find_mask(mask, film, name=f"{film}: --mask {mask}")
+    return find_mask(mask, film, name=f"{film}: {flag} {mask}")

@@ -12,8 +12,8 @@ from nunif.video.options import FPS_HELP, deinterlace_option
 
 
 @dataclass(frozen=True)
-class FilmOptions:
-    """A film in, a film out, and the model between; for the commands that run one."""
+class PathOptions:
+    """A film in, a film out."""
 
     input: Path = option(
         "-i",
@@ -27,11 +27,23 @@ class FilmOptions:
         help="the video to be written; a name without suffix is a folder of PNGs; of one picture: "
         "a picture; of a folder of videos: a folder",
     )
+
+
+@dataclass(frozen=True)
+class ModelOption(PathOptions):
+    """The model between."""
+
     model: Path = option(
         "-m",
         "--model",
         help="model file (.pth), or an .onnx, .engine or .torchscript made by export",
     )
+
+
+@dataclass(frozen=True)
+class FilmOptions(PathOptions):
+    """How a film is read, computed and written; for the commands that make one of another."""
+
     max_width: int | None = option(
         default=None,
         minimum=8,
@@ -81,6 +93,11 @@ class FilmOptions:
     )
     deinterlace: bool = deinterlace_option()
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
+
+
+@dataclass(frozen=True)
+class ModelFilmOptions(FilmOptions, ModelOption):
+    """A film in, a film out, and the model between; for the commands that run one."""
 
 
 def parse_time(flag: str, text: str) -> Fraction:

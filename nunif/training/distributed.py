@@ -1,7 +1,9 @@
-"""One process or several (torchrun): the few exchanges between them that training needs."""
+"""One process or several (torchrun, or the tasks of a Slurm step): the few exchanges between them
+that training needs."""
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -68,29 +70,115 @@ class Group:
         return answer[0]
 
 
+@dataclass(frozen=True)
+class Place:
+    """What the environment tells a process of the run that it belongs to.
+
+    local_rank: among those of its machine; None where that isn't told. meets_at: where the
+        processes meet, as torch.distributed takes it; "env://": where MASTER_ADDR and MASTER_PORT
+        say.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int | None = None
+    meets_at: str = "env://"
+
+
+def place_in_run(environment: Mapping[str, str] = os.environ) -> Place:
+    """By what torchrun sets, else by what Slurm sets in a step of several tasks, else alone.
+
+    Raises:
+        UserError: a word of it is missing, or no number.
+    """
+    if "WORLD_SIZE" in environment or "RANK" in environment:
+        size = _number(environment, "WORLD_SIZE")
+        if size <= 1:
+            return Place()
+        for name in ("MASTER_ADDR", "MASTER_PORT"):
+            _word(environment, name)
+        local = _number(environment, "LOCAL_RANK") if "LOCAL_RANK" in environment else None
+        return Place(_number(environment, "RANK"), size, local)
+    # a batch script's own commands are no step, and srun of one task is one process
+    if not {"SLURM_PROCID", "SLURM_STEP_ID"} <= environment.keys():
+        return Place()
+    size = _number(environment, "SLURM_NTASKS") if "SLURM_NTASKS" in environment else 1
+    if size <= 1:
+        return Place()
+    local = _number(environment, "SLURM_LOCALID")
+    return Place(_number(environment, "SLURM_PROCID"), size, local, _meets_at(environment))
+
+
+def _meets_at(environment: Mapping[str, str]) -> str:
+    """The first host of a Slurm step, at a port that follows from the job's number, unless
+    MASTER_ADDR and MASTER_PORT are given."""
+    host = environment.get("MASTER_ADDR")
+    if host is None:
+        nodes = environment.get("SLURM_STEP_NODELIST") or _word(environment, "SLURM_JOB_NODELIST")
+        host = first_host(nodes)
+    port = environment.get("MASTER_PORT")
+    if port is None:
+        job, step = _number(environment, "SLURM_JOB_ID"), _number(environment, "SLURM_STEP_ID")
+        port = str(20000 + (16 * job + step % 16) % 20000)
+    return f"tcp://{host}:{port}"
+
+
+def first_host(nodes: str) -> str:
+    """ "gpu[03-05,9],x1" -> "gpu03", as Slurm writes lists of nodes."""
+    head = re.match(r"[^,\[]*(\[[^\]]*\][^,\[]*)*", nodes)
+    assert head is not None  # nothing matches too
+    return re.sub(r"\[([^-,\]]*)[^\]]*\]", r"\1", head[0])
+
+
+def _word(environment: Mapping[str, str], name: str) -> str:
+    if not environment.get(name):
+        raise UserError(
+            f"{name} isn't set, though others say that this process is one of several: start them "
+            "by torchrun or srun, which set it"
+        )
+    return environment[name]
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    text = _word(environment, name)
+    if not (text.isascii() and text.isdigit()):
+        raise UserError(f"{name}={text} in the environment is no number: torchrun and srun set it")
+    return int(text)
+
+
 def is_first_process() -> bool:
-    """Whether this process is the only one, or torchrun's first."""
-    return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK") == "0"
+    """Whether this process is the only one, or the first of several."""
+    return place_in_run().rank == 0
 
 
 @contextmanager
 def join_group(gpu: int) -> Iterator[tuple[Group, torch.device]]:
-    """The group that torchrun made (WORLD_SIZE in the environment), or this process alone, and the
-    device to use.
+    """The group that torchrun or srun made, or this process alone, and the device to use.
 
-    With several processes each takes the GPU of its LOCAL_RANK, unless `gpu` is -1 for the CPU. A
-    group that the caller has joined already is used and left as it is.
+    With several processes each takes the GPU of its place on its machine, unless `gpu` is -1 for
+    the CPU. A group that the caller has joined already is used and left as it is.
+
+    Raises:
+        UserError: see `place_in_run`; there is no such GPU.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+    place = place_in_run()
+    if place.size <= 1:
         yield Group(), create_device(gpu)
         return
     joined_before = dist.is_initialized()
     on_gpu = gpu >= 0 and torch.cuda.is_available()
-    device = create_device(int(os.environ["LOCAL_RANK"]) if on_gpu else -1)
+    if on_gpu and place.local_rank is None:
+        _word({}, "LOCAL_RANK")
+    device = create_device(place.local_rank or 0 if on_gpu else -1)
     if on_gpu:
         torch.cuda.set_device(device)
     if not joined_before:
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            init_method=place.meets_at,
+            rank=place.rank,
+            world_size=place.size,
+        )
     try:
         yield Group(dist.get_rank(), dist.get_world_size()), device
     finally:

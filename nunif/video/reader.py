@@ -323,6 +323,16 @@ class VideoReader:
         with self._lock:
             self._forget(stop)
 
+    def rewind(self) -> None:
+        """Let earlier frames be asked for again. What the first pass found stays known."""
+        with self._lock:
+            if self._container is None:
+                raise ValueError(f"the reader of {self.path} has been closed")
+            self._start = 0
+            self._ready.clear()
+            self._decoded.clear()
+            self._open()
+
     def _forget(self, stop: int) -> None:
         self._start = max(self._start, stop)
         for frames in (self._ready, self._decoded):

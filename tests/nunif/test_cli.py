@@ -1,5 +1,6 @@
 """The command line: parsing, checks, late imports, exit codes."""
 
+import argparse
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,18 @@ def test_help_names_flags_defaults_and_choices(capsys):
     text = capsys.readouterr().out
     assert "-i DATA_DIR" in text or "--data-dir" in text
     assert "{a,b}" in text and "(default: 8)" in text and "100% at most" in text
+
+
+@dataclass(frozen=True)
+class Place:
+    place: Path | None = option("PLACE", default=None, help="where to look")
+
+
+@pytest.mark.parametrize(("words", "place"), [([], None), (["here"], Path("here"))])
+def test_an_argument_with_a_default_may_be_left_out(words, place):
+    parser = argparse.ArgumentParser()
+    options.add_arguments(parser, Place)
+    assert options.from_namespace(Place, parser.parse_args(words)) == Place(place=place)
 
 
 def test_to_dict_and_changed():

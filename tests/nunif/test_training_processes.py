@@ -1,9 +1,11 @@
 """Training in two processes, as torchrun starts them, over gloo on the CPU."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,9 +30,10 @@ torch.set_num_threads(1)
 from test_training import ToyTask, make_options, press_ctrl_c
 from test_training_opponent import ContestTask
 from nunif.models import Model, create_model, register_model
+from nunif.training.distributed import place_in_run
 from nunif.training.trainer import train
 
-folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+folder, rank = Path(sys.argv[1]), place_in_run().rank
 values = dict(batch_size=2, num_samples=22, max_epoch=2)
 windows = dict(values, backward_step=2)
 
@@ -71,6 +74,8 @@ for name in ("model", "opponent"):
     seen |= {name + "." + key: value for key, value in state.items()}
 seen["steps of the task"] = torch.tensor(normed.steps)
 torch.save(seen, folder / f"rank{rank}.pth")
+if sys.argv[4:] == ["alone"]:
+    sys.exit()
 
 train(make_plain(), make_options(folder / "plain", optimizer="adamw", **windows))
 train(make_plain(), make_options(folder / "free", optimizer="adamw_schedulefree", **windows))
@@ -97,6 +102,31 @@ torch.distributed.destroy_process_group()
 
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def as_tasks_of_a_step(words: list, **more: Any) -> list[subprocess.Popen]:
+    """The same command twice, as srun starts it for two tasks on one machine."""
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        port = own.getsockname()[1]
+    step = {
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_ID": "0",
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NODELIST": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    return [
+        subprocess.Popen(
+            [str(word) for word in words],
+            env={**os.environ, **step, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+            text=True,
+            **more,
+        )
+        for rank in "01"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +202,11 @@ def test_what_layers_normalise_by_is_the_same_in_all_processes(two):
     assert all(first[name].abs().max() > 0.01 for name in means)  # they have moved from their 0
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
     assert first["steps of the task"] == 2 * 6
+
+
+def test_the_tasks_of_a_slurm_step_learn_what_torchrun_does(tmp_path, two):
+    words = [sys.executable, two / "script.py", tmp_path, ROOT, Path(__file__).parent, "alone"]
+    assert [task.wait(timeout=1500) for task in as_tasks_of_a_step(words)] == [0, 0]
+    for rank in range(2):
+        a, b = (torch.load(folder / f"rank{rank}.pth") for folder in (two, tmp_path))
+        assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

@@ -184,6 +184,16 @@ def test_reading_goes_forward_only(tmp_path):
             reader.read(20, 25)
 
 
+def test_a_reader_that_is_rewound_gives_the_same_frames_again(tmp_path):
+    with VideoReader(write_clip(tmp_path / "a.mp4", 24)) as reader:
+        before = reader.read(3, 5)[0].rgb
+        assert number_of(reader.read(23, 24)[0].rgb) == 23
+        reader.rewind()
+        assert np.array_equal(reader.read(3, 4)[0].rgb, before)
+    with pytest.raises(ValueError, match="has been closed"):
+        reader.rewind()
+
+
 def test_variable_frame_rate_has_no_duplicates(tmp_path):
     times = np.cumsum([0] + [10, 35, 120, 33] * 10).tolist()  # ms
     path = write_clip(tmp_path / "a.mkv", len(times) + 0, times=times, time_base=Fraction(1, 1000))

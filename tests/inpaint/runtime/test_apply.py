@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from inpaint.commands import INPAINT
-from inpaint.options_run import LOOK_AHEAD
 from inpaint.runtime.apply import side_by_side
+from inpaint.runtime.options import LOOK_AHEAD
 from inpaint.runtime.stream import InpaintStream
 from nunif import cli
 from nunif.image import encode_binary

@@ -93,7 +93,7 @@ def test_every_film_of_a_folder_with_its_own_mask(apply, films, tmp_path, monkey
     opened = []
     open_filler = apply_module.open_filler
     monkeypatch.setattr(
-        apply_module, "open_filler", lambda options: opened.append(1) or open_filler(options)
+        apply_module, "open_filler", lambda *given: opened.append(1) or open_filler(*given)
     )
     code, lines = apply("out", "--compare", "--codec", "ffv1", "--suffix", ".mkv")
     assert code == 1 and lines[-1].endswith("1 of 3 films failed (row); the others are finished")

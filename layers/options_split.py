@@ -1,0 +1,159 @@
+"""The options of `python -m layers split` and `compose`. Nothing here imports torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from layers.options_remove import FillerOption
+from nunif.errors import UserError
+from nunif.options import option, share_option
+from nunif.runtime.options import FilmOptions, MaskOptions
+from nunif.video.options import FPS_HELP, deinterlace_option
+from scene.depth_models import MOTION_PARALLAX
+from scene.depth_options import DepthOptions
+
+DEPTH = "depth"
+
+
+@dataclass(frozen=True)
+class SplitOptions(DepthOptions, MaskOptions, FillerOption):
+    """`python -m layers split`."""
+
+    masks: Path | None = option(
+        default=None,
+        metavar="PATH",
+        help="who is cut out, in white, greys are half transparent: a video, a folder of numbered "
+        "pictures, or one picture; with --objects each of them is a layer of its own, the nearest "
+        "first",
+    )
+    matting: Path | None = option(
+        default=None,
+        metavar="MODEL",
+        help="a matting model (.pth) that cuts out (default: the person finder that comes along, "
+        "whose edges are soft and wide)",
+    )
+    occluders: str | None = option(
+        default=None,
+        metavar=f"PATH|{DEPTH}",
+        help=f"what stands before the people: masks as --masks, or {DEPTH}: what is nearer where "
+        "it meets them (default: nothing)",
+    )
+    depth_in: Path | None = option(
+        default=None,
+        metavar="PATH",
+        help="take the depth from here instead of estimating it: a folder of numbered pictures or "
+        "a video, 8 or 16 bits, bright is near",
+    )
+    gate: bool = option(
+        "--no-gate",
+        default=True,
+        help="find people too where no head is seen: cats, teddies and cups are taken for people "
+        "then",
+    )
+    hole_threshold: float = share_option(
+        default=0.02, help="from what alpha on the scene behind is filled in"
+    )
+    dilate: int = option(
+        default=1, minimum=0, help="by how much that hole grows, in pixels of a film 432 wide"
+    )
+    look_ahead: int | None = option(
+        default=None,
+        minimum=0,
+        maximum=999,
+        help="frames that are read ahead, so that the scene is filled from what is seen later too "
+        "(default: 8; engines 0)",
+    )
+    find_cuts: bool = option(
+        "--no-cuts", default=True, help="take the film for one shot, whatever is seen"
+    )
+    max_width: int | None = option(
+        default=None, minimum=8, help="fill wider films at this width; all else is at the film's"
+    )
+    precision: str | None = option(
+        default=None,
+        choices=("fp32", "fp16", "bf16"),
+        help="what a model file computes in (default: fp32)",
+    )
+    fps: str | None = option(default=None, metavar="RATE", help=FPS_HELP)
+    start: str | None = option(
+        default=None, metavar="TIME", help="begin there: seconds, m:s or h:m:s"
+    )
+    end: str | None = option(
+        default=None, metavar="TIME", help="end there, counted from the film's beginning too"
+    )
+    deinterlace: bool = deinterlace_option()
+    gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
+
+    def check(self) -> None:
+        DepthOptions.check(self)
+        MaskOptions.check(self)
+        if self.depth_in is not None and self.occluders != DEPTH:
+            raise UserError(
+                f"--depth-in {self.depth_in} is for --occluders {DEPTH}: add it or leave it out"
+            )
+        if self.occluders == DEPTH and self.depth_in is None:
+            if self.model_type == MOTION_PARALLAX:
+                raise UserError(
+                    f"--model-type {MOTION_PARALLAX} knows nothing of what stands still: give "
+                    "--occluders masks, or another --model-type, or --depth-in"
+                )
+        if self.masks is not None and self.matting is not None:
+            raise UserError(
+                f"--matting {self.matting} finds people, and --masks {self.masks} says who is cut "
+                "out: leave one of them out"
+            )
+        if self.objects is not None and self.masks is None:
+            raise UserError(f"--objects {self.objects} is for --masks: add them or leave it out")
+
+    def film(self) -> FilmOptions:
+        """How the film is read."""
+        return FilmOptions(
+            input=self.input,
+            output=self.output,
+            fps=self.fps,
+            start=self.start,
+            end=self.end,
+            deinterlace=self.deinterlace,
+            gpu=self.gpu,
+        )
+
+
+@dataclass(frozen=True)
+class ComposeOptions:
+    """`python -m layers compose`."""
+
+    layers: Path = option("DIR", help="the folder that split made")
+    output: Path = option(
+        "-o",
+        "--output",
+        help="the video to be written; a name without suffix is a folder of PNGs",
+    )
+    source: Path | None = option(
+        default=None,
+        metavar="FILM",
+        help="the film that was split, if it is elsewhere now: times, sound and samples are its",
+    )
+    person: Path | None = option(
+        default=None,
+        metavar="FILM",
+        help="stands where the people were, frame by frame; what is before them is laid over it",
+    )
+    scene: Path | None = option(
+        default=None, metavar="FILM|PICTURE", help="stands behind the people instead of theirs"
+    )
+    occluder: bool = option(
+        "--no-occluder", default=True, help="leave out what stands before the people"
+    )
+    codec: str | None = option(
+        default=None, help="libav's name of the encoder (default: by the suffix, libx264 for .mp4)"
+    )
+    quality: int | None = option(
+        default=None, minimum=0, maximum=63, help="CRF of the encoder, lower is better"
+    )
+    pixel_format: str | None = option(
+        default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)"
+    )
+    extras: bool = option(
+        "--no-extras",
+        default=True,
+        help="leave out the film's subtitles, chapters, tags and attachments",
+    )

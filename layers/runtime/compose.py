@@ -1,0 +1,163 @@
+"""Put a film together again of its layers: python -m layers compose.
+
+Axes: H W pixels, 3 = R G B.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from layers.options_split import ComposeOptions
+from layers.runtime import planes
+from layers.runtime.exact import compose, over
+from nunif.errors import UserError
+from nunif.files import write_json
+from nunif.runtime.film import (
+    check_not_sources,
+    open_output,
+    open_source,
+    process_frames,
+    read_ahead,
+)
+from nunif.runtime.options import FilmOptions
+from nunif.video import picture as pictures
+from nunif.video.film import Film, open_film
+from nunif.video.reader import Frame, content_hash
+
+logger = logging.getLogger(__name__)
+
+Pictures = Iterator[np.ndarray]
+
+
+def main(options: ComposeOptions) -> None:
+    """The command `compose`.
+
+    Raises:
+        UserError: no layers are there, the film that was split is gone or another, or what is put
+            in doesn't fit.
+    """
+    meta = planes.read_meta(options.layers)
+    reading = reading_of(options, meta["source"])
+    others = [path for path in (options.person, options.scene) if path is not None]
+    check_not_sources([options.output], [options.layers, reading.input, *others])
+    num_changed = 0
+    with ExitStack() as stack:
+        film = stack.enter_context(open_source(reading))
+        if len(film) != len(meta["frames"]):
+            raise UserError(
+                f"{reading.input} has {len(film)} frames, and the layers {len(meta['frames'])}: "
+                "name the film that was split with --source"
+            )
+        person = _open_other(options.person, "--person", film, stack)
+        scene = _open_other(options.scene, "--scene", film, stack)
+        size = (film.info.width, film.info.height)
+        output = stack.enter_context(open_output(reading, film, size=size, kept=": it stays so"))
+        composed = compose_frames(options, meta, person, scene)
+        frames = stack.enter_context(read_ahead(zip(film, composed), film))
+
+        def write(item: tuple[Frame, np.ndarray]) -> None:
+            nonlocal num_changed
+            frame, rgb = item
+            changed = (rgb != frame.rgb).any(axis=-1)
+            num_changed += bool(changed.any())
+            output.write(rgb, frame, frame.picture and pictures.paste(frame.picture, rgb, changed))
+
+        process_frames(frames, film, write)
+    if options.person is not None:
+        write_json(
+            options.layers / planes.META,
+            {**meta, "generated": True, "person_from": options.person.name},
+        )
+    logger.info("%s: %d frames, %d of them changed", options.output, len(film), num_changed)
+
+
+def reading_of(options: ComposeOptions, source: dict[str, Any]) -> FilmOptions:
+    """How the film that was split is read, and how its successor is written.
+
+    Raises:
+        UserError: it is gone, or another one now.
+    """
+    path = options.source or Path(source["path"])
+    if not path.exists():
+        raise UserError(
+            f"{path}, which was split, isn't there any more: name it with --source, times and "
+            "sound are taken from it"
+        )
+    if source["hash"] is not None and (path.is_dir() or content_hash(path) != source["hash"]):
+        raise UserError(
+            f"{path} isn't the film that was split: name that one with --source, or split again"
+        )
+    return FilmOptions(
+        input=path,
+        output=options.output,
+        fps=source["fps"],
+        start=source["start"],
+        end=source["end"],
+        deinterlace=source["deinterlace"],
+        codec=options.codec,
+        quality=options.quality,
+        pixel_format=options.pixel_format,
+        extras=options.extras,
+    )
+
+
+def _open_other(path: Path | None, flag: str, film: Film, stack: ExitStack) -> Pictures | None:
+    """The pictures of another film, one for each frame of `film`; one picture stands still.
+
+    Raises:
+        UserError: it is of another size or has fewer frames.
+    """
+    if path is None:
+        return None
+    other = stack.enter_context(open_film(path, for_editing=True, is_still=True))
+    info, mine = other.info, film.info
+    if (info.width, info.height) != (mine.width, mine.height):
+        raise UserError(
+            f"{flag} {path} is {info.width}x{info.height}, the film {mine.width}x{mine.height}: "
+            "make it of the film's size"
+        )
+    if 1 < len(other) < len(film) or not len(other):
+        raise UserError(
+            f"{flag} {path} has {len(other)} frames, the film {len(film)}: give every frame one"
+        )
+    frames = (frame.rgb for frame in other)
+    return frames if len(other) > 1 else chain.from_iterable(map(repeat, frames))
+
+
+def compose_frames(
+    options: ComposeOptions, meta: dict[str, Any], person: Pictures | None, scene: Pictures | None
+) -> Pictures:
+    """The pictures of the film, in order. person, scene: what stands in for the layers' own."""
+    for number, ((first, last), there) in enumerate(zip(meta["shots"], meta["planes"])):
+        shot = planes.shot_folder(options.layers, number)
+        letters = [planes.person_letters(k) for k in range(len(there))]
+        letters = [both for both in letters if both[0] in there]
+        for frame in range(first, last + 1):
+            behind = planes.read_plane(shot, frame, planes.SCENE)
+            if scene is not None:
+                behind = _like(next(scene), behind)
+            people = [planes.read_layer(shot, frame, both) for both in letters]
+            picture = compose(people, behind)
+            if person is not None:
+                other = _like(next(person), behind)
+                if planes.HOLE in there:
+                    hole = planes.read_plane(shot, frame, planes.HOLE) > 0
+                    picture = np.where(hole[..., None], other, picture)
+            if options.occluder and planes.OCCLUDER[0] in there:
+                occluder = planes.read_layer(shot, frame, planes.OCCLUDER)
+                picture = over(occluder.foreground, occluder.alpha, picture)
+            yield picture
+
+
+def _like(picture: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """A picture in as many bits as another has."""
+    if picture.dtype == other.dtype:
+        return picture
+    if other.dtype == np.uint16:
+        return picture.astype(np.uint16) * 257
+    return ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)

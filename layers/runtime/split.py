@@ -1,0 +1,237 @@
+"""Take a film apart into who is in it, what stands before them and the scene behind, of which it
+comes together again exactly: python -m layers split.
+
+frame -> who is cut out -> hole -> the scene, filled in -> the exact split -> planes
+
+Axes: H W pixels, 3 = R G B.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from inpaint.runtime.depth_files import open_depth_in
+from inpaint.runtime.depth_stream import stream_disparity
+from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
+from inpaint.runtime.windows import open_fillers
+from layers.options_split import DEPTH, SplitOptions
+from layers.runtime import planes
+from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
+from layers.runtime.exact import split_all
+from layers.runtime.occluders import WithDisparity, occluders_of
+from layers.runtime.planes import PlanesOfFilm
+from layers.runtime.remove import FILLER
+from nunif.device import create_device
+from nunif.errors import UserError
+from nunif.files import file_sha256, write_json
+from nunif.runtime.film import check_not_sources, is_folder, open_source, process_frames, read_ahead
+from nunif.video.film import Film
+from nunif.video.folder import folder_of_outputs
+from nunif.video.reader import content_hash
+from scene.depth import create_estimator
+
+logger = logging.getLogger(__name__)
+
+REFERENCE_WIDTH = 432  # of a film: --dilate is told in its pixels
+VERSION = 1
+
+
+class Parts(NamedTuple):
+    """A frame with all that is cut out of it. occluder: (H, W) uint8, or None. disparity: (h, w)
+    float32 in [0, 1], or None."""
+
+    cut: CutFrame
+    occluder: np.ndarray | None
+    hole: np.ndarray
+    disparity: np.ndarray | None
+
+
+def main(options: SplitOptions) -> None:
+    """The command `split`.
+
+    Raises:
+        UserError: the film, the masks or the model can't be used; something stands at --output.
+    """
+    if not is_folder(options.output):
+        raise UserError(
+            f"--output {options.output} is one file, and layers are a folder: name a folder"
+        )
+    named = options.occluders if options.occluders != DEPTH else None
+    sources = [options.input, options.masks, options.depth_in, Path(named) if named else None]
+    check_not_sources([options.output], filter(None, sources))
+    model = options.model or FILLER
+    with ExitStack() as stack:
+        film = stack.enter_context(open_source(options.film()))
+        by, cut_out = open_cutouts(options)
+        filler = open_filler(options)
+        size = filler.computed_size(film.info.height, film.info.width)
+        logger.info("cut out by %s; %s, at %dx%d", by, filler.description, *reversed(size))
+        folder = stack.enter_context(folder_of_outputs(options.output))
+        cut = stack.enter_context(cut_out(film))
+        before = with_occluders(cut, options, film, stack)
+        parts = stack.enter_context(read_ahead(find_holes(before, options), film))
+        written = PlanesOfFilm(folder)
+        write = partial(write_frame, written)
+        process_frames(filled(parts, filler, film), film, write)
+        written.end_shot()
+        about = {"filler": model.name, "filler_sha256": file_sha256(model), "cut_out_by": by}
+        write_json(folder / planes.META, {**meta_of(options, film, written), "models": about})
+    empty = sum("A" not in kept for kept in written.planes)
+    logger.info(
+        "%s: %d frames in %d shots%s",
+        options.output,
+        written.num_frames,
+        len(written.shots),
+        f", nobody in {empty} of them" if empty else "",
+    )
+
+
+def open_filler(options: SplitOptions) -> Filler:
+    """What fills the scene in."""
+    (filler,) = open_fillers(
+        options.model or FILLER,
+        device=create_device(options.gpu),
+        precision=options.precision,
+        max_width=options.max_width,
+        look_ahead=options.look_ahead,
+    )
+    return filler
+
+
+def with_occluders(
+    frames: CutFrames, options: SplitOptions, film: Film, stack: ExitStack
+) -> Iterator[tuple[WithDisparity, np.ndarray | None]]:
+    """Each frame with the alpha of what stands before its people, where that is asked for, and its
+    disparity, where that is needed for it."""
+    if options.occluders is None:
+        return ((WithDisparity(cut, None), None) for cut in frames)
+    if options.occluders != DEPTH:
+        path = Path(options.occluders)
+        alphas = stack.enter_context(open_alphas(path, film, options))
+        return ((WithDisparity(cut, None), alpha) for cut, alpha in zip(frames, alphas))
+    if options.depth_in is not None:
+        maps = stack.enter_context(open_depth_in(options.depth_in, film))
+        near = (WithDisparity(cut, disparity.numpy()) for cut, disparity in zip(frames, maps))
+        return occluders_of(near)
+    estimator = create_estimator(
+        options.model_type,
+        resolution=options.resolution,
+        model_dir=options.depth_model_dir,
+        device=create_device(options.gpu),
+        batch_size=1,
+        allow_third_party=options.allow_third_party_code,
+    )
+    marked = ((cut, cut.starts_shot) for cut in frames)
+    depths = stream_disparity(marked, estimator, rgb=lambda cut: to_sdr8(cut.frame, film))
+    return occluders_of(WithDisparity(depth.item, depth.disparity.numpy()) for depth in depths)
+
+
+def find_holes(
+    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], options: SplitOptions
+) -> Iterator[Parts]:
+    """Each frame with its hole: what anything covers by more than the threshold, grown."""
+    for (cut, disparity), occluder in frames:
+        alphas = [person.alpha for person in cut.persons]
+        alphas += [] if occluder is None else [occluder]
+        seen = np.ones(cut.frame.rgb.shape[:2], np.float32)
+        for alpha in alphas:
+            seen *= 1 - alpha.astype(np.float32) / 255
+        hole = (1 - seen > options.hole_threshold).astype(np.uint8)
+        radius = max(1, round(options.dilate * hole.shape[1] / REFERENCE_WIDTH))
+        if options.dilate:
+            square = np.ones((2 * radius + 1,) * 2, np.uint8)
+            hole = np.asarray(cv2.dilate(hole, square), np.uint8)
+        yield Parts(cut, occluder, hole > 0, disparity)
+
+
+def filled(
+    parts: Iterator[Parts], filler: Filler, film: Film
+) -> Iterator[tuple[Parts, np.ndarray]]:
+    """Every frame's parts, and the frame with its hole filled in."""
+    frames = (
+        HoleFrame(part, part.cut.frame.rgb, part.hole, part.cut.starts_shot) for part in parts
+    )
+    return fill_in_sdr(filler.fill, frames, film.info.tone_map)
+
+
+def write_frame(written: PlanesOfFilm, item: tuple[Parts, np.ndarray]) -> None:
+    """Split a frame and write its planes."""
+    (cut, occluder, hole, disparity), scene = item
+    if cut.starts_shot or not written.num_frames:
+        written.start_shot()
+    picture = cut.frame.rgb
+    letters = [planes.person_letters(number) for number in range(len(cut.persons))]
+    alphas = [person.alpha for person in cut.persons]
+    guesses: Sequence[np.ndarray | None] = [
+        None if person.foreground is None else _like(person.foreground, picture)
+        for person in cut.persons
+    ]
+    if occluder is not None:
+        letters, alphas, guesses = (
+            [planes.OCCLUDER, *letters],
+            [occluder, *alphas],
+            [None, *guesses],
+        )
+    wide = [_like(alpha[..., None], picture) for alpha in alphas]
+    layers, scene = split_all(picture, wide, scene, guesses)
+    pictures: dict[str, np.ndarray] = {planes.FILM: picture}
+    for (alpha_letters, colour_letters), layer in zip(letters, layers):
+        pictures[alpha_letters] = layer.alpha[..., 0]
+        pictures[colour_letters] = layer.foreground
+    if disparity is not None:
+        near = cv2.resize(disparity, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        pictures[planes.DISPARITY] = np.rint(near.clip(0, 1) * 65535).astype(np.uint16)
+    written.write({**pictures, planes.SCENE: scene, planes.HOLE: hole})
+
+
+def _like(x: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """8 bits in as many as the picture has."""
+    return x if picture.dtype == np.uint8 else x.astype(np.uint16) * 257
+
+
+def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[str, Any]:
+    """What meta.json says."""
+    info = film.info
+    source = {
+        "path": str(options.input.absolute()),
+        "name": options.input.name,
+        "hash": None if options.input.is_dir() else content_hash(options.input),
+        "start": options.start,
+        "end": options.end,
+        "fps": options.fps,
+        "deinterlace": options.deinterlace,
+        "time_base": str(info.time_base),
+    }
+    depth = None
+    if options.occluders == DEPTH:
+        depth = options.model_type if options.depth_in is None else str(options.depth_in)
+    empty = [
+        {"shot": number, "person": f"alpha never above {options.hole_threshold}"}
+        for number, kept in enumerate(written.planes)
+        if "A" not in kept
+    ]
+    return {
+        "version": VERSION,
+        "source": source,
+        "size": [info.height, info.width],
+        "frames": [int(pts) for pts in film.pts[: written.num_frames]],
+        "shots": written.shots,
+        "planes": written.planes,
+        "empty": empty,
+        "transfer": "encoded",
+        "depth": depth,
+        "recompose": "exact",
+        "generated": False,
+        "options": {
+            "hole_threshold": options.hole_threshold,
+            "dilate": options.dilate,
+            "look_ahead": options.look_ahead,
+            "objects": options.objects,
+        },
+    }

@@ -1,0 +1,1 @@
+"""A page in the browser: point at something in a film, watch its mask, take it out, download."""
