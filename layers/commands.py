@@ -4,6 +4,7 @@ from layers import (
     options_evaluate,
     options_export,
     options_live,
+    options_mask,
     options_remove,
     options_split,
     options_studio,
@@ -40,6 +41,12 @@ LAYERS = [
         options_live.LiveOptions,
         "layers.runtime.live:main",
         "take people out of what a camera or a stream shows, as it comes",
+    ),
+    Command(
+        "mask",
+        options_mask.MaskFilmOptions,
+        "layers.runtime.mask:mask_film",
+        "masks of what you point at, followed through the film",
     ),
     Command(
         "export",

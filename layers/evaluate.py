@@ -165,10 +165,12 @@ def open_methods(options: EvaluateOptions, clip: Clip) -> tuple[dict[str, Method
     finder, gate = open_finder(options, options.gpu)
     rule = rule_for(finder, options)
     finds = RELEASED if options.matting is None else options.matting
-    made_of = [file_sha256(finds), gate is not None, vars(rule)]
+    made_of = [options.segmenter or file_sha256(finds), gate is not None, vars(rule)]
     search = Search(finder, gate, rule, made_of)
     if not clip.truth.needs_fill:
-        name = "person finder" if options.matting is None else options.matting.stem
+        name = options.segmenter or (
+            "person finder" if options.matting is None else options.matting.stem
+        )
         return {name: Method(search, None, made_of)}, [name]
     methods = {}
     for name in parse_names("--baselines", options.baselines, BASELINES):

@@ -34,6 +34,12 @@ class FinderOptions:
         help="a matting model (.pth) that finds the people (default: the person finder that comes "
         "along)",
     )
+    segmenter: str | None = option(
+        default=None,
+        metavar="NAME_OR_DIR",
+        help="a segmenter of transformers that finds the people: a folder with its weights, or its "
+        "name on the Hugging Face Hub",
+    )
     gate: bool = option(
         "--no-gate",
         default=True,
@@ -51,7 +57,7 @@ class FinderOptions:
         minimum=0,
         maximum=100,
         help="by how much the hole is larger than who was found, in pixels of a film of 240 rows "
-        "(default: 1; 2.5 with --matting)",
+        "(default: 1; 2.5 with --matting or --segmenter)",
     )
     hold: int = option(
         default=2,
@@ -70,6 +76,11 @@ class FinderOptions:
     def check(self) -> None:
         if self.keep is not None:
             parse_parts(self.keep)
+        if self.matting is not None and self.segmenter is not None:
+            raise UserError(
+                f"--matting {self.matting} and --segmenter {self.segmenter} both find the people: "
+                "leave one of them out"
+            )
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,8 @@ class RemoveOptions(FillOptions, FindOptions, FilmOptions, FillerOption):
         FindOptions.check(self)
         if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--report {self.report} is a page: give it a name that ends in .html")
-        for flag, value in (("--matting", self.matting), ("--keep", self.keep)):
+        ways = ("--matting", self.matting), ("--segmenter", self.segmenter), ("--keep", self.keep)
+        for flag, value in ways:
             if self.masks is not None and value is not None:
                 raise UserError(
                     f"{flag} {value} is for finding people, and --masks {self.masks} says what is "

@@ -109,19 +109,28 @@ def look_through(
 ) -> None:
     """Add the people of each picture, (H, W, 3) uint8 or uint16 RGB; whether a shot starts with
     it."""
-    finder.reset()
-    if gate is not None:
-        gate.reset()
+    is_found = False  # in this shot
+
+    def end_shot() -> None:
+        people.end_shot(has_people=is_found and (gate is None or gate.is_open))
+
+    def reset() -> None:
+        finder.reset()
+        if gate is not None:
+            gate.reset()
+
+    reset()
     for picture, starts_shot in pictures:
         if starts_shot:
-            people.end_shot(has_people=gate is None or gate.is_open)
-            finder.reset()
-            if gate is not None:
-                gate.reset()
+            end_shot()
+            reset()
+            is_found = False
         if gate is not None:
             gate.look(picture)
-        people.add(finder(picture), starts_shot=starts_shot)
-    people.end_shot(has_people=gate is None or gate.is_open)
+        found = finder(picture)
+        is_found |= bool((found >= finder.rule.surely).any())
+        people.add(found, starts_shot=starts_shot)
+    end_shot()
 
 
 def _shots(film: Iterable[Frame], *, find_cuts: bool) -> Iterator[tuple[Frame, bool]]:

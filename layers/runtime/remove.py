@@ -19,6 +19,7 @@ from layers.runtime.finders import Finder, Gate, Mattes, PersonTiles
 from layers.runtime.holes import HoleRule
 from layers.runtime.people import People, find_people_in
 from layers.runtime.removal_page import FilmReport, write_page
+from layers.runtime.segmenter import open_segmenter
 from matting.runtime.person_finder import RELEASED_FOLDER
 from matting.runtime.stream import MatteStream
 from nunif.device import create_device
@@ -73,6 +74,8 @@ def open_finder(options: FinderOptions, gpu: int) -> tuple[Finder, Gate | None]:
     if options.matting is not None:
         # whom it was taught to find it finds, and nothing else
         return Mattes(MatteStream.open(options.matting, gpu=gpu)), None
+    if options.segmenter is not None:
+        return open_segmenter(options.segmenter, device), None
     return PersonTiles(device), Gate(device) if options.gate else None
 
 
