@@ -192,15 +192,15 @@ def labels_of_points(rgb: np.ndarray, points: Sequence[Point], followed: np.ndar
     from layers.runtime.pointing import mask_of_prompts
 
     prompts = [prompt_of(point) for point in points]
-    pointed = {prompt.number for prompt in prompts if prompt.kind != NOT_POINT}
-    labels = np.where(np.isin(followed, list(pointed)), 0, followed).astype(np.uint8)
+    pointed = [point.object for point in points if point.kind != NOT_POINT]
+    labels = np.where(np.isin(followed, pointed), 0, followed).astype(np.uint8)
     for prompt in prompts:
         if prompt.number not in pointed and (labels == prompt.number).any():
             thing = mask_of_prompts(rgb, [replace(prompt, kind=POINT)]) > 0
             labels[thing & (labels == prompt.number)] = 0
     if pointed:
         found = mask_of_prompts(rgb, prompts)
-        labels = np.where(np.isin(found, list(pointed)), found, labels)
+        labels = np.where(np.isin(found, pointed), found, labels)
     return labels
 
 
