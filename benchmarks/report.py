@@ -54,6 +54,8 @@ def tables(result: dict[str, Any]) -> Iterable[tuple[str, list[Row]]]:
         yield "", result["rows"]
     if "stages" in result:
         yield "stages, CPU ms a record", result["stages"]
+    if "steps" in result:
+        yield "each step by itself", result["steps"]
     if "peaks" in result:
         yield "peak memory of the whole process by the film's length", result["peaks"]
     for every, rows in result.get("keyframes_every", {}).items():

@@ -1,6 +1,14 @@
 """The table of commands. Nothing here imports torch."""
 
-from layers import options_evaluate, options_live, options_remove, options_split, options_studio
+from layers import (
+    options_evaluate,
+    options_export,
+    options_live,
+    options_mask,
+    options_remove,
+    options_split,
+    options_studio,
+)
 from nunif.cli import Command
 
 LAYERS = [
@@ -33,6 +41,18 @@ LAYERS = [
         options_live.LiveOptions,
         "layers.runtime.live:main",
         "take people out of what a camera or a stream shows, as it comes",
+    ),
+    Command(
+        "mask",
+        options_mask.MaskFilmOptions,
+        "layers.runtime.mask:mask_film",
+        "masks of what you point at, followed through the film",
+    ),
+    Command(
+        "export",
+        options_export.ExportOptions,
+        "layers.export:main",
+        "write what finds people and what fills as two engines, checked",
     ),
     Command(
         "studio",

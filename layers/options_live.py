@@ -65,7 +65,8 @@ class LiveOptions:
         minimum=0,
         maximum=100,
         help="by how much the hole is larger than who was found, in pixels of a picture of 240 "
-        "rows (default: 1; 2.5 with --matting)",
+        "rows (default: 2; 3.5 with --matting; more than in films, as nobody knows where a person "
+        "is going)",
     )
     hold: int = option(
         default=2,

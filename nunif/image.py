@@ -5,6 +5,7 @@ Axes: H W pixels, 3 = red green blue. Paths may hold any characters: files are r
 coded by OpenCV.
 """
 
+import io
 import re
 import struct
 import zlib
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 from zlib_ng import zlib_ng
 
 from nunif.files import write_whole
@@ -74,6 +76,20 @@ def with_notes(png: bytes, *, profile: bytes | None = None, exif: bytes | None =
 def encode_grey(picture: np.ndarray) -> bytes:
     """A PNG of an (H, W) uint8 or uint16 picture, lossless."""
     return _encode(picture, _FAST)
+
+
+def encode_numbers(numbers: np.ndarray) -> bytes:
+    """A PNG of an (H, W) uint8 picture whose numbers are kept by a palette: the one of PASCAL VOC
+    and DAVIS, in which a number's bits, three by three, are the highest ones left of red, green and
+    blue."""
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        palette[:, bit % 3] |= (np.arange(256) >> bit & 1).astype(np.uint8) << (7 - bit // 3)
+    image = Image.fromarray(numbers, "L")
+    image.putpalette(palette.tobytes())
+    data = io.BytesIO()
+    image.save(data, "png", compress_level=1)
+    return data.getvalue()
 
 
 def encode_binary(mask: np.ndarray) -> bytes:

@@ -3,12 +3,14 @@ cores)."""
 
 import sys
 
+import cv2
 import pytest
 import torch
 
 from nunif import cli
 
 torch.set_num_threads(1)
+cv2.setNumThreads(1)
 
 
 _counted: set[str] = set()  # tests of which a case was counted

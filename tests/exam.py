@@ -10,16 +10,13 @@ import numpy as np
 import torch
 
 from inpaint.models.motion import warp
+from inpaint.models.steps import mask_frame
 from scene.metrics import hole_psnr
 
 SIZE = (96, 144)
 KINDS = ("frozen", "panned", "crossing")
 # frames of the long part; the one at which its hole stands; and at which its pan turns back
-LONG, STOP, SWAY = (
-    150,
-    6,
-    24,
-)
+LONG, STOP, SWAY = 102, 6, 24
 
 
 def noise(height, width, seed=0):
@@ -90,7 +87,7 @@ def score(output, truth, holes):
 
 
 def long_exam(kind):
-    """The same for 150 frames: the figure walks for six of them and then stands in the scene; the
+    """The same for 102 frames: the figure walks for six of them and then stands in the scene; the
     pan goes to and fro."""
     wide, figure = noise(SIZE[0] + 60, SIZE[1] + 60), noise(56, 16, seed=5)
     frames, truth, holes = [], [], torch.zeros(LONG, 1, *SIZE)
@@ -131,3 +128,17 @@ def sit_long(model):
         k: [hole_psnr(filled[i, at], truths[i][at], holes[i, at]) for at in parts]
         for i, k in enumerate(KINDS)
     }
+
+
+def pan_and_back(size, count=80):
+    """Masked frames (1, 3, H, W): a pan over more than a picture's width and back, by fractions of
+    a pixel."""
+    height, width = size
+    scene = scenery(height, 3 * width, seed=2)
+    for t in range(count):
+        motion = torch.zeros(1, 2, *scene.shape[-2:])
+        motion[:, 0] = 0.0355 * width * (t % 37 if t % 74 < 37 else 37 - t % 37)
+        hole = torch.zeros(1, 1, *size)
+        left = 10 + t % (width - 40)
+        hole[..., height // 3 : 2 * height // 3, left : left + 20] = 1
+        yield mask_frame(warp(scene, motion)[..., :width], hole)

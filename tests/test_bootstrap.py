@@ -4,6 +4,7 @@ import configparser
 import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,6 +51,27 @@ def test_words_of_make_are_taken_as_make_takes_them(monkeypatch, words, environm
     if environment is not None:
         monkeypatch.setenv("VIDEO", environment)
     assert bootstrap().words_of_make(words) == (words[0], rest, [])
+
+
+@pytest.mark.parametrize(
+    ("version", "environment", "counts"),
+    [((3, 11), {}, False), ((3, 11), {"FILM_MATRIX": "1"}, True), ((3, 12), {}, True)],
+)
+def test_lines_are_counted_where_that_is_cheap_or_before_a_release(
+    monkeypatch, version, environment, counts
+):
+    module, commands = bootstrap(), []
+    monkeypatch.setattr(module, "sys", SimpleNamespace(version_info=version))
+    monkeypatch.setattr(module, "os", SimpleNamespace(environ=environment))
+    monkeypatch.setattr(module, "run", lambda *words, cwd: commands.append(words) or 0)
+    assert module.test_everything("python") == 0
+    tests, *reports = commands
+    assert tests[:3] == ("python", "-m", "pytest")
+    assert {f"--cov={package}" for package in module.PACKAGES} <= set(tests) or not counts
+    assert [words[4] for words in reports] == [
+        f"--include={package}/*" for package in module.PACKAGES if counts
+    ]
+    assert all(f"--fail-under={module.LEAST_COVERED}" in words for words in reports)
 
 
 def test_another_python_may_be_a_path_with_spaces_or_a_command():

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from inpaint.models.steps import STREAMING
 from inpaint.runtime.stream import InpaintStream
+from tests.engines import write_fading_engine
 
-onnx = pytest.importorskip("onnx", reason="the export needs the package onnx")
+pytest.importorskip("onnx", reason="the export needs the package onnx")
 ort = pytest.importorskip("onnxruntime", reason="ONNX files need the package onnxruntime")
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -22,28 +22,7 @@ SIZE = (24, 40)
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    """Paints with what it remembers, far out of the range, too: made by hand, which takes no
-    time."""
-    shape = [1, 3, *SIZE]
-    weights = 9 * np.random.default_rng(1).standard_normal((3, 3, 3, 3), np.float32)
-    nodes = [
-        onnx.helper.make_node("Mul", ["memory", "half"], ["faded"]),
-        onnx.helper.make_node("Add", ["faded", "masked_frames"], ["new_memory"]),
-        onnx.helper.make_node("Conv", ["new_memory", "weights"], ["output"], pads=[1] * 4),
-    ]
-    inputs, outputs = (
-        [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n in names]
-        for names in STREAMING
-    )
-    constants = [
-        onnx.numpy_helper.from_array(value, name)
-        for name, value in (("half", np.float32(0.5)), ("weights", weights))
-    ]
-    graph = onnx.helper.make_graph(nodes, "g", inputs, outputs, constants)
-    path = tmp_path_factory.mktemp("engine") / "fading.onnx"
-    opsets = [onnx.helper.make_opsetid("", 17)]
-    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-    return path
+    return write_fading_engine(tmp_path_factory.mktemp("engine") / "fading.onnx", SIZE)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,6 @@ from matting import commands as matting
 from nunif.models import create_model, save_model
 from nunif.records import write_record
 from scene.world import render_scene
-from tests.models import less_to_trace
 from tests.open_files import refuse_open_files
 from tests.records import make_dataset
 from tests.videos import write_clip
@@ -53,6 +52,8 @@ NOT_HERE = {
         "make demo": "fetches packages; its steps stand in tests/inpaint/test_demo.py, its words "
         "in tests/test_bootstrap.py",
         "pip install": "fetches packages",
+        "python -m layers live --camera": "needs a camera; tests/layers/test_live.py",
+        "python -m layers live -i rtsp": "needs a camera; tests/layers/test_live.py",
         "python -m layers studio": "serves until Ctrl-C; tests/layers/test_studio.py",
         "make test": "would run these very tests",
     },
@@ -79,8 +80,10 @@ REPLACED = [
     (r"--model-type (Any|Distill)\w*( --resolution \d+)?", "--model-type MotionParallax"),
     # as large on the disk, and slow
     (r"memory_dstt_v1(?!_(tiny|small))", "memory_dstt_v1_tiny"),
-    # an engine is only opened where there is a GPU: tests/inpaint/test_export.py
-    (r",tensorrt\b|\btensorrt,", ""),
+    # an engine is only opened where there is a GPU, and an ONNX file takes long to make; both in
+    # tests/inpaint/test_export.py
+    (r"\bonnx,tensorrt\b", "torchscript"),
+    (r"_fp16\.onnx\b", "_fp16.torchscript"),
     # the size in an exported file's name
     (r"_360x640_", "_32x48_"),
 ]
@@ -106,6 +109,8 @@ SMALL = {
     "python train.py inpaint --curriculum": f"{BRIEF} --num-samples 24",
     "python train.py inpaint": f"{BRIEF} --num-samples 24 --clip-length 3 --tile-size 32"
     " --max-epoch 1",
+    "python -m layers live": "--gpu -1 --seconds 0.5",
+    "python -m layers export": "--size 32x48 --format torchscript --gpu -1",
     "python -m layers split": "--gpu -1 --end 0.1",
     "python -m layers remove": "--gpu -1 --end 0.1",
     "python -m layers evaluate": "--gpu -1 --frames 3 --look-ahead 0",
@@ -165,7 +170,7 @@ MODELS = ["model.pth", "other.pth", "file.pth", TRAINED]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, small_networks):
     """A folder with all that the pages name, tiny."""
     place = tmp_path_factory.mktemp("place")
     frames = [frame for frame, _ in render_scene(192, 108, 24)]
@@ -240,7 +245,7 @@ def write_stages(block: Block) -> None:
 
 def inputs_of(block: Block) -> dict[str, object]:
     """What a Python block takes for given: tensors, or pictures for a stream of them."""
-    if "InpaintStream" in block.text:
+    if "InpaintStream" in block.text or "RemoveStream" in block.text:
         return {"frame": np.zeros((32, 48, 3), np.uint8), "hole": np.ones((32, 48), bool)}
     clip = [(torch.zeros(3, 32, 48), torch.ones(1, 32, 48))] * 2
     return {"torch": torch, "stream": clip}
@@ -250,7 +255,6 @@ def inputs_of(block: Block) -> dict[str, object]:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_of_a_page_runs(run, place, monkeypatch, page):
     monkeypatch.chdir(place)
-    less_to_trace(monkeypatch)
     refuse_open_files(monkeypatch)
     blocks = blocks_of(page)
     for block in blocks:

@@ -100,12 +100,16 @@ class Gate:
 
 def shrunk(frame: np.ndarray, short_side: int) -> np.ndarray:
     """A frame at that short side, (h, w, 3) of its type; smaller ones as they are."""
-    height, width = frame.shape[:2]
-    scale = short_side / min(height, width)
-    if scale >= 1:
+    size = seen_size(frame.shape[0], frame.shape[1], short_side)
+    if size == frame.shape[:2]:
         return frame
-    size = (round(width * scale), round(height * scale))
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def seen_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(h, w) of a frame at that short side; of smaller ones their own."""
+    scale = min(1.0, short_side / min(height, width))
+    return round(height * scale), round(width * scale)
 
 
 def to_picture(frame: np.ndarray, device: torch.device) -> Tensor:

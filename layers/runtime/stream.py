@@ -17,6 +17,9 @@ from matting.runtime.person_finder import RELEASED_FOLDER
 from matting.runtime.stream import MatteStream
 from nunif.device import create_device
 
+# pixels of 240 rows by which a hole is larger than in films: those see some frames ahead where a
+# person is going
+MARGIN = 1.0
 FILLER = RELEASED_FOLDER / "picture_memory_v1.pth"
 
 
@@ -84,7 +87,8 @@ class RemoveStream:
                 people are shown until then.
             keep: parts of the picture (left, middle, right) whose people stay.
             grow, shadow: how much larger the hole is than who was found, all around and downwards,
-                in pixels of a picture of 240 rows; grow None: as suits the finder.
+                in pixels of a picture of 240 rows; grow None: `MARGIN` more than suits the finder
+                in films.
             hold: frames that a place stays hole.
             precision, compiled: see `InpaintStream.open`.
 
@@ -104,7 +108,7 @@ class RemoveStream:
         )
         rule = replace(
             finder.rule,
-            grow=finder.rule.grow if grow is None else grow,
+            grow=finder.rule.grow + MARGIN if grow is None else grow,
             down=shadow,
             hold=hold,
             keep=tuple(keep),

@@ -65,9 +65,7 @@ def find_people(frames: Tensor, finder: PersonFinder | None = None) -> Tensor:
         finder = load_finder(device=frames.device)
     height, width = frames.shape[-2:]
     axis, side = (2, width) if height > width else (3, height)
-    shape = [1, 1, 1, 1]
-    shape[axis] = side
-    bell = _bell(side, frames.device).reshape(shape)
+    bell = weights_of_square(side, axis, frames.device)
     found = torch.zeros(len(frames), 1, height, width, device=frames.device)
     weight = torch.zeros_like(found[:1])
     starts = places_of_squares(side, max(height, width))
@@ -104,7 +102,10 @@ def places_of_squares(short: int, long: int) -> list[int]:
     return [round(rest * step / num_steps) for step in range(num_steps)] + [rest]
 
 
-def _bell(length: int, device: torch.device) -> Tensor:
-    """Hann's window, above 0 everywhere."""
-    places = (torch.arange(length, device=device) + 0.5) / length
-    return torch.sin(math.pi * places).square()
+def weights_of_square(side: int, axis: int, device: torch.device | str | None = None) -> Tensor:
+    """What a square counts along its axis, 2 or 3, beside those that overlap it: Hann's window,
+    above 0 everywhere. Of four axes, three of them 1."""
+    places = (torch.arange(side, device=device) + 0.5) / side
+    shape = [1, 1, 1, 1]
+    shape[axis] = side
+    return torch.sin(math.pi * places).square().reshape(shape)

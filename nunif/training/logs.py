@@ -109,7 +109,7 @@ class Journal:
             open_events(folder / "runs", first_epoch=first_epoch) if tensorboard else None
         )
         self._drawn_at = -math.inf
-        self._rows_drawn = -1  # none yet: rows of an interrupted run are drawn too
+        self._rows_drawn = 0
 
     def add(self, row: dict[str, float | int | None]) -> None:
         """Append the row of an epoch to everything."""
@@ -139,7 +139,7 @@ class Journal:
 
     def draw(self) -> None:
         """Draw loss.png."""
-        if self.rows and len(self.rows) != self._rows_drawn:
+        if len(self.rows) != self._rows_drawn:
             draw_curve(self.folder / "loss.png", [*self.earlier, self.rows])
             self._rows_drawn = len(self.rows)
         self._drawn_at = time.monotonic()

@@ -20,7 +20,7 @@ from nunif.files import (
     partial_path,
     write_json,
 )
-from nunif.image import encode_grey, encode_rgb, encode_rgba
+from nunif.image import encode_grey, encode_numbers, encode_rgb, encode_rgba
 from nunif.records import INFO_NAME, encode_plane, picture_name
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,12 @@ class FolderWriter:
         encode = {2: encode_grey, 3: encode_rgb, 4: encode_rgba}
         data = encode[picture.shape[2] if picture.ndim == 3 else 2](picture)
         self._write({f"{self.num_frames:06d}.png": data})
+
+    def write_numbers(self, picture: np.ndarray, number: int | None = None) -> None:
+        """Add a picture (H, W) uint8 of objects' numbers, in colours. number: that of the file, if
+        it isn't the next."""
+        name = f"{self.num_frames if number is None else number:06d}.png"
+        self._write({name: encode_numbers(picture)})
 
     def _write(self, contents: Mapping[str, bytes]) -> None:
         """Add the files of a frame."""

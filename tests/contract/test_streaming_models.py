@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+from inpaint.models.memory_rows import unpack
+from inpaint.models.recall import NUM_KEYS, TRUST
 from inpaint.models.steps import STREAMING, make_step, mask_frame
 from inpaint.runtime.backends import ENGINES, TorchBackend
 from nunif.models import Model, create_model
@@ -24,8 +26,9 @@ from nunif.runtime.export import trace, write_onnx
 from nunif.runtime.parity import compare, run_clip, to_torch
 from nunif.runtime.tensorrt import TensorRTBackend, build_engine
 from nunif.runtime.torchscript import write_torchscript
-from tests.exam import noise
+from tests.exam import noise, pan_and_back
 from tests.models import TINY, less_to_trace, lively
+from tests.whole_matrix import REASON, WHOLE
 
 # one process, so that every file is exported once
 pytestmark = pytest.mark.xdist_group("contract")
@@ -35,6 +38,9 @@ SIZE = (36, 60)  # no multiple of anything
 SIZES = [(48, 72), (50, 71), (37, 23), (5, 9), (1, 1)]
 CLOSE = dict(atol=1e-5, rtol=0)
 OF_TOKENS = dict(atol=5e-5, rtol=1e-5)  # they go up to about 10
+
+
+ALONE = "inpaint.picture_memory_v1"  # all of whose operators are in the other networks too
 
 
 def memory_dstt() -> Model:
@@ -50,7 +56,7 @@ def fusion() -> Model:
 
 
 def picture_memory() -> Model:
-    return create_model("inpaint.picture_memory_v1")
+    return create_model(ALONE)
 
 
 MODELS = {build.__name__: build for build in (memory_dstt, fusion, picture_memory)}
@@ -97,6 +103,8 @@ class Case:
         return OF_TOKENS if type(self.model).__name__ == "MemoryDSTT" else CLOSE
 
     def backend(self, kind: str) -> Backend:
+        if kind in ("onnx", "tensorrt") and not WHOLE and self.model.name == ALONE:
+            pytest.skip(f"of this network, which the others hold, {REASON}")
         step = make_step(self.model)
         if kind == "torch":
             return TorchBackend(self.model, device=CPU)
@@ -362,6 +370,25 @@ def test_a_file_computes_what_the_network_does(case, kind):
     assert parity["frames"] == 12
     assert parity["largest_difference"] <= BACKENDS[kind]
     assert parity["largest_difference_memory"] <= 100 * BACKENDS[kind]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["fusion"], indirect=True)
+@pytest.mark.parametrize("kind", ["onnx"])
+def test_so_it_does_a_pan_and_its_way_back_later(case, kind):
+    """Its memory carried all the way, and key pictures replaced and taken back."""
+    pieces, memories = list(pan_and_back(SIZE)), []
+
+    def reference():
+        for output, memory in run_clip(case.backend("contract"), pieces):
+            memories[:] = [memory]
+            yield output, memory
+
+    parity = compare(run_clip(case.backend(kind), pieces), reference(), tolerance=1e-3, name=kind)
+    assert parity["frames"] == 80 and parity["largest_difference"] < 1e-3
+    keys = unpack(memories[0][:, 0, 0], 8, (6, 8), NUM_KEYS)
+    # there is one in reserve
+    assert keys.keys[0, 1, TRUST].max() > 0.9 and keys.places[0, 1, 2].min() > 0
 
 
 @pytest.mark.slow

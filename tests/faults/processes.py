@@ -22,6 +22,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 900.0  # only for what hangs: far more than anything takes on a machine with ten others
 
@@ -159,7 +161,10 @@ def _run(words: list[str], log: Path, method: str, hooks: Sequence[Hook]) -> Non
     signal.signal(signal.SIGINT, signal.default_int_handler)
     import torch
 
+    from tests.models import less_to_trace
+
     torch.set_num_threads(1)
+    less_to_trace(pytest.MonkeyPatch())  # less to compute too, to the end of this process
     for function, *arguments in hooks:
         function(*arguments)
     sys.argv = words

@@ -26,6 +26,7 @@ from tests import videos
 from tests.faults.processes import busy
 from tests.inpaint.test_generate import make
 from tests.videos import number_of, write_clip
+from tests.whole_matrix import WHOLE
 
 ROOT = Path(__file__).resolve().parents[2]
 SEQ, FPS, FRAMES = 8, 24, 48
@@ -226,7 +227,7 @@ FILMS = {
     "a.avi": dict(gop=12, num_b_frames=0),
 }
 WITH_TIMES = (".mp4", ".mkv", ".ts")
-NUM_FILES = 500
+NUM_FILES = 500 if WHOLE else 150
 MAX_SECONDS = 60  # for one film, of which a sound one takes a tenth of a second
 # A flipped bit may give another picture that is coded correctly. No decoder can tell, so a few of
 # these may be there.

@@ -12,7 +12,7 @@ from inpaint.adversarial import Adversary, adaptive_weight, hinge_loss
 from inpaint.commands import TRAIN
 from inpaint.dataset import TrainSet
 from inpaint.losses import NamedLoss
-from inpaint.models.discriminator import TemporalPatchGAN
+from inpaint.models.discriminator import DISCRIMINATORS, TemporalPatchGAN
 from inpaint.task import VideoInpaintTask
 from nunif.training.trainer import WindowDone
 from tests.models import lively_model
@@ -21,6 +21,11 @@ from tests.watching import train_stopped_after
 
 pytestmark = pytest.mark.usefixtures("small_networks", "no_curves")
 MODEL = "inpaint.memory_dstt_v1_tiny"
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    monkeypatch.setitem(DISCRIMINATORS, "t_patch_gan", lambda: TemporalPatchGAN(8))
 
 
 @pytest.fixture(scope="module")

@@ -386,6 +386,7 @@ def test_starts_from_safetensors(start, saved, run, tmp_path):
     assert same(weights, model)
 
 
+@pytest.mark.slow
 def test_trains_and_evaluates_from_official_dstt(start, official, run, data, tmp_path):
     path, net = official
     code, weights, lines = start(path, name="inpaint.dstt_v1")

@@ -434,6 +434,7 @@ def test_what_a_later_stage_needs_is_missed_before_the_first_starts(
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_left_is_not_taken_for_this_one(run, stages, tmp_path, monkeypatch):
     """A second run over the folder of a finished one, interrupted in its first stage, goes on
     there."""

@@ -891,6 +891,7 @@ def test_options_without_effect_are_named(run, tmp_path):
     assert {"--frames has no effect on records", "--holes has no effect on records"} <= set(lines)
 
 
+@pytest.mark.slow
 def test_records_are_one_more_source_of_clips(run, tmp_path):
     """As films are judged, but means go by method, and what a memory is worth is always there."""
     records, out = tmp_path / "records", tmp_path / "out"

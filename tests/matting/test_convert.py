@@ -85,6 +85,7 @@ def test_films_have_their_times_and_add_up(run, folder, tmp_path):
         assert np.abs(result - wanted).max() <= 2
 
 
+@pytest.mark.slow
 def test_backgrounds(run, folder, frames, tmp_path):
     cv2.imwrite(str(tmp_path / "behind.png"), np.full((20, 20, 3), (30, 20, 10), np.uint8))
     write_clip(tmp_path / "short.mkv", [np.full((*SIZE, 3), 99, np.uint8)] * 2, num_b_frames=0)

@@ -67,6 +67,7 @@ def test_it_trains_and_goes_on(run, world, tmp_path):
     assert picture.shape[0] > 4 * 128
 
 
+@pytest.mark.slow
 def test_stages_and_what_they_leave_alone(run, world, tmp_path):
     (tmp_path / "stages.yaml").write_text(STAGES, encoding="utf-8")
     code, _, lines = run(
@@ -94,6 +95,7 @@ RATES = [
 ]
 
 
+@pytest.mark.slow
 def test_the_recipe_of_four_stages_in_one_command(run, world, tmp_path):
     code, _, lines = run(
         TRAIN, "matting", "-i", world, "--model-dir", tmp_path, "--arch", TINY, "--gpu", -1,

@@ -14,7 +14,7 @@ from torch import nn
 from nunif import device
 from nunif.errors import UserError
 from nunif.options import check
-from nunif.training import messages, pace
+from nunif.training import logs, messages, pace
 from nunif.training.batches import map_tensors
 from nunif.training.ema import Ema, evaluation_weights
 from nunif.training.evaluation import write_picture
@@ -536,6 +536,18 @@ def test_the_curve_of_all_rounds_goes_on_and_marks_each():
         "eval_loss",
     ]
     assert len(make_curve(rounds[:1]).axes[0].texts) == 0
+
+
+def test_the_curve_is_drawn_up_to_the_last_epoch_and_not_twice(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(logs, "draw_curve", lambda path, rounds: drawn.append(len(rounds[-1])))
+    for epochs in (1, 3):  # those after the first come sooner than it is drawn again
+        journal = logs.Journal(tmp_path, [], tensorboard=False, first_epoch=1)
+        for number in range(epochs):
+            journal.add({"epoch": number + 1, "train_loss": 0.5})
+        journal.close()
+    logs.Journal(tmp_path, [{"epoch": "1"}], tensorboard=False, first_epoch=2).close()
+    assert drawn == [1, 1, 3, 1]
 
 
 def test_tables_of_rounds_are_found_behind_one_that_is_gone(tmp_path):

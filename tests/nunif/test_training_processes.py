@@ -59,7 +59,8 @@ def make_normed():
 def make_plain():
     return ToyTask(bad=(3,), dropout=0.0)
 
-# in a group that the trainer makes
+# all runs in one group; one that the trainer makes is in tests/matting/test_matting_processes.py
+torch.distributed.init_process_group("gloo")
 normed, seen = make_normed(), {}
 evaluate = normed.eval_step
 def remember(model, batch):  # evaluation weights: the average's statistics
@@ -76,8 +77,6 @@ torch.save(seen, folder / f"rank{rank}.pth")
 if sys.argv[4:] == ["alone"]:
     sys.exit()
 
-os.environ["TORCHELASTIC_RESTART_COUNT"] = "1"  # so that another group meets at another place
-torch.distributed.init_process_group("gloo")  # all that follow in one group
 train(make_plain(), make_options(folder / "plain", optimizer="adamw", **windows))
 train(make_plain(), make_options(folder / "free", optimizer="adamw_schedulefree", **windows))
 train(ContestTask(), make_options(folder / "contest", backward_step=1, **values))

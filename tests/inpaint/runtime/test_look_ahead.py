@@ -249,6 +249,7 @@ def apply(run, folder, output, *words, model="fusion.pth"):
     return run(INPAINT, "apply", *words, "--model", folder / model, "--gpu", "-1")
 
 
+@pytest.mark.slow
 def test_who_leaves_a_shot_at_its_end_leaves_no_ghost_at_its_start(
     run, two_shots, temporary, tmp_path
 ):

@@ -1,0 +1,123 @@
+"""The objects of one shot, followed in both directions from the frames where they were pointed at.
+
+Axes: H W pixels, at the working size.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+from tqdm import tqdm
+
+from layers.prompts import NOT_POINT, POINT, Prompt
+from layers.runtime.follow import FindPeople, Follower
+from layers.runtime.frame_store import FrameStore
+from layers.runtime.pointing import find_objects, people_in
+
+Prompts = Mapping[int, Sequence[Prompt]]  # by the number of a frame in the shot
+
+
+def follow_shot(
+    frames: Iterable[np.ndarray], prompts: Prompts, find_people: FindPeople = people_in
+) -> Iterator[np.ndarray]:
+    """Where the objects are in every frame of a shot.
+
+    An object is followed from a frame where it was pointed at to both ends. Between two such frames
+    what is nearer in time counts, so that each corrects the other. Frames up to the last prompt are
+    kept on the disk; those behind it are not, so that a shot may be endless.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB, in order, at the working size.
+        prompts: with numbers, in pixels of these frames; those of frames that the shot hasn't are
+            left out.
+    Yields: (H, W) uint8 for each frame, the numbers of objects, 0 elsewhere.
+    """
+    rest = iter(frames)
+    with FrameStore() as store, FrameStore() as behind:
+        for frame in islice(rest, max(prompts, default=-1) + 1):
+            store.append(frame)
+        own = {number: prompts[number] for number in sorted(prompts) if number < len(store)}
+        if not own:
+            for frame in (*store, *rest):
+                yield np.zeros(frame.shape[:2], np.uint8)
+            return
+        masks = {n: _pointed_at(store[n], own[n], find_people) for n in own}
+        last = max(own)
+        for labels in tqdm(
+            _backwards(store, own, masks, find_people),
+            total=last + 1,
+            unit="frame",
+            desc="following back",
+            disable=None if last else True,
+            leave=False,
+        ):
+            behind.append(labels)
+        follower = None
+        for place, frame in enumerate(store):
+            ahead = np.zeros(frame.shape[:2], np.uint8)
+            if follower is not None:
+                follower.step(frame)
+            if place in own:
+                follower = follower or Follower(frame, find_people)
+                _anchor(follower, frame, own[place], masks[place])
+            if follower is not None:
+                ahead = follower.labels
+            yield _nearest(place, ahead, behind[last - place], masks)
+        assert follower is not None
+        for frame in rest:
+            yield follower.step(frame)
+
+
+Masks = dict[int, np.ndarray]  # (H, W) bool by the number of an object
+
+
+def _pointed_at(frame: np.ndarray, prompts: Sequence[Prompt], find_people: FindPeople) -> Masks:
+    """The objects of which it is said where they are."""
+    labels = find_objects(frame, prompts, find_people(frame))
+    numbers = {prompt.number for prompt in prompts if prompt.kind != NOT_POINT}
+    return {number: labels == number for number in numbers if number is not None}
+
+
+def _backwards(
+    store: FrameStore, own: Prompts, masks: Mapping[int, Masks], find_people: FindPeople
+) -> Iterator[np.ndarray]:
+    """The labels of the frames from the last with a prompt to the first of the shot."""
+    last = max(own)
+    follower = Follower(store[last], find_people)
+    for place in range(last, -1, -1):
+        if place < last:
+            follower.step(store[place])
+        if place in own:
+            _anchor(follower, store[place], own[place], masks[place])
+        yield follower.labels
+
+
+def _anchor(follower: Follower, frame: np.ndarray, prompts: Sequence[Prompt], masks: Masks) -> None:
+    """Tell the follower what was said of its frame. Of an object of which it is only said what is
+    none of it, the thing there is taken away from where it was followed to."""
+    found, labels = dict(masks), follower.labels
+    for prompt in prompts:
+        if prompt.kind == NOT_POINT and prompt.number is not None and prompt.number not in masks:
+            thing = find_objects(frame, [replace(prompt, kind=POINT)], follower.people) > 0
+            own = found.get(prompt.number, labels == prompt.number)
+            if own.any():
+                found[prompt.number] = own & ~thing
+    if found:
+        follower.anchor(found)
+
+
+def _nearest(
+    place: int, ahead: np.ndarray, behind: np.ndarray, masks: Mapping[int, Masks]
+) -> np.ndarray:
+    """Each object as it was followed from the frame nearest in time where it was pointed at.
+
+    ahead, behind: the labels as they were followed forwards and backwards.
+    """
+    result = np.zeros_like(ahead)
+    for number in sorted({number for found in masks.values() for number in found}):
+        anchors = [frame for frame, found in masks.items() if number in found]
+        nearest = min(anchors, key=lambda frame: (abs(frame - place), frame))
+        labels = ahead if nearest <= place else behind
+        result[(labels == number) & (result == 0)] = number
+    return result
