@@ -192,7 +192,7 @@ def labels_of_points(rgb: np.ndarray, points: Sequence[Point], followed: np.ndar
     from layers.runtime.pointing import mask_of_prompts
 
     prompts = [prompt_of(point) for point in points]
-    pointed = {prompt.number for prompt in prompts if prompt.kind != NOT_POINT}
+    pointed = {prompt.number or 0 for prompt in prompts if prompt.kind != NOT_POINT}
     labels = np.where(np.isin(followed, list(pointed)), 0, followed).astype(np.uint8)
     for prompt in prompts:
         if prompt.number not in pointed and (labels == prompt.number).any():
