@@ -42,10 +42,9 @@ def follow_shot(
             for frame in (*store, *rest):
                 yield np.zeros(frame.shape[:2], np.uint8)
             return
-        masks = {n: _pointed_at(store[n], own[n], find_people) for n in own}
         last = max(own)
         for labels in tqdm(
-            _backwards(store, own, masks, find_people),
+            _backwards(store, own, find_people),
             total=last + 1,
             unit="frame",
             desc="following back",
@@ -60,28 +59,21 @@ def follow_shot(
                 follower.step(frame)
             if place in own:
                 follower = follower or Follower(frame, find_people)
-                _anchor(follower, frame, own[place], masks[place])
+                _anchor(follower, frame, own[place])
             if follower is not None:
                 ahead = follower.labels
-            yield _nearest(place, ahead, behind[last - place], masks)
+            yield _nearest(place, ahead, behind[last - place], own)
         assert follower is not None
         for frame in rest:
             yield follower.step(frame)
 
 
-Masks = dict[int, np.ndarray]  # (H, W) bool by the number of an object
+def _positive(prompts: Sequence[Prompt]) -> set[int]:
+    """The numbers of the objects of which it is said where they are."""
+    return {prompt.number or 1 for prompt in prompts if prompt.kind != NOT_POINT}
 
 
-def _pointed_at(frame: np.ndarray, prompts: Sequence[Prompt], find_people: FindPeople) -> Masks:
-    """The objects of which it is said where they are."""
-    labels = find_objects(frame, prompts, find_people(frame))
-    numbers = {prompt.number for prompt in prompts if prompt.kind != NOT_POINT}
-    return {number: labels == number for number in numbers if number is not None}
-
-
-def _backwards(
-    store: FrameStore, own: Prompts, masks: Mapping[int, Masks], find_people: FindPeople
-) -> Iterator[np.ndarray]:
+def _backwards(store: FrameStore, own: Prompts, find_people: FindPeople) -> Iterator[np.ndarray]:
     """The labels of the frames from the last with a prompt to the first of the shot."""
     last = max(own)
     follower = Follower(store[last], find_people)
@@ -89,16 +81,21 @@ def _backwards(
         if place < last:
             follower.step(store[place])
         if place in own:
-            _anchor(follower, store[place], own[place], masks[place])
+            _anchor(follower, store[place], own[place])
         yield follower.labels
 
 
-def _anchor(follower: Follower, frame: np.ndarray, prompts: Sequence[Prompt], masks: Masks) -> None:
+def _anchor(follower: Follower, frame: np.ndarray, prompts: Sequence[Prompt]) -> None:
     """Tell the follower what was said of its frame. Of an object of which it is only said what is
     none of it, the thing there is taken away from where it was followed to."""
-    found, labels = dict(masks), follower.labels
+    labels, numbers = follower.labels, _positive(prompts)
+    found = {}
+    if numbers:
+        known = [*prompts, *_others(labels, prompts, numbers)]
+        pointed = find_objects(frame, known, follower.people)
+        found = {number: pointed == number for number in numbers}
     for prompt in prompts:
-        if prompt.kind == NOT_POINT and prompt.number is not None and prompt.number not in masks:
+        if prompt.kind == NOT_POINT and prompt.number is not None and prompt.number not in numbers:
             thing = find_objects(frame, [replace(prompt, kind=POINT)], follower.people) > 0
             own = found.get(prompt.number, labels == prompt.number)
             if own.any():
@@ -107,16 +104,31 @@ def _anchor(follower: Follower, frame: np.ndarray, prompts: Sequence[Prompt], ma
         follower.anchor(found)
 
 
-def _nearest(
-    place: int, ahead: np.ndarray, behind: np.ndarray, masks: Mapping[int, Masks]
-) -> np.ndarray:
+def _others(labels: np.ndarray, prompts: Sequence[Prompt], numbers: set[int]) -> list[Prompt]:
+    """A click on each of the other objects, where it was followed to: what is pointed at is told
+    from them, as if all had been pointed at. Not where that is just what is pointed at."""
+    reach = 0.05 * max(labels.shape)
+    clicks = []
+    for number in np.unique(labels).tolist():
+        if number and number not in numbers:
+            rows, columns = np.nonzero(labels == number)
+            middle = (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2
+            x, y = float(columns[middle.argmin()]), float(rows[middle.argmin()])
+            given = [point for prompt in prompts for point in prompt.points]
+            if all(abs(x - a) + abs(y - b) > reach for a, b in given):
+                clicks.append(Prompt(POINT, ((x, y),), number=number))
+    return clicks
+
+
+def _nearest(place: int, ahead: np.ndarray, behind: np.ndarray, own: Prompts) -> np.ndarray:
     """Each object as it was followed from the frame nearest in time where it was pointed at.
 
     ahead, behind: the labels as they were followed forwards and backwards.
     """
     result = np.zeros_like(ahead)
-    for number in sorted({number for found in masks.values() for number in found}):
-        anchors = [frame for frame, found in masks.items() if number in found]
+    told = {frame: _positive(prompts) for frame, prompts in own.items()}
+    for number in sorted(set().union(*told.values())):
+        anchors = [frame for frame, numbers in told.items() if number in numbers]
         nearest = min(anchors, key=lambda frame: (abs(frame - place), frame))
         labels = ahead if nearest <= place else behind
         result[(labels == number) & (result == 0)] = number
