@@ -199,9 +199,16 @@ def _filled_ways(
             device=device,
             max_width=options.max_width,
             look_ahead=LOOK_AHEAD if is_shot else int(word),
+            margin=options.margin,
         )
         fill = filled_by(filler, through_shots=is_shot)
-        made_of: list[Any] = [search.made_of, file_sha256(path), word, options.max_width]
+        made_of: list[Any] = [
+            search.made_of,
+            file_sha256(path),
+            word,
+            options.max_width,
+            options.margin,
+        ]
         way = "shot" if is_shot else "live" if word == "0" else f"{word} ahead"
         ways[f"{name}, {way}"] = Method(search, fill, made_of)
         if has_alpha:

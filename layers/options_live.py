@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from layers.options_remove import parse_parts
+from layers.options_remove import MARGIN_HELP, parse_parts
 from nunif.errors import UserError
 from nunif.options import option
 
@@ -80,6 +80,7 @@ class LiveOptions:
         maximum=100,
         help="by how much the hole reaches down further, in pixels of a picture of 240 rows",
     )
+    margin: float = option(default=5.0, minimum=0, maximum=100, help=MARGIN_HELP)
     max_width: int | None = option(
         default=None,
         minimum=8,

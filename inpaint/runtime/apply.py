@@ -64,8 +64,8 @@ def main(options: ApplyOptions) -> None:
     for_each_film(options, work, prepare=open_once, mask=options.mask)
 
 
-def open_filler(options: FillOptions, model: Path) -> Filler:
-    """What fills the holes."""
+def open_filler(options: FillOptions, model: Path, *, margin: float = 0.0) -> Filler:
+    """What fills the holes. margin: see `InpaintStream`."""
     (filler,) = open_fillers(
         model,
         device=create_device(options.gpu),
@@ -73,6 +73,7 @@ def open_filler(options: FillOptions, model: Path) -> Filler:
         compiled=options.compile,
         max_width=options.max_width,
         look_ahead=None if options.look_ahead in (None, SHOT) else int(options.look_ahead),
+        margin=margin,
     )
     return filler
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ from nunif.runtime.engines import Backend
 from nunif.video.tone import ToneMap
 
 Item = TypeVar("Item")
+
+REFERENCE_ROWS = 240  # of a film: a margin is told in its pixels
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,12 @@ class InpaintStream:
     """
 
     def __init__(
-        self, backend: Backend, *, max_width: int | None = None, look_ahead: int = 0
+        self,
+        backend: Backend,
+        *,
+        max_width: int | None = None,
+        look_ahead: int = 0,
+        margin: float = 0.0,
     ) -> None:
         """
         Args:
@@ -92,6 +100,8 @@ class InpaintStream:
                 result.
             look_ahead: frames that are held back, so that a hole is filled from what is seen after
                 it too. Pictures come so many frames late.
+            margin: pixels around the hole that stay as they are and of which nothing is learned, of
+                a film of 240 rows: shadows beside a person don't get into what is filled.
         Raises:
             UserError: the back end takes windows of frames; it is an engine, and is to look ahead.
         """
@@ -112,6 +122,7 @@ class InpaintStream:
             look_ahead,
             backend.multiple,
         )
+        self._margin = margin
         self.description = backend.description + (
             f", looking {look_ahead} frames ahead" if look_ahead else ""
         )
@@ -127,13 +138,14 @@ class InpaintStream:
         compiled: bool = False,
         max_width: int | None = None,
         look_ahead: int = 0,
+        margin: float = 0.0,
     ) -> "InpaintStream":
         """A stream on a model file (.pth), an .onnx, an .engine or a .torchscript. Arguments and
         errors as `open_backend`."""
         backend = open_backend(
             Path(path), device=create_device(gpu), precision=precision, compiled=compiled
         )
-        return cls(backend, max_width=max_width, look_ahead=look_ahead)
+        return cls(backend, max_width=max_width, look_ahead=look_ahead, margin=margin)
 
     def reset(self) -> None:
         """Forget everything, frames that are held back too: the next frame starts a stream, as at a
@@ -209,6 +221,9 @@ class InpaintStream:
     def masked(self, frame: np.ndarray, hole: np.ndarray) -> Tensor:
         """What the back end gets of a frame, (1, 3, h, w)."""
         size = self.computed_size(*hole.shape)
+        if radius := round(self._margin * hole.shape[0] / REFERENCE_ROWS):
+            square = np.ones((2 * radius + 1,) * 2, np.uint8)
+            hole = np.asarray(cv2.dilate(hole.astype(np.uint8), square)) > 0
         return mask_frame(*to_network(frame, hole, size=size, device=self._backend.device))
 
     @torch.inference_mode()

@@ -43,6 +43,7 @@ def open_fillers(
     compiled: bool = False,
     max_width: int | None = None,
     look_ahead: int | None = 0,
+    margin: float = 0.0,
 ) -> list[Filler]:
     """What fills films with the model of a file: `count` of them on one model, each with a memory
     of its own.
@@ -52,15 +53,23 @@ def open_fillers(
 
     Args:
         look_ahead: None for `LOOK_AHEAD` where the file is of a model that can, else 0.
+        margin: see `InpaintStream`; models of windows take the hole as it is.
     Raises:
         UserError: a model of windows is to look so many frames ahead.
     """
     backend = open_backend(path, device=device, precision=precision, compiled=compiled)
-    return fillers_on(backend, count=count, max_width=max_width, look_ahead=look_ahead)
+    return fillers_on(
+        backend, count=count, max_width=max_width, look_ahead=look_ahead, margin=margin
+    )
 
 
 def fillers_on(
-    backend: Backend, *, count: int = 1, max_width: int | None = None, look_ahead: int | None = 0
+    backend: Backend,
+    *,
+    count: int = 1,
+    max_width: int | None = None,
+    look_ahead: int | None = 0,
+    margin: float = 0.0,
 ) -> list[Filler]:
     """See `open_fillers`."""
     if backend.window is not None:
@@ -73,7 +82,8 @@ def fillers_on(
     if look_ahead is None:
         look_ahead = LOOK_AHEAD if backend.multiple is not None else 0
     return [
-        InpaintStream(backend, max_width=max_width, look_ahead=look_ahead) for _ in range(count)
+        InpaintStream(backend, max_width=max_width, look_ahead=look_ahead, margin=margin)
+        for _ in range(count)
     ]
 
 

@@ -92,6 +92,7 @@ def open_stream(options: LiveOptions) -> RemoveStream:
         grow=options.grow,
         hold=options.hold,
         shadow=options.shadow,
+        margin=options.margin,
         precision=options.precision,
     )
 

@@ -43,7 +43,7 @@ def main(options: RemoveOptions) -> None:
     else:
         tell_no_effect(options, OF_FINDING, "with --masks")
     model = options.model or FILLER
-    filler = cache(partial(open_filler, options, model))
+    filler = cache(partial(open_filler, options, model, margin=options.margin))
     finder = cache(partial(open_finder, options, options.gpu))
 
     def prepare() -> None:

@@ -74,6 +74,7 @@ class RemoveStream:
         grow: float | None = None,
         hold: int = 2,
         shadow: float = 0.0,
+        margin: float = 5.0,
         precision: str | None = None,
         compiled: bool = False,
     ) -> "RemoveStream":
@@ -90,6 +91,7 @@ class RemoveStream:
                 in pixels of a picture of 240 rows; grow None: `MARGIN` more than suits the finder
                 in films.
             hold: frames that a place stays hole.
+            margin: see `InpaintStream`.
             precision, compiled: see `InpaintStream.open`.
 
         Raises:
@@ -105,6 +107,7 @@ class RemoveStream:
             max_width=max_width,
             precision=precision,
             compiled=compiled,
+            margin=margin,
         )
         rule = replace(
             finder.rule,
