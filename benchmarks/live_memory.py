@@ -27,7 +27,7 @@ from nunif.options import parse_size
 
 def resident_mb() -> float:
     """Of this process, now. Linux."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 

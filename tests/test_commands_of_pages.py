@@ -145,7 +145,8 @@ def blocks_of(page: str) -> list[Block]:
 def lines_of(block: Block) -> Iterator[str]:
     """The command lines of a block, whole and without remarks."""
     for line in block.text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        # as a shell has it: a remark begins a word, `@#20` is none
+        words = shlex.split(re.sub(r"(^|\s)#.*", "", line))
         if words:
             yield shlex.join(words)
 

@@ -407,6 +407,8 @@ def test_ctrl_c_ends_it_and_leaves_nothing(place, tmp_path):
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
+        # whoever starts the tests in the background has it ignored, and so have they then
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("The page is at http://127.0.0.1:")
