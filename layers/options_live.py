@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from layers.options_remove import MARGIN_HELP, parse_parts
+from layers.options_remove import HoleOptions, filler_option
 from nunif.errors import UserError
 from nunif.options import option
 
@@ -11,7 +11,7 @@ WINDOW, VIRTUAL, STDOUT = "window", "virtual", "-"  # outputs that are no file
 
 
 @dataclass(frozen=True)
-class LiveOptions:
+class LiveOptions(HoleOptions):
     """`python -m layers live`."""
 
     camera: str | None = option(
@@ -36,29 +36,11 @@ class LiveOptions:
         help="where pictures go: a window, a virtual camera (pip install -e .[live]), a video, a "
         "stream (rtmp:, udp:, ...), or as plain RGB to the standard output",
     )
-    model: Path | None = option(
-        "-m",
-        "--model",
-        default=None,
-        help="what fills: a model file (.pth), or an .onnx, .engine or .torchscript made by export "
-        "(default: picture_memory_v1, which comes along)",
-    )
-    matting: Path | None = option(
-        default=None,
-        metavar="MODEL",
-        help="a matting model (.pth) that finds the people (default: the person finder that comes "
-        "along)",
-    )
+    model: Path | None = filler_option()
     gate: bool = option(
         default=False,
         help="take out nobody until a head is seen: fewer cats and cups are taken for people, but "
         "whoever turns away is shown",
-    )
-    keep: str | None = option(
-        default=None,
-        metavar="PARTS",
-        help="whom to leave in the picture: who stands in its left, middle or right third, as "
-        "left,right",
     )
     grow: float | None = option(
         default=None,
@@ -68,19 +50,6 @@ class LiveOptions:
         "rows (default: 2; 3.5 with --matting; more than in films, as nobody knows where a person "
         "is going)",
     )
-    hold: int = option(
-        default=2,
-        minimum=0,
-        maximum=100,
-        help="frames that the hole stays where somebody was found",
-    )
-    shadow: float = option(
-        default=0.0,
-        minimum=0,
-        maximum=100,
-        help="by how much the hole reaches down further, in pixels of a picture of 240 rows",
-    )
-    margin: float = option(default=5.0, minimum=0, maximum=100, help=MARGIN_HELP)
     max_width: int | None = option(
         default=None,
         minimum=8,
@@ -97,10 +66,9 @@ class LiveOptions:
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
 
     def check(self) -> None:
+        super().check()
         if (self.camera is None) == (self.input is None):
             raise UserError("give either --camera or --input: a camera's number, or a stream")
-        if self.keep is not None:
-            parse_parts(self.keep)
         if self.pace and (self.input is None or is_url(self.input)):
             raise UserError("--pace is for videos: a camera or a stream has a pace of its own")
 

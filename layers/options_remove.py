@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inpaint.runtime.options import FillOptions
 from nunif.errors import UserError
@@ -9,10 +10,8 @@ from nunif.options import option
 from nunif.runtime.options import FilmOptions, PathOptions
 
 PARTS = ("left", "middle", "right")
-MARGIN_HELP = (
-    "by how much further around the hole nothing is believed, though it stays as it is: shadows "
-    "beside people don't get into what is filled, in pixels of a film of 240 rows"
-)
+# chosen on a woman before a white wall, of 0, 3 and 5: hole PSNR 30.1, 32.1 and 33.4 dB
+MARGIN = 5.0
 
 
 def parse_parts(text: str) -> tuple[str, ...]:
@@ -28,9 +27,20 @@ def parse_parts(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
+def filler_option() -> Any:
+    """The option of what fills."""
+    return option(
+        "-m",
+        "--model",
+        default=None,
+        help="what fills: a model file (.pth), or an .onnx, .engine or .torchscript made by export "
+        "(default: picture_memory_v1, which comes along)",
+    )
+
+
 @dataclass(frozen=True)
-class FinderOptions:
-    """Who is found, and how the hole is cut; for the commands that find people."""
+class HoleOptions:
+    """Who is found, and how the hole is cut, in films and live."""
 
     matting: Path | None = option(
         default=None,
@@ -38,30 +48,11 @@ class FinderOptions:
         help="a matting model (.pth) that finds the people (default: the person finder that comes "
         "along)",
     )
-    segmenter: str | None = option(
-        default=None,
-        metavar="NAME_OR_DIR",
-        help="a segmenter of transformers that finds the people: a folder with its weights, or its "
-        "name on the Hugging Face Hub",
-    )
-    gate: bool = option(
-        "--no-gate",
-        default=True,
-        help="find people too where no head is seen: cats, teddies and cups are taken for people "
-        "then",
-    )
     keep: str | None = option(
         default=None,
         metavar="PARTS",
         help="whom to leave in the picture: who stands in its left, middle or right third, as "
         "left,right",
-    )
-    grow: float | None = option(
-        default=None,
-        minimum=0,
-        maximum=100,
-        help="by how much the hole is larger than who was found, in pixels of a film of 240 rows "
-        "(default: 1; 2.5 with --matting or --segmenter)",
     )
     hold: int = option(
         default=2,
@@ -76,12 +67,45 @@ class FinderOptions:
         help="by how much the hole reaches down further, for shadows and reflections at the feet, "
         "in pixels of a film of 240 rows",
     )
-    # chosen on a woman before a white wall (3, 5): hole PSNR 30.1 without, 32.1 and 33.4 dB
-    margin: float = option(default=5.0, minimum=0, maximum=100, help=MARGIN_HELP)
+    margin: float = option(
+        default=MARGIN,
+        minimum=0,
+        maximum=100,
+        help="by how much further around the hole nothing is believed, though it stays as it is: "
+        "shadows beside people don't get into what is filled, in pixels of a film of 240 rows",
+    )
 
     def check(self) -> None:
         if self.keep is not None:
             parse_parts(self.keep)
+
+
+@dataclass(frozen=True)
+class FinderOptions(HoleOptions):
+    """The same, for the commands that find people in films."""
+
+    segmenter: str | None = option(
+        default=None,
+        metavar="NAME_OR_DIR",
+        help="a segmenter of transformers that finds the people: a folder with its weights, or its "
+        "name on the Hugging Face Hub",
+    )
+    gate: bool = option(
+        "--no-gate",
+        default=True,
+        help="find people too where no head is seen: cats, teddies and cups are taken for people "
+        "then",
+    )
+    grow: float | None = option(
+        default=None,
+        minimum=0,
+        maximum=100,
+        help="by how much the hole is larger than who was found, in pixels of a film of 240 rows "
+        "(default: 1; 2.5 with --matting or --segmenter)",
+    )
+
+    def check(self) -> None:
+        super().check()
         if self.matting is not None and self.segmenter is not None:
             raise UserError(
                 f"--matting {self.matting} and --segmenter {self.segmenter} both find the people: "
@@ -98,13 +122,7 @@ class FindOptions(FinderOptions, FilmOptions):
 class FillerOption(PathOptions):
     """What fills."""
 
-    model: Path | None = option(
-        "-m",
-        "--model",
-        default=None,
-        help="what fills: a model file (.pth), or an .onnx, .engine or .torchscript made by export "
-        "(default: picture_memory_v1, which comes along)",
-    )
+    model: Path | None = filler_option()
 
 
 @dataclass(frozen=True)

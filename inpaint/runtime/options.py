@@ -8,6 +8,7 @@ from nunif.runtime.options import FilmOptions, MaskOptions
 
 LOOK_AHEAD = 8  # frames that films are filled from behind a hole; docs/ablation.md tells why
 SHOT = "shot"
+REFERENCE_ROWS = 240  # of a film: how far a hole reaches is told in its pixels
 
 
 def parse_look_ahead(text: str, *, shots: bool) -> int | str:

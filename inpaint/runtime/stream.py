@@ -19,14 +19,13 @@ from inpaint.models.recall import Ahead
 from inpaint.models.steps import mask_frame
 from inpaint.runtime.backends import open_backend
 from inpaint.runtime.look_ahead import LookAhead, ShotKeys
+from inpaint.runtime.options import REFERENCE_ROWS
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.runtime.engines import Backend
 from nunif.video.tone import ToneMap
 
 Item = TypeVar("Item")
-
-REFERENCE_ROWS = 240  # of a film: a margin is told in its pixels
 
 
 @dataclass(frozen=True)

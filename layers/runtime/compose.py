@@ -125,6 +125,9 @@ def _open_other(path: Path | None, flag: str, film: Film, stack: ExitStack) -> P
         raise UserError(
             f"{flag} {path} has {len(other)} frames, the film {len(film)}: give every frame one"
         )
+    if len(other) > len(film):
+        text = "%s %s has %d frames, the film %d: those behind them are left out"
+        logger.warning(text, flag, path, len(other), len(film))
     frames = (frame.rgb for frame in other)
     return frames if len(other) > 1 else chain.from_iterable(map(repeat, frames))
 

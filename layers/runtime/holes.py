@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-REFERENCE_ROWS = 240  # of a film: lengths are told in its pixels
-PARTS = ("left", "middle", "right")  # thirds of a picture
+from inpaint.runtime.options import REFERENCE_ROWS
+from layers.options_remove import PARTS
 
 
 @dataclass(frozen=True)

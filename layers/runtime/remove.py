@@ -20,7 +20,7 @@ from layers.runtime.holes import HoleRule
 from layers.runtime.people import People, find_people_in
 from layers.runtime.removal_page import FilmReport, write_page
 from layers.runtime.segmenter import open_segmenter
-from matting.runtime.person_finder import RELEASED_FOLDER
+from layers.runtime.stream import FILLER
 from matting.runtime.stream import MatteStream
 from nunif.device import create_device
 from nunif.files import check_not_source, copy_whole, make_folder
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 OF_MASKS = ("--objects", "--large-holes", "--dilate", "--invert-mask")
 OF_FINDING = ("--no-gate", "--grow", "--hold", "--shadow")
-FILLER = RELEASED_FOLDER / "picture_memory_v1.pth"
 
 
 def main(options: RemoveOptions) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from inpaint.runtime.stream import InpaintStream
+from layers.options_remove import MARGIN
 from layers.runtime.finders import Finder, Mattes, PersonTiles
 from layers.runtime.holes import HoleRule, LiveHoles
 from layers.runtime.live_gate import LiveGate
@@ -19,7 +20,7 @@ from nunif.device import create_device
 
 # pixels of 240 rows by which a hole is larger than in films: those see some frames ahead where a
 # person is going
-MARGIN = 1.0
+EARLIER = 1.0
 FILLER = RELEASED_FOLDER / "picture_memory_v1.pth"
 
 
@@ -74,7 +75,7 @@ class RemoveStream:
         grow: float | None = None,
         hold: int = 2,
         shadow: float = 0.0,
-        margin: float = 5.0,
+        margin: float = MARGIN,
         precision: str | None = None,
         compiled: bool = False,
     ) -> "RemoveStream":
@@ -88,7 +89,7 @@ class RemoveStream:
                 people are shown until then.
             keep: parts of the picture (left, middle, right) whose people stay.
             grow, shadow: how much larger the hole is than who was found, all around and downwards,
-                in pixels of a picture of 240 rows; grow None: `MARGIN` more than suits the finder
+                in pixels of a picture of 240 rows; grow None: `EARLIER` more than suits the finder
                 in films.
             hold: frames that a place stays hole.
             margin: see `InpaintStream`.
@@ -111,7 +112,7 @@ class RemoveStream:
         )
         rule = replace(
             finder.rule,
-            grow=finder.rule.grow + MARGIN if grow is None else grow,
+            grow=finder.rule.grow + EARLIER if grow is None else grow,
             down=shadow,
             hold=hold,
             keep=tuple(keep),

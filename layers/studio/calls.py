@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from inpaint.runtime.options import REFERENCE_ROWS
 from layers.prompts import BOX, NOT_POINT, POINT, Prompt
 from layers.studio.frames import Frames
 from layers.studio.marks import MOST_OBJECTS
@@ -19,7 +20,6 @@ from nunif.download import PRETRAINED
 from nunif.errors import UserError
 
 MOST_POINTS = 500
-REFERENCE_ROWS = 240  # of a film, of which margins are told
 WIDTHS = (480, 640, 960, 1280, 1920)  # to compute at, offered where the film is wider
 SHOT = "shot"
 LOOK_AHEADS = (SHOT, "8", "0")

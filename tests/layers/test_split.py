@@ -200,6 +200,12 @@ def test_bad_input_gets_a_line(layers, tmp_path):
     assert "isn't the film that was split" in error(*out, "--source", tmp_path / "short.mkv")
     given = (*out, "--source", moved, "--person", tmp_path / "short.mkv")
     assert "has 3 frames, the film 6" in error(*given)
+    write_clip(tmp_path / "long.mkv", pictures(9), **LOSSLESS, pixel_format="bgr0")
+    lines = layers(
+        "compose", tmp_path / "out", "-o", tmp_path / "e.mkv", "--source", moved, "--scene",
+        tmp_path / "long.mkv",
+    )  # fmt: skip
+    assert any("has 9 frames, the film 6: those behind them are left out" in x for x in lines)
     small = [frame[:40] for frame in pictures()]
     write_clip(tmp_path / "small.mkv", small, **LOSSLESS, pixel_format="bgr0")
     given = (*out, "--source", moved, "--scene", tmp_path / "small.mkv")

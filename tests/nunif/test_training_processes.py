@@ -209,5 +209,7 @@ def test_the_tasks_of_a_slurm_step_learn_what_torchrun_does(tmp_path, two):
     words = [sys.executable, two / "script.py", tmp_path, ROOT, Path(__file__).parent, "alone"]
     assert [task.wait(timeout=1500) for task in as_tasks_of_a_step(words)] == [0, 0]
     for rank in range(2):
-        a, b = (torch.load(folder / f"rank{rank}.pth") for folder in (two, tmp_path))
+        a, b = (
+            torch.load(folder / f"rank{rank}.pth", weights_only=True) for folder in (two, tmp_path)
+        )
         assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
