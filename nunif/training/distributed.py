@@ -15,6 +15,12 @@ from torch import Tensor
 from nunif.device import create_device
 from nunif.errors import UserError
 
+if dist.is_available():
+    # its functions keep the group of the moment they are imported at as a default, and a group that
+    # is kept after it was left aborts the process now and then: gloo's threads live on into the end
+    # of Python, and drop tensors there
+    import torch.distributed.nn.functional
+
 Value = TypeVar("Value")
 
 
