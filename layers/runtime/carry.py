@@ -20,9 +20,7 @@ ALIKE = 30  # grey levels by which what moved may look different, after a blur
 BLUR = 5  # pixels
 LOST = 0.6  # of a region: where its finder sees less of it, it has lost it
 MOVES = 0.2  # of a region changes: a finder that loses what stands still may be right
-# of a region, whose motion there and back agree: what a person hid or uncovered finds no place, hair
-# without texture some
-SURE = 0.3
+SURE = 0.3  # of a region: its motion and that back agree; hair without texture finds some place
 LEAST = 0.001  # of a picture: smaller regions are nobody
 
 

@@ -53,7 +53,7 @@ def test_who_goes_out_is_known_to_the_last_frame():
     seen = np.where(there, 255, 0).astype(np.uint8)
     seen[5:] = 0
     found = carried(frames, seen)
-    assert min(covered(found[i], there[i]) for i in range(5, 8)) > 0.9
+    assert min(covered(found[i], there[i]) for i in range(5, 8)) > 0.8
     assert covered(found[8], there[8]) > 0.5, "of the last 12 rows"
 
 
