@@ -109,7 +109,8 @@ def fit_of(film: Size, *, area: int, pixel_aspect: Fraction, name: str) -> Fit:
             f"{name} is {film[1]}x{film[0]}, and exports are at least {MULTIPLE}x{MULTIPLE}: take "
             "a larger film or a larger --export-area"
         )
-    cover = max(rows / height, columns / width)
+    # what is small enough keeps its pixels
+    cover = 1.0 if share == 1 else max(rows / height, columns / width)
     scaled = tuple(
         min(max(side, round(whole * cover)), side + MULTIPLE - 1)
         for side, whole in ((rows, height), (columns, width))

@@ -31,6 +31,7 @@ NONE = "none"  # for --export: the film is as large and long as the film that wa
 FEATHER = 2  # pixels of the film inside the mask over which its edge is soft
 _SHORTER = 3  # frames by which programs that want 4k+1 shorten a film
 _ASPECT_TOLERANCE = 0.01
+_TIE = 0.55  # frames of the export
 
 
 class Generated(NamedTuple):
@@ -78,6 +79,9 @@ def whole_samples(mask: np.ndarray, film: Film) -> np.ndarray:
     there changes nothing else of the film."""
     height, width = mask.shape
     down, right = layout_of(film.info.picture_format).step
+    # along a side that ends within a sample libav mixes neighbouring ones
+    reach = [2 * step + 1 if side % step else 1 for side, step in ((height, down), (width, right))]
+    mask = cv2.erode(mask.astype(np.uint8), np.ones(reach, np.uint8)) > 0
     outside = np.pad(~mask, ((0, -height % down), (0, -width % right)))
     blocks = outside.reshape(outside.shape[0] // down, down, outside.shape[1] // right, right)
     touched = blocks.any(axis=(1, 3)).repeat(down, axis=0).repeat(right, axis=1)
@@ -167,7 +171,9 @@ def open_generated(
         text = "--person %s has %d frames, the export %s %d: those behind them are left out"
         logger.warning(text, path, len(person), export.name, count)
     count = min(count, len(person))
-    places = np.rint((film.times - film.times[0]) * float(export.rate)).astype(int)
+    # the nearest; of two the earlier one, though files round times
+    places = (film.times - film.times[0]) * float(export.rate) - _TIE
+    places = np.ceil(places).astype(int)
     logger.info(
         "--person %s: it goes back where %s came from, from %dx%d to %dx%d",
         path,
