@@ -25,7 +25,7 @@ import numpy as np
 from layers.options_films import REMOVAL, VACE, WAN_ANIMATE, FilmExportOptions, parse_mask_shape
 from layers.runtime import planes
 from layers.runtime.film_fit import Fit, fit_of
-from layers.runtime.generated_masks import region, whole_blocks, without
+from layers.runtime.region_masks import region, whole_blocks, without
 from nunif.errors import UserError
 from nunif.files import explain_os_errors
 from nunif.image import encode_binary, encode_rgb

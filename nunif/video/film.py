@@ -283,7 +283,9 @@ def tell_of_pictures(folder: Path) -> None:
 
 
 def parse_fps(text: str, flag: str = "--fps") -> Fraction:
-    """ "24", "29.97" (which is 30000/1001) or "30000/1001" as frames per second. flag: the option's.
+    """ "24", "29.97" (which is 30000/1001) or "30000/1001" as frames per second.
+
+    flag: the option's.
 
     Raises:
         UserError: no number, or one out of 0.01 to 1000.

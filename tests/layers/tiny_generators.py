@@ -39,8 +39,12 @@ _FACE = dict(
 
 def wan_animate():
     """A `WanAnimatePipeline`, and a list to which each call adds what its network is given."""
-    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanAnimatePipeline
-    from diffusers import WanAnimateTransformer3DModel
+    from diffusers import (
+        AutoencoderKLWan,
+        FlowMatchEulerDiscreteScheduler,
+        WanAnimatePipeline,
+        WanAnimateTransformer3DModel,
+    )
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
     torch.manual_seed(0)
@@ -61,7 +65,12 @@ def wan_animate():
         image_processor=CLIPImageProcessor(crop_size=16, size=16),
         image_encoder=CLIPVisionModel(sees),
         transformer=WanAnimateTransformer3DModel(
-            in_channels=36, latent_channels=16, out_channels=16, image_dim=8, **_TRANSFORMER, **_FACE
+            in_channels=36,
+            latent_channels=16,
+            out_channels=16,
+            image_dim=8,
+            **_TRANSFORMER,
+            **_FACE,
         ),
     )
     return _watched(pipeline)
@@ -69,8 +78,12 @@ def wan_animate():
 
 def wan_vace():
     """The same of `WanVACEPipeline`."""
-    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanVACEPipeline
-    from diffusers import WanVACETransformer3DModel
+    from diffusers import (
+        AutoencoderKLWan,
+        FlowMatchEulerDiscreteScheduler,
+        WanVACEPipeline,
+        WanVACETransformer3DModel,
+    )
 
     torch.manual_seed(0)
     pipeline = WanVACEPipeline(
