@@ -110,8 +110,9 @@ def _add_inputs(plan: Plan, folder: Path) -> dict[str, str]:
         missing["src_ref.png"] = "a picture of who is to stand there (--reference)"
     else:
         save_png(folder / "src_ref.png", _read_reference(plan.options.reference))
-    points = "of the points that DWPose or ViTPose find in the film (--pose)"
-    missing["src_pose.mp4"] = missing["src_face.mp4"] = points
+    if plan.points is None:
+        points = "of the points that DWPose or ViTPose find in the film (--pose)"
+        missing["src_pose.mp4"] = missing["src_face.mp4"] = points
     return missing
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ import numpy as np
 from layers.options_films import REMOVAL, VACE, WAN_ANIMATE, FilmExportOptions, parse_mask_shape
 from layers.runtime import planes
 from layers.runtime.film_fit import Fit, fit_of
+from layers.runtime.pose_pictures import cut_face, draw_skeleton, laid, read_points
 from layers.runtime.region_masks import region, whole_blocks, without
 from nunif.errors import UserError
 from nunif.files import explain_os_errors
@@ -40,9 +40,11 @@ SEGMENT = 77  # frames that Wan-Animate generates at a time
 
 
 class LayersOfFrame(NamedTuple):
-    """What an export is made of. rgb: (h, w, 3) uint8, SDR. people: the alpha of each, (h, w)
-    uint8. occluder: the same, or None. scene: as rgb, or None. effects: (h, w) bool, or None."""
+    """What an export is made of. number: of the film's frame. rgb: (h, w, 3) uint8, SDR. people:
+    the alpha of each, (h, w) uint8. occluder: the same, or None. scene: as rgb, or None. effects:
+    (h, w) bool, or None."""
 
+    number: int
     rgb: np.ndarray
     people: list[np.ndarray]
     occluder: np.ndarray | None
@@ -60,6 +62,7 @@ class Plan:
     frames: list[int]
     notes: list[str]
     options: FilmExportOptions
+    points: np.ndarray | None = None  # of --pose, (T, 133, 3) for each frame of the film
 
 
 Pictures = dict[str, np.ndarray]
@@ -77,14 +80,17 @@ class Target(NamedTuple):
 
 
 def _for_wan_animate(frame: LayersOfFrame, plan: Plan, threshold: float) -> Pictures:
-    mask = whole_blocks(region(frame.people, parse_mask_shape(plan.options.mask_shape)))
-    mask = without(mask, frame.occluder)
-    return {"src": frame.rgb, "src_bg": _painted(frame.rgb, mask, 0), "src_mask": mask}
+    mask = without(whole_blocks(_region(frame, plan)), frame.occluder)
+    pictures = {"src": frame.rgb, "src_bg": _painted(frame.rgb, mask, 0), "src_mask": mask}
+    if plan.points is None:
+        return pictures
+    points = plan.points[frame.number]
+    skeleton, face = draw_skeleton(points, plan.fit.size), cut_face(frame.rgb, points)
+    return {**pictures, "src_pose": skeleton, "src_face": face}
 
 
 def _for_vace(frame: LayersOfFrame, plan: Plan, threshold: float) -> Pictures:
-    mask = region(frame.people, parse_mask_shape(plan.options.mask_shape))
-    mask = without(mask, frame.occluder)
+    mask = without(_region(frame, plan), frame.occluder)
     return {"video": _painted(frame.rgb, mask, GREY), "mask": mask}
 
 
@@ -98,6 +104,10 @@ def _for_removal(frame: LayersOfFrame, plan: Plan, threshold: float) -> Pictures
     return {"video": frame.rgb, "object_mask": mask, "total_mask": total, "ours": frame.scene}
 
 
+def _region(frame: LayersOfFrame, plan: Plan) -> np.ndarray:
+    return region(frame.people, parse_mask_shape(plan.options.mask_shape), plan.fit.size)
+
+
 def _painted(rgb: np.ndarray, mask: np.ndarray, value: int) -> np.ndarray:
     return np.where(mask[..., None], np.uint8(value), rgb)
 
@@ -105,6 +115,13 @@ def _painted(rgb: np.ndarray, mask: np.ndarray, value: int) -> np.ndarray:
 def _size_of(plan: Plan) -> dict[str, Any]:
     height, width = plan.fit.size
     return {"height": height, "width": width}
+
+
+def _given(plan: Plan) -> dict[str, str]:
+    """What the user gave."""
+    moves = {"pose_video": "src_pose.mp4", "face_video": "src_face.mp4"}
+    image = {} if plan.options.reference is None else {"image": "src_ref.png"}
+    return image | ({} if plan.points is None else moves)
 
 
 TARGETS = {
@@ -115,6 +132,7 @@ TARGETS = {
         lambda plan: {
             "background_video": "src_bg.mp4",
             "mask_video": "src_mask.mp4",
+            **_given(plan),
             "mode": "replace",
             "segment_frame_length": SEGMENT,
             **_size_of(plan),
@@ -168,7 +186,10 @@ def plan_exports(options: FilmExportOptions, film: Film) -> list[Plan]:
                 f"--export {name} needs 2 frames at least, and {film.path} gives {len(frames)}: "
                 "take more of the film"
             )
-        plans.append(Plan(name, fit, rate, frames, fit.notes() + notes, options))
+        points = None
+        if name == WAN_ANIMATE and options.pose is not None:
+            points = laid(read_points(options.pose, len(film)), fit)
+        plans.append(Plan(name, fit, rate, frames, fit.notes() + notes, options, points))
     return plans
 
 
@@ -216,6 +237,7 @@ def layers_of_frames(
 
             people = [letters for letters in sorted(there, key=_depth) if letters[0] == "A"]
             frame = LayersOfFrame(
+                number,
                 lay(_sdr8(read(planes.FILM), tone)),
                 [lay(_eight_bits(read(letters))) for letters in people],
                 lay(_eight_bits(read(planes.OCCLUDER[0]))) if planes.OCCLUDER[0] in there else None,
@@ -307,7 +329,6 @@ def write_export(
     plan: Plan,
     folder: Path,
     frames: Iterable[LayersOfFrame],
-    more: Iterable[Pictures] | None = None,
     *,
     threshold: float,
 ) -> int:
@@ -316,7 +337,6 @@ def write_export(
 
     Args:
         frames: see `layers_of_frames`.
-        more: films beside those of the layers, as `FilmsOfExport.write` takes them.
         threshold: from what alpha on somebody is there.
     """
     target = TARGETS[plan.name]
@@ -325,10 +345,10 @@ def write_export(
         explain_os_errors(folder),
         FilmsOfExport(folder, plan.rate, target.folders) as films,
     ):
-        for frame, others in zip(frames, repeat({}) if more is None else more):
+        for frame in frames:
             pictures = target.pictures(frame, plan, threshold)
             num_empty += not any(x.any() for x in pictures.values() if x.dtype == bool)
-            films.write({**pictures, **others})
+            films.write(pictures)
         # readers pad a shorter one by themselves and say nothing
         assert films.counts == {len(plan.frames)}, films.counts
     return num_empty

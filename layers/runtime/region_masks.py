@@ -15,14 +15,14 @@ _SQUARE = np.ones((7, 7), np.uint8)
 _BLOCK = 8  # pixels for which one of a network's picture stands
 
 
-def region(alphas: Sequence[np.ndarray], shape: MaskShape) -> np.ndarray:
+def region(alphas: Sequence[np.ndarray], shape: MaskShape, size: tuple[int, int]) -> np.ndarray:
     """Where people are generated anew: each one's mask, grown by 9 pixels, and where `shape` asks
     for it all cells of its box that it touches. As Wan-Animate's own preparation does it
     (wan/modules/animate/preprocess), but each person has a box of its own.
 
-    Args: alphas: of each person (h, w) uint8. Returns: (h, w) bool.
+    Args: alphas: of each person, (h, w) uint8. size: (h, w). Returns: (h, w) bool.
     """
-    whole = np.zeros(alphas[0].shape, bool) if alphas else np.zeros((0, 0), bool)
+    whole = np.zeros(size, bool)
     for alpha in alphas:
         person = (alpha > _HALF).astype(np.uint8)
         if person.any():

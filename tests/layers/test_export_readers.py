@@ -8,10 +8,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from layers.commands import LAYERS
 from nunif import cli
-from nunif.image import encode_grey
+from nunif.image import encode_grey, encode_rgb
 from nunif.video.reader import VideoReader
 from nunif.video.writer import write_video
 from tests.layers import tiny_generators as tiny
@@ -40,6 +41,10 @@ def exports(tmp_path_factory):
     write_clip(film, pictures, codec="ffv1", num_b_frames=0, pixel_format="bgr0", sound="flac")
     words = ["split", "-i", film, "-o", folder / "layers", "--masks", folder / "masks", "--gpu", -1]
     words += ["--no-cuts", "--export", "wan-animate,vace", "--mask-shape", "box"]
+    points = rng.random((T, 133, 3)) * (W, H, 1)
+    np.save(folder / "points.npy", points)
+    (folder / "reference.png").write_bytes(encode_rgb(pictures[0]))
+    words += ["--pose", folder / "points.npy", "--reference", folder / "reference.png"]
     assert cli.run(LAYERS, [str(word) for word in words]) == 0
     return folder / "layers" / "exports"
 
@@ -52,10 +57,12 @@ def frames_of(path):
 def arguments_of(folder):
     """What export.json says is to be given to the pipeline, films as it takes them."""
     told = json.loads((folder / "export.json").read_text())["arguments"]
-    return {
-        name: tiny.as_images(frames_of(folder / value)) if str(value).endswith(".mp4") else value
-        for name, value in told.items()
-    }
+    named = {}
+    for name, value in told.items():
+        path = folder / str(value)
+        films = {".mp4": lambda path: tiny.as_images(frames_of(path)), ".png": Image.open}
+        named[name] = films[path.suffix](path) if path.suffix in films else value
+    return named
 
 
 def compose(exports, made, tmp_path):
@@ -82,22 +89,10 @@ def test_wan_animate(exports, tmp_path, num_frames):
     pipeline, given = tiny.wan_animate()
     named = arguments_of(exports / "wan-animate")
     assert named.pop("segment_frame_length") == 77
-    for name in ("background_video", "mask_video"):
+    for name in ("background_video", "mask_video", "pose_video", "face_video"):
         assert len(named[name]) == T
         named[name] = named[name][:num_frames]
-    rng = np.random.default_rng(0)
-    poses, faces = (
-        tiny.as_images(rng.integers(0, 256, (num_frames, *size, 3)).astype(np.uint8))
-        for size in ((h, w), (32, 32))
-    )
-    made = tiny.generate(
-        pipeline,
-        image=poses[0],
-        pose_video=poses,
-        face_video=faces,
-        segment_frame_length=13,
-        **named,
-    )
+    made = tiny.generate(pipeline, segment_frame_length=13, **named)
     assert made.shape == (num_frames, h, w, 3)
     masks = frames_of(exports / "wan-animate" / "src_mask.mp4")[..., 0]
     # 16 channels of noise, 4 of what is kept, 1 for each of 4 frames, behind the reference picture;

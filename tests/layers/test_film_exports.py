@@ -207,6 +207,30 @@ def test_another_rate_and_a_smaller_size_go_back_too(film, layers, tmp_path):
     assert values == [40, 40, 80, 80, 120, 120, 160, 160]
 
 
+def test_uneven_times_many_bits_and_nobody(layers, tmp_path):
+    times = [0, 10, 20, 30, 60, 70, 72, 80]  # hundredths of a second
+    pictures = [np.full((32, 48, 3), 30 * number, np.uint8) for number in range(8)]
+    write_clip(
+        tmp_path / "film.mkv", pictures, fps=10, times=times, time_base=Fraction(1, 100),
+        codec="ffv1", num_b_frames=0, pixel_format="yuv444p10le",
+    )  # fmt: skip
+    (tmp_path / "nobody.png").write_bytes(encode_grey(np.zeros((32, 48), np.uint8)))
+    lines = layers(
+        "split", "-i", tmp_path / "film.mkv", "-o", tmp_path / "layers", "--masks",
+        tmp_path / "nobody.png", "--export", "wan-animate,removal", "--export-fps", 10, "--gpu", -1,
+        "--no-cuts",
+    )  # fmt: skip
+    export = tmp_path / "layers" / "exports" / "wan-animate"
+    assert info_of(export)["frames"] == [0, 1, 2, 3, 3, 4, 4, 5, 7]
+    notes = "2 frames are there more than once, for 10 fps; 1 of the film's frames left out"
+    assert any(notes in line for line in lines)
+    assert any("nobody is in the film, so its masks are empty" in line for line in lines)
+    made = frames_of(export / "src_bg.mp4")
+    grey = 30 * np.array([0, 1, 2, 3, 3, 4, 4, 5, 7])
+    assert made.dtype == np.uint8 and abs(made[:, 16, 24, 0] - grey).max() <= 1
+    assert not frames_of(export / "src_mask.mp4").any()
+
+
 def test_fits_cover_with_sides_of_16():
     fit = fit_of((1080, 1920), area=832 * 480, pixel_aspect=Fraction(1), name="film")
     assert fit == Fit((1080, 1920), (468, 832), (2, 0), (464, 832))
