@@ -23,13 +23,10 @@ from layers.runtime.film_export import (
     plan_exports,
     write_export,
 )
-from nunif.errors import UserError
 from nunif.files import make_folder, write_json
-from nunif.image import save_png
-from nunif.numbered import is_picture
 from nunif.runtime.film import check_not_sources, open_source
 from nunif.runtime.mask_source import Paired, open_masks
-from nunif.video.film import Film, open_film
+from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.part import place_in_whole
 
@@ -75,9 +72,8 @@ def export(
         frames = layers_of_frames(plan, layers, meta, tone, effects)
         shown = tqdm(frames, total=len(plan.frames), unit="frame", desc=plan.name, disable=None)
         threshold = float(meta["options"]["hole_threshold"])
-        num_empty = write_export(plan, folder, shown, threshold=threshold)
-    missing = _add_inputs(plan, folder)
-    info = {**info_of(plan, meta, tone, num_empty), "missing": missing}
+        seen = write_export(plan, folder, shown, threshold=threshold)
+    info = info_of(plan, meta, tone, seen)
     write_json(folder / INFO, info)
     _tell(plan, info, meta, called)
 
@@ -101,34 +97,6 @@ def _open_effects(
     return stack.enter_context(masks)
 
 
-def _add_inputs(plan: Plan, folder: Path) -> dict[str, str]:
-    """Add what the user gives, and tell what the reader needs besides, and where it comes from."""
-    if plan.name != WAN_ANIMATE:
-        return {}
-    missing = {}
-    if plan.options.reference is None:
-        missing["src_ref.png"] = "a picture of who is to stand there (--reference)"
-    else:
-        save_png(folder / "src_ref.png", _read_reference(plan.options.reference))
-    if plan.points is None:
-        points = "of the points that DWPose or ViTPose find in the film (--pose)"
-        missing["src_pose.mp4"] = missing["src_face.mp4"] = points
-    return missing
-
-
-def _read_reference(path: Path) -> np.ndarray:
-    """The picture of --reference, (H, W, 3) uint8.
-
-    Raises:
-        UserError: it is none.
-    """
-    if not is_picture(path):
-        raise UserError(f"--reference {path} is no picture: name one, such as a .png or .jpg")
-    with open_film(path, is_still=True) as film:
-        (frame,) = film.read(0, 1)
-    return frame.rgb
-
-
 def _tell(plan: Plan, info: dict[str, Any], meta: dict[str, Any], called: Path) -> None:
     """Log what was written, and all that the reader may not expect."""
     height, width = plan.fit.size
@@ -144,6 +112,9 @@ def _tell(plan: Plan, info: dict[str, Any], meta: dict[str, Any], called: Path) 
     )
     if info["frames_without_anybody"] == len(plan.frames):
         logger.warning("%s: nobody is in the film, so its masks are empty", called)
+    if cut := info["frames_with_people_cut"]:
+        text = "%s: people reach into what was cut off in %d frames; there they stay in the film"
+        logger.warning(text, called, cut)
     if plan.name == REMOVAL:
         return
     if len(meta["shots"]) > 1:

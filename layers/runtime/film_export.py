@@ -13,8 +13,7 @@ Axes: H W pixels of the film, h w of the export, 3 = R G B.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,15 +22,17 @@ import numpy as np
 
 from layers.options_films import REMOVAL, VACE, WAN_ANIMATE, FilmExportOptions, parse_mask_shape
 from layers.runtime import planes
+from layers.runtime.export_writer import FilmsOfExport, Pictures
 from layers.runtime.film_fit import Fit, fit_of
 from layers.runtime.pose_pictures import cut_face, draw_skeleton, laid, read_points
 from layers.runtime.region_masks import region, whole_blocks, without
 from nunif.errors import UserError
 from nunif.files import explain_os_errors
-from nunif.image import encode_binary, encode_rgb
-from nunif.video.film import Film, parse_fps
+from nunif.image import save_png
+from nunif.numbered import check_exists, is_picture
+from nunif.video.film import Film, open_film, parse_fps
+from nunif.video.pixel_format import layout_of
 from nunif.video.tone import ToneMap
-from nunif.video.writer import VideoWriter
 
 FOLDER, INFO = "exports", "export.json"
 VERSION = 1
@@ -42,7 +43,7 @@ SEGMENT = 77  # frames that Wan-Animate generates at a time
 class LayersOfFrame(NamedTuple):
     """What an export is made of. number: of the film's frame. rgb: (h, w, 3) uint8, SDR. people:
     the alpha of each, (h, w) uint8. occluder: the same, or None. scene: as rgb, or None. effects:
-    (h, w) bool, or None."""
+    (h, w) bool, or None. is_cut: whether somebody reaches into what is cut off."""
 
     number: int
     rgb: np.ndarray
@@ -50,6 +51,7 @@ class LayersOfFrame(NamedTuple):
     occluder: np.ndarray | None
     scene: np.ndarray | None
     effects: np.ndarray | None
+    is_cut: bool
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,7 @@ class Plan:
     notes: list[str]
     options: FilmExportOptions
     points: np.ndarray | None = None  # of --pose, (T, 133, 3) for each frame of the film
-
-
-Pictures = dict[str, np.ndarray]
+    reference: np.ndarray | None = None  # the picture of --reference, (H, W, 3) uint8
 
 
 class Target(NamedTuple):
@@ -120,7 +120,7 @@ def _size_of(plan: Plan) -> dict[str, Any]:
 def _given(plan: Plan) -> dict[str, str]:
     """What the user gave."""
     moves = {"pose_video": "src_pose.mp4", "face_video": "src_face.mp4"}
-    image = {} if plan.options.reference is None else {"image": "src_ref.png"}
+    image = {} if plan.reference is None else {"image": "src_ref.png"}
     return image | ({} if plan.points is None else moves)
 
 
@@ -162,7 +162,7 @@ def plan_exports(options: FilmExportOptions, film: Film) -> list[Plan]:
     """What will be exported of a film.
 
     Raises:
-        UserError: it is too small or too short for that.
+        UserError: it is too small or too short for that, or what the user gives can't be used.
     """
     plans = []
     for name in options.exports():
@@ -177,6 +177,8 @@ def plan_exports(options: FilmExportOptions, film: Film) -> list[Plan]:
         if options.export_fps is not None:
             rate = parse_fps(options.export_fps, flag="--export-fps")
         frames, notes = _frames_at(rate, film)
+        if (bits := layout_of(info.picture_format).bits) > 8:
+            notes.append(f"brought from {bits} bits to 8")
         if name == VACE and (rest := (len(frames) - 1) % 4):
             frames = frames[:-rest]
             last = "the last frame is" if rest == 1 else f"the last {rest} frames are"
@@ -186,11 +188,29 @@ def plan_exports(options: FilmExportOptions, film: Film) -> list[Plan]:
                 f"--export {name} needs 2 frames at least, and {film.path} gives {len(frames)}: "
                 "take more of the film"
             )
-        points = None
-        if name == WAN_ANIMATE and options.pose is not None:
-            points = laid(read_points(options.pose, len(film)), fit)
-        plans.append(Plan(name, fit, rate, frames, fit.notes() + notes, options, points))
+        plan = Plan(name, fit, rate, frames, fit.notes() + notes, options)
+        plans.append(_with_inputs(plan, film) if name == WAN_ANIMATE else plan)
+    if options.effects is not None:
+        check_exists(options.effects, f"--effects {options.effects}")
     return plans
+
+
+def _with_inputs(plan: Plan, film: Film) -> Plan:
+    """With what the user gives: points and a picture."""
+    options = plan.options
+    if options.pose is not None:
+        plan = replace(plan, points=laid(read_points(options.pose, len(film)), plan.fit))
+    if options.reference is not None:
+        plan = replace(plan, reference=_read_reference(options.reference))
+    return plan
+
+
+def _read_reference(path: Path) -> np.ndarray:
+    if not is_picture(path):
+        raise UserError(f"--reference {path} is no picture: name one, such as a .png or .jpg")
+    with open_film(path, is_still=True) as film:
+        (frame,) = film.read(0, 1)
+    return frame.rgb
 
 
 def _frames_at(rate: Fraction, film: Film) -> tuple[list[int], list[str]]:
@@ -227,6 +247,7 @@ def layers_of_frames(
     """
     numbered = enumerate(effects or ())
     lay, last, frame = plan.fit.lay, -1, None
+    cut_off = ~plan.fit.back(np.ones(plan.fit.size, bool))
     for number in plan.frames:
         if number != last or frame is None:
             marks = next((mask for at, mask in numbered if at == number), None)
@@ -235,14 +256,16 @@ def layers_of_frames(
             def read(letters: str, shot: Path = shot, number: int = number) -> np.ndarray:
                 return planes.read_plane(shot, number, letters)
 
-            people = [letters for letters in sorted(there, key=_depth) if letters[0] == "A"]
+            names = [letters for letters in sorted(there, key=_depth) if letters[0] == "A"]
+            people = [_eight_bits(read(letters)) for letters in names]
             frame = LayersOfFrame(
                 number,
                 lay(_sdr8(read(planes.FILM), tone)),
-                [lay(_eight_bits(read(letters))) for letters in people],
+                [lay(alpha) for alpha in people],
                 lay(_eight_bits(read(planes.OCCLUDER[0]))) if planes.OCCLUDER[0] in there else None,
                 lay(_sdr8(read(planes.SCENE), tone)) if plan.name == REMOVAL else None,
                 None if marks is None else lay(marks) > 127,
+                any((alpha[cut_off] > 127).any() for alpha in people),
             )
             last = number
         yield frame
@@ -268,79 +291,24 @@ def _sdr8(rgb: np.ndarray, tone: ToneMap | None) -> np.ndarray:
     return _eight_bits(rgb if tone is None else tone.to_sdr(rgb))
 
 
-@dataclass
-class FilmsOfExport:
-    """Writes the films of an export and their folders of PNGs. Use as a context manager."""
+class Seen(NamedTuple):
+    """In how many frames nobody is, and in how many somebody reaches into what is cut off."""
 
-    folder: Path
-    rate: Fraction
-    folders: Mapping[str, str]
-    num_frames: int = 0
-    _films: dict[str, VideoWriter] = field(default_factory=dict)
-    _stack: ExitStack = field(default_factory=ExitStack)
-
-    def __enter__(self) -> "FilmsOfExport":
-        return self
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return self._stack.__exit__(*error)
-
-    def write(self, pictures: Pictures) -> None:
-        """Add a frame to each film: (h, w, 3) uint8, or a mask (h, w) bool."""
-        assert not self.num_frames or {*pictures} == {*self._films}
-        for name, picture in pictures.items():
-            film = self._films.get(name) or self._open(name, *picture.shape[:2])
-            is_mask = picture.dtype == bool
-            rgb = np.dstack([picture.astype(np.uint8) * 255] * 3) if is_mask else picture
-            film.write(rgb, self.num_frames)
-            if folder := self.folders.get(name):
-                data = encode_binary(picture) if is_mask else encode_rgb(picture)
-                picture_path(self.folder / folder, self.num_frames).write_bytes(data)
-        self.num_frames += 1
-
-    def _open(self, name: str, height: int, width: int) -> VideoWriter:
-        if folder := self.folders.get(name):
-            (self.folder / folder).mkdir()
-        film = VideoWriter(
-            self.folder / f"{name}.mp4",
-            width=width,
-            height=height,
-            rate=self.rate,
-            time_base=1 / self.rate,
-            codec="libx264rgb",
-            pixel_format="rgb24",
-            quality=0,
-            keep_unfinished=False,
-        )
-        self._films[name] = self._stack.enter_context(film)
-        return film
-
-    @property
-    def counts(self) -> set[int]:
-        """How many frames the films have."""
-        return {film.num_frames for film in self._films.values()}
-
-
-def picture_path(folder: Path, number: int) -> Path:
-    return folder / f"{number:05d}.png"
+    empty: int
+    cut: int
 
 
 def write_export(
-    plan: Plan,
-    folder: Path,
-    frames: Iterable[LayersOfFrame],
-    *,
-    threshold: float,
-) -> int:
-    """Write the films of one export into an empty folder, and tell in how many frames nothing is to
-    be generated.
+    plan: Plan, folder: Path, frames: Iterable[LayersOfFrame], *, threshold: float
+) -> Seen:
+    """Write what is asked for into an empty folder, but for its export.json.
 
     Args:
         frames: see `layers_of_frames`.
         threshold: from what alpha on somebody is there.
     """
     target = TARGETS[plan.name]
-    num_empty = 0
+    num_empty = num_cut = 0
     with (
         explain_os_errors(folder),
         FilmsOfExport(folder, plan.rate, target.folders) as films,
@@ -348,15 +316,16 @@ def write_export(
         for frame in frames:
             pictures = target.pictures(frame, plan, threshold)
             num_empty += not any(x.any() for x in pictures.values() if x.dtype == bool)
+            num_cut += frame.is_cut
             films.write(pictures)
         # readers pad a shorter one by themselves and say nothing
         assert films.counts == {len(plan.frames)}, films.counts
-    return num_empty
+    if plan.reference is not None:
+        save_png(folder / "src_ref.png", plan.reference)
+    return Seen(num_empty, num_cut)
 
 
-def info_of(
-    plan: Plan, meta: dict[str, Any], tone: ToneMap | None, num_empty: int
-) -> dict[str, Any]:
+def info_of(plan: Plan, meta: dict[str, Any], tone: ToneMap | None, seen: Seen) -> dict[str, Any]:
     """What export.json says. meta: of the layers. tone: of the film."""
     notes = [*plan.notes] + ([] if tone is None else [f"brought from {tone.name} to SDR"])
     # on whose machine it was is nobody's business
@@ -370,10 +339,23 @@ def info_of(
         **plan.fit.to_json(),
         "fps": str(plan.rate),
         "frames": plan.frames,
-        "frames_without_anybody": num_empty,
+        "frames_without_anybody": seen.empty,
+        "frames_with_people_cut": seen.cut,
         "mask": TARGETS[plan.name].mask,
         "mask_shape": plan.options.mask_shape if plan.name != REMOVAL else None,
         "arguments": TARGETS[plan.name].arguments(plan),
+        "missing": missing_of(plan),
         "notes": notes,
         "provenance": provenance,
     }
+
+
+def missing_of(plan: Plan) -> dict[str, str]:
+    """The files that the reader needs besides, and where they come from."""
+    missing = {}
+    if plan.name == WAN_ANIMATE and plan.reference is None:
+        missing["src_ref.png"] = "a picture of who is to stand there (--reference)"
+    if plan.name == WAN_ANIMATE and plan.points is None:
+        points = "of the points that DWPose or ViTPose find in the film (--pose)"
+        missing["src_pose.mp4"] = missing["src_face.mp4"] = points
+    return missing

@@ -18,7 +18,8 @@ import numpy as np
 
 from layers.options_split import ComposeOptions
 from layers.runtime.exact import over
-from layers.runtime.film_export import FOLDER, INFO, picture_path
+from layers.runtime.export_writer import picture_path
+from layers.runtime.film_export import FOLDER, INFO
 from layers.runtime.film_fit import Fit
 from nunif.errors import UserError
 from nunif.image import read_grey
@@ -28,6 +29,7 @@ from nunif.video.pixel_format import layout_of
 logger = logging.getLogger(__name__)
 
 NONE = "none"  # for --export: the film is as large and long as the film that was split
+_PART = ("hash", "start", "end", "fps")  # what says which part of which film it is
 FEATHER = 2  # pixels of the film inside the mask over which its edge is soft
 _SHORTER = 3  # frames by which programs that want 4k+1 shorten a film
 _ASPECT_TOLERANCE = 0.01
@@ -98,7 +100,8 @@ def read_export(folder: Path, meta: dict[str, Any]) -> Export:
         info = json.loads(path.read_text(encoding="utf-8"))
         fit, rate = Fit.from_json(info), Fraction(info["fps"])
         num_frames, masks = len(info["frames"]), folder / str(info["mask"])
-        of = info["provenance"]["source"]["hash"]
+        source = info["provenance"]["source"]
+        of = [source[key] for key in _PART]
     except OSError as error:
         raise UserError(
             f"{folder} holds no export ({INFO} is missing): name the folder that split --export "
@@ -106,7 +109,7 @@ def read_export(folder: Path, meta: dict[str, Any]) -> Export:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: export the layers again") from error
-    if [*fit.film] != meta["size"] or of != meta["source"]["hash"]:
+    if [*fit.film] != meta["size"] or of != [meta["source"][key] for key in _PART]:
         raise UserError(f"{path} is of another film than the layers: name the export of these")
     return Export(folder, str(info["export"]), fit, rate, num_frames, masks)
 
@@ -133,7 +136,10 @@ def find_export(options: ComposeOptions, meta: dict[str, Any]) -> Export | None:
     with open_film(options.person, for_editing=True, is_still=True) as film:
         size, count = (film.info.height, film.info.width), len(film)
     fitting = [export for export in found if export.fit.size == size]
-    alike = [export for export in fitting if export.num_frames == count] or fitting
+    alike = [export for export in fitting if export.num_frames == count]
+    if not alike and [*size] == meta["size"] and count >= len(meta["frames"]):
+        return None
+    alike = alike or fitting
     if len(alike) > 1:
         names = " and ".join(export.name for export in alike)
         raise UserError(
@@ -182,7 +188,7 @@ def open_generated(
         *fit.film[::-1],
     )
     if left := int((places >= count).sum()):
-        text = "--person %s ends before the film: the last %d frames stay as they are"
+        text = "--person %s ends before the film: %d of its frames stay as they are"
         logger.warning(text, path, left)
     used = places[places < count]
     if again := len(used) - len({*used.tolist()}):

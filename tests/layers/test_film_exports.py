@@ -156,7 +156,7 @@ def test_what_a_generator_makes_goes_back_to_its_place(film, layers, tmp_path):
     write_video(made, blue, fps=16, pixel_format="yuv444p")  # another rate, fewer frames
     out = tmp_path / "out.mkv"
     lines = layers("compose", folder, "-o", out, "--person", made, "--codec", "ffv1")
-    assert any("ends before the film: the last 3 frames stay as they are" in x for x in lines)
+    assert any("ends before the film: 3 of its frames stay as they are" in x for x in lines)
     before, after = frames_of(film / "film.mkv"), frames_of(out)
     mask = np.zeros((T, H, W), bool)
     mask[:9, 2:50, 3:67] = pictures_in(folder / "exports" / "vace" / "mask") > 0
@@ -223,7 +223,7 @@ def test_uneven_times_many_bits_and_nobody(layers, tmp_path):
     export = tmp_path / "layers" / "exports" / "wan-animate"
     assert info_of(export)["frames"] == [0, 1, 2, 3, 3, 4, 4, 5, 7]
     notes = "2 frames are there more than once, for 10 fps; 1 of the film's frames left out"
-    assert any(notes in line for line in lines)
+    assert any(notes in line and "brought from 10 bits to 8" in line for line in lines)
     assert any("nobody is in the film, so its masks are empty" in line for line in lines)
     made = frames_of(export / "src_bg.mp4")
     grey = 30 * np.array([0, 1, 2, 3, 3, 4, 4, 5, 7])
@@ -250,6 +250,54 @@ def test_fits_cover_with_sides_of_16():
     assert abs(back[20:-20, 20:-20, 0].astype(int) - ramp[20:-20, 20:-20]).max() <= 1
 
 
+def test_what_generators_do_not_expect_is_said(film, layers, tmp_path):
+    """Two shots, two people in one of them, and one who stands at the edge."""
+    folder = shutil.copytree(film / "layers", tmp_path / "layers")
+    (folder / "shot0001").mkdir()
+    for path in sorted((folder / "shot0000").iterdir()):
+        if path.name >= "00006":
+            path.rename(folder / "shot0001" / path.name)
+    for number in range(6, T):
+        second = np.zeros((H, W), np.uint8)
+        second[10:20, 66:] = 255  # three of its columns are cut off
+        path = folder / "shot0001" / f"{number:05d}_A2.png"
+        path.write_bytes(encode_grey(second))
+    meta = json.loads((folder / "meta.json").read_text())
+    meta |= {
+        "shots": [[0, 5], [6, T - 1]],
+        "planes": [meta["planes"][0], ["A2", *meta["planes"][0]]],
+    }
+    (folder / "meta.json").write_text(json.dumps(meta))
+    more = ("--export", "wan-animate", "--mask-shape", "box")
+    lines = layers("export-films", folder, "-o", tmp_path / "x", *more)
+    assert any("there are 2 shots, and programs that generate know of no cuts" in x for x in lines)
+    assert any("up to 2 people are in a shot, and Wan-Animate knows one" in x for x in lines)
+    assert any("reach into what was cut off in 6 frames" in x for x in lines)
+    mask = pictures_in(tmp_path / "x" / "wan-animate" / "src_mask")
+    assert not mask[:6, 8:16, 56:].any() and mask[6:, 8:16, 56:].all()
+    assert mask[6, 40:46, 32:].any() and not mask[6, 40:, 48:].any()  # a box for each
+
+
+def test_a_film_of_the_films_size_is_put_in_as_it_is(film, layers, tmp_path):
+    folder = shutil.copytree(film / "layers", tmp_path / "layers")
+    path = tmp_path / "grey.mkv"
+    write_clip(
+        path, [np.full((H, W, 3), 90, np.uint8)] * T, codec="ffv1", num_b_frames=0,
+        pixel_format="bgr0",
+    )  # fmt: skip
+    layers("compose", folder, "-o", tmp_path / "o.mkv", "--codec", "ffv1", "--person", path)
+    before, after = frames_of(film / "film.mkv"), frames_of(tmp_path / "o.mkv")
+    hole = np.stack(
+        [
+            cv2.imread(str(folder / "shot0000" / f"{number:05d}_H.png"), cv2.IMREAD_GRAYSCALE)
+            for number in range(T)
+        ]
+    )
+    assert np.array_equal(after[hole == 0], before[hole == 0])
+    assert np.array_equal(after[:, post()], before[:, post()])
+    assert abs(after[5, 20:30, 26:30].astype(int) - 90).max() <= 2
+
+
 def test_bad_input_gets_a_line(film, layers, tmp_path):
     folder = shutil.copytree(film / "layers", tmp_path / "layers")
 
@@ -265,6 +313,14 @@ def test_bad_input_gets_a_line(film, layers, tmp_path):
     assert "are at least 16x16" in error(*made, "--export", "vace", "--export-area", "20x15")
     assert "is for --export removal" in error(*made, "--export", "vace", "--effects", "masks")
     assert "is there already" in error("export-films", folder, "--export", "vace")
+
+    late = ("split", "-i", film / "film.mkv", "-o", tmp_path / "y", "--masks", film / "masks")
+    words = ("--export", EXPORTS)
+    assert "--pose a.npy is no file" in error(*late, *words, "--pose", "a.npy")
+    assert "--effects gone doesn't exist" in error(*late, *words, "--effects", "gone")
+    assert "a.txt is no picture" in error(*late, *words, "--reference", "a.txt")
+    words = ("--export", "wan-animate", "--end", "0.03")
+    assert "needs 2 frames at least" in error(*late, *words)
 
     write_clip(tmp_path / "made.mkv", 5, width=w, height=h, codec="ffv1", num_b_frames=0)
     out = ("compose", folder, "-o", tmp_path / "o.mkv")
