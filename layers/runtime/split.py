@@ -24,8 +24,11 @@ from layers.options_split import DEPTH, SplitOptions
 from layers.runtime import planes
 from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
 from layers.runtime.exact import split_all
+from layers.runtime.export_films import export_beside
+from layers.runtime.film_export import plan_exports
 from layers.runtime.occluders import WithDisparity, occluders_of
 from layers.runtime.planes import PlanesOfFilm
+from layers.runtime.provenance import origin_of
 from layers.runtime.remove import FILLER
 from nunif.device import create_device
 from nunif.errors import UserError
@@ -68,6 +71,7 @@ def main(options: SplitOptions) -> None:
     model = options.model or FILLER
     with ExitStack() as stack:
         film = stack.enter_context(open_source(options.film()))
+        exports = plan_exports(options, film)
         by, cut_out = open_cutouts(options)
         filler = open_filler(options)
         size = filler.computed_size(film.info.height, film.info.width)
@@ -81,7 +85,9 @@ def main(options: SplitOptions) -> None:
         process_frames(filled(parts, filler, film), film, write)
         written.end_shot()
         about = {"filler": model.name, "filler_sha256": file_sha256(model), "cut_out_by": by}
-        write_json(folder / planes.META, {**meta_of(options, film, written), "models": about})
+        meta = {**meta_of(options, film, written), "models": about}
+        write_json(folder / planes.META, meta)
+        export_beside(exports, folder, meta, film, called=options.output)
     empty = sum("A" not in kept for kept in written.planes)
     logger.info(
         "%s: %d frames in %d shots%s",
@@ -227,7 +233,7 @@ def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[st
         "transfer": "encoded",
         "depth": depth,
         "recompose": "exact",
-        "generated": False,
+        **origin_of(options.input),
         "options": {
             "hole_threshold": options.hole_threshold,
             "dilate": options.dilate,
