@@ -1,7 +1,7 @@
 """Pictures of named channels, to and from OpenEXR files of one part in scan lines.
 
-What is written is ZIPS: each line compressed by itself, as compositing programs read it fastest. The
-layout is that of "OpenEXR File Layout" and "Technical Introduction to OpenEXR" (openexr.com).
+What is written is ZIPS: each line compressed by itself, as compositing programs read it fastest.
+The layout is that of "OpenEXR File Layout" and "Technical Introduction to OpenEXR" (openexr.com).
 
 Axes: H W pixels.
 """
@@ -9,13 +9,14 @@ Axes: H W pixels.
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from zlib_ng import zlib_ng
 
 _MAGIC, _VERSION, _LONG_NAMES = 20000630, 2, 0x400
 _LONGEST = 31  # bytes of a name, in files without long ones
-_KINDS = {1: np.dtype("<f2"), 2: np.dtype("<f4")}  # HALF, FLOAT
+_KINDS: dict[int, np.dtype[Any]] = {1: np.dtype("<f2"), 2: np.dtype("<f4")}  # HALF, FLOAT
 _NUMBERS = {kind: number for number, kind in _KINDS.items()}
 _LINES = {0: 1, 2: 1, 3: 16}  # of a chunk: not compressed, ZIPS, ZIP
 _ZIPS = 2
@@ -104,11 +105,11 @@ def _decode(data: bytes) -> dict[str, np.ndarray]:
         y, length = struct.unpack_from("<2i", data, start)
         rows = lines[y - top : y - top + _LINES[compression]]
         content = data[start + 8 : start + 8 + length]
-        if length < rows.size:
-            content = _unmix(np.frombuffer(zlib_ng.decompress(content), np.uint8))
-        if len(content) != rows.size or not len(rows):
+        is_packed = length < rows.size
+        raw = np.frombuffer(zlib_ng.decompress(content) if is_packed else content, np.uint8)
+        if len(raw) != rows.size or not len(rows):
             raise IndexError
-        rows[:] = np.frombuffer(content, np.uint8).reshape(rows.shape)
+        rows[:] = (_unmix(raw) if is_packed else raw).reshape(rows.shape)
     ends = np.cumsum([width * kind.itemsize for kind in kinds.values()])
     parts = zip(kinds.items(), np.split(lines, ends[:-1], axis=1))
     return {name: np.ascontiguousarray(part).view(kind) for (name, kind), part in parts}
@@ -129,7 +130,7 @@ def _read_attributes(data: bytes, position: int) -> tuple[dict[str, bytes], int]
 
 
 def _read_channels(listed: bytes) -> dict[str, np.dtype]:
-    kinds: dict[str, np.dtype] = {}
+    kinds: dict[str, np.dtype[Any]] = {}
     position = 0
     while listed[position]:
         name, position = _read_text(listed, position)
