@@ -24,7 +24,7 @@ from layers.runtime.planes import FrameLayers
 from nunif.errors import UserError
 from nunif.video.color import BT709
 from nunif.video.film import Film
-from nunif.video.picture import Picture, alpha_of
+from nunif.video.picture import Picture, convert
 from nunif.video.reader import Frame, VideoReader
 from nunif.video.writer import VideoWriter
 
@@ -47,7 +47,8 @@ class VideoKind:
 
 
 FFV1 = VideoKind(".mkv", "ffv1", ("bgra", "gbrap16le"), ("bgr0", "gbrp16le"), is_exact=True)
-PRORES = VideoKind(".mov", "prores_ks", ("yuva444p10le",) * 2, ("yuv444p10le",) * 2)
+# without alpha its encoder takes a twentieth of the bits
+PRORES = VideoKind(".mov", "prores_ks", ("yuva444p10le",) * 2, ("yuva444p10le",) * 2)
 # a CRF at which alpha is off by some hundredths at most
 VP9 = VideoKind(".webm", "libvpx-vp9", ("yuva420p",) * 2, ("yuv420p",) * 2, quality=4)
 _GREY = VideoKind(".mkv", "ffv1", ("", ""), ("gray", "gray16le"), is_exact=True)
@@ -179,7 +180,7 @@ def read_videos(
             yield FrameLayers(
                 [_layer_of(next(frames), dtype) for frames in of_people],
                 None if occluders is None else _layer_of(next(occluders), dtype),
-                planes.in_bits(scene.rgb, dtype),
+                _layer_of(scene, dtype).foreground,
                 None if holes is None else _planes_of(next(holes))[0] > 127,
             )
 
@@ -205,8 +206,9 @@ def _planes_of(frame: Frame) -> tuple[np.ndarray, ...]:
 
 
 def _layer_of(frame: Frame, dtype: type) -> Layer:
+    """Opaque, where a file that another program has written has no alpha."""
     assert frame.picture is not None
-    alpha = alpha_of(frame.picture)
-    if alpha is None:  # of a file that another program has written
-        alpha = np.full(frame.rgb.shape[:2], np.iinfo(dtype).max, dtype)
-    return Layer(planes.in_bits(frame.rgb, dtype), planes.in_bits(alpha, dtype)[..., None])
+    # not frame.rgb: swscale, which it comes from, makes 8-bit Y'CbCr a grey level darker
+    kind = _PLANAR[4, np.dtype(dtype).itemsize]
+    green, blue, red, alpha = convert(frame.picture, kind).planes
+    return Layer(np.dstack([red, green, blue]), alpha[..., None])

@@ -118,7 +118,8 @@ class PlanesOfFilm:
             self._shot.write(self.num_frames, pictures, frame)
         for letters, picture in pictures.items():
             self._seen.add(letters)
-            if letters not in self._full and picture.any():
+            # colours count where their alpha does
+            if "F" not in letters and letters not in self._full and picture.any():
                 self._full |= {letters, _colours_of(letters)}
         self.shots[-1][1] = self.num_frames
         self.num_frames += 1
