@@ -93,21 +93,24 @@ def main(options: LayerRecordOptions) -> None:
     with making(options.data_dir, options.prefix, LABEL):
         for path in films:
             with failures.log(path.name):
-                _make_of_film(path, _split_options(path, options, len(films)), options, counts)
+                how = _split_options(
+                    path, options, alone=len(films) == 1 and films == [*options.dataset_dir]
+                )
+                _make_of_film(path, how, options, counts)
     nobody = f", {counts['nobody']} of them without anybody" if counts["nobody"] else ""
     logger.info("%s: made %d%s, kept %d", LABEL, counts["made"], nobody, counts["kept"])
     failures.raise_if_any("films")
 
 
-def _split_options(film: Path, options: LayerRecordOptions, num_films: int) -> SplitOptions:
-    """Of one film; of several, masks are those of its name.
+def _split_options(film: Path, options: LayerRecordOptions, *, alone: bool) -> SplitOptions:
+    """Of one film. alone: masks are its own; else those of its name.
 
     Raises:
         UserError: it has none.
     """
 
     def own(flag: str, path: Path) -> Path:
-        return path if num_films == 1 else find_mask(path, film, name=f"--{flag} {path}")
+        return path if alone else find_mask(path, film, name=f"--{flag} {path}")
 
     occluders = options.occluders
     if occluders not in (None, DEPTH):

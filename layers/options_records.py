@@ -27,7 +27,8 @@ class LayerRecordOptions(RecordFolderOptions, DepthOptions, MaskOptions):
         default=None,
         metavar="PATH",
         help="who is cut out, in white, greys are half transparent: of one film a video, a folder "
-        "of numbered pictures, or one picture; of several a folder with masks of each, by its name",
+        "of numbered pictures, or one picture; of several, or a folder of films, a folder with "
+        "masks of each, by its name",
     )
     matting: Path | None = option(
         default=None,

@@ -101,6 +101,7 @@ SMALL = {
     "python create_training_data.py inpaint": "--size 64",
     "python create_training_data.py world": "--num 2 --size 48x64 --seq 3 --people 1",
     "python create_training_data.py label_people": "--gpu -1",
+    "python create_training_data.py layers": "--size 48 --look-ahead 0 --gpu -1",
     "python train.py matting": "--size 128 --clip-length 2 --max-epoch 1 --skip-eval"
     " --num-workers 0 --gpu -1 --disable-tensorboard",
     "python train.py matting -i data/world --model-dir models/matting --high-size": "--size 128"

@@ -167,7 +167,7 @@ def compose_frames(
                 picture = np.where(hole[..., None], space.put_in(other), picture)
         if options.occluder and occluder is not None:
             picture = space.over(occluder, picture)
-        place = hole if layers.loses and scene is None else None
-        if layers.loses and scene is None and hole is None:
-            place = np.zeros(picture.shape[:2], bool)
+        place = None
+        if layers.loses and scene is None:
+            place = np.zeros(picture.shape[:2], bool) if hole is None else hole
         yield space.take_out(picture), place

@@ -218,7 +218,7 @@ def read_plane(shot: Path, frame: int, letters: str) -> np.ndarray:
         UserError: it is missing or damaged.
     """
     path = plane_path(shot, frame, letters)
-    is_grey = letters[0] in "AH" or letters == OCCLUDER[0]
+    is_grey = letters[0] in "AHD" or letters == OCCLUDER[0]
     try:
         how = cv2.IMREAD_ANYDEPTH
         how |= cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR_RGB

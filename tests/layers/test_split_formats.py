@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from layers import options_split
+from layers.runtime.formats import FORMATS
 from layers.runtime.plane_videos import FFV1, VideoShot
 from layers.runtime.planes import PlanesOfFilm
 from layers.runtime.spaces import Linear
@@ -155,6 +157,10 @@ def test_each_plane_is_a_layer_of_its_own_in_linear_light(layers, tmp_path):  # 
         alpha = np.frombuffer(planes[3], np.float16).reshape(H, -1)[:, :W]
     assert np.array_equal(alpha, occluder)
     assert np.array_equal(compose(layers, tmp_path / "out", tmp_path / "a.mkv"), frames_of(film))
+
+
+def test_the_options_name_all_formats():
+    assert options_split.FORMATS == tuple(FORMATS)
 
 
 def test_bad_layers_get_a_line(layers, tmp_path):  # noqa: F811
