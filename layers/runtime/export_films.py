@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from layers.options_films import REMOVAL, WAN_ANIMATE, ExportFilmsOptions, FilmExportOptions
-from layers.options_split import ComposeOptions
+from layers.options_split import PNG, ComposeOptions
 from layers.runtime import planes
 from layers.runtime.compose import check_frames, reading_of
 from layers.runtime.film_export import (
@@ -23,6 +23,7 @@ from layers.runtime.film_export import (
     plan_exports,
     write_export,
 )
+from nunif.errors import UserError
 from nunif.files import make_folder, write_json
 from nunif.runtime.film import check_not_sources, open_source
 from nunif.runtime.mask_source import Paired, open_masks
@@ -41,6 +42,11 @@ def main(options: ExportFilmsOptions) -> None:
             exported, or something stands where an export would be written.
     """
     meta = planes.read_meta(options.layers)
+    if (kept := meta.get("format", PNG)) != PNG:
+        raise UserError(
+            f"{options.layers} holds layers as {kept}, and exports are made of PNG: split the film "
+            f"with --format {PNG}"
+        )
     output = options.output or options.layers / FOLDER
     like = ComposeOptions(layers=options.layers, output=output, source=options.source)
     reading = reading_of(like, meta["source"])

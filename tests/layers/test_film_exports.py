@@ -313,9 +313,15 @@ def test_bad_input_gets_a_line(film, layers, tmp_path):
     assert "are at least 16x16" in error(*made, "--export", "vace", "--export-area", "20x15")
     assert "is for --export removal" in error(*made, "--export", "vace", "--effects", "masks")
     assert "is there already" in error("export-films", folder, "--export", "vace")
+    meta = folder / "meta.json"
+    text = meta.read_text()
+    meta.write_text(text.replace('"format": "png"', '"format": "exr"'))
+    assert "holds layers as exr, and exports are made of PNG" in error(*made, "--export", "vace")
+    meta.write_text(text)
 
     late = ("split", "-i", film / "film.mkv", "-o", tmp_path / "y", "--masks", film / "masks")
     words = ("--export", EXPORTS)
+    assert "leave --format ffv1 out" in error(*late, *words, "--format", "ffv1")
     assert "--pose a.npy is no file" in error(*late, *words, "--pose", "a.npy")
     assert "--effects gone doesn't exist" in error(*late, *words, "--effects", "gone")
     assert "a.txt is no picture" in error(*late, *words, "--reference", "a.txt")
