@@ -31,6 +31,11 @@ class SplitOptions(DepthOptions, MaskOptions, FillerOption):
         help="a matting model (.pth) that cuts out (default: the person finder that comes along, "
         "whose edges are soft and wide)",
     )
+    ids: bool = option(
+        "--no-ids",
+        default=True,
+        help="all who are cut out in one layer, instead of everybody in one of their own",
+    )
     occluders: str | None = option(
         default=None,
         metavar=f"PATH|{DEPTH}",

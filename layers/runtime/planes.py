@@ -69,12 +69,21 @@ class PlanesOfFilm:
         shot = shot_folder(self.folder, len(self.shots) - 1)
         with explain_os_errors(self.folder):
             for letters, picture in pictures.items():
+                if letters not in self._seen:
+                    self._fill_up(letters, np.zeros_like(picture))
                 plane_path(shot, self.num_frames, letters).write_bytes(_encode(picture))
                 self._seen.add(letters)
                 if letters not in self._full and picture.any():
                     self._full |= {letters, _colours_of(letters)}
         self.shots[-1][1] = self.num_frames
         self.num_frames += 1
+
+    def _fill_up(self, letters: str, empty: np.ndarray) -> None:
+        """Of somebody who comes in the middle of a shot there is nothing before."""
+        shot = shot_folder(self.folder, len(self.shots) - 1)
+        data = _encode(empty)
+        for frame in range(self.shots[-1][0], self.num_frames):
+            plane_path(shot, frame, letters).write_bytes(data)
 
     def end_shot(self) -> None:
         """Take away what is empty; the film and its scene stay, black as they may be."""

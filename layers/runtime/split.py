@@ -22,6 +22,7 @@ from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from layers.options_split import DEPTH, SplitOptions
 from layers.runtime import planes
+from layers.runtime.apart import MOST, Ids, Roll
 from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
 from layers.runtime.exact import split_all
 from layers.runtime.occluders import WithDisparity, occluders_of
@@ -31,6 +32,7 @@ from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import file_sha256, write_json
 from nunif.runtime.film import check_not_sources, is_folder, open_source, process_frames, read_ahead
+from nunif.runtime.options import parse_objects
 from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.reader import content_hash
@@ -74,14 +76,23 @@ def main(options: SplitOptions) -> None:
         logger.info("cut out by %s; %s, at %dx%d", by, filler.description, *reversed(size))
         folder = stack.enter_context(folder_of_outputs(options.output))
         cut = stack.enter_context(cut_out(film))
+        ids = Ids(lambda cut: to_sdr8(cut.frame, film))
+        if options.ids and options.objects is None:
+            cut = ids(cut)
         before = with_occluders(cut, options, film, stack)
         parts = stack.enter_context(read_ahead(find_holes(before, options), film))
-        written = PlanesOfFilm(folder)
-        write = partial(write_frame, written)
+        written, roll = PlanesOfFilm(folder), Roll()
+        write = partial(write_frame, written, roll)
         process_frames(filled(parts, filler, film), film, write)
         written.end_shot()
         about = {"filler": model.name, "filler_sha256": file_sha256(model), "cut_out_by": by}
-        write_json(folder / planes.META, {**meta_of(options, film, written), "models": about})
+        objects = parse_objects(options.objects) if options.ids else ()
+        persons = roll.told(ids, objects)
+        meta = {**meta_of(options, film, written), "persons": persons, "models": about}
+        write_json(folder / planes.META, meta)
+    if ids.crowded:
+        text = "in %d shots there are more than %d people: who came later shares layers with others"
+        logger.warning(text, len(ids.crowded), MOST)
     empty = sum("A" not in kept for kept in written.planes)
     logger.info(
         "%s: %d frames in %d shots%s",
@@ -160,7 +171,7 @@ def filled(
     return fill_in_sdr(filler.fill, frames, film.info.tone_map)
 
 
-def write_frame(written: PlanesOfFilm, item: tuple[Parts, np.ndarray]) -> None:
+def write_frame(written: PlanesOfFilm, roll: Roll, item: tuple[Parts, np.ndarray]) -> None:
     """Split a frame and write its planes."""
     (cut, occluder, hole, disparity), scene = item
     if cut.starts_shot or not written.num_frames:
@@ -168,6 +179,7 @@ def write_frame(written: PlanesOfFilm, item: tuple[Parts, np.ndarray]) -> None:
     picture = cut.frame.rgb
     letters = [planes.person_letters(number) for number in range(len(cut.persons))]
     alphas = [person.alpha for person in cut.persons]
+    roll.see(len(written.shots) - 1, written.num_frames, alphas)
     guesses: Sequence[np.ndarray | None] = [
         None if person.foreground is None else _like(person.foreground, picture)
         for person in cut.persons
