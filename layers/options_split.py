@@ -12,6 +12,7 @@ from scene.depth_models import MOTION_PARALLAX
 from scene.depth_options import DepthOptions
 
 DEPTH = "depth"
+HOLE_THRESHOLD, DILATE = 0.02, 1
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,12 @@ class SplitOptions(DepthOptions, MaskOptions, FillerOption):
         "then",
     )
     hole_threshold: float = share_option(
-        default=0.02, help="from what alpha on the scene behind is filled in"
+        default=HOLE_THRESHOLD, help="from what alpha on the scene behind is filled in"
     )
     dilate: int = option(
-        default=1, minimum=0, help="by how much that hole grows, in pixels of a film 432 wide"
+        default=DILATE,
+        minimum=0,
+        help="by how much that hole grows, in pixels of a film 432 wide",
     )
     look_ahead: int | None = option(
         default=None,

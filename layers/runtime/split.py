@@ -20,7 +20,7 @@ from inpaint.runtime.depth_files import open_depth_in
 from inpaint.runtime.depth_stream import stream_disparity
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
-from layers.options_split import DEPTH, SplitOptions
+from layers.options_split import DEPTH, DILATE, HOLE_THRESHOLD, SplitOptions
 from layers.runtime import planes
 from layers.runtime.apart import MOST, Ids, Roll
 from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
@@ -42,6 +42,13 @@ logger = logging.getLogger(__name__)
 
 REFERENCE_WIDTH = 432  # of a film: --dilate is told in its pixels
 VERSION = 1
+
+
+class HoleSize(NamedTuple):
+    """As --hole-threshold and --dilate."""
+
+    threshold: float = HOLE_THRESHOLD
+    dilate: int = DILATE
 
 
 class Parts(NamedTuple):
@@ -72,15 +79,16 @@ def main(options: SplitOptions) -> None:
         film = stack.enter_context(open_source(options.film()))
         by, cut_out = open_cutouts(options)
         filler = open_filler(options)
-        size = filler.computed_size(film.info.height, film.info.width)
-        logger.info("cut out by %s; %s, at %dx%d", by, filler.description, *reversed(size))
+        computed = filler.computed_size(film.info.height, film.info.width)
+        logger.info("cut out by %s; %s, at %dx%d", by, filler.description, *reversed(computed))
         folder = stack.enter_context(folder_of_outputs(options.output))
         cut = stack.enter_context(cut_out(film))
         ids = Ids(lambda cut: to_sdr8(cut.frame, film))
         if options.ids and options.objects is None:
             cut = ids(cut)
+        size = HoleSize(options.hole_threshold, options.dilate)
         before = with_occluders(cut, options, film, stack)
-        parts = stack.enter_context(read_ahead(find_holes(before, options), film))
+        parts = stack.enter_context(read_ahead(find_holes(before, size), film))
         written, roll = PlanesOfFilm(folder), Roll()
         write = partial(write_frame, written, roll)
         process_frames(filled(parts, filler, film), film, write)
@@ -144,7 +152,7 @@ def with_occluders(
 
 
 def find_holes(
-    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], options: SplitOptions
+    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], size: HoleSize
 ) -> Iterator[Parts]:
     """Each frame with its hole: what anything covers by more than the threshold, grown."""
     for (cut, disparity), occluder in frames:
@@ -153,9 +161,9 @@ def find_holes(
         seen = np.ones(cut.frame.rgb.shape[:2], np.float32)
         for alpha in alphas:
             seen *= 1 - alpha.astype(np.float32) / 255
-        hole = (1 - seen > options.hole_threshold).astype(np.uint8)
-        radius = max(1, round(options.dilate * hole.shape[1] / REFERENCE_WIDTH))
-        if options.dilate:
+        hole = (1 - seen > size.threshold).astype(np.uint8)
+        radius = max(1, round(size.dilate * hole.shape[1] / REFERENCE_WIDTH))
+        if size.dilate:
             square = np.ones((2 * radius + 1,) * 2, np.uint8)
             hole = np.asarray(cv2.dilate(hole, square), np.uint8)
         yield Parts(cut, occluder, hole > 0, disparity)
