@@ -53,7 +53,7 @@ COLUMNS = {
     "touched": Column("Pixels of the scene changed outside the hole.", LOW),
     "id_switches": Column("How often a person's layer changes, of two who don't cross.", LOW),
     "id_switches_crossing": Column("The same of two who cross.", LOW),
-    "ids_shared": Column("Share of frames in which two who stand apart are in one layer.", LOW),
+    "ids_shared": Column("Share of frames in which two who don't cross are in one layer.", LOW),
 }
 NO_EFFECT = (
     "--masks", "--objects", "--size", "--deinterlace", "--matting", "--segmenter", "--no-gate",

@@ -92,7 +92,7 @@ def occluder_scores(truth: LayerTruth, apart: TakenApart) -> dict[str, float]:
         if touches[number]:
             overlaps.append(share(float((now & thing).sum()), float((now | thing).sum())))
         elif truth.contact[number] <= 0:
-            false_area.append(float(now.mean()))
+            false_area.append(float((now & ~thing).mean()))
         if number and touches[number] and touches[number - 1]:
             before = _moved(found[number - 1], truth.occluder[number - 1 : number + 1])
             changes.append(share(float((now ^ before).sum()), float((now | before).sum())))
@@ -135,7 +135,7 @@ def scene_scores(
 
 def id_scores(truth: LayerTruth, apart: TakenApart) -> dict[str, float]:
     """How often somebody's layer changes, in clips of two people who never cross and of those who
-    do; and the share of frames in which two people apart are in one layer."""
+    do; and, of those who don't, the share of frames in which both are in one layer."""
     num_people = truth.joints.shape[1]
     nothing = {"id_switches": math.nan, "id_switches_crossing": math.nan, "ids_shared": math.nan}
     if num_people < 2:
@@ -147,10 +147,11 @@ def id_scores(truth: LayerTruth, apart: TakenApart) -> dict[str, float]:
         switches += int((np.diff(known) != 0).sum())
     left, right = truth.joints[..., 0].min(axis=2), truth.joints[..., 0].max(axis=2)
     crosses = (left[:, 0] < right[:, 1]) & (left[:, 1] < right[:, 0])
-    name = "id_switches_crossing" if crosses.any() else "id_switches"
-    both = (layers[:, :2] > 0).all(axis=1) & ~crosses
+    if crosses.any():
+        return nothing | {"id_switches_crossing": float(switches)}
+    both = (layers[:, :2] > 0).all(axis=1)
     shared = share(float((layers[both, 0] == layers[both, 1]).sum()), float(both.sum()))
-    return nothing | {name: float(switches), "ids_shared": shared}
+    return nothing | {"id_switches": float(switches), "ids_shared": shared}
 
 
 def _layers_of(ids: np.ndarray, joints: np.ndarray) -> Iterator[int]:
