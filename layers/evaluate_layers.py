@@ -181,7 +181,7 @@ def _joints(record: Record) -> np.ndarray:
 def open_methods(options: EvaluateOptions) -> tuple[dict[str, Method], list[str]]:
     """All methods by name, and which are judged."""
     apart = Apart(0, HoleSize())
-    made_of = [apart.mask_grows, *apart.hole_size]
+    made_of = [apart.mask_grows, vars(apart.hole_size)]
     methods = {}
     for name in parse_names("--baselines", options.baselines, BASELINES):
         methods[name] = Method(apart, BASELINE_FILLS[name], [made_of, name])
@@ -196,7 +196,7 @@ def open_methods(options: EvaluateOptions) -> tuple[dict[str, Method], list[str]
             judged[f"{name}, {way}"] = Method(apart, fill, [made_of, its], tells_parts=True)
     for name, grows in GROWN.items():
         other = Apart(grows, HoleSize())
-        methods[name] = Method(other, None, [grows, *other.hole_size], tells_parts=True)
+        methods[name] = Method(other, None, [grows, vars(other.hole_size)], tells_parts=True)
     return methods | judged, list(judged)
 
 

@@ -9,6 +9,7 @@ Axes: H W pixels, 3 = R G B.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,10 +45,11 @@ REFERENCE_WIDTH = 432  # of a film: --dilate is told in its pixels
 VERSION = 1
 
 
-class HoleSize(NamedTuple):
-    """As --hole-threshold and --dilate."""
+@dataclass(frozen=True)
+class HoleSize:
+    """As the options of `split` say it."""
 
-    threshold: float = HOLE_THRESHOLD
+    hole_threshold: float = HOLE_THRESHOLD
     dilate: int = DILATE
 
 
@@ -79,16 +81,15 @@ def main(options: SplitOptions) -> None:
         film = stack.enter_context(open_source(options.film()))
         by, cut_out = open_cutouts(options)
         filler = open_filler(options)
-        computed = filler.computed_size(film.info.height, film.info.width)
-        logger.info("cut out by %s; %s, at %dx%d", by, filler.description, *reversed(computed))
+        size = filler.computed_size(film.info.height, film.info.width)
+        logger.info("cut out by %s; %s, at %dx%d", by, filler.description, *reversed(size))
         folder = stack.enter_context(folder_of_outputs(options.output))
         cut = stack.enter_context(cut_out(film))
         ids = Ids(lambda cut: to_sdr8(cut.frame, film))
         if options.ids and options.objects is None:
             cut = ids(cut)
-        size = HoleSize(options.hole_threshold, options.dilate)
         before = with_occluders(cut, options, film, stack)
-        parts = stack.enter_context(read_ahead(find_holes(before, size), film))
+        parts = stack.enter_context(read_ahead(find_holes(before, options), film))
         written, roll = PlanesOfFilm(folder), Roll()
         write = partial(write_frame, written, roll)
         process_frames(filled(parts, filler, film), film, write)
@@ -152,7 +153,7 @@ def with_occluders(
 
 
 def find_holes(
-    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], size: HoleSize
+    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], options: HoleSize | SplitOptions
 ) -> Iterator[Parts]:
     """Each frame with its hole: what anything covers by more than the threshold, grown."""
     for (cut, disparity), occluder in frames:
@@ -161,9 +162,9 @@ def find_holes(
         seen = np.ones(cut.frame.rgb.shape[:2], np.float32)
         for alpha in alphas:
             seen *= 1 - alpha.astype(np.float32) / 255
-        hole = (1 - seen > size.threshold).astype(np.uint8)
-        radius = max(1, round(size.dilate * hole.shape[1] / REFERENCE_WIDTH))
-        if size.dilate:
+        hole = (1 - seen > options.hole_threshold).astype(np.uint8)
+        radius = max(1, round(options.dilate * hole.shape[1] / REFERENCE_WIDTH))
+        if options.dilate:
             square = np.ones((2 * radius + 1,) * 2, np.uint8)
             hole = np.asarray(cv2.dilate(hole, square), np.uint8)
         yield Parts(cut, occluder, hole > 0, disparity)
