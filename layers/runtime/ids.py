@@ -85,7 +85,7 @@ class Tracker:
                     track = Track(part, came_off=track, touched={track: 1})
                 seen[track] = part
         for track, part in kept:
-            seen[track] = seen[track] | part
+            seen[track] = seen.get(track, part) | part
         least = LEAST_AREA * mask.size
         seen = {track: part for track, part in seen.items() if part.sum() >= least}
         self._learn(seen, carried)
