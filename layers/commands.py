@@ -3,6 +3,7 @@
 from layers import (
     options_evaluate,
     options_export,
+    options_films,
     options_live,
     options_mask,
     options_remove,
@@ -35,6 +36,12 @@ LAYERS = [
         options_split.ComposeOptions,
         "layers.runtime.compose:main",
         "put a film together again of its layers, as it was or with others in their place",
+    ),
+    Command(
+        "export-films",
+        options_films.ExportFilmsOptions,
+        "layers.runtime.export_films:main",
+        "films and masks of layers for programs that generate or remove people",
     ),
     Command(
         "live",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from layers.options_films import FilmExportOptions
 from layers.options_remove import FillerOption
 from nunif.errors import UserError
 from nunif.options import option, share_option
@@ -16,7 +17,7 @@ HOLE_THRESHOLD, DILATE = 0.02, 1
 
 
 @dataclass(frozen=True)
-class SplitOptions(DepthOptions, MaskOptions, FillerOption):
+class SplitOptions(FilmExportOptions, DepthOptions, MaskOptions, FillerOption):
     """`python -m layers split`."""
 
     masks: Path | None = option(
@@ -94,6 +95,7 @@ class SplitOptions(DepthOptions, MaskOptions, FillerOption):
     def check(self) -> None:
         DepthOptions.check(self)
         MaskOptions.check(self)
+        FilmExportOptions.check(self)
         if self.depth_in is not None and self.occluders != DEPTH:
             raise UserError(
                 f"--depth-in {self.depth_in} is for --occluders {DEPTH}: add it or leave it out"
@@ -145,6 +147,13 @@ class ComposeOptions:
         metavar="FILM",
         help="stands where the people were, frame by frame; what is before them is laid over it",
     )
+    export: str | None = option(
+        default=None,
+        metavar="NAME|DIR",
+        help="the export that --person was made of, in DIR/exports or elsewhere: it goes back to "
+        "where that came from (default: the one whose size and number of frames it has, if any); "
+        "none: it is a film of the same size and frames",
+    )
     scene: Path | None = option(
         default=None, metavar="FILM|PICTURE", help="stands behind the people instead of theirs"
     )
@@ -165,3 +174,7 @@ class ComposeOptions:
         default=True,
         help="leave out the film's subtitles, chapters, tags and attachments",
     )
+
+    def check(self) -> None:
+        if self.export is not None and self.person is None:
+            raise UserError(f"--export {self.export} is for --person: add it or leave it out")

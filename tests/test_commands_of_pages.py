@@ -73,6 +73,7 @@ PLACEHOLDERS = {
     "MODEL": "model.pth",
     "OTHER_MODEL": "other.pth",
     "FILE": "file.pth",
+    "GENERATED": "exports/vace/video.mp4",
 }
 # what is made smaller or taken from elsewhere, everywhere in a line or block
 REPLACED = [
@@ -111,6 +112,7 @@ SMALL = {
     " --max-epoch 1",
     "python -m layers live": "--gpu -1 --seconds 0.5",
     "python -m layers export": "--size 32x48 --format torchscript --gpu -1",
+    "python -m layers export-films": "",
     "python -m layers split": "--gpu -1 --end 0.1",
     "python -m layers remove": "--gpu -1 --end 0.1",
     "python -m layers evaluate": "--gpu -1 --frames 3 --look-ahead 0",

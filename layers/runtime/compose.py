@@ -15,8 +15,9 @@ import numpy as np
 from layers.options_split import ComposeOptions
 from layers.runtime import planes
 from layers.runtime.exact import compose, over
+from layers.runtime.provenance import note_generated, note_origin
+from layers.runtime.put_back import Generated, find_export, open_generated
 from nunif.errors import UserError
-from nunif.files import write_json
 from nunif.runtime.film import (
     check_not_sources,
     open_output,
@@ -48,16 +49,17 @@ def main(options: ComposeOptions) -> None:
     num_changed = 0
     with ExitStack() as stack:
         film = stack.enter_context(open_source(reading))
-        if len(film) != len(meta["frames"]):
-            raise UserError(
-                f"{reading.input} has {len(film)} frames, and the layers {len(meta['frames'])}: "
-                "name the film that was split with --source"
-            )
-        person = _open_other(options.person, "--person", film, stack)
+        check_frames(film, meta)
+        export = find_export(options, meta)
+        person = generated = None
+        if options.person is not None and export is not None:
+            generated = open_generated(options.person, export, film, stack)
+        else:
+            person = _open_other(options.person, "--person", film, stack)
         scene = _open_other(options.scene, "--scene", film, stack)
         size = (film.info.width, film.info.height)
         output = stack.enter_context(open_output(reading, film, size=size, kept=": it stays so"))
-        composed = compose_frames(options, meta, person, scene)
+        composed = compose_frames(options, meta, film, person, scene, generated)
         frames = stack.enter_context(read_ahead(zip(film, composed), film))
 
         def write(item: tuple[Frame, np.ndarray]) -> None:
@@ -68,12 +70,23 @@ def main(options: ComposeOptions) -> None:
             output.write(rgb, frame, frame.picture and pictures.paste(frame.picture, rgb, changed))
 
         process_frames(frames, film, write)
-    if options.person is not None:
-        write_json(
-            options.layers / planes.META,
-            {**meta, "generated": True, "person_from": options.person.name},
-        )
+    if options.person is None:
+        note_origin(options.output, meta)
+    else:
+        note_generated(options.layers, meta, options.person, options.output, export)
     logger.info("%s: %d frames, %d of them changed", options.output, len(film), num_changed)
+
+
+def check_frames(film: Film, meta: dict[str, Any]) -> None:
+    """
+    Raises:
+        UserError: a film hasn't as many frames as its layers.
+    """
+    if len(film) != len(meta["frames"]):
+        raise UserError(
+            f"{film.path} has {len(film)} frames, and the layers {len(meta['frames'])}: "
+            "name the film that was split with --source"
+        )
 
 
 def reading_of(options: ComposeOptions, source: dict[str, Any]) -> FilmOptions:
@@ -133,9 +146,15 @@ def _open_other(path: Path | None, flag: str, film: Film, stack: ExitStack) -> P
 
 
 def compose_frames(
-    options: ComposeOptions, meta: dict[str, Any], person: Pictures | None, scene: Pictures | None
+    options: ComposeOptions,
+    meta: dict[str, Any],
+    film: Film,
+    person: Pictures | None,
+    scene: Pictures | None,
+    generated: Iterator[Generated | None] | None,
 ) -> Pictures:
-    """The pictures of the film, in order. person, scene: what stands in for the layers' own."""
+    """The pictures of the film, in order. person, scene: what stands in for the layers' own;
+    generated: what was made of an export."""
     for number, ((first, last), there) in enumerate(zip(meta["shots"], meta["planes"])):
         shot = planes.shot_folder(options.layers, number)
         letters = [planes.person_letters(k) for k in range(len(there))]
@@ -146,13 +165,20 @@ def compose_frames(
                 behind = _like(next(scene), behind)
             people = [planes.read_layer(shot, frame, both) for both in letters]
             picture = compose(people, behind)
+            occluder = None
+            if planes.OCCLUDER[0] in there:
+                occluder = planes.read_layer(shot, frame, planes.OCCLUDER)
+            before = None if occluder is None else occluder.alpha
+            made = None if generated is None else next(generated)
             if person is not None:
-                other = _like(next(person), behind)
+                other = next(person)
                 if planes.HOLE in there:
                     hole = planes.read_plane(shot, frame, planes.HOLE) > 0
-                    picture = np.where(hole[..., None], other, picture)
-            if options.occluder and planes.OCCLUDER[0] in there:
-                occluder = planes.read_layer(shot, frame, planes.OCCLUDER)
+                    made = Generated(other, hole, is_soft=False)
+            if made is not None:
+                made = made._replace(picture=_like(made.picture, behind))
+                picture = made.over(picture, before, film)
+            if options.occluder and occluder is not None:
                 picture = over(occluder.foreground, occluder.alpha, picture)
             yield picture
 

@@ -26,8 +26,11 @@ from layers.runtime import planes
 from layers.runtime.apart import MOST, Ids, Roll
 from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
 from layers.runtime.exact import split_all
+from layers.runtime.export_films import export_beside
+from layers.runtime.film_export import plan_exports
 from layers.runtime.occluders import WithDisparity, occluders_of
 from layers.runtime.planes import PlanesOfFilm
+from layers.runtime.provenance import origin_of
 from layers.runtime.remove import FILLER
 from nunif.device import create_device
 from nunif.errors import UserError
@@ -79,6 +82,7 @@ def main(options: SplitOptions) -> None:
     model = options.model or FILLER
     with ExitStack() as stack:
         film = stack.enter_context(open_source(options.film()))
+        exports = plan_exports(options, film)
         by, cut_out = open_cutouts(options)
         filler = open_filler(options)
         size = filler.computed_size(film.info.height, film.info.width)
@@ -99,6 +103,7 @@ def main(options: SplitOptions) -> None:
         persons = roll.told(ids, objects)
         meta = {**meta_of(options, film, written), "persons": persons, "models": about}
         write_json(folder / planes.META, meta)
+        export_beside(exports, folder, meta, film, called=options.output)
     if ids.crowded:
         text = "in %d shots there are more than %d people: who came later shares layers with others"
         logger.warning(text, len(ids.crowded), MOST)
@@ -248,7 +253,7 @@ def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[st
         "transfer": "encoded",
         "depth": depth,
         "recompose": "exact",
-        "generated": False,
+        **origin_of(options.input),
         "options": {
             "hole_threshold": options.hole_threshold,
             "dilate": options.dilate,
