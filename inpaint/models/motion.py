@@ -127,7 +127,8 @@ def _refine(motion: Tensor, frame: Level, other: Level) -> tuple[Tensor, Tensor]
 
 def in_its_light(picture: Tensor, frame: Tensor, weight: Tensor) -> Tensor:
     """A picture as bright and as strong in contrast as a frame is, as a whole and where both are
-    seen, channel by channel; (B, C, h, w) both, and (B, 1, h, w). A camera that adapts to who comes in would make up motion."""
+    seen, channel by channel: a camera that adapts to who comes in would make up motion. (B, C, h,
+    w) both, weight (B, 1, h, w)."""
     total = weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
     means = [(x * weight).sum((2, 3), keepdim=True) / total for x in (picture, frame)]
     spreads = [
