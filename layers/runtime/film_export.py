@@ -12,18 +12,20 @@ can put back what is made of them. Films are coded without a loss.
 Axes: H W pixels of the film, h w of the export, 3 = R G B.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from layers.options_films import REMOVAL, VACE, WAN_ANIMATE, FilmExportOptions, parse_mask_shape
-from layers.runtime import planes
 from layers.runtime.export_writer import FilmsOfExport, Pictures
 from layers.runtime.film_fit import Fit, fit_of
+from layers.runtime.layer_source import FrameLayers
 from layers.runtime.pose_pictures import cut_face, draw_skeleton, laid, read_points
 from layers.runtime.region_masks import region, whole_blocks, without
 from nunif.errors import UserError
@@ -32,6 +34,7 @@ from nunif.image import save_png
 from nunif.numbered import check_exists, is_picture
 from nunif.video.film import Film, open_film, parse_fps
 from nunif.video.pixel_format import layout_of
+from nunif.video.reader import Frame
 from nunif.video.tone import ToneMap
 
 FOLDER, INFO = "exports", "export.json"
@@ -233,54 +236,36 @@ def _frames_at(rate: Fraction, film: Film) -> tuple[list[int], list[str]]:
 
 def layers_of_frames(
     plan: Plan,
-    folder: Path,
-    meta: dict[str, Any],
+    film: Iterable[Frame],
+    layers: Iterable[FrameLayers],
     tone: ToneMap | None,
-    effects: Iterator[np.ndarray] | None,
+    effects: Iterable[np.ndarray] | None,
 ) -> Iterator[LayersOfFrame]:
     """The layers of each frame of an export.
 
-    folder, meta: of the layers. effects: masks of all frames of the film, (H, W) uint8.
-
-    Raises:
-        UserError: a picture is missing or damaged.
+    film, layers, effects: of each frame of the film, in order; effects are masks (H, W) uint8.
+    tone: of the film.
     """
-    numbered = enumerate(effects or ())
-    lay, last, frame = plan.fit.lay, -1, None
+    times = Counter(plan.frames)
+    lay = plan.fit.lay
     cut_off = ~plan.fit.back(np.ones(plan.fit.size, bool))
-    for number in plan.frames:
-        if number != last or frame is None:
-            marks = next((mask for at, mask in numbered if at == number), None)
-            shot, there = _shot_of(number, folder, meta)
-
-            def read(letters: str, shot: Path = shot, number: int = number) -> np.ndarray:
-                return planes.read_plane(shot, number, letters)
-
-            names = [letters for letters in sorted(there, key=_depth) if letters[0] == "A"]
-            people = [_eight_bits(read(letters)) for letters in names]
-            frame = LayersOfFrame(
+    marks = repeat(None) if effects is None else effects
+    for number, (frame, there, marked) in enumerate(zip(film, layers, marks)):
+        if number in times:
+            people = [_eight_bits(person.alpha[..., 0]) for person in there.people]
+            before = None if there.occluder is None else _eight_bits(there.occluder.alpha[..., 0])
+            made = LayersOfFrame(
                 number,
-                lay(_sdr8(read(planes.FILM), tone)),
+                lay(_sdr8(frame.rgb, tone)),
                 [lay(alpha) for alpha in people],
-                lay(_eight_bits(read(planes.OCCLUDER[0]))) if planes.OCCLUDER[0] in there else None,
-                lay(_sdr8(read(planes.SCENE), tone)) if plan.name == REMOVAL else None,
-                None if marks is None else lay(marks) > 127,
+                None if before is None else lay(before),
+                lay(_sdr8(there.scene, tone)) if plan.name == REMOVAL else None,
+                None if marked is None else lay(marked) > 127,
                 any((alpha[cut_off] > 127).any() for alpha in people),
             )
-            last = number
-        yield frame
-
-
-def _depth(letters: str) -> int:
-    return int(letters[1:] or 1) if letters[0] == "A" else 0
-
-
-def _shot_of(frame: int, folder: Path, meta: dict[str, Any]) -> tuple[Path, list[str]]:
-    """The folder and the planes of the shot that a frame is in."""
-    for number, ((first, last), there) in enumerate(zip(meta["shots"], meta["planes"])):
-        if first <= frame <= last:
-            return planes.shot_folder(folder, number), there
-    raise UserError(f"{folder / planes.META} knows no frame {frame}: split the film again")
+            yield from repeat(made, times[number])
+        if number == plan.frames[-1]:
+            return
 
 
 def _eight_bits(x: np.ndarray) -> np.ndarray:

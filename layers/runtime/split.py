@@ -87,7 +87,7 @@ def main(options: SplitOptions) -> None:
         about = {"filler": model.name, "filler_sha256": file_sha256(model), "cut_out_by": by}
         meta = {**meta_of(options, film, written), "models": about}
         write_json(folder / planes.META, meta)
-        export_beside(exports, folder, meta, film, called=options.output)
+        export_beside(exports, folder, meta, options.film(), film)
     empty = sum("A" not in kept for kept in written.planes)
     logger.info(
         "%s: %d frames in %d shots%s",

@@ -260,8 +260,9 @@ def test_what_generators_do_not_expect_is_said(film, layers, tmp_path):
     for number in range(6, T):
         second = np.zeros((H, W), np.uint8)
         second[10:20, 66:] = 255  # three of its columns are cut off
-        path = folder / "shot0001" / f"{number:05d}_A2.png"
-        path.write_bytes(encode_grey(second))
+        for letters in ("A2", "F2"):
+            path = folder / "shot0001" / f"{number:05d}_{letters}.png"
+            path.write_bytes(encode_grey(second))
     meta = json.loads((folder / "meta.json").read_text())
     meta |= {
         "shots": [[0, 5], [6, T - 1]],
@@ -338,3 +339,6 @@ def test_bad_input_gets_a_line(film, layers, tmp_path):
     assert "is of another film" in error(*out, *person, "--export", "vace")
     path.write_text("{")
     assert "is damaged: export the layers again" in error(*out, *person, "--export", "vace")
+    (folder / "shot0000" / "00004_A.png").unlink()
+    assert "00004_A.png can't be read" in error(*made, "--export", "vace")
+    assert not (tmp_path / "x" / "vace").exists()
