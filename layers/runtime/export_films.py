@@ -23,7 +23,7 @@ from layers.runtime.film_export import (
     plan_exports,
     write_export,
 )
-from layers.runtime.layer_source import read_layers
+from layers.runtime.formats import format_of, read_layers, space_of
 from nunif.errors import UserError
 from nunif.files import make_folder, write_json
 from nunif.runtime.film import check_not_sources, open_again, open_source
@@ -84,8 +84,9 @@ def export(
     tone = film.info.tone_map
     with ExitStack() as stack:
         effects = _open_effects(plan.options, film, stack) if plan.name == REMOVAL else None
-        read = read_layers(layers, meta)
-        frames = layers_of_frames(plan, film, read, tone, effects)
+        read = read_layers(layers, meta, film)
+        space = space_of(format_of(meta), film)
+        frames = layers_of_frames(plan, film, read, space, effects)
         shown = tqdm(frames, total=len(plan.frames), unit="frame", desc=plan.name, disable=None)
         threshold = float(meta["options"]["hole_threshold"])
         try:

@@ -23,18 +23,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from layers.options_films import REMOVAL, VACE, WAN_ANIMATE, FilmExportOptions, parse_mask_shape
+from layers.runtime.exact import Layer
 from layers.runtime.export_writer import FilmsOfExport, Pictures
 from layers.runtime.film_fit import Fit, fit_of
-from layers.runtime.layer_source import FrameLayers
+from layers.runtime.planes import FrameLayers, in_bits
 from layers.runtime.pose_pictures import cut_face, draw_skeleton, laid, read_points
 from layers.runtime.region_masks import region, whole_blocks, without
+from layers.runtime.spaces import Space
 from nunif.errors import UserError
 from nunif.files import explain_os_errors
 from nunif.image import save_png
 from nunif.numbered import check_exists, is_picture
 from nunif.video.film import Film, open_film, parse_fps
 from nunif.video.pixel_format import layout_of
-from nunif.video.reader import Frame
 from nunif.video.tone import ToneMap
 
 FOLDER, INFO = "exports", "export.json"
@@ -236,30 +237,29 @@ def _frames_at(rate: Fraction, film: Film) -> tuple[list[int], list[str]]:
 
 def layers_of_frames(
     plan: Plan,
-    film: Iterable[Frame],
+    film: Film,
     layers: Iterable[FrameLayers],
-    tone: ToneMap | None,
+    space: Space,
     effects: Iterable[np.ndarray] | None,
 ) -> Iterator[LayersOfFrame]:
     """The layers of each frame of an export.
 
-    film, layers, effects: of each frame of the film, in order; effects are masks (H, W) uint8.
-    tone: of the film.
+    layers, effects: of each frame of the film, in order; effects are masks (H, W) uint8. space: in
+    whose numbers the layers are.
     """
     times = Counter(plan.frames)
-    lay = plan.fit.lay
+    lay, tone = plan.fit.lay, film.info.tone_map
     cut_off = ~plan.fit.back(np.ones(plan.fit.size, bool))
     marks = repeat(None) if effects is None else effects
     for number, (frame, there, marked) in enumerate(zip(film, layers, marks)):
         if number in times:
-            people = [_eight_bits(person.alpha[..., 0]) for person in there.people]
-            before = None if there.occluder is None else _eight_bits(there.occluder.alpha[..., 0])
+            people = [_alpha8(space, person) for person in there.people]
             made = LayersOfFrame(
                 number,
                 lay(_sdr8(frame.rgb, tone)),
                 [lay(alpha) for alpha in people],
-                None if before is None else lay(before),
-                lay(_sdr8(there.scene, tone)) if plan.name == REMOVAL else None,
+                None if there.occluder is None else lay(_alpha8(space, there.occluder)),
+                lay(_scene(there, frame.rgb, space, tone)) if plan.name == REMOVAL else None,
                 None if marked is None else lay(marked) > 127,
                 any((alpha[cut_off] > 127).any() for alpha in people),
             )
@@ -268,12 +268,20 @@ def layers_of_frames(
             return
 
 
-def _eight_bits(x: np.ndarray) -> np.ndarray:
-    return x if x.dtype == np.uint8 else ((x.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def _alpha8(space: Space, layer: Layer) -> np.ndarray:
+    return in_bits(space.alpha_of(layer)[..., 0], np.uint8)
+
+
+def _scene(there: FrameLayers, rgb: np.ndarray, space: Space, tone: ToneMap | None) -> np.ndarray:
+    """The scene as (H, W, 3) uint8, SDR; but for the hole it is the film, whatever the layers'
+    format loses."""
+    scene = space.take_out(there.scene)
+    hole = np.zeros(rgb.shape[:2], bool) if there.hole is None else there.hole
+    return _sdr8(np.where(hole[..., None], scene, rgb), tone)
 
 
 def _sdr8(rgb: np.ndarray, tone: ToneMap | None) -> np.ndarray:
-    return _eight_bits(rgb if tone is None else tone.to_sdr(rgb))
+    return in_bits(rgb if tone is None else tone.to_sdr(rgb), np.uint8)
 
 
 class Seen(NamedTuple):

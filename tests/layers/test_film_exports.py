@@ -207,6 +207,21 @@ def test_another_rate_and_a_smaller_size_go_back_too(film, layers, tmp_path):
     assert values == [40, 40, 80, 80, 120, 120, 160, 160]
 
 
+@pytest.mark.parametrize("format, off", [("exr", 0), ("prores", 4)])
+def test_exports_are_the_same_of_layers_kept_otherwise(film, layers, tmp_path, format, off):
+    layers(
+        "split", "-i", film / "film.mkv", "-o", tmp_path / "layers", "--masks", film / "masks",
+        "--occluders", film / "posts", "--format", format, "--export", "vace,removal", "--effects",
+        film / "effects", "--gpu", -1, "--no-cuts",
+    )  # fmt: skip
+    for name in ("vace/video", "vace/mask", "removal/total_mask", "removal/ours"):
+        made, wanted = (
+            frames_of(folder / "exports" / f"{name}.mp4").astype(int)
+            for folder in (tmp_path / "layers", film / "layers")
+        )
+        assert abs(made - wanted).max() <= (off if name.endswith("ours") else 0)
+
+
 def test_uneven_times_many_bits_and_nobody(layers, tmp_path):
     times = [0, 10, 20, 30, 60, 70, 72, 80]  # hundredths of a second
     pictures = [np.full((32, 48, 3), 30 * number, np.uint8) for number in range(8)]
