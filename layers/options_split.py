@@ -13,8 +13,7 @@ from scene.depth_models import MOTION_PARALLAX
 from scene.depth_options import DepthOptions
 
 DEPTH = "depth"
-PNG = "png"
-FORMATS = (PNG, "exr", "ffv1", "prores", "vp9")
+FORMATS = ("png", "exr", "ffv1", "prores", "vp9")
 HOLE_THRESHOLD, DILATE = 0.02, 1
 
 
@@ -77,7 +76,7 @@ class SplitOptions(FilmExportOptions, DepthOptions, MaskOptions, FillerOption):
         "--no-cuts", default=True, help="take the film for one shot, whatever is seen"
     )
     format: str = option(
-        default=PNG,
+        default="png",
         choices=FORMATS,
         help="png: a picture for each frame and plane. exr: a file for each frame, a named layer "
         "for each plane, in linear light, for programs that composite. Videos of a shot's layers "
@@ -106,10 +105,6 @@ class SplitOptions(FilmExportOptions, DepthOptions, MaskOptions, FillerOption):
         DepthOptions.check(self)
         MaskOptions.check(self)
         FilmExportOptions.check(self)
-        if self.export is not None and self.format != PNG:
-            raise UserError(
-                f"--export {self.export} is made of layers in PNG: leave --format {self.format} out"
-            )
         if self.depth_in is not None and self.occluders != DEPTH:
             raise UserError(
                 f"--depth-in {self.depth_in} is for --occluders {DEPTH}: add it or leave it out"

@@ -113,7 +113,7 @@ def main(options: SplitOptions) -> None:
         meta = {**meta_of(options, film, written), "persons": persons, "models": about}
         meta |= told_of_format(options, folder, meta, film)
         write_json(folder / planes.META, meta)
-        export_beside(exports, folder, meta, film, called=options.output)
+        export_beside(exports, folder, meta, options.film(), film)
     if ids.crowded:
         text = "in %d shots there are more than %d people: who came later shares layers with others"
         logger.warning(text, len(ids.crowded), MOST)
