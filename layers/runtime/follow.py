@@ -32,10 +32,12 @@ from layers.runtime.appearance import (
     part_bins,
     part_histogram,
 )
+from layers.runtime.locate import shift_of
 from layers.runtime.plate import Plate
 from scene.flow import flow_to, is_visible, pull
 
 LOCAL, LOOKS, SHAPE, PLATE, PEOPLE = 0.5, 2.0, 1.0, 2.0, 1.0  # weights beside the carried on place
+EVID = 0.0
 _LEAST = 0.02  # of the place carried on, which may be wrong
 _LEAST_SHAPE = 0.05
 _KEPT = 0.9  # of an object's looks, from frame to frame
@@ -162,6 +164,9 @@ class Follower:
         seen = cv2.blur(is_visible(back, there).astype(np.float32), (3, 3))
         seen *= _alike(self._view.lab, pull(before.lab, back))
         self._move_shapes(there)
+        self._plate.move(back, (self._shares[0] > 0.9) & (seen > 0.5))
+        self._stands = PLATE * self._plate.evidence(self._view.lab, self._shares[0] > 0.95)
+        self._locate()
         looks = self._looks()
         self._find_again(looks)
         place = self._place(back, seen)
@@ -192,6 +197,24 @@ class Follower:
                 turn[:, 2] = thing.velocity
             thing.shape = cv2.warpAffine(thing.shape, turn, (width, height))
             thing.box = box_of(thing.shape > 0.4 * max(float(thing.shape.max()), 0.1)) or thing.box
+
+    def _locate(self) -> None:
+        person = np.log((self._view.people + 0.02) / (1.02 - self._view.people)).clip(-3.5, 1.5)
+        for number, thing in self._things.items():
+            others = self._background.copy()
+            for other, one in self._things.items():
+                if other != number:
+                    others = np.maximum(others, (one.first_looks + one.looks) / 2)
+            evidence = EVID * (self._stands + min(max(4 * (thing.is_person - 0.5), 0), 1) * person)
+            looks = (thing.first_parts + thing.parts) / 2
+            x, y = shift_of(thing.shape, thing.box, looks, others, self._view.bins, evidence)
+            if (x, y) == (0, 0):
+                continue
+            turn = np.array([[1, 0, x], [0, 1, y]], np.float32)
+            thing.shape = cv2.warpAffine(thing.shape, turn, thing.shape.shape[::-1])
+            left, top, right, bottom = thing.box
+            thing.box = left + x, top + y, right + x, bottom + y
+            thing.velocity = thing.velocity + 0.5 * np.array([x, y], np.float32)
 
     def _looks(self) -> np.ndarray:
         """(K + 1, H, W), of sum 1: what each pixel's colour looks like."""
@@ -245,8 +268,7 @@ class Follower:
         score = np.log(place.clip(_LEAST, 1)) + LOCAL * np.log(local + 0.02)
         score += LOOKS * np.log(looks + 0.02) + SHAPE * np.log(self._shape())
         assert self._plate is not None
-        self._plate.move(back, (self._shares[0] > 0.9) & (seen > 0.5))
-        stands_out = PLATE * self._plate.evidence(view.lab, self._shares[0] > 0.95)
+        stands_out = self._stands
         score[1:] += stands_out
         score[0] -= stands_out
         person = np.log((view.people + 0.02) / (1.02 - view.people)).clip(-3.5, 1.5)
