@@ -16,7 +16,7 @@ The weights were chosen by following the true first masks of one film (four peop
 camera), and kept for all others. Axes: K objects, H W pixels; index 0 of K + 1 is the background.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -34,10 +34,10 @@ from layers.runtime.appearance import (
 )
 from layers.runtime.locate import shift_of
 from layers.runtime.plate import Plate
+from layers.runtime.pointing import FindPeople
 from scene.flow import flow_to, is_visible, pull
 
 LOCAL, LOOKS, SHAPE, PLATE, PEOPLE = 0.5, 2.0, 1.0, 2.0, 1.0  # weights beside the carried on place
-EVID = 0.0
 _LEAST = 0.02  # of the place carried on, which may be wrong
 _LEAST_SHAPE = 0.05
 _KEPT = 0.9  # of an object's looks, from frame to frame
@@ -47,8 +47,6 @@ _MOTION_PIXELS = 40  # fewest that tell how an object moves
 _NEAR = 30  # pixels around objects whose background their colours are told from
 
 _ALIKE = 24.0  # times the usual difference of colours
-
-FindPeople = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -199,15 +197,13 @@ class Follower:
             thing.box = box_of(thing.shape > 0.4 * max(float(thing.shape.max()), 0.1)) or thing.box
 
     def _locate(self) -> None:
-        person = np.log((self._view.people + 0.02) / (1.02 - self._view.people)).clip(-3.5, 1.5)
         for number, thing in self._things.items():
             others = self._background.copy()
             for other, one in self._things.items():
                 if other != number:
                     others = np.maximum(others, (one.first_looks + one.looks) / 2)
-            evidence = EVID * (self._stands + min(max(4 * (thing.is_person - 0.5), 0), 1) * person)
             looks = (thing.first_parts + thing.parts) / 2
-            x, y = shift_of(thing.shape, thing.box, looks, others, self._view.bins, evidence)
+            x, y = shift_of(thing.shape, thing.box, looks, others, self._view.bins)
             if (x, y) == (0, 0):
                 continue
             turn = np.array([[1, 0, x], [0, 1, y]], np.float32)

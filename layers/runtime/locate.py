@@ -22,7 +22,6 @@ def shift_of(
     looks: np.ndarray,
     others: np.ndarray,
     bins: np.ndarray,
-    evidence: np.ndarray,
 ) -> tuple[int, int]:
     """By how much a shape fits better elsewhere.
 
@@ -32,7 +31,6 @@ def shift_of(
         looks: of its parts, as of `part_histogram`.
         others: (1728,), what is around.
         bins: (H, W), the colours of the frame.
-        evidence: (H, W), above 0 where something stands before the background.
     Returns: (x, y) pixels.
     """
     height, width = bins.shape
@@ -47,7 +45,6 @@ def shift_of(
     padded = cv2.copyMakeBorder(
         bins.astype(np.float32), reach, reach, reach, reach, cv2.BORDER_REPLICATE
     ).astype(np.int32)
-    more = cv2.copyMakeBorder(evidence, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     score = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     rows = np.linspace(top, bottom, PARTS + 1).round().astype(int)
     columns = np.linspace(left, right, PARTS + 1).round().astype(int)
@@ -60,7 +57,7 @@ def shift_of(
             if weight.size == 0 or weight.sum() < 4:
                 continue
             around = (slice(r.start, r.stop + 2 * reach), slice(c.start, c.stop + 2 * reach))
-            like = ratio[i * PARTS + j][padded[around]] + more[around]
+            like = ratio[i * PARTS + j][padded[around]]
             score += cv2.matchTemplate(like, weight, cv2.TM_CCORR)
             total += float(weight.sum())
     if total < 20:
