@@ -162,6 +162,7 @@ class Follower:
         seen = cv2.blur(is_visible(back, there).astype(np.float32), (3, 3))
         seen *= _alike(self._view.lab, pull(before.lab, back))
         self._move_shapes(there)
+        assert self._plate is not None
         self._plate.move(back, (self._shares[0] > 0.9) & (seen > 0.5))
         self._stands = PLATE * self._plate.evidence(self._view.lab, self._shares[0] > 0.95)
         self._locate()

@@ -49,11 +49,13 @@ class Plate:
         if shift <= _STILL:
             return
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        self._colour = cv2.warpAffine(self._colour, turn, (width, height), flags=how)
+        colour = cv2.warpAffine(self._colour, turn, (width, height), flags=how)
+        self._colour = colour.astype(np.float32)
         # what borders on the unknown is mixed with it
         seen = cv2.erode(self._seen, np.ones((3, 3), np.uint8))
         how = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        self._seen = cv2.warpAffine(seen, turn, (width, height), flags=how)
+        seen = cv2.warpAffine(seen, turn, (width, height), flags=how)
+        self._seen = seen.astype(np.float32)
         self._moves = True
         if shift > _FAST:
             self._seen *= 0.9
