@@ -5,7 +5,8 @@ In every frame all objects and the background compete for each pixel by what tel
 - where they were, carried on by optical flow where that can be trusted;
 - whose colours those around are (a grid over place and colour, from the frame before);
 - what each looked like when it was pointed at and since, part by part of its box;
-- its shape with what is hidden of it, which moves as its visible part does;
+- its shape with what is hidden of it, which moves as its visible part does, to where its parts'
+  looks tell it from all others;
 - the background as it was last seen there, moved along with the camera;
 - for people, where the person finder sees some.
 
@@ -93,6 +94,7 @@ class Follower:
         self._shares = np.ones((1, *frame.shape[:2]), np.float32)
         self._background = histogram(self._view.bins, self._shares[0])
         self._plate: Plate | None = None
+        self._stands = np.zeros(frame.shape[:2], np.float32)  # out before the background
 
     @property
     def people(self) -> np.ndarray:
@@ -198,6 +200,7 @@ class Follower:
             thing.box = box_of(thing.shape > 0.4 * max(float(thing.shape.max()), 0.1)) or thing.box
 
     def _locate(self) -> None:
+        """Put shapes where what tells their objects' parts from all others is."""
         for number, thing in self._things.items():
             others = self._background.copy()
             for other, one in self._things.items():
@@ -264,7 +267,6 @@ class Follower:
         local = local_shares(view.bins, before.bins, moved, self._shares, where)
         score = np.log(place.clip(_LEAST, 1)) + LOCAL * np.log(local + 0.02)
         score += LOOKS * np.log(looks + 0.02) + SHAPE * np.log(self._shape())
-        assert self._plate is not None
         stands_out = self._stands
         score[1:] += stands_out
         score[0] -= stands_out
@@ -313,8 +315,9 @@ class Follower:
                 kept, new = _KEPT, 1 - _KEPT
                 thing.looks = kept * thing.looks + new * histogram(view.bins, sure)
                 thing.parts = kept * thing.parts + new * part_histogram(view.bins, thing.box, sure)
-                left, top, right, bottom = thing.box
-                like = float(looks[index, top:bottom, left:right].mean())
+                left, top, right, bottom = (max(0, side) for side in thing.box)
+                inside = looks[index, top:bottom, left:right]
+                like = float(inside.mean()) if inside.size else 0.0
                 thing.likeness = kept * thing.likeness + new * like
         around = self._around(clear[0])
         if around.sum() > 50:
