@@ -35,6 +35,7 @@ from inpaint.models.motion import (
     enlarge,
     follow,
     halve,
+    in_its_light,
     inside,
     known_after,
     measure_motion,
@@ -313,11 +314,13 @@ def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[
     """The difference at the hole's edge carried into it, which takes away changes of light and what
     the motion got wrong.
 
-    Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W).
+    Returns: the colours, and how large the difference is beyond `NOISE` and beyond what the light
+        of the whole picture makes of it, (B, 1, H, W).
     """
-    difference = seen - colour
-    difference = torch.cat([difference, difference.abs().mean(1, keepdim=True)], dim=1)
-    difference, seen_before = halve(difference, (1 - hole) * known)
+    difference, both = seen - colour, (1 - hole) * known
+    # light that changes everywhere is no doubt
+    unlike = (seen - in_its_light(colour, seen, both)).abs().mean(1, keepdim=True)
+    difference, seen_before = halve(torch.cat([difference, unlike], dim=1), both)
     difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
     fitted = (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1)
     return fitted, (difference[:, 3:] - NOISE).clamp(min=0)
