@@ -96,7 +96,7 @@ def main(options: GenerateOptions) -> None:
         with turn, failures.log():
             counts = generate_from_video(video, estimator, options)
             total += counts
-            if is_nothing(counts):
+            if is_nothing(counts) and not options.share.divides_sources:
                 alone = len(videos) == 1 and options.shard is None
                 _tell_of_none(video, counts, options, alone=alone)
     failures.raise_if_any("videos")
@@ -186,7 +186,7 @@ def _make_missing(
     folder = plan.options.data_dir
     path = longer_name(folder / f"{plan.name(0).rpartition('_')[0]}.json", before=".skipped-")
     share = plan.options.share
-    skip_list = SkipList(path, plan.recorded, shared=share.by == "clip" and share.count > 1)
+    skip_list = SkipList(path, plan.recorded, shared=share.divides_sources)
     clips = [number for number in range(len(starts)) if share.has_clip(number)]
     todo, kept = split_finished(plan, clips, skip_list)
     counts: Counter[str] = Counter(kept=kept)

@@ -85,7 +85,9 @@ def main(options: FramesOptions) -> None:
             with turn, failures.log():
                 found = make_records(source, preset, options)
                 counts += found
-                if is_nothing(found) and source.kind != "stills":  # which are named already
+                # pictures are named already, and a part of a film says nothing of the rest
+                is_told = source.kind == "stills" or options.share.divides_sources
+                if is_nothing(found) and not is_told:
                     lines.append(describe_none(source.name, found, advice_for_frames(preset)))
                     if len(sources) > 1:
                         logger.warning("%s", lines[-1])

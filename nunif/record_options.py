@@ -44,6 +44,11 @@ class Share:
     count: int = 1
     by: str = "film"
 
+    @property
+    def divides_sources(self) -> bool:
+        """Whether it holds a part of each source only."""
+        return self.by == "clip" and self.count > 1
+
     def has_source(self, file_hash: str) -> bool:
         """Whether any of a source is in it. file_hash: hexadecimal; "" is the first share's."""
         return self.by == "clip" or int(file_hash or "0", 16) % self.count == self.number

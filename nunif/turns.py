@@ -13,7 +13,7 @@ from typing import TypeVar
 import filelock
 
 from nunif.errors import UserError
-from nunif.files import explain_os_errors, open_lock
+from nunif.files import explain_os_errors, open_lock, remove_left
 from nunif.record_options import Share
 
 logger = logging.getLogger(__name__)
@@ -35,8 +35,7 @@ class Turn(AbstractContextManager[None]):
             seconds: after so long, a process of another machine that has the right is told of.
         """
         # those who share out its clips do not keep each other from it
-        by_clip = share.by == "clip" and share.count > 1
-        own = f"-{share.number}of{share.count}" if by_clip else ""
+        own = f"-{share.number}of{share.count}" if share.divides_sources else ""
         self._path = folder / f".lock-{stem}{own}"
         self._busy = f"another process is making the records {stem}_* in {folder}"
         self._seconds = seconds
@@ -68,6 +67,7 @@ class Turn(AbstractContextManager[None]):
                 except filelock.Timeout:
                     self._tell_holder(path)
         self._hold(lock, path, has_locks)
+        remove_left(self._path.parent)  # who had it may have been killed
 
     def _hold(self, lock: filelock.BaseFileLock, path: Path, has_locks: bool) -> None:
         self._lock, self._held = lock, path

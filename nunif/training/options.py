@@ -61,6 +61,7 @@ class TrainerOptions:
         default=None,
         minimum=1,
         metavar="N",
+        excludes="backward_step",
         help="samples of an update in all processes together, however many there are; "
         "--backward-step follows from it",
     )
@@ -189,8 +190,8 @@ class TrainerOptions:
         """
         if self.global_batch is not None and self.backward_step != self._default("backward_step"):
             raise UserError(
-                f"--global-batch {self.global_batch} says how many samples an update is made of, "
-                f"and so does --backward-step {self.backward_step}: leave one of them out"
+                f"--global-batch {self.global_batch} and --backward-step {self.backward_step} say "
+                "the same: leave one of them out"
             )
         if self.resume_if_there and self.reset_state:
             raise UserError(

@@ -51,8 +51,11 @@ def test_all_shares_are_all_there_is_and_none_twice():
     assert Share(1, 3).has_source("") is False  # what can't be read is told of by the first
 
 
-def turn(folder, stem, share=Share(), seconds=0.3):
-    return Turn(folder, stem, share, seconds=seconds)
+ALL = Share()
+
+
+def turn(folder, stem, share=ALL):
+    return Turn(folder, stem, share, seconds=0.3)
 
 
 def test_what_others_are_at_comes_last(tmp_path, caplog):
