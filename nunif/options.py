@@ -103,9 +103,15 @@ def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
             default=list(default) if isinstance(default, tuple) else default,
             metavar=meta["metavar"] or choices or value_type.__name__.upper(),
             help=help_text,
-            **({"action": "append"} if get_origin(hints[field.name]) is tuple else {}),
-            **({"action": _Given} if field.name in told else {}),
+            **_action_of(hints[field.name], is_told=field.name in told),
         )
+
+
+def _action_of(hint: Any, *, is_told: bool) -> dict[str, Any]:
+    """How a value is stored. is_told: another option needs to know whether it was given."""
+    if get_origin(hint) is tuple:
+        return {"action": "append"}
+    return {"action": _Given} if is_told else {}
 
 
 class _Given(argparse.Action):
