@@ -19,7 +19,7 @@ REACH = 8  # frames over which a map is carried, one by one
 ALIKE = 30  # grey levels by which what moved may look different, after a blur
 BLUR = 5  # pixels
 LOST = 0.6  # of a region: where its finder sees less of it, it has lost it
-MOVES = 0.2  # of a region changes: a finder that loses what stands still may be right
+MOVES = 0.2  # of a region is not as it was `REACH` frames ago, nor as it will be
 SURE = 0.3  # of a region: its motion and that back agree; hair without texture finds some place
 LEAST = 0.001  # of a picture: smaller regions are nobody
 
@@ -46,6 +46,7 @@ class Carrying:
     def __init__(self, least: int, surely: int) -> None:
         self._least, self._surely = least, surely
         self._waiting: deque[_Seen] = deque()
+        self._before: deque[np.ndarray] = deque(maxlen=REACH)  # pictures, given out
 
     def add(self, picture: np.ndarray, found: np.ndarray) -> Iterator[np.ndarray]:
         """The next frame, (H, W, 3) uint8 or uint16 RGB, and its map."""
@@ -61,12 +62,32 @@ class Carrying:
                 if not self._carry(self._waiting[number + 1], self._waiting[number]):
                     break
         if len(self._waiting) > REACH:
-            yield _joined(self._waiting.popleft())
+            yield self._give(self._waiting[-1].picture)
 
     def end(self) -> Iterator[np.ndarray]:
         """The maps that are left; the next frame starts a shot."""
         while self._waiting:
-            yield _joined(self._waiting.popleft())
+            yield self._give(self._waiting[-1].picture)
+        self._before.clear()
+
+    def _give(self, later: np.ndarray) -> np.ndarray:
+        """The first map that waits. later: the last picture that does."""
+        seen = self._waiting.popleft()
+        beside = [self._before[0]] if self._before else []
+        beside += [later] if self._waiting else []
+        self._before.append(seen.picture)
+        if not seen.carried.any() or not beside:
+            return seen.found
+        # what is seen of a room that somebody hid before, or hides then, is as it was or will be
+        changed = np.minimum.reduce([_difference(seen.picture, one) for one in beside])
+        num, labels = cv2.connectedComponents((seen.carried > 0).astype(np.uint8), connectivity=8)
+        areas, moving = (
+            np.bincount(labels.ravel(), weights, num)
+            for weights in (None, (changed > ALIKE / 2).ravel())
+        )
+        carried = seen.carried * (moving > MOVES * areas)[labels]
+        size = seen.found.shape[1], seen.found.shape[0]
+        return np.maximum(seen.found, cv2.resize(carried, size, interpolation=cv2.INTER_LINEAR))
 
     def _carry(self, source: _Seen, to: _Seen) -> bool:
         """Whether anything new was."""
@@ -78,29 +99,24 @@ class Carrying:
         moved = pull(seen, flow)
         moved[_difference(pull(source.picture, flow), to.picture) > ALIKE] = 0
         moved = np.asarray(cv2.medianBlur(moved, BLUR))
-        changed = _difference(source.picture, to.picture) > ALIKE / 2
-        lost = self._lost(moved, to.own, changed, is_visible(flow, back))
+        lost = self._lost(moved, to.own, is_visible(flow, back))
         if not (lost > to.carried).any():
             return False
         to.carried = np.maximum(to.carried, lost)
         to.age = age + 1
         return True
 
-    def _lost(
-        self, moved: np.ndarray, own: np.ndarray, changed: np.ndarray, is_sure: np.ndarray
-    ) -> np.ndarray:
-        """Of a map that was carried to a frame the regions that its finder has lost. changed: what
-        isn't as it was at its place. is_sure: where the motion is."""
+    def _lost(self, moved: np.ndarray, own: np.ndarray, is_sure: np.ndarray) -> np.ndarray:
+        """Of a map that was carried to a frame the regions that its finder has lost. is_sure: where
+        the motion is."""
         num, labels, stats, _ = cv2.connectedComponentsWithStats(
             (moved >= self._surely).astype(np.uint8), connectivity=8
         )
         areas = stats[:, cv2.CC_STAT_AREA]
-        seen, moving, sure = (
-            np.bincount(labels.ravel(), x.ravel(), num)
-            for x in (own >= self._least, changed, is_sure)
+        seen, sure = (
+            np.bincount(labels.ravel(), x.ravel(), num) for x in (own >= self._least, is_sure)
         )
-        is_lost = (seen < LOST * areas) & (moving > MOVES * areas) & (sure > SURE * areas)
-        is_lost &= areas > LEAST * own.size
+        is_lost = (seen < LOST * areas) & (sure > SURE * areas) & (areas > LEAST * own.size)
         is_lost[0] = False
         return moved * is_lost[labels]
 
@@ -109,10 +125,3 @@ def _difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(h, w), of two pictures without their grain."""
     pair = (cv2.blur(picture, (BLUR, BLUR)).astype(np.int16) for picture in (one, other))
     return np.abs(next(pair) - next(pair)).max(axis=2)
-
-
-def _joined(seen: _Seen) -> np.ndarray:
-    if not seen.carried.any():
-        return seen.found
-    size = seen.found.shape[1], seen.found.shape[0]
-    return np.maximum(seen.found, cv2.resize(seen.carried, size, interpolation=cv2.INTER_LINEAR))
