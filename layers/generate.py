@@ -32,14 +32,15 @@ from layers.runtime.remove import FILLER
 from layers.runtime.split import Parts, filled, find_holes, open_filler, with_occluders
 from nunif.errors import UserError
 from nunif.failures import Failures
-from nunif.files import make_folder
+from nunif.files import make_folder, remove_left
 from nunif.parallel import ordered_map
-from nunif.records import is_finished, making, read_info, record_name, write_record
+from nunif.records import is_finished, read_info, record_name, record_stem, write_record
+from nunif.turns import Turn, hashed, in_turns, tell_share
 from nunif.video.clips import find_mask
 from nunif.video.color import BT709
-from nunif.video.film import Film, folder_hash, list_films, open_film
+from nunif.video.film import Film, film_hash, list_films, open_film
 from nunif.video.part import PartOfFilm
-from nunif.video.reader import BrokenVideo, Frame, content_hash
+from nunif.video.reader import BrokenVideo, Frame
 from nunif.video.tone import describe_transfer
 from scene.planes import ALPHA, BEHIND, BLIND_HOLE, COLOUR, DISPARITY, FOREGROUND, OCCLUDER
 
@@ -89,17 +90,25 @@ def main(options: LayerRecordOptions) -> None:
     films = [film for path in options.dataset_dir for film in list_films(path)]
     make_folder(options.data_dir)
     counts: Counter[str] = Counter()
+    remove_left(options.data_dir)
     failures = Failures(len(films))
-    with making(options.data_dir, options.prefix, LABEL):
-        for path in films:
-            with failures.log(path.name):
-                how = _split_options(
-                    path, options, alone=len(films) == 1 and films == [*options.dataset_dir]
-                )
-                _make_of_film(path, how, options, counts)
+    own = [pair for pair in hashed(films, film_hash) if options.share.has_source(pair[1])]
+    for (path, _), turn in in_turns(own, lambda pair: _turn(pair[1], options)):
+        with turn, failures.log(path.name):
+            how = _split_options(
+                path, options, alone=len(films) == 1 and films == [*options.dataset_dir]
+            )
+            _make_of_film(path, how, options, counts)
     nobody = f", {counts['nobody']} of them without anybody" if counts["nobody"] else ""
     logger.info("%s: made %d%s, kept %d", LABEL, counts["made"], nobody, counts["kept"])
+    if options.shard is not None:
+        tell_share(options.shard, options.share, len(own), len(films), "films")
     failures.raise_if_any("films")
+
+
+def _turn(file_hash: str, options: LayerRecordOptions) -> Turn:
+    stem = record_stem(options.prefix, LABEL, file_hash)
+    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
 
 
 def _split_options(film: Path, options: LayerRecordOptions, *, alone: bool) -> SplitOptions:
@@ -126,13 +135,14 @@ def _make_of_film(
     Raises:
         UserError: it can't be read to its end, or records made with other options stand there.
     """
-    file_hash = folder_hash(path) if path.is_dir() else content_hash(path)
+    file_hash, share = film_hash(path), options.share
     recorded = _recorded(how, options)
 
     def name_of(start: int) -> str:
         return record_name(options.prefix, LABEL, file_hash, start)
 
-    if num_there := _count_if_whole(options.data_dir, name_of, recorded):
+    num_there = _count_if_whole(options.data_dir, name_of, recorded)
+    if num_there and not share.divides_sources:
         counts["kept"] += num_there
         return
     with ExitStack() as stack:
@@ -145,7 +155,9 @@ def _make_of_film(
         info |= describe_transfer(whole.info.color)
 
         def todo() -> Iterator[Run]:
-            for run in _runs_of(planes, film, options.seq):
+            for number, run in enumerate(_runs_of(planes, film, options.seq)):
+                if not share.has_clip(number):
+                    continue
                 if is_finished(options.data_dir, name_of(run.start), recorded):
                     counts["kept"] += 1
                 else:

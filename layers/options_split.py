@@ -13,8 +13,8 @@ from scene.depth_models import MOTION_PARALLAX
 from scene.depth_options import DepthOptions
 
 DEPTH = "depth"
-PNG = "png"
-FORMATS = (PNG, "exr", "ffv1", "prores", "vp9")
+FORMATS = ("png", "exr", "ffv1", "prores", "vp9")
+HOLE_THRESHOLD, DILATE = 0.02, 1
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class SplitOptions(FilmExportOptions, DepthOptions, MaskOptions, FillerOption):
         metavar="MODEL",
         help="a matting model (.pth) that cuts out (default: the person finder that comes along, "
         "whose edges are soft and wide)",
+    )
+    ids: bool = option(
+        "--no-ids",
+        default=True,
+        help="all who are cut out in one layer, instead of everybody in one of their own",
     )
     occluders: str | None = option(
         default=None,
@@ -53,10 +58,12 @@ class SplitOptions(FilmExportOptions, DepthOptions, MaskOptions, FillerOption):
         "then",
     )
     hole_threshold: float = share_option(
-        default=0.02, help="from what alpha on the scene behind is filled in"
+        default=HOLE_THRESHOLD, help="from what alpha on the scene behind is filled in"
     )
     dilate: int = option(
-        default=1, minimum=0, help="by how much that hole grows, in pixels of a film 432 wide"
+        default=DILATE,
+        minimum=0,
+        help="by how much that hole grows, in pixels of a film 432 wide",
     )
     look_ahead: int | None = option(
         default=None,
@@ -69,7 +76,7 @@ class SplitOptions(FilmExportOptions, DepthOptions, MaskOptions, FillerOption):
         "--no-cuts", default=True, help="take the film for one shot, whatever is seen"
     )
     format: str = option(
-        default=PNG,
+        default="png",
         choices=FORMATS,
         help="png: a picture for each frame and plane. exr: a file for each frame, a named layer "
         "for each plane, in linear light, for programs that composite. Videos of a shot's layers "

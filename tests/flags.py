@@ -39,7 +39,7 @@ class Listed:
             self.lines.append(f"{settings['metavar']}: an argument, {needed}")
         elif settings.get("required"):
             self.lines.append(f"{' '.join(flags)}: required")
-        elif settings.get("action", "").startswith("store_"):
+        elif str(settings.get("action", "")).startswith("store_"):
             self.lines.append(f"{' '.join(flags)}: a switch, not given")
         else:
             self.lines.append(f"{' '.join(flags)}: {words_for(flags[-1], settings['default'])}")

@@ -62,6 +62,12 @@ NOT_HERE = {
         "make test": "would run these very tests",
     },
     "CONTRIBUTING.md": {"nunif '(mechanism)'": "a drawing of the rooms, no command"},
+    "docs/cluster.md": {
+        "apptainer": "needs Apptainer",
+        "sbatch": "needs Slurm; tests/test_cluster_scripts.py",
+        "srun": "needs Slurm; tests/nunif/test_place_in_run.py",
+        "torchrun": "needs several GPUs; tests/nunif/test_training_processes.py",
+    },
     "docs/protocol.md": {"davis/": "names of files, no command"},
     "benchmarks/README.md": {
         "python -m benchmarks": "measures for minutes; tests/benchmarks runs it with tiny numbers",

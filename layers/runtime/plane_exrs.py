@@ -37,6 +37,7 @@ class ExrShot:
         info = film.info
         self._shot, self._aspect = shot, float(info.sample_aspect_ratio or 1)
         self._chromaticities = info.tone_map.chromaticities if info.tone_map else None
+        self._channels: dict[int, frozenset[str]] = {}  # of each frame
 
     def write(self, number: int, pictures: Mapping[str, np.ndarray], frame: Frame) -> None:
         film = pictures[planes.FILM]
@@ -50,11 +51,21 @@ class ExrShot:
             channels["hole.A"] = pictures[planes.HOLE].astype(np.float16)
         if planes.DISPARITY in pictures:
             channels["Z"] = pictures[planes.DISPARITY] / np.float32(65535)
+        self._put(number, channels)
+
+    def _put(self, number: int, channels: Mapping[str, np.ndarray]) -> None:
         data = encode_exr(channels, aspect=self._aspect, chromaticities=self._chromaticities)
         exr_path(self._shot, number).write_bytes(data)
+        self._channels[number] = frozenset(channels)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        pass
+        """Frames before somebody comes in the middle of a shot get empty channels."""
+        every = frozenset[str]().union(*self._channels.values())
+        for number, names in self._channels.items():
+            if error is None and (missing := every - names):
+                channels = decode_exr(exr_path(self._shot, number).read_bytes())
+                empty = np.zeros_like(channels["R"])
+                self._put(number, channels | dict.fromkeys(missing, empty))
 
     def drop(self, letters: set[str]) -> None:
         pass

@@ -149,20 +149,27 @@ class PngShot:
     """A PNG for each frame and plane. See `ShotWriter`."""
 
     def __init__(self, shot: Path) -> None:
-        self._shot, self._numbers = shot, list[int]()
+        self._shot = shot
+        self._letters: dict[int, set[str]] = {}  # of each frame
+        self._empty: dict[str, bytes] = {}  # planes without anything
 
     def write(self, number: int, pictures: Mapping[str, np.ndarray], frame: Frame) -> None:
-        self._numbers.append(number)
         for letters, picture in pictures.items():
+            if letters not in self._empty:
+                self._empty[letters] = _encode(np.zeros_like(picture))
             plane_path(self._shot, number, letters).write_bytes(_encode(picture))
+        self._letters[number] = {*pictures}
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        pass
+        """Before somebody comes in the middle of a shot, and once they left, there is nothing."""
+        for number, letters in self._letters.items():
+            for one in self._empty.keys() - letters if error is None else ():
+                plane_path(self._shot, number, one).write_bytes(self._empty[one])
 
     def drop(self, letters: set[str]) -> None:
-        for number in self._numbers:
+        for number in self._letters:
             for one in letters:
-                plane_path(self._shot, number, one).unlink(missing_ok=True)
+                plane_path(self._shot, number, one).unlink()
 
 
 def read_pngs(shot: Path, numbers: range, there: Sequence[str]) -> Iterator[FrameLayers]:

@@ -9,6 +9,7 @@ Axes: H W pixels, 3 = R G B.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +21,9 @@ from inpaint.runtime.depth_files import open_depth_in
 from inpaint.runtime.depth_stream import stream_disparity
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
-from layers.options_split import DEPTH, SplitOptions
+from layers.options_split import DEPTH, DILATE, HOLE_THRESHOLD, SplitOptions
 from layers.runtime import planes
+from layers.runtime.apart import MOST, Ids, Roll
 from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
 from layers.runtime.export_films import export_beside
 from layers.runtime.film_export import plan_exports
@@ -42,6 +44,7 @@ from nunif.runtime.film import (
     process_frames,
     read_ahead,
 )
+from nunif.runtime.options import parse_objects
 from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.reader import content_hash
@@ -51,6 +54,14 @@ logger = logging.getLogger(__name__)
 
 REFERENCE_WIDTH = 432  # of a film: --dilate is told in its pixels
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class HoleSize:
+    """As the options of `split` say it."""
+
+    hole_threshold: float = HOLE_THRESHOLD
+    dilate: int = DILATE
 
 
 class Parts(NamedTuple):
@@ -86,18 +97,26 @@ def main(options: SplitOptions) -> None:
         logger.info("cut out by %s; %s, at %dx%d", by, filler.description, *reversed(size))
         folder = stack.enter_context(folder_of_outputs(options.output))
         cut = stack.enter_context(cut_out(film))
+        ids = Ids(lambda cut: to_sdr8(cut.frame, film))
+        if options.ids and options.objects is None:
+            cut = ids(cut)
         before = with_occluders(cut, options, film, stack)
         parts = stack.enter_context(read_ahead(find_holes(before, options), film))
-        layers = FORMATS[options.format]
+        layers, roll = FORMATS[options.format], Roll()
         space = space_of(layers, film)
         with PlanesOfFilm(folder, lambda shot: layers.open_shot(shot, film)) as written:
-            write = partial(write_frame, written, space)
+            write = partial(write_frame, written, roll, space)
             process_frames(filled(parts, filler, film), film, write)
         about = {"filler": model.name, "filler_sha256": file_sha256(model), "cut_out_by": by}
-        meta = {**meta_of(options, film, written), "models": about}
+        objects = parse_objects(options.objects) if options.ids else ()
+        persons = roll.told(ids, objects)
+        meta = {**meta_of(options, film, written), "persons": persons, "models": about}
         meta |= told_of_format(options, folder, meta, film)
         write_json(folder / planes.META, meta)
         export_beside(exports, folder, meta, options.film(), film)
+    if ids.crowded:
+        text = "in %d shots there are more than %d people: who came later shares layers with others"
+        logger.warning(text, len(ids.crowded), MOST)
     empty = sum("A" not in kept for kept in written.planes)
     logger.info(
         "%s: %d frames in %d shots%s",
@@ -149,7 +168,7 @@ def with_occluders(
 
 
 def find_holes(
-    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], options: SplitOptions
+    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], options: HoleSize | SplitOptions
 ) -> Iterator[Parts]:
     """Each frame with its hole: what anything covers by more than the threshold, grown."""
     for (cut, disparity), occluder in frames:
@@ -200,7 +219,9 @@ def told_of_format(
     return {"recompose": {"greatest": round(greatest, 2), "mean": round(mean, 3)}}
 
 
-def write_frame(written: PlanesOfFilm, space: Space, item: tuple[Parts, np.ndarray]) -> None:
+def write_frame(
+    written: PlanesOfFilm, roll: Roll, space: Space, item: tuple[Parts, np.ndarray]
+) -> None:
     """Split a frame and write its planes."""
     (cut, occluder, hole, disparity), scene = item
     if cut.starts_shot or not written.num_frames:
@@ -208,6 +229,7 @@ def write_frame(written: PlanesOfFilm, space: Space, item: tuple[Parts, np.ndarr
     picture = cut.frame.rgb
     letters = [planes.person_letters(number) for number in range(len(cut.persons))]
     alphas = [person.alpha for person in cut.persons]
+    roll.see(len(written.shots) - 1, written.num_frames, alphas)
     guesses: Sequence[np.ndarray | None] = [
         None if person.foreground is None else planes.in_bits(person.foreground, picture.dtype)
         for person in cut.persons

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from layers import options_split
-from layers.runtime.formats import FORMATS
+from layers.runtime.formats import FORMATS, read_layers, space_of
 from layers.runtime.plane_videos import FFV1, VideoShot
 from layers.runtime.planes import PlanesOfFilm
 from layers.runtime.spaces import Linear
@@ -185,6 +185,28 @@ def test_bad_layers_get_a_line(layers, tmp_path):  # noqa: F811
     meta = tmp_path / "exr" / "meta.json"
     meta.write_text(meta.read_text().replace('"exr"', '"dpx"'))
     assert "the layers are dpx, which isn't known: choose from png, exr, ffv1" in error("exr")
+
+
+@pytest.mark.parametrize("name", ["png", "exr", "ffv1"])
+def test_who_comes_and_goes_has_a_layer_in_every_frame(tmp_path, name):
+    path = write_clip(tmp_path / "film.mkv", pictures(), **LOSSLESS, pixel_format="bgr0")
+    grey, kind = np.full((H, W), 200, np.uint8), FORMATS[name]
+    with VideoReader(path, for_editing=True) as film:
+        space = space_of(kind, film)
+        with PlanesOfFilm(tmp_path, lambda shot: kind.open_shot(shot, film)) as written:
+            written.start_shot()
+            for number, frame in enumerate(film):
+                alphas = [grey[..., None]] if 2 <= number < 4 else []
+                layers, scene = space.split(frame.rgb, alphas, frame.rgb, [None] * len(alphas))
+                shown = {"C": space.put_in(frame.rgb), "B": scene}
+                for layer in layers:
+                    shown |= {"A": layer.alpha[..., 0], "F": layer.foreground}
+                written.write(shown, frame)
+    meta = {"shots": written.shots, "planes": written.planes, "format": name}
+    with VideoReader(path, for_editing=True) as film:
+        found = list(read_layers(tmp_path, meta, film))
+    means = [space.alpha_of(layers.people[0]).mean() for layers in found]
+    assert means == [0, 0, 200, 200, 0, 0]
 
 
 def test_who_comes_later_is_transparent_until_then(tmp_path):
