@@ -181,15 +181,18 @@ def compose_frames(
             other = next(person)
             if hole is not None:
                 made = Generated(other, hole, is_soft=False)
+        before = None if occluder is None else space.alpha_of(occluder)
         if made is not None:
             made = made._replace(picture=planes.in_bits(made.picture, kind))
-            before = None if occluder is None else space.alpha_of(occluder)
             picture = space.put_in(made.over(space.take_out(picture), before, film))
         if options.occluder and occluder is not None:
             picture = space.over(occluder, picture)
         place = None
         if layers.loses and scene is None:
-            place = np.zeros(picture.shape[:2], bool) if hole is None else hole
+            place = np.zeros(picture.shape[:2], bool)
             if made is not None:
-                place = place | made.mask
+                place |= made.place(before, film)
+            # whoever is put in leaves all else as the film has it
+            if hole is not None and not (options.person and options.occluder):
+                place |= hole
         yield space.take_out(picture), place

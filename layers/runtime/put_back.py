@@ -44,22 +44,29 @@ class Generated(NamedTuple):
     mask: np.ndarray
     is_soft: bool = True
 
+    def place(self, occluder: np.ndarray | None, film: Film) -> np.ndarray:
+        """Where it changes a frame of the film, (H, W) bool: not where the occluder hides all.
+
+        occluder: (H, W, 1) alpha, or None.
+        """
+        if occluder is None:
+            return whole_samples(self.mask, film)
+        seen = occluder[..., 0] < np.iinfo(occluder.dtype).max
+        return whole_samples(self.mask & seen, film)
+
     def over(self, picture: np.ndarray, occluder: np.ndarray | None, film: Film) -> np.ndarray:
-        """Lay it over a frame of the film. Outside the mask, and where the occluder hides all,
-        nothing changes; inside, the edge is soft, but not to what stands before, which has one of
-        its own.
+        """Lay it over a frame, where its place is. The edge is soft there, but not to what stands
+        before, which has one of its own.
 
         Args: picture: (H, W, 3). occluder: (H, W, 1) alpha, or None. All have the same bits.
         """
-        top = int(np.iinfo(picture.dtype).max)
-        mask = around = self.mask
-        if occluder is not None:
-            mask, around = mask & (occluder[..., 0] < top), mask | (occluder[..., 0] > top // 2)
-        mask = whole_samples(mask, film)
+        place = self.place(occluder, film)
         if not self.is_soft:
-            return np.where(mask[..., None], self.picture, picture)
+            return np.where(place[..., None], self.picture, picture)
+        top = int(np.iinfo(picture.dtype).max)
+        around = self.mask if occluder is None else self.mask | (occluder[..., 0] > top // 2)
         inside = cv2.distanceTransform(around.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        share = (inside / (FEATHER + 1)).clip(0, 1) * mask
+        share = (inside / (FEATHER + 1)).clip(0, 1) * place
         alpha = np.rint(share[..., None] * top).astype(picture.dtype)
         return over(self.picture, alpha, picture)
 

@@ -90,6 +90,16 @@ def pictures_in(folder, flags=cv2.IMREAD_GRAYSCALE):
     return np.stack([cv2.imread(str(path), flags) for path in sorted(folder.iterdir())])
 
 
+def check_outside(film, out, export):
+    """Nothing changed where nothing was to be generated. Returns the film before and after, and the
+    masks."""
+    before, after = frames_of(film / "film.mkv"), frames_of(out)
+    mask = np.zeros((T, H, W), bool)
+    mask[:9, 2:50, 3:67] = pictures_in(export / "mask") > 0
+    assert np.array_equal(after[~mask], before[~mask])  # though chroma is shared
+    return before, after, mask
+
+
 def info_of(folder):
     return json.loads((folder / "export.json").read_text())
 
@@ -157,10 +167,7 @@ def test_what_a_generator_makes_goes_back_to_its_place(film, layers, tmp_path):
     out = tmp_path / "out.mkv"
     lines = layers("compose", folder, "-o", out, "--person", made, "--codec", "ffv1")
     assert any("ends before the film: 3 of its frames stay as they are" in x for x in lines)
-    before, after = frames_of(film / "film.mkv"), frames_of(out)
-    mask = np.zeros((T, H, W), bool)
-    mask[:9, 2:50, 3:67] = pictures_in(folder / "exports" / "vace" / "mask") > 0
-    assert np.array_equal(after[~mask], before[~mask])  # though chroma is shared
+    before, after, mask = check_outside(film, out, folder / "exports" / "vace")
     inner = np.stack([cv2.erode(x.astype(np.uint8), np.ones((11, 11))) for x in mask]) > 0
     assert inner.sum() > 500 and abs(after[inner].astype(int) - (20, 20, 240)).max() < 12
     assert np.array_equal(after[:, post()], before[:, post()])
@@ -220,6 +227,12 @@ def test_exports_are_the_same_of_layers_kept_otherwise(film, layers, tmp_path, f
             for folder in (tmp_path / "layers", film / "layers")
         )
         assert abs(made - wanted).max() <= (off if name.endswith("ours") else 0)
+    export = tmp_path / "layers" / "exports" / "vace"
+    layers(
+        "compose", tmp_path / "layers", "-o", tmp_path / "out.mkv", "--codec", "ffv1", "--person",
+        export / "video.mp4",
+    )  # fmt: skip
+    check_outside(film, tmp_path / "out.mkv", export)
 
 
 def test_uneven_times_many_bits_and_nobody(layers, tmp_path):
