@@ -66,7 +66,7 @@ def film(tmp_path_factory):
     posts = write_masks(folder / "posts", [post()] * T)
     effects = write_masks(folder / "effects", [np.roll(person(0), 20, axis=0)] * T)
     words = ["split", "-i", path, "-o", folder / "layers", "--masks", masks, "--occluders", posts]
-    words += ["--effects", effects, "--export", EXPORTS, "--gpu", -1, "--no-cuts"]
+    words += ["--effects", effects, "--export", EXPORTS, "--gpu", -1, "--no-cuts", "--no-ids"]
     assert cli.run(LAYERS, [str(word) for word in words]) == 0
     return folder
 
