@@ -6,11 +6,21 @@ from layers import (
     options_films,
     options_live,
     options_mask,
+    options_records,
     options_remove,
     options_split,
     options_studio,
 )
 from nunif.cli import Command
+
+CREATE_TRAINING_DATA = [
+    Command(
+        "layers",
+        options_records.LayerRecordOptions,
+        "layers.generate:main",
+        "make records of films that were taken apart: people, what is before them, the scene",
+    )
+]
 
 LAYERS = [
     Command(

@@ -23,7 +23,7 @@ class MaskShape(NamedTuple):
 
 
 def parse_mask_shape(text: str) -> MaskShape:
-    """ "tight", "box" (one cell), "cells" or "cells 10x20".
+    """ "tight", "box" (one cell), "cells", "cells 10x20" or "10x20".
 
     Raises:
         UserError: another word.
@@ -32,7 +32,9 @@ def parse_mask_shape(text: str) -> MaskShape:
         return MaskShape(None)
     if text == "box":
         return MaskShape((1, 1))
-    found = re.fullmatch(r"cells[ :]([0-9]{1,3})x([0-9]{1,3})", CELLS if text == "cells" else text)
+    found = re.fullmatch(
+        r"(?:cells[ :])?([0-9]{1,3})x([0-9]{1,3})", CELLS if text == "cells" else text
+    )
     cells = (int(found[1]), int(found[2])) if found else (0, 0)
     if not all(cells):
         raise UserError(

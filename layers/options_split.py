@@ -13,6 +13,7 @@ from scene.depth_models import MOTION_PARALLAX
 from scene.depth_options import DepthOptions
 
 DEPTH = "depth"
+FORMATS = ("png", "exr", "ffv1", "prores", "vp9")
 HOLE_THRESHOLD, DILATE = 0.02, 1
 
 
@@ -73,6 +74,14 @@ class SplitOptions(FilmExportOptions, DepthOptions, MaskOptions, FillerOption):
     )
     find_cuts: bool = option(
         "--no-cuts", default=True, help="take the film for one shot, whatever is seen"
+    )
+    format: str = option(
+        default="png",
+        choices=FORMATS,
+        help="png: a picture for each frame and plane. exr: a file for each frame, a named layer "
+        "for each plane, in linear light, for programs that composite. Videos of a shot's layers "
+        "with alpha: ffv1, prores (4444) for editors, vp9 for the web; the latter two lose "
+        "something, and a line says how much",
     )
     max_width: int | None = option(
         default=None, minimum=8, help="fill wider films at this width; all else is at the film's"

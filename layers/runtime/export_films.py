@@ -23,12 +23,16 @@ from layers.runtime.film_export import (
     plan_exports,
     write_export,
 )
+from layers.runtime.formats import format_of, read_layers, space_of
+from nunif.errors import UserError
 from nunif.files import make_folder, write_json
-from nunif.runtime.film import check_not_sources, open_source
+from nunif.runtime.film import check_not_sources, open_again, open_source
 from nunif.runtime.mask_source import Paired, open_masks
+from nunif.runtime.options import FilmOptions
 from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.part import place_in_whole
+from nunif.video.reader import BrokenVideo
 
 logger = logging.getLogger(__name__)
 
@@ -50,29 +54,45 @@ def main(options: ExportFilmsOptions) -> None:
         for plan in plan_exports(options, film):
             folder = output / plan.name
             with folder_of_outputs(folder) as unfinished:
-                export(plan, unfinished, options.layers, meta, film, called=folder)
+                with open_again(reading, film) as again:
+                    export(plan, unfinished, options.layers, meta, again, called=folder)
 
 
 def export_beside(
-    plans: list[Plan], layers: Path, meta: dict[str, Any], film: Film, *, called: Path
+    plans: list[Plan], layers: Path, meta: dict[str, Any], reading: FilmOptions, film: Film
 ) -> None:
-    """Write exports into a folder of layers that is being made, which messages call `called`."""
+    """Write exports into a folder of layers that is being made.
+
+    meta: of the layers. reading: how the film was read; messages call the folder by its output.
+    """
     for plan in plans:
         folder = make_folder(layers / FOLDER / plan.name)
-        export(plan, folder, layers, meta, film, called=called / FOLDER / plan.name)
+        with open_again(reading, film) as again:
+            called = reading.output / FOLDER / plan.name
+            export(plan, folder, layers, meta, again, called=called)
 
 
 def export(
     plan: Plan, folder: Path, layers: Path, meta: dict[str, Any], film: Film, *, called: Path
 ) -> None:
-    """Write one export into an empty folder, and log what was done to the film."""
+    """Write one export into an empty folder, and log what was done to the film, which is at its
+    beginning.
+
+    Raises:
+        UserError: the film, a mask or a layer is damaged or missing.
+    """
     tone = film.info.tone_map
     with ExitStack() as stack:
         effects = _open_effects(plan.options, film, stack) if plan.name == REMOVAL else None
-        frames = layers_of_frames(plan, layers, meta, tone, effects)
+        read = read_layers(layers, meta, film)
+        space = space_of(format_of(meta), film)
+        frames = layers_of_frames(plan, film, read, space, effects)
         shown = tqdm(frames, total=len(plan.frames), unit="frame", desc=plan.name, disable=None)
         threshold = float(meta["options"]["hole_threshold"])
-        seen = write_export(plan, folder, shown, threshold=threshold)
+        try:
+            seen = write_export(plan, folder, shown, threshold=threshold)
+        except BrokenVideo as error:
+            raise UserError(str(error)) from error
     info = info_of(plan, meta, tone, seen)
     write_json(folder / INFO, info)
     _tell(plan, info, meta, called)

@@ -12,20 +12,24 @@ can put back what is made of them. Films are coded without a loss.
 Axes: H W pixels of the film, h w of the export, 3 = R G B.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from layers.options_films import REMOVAL, VACE, WAN_ANIMATE, FilmExportOptions, parse_mask_shape
-from layers.runtime import planes
+from layers.runtime.exact import Layer
 from layers.runtime.export_writer import FilmsOfExport, Pictures
 from layers.runtime.film_fit import Fit, fit_of
+from layers.runtime.planes import FrameLayers, in_bits
 from layers.runtime.pose_pictures import cut_face, draw_skeleton, laid, read_points
 from layers.runtime.region_masks import region, whole_blocks, without
+from layers.runtime.spaces import Space
 from nunif.errors import UserError
 from nunif.files import explain_os_errors
 from nunif.image import save_png
@@ -233,62 +237,51 @@ def _frames_at(rate: Fraction, film: Film) -> tuple[list[int], list[str]]:
 
 def layers_of_frames(
     plan: Plan,
-    folder: Path,
-    meta: dict[str, Any],
-    tone: ToneMap | None,
-    effects: Iterator[np.ndarray] | None,
+    film: Film,
+    layers: Iterable[FrameLayers],
+    space: Space,
+    effects: Iterable[np.ndarray] | None,
 ) -> Iterator[LayersOfFrame]:
     """The layers of each frame of an export.
 
-    folder, meta: of the layers. effects: masks of all frames of the film, (H, W) uint8.
-
-    Raises:
-        UserError: a picture is missing or damaged.
+    layers, effects: of each frame of the film, in order; effects are masks (H, W) uint8. space: in
+    whose numbers the layers are.
     """
-    numbered = enumerate(effects or ())
-    lay, last, frame = plan.fit.lay, -1, None
+    times = Counter(plan.frames)
+    lay, tone = plan.fit.lay, film.info.tone_map
     cut_off = ~plan.fit.back(np.ones(plan.fit.size, bool))
-    for number in plan.frames:
-        if number != last or frame is None:
-            marks = next((mask for at, mask in numbered if at == number), None)
-            shot, there = _shot_of(number, folder, meta)
-
-            def read(letters: str, shot: Path = shot, number: int = number) -> np.ndarray:
-                return planes.read_plane(shot, number, letters)
-
-            names = [letters for letters in sorted(there, key=_depth) if letters[0] == "A"]
-            people = [_eight_bits(read(letters)) for letters in names]
-            frame = LayersOfFrame(
+    marks = repeat(None) if effects is None else effects
+    for number, (frame, there, marked) in enumerate(zip(film, layers, marks)):
+        if number in times:
+            people = [_alpha8(space, person) for person in there.people]
+            made = LayersOfFrame(
                 number,
-                lay(_sdr8(read(planes.FILM), tone)),
+                lay(_sdr8(frame.rgb, tone)),
                 [lay(alpha) for alpha in people],
-                lay(_eight_bits(read(planes.OCCLUDER[0]))) if planes.OCCLUDER[0] in there else None,
-                lay(_sdr8(read(planes.SCENE), tone)) if plan.name == REMOVAL else None,
-                None if marks is None else lay(marks) > 127,
+                None if there.occluder is None else lay(_alpha8(space, there.occluder)),
+                lay(_scene(there, frame.rgb, space, tone)) if plan.name == REMOVAL else None,
+                None if marked is None else lay(marked) > 127,
                 any((alpha[cut_off] > 127).any() for alpha in people),
             )
-            last = number
-        yield frame
+            yield from repeat(made, times[number])
+        if number == plan.frames[-1]:
+            return
 
 
-def _depth(letters: str) -> int:
-    return int(letters[1:] or 1) if letters[0] == "A" else 0
+def _alpha8(space: Space, layer: Layer) -> np.ndarray:
+    return in_bits(space.alpha_of(layer)[..., 0], np.uint8)
 
 
-def _shot_of(frame: int, folder: Path, meta: dict[str, Any]) -> tuple[Path, list[str]]:
-    """The folder and the planes of the shot that a frame is in."""
-    for number, ((first, last), there) in enumerate(zip(meta["shots"], meta["planes"])):
-        if first <= frame <= last:
-            return planes.shot_folder(folder, number), there
-    raise UserError(f"{folder / planes.META} knows no frame {frame}: split the film again")
-
-
-def _eight_bits(x: np.ndarray) -> np.ndarray:
-    return x if x.dtype == np.uint8 else ((x.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def _scene(there: FrameLayers, rgb: np.ndarray, space: Space, tone: ToneMap | None) -> np.ndarray:
+    """The scene as (H, W, 3) uint8, SDR; but for the hole it is the film, whatever the layers'
+    format loses."""
+    scene = space.take_out(there.scene)
+    hole = np.zeros(rgb.shape[:2], bool) if there.hole is None else there.hole
+    return _sdr8(np.where(hole[..., None], scene, rgb), tone)
 
 
 def _sdr8(rgb: np.ndarray, tone: ToneMap | None) -> np.ndarray:
-    return _eight_bits(rgb if tone is None else tone.to_sdr(rgb))
+    return in_bits(rgb if tone is None else tone.to_sdr(rgb), np.uint8)
 
 
 class Seen(NamedTuple):

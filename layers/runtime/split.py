@@ -25,17 +25,25 @@ from layers.options_split import DEPTH, DILATE, HOLE_THRESHOLD, SplitOptions
 from layers.runtime import planes
 from layers.runtime.apart import MOST, Ids, Roll
 from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
-from layers.runtime.exact import split_all
 from layers.runtime.export_films import export_beside
 from layers.runtime.film_export import plan_exports
+from layers.runtime.formats import FORMATS, format_of, measure_loss, space_of
 from layers.runtime.occluders import WithDisparity, occluders_of
 from layers.runtime.planes import PlanesOfFilm
 from layers.runtime.provenance import origin_of
 from layers.runtime.remove import FILLER
+from layers.runtime.spaces import Linear, Space
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import file_sha256, write_json
-from nunif.runtime.film import check_not_sources, is_folder, open_source, process_frames, read_ahead
+from nunif.runtime.film import (
+    check_not_sources,
+    is_folder,
+    open_again,
+    open_source,
+    process_frames,
+    read_ahead,
+)
 from nunif.runtime.options import parse_objects
 from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
@@ -94,16 +102,18 @@ def main(options: SplitOptions) -> None:
             cut = ids(cut)
         before = with_occluders(cut, options, film, stack)
         parts = stack.enter_context(read_ahead(find_holes(before, options), film))
-        written, roll = PlanesOfFilm(folder), Roll()
-        write = partial(write_frame, written, roll)
-        process_frames(filled(parts, filler, film), film, write)
-        written.end_shot()
+        layers, roll = FORMATS[options.format], Roll()
+        space = space_of(layers, film)
+        with PlanesOfFilm(folder, lambda shot: layers.open_shot(shot, film)) as written:
+            write = partial(write_frame, written, roll, space)
+            process_frames(filled(parts, filler, film), film, write)
         about = {"filler": model.name, "filler_sha256": file_sha256(model), "cut_out_by": by}
         objects = parse_objects(options.objects) if options.ids else ()
         persons = roll.told(ids, objects)
         meta = {**meta_of(options, film, written), "persons": persons, "models": about}
+        meta |= told_of_format(options, folder, meta, film)
         write_json(folder / planes.META, meta)
-        export_beside(exports, folder, meta, film, called=options.output)
+        export_beside(exports, folder, meta, options.film(), film)
     if ids.crowded:
         text = "in %d shots there are more than %d people: who came later shares layers with others"
         logger.warning(text, len(ids.crowded), MOST)
@@ -185,7 +195,33 @@ def filled(
     return fill_in_sdr(filler.fill, frames, film.info.tone_map)
 
 
-def write_frame(written: PlanesOfFilm, roll: Roll, item: tuple[Parts, np.ndarray]) -> None:
+def told_of_format(
+    options: SplitOptions, folder: Path, meta: dict[str, Any], film: Film
+) -> dict[str, Any]:
+    """What meta.json says of how the layers are kept. A line tells what that costs."""
+    layers, space = format_of(meta), space_of(format_of(meta), film)
+    if isinstance(space, Linear):
+        text = "%s: linear light (%s), premultiplied, in %s: exact where it is laid over in that"
+        bits = 8 * np.dtype(space.stored).itemsize
+        logger.info(text, options.output, space.curve, f"{bits} bits")
+        return {"transfer": "linear", "curve": space.curve}
+    if not layers.loses:
+        return {}
+    with open_again(options.film(), film) as again:
+        greatest, mean = measure_loss(folder, meta, again)
+    logger.info(
+        "%s: %s: composed again the film is off by %.1f of 255 at most, by %.2f on average",
+        options.output,
+        layers.loses,
+        greatest,
+        mean,
+    )
+    return {"recompose": {"greatest": round(greatest, 2), "mean": round(mean, 3)}}
+
+
+def write_frame(
+    written: PlanesOfFilm, roll: Roll, space: Space, item: tuple[Parts, np.ndarray]
+) -> None:
     """Split a frame and write its planes."""
     (cut, occluder, hole, disparity), scene = item
     if cut.starts_shot or not written.num_frames:
@@ -195,7 +231,7 @@ def write_frame(written: PlanesOfFilm, roll: Roll, item: tuple[Parts, np.ndarray
     alphas = [person.alpha for person in cut.persons]
     roll.see(len(written.shots) - 1, written.num_frames, alphas)
     guesses: Sequence[np.ndarray | None] = [
-        None if person.foreground is None else _like(person.foreground, picture)
+        None if person.foreground is None else planes.in_bits(person.foreground, picture.dtype)
         for person in cut.persons
     ]
     if occluder is not None:
@@ -204,21 +240,16 @@ def write_frame(written: PlanesOfFilm, roll: Roll, item: tuple[Parts, np.ndarray
             [occluder, *alphas],
             [None, *guesses],
         )
-    wide = [_like(alpha[..., None], picture) for alpha in alphas]
-    layers, scene = split_all(picture, wide, scene, guesses)
-    pictures: dict[str, np.ndarray] = {planes.FILM: picture}
+    wide = [planes.in_bits(alpha[..., None], picture.dtype) for alpha in alphas]
+    layers, scene = space.split(picture, wide, scene, guesses)
+    pictures: dict[str, np.ndarray] = {planes.FILM: space.put_in(picture)}
     for (alpha_letters, colour_letters), layer in zip(letters, layers):
         pictures[alpha_letters] = layer.alpha[..., 0]
         pictures[colour_letters] = layer.foreground
     if disparity is not None:
         near = cv2.resize(disparity, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)
         pictures[planes.DISPARITY] = np.rint(near.clip(0, 1) * 65535).astype(np.uint16)
-    written.write({**pictures, planes.SCENE: scene, planes.HOLE: hole})
-
-
-def _like(x: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """8 bits in as many as the picture has."""
-    return x if picture.dtype == np.uint8 else x.astype(np.uint16) * 257
+    written.write({**pictures, planes.SCENE: scene, planes.HOLE: hole}, cut.frame)
 
 
 def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[str, Any]:
@@ -244,6 +275,7 @@ def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[st
     ]
     return {
         "version": VERSION,
+        "format": options.format,
         "source": source,
         "size": [info.height, info.width],
         "frames": [int(pts) for pts in film.pts[: written.num_frames]],

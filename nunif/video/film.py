@@ -378,6 +378,12 @@ def _has_videos(path: Path) -> bool:
     )
 
 
+def film_hash(path: Path) -> str:
+    """8 hex digits of a film of either kind, by which its records are named. Raises as
+    `content_hash` and `folder_hash`."""
+    return folder_hash(path) if path.is_dir() else content_hash(path)
+
+
 def folder_hash(path: Path) -> str:
     """8 hex digits of the pictures of a folder in order, as `content_hash` of a file; names and
     dates don't matter.

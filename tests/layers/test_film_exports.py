@@ -207,6 +207,21 @@ def test_another_rate_and_a_smaller_size_go_back_too(film, layers, tmp_path):
     assert values == [40, 40, 80, 80, 120, 120, 160, 160]
 
 
+@pytest.mark.parametrize("format, off", [("exr", 0), ("prores", 4)])
+def test_exports_are_the_same_of_layers_kept_otherwise(film, layers, tmp_path, format, off):
+    layers(
+        "split", "-i", film / "film.mkv", "-o", tmp_path / "layers", "--masks", film / "masks",
+        "--occluders", film / "posts", "--format", format, "--export", "vace,removal", "--effects",
+        film / "effects", "--gpu", -1, "--no-cuts",
+    )  # fmt: skip
+    for name in ("vace/video", "vace/mask", "removal/total_mask", "removal/ours"):
+        made, wanted = (
+            frames_of(folder / "exports" / f"{name}.mp4").astype(int)
+            for folder in (tmp_path / "layers", film / "layers")
+        )
+        assert abs(made - wanted).max() <= (off if name.endswith("ours") else 0)
+
+
 def test_uneven_times_many_bits_and_nobody(layers, tmp_path):
     times = [0, 10, 20, 30, 60, 70, 72, 80]  # hundredths of a second
     pictures = [np.full((32, 48, 3), 30 * number, np.uint8) for number in range(8)]
@@ -260,8 +275,9 @@ def test_what_generators_do_not_expect_is_said(film, layers, tmp_path):
     for number in range(6, T):
         second = np.zeros((H, W), np.uint8)
         second[10:20, 66:] = 255  # three of its columns are cut off
-        path = folder / "shot0001" / f"{number:05d}_A2.png"
-        path.write_bytes(encode_grey(second))
+        for letters in ("A2", "F2"):
+            path = folder / "shot0001" / f"{number:05d}_{letters}.png"
+            path.write_bytes(encode_grey(second))
     meta = json.loads((folder / "meta.json").read_text())
     meta |= {
         "shots": [[0, 5], [6, T - 1]],
@@ -338,3 +354,6 @@ def test_bad_input_gets_a_line(film, layers, tmp_path):
     assert "is of another film" in error(*out, *person, "--export", "vace")
     path.write_text("{")
     assert "is damaged: export the layers again" in error(*out, *person, "--export", "vace")
+    (folder / "shot0000" / "00004_A.png").unlink()
+    assert "00004_A.png can't be read" in error(*made, "--export", "vace")
+    assert not (tmp_path / "x" / "vace").exists()
