@@ -33,18 +33,37 @@ SPEED = 0.2  # of what was seen last, in the mean motion of somebody
 class Track:
     """Somebody.
 
-    mask: (h, w) bool, where they are, or would be were they seen. came_off: of whose group they
-        were before they were apart. num_seen, num_hidden: frames in which they were, and since.
+    mask: (h, w) bool, where they are, or would be were they seen. whole: the same with what became
+        hidden of them lately, num_partly frames ago. pieces: the parts of it that were
+        in several groups, as behind a post. came_off: of whose group they were before they were
+        apart. num_seen, num_hidden: frames in which they were, and since.
     velocity: (2,) float32, x before y, pixels a frame. touched: with whom they were one group, in
         how many frames.
     """
 
     mask: np.ndarray
+    whole: np.ndarray | None = None
+    num_partly: int = 0
+    pieces: list[np.ndarray] = field(default_factory=list)
     came_off: "Track | None" = None
     num_seen: int = 1
     num_hidden: int = 0
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2, np.float32))
     touched: dict["Track", int] = field(default_factory=dict)
+
+    def hides(self, group: np.ndarray) -> bool:
+        """Whether a group (h, w) bool, of a frame later, is what was hidden of who is seen."""
+        if self.num_hidden or self.whole is None or not self.num_partly:
+            return False
+        return bool(((_on(self, self.whole) > 0.5) & group).sum() >= COVERED * group.sum())
+
+    def see(self, mask: np.ndarray) -> None:
+        """Where they are in this frame."""
+        moved = None if self.whole is None else _on(self, self.whole) > 0.5
+        self.num_partly += 1
+        if moved is None or mask.sum() >= moved.sum() or self.num_partly > HIDDEN:
+            moved, self.num_partly = mask, 0
+        self.mask, self.whole, self.num_hidden = mask, moved, 0
 
 
 class Tracker:
@@ -65,17 +84,25 @@ class Tracker:
         carried = self._carry(picture)
         self._before = picture
         seen: dict[Track, np.ndarray] = {}
-        kept = []  # small parts that came off somebody
+        pieces: dict[Track, list[np.ndarray]] = {}  # that are apart from the most of somebody
         groups = groups_of(mask)
         shares = [_shared(group, self._members(carried, group), carried) for group in groups]
         for group, parts, its in zip(groups, shares, _at_home(shares)):
             home = {track: parts[track] for track in its}
             guests = [track for track in parts if track not in its]
-            new = [track for track in guests if _is_else(parts[track], track, its, shares)]
-            if not parts:
+            new = [
+                track
+                for track in guests
+                if _is_else(parts[track], track, its, shares)
+                and self._came_apart(track, parts, shares)
+            ]
+            partly = [] if parts else [track for track in self._tracks if track.hides(group)]
+            if partly:
+                pieces.setdefault(partly[0], []).append(group)
+            elif not parts:
                 home = {self._again(carried, group, seen) or Track(group): group}
             elif not its and not new:
-                kept.append((guests[0], group))
+                pieces.setdefault(guests[0], []).append(group)
             else:
                 home = _shared(group, [*its, *new], carried)
             for track, part in home.items():
@@ -84,11 +111,14 @@ class Tracker:
                 if track in new:
                     track = Track(part, came_off=track, touched={track: 1})
                 seen[track] = part
-        for track, part in kept:
-            seen[track] = seen.get(track, part) | part
+        for track, apart in pieces.items():
+            pieces[track] = [seen.get(track, apart[0]), *apart]
+            seen[track] = np.logical_or.reduce(pieces[track])
         least = LEAST_AREA * mask.size
         seen = {track: part for track, part in seen.items() if part.sum() >= least}
         self._learn(seen, carried)
+        for track in seen:
+            track.pieces = pieces.get(track, [])
         return seen
 
     def _carry(self, picture: np.ndarray) -> dict[Track, np.ndarray]:
@@ -98,7 +128,9 @@ class Tracker:
         self._flow = flow_to(picture, self._before)
         return {
             # where somebody is hidden something else is seen to move
-            track: _on(track) if track.num_hidden else pull(_as_float(track.mask), self._flow)
+            track: _on(track, track.mask)
+            if track.num_hidden
+            else pull(_as_float(track.mask), self._flow)
             for track in self._tracks
         }
 
@@ -117,6 +149,24 @@ class Tracker:
                 members.remove(track)
         return members
 
+    def _came_apart(
+        self,
+        track: Track,
+        parts: dict[Track, np.ndarray],
+        shares: Sequence[dict[Track, np.ndarray]],
+    ) -> bool:
+        """Whether somebody's part in a group was one with their largest part in the frame before.
+        Parts that were apart already, as of who comes out from behind a post, stay theirs."""
+        if not track.pieces:
+            return True
+        carried = [pull(_as_float(piece), self._flow) > 0.5 for piece in track.pieces]
+        largest = max((of[track] for of in shares if track in of), key=np.count_nonzero)
+        here, there = (
+            int(np.argmax([(piece & part).sum() for piece in carried]))
+            for part in (parts[track], largest)
+        )
+        return here == there
+
     def _again(
         self, carried: dict[Track, np.ndarray], group: np.ndarray, seen: dict[Track, np.ndarray]
     ) -> Track | None:
@@ -133,7 +183,7 @@ class Tracker:
         known = [*self._tracks, *(track for track in seen if track not in self._tracks)]
         for track in known:
             if track not in seen:
-                track.mask = _on(track) > 0.5
+                track.mask = _on(track, track.mask) > 0.5
                 track.num_hidden += 1
                 continue
             if track in carried and not track.num_hidden:
@@ -143,16 +193,15 @@ class Tracker:
                     track.velocity -= rate * (
                         track.velocity + np.median(self._flow[common], axis=0)
                     )
-            track.mask = seen[track]
+            track.see(seen[track])
             track.num_seen += track in carried
-            track.num_hidden = 0
         self._tracks = [track for track in known if track.num_hidden <= HIDDEN]
 
 
-def _on(track: Track) -> np.ndarray:
-    """Where somebody is a frame later, unseen: (h, w) float32."""
-    way = np.broadcast_to(-track.velocity, (*track.mask.shape, 2)).astype(np.float32)
-    return pull(_as_float(track.mask), way)
+def _on(track: Track, mask: np.ndarray) -> np.ndarray:
+    """Where a mask (h, w) bool of somebody is a frame later, unseen: (h, w) float32."""
+    way = np.broadcast_to(-track.velocity, (*mask.shape, 2)).astype(np.float32)
+    return pull(_as_float(mask), way)
 
 
 def _as_float(mask: np.ndarray) -> np.ndarray:

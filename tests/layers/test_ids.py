@@ -88,6 +88,18 @@ def test_who_was_hidden_is_known_again():
     assert followed(*frames) == [[1, 2]] * 6 + [[2]] * 5 + [[1, 2]] * 3
 
 
+def test_who_passes_behind_a_post_stays_who_they_are():
+    """Slowly, and seen on both sides of it for longer than anything new needs."""
+    ids = Ids(lambda cut: cut.frame.rgb)
+    post = np.s_[:, 50:55]
+    cuts = []
+    for number in range(24):
+        picture, alpha = drawn(34 + number)
+        picture[post], alpha[post] = 128, 0
+        cuts.append(CutFrame(Shown(picture), False, [Cutout(alpha)]))
+    assert all(len(result.persons) == 1 for result in ids(iter(cuts)))
+
+
 def test_two_that_were_never_apart_are_one_until_they_part():
     frames = [(30, 44)] * 3 + [(30 - 2 * k, 44 + 2 * k) for k in range(1, 9)]
     found = followed(*frames)
