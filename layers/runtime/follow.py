@@ -97,7 +97,7 @@ class Follower:
         self._shares = np.ones((1, *frame.shape[:2]), np.float32)
         self._background = histogram(self._view.bins, self._shares[0])
         self._plate: Plate | None = None
-        self._stands = np.zeros(frame.shape[:2], np.float32)  # out before the background
+        self._stands: np.ndarray = self._shares[0] * 0  # out before the background
 
     @property
     def people(self) -> np.ndarray:
