@@ -39,6 +39,9 @@ from layers.runtime.pointing import FindPeople
 from scene.flow import flow_to, is_visible, pull
 
 LOCAL, LOOKS, SHAPE, PLATE, PEOPLE = 0.5, 2.0, 1.0, 2.0, 1.0  # weights beside the carried on place
+FAR = 50.0  # against what is out of an object's reach
+_STRETCH = 0.12  # how far it reaches beyond its shape, as a share of its height
+_BODY = 0.25  # of a shape
 _LEAST = 0.02  # of the place carried on, which may be wrong
 _LEAST_SHAPE = 0.05
 _KEPT = 0.9  # of an object's looks, from frame to frame
@@ -94,7 +97,7 @@ class Follower:
         self._shares = np.ones((1, *frame.shape[:2]), np.float32)
         self._background = histogram(self._view.bins, self._shares[0])
         self._plate: Plate | None = None
-        self._stands = np.zeros(frame.shape[:2], np.float32)  # out before the background
+        self._stands: np.ndarray = self._shares[0] * 0  # out before the background
 
     @property
     def people(self) -> np.ndarray:
@@ -272,6 +275,7 @@ class Follower:
         score[0] -= stands_out
         person = np.log((view.people + 0.02) / (1.02 - view.people)).clip(-3.5, 1.5)
         for index, thing in enumerate(self._things.values(), 1):
+            score[index] -= FAR * ~_within_reach(thing)
             area = float(place[index].sum())
             if area > _MOTION_PIXELS:
                 agreed = float((view.people * place[index]).sum()) / area
@@ -326,6 +330,14 @@ class Follower:
         self._shares = (clear + shares) / 2
         assert self._plate is not None
         self._plate.learn(view.lab, self._clear(winners))
+
+
+def _within_reach(thing: _Thing) -> np.ndarray:
+    """(H, W) bool: where an object can be, by its shape. What moves elsewhere is something else."""
+    left, top, right, bottom = thing.box
+    side = 2 * max(4, round(_STRETCH * max(right - left, bottom - top))) + 1
+    body = (thing.shape > _BODY).astype(np.uint8)
+    return cv2.dilate(body, np.ones((side, side), np.uint8)) > 0
 
 
 def _alike(lab: np.ndarray, carried: np.ndarray) -> np.ndarray:
