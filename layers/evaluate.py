@@ -26,7 +26,7 @@ from layers.evaluation.methods import BASELINE_FILLS, Method, Search, filled_by
 from layers.options_evaluate import BASELINES, EvaluateOptions
 from layers.runtime.remove import FILLER, open_finder, rule_for
 from matting.runtime.person_finder import RELEASED
-from nunif import records
+from nunif import record_scan
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.evaluation.finished import key_of_code
@@ -83,10 +83,10 @@ def evaluate_records(options: EvaluateOptions) -> None:
         )
     tell_no_effect(options, ("--size", "--objects", "--deinterlace"), "on records")
     planes = (COLOUR, ALPHA, BEHIND, OCCLUDER)
-    found, bad = records.scan_records(options.data_dir, planes, min_frames=options.start + 2)
+    found, bad = record_scan.scan_records(options.data_dir, planes, min_frames=options.start + 2)
     for problem in bad:
         logger.warning("left out: %s", problem)
-    found = [record for record in found if all(record.has(p.letter) for p in planes)]
+    found = found.where(lambda record: all(record.has(p.letter) for p in planes))
     clips = record_clips(found, start=options.start, num_frames=options.frames)
     _evaluate(
         clips,

@@ -10,10 +10,15 @@ from layers.commands import LAYERS
 from matting import commands as matting
 from nunif import options
 from nunif.cli import Command
+from nunif.shards import commands as shards
 
 FROZEN = Path(__file__).with_name("flags.txt")
 TABLES = {
-    "create_training_data.py": [*CREATE_TRAINING_DATA, *matting.CREATE_TRAINING_DATA],
+    "create_training_data.py": [
+        *CREATE_TRAINING_DATA,
+        *matting.CREATE_TRAINING_DATA,
+        *shards.CREATE_TRAINING_DATA,
+    ],
     "train.py": [*TRAIN, *matting.TRAIN],
     "python -m inpaint": INPAINT,
     "python -m matting": matting.MATTING,

@@ -24,6 +24,7 @@ from layers.commands import LAYERS
 from matting import commands as matting
 from nunif.models import create_model, save_model
 from nunif.records import write_record
+from nunif.shards import commands as shards
 from scene.world import render_scene
 from tests.open_files import refuse_open_files
 from tests.records import make_dataset
@@ -39,7 +40,11 @@ PAGES = [
 ]
 SHELLS = ("", "sh", "bash")  # words behind the fence of command lines
 TABLES = {
-    ("python", "create_training_data.py"): [*CREATE_TRAINING_DATA, *matting.CREATE_TRAINING_DATA],
+    ("python", "create_training_data.py"): [
+        *CREATE_TRAINING_DATA,
+        *matting.CREATE_TRAINING_DATA,
+        *shards.CREATE_TRAINING_DATA,
+    ],
     ("python", "train.py"): [*TRAIN, *matting.TRAIN],
     ("python", "-m", "inpaint"): INPAINT,
     ("python", "-m", "matting"): matting.MATTING,
