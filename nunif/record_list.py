@@ -11,7 +11,15 @@ from typing import Protocol, overload
 
 import numpy as np
 
-from nunif.records import BadRecord, Layout, Plane, Record, layout_of, too_small
+from nunif.records import (
+    BadRecord,
+    Layout,
+    Plane,
+    Record,
+    common_size,
+    layout_of,
+    too_small,
+)
 from nunif.seed import derive_seed
 
 INDEX_NAME = "index.parquet"
@@ -43,13 +51,35 @@ class Table(Protocol):
 
 
 @dataclass(frozen=True)
+class UnseenFiles:
+    """The files of a record whose pictures were not looked at when it was listed: all their heads
+    are when the first of them is read. See `nunif.records.Files`."""
+
+    path: Path
+    pictures: tuple[str, ...]
+    looked: np.ndarray
+    row: int
+
+    def read(self, name: str, numbers: Sequence[str]) -> bytes:
+        if not self.looked[self.row]:
+            try:
+                common_size(self.path, self.pictures)
+            except ValueError as error:
+                raise BadRecord(self.path, str(error)) from error
+            self.looked[self.row] = True
+        return (self.path / name).read_bytes()
+
+
+@dataclass(frozen=True)
 class FolderTable:
-    """Records that are folders, each in `folder` under its name."""
+    """Records that are folders, each in `folder` under its name. looked (M,) bool: at which of them
+    this process has looked; None where that was done before."""
 
     folder: Path
     names: Sequence[str]
     layouts: np.ndarray
     sizes: np.ndarray
+    looked: np.ndarray | None = None
 
     def name(self, row: int) -> str:
         return self.names[row]
@@ -59,7 +89,10 @@ class FolderTable:
 
     def record(self, row: int, layout: Layout) -> Record:
         height, width = self.sizes[row].tolist()
-        return layout.record(self.folder / self.names[row], (height, width))
+        path, files = self.folder / self.names[row], None
+        if self.looked is not None:
+            files = UnseenFiles(path, tuple(layout.pictures()), self.looked, row)
+        return layout.record(path, (height, width), files)
 
 
 @dataclass(frozen=True)

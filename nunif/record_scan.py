@@ -155,15 +155,16 @@ def list_folders(folder: Path, names: Sequence[str], choices: Choices | None = N
     known, problems = dict[tuple[str, ...], int](), dict[int, str]()
     todo = iter(names)
     chunks = iter(lambda: list(islice(todo, AT_ONCE)), [])
-    looked = ordered_map(
+    results = ordered_map(
         lambda chunk: [look_at(folder / name, choices) for name in chunk], chunks, workers=THREADS
     )
-    for row, (files, size, problem) in enumerate(chain.from_iterable(looked)):
+    for row, (files, size, problem) in enumerate(chain.from_iterable(results)):
         ids[row] = known.setdefault(files, len(known))
         sizes[row] = size
         if problem:
             problems[row] = problem
-    return Listing(FolderTable(folder, names, ids, sizes), list(known), problems)
+    looked = np.zeros(len(names), bool) if choices is None else None
+    return Listing(FolderTable(folder, names, ids, sizes, looked), list(known), problems)
 
 
 def look_at(

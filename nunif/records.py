@@ -88,12 +88,12 @@ class BadRecord(Exception):
         self.record, self.reason, self.count = record, reason, count
 
 
-class PackedFiles(Protocol):
-    """The files of a record that is no folder."""
+class Files(Protocol):
+    """How the files of a record are read, where that is more than to open them in its folder."""
 
     def read(self, name: str, numbers: Sequence[str]) -> bytes:
         """The content of a file. numbers: the frames that are read next, which can be fetched in
-        one go. Raises OSError, or ValueError where it is damaged."""
+        one go. Raises OSError, ValueError where it is damaged, or BadRecord."""
         ...
 
 
@@ -102,8 +102,8 @@ class Record:
     """A usable record.
 
     numbers: of its frames, as its files have them. size: (H, W) of all its pictures. planes: those
-        that it was opened for. letters: of the planes that it has. packed: its files, where it is
-        no folder; `path` is then where it would be one.
+        that it was opened for. letters: of the planes that it has. files: how they are read;
+        None: as they lie in its folder, `path`. Where it is no folder `path` is where it would be.
     """
 
     path: Path
@@ -111,7 +111,7 @@ class Record:
     size: tuple[int, int]
     planes: tuple[Plane, ...]
     letters: tuple[str, ...]
-    packed: PackedFiles | None = field(default=None, compare=False, repr=False)
+    files: Files | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -284,10 +284,8 @@ class Layout:
         """The names of the pictures, frame by frame."""
         return starmap(picture_name, product(self.numbers, self.letters))
 
-    def record(
-        self, path: Path, size: tuple[int, int], packed: PackedFiles | None = None
-    ) -> Record:
-        return Record(path, self.numbers, size, self.planes, self.letters, packed)
+    def record(self, path: Path, size: tuple[int, int], files: Files | None = None) -> Record:
+        return Record(path, self.numbers, size, self.planes, self.letters, files)
 
 
 def layout_of(
@@ -380,13 +378,13 @@ def _read(
     columns: slice,
     numbers: Sequence[str],
 ) -> np.ndarray:
-    """A part of a picture, which must have the record's size. numbers: see `PackedFiles`."""
+    """A part of a picture, which must have the record's size. numbers: see `Files`."""
     name = picture_name(number, plane.letter)
     try:
-        if record.packed is None:
+        if record.files is None:
             data = (record.path / name).read_bytes()
         else:
-            data = record.packed.read(name, numbers)
+            data = record.files.read(name, numbers)
         part, size = _decode(data, plane.storage, rows, columns)
     except (OSError, ValueError) as error:
         raise_if_short(error, record.path / name)

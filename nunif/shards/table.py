@@ -16,7 +16,7 @@ from zlib_ng import zlib_ng
 from nunif.errors import OutputError, UserError
 from nunif.files import locked, make_folder
 from nunif.places import address_of, text_of
-from nunif.record_list import EXCLUDE_NAME, INDEX_NAME, Listing, exclude_names
+from nunif.record_list import EXCLUDE_NAME, INDEX_NAME, Listing, UnseenFiles, exclude_names
 from nunif.records import BadRecord, Layout, Record
 from nunif.shards.index import FOLDERS, SHARDS, ArrowRows, make_copy
 from nunif.shards.options import CacheSettings
@@ -31,7 +31,7 @@ WORTH_A_PART = 2 / 3  # of a record: what is wanted is read alone where it is le
 
 @dataclass(frozen=True)
 class _Packed:
-    """The files of a record in a shard; see `nunif.records.PackedFiles`."""
+    """The files of a record in a shard; see `nunif.records.Files`."""
 
     table: "ShardTable"
     row: int
@@ -52,6 +52,7 @@ class ShardTable:
         sides = [rows.column(name) for name in ("height", "width")]
         self.sizes = _narrow(np.stack(sides, axis=1))
         self._last: tuple[int, int, bytes] = (-1, 0, b"")
+        self._looked = np.zeros(len(self.sizes) if store is None else 0, bool)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": (-1, 0, b"")}
@@ -64,8 +65,11 @@ class ShardTable:
 
     def record(self, row: int, layout: Layout) -> Record:
         height, width = self.sizes[row].tolist()
-        packed = None if self._store is None else _Packed(self, row)
-        return layout.record(self.folder / self.name(row), (height, width), packed)
+        path = self.folder / self.name(row)
+        if self._store is not None:
+            return layout.record(path, (height, width), _Packed(self, row))
+        files = UnseenFiles(path, tuple(layout.pictures()), self._looked, row)
+        return layout.record(path, (height, width), files)
 
     def shards_of_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """(M,) each: the shard of every row, as a place in `shards`, and the byte where it ends."""
