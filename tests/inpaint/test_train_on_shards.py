@@ -43,7 +43,7 @@ def data(tmp_path_factory):
 
 def words(data, model_dir, *more):
     base = "inpaint --video --arch memory_dstt_v1_tiny --gpu -1 --disable-tensorboard --seed 3 \
-        --num-samples 15 --clip-length 3 --tile-size 32 --backward-step 2 --learning-rate-cycles 1".split()
+        --num-samples 9 --clip-length 3 --tile-size 32 --learning-rate-cycles 1".split()
     return [*base, "-i", data, "--model-dir", model_dir, *more]
 
 
