@@ -6,8 +6,8 @@ own.
 
 Records of 16 frames with masks (33 files) are made up in shards, rows alone in an index whose
 shards are empty files of the right length, and folders whose files are links to one record's. Each
-is listed in a process of its own that has imported all before. "first": no copy of the index is there
-yet. Private memory is what no other process shares (smaps_rollup), over what it was before.
+is listed in a process of its own that has imported all before. "first": no copy of the index is
+there yet. Private memory is what no other process shares (smaps_rollup), over what it was before.
 """
 
 import argparse

@@ -26,7 +26,6 @@ from layers.evaluation.methods import BASELINE_FILLS, Method, Search, filled_by
 from layers.options_evaluate import BASELINES, EvaluateOptions
 from layers.runtime.remove import FILLER, open_finder, rule_for
 from matting.runtime.person_finder import RELEASED
-from nunif import record_scan
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.evaluation.finished import key_of_code
@@ -36,6 +35,7 @@ from nunif.evaluation.report import Column, Report
 from nunif.files import file_sha256
 from nunif.numbered import check_exists
 from nunif.options import parse_names, parse_size, tell_no_effect
+from nunif.record_scan import holds_shards, scan_records
 from nunif.runtime.options import parse_objects
 from nunif.video.clips import BadClip, list_clips, read_clip
 from nunif.video.reader import VIDEO_SUFFIXES
@@ -69,7 +69,8 @@ COLUMNS = {
 
 def main(options: EvaluateOptions) -> None:
     """The command `evaluate`."""
-    if options.data_dir.is_dir() and any(options.data_dir.glob("*/*_C.png")):
+    folder = options.data_dir
+    if folder.is_dir() and (any(folder.glob("*/*_C.png")) or holds_shards(folder)):
         evaluate_records(options)
     else:
         evaluate_films(options)
@@ -83,7 +84,7 @@ def evaluate_records(options: EvaluateOptions) -> None:
         )
     tell_no_effect(options, ("--size", "--objects", "--deinterlace"), "on records")
     planes = (COLOUR, ALPHA, BEHIND, OCCLUDER)
-    found, bad = record_scan.scan_records(options.data_dir, planes, min_frames=options.start + 2)
+    found, bad = scan_records(options.data_dir, planes, min_frames=options.start + 2)
     for problem in bad:
         logger.warning("left out: %s", problem)
     found = found.where(lambda record: all(record.has(p.letter) for p in planes))

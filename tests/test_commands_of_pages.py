@@ -11,6 +11,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -67,6 +68,14 @@ NOT_HERE = {
     "benchmarks/README.md": {
         "python -m benchmarks": "measures for minutes; tests/benchmarks runs it with tiny numbers",
     },
+}
+
+# beginning of a command line: the package that it needs, without which it is passed over
+NEEDS = {
+    "python create_training_data.py pack": "pyarrow",
+    "python create_training_data.py unpack": "pyarrow",
+    "python create_training_data.py index": "pyarrow",
+    "python train.py inpaint -i data/v1_shards": "pyarrow",
 }
 
 # words of a name of one's own: what is put there
@@ -223,6 +232,8 @@ def replaced(text: str) -> str:
 
 def run_line(run, line: str, *, more: str) -> None:
     """Run a command line of a page."""
+    if any(line.startswith(start) and find_spec(NEEDS[start]) is None for start in NEEDS):
+        return
     words = shlex.split(replaced(line))
     small = max((start for start in SMALL if line.startswith(start)), key=len, default="")
     for start, table in TABLES.items():
