@@ -153,6 +153,7 @@ def make_copy(source: Path, target: Path, named: str) -> None:
                 for batch in rows.to_batches():
                     _check_batch(batch, counts, about["of"] == SHARDS, named)
                     writer.write_batch(batch)
+    pa.default_memory_pool().release_unused()  # this process goes on for days
 
 
 def _texts(column: Any) -> list[str]:

@@ -153,7 +153,7 @@ class RemoteStore:
         with _explained(self.address):
             try:
                 entries = far.ls(root, detail=True)
-            except (NotImplementedError, ValueError):
+            except (NotImplementedError, ValueError, FileNotFoundError):
                 return None
         return {
             entry["name"].rstrip("/").rpartition("/")[2]: -1 if size is None else int(size)
@@ -164,9 +164,11 @@ class RemoteStore:
         far, root = self._connect()
         with _explained(f"{self.address}/{name}"):
             try:
-                return str(far.ukey(f"{root}/{name}"))
+                info = far.info(f"{root}/{name}")
             except FileNotFoundError:
                 return None
+        # size, time, ETag: what each file system tells
+        return repr(sorted((key, str(value)) for key, value in info.items()))
 
     def _connect(self) -> tuple[Any, str]:
         """The file system of this very process, and the path in it."""

@@ -197,9 +197,10 @@ def test_stores_that_are_busy_are_asked_again(packed, memory, monkeypatch):
         ("nonsense://bucket/x", "nonsense://bucket/x can't be read: Protocol not known: nonsense"),
     ],
 )
-def test_addresses_that_lead_nowhere(place, text):
-    with pytest.raises(UserError, match=text):
-        scan_records(Path(place), PLANES)
+def test_addresses_that_lead_nowhere(place, text, tmp_path):
+    for cache in (None, CacheSettings(tmp_path / "copies", 1000)):
+        with pytest.raises(UserError, match=text):
+            scan_records(Path(place), PLANES, cache=cache)
 
 
 def test_a_store_without_permission_or_driver(memory, monkeypatch):
