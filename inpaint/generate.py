@@ -8,7 +8,6 @@ number of workers, on the order in which work finishes, or on what an earlier ru
 Axes: T frames, H W pixels.
 """
 
-import glob
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -31,11 +30,12 @@ from nunif import options as options_module
 from nunif.device import create_device, keep_freed_memory
 from nunif.errors import UserError
 from nunif.failures import Failures
-from nunif.files import longer_name, make_folder, remove_partials
+from nunif.files import longer_name, make_folder, remove_left
 from nunif.parallel import ordered_map, prefetch
-from nunif.records import making
-from nunif.video.film import Film, folder_hash, list_films, open_film
-from nunif.video.reader import Frame, content_hash, find_gaps
+from nunif.records import record_stem
+from nunif.turns import Turn, hashed, in_turns, tell_share
+from nunif.video.film import Film, film_hash, list_films, open_film
+from nunif.video.reader import Frame, find_gaps
 from nunif.video.shots import Interrupted, first_run
 from nunif.video.tone import describe_transfer
 from scene.depth import ClipRejected, DepthEstimator, create_estimator
@@ -89,19 +89,29 @@ def main(options: GenerateOptions) -> None:
         normalize=options.depth_normalize,
         allow_third_party=options.allow_third_party_code,
     )
+    remove_left(options.data_dir)
+    own = [pair for pair in hashed(videos, film_hash) if options.share.has_source(pair[1])]
     failures, total = Failures(len(videos)), Counter[str]()
-    for video in videos:
-        with failures.log():
+    for (video, _), turn in in_turns(own, lambda pair: _turn(pair[1], options)):
+        with turn, failures.log():
             counts = generate_from_video(video, estimator, options)
             total += counts
-            if is_nothing(counts):
-                _tell_of_none(video, counts, options, alone=len(videos) == 1)
+            if is_nothing(counts) and not options.share.divides_sources:
+                alone = len(videos) == 1 and options.shard is None
+                _tell_of_none(video, counts, options, alone=alone)
     failures.raise_if_any("videos")
-    if is_nothing(total):
+    if options.shard is not None:
+        tell_share(options.shard, options.share, len(own), len(videos), "videos")
+    elif is_nothing(total):
         raise UserError(
             f"{options.dataset_dir}: none of its {len(videos)} videos gave a record, the reasons "
             "are above"
         )
+
+
+def _turn(file_hash: str, options: GenerateOptions) -> Turn:
+    stem = record_stem(options.prefix, options.model_type, file_hash)
+    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
 
 
 def _tell_of_none(
@@ -124,7 +134,8 @@ def _tell_of_none(
 def generate_from_video(
     video: Path, estimator: DepthEstimator, options: GenerateOptions
 ) -> Counter[str]:
-    """Make all records of one video that do not stand in the output folder yet.
+    """Make all records of one video that do not stand in the output folder yet, in the process
+    whose turn it is.
 
     Returns: how many records were made, kept and skipped, the skipped ones by reason ("skipped:
         scene cut").
@@ -136,7 +147,7 @@ def generate_from_video(
     with open_film(
         video, fps=options.fps, max_fps=options.max_fps, deinterlace=options.deinterlace
     ) as reader:
-        file_hash = folder_hash(video) if video.is_dir() else content_hash(video)
+        file_hash = film_hash(video)
         name = video.resolve().name if video.is_dir() else video.name
         plan = RecordPlan(name, file_hash, options, describe_transfer(reader.info.color))
         starts = range(
@@ -157,8 +168,7 @@ def generate_from_video(
                 reader.info.width,
                 reader.info.height,
             )
-        with making(options.data_dir, options.prefix, options.model_type, plan.file_hash):
-            counts = _make_missing(reader, plan, starts, estimator)
+        counts = _make_missing(reader, plan, starts, estimator)
         if reader.broken_at is not None:
             logger.warning(
                 "%s can't be decoded from %.2f s on (or in part): clips there were skipped",
@@ -175,11 +185,14 @@ def _make_missing(
     """Make the records that are missing, and count as `generate_from_video` does."""
     folder = plan.options.data_dir
     path = longer_name(folder / f"{plan.name(0).rpartition('_')[0]}.json", before=".skipped-")
-    remove_partials(folder, f"*-{glob.escape(path.name)}")
-    skip_list = SkipList(path, plan.recorded)
-    todo, kept = split_finished(plan, range(len(starts)), skip_list)
+    share = plan.options.share
+    skip_list = SkipList(path, plan.recorded, shared=share.divides_sources)
+    clips = [number for number in range(len(starts)) if share.has_clip(number)]
+    todo, kept = split_finished(plan, clips, skip_list)
     counts: Counter[str] = Counter(kept=kept)
-    counts.update(f"skipped: {reason}" for reason in skip_list.skipped.values())
+    own = {number for clip in clips for number in plan.numbers(clip)}
+    skipped = (reason for number, reason in skip_list.skipped.items() if number in own)
+    counts.update(f"skipped: {reason}" for reason in skipped)
     work = read_clips(reader, starts, todo, plan)
     outcomes = make_records(work, estimator, plan)
     with tqdm(

@@ -35,12 +35,14 @@ from inpaint.generate_sources import Source, find_sources, hash_of
 from inpaint.options_data import PRESETS, FramesOptions, FramesPreset
 from nunif.errors import UserError
 from nunif.failures import Failures
-from nunif.files import make_folder, raise_if_short
+from nunif.files import make_folder, raise_if_short, remove_left
 from nunif.image import read_rgb
 from nunif.options import parse_size
 from nunif.parallel import ordered_map
-from nunif.records import is_finished, making, record_name, write_record
+from nunif.record_options import Share
+from nunif.records import is_finished, record_name, record_stem, write_record
 from nunif.seed import generator_for
+from nunif.turns import Turn, hashed, in_turns, tell_share
 from nunif.video.cuts import CUT_MARGIN
 from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VideoReader, find_gaps
@@ -65,17 +67,27 @@ def main(options: FramesOptions) -> None:
     if options.deinterlace and any(source.kind != "videos" for source in sources):
         tell_of_pictures(options.dataset_dir)
     make_folder(options.data_dir)
+    remove_left(options.data_dir)
     counts: Counter[str] = Counter()
     failures, lines = Failures(len(sources)), list[str]()  # of sources that give no records
+    own = [pair for pair in hashed(sources, hash_of) if is_own(*pair, options.share)]
+    turns = in_turns(own, lambda pair: _turn(pair[1], options))
     bar = tqdm(
-        sources, unit="source", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True
+        turns,
+        total=len(own),
+        unit="source",
+        desc=options.dataset_dir.name,
+        disable=None,
+        dynamic_ncols=True,
     )
-    with making(options.data_dir, options.prefix, label_of(options)), bar:
-        for source in bar:
-            with failures.log():
+    with bar:
+        for (source, _), turn in bar:
+            with turn, failures.log():
                 found = make_records(source, preset, options)
                 counts += found
-                if is_nothing(found) and source.kind != "stills":  # which are named already
+                # pictures are named already, and a part of a film says nothing of the rest
+                is_told = source.kind == "stills" or options.share.divides_sources
+                if is_nothing(found) and not is_told:
                     lines.append(describe_none(source.name, found, advice_for_frames(preset)))
                     if len(sources) > 1:
                         logger.warning("%s", lines[-1])
@@ -91,12 +103,24 @@ def main(options: FramesOptions) -> None:
         len(sources), counts["made"], counts["kept"], sum(skipped.values()), details,
     )  # fmt: skip
     failures.raise_if_any("sources")
-    if is_nothing(counts):
+    if options.shard is not None:
+        tell_share(options.shard, options.share, len(own), len(sources), "sources")
+    elif is_nothing(counts):
         all_of_it = (
             f"{options.dataset_dir}: none of its {len(sources)} sources gave a record, the reasons "
             "are above"
         )
         raise UserError(lines[0] if len(lines) == len(sources) == 1 else all_of_it)
+
+
+def is_own(source: Source, file_hash: str, share: Share) -> bool:
+    """Whether any records of a source belong to a share."""
+    return share.has_single(file_hash) if source.kind == "stills" else share.has_source(file_hash)
+
+
+def _turn(file_hash: str, options: FramesOptions) -> Turn:
+    stem = record_stem(options.prefix, label_of(options), file_hash)
+    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
 
 
 def label_of(options: FramesOptions) -> str:
@@ -148,9 +172,15 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
         recorded = _recorded(preset, options, color, is_video=reader is not None)
         stem = options.prefix, label_of(options), file_hash
         names = [record_name(*stem, number) for number in range(len(groups))]
+        share = options.share
+        own = [
+            number
+            for number in range(len(groups))
+            if source.kind == "stills" or share.has_clip(number)
+        ]
         todo = {
-            number: places
-            for number, places in enumerate(groups)
+            number: groups[number]
+            for number in own
             if not is_finished(options.data_dir, names[number], recorded)
         }
         size = parse_size(options.size)
@@ -168,7 +198,7 @@ def make_records(source: Source, preset: FramesPreset, options: FramesOptions) -
             write_record(options.data_dir / names[number], {COLOUR.letter: frames}, info)
             return "made"
 
-        counts = Counter(kept=len(groups) - len(todo))
+        counts = Counter(kept=len(own) - len(todo))
         items = _read_groups(source, reader, todo)
         counts.update(ordered_map(write, items, workers=options.max_workers))
         return counts

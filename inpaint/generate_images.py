@@ -19,11 +19,13 @@ from inpaint.hole_shapes import SHAPES
 from inpaint.options_data import ImagesOptions
 from inpaint.options_holes import parse_masks
 from nunif.errors import UserError
-from nunif.files import make_folder, raise_if_short
+from nunif.files import make_folder, raise_if_short, remove_left
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
-from nunif.records import is_finished, making, record_name, write_record
+from nunif.record_options import Share
+from nunif.records import is_finished, record_name, record_stem, write_record
 from nunif.seed import generator_for
+from nunif.turns import AnyTurn, Turn, in_turns, tell_share
 from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
 from nunif.video.tone import describe_transfer
@@ -32,6 +34,7 @@ from scene.planes import COLOUR, HOLE
 logger = logging.getLogger(__name__)
 
 VERSION = 1  # of how records are made
+OWN = "of the share"  # what is counted so
 LABEL = "image"  # in the records' names, where video records have their depth model
 
 
@@ -54,16 +57,24 @@ def main(options: ImagesOptions) -> None:
     if options.deinterlace and any(file.suffix.lower() in PICTURE_SUFFIXES for file in files):
         tell_of_pictures(options.dataset_dir)
     make_folder(options.data_dir)
+    remove_left(options.data_dir)
     bar = tqdm(files, unit="file", desc=options.dataset_dir.name, disable=None, dynamic_ncols=True)
     counts: Counter[str] = Counter()
-    with making(options.data_dir, options.prefix, LABEL), bar:
-        items = _without_twins(bar)
-        for results in ordered_map(
-            lambda item: _make_records(*item, options), items, workers=options.max_workers
-        ):
+
+    def make(item: tuple[tuple[Path, str | None], AnyTurn]) -> Counter[str]:
+        (file, file_hash), turn = item
+        with turn:
+            return _make_records(file, file_hash, options)
+
+    with bar:
+        own = _of_share(_without_twins(bar), options.share, counts)
+        turns = in_turns(own, lambda pair: _turn(pair[1], options))
+        for results in ordered_map(make, turns, workers=options.max_workers):
             counts += results
             bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
-    if not counts["made"] + counts["kept"]:
+    if options.shard is not None:
+        tell_share(options.shard, options.share, counts[OWN], len(files), "files")
+    elif not counts["made"] + counts["kept"]:
         raise UserError(
             f"{options.dataset_dir}: none of its {len(files)} files gave a record, the reasons "
             "are above"
@@ -75,6 +86,24 @@ def main(options: ImagesOptions) -> None:
         counts["kept"],
         counts["left out"],
     )
+
+
+def _of_share(
+    pairs: Iterable[tuple[Path, str | None]], share: Share, counts: Counter[str]
+) -> Iterator[tuple[Path, str | None]]:
+    """Those of a share, which are counted."""
+    for file, file_hash in pairs:
+        is_single = file.suffix.lower() in PICTURE_SUFFIXES
+        if (share.has_single if is_single else share.has_source)(file_hash or ""):
+            counts[OWN] += 1
+            yield file, file_hash
+
+
+def _turn(file_hash: str | None, options: ImagesOptions) -> Turn | None:
+    if file_hash is None:
+        return None
+    stem = record_stem(options.prefix, LABEL, file_hash)
+    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
 
 
 def _without_twins(files: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
@@ -111,6 +140,8 @@ def _make_records(file: Path, file_hash: str | None, options: ImagesOptions) -> 
         for place, color, read in _pictures_of(
             file, options.every, deinterlace=options.deinterlace
         ):
+            if not (file.suffix.lower() in PICTURE_SUFFIXES or options.share.has_clip(place)):
+                continue
             recorded |= {key: value for key, value in color.items() if key == "tone_mapped"}
             numbers = range(place * options.num_samples, (place + 1) * options.num_samples)
             names = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from inpaint.options_data import GenerateOptions
 from nunif import options as options_module
-from nunif.files import write_json
+from nunif.files import locked, longer_name, write_json
 from nunif.records import is_finished, record_name
 
 VERSION = 1  # of how records are made; those of another version are not mixed with new ones
@@ -82,23 +82,32 @@ class SkipList:
     """Which records of a video were skipped and why, so that a second run does not work it out
     again."""
 
-    def __init__(self, path: Path, options: dict[str, Any]) -> None:
-        self._path, self._options = path, options
-        self.skipped: dict[int, str] = {}
+    def __init__(self, path: Path, options: dict[str, Any], *, shared: bool = False) -> None:
+        """shared: other processes add to it at the same time."""
+        self._path, self._options, self._shared = path, options, shared
+        self.skipped = self._read()
+
+    def _read(self) -> dict[int, str]:
         # no list, or not one of ours: the work is done again
         with suppress(FileNotFoundError, ValueError, KeyError, AttributeError):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["options"] == options:
-                self.skipped = {
-                    int(number): reason for number, reason in content["skipped"].items()
-                }
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            if content["options"] == self._options:
+                return {int(number): reason for number, reason in content["skipped"].items()}
+        return {}
 
     def add(self, skipped: dict[int, str]) -> None:
         """Remember these records as skipped; on the disk when this returns."""
-        if skipped:
-            self.skipped.update(skipped)
-            rows = {str(number): self.skipped[number] for number in sorted(self.skipped)}
-            write_json(self._path, {"options": self._options, "skipped": rows})
+        if skipped and self._shared:
+            lock = longer_name(self._path, before=".lock", suffix="")
+            with locked(lock, busy=f"another process is writing {self._path}"):
+                self._write(self._read() | skipped)
+        elif skipped:
+            self._write(skipped)
+
+    def _write(self, news: dict[int, str]) -> None:
+        self.skipped |= news
+        rows = {str(number): self.skipped[number] for number in sorted(self.skipped)}
+        write_json(self._path, {"options": self._options, "skipped": rows})
 
 
 def split_finished(

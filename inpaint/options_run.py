@@ -105,6 +105,12 @@ class StereoOptions(DepthOptions, ModelFilmOptions):
         metavar="PATH",
         help="write the depth too: a folder of 16-bit PNGs, or an .mkv (FFV1, 16 bits)",
     )
+    layers: Path | None = option(
+        default=None,
+        metavar="DIR",
+        help="the film's layers, made by python -m layers split: each is moved by itself, and "
+        "beside people the scene is seen that was found behind them",
+    )
     edge_dilation: int = option(
         default=2, minimum=0, maximum=16, help="pixels of the depth map by which near things grow"
     )

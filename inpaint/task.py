@@ -27,6 +27,7 @@ from nunif.pictures import label, tile, to_uint8
 from nunif.places import may_be_folder, text_of
 from nunif.record_list import Records, join
 from nunif.seed import derive_seed
+from nunif.training.distributed import first_process_does
 from nunif.training.task import EvalOutput, Task, TrainOutput
 from scene.masks import compose, paint_holes
 from scene.metrics import score_clip
@@ -56,7 +57,10 @@ def create_task(model: Model, data: list[DataFolder], options: TrainOptions) -> 
         UserError: a folder is missing, or holds no usable record; the model can't take clips of
             that length.
     """
-    train_set, eval_set = read_sets(model, data, options, tell=logger.warning)
+    # what one process lists is what all draw from
+    train_set, eval_set = first_process_does(
+        lambda: read_sets(model, data, options, tell=logger.warning)
+    )
     adversary = None
     if options.discriminator is not None:
         network = DISCRIMINATORS[options.discriminator]()

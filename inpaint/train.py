@@ -18,7 +18,8 @@ from nunif.runtime.options import parse_formats
 from nunif.seed import seed_everything
 from nunif.training import arch as arch_of_run
 from nunif.training import stages as nunif_stages
-from nunif.training.distributed import is_first_process
+from nunif.training.distributed import first_process_does
+from nunif.training.launch import joined
 from nunif.training.recompute import recompute_activations
 from nunif.training.start import precision_of
 from nunif.training.trainer import TrainResult, train
@@ -34,27 +35,37 @@ def main(options: TrainOptions) -> None:
     """The command `train.py inpaint`."""
     formats = parse_formats(options.export) if options.export is not None else []
     check_packages(formats)  # not after days of training
+    with joined(options) as options:
+        result = _train(options)
+        if formats:
+            first_process_does(lambda: _export(result, options, formats))
+
+
+def _train(options: TrainOptions) -> TrainResult:
+    """One run, or that of each stage."""
     # with --resume its weights are not needed, though perhaps its arch
     if options.checkpoint_file is not None and not (options.resume and options.arch is not None):
         options = replace(
             options, checkpoint_file=str(find_file(options.checkpoint_file, releases=RELEASES))
         )
     if options.curriculum is not None:
-        result = train_stages(
+        return train_stages(
             options, read_stages(options), default_arch=read_arch(options) or DEFAULT_ARCH
         )
-    else:
-        assert options.data_dir is not None  # options.check
-        arch = choose_arch(
-            options.arch, options.checkpoint_file, options.model_dir if options.resume else None
-        )
-        result, _ = train_model(arch, [DataFolder(options.data_dir)], options)
-    if formats and is_first_process():
-        best, _ = load_model(result.model_path, expect="inpaint.")
-        device = create_device(options.gpu)
-        export_model(
-            best, result.model_path, options.model_dir / "export", formats=formats, device=device
-        )
+    assert options.data_dir is not None  # options.check
+    arch = choose_arch(
+        options.arch, options.checkpoint_file, options.model_dir if options.resume else None
+    )
+    result, _ = train_model(arch, [DataFolder(options.data_dir)], options)
+    return result
+
+
+def _export(result: TrainResult, options: TrainOptions, formats: list[str]) -> None:
+    best, _ = load_model(result.model_path, expect="inpaint.")
+    device = create_device(options.gpu)
+    export_model(
+        best, result.model_path, options.model_dir / "export", formats=formats, device=device
+    )
 
 
 def train_model(
@@ -80,7 +91,7 @@ def train_stages(
     num_done = nunif_stages.count_done(finals, resume=options.resume)
     start = finals[num_done - 1] if num_done else options.checkpoint_file
     arch = choose_arch(options.arch, start, default=default_arch)
-    check_stages(stages[num_done:], create_model(arch))
+    first_process_does(lambda: check_stages(stages[num_done:], create_model(arch)))
 
     def train_stage(stage: Stage, own: TrainOptions) -> tuple[TrainResult, Model]:
         later = count_later_epochs(stages, stage)

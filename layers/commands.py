@@ -3,13 +3,24 @@
 from layers import (
     options_evaluate,
     options_export,
+    options_films,
     options_live,
     options_mask,
+    options_records,
     options_remove,
     options_split,
     options_studio,
 )
 from nunif.cli import Command
+
+CREATE_TRAINING_DATA = [
+    Command(
+        "layers",
+        options_records.LayerRecordOptions,
+        "layers.generate:main",
+        "make records of films that were taken apart: people, what is before them, the scene",
+    )
+]
 
 LAYERS = [
     Command(
@@ -35,6 +46,12 @@ LAYERS = [
         options_split.ComposeOptions,
         "layers.runtime.compose:main",
         "put a film together again of its layers, as it was or with others in their place",
+    ),
+    Command(
+        "export-films",
+        options_films.ExportFilmsOptions,
+        "layers.runtime.export_films:main",
+        "films and masks of layers for programs that generate or remove people",
     ),
     Command(
         "live",

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,14 +18,12 @@ import torch
 import layers
 import nunif
 import scene
-from inpaint.runtime.options import LOOK_AHEAD, SHOT
-from inpaint.runtime.windows import open_fillers
+from layers.evaluate_layers import evaluate_layers
 from layers.evaluation.clip import Clip, film_clips, record_clips
-from layers.evaluation.methods import BASELINE_FILLS, Method, Search, filled_by
+from layers.evaluation.methods import BASELINE_FILLS, Method, Search, ways_to_fill
 from layers.options_evaluate import BASELINES, EvaluateOptions
 from layers.runtime.remove import FILLER, open_finder, rule_for
 from matting.runtime.person_finder import RELEASED
-from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.evaluation.finished import key_of_code
 from nunif.evaluation.judging import evaluate
@@ -70,7 +67,9 @@ COLUMNS = {
 def main(options: EvaluateOptions) -> None:
     """The command `evaluate`."""
     folder = options.data_dir
-    if folder.is_dir() and (any(folder.glob("*/*_C.png")) or holds_shards(folder)):
+    if options.layers:
+        evaluate_layers(options)
+    elif folder.is_dir() and (any(folder.glob("*/*_C.png")) or holds_shards(folder)):
         evaluate_records(options)
     else:
         evaluate_films(options)
@@ -192,28 +191,18 @@ def _filled_ways(
 ) -> dict[str, Method]:
     """A filler with each --look-ahead; where alpha is known with the true holes too."""
     ways = {}
-    device = create_device(options.gpu)
-    for word in options.look_ahead.split(","):
-        is_shot = word == SHOT
-        (filler,) = open_fillers(
-            path,
-            device=device,
-            max_width=options.max_width,
-            look_ahead=LOOK_AHEAD if is_shot else int(word),
-            margin=options.margin,
-        )
-        fill = filled_by(filler, through_shots=is_shot)
-        made_of: list[Any] = [
-            search.made_of,
-            file_sha256(path),
-            word,
-            options.max_width,
-            options.margin,
-        ]
-        way = "shot" if is_shot else "live" if word == "0" else f"{word} ahead"
-        ways[f"{name}, {way}"] = Method(search, fill, made_of)
+    filled = ways_to_fill(
+        path,
+        gpu=options.gpu,
+        look_ahead=options.look_ahead,
+        max_width=options.max_width,
+        margin=options.margin,
+    )
+    for way, fill, made_of in filled:
+        all_of_it = [search.made_of, *made_of]
+        ways[f"{name}, {way}"] = Method(search, fill, all_of_it)
         if has_alpha:
-            true = Method(search, fill, [*made_of, "true"], takes_true_holes=True)
+            true = Method(search, fill, [*all_of_it, "true"], takes_true_holes=True)
             ways[f"{name}, {way}, true holes"] = true
     return ways
 

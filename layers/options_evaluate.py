@@ -23,6 +23,11 @@ class EvaluateOptions(FinderOptions):
         help="records of the world; films with --masks; or films of a still camera, whose empty "
         "room is seen before and after people: one film or a folder of them",
     )
+    layers: bool = option(
+        default=False,
+        help="of records of the world: score what split makes of them, their people given: what "
+        "stands before people, the scene behind, and whether ids hold",
+    )
     model: tuple[str, ...] = option(
         "-m",
         "--model",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from inpaint.runtime.options import FillOptions
+from layers.options_point import PointOptions
 from nunif.errors import UserError
 from nunif.options import option
 from nunif.runtime.options import FilmOptions, PathOptions
@@ -126,7 +127,7 @@ class FillerOption(PathOptions):
 
 
 @dataclass(frozen=True)
-class RemoveOptions(FillOptions, FindOptions, FilmOptions, FillerOption):
+class RemoveOptions(FillOptions, FindOptions, PointOptions, FilmOptions, FillerOption):
     """`python -m layers remove`."""
 
     masks: Path | None = option(
@@ -147,6 +148,14 @@ class RemoveOptions(FillOptions, FindOptions, FilmOptions, FillerOption):
         if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--report {self.report} is a page: give it a name that ends in .html")
         ways = ("--matting", self.matting), ("--segmenter", self.segmenter), ("--keep", self.keep)
+        if self.is_pointed:
+            pointed = self.prompts()[0].text
+            for flag, value in (("--masks", self.masks), *ways):
+                if value is not None:
+                    raise UserError(
+                        f"{flag} {value} and {pointed} both say what is removed: leave one of "
+                        "them out"
+                    )
         for flag, value in ways:
             if self.masks is not None and value is not None:
                 raise UserError(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from layers.options_films import FilmExportOptions
 from layers.options_remove import FillerOption
 from nunif.errors import UserError
 from nunif.options import option, share_option
@@ -12,10 +13,12 @@ from scene.depth_models import MOTION_PARALLAX
 from scene.depth_options import DepthOptions
 
 DEPTH = "depth"
+FORMATS = ("png", "exr", "ffv1", "prores", "vp9")
+HOLE_THRESHOLD, DILATE = 0.02, 1
 
 
 @dataclass(frozen=True)
-class SplitOptions(DepthOptions, MaskOptions, FillerOption):
+class SplitOptions(FilmExportOptions, DepthOptions, MaskOptions, FillerOption):
     """`python -m layers split`."""
 
     masks: Path | None = option(
@@ -30,6 +33,11 @@ class SplitOptions(DepthOptions, MaskOptions, FillerOption):
         metavar="MODEL",
         help="a matting model (.pth) that cuts out (default: the person finder that comes along, "
         "whose edges are soft and wide)",
+    )
+    ids: bool = option(
+        "--no-ids",
+        default=True,
+        help="all who are cut out in one layer, instead of everybody in one of their own",
     )
     occluders: str | None = option(
         default=None,
@@ -50,10 +58,12 @@ class SplitOptions(DepthOptions, MaskOptions, FillerOption):
         "then",
     )
     hole_threshold: float = share_option(
-        default=0.02, help="from what alpha on the scene behind is filled in"
+        default=HOLE_THRESHOLD, help="from what alpha on the scene behind is filled in"
     )
     dilate: int = option(
-        default=1, minimum=0, help="by how much that hole grows, in pixels of a film 432 wide"
+        default=DILATE,
+        minimum=0,
+        help="by how much that hole grows, in pixels of a film 432 wide",
     )
     look_ahead: int | None = option(
         default=None,
@@ -64,6 +74,14 @@ class SplitOptions(DepthOptions, MaskOptions, FillerOption):
     )
     find_cuts: bool = option(
         "--no-cuts", default=True, help="take the film for one shot, whatever is seen"
+    )
+    format: str = option(
+        default="png",
+        choices=FORMATS,
+        help="png: a picture for each frame and plane. exr: a file for each frame, a named layer "
+        "for each plane, in linear light, for programs that composite. Videos of a shot's layers "
+        "with alpha: ffv1, prores (4444) for editors, vp9 for the web; the latter two lose "
+        "something, and a line says how much",
     )
     max_width: int | None = option(
         default=None, minimum=8, help="fill wider films at this width; all else is at the film's"
@@ -86,6 +104,7 @@ class SplitOptions(DepthOptions, MaskOptions, FillerOption):
     def check(self) -> None:
         DepthOptions.check(self)
         MaskOptions.check(self)
+        FilmExportOptions.check(self)
         if self.depth_in is not None and self.occluders != DEPTH:
             raise UserError(
                 f"--depth-in {self.depth_in} is for --occluders {DEPTH}: add it or leave it out"
@@ -137,6 +156,13 @@ class ComposeOptions:
         metavar="FILM",
         help="stands where the people were, frame by frame; what is before them is laid over it",
     )
+    export: str | None = option(
+        default=None,
+        metavar="NAME|DIR",
+        help="the export that --person was made of, in DIR/exports or elsewhere: it goes back to "
+        "where that came from (default: the one whose size and number of frames it has, if any); "
+        "none: it is a film of the same size and frames",
+    )
     scene: Path | None = option(
         default=None, metavar="FILM|PICTURE", help="stands behind the people instead of theirs"
     )
@@ -157,3 +183,7 @@ class ComposeOptions:
         default=True,
         help="leave out the film's subtitles, chapters, tags and attachments",
     )
+
+    def check(self) -> None:
+        if self.export is not None and self.person is None:
+            raise UserError(f"--export {self.export} is for --person: add it or leave it out")

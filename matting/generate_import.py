@@ -25,9 +25,10 @@ from matting.import_layouts import find_sources
 from matting.options_data import ImportOptions
 from nunif.errors import OutputError, UserError
 from nunif.failures import Failures
-from nunif.files import make_folder
+from nunif.files import make_folder, remove_left
 from nunif.parallel import ordered_map
-from nunif.records import is_finished, making, record_name, write_record
+from nunif.records import is_finished, record_name, record_stem, write_record
+from nunif.turns import AnyTurn, Turn, in_turns, tell_share
 from nunif.video.reader import BrokenVideo
 from scene.planes import ALPHA, COLOUR
 
@@ -51,12 +52,14 @@ def main(options: ImportOptions) -> None:
         deinterlace=options.deinterlace,
     )
     make_folder(options.data_dir)
+    remove_left(options.data_dir)
     counts, failures = Counter(found.skipped), Failures(len(found.sources))
-    bar = tqdm(total=len(found.sources), unit="source", desc=options.layout, disable=None)
-    with making(options.data_dir, options.prefix, options.layout), bar:
+    own = [item for item in _with_hashes(found.sources) if _is_own(item[1], options)]
+    bar = tqdm(total=len(own), unit="source", desc=options.layout, disable=None)
+    with bar:
         outcomes = ordered_map(
             partial(_import, options=options, extra=found.extra),
-            _with_hashes(found.sources),
+            in_turns(own, lambda item: _turn(item[1], options)),
             workers=options.max_workers,
         )
         for outcome in outcomes:
@@ -67,7 +70,21 @@ def main(options: ImportOptions) -> None:
             bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
             bar.update()
     _tell(options.layout, counts)
+    if options.shard is not None:
+        tell_share(options.shard, options.share, len(own), len(found.sources), "sources")
     failures.raise_if_any("sources")
+
+
+def _is_own(file_hash: str | UserError, options: ImportOptions) -> bool:
+    """Whether any records of a source belong to this share."""
+    return options.share.has_source("" if isinstance(file_hash, UserError) else file_hash)
+
+
+def _turn(file_hash: str | UserError, options: ImportOptions) -> Turn | None:
+    if isinstance(file_hash, UserError) or not file_hash:
+        return None
+    stem = record_stem(options.prefix, options.layout, file_hash)
+    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
 
 
 def _tell(layout: str, counts: Counter[str]) -> None:
@@ -97,16 +114,20 @@ def _with_hashes(sources: list[Source]) -> Iterator[tuple[Source, str | UserErro
 
 
 def _import(
-    item: tuple[Source, str | UserError], *, options: ImportOptions, extra: dict[str, str]
+    item: tuple[tuple[Source, str | UserError], AnyTurn],
+    *,
+    options: ImportOptions,
+    extra: dict[str, str],
 ) -> Counter[str] | UserError:
     """What became of the records of a source, or why there are none."""
-    source, file_hash = item
+    (source, file_hash), turn = item
     if isinstance(file_hash, UserError):
         return file_hash
     if not file_hash:
         return Counter({TWICE: 1})
     try:
-        return make_records(source, file_hash, options, extra)
+        with turn:
+            return make_records(source, file_hash, options, extra)
     except OutputError:
         raise
     except UserError as error:
@@ -134,6 +155,8 @@ def make_records(
         if num_frames > 1:
             recorded["seq"] = options.seq
         for number, (start, stop) in enumerate(divide(num_frames, options.seq)):
+            if not options.share.has_clip(number):
+                continue
             name = record_name(options.prefix, options.layout, file_hash, number)
             if _stands(options.data_dir, name, recorded):
                 counts["kept"] += 1

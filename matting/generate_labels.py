@@ -28,12 +28,13 @@ from matting.runtime.person_gate import SURE, load_gate, person_scores
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.failures import Failures
-from nunif.files import make_folder
+from nunif.files import make_folder, remove_left
 from nunif.parallel import ordered_map
-from nunif.records import is_finished, making, record_name, write_record
+from nunif.records import is_finished, record_name, record_stem, write_record
+from nunif.turns import Turn, hashed, in_turns, tell_share
 from nunif.video.cuts import mark_cuts
-from nunif.video.film import Film, folder_hash, list_films, open_film
-from nunif.video.reader import BrokenVideo, Frame, content_hash
+from nunif.video.film import Film, film_hash, list_films, open_film
+from nunif.video.reader import BrokenVideo, Frame
 from nunif.video.tone import describe_transfer
 from scene.planes import ALPHA, COLOUR
 
@@ -69,14 +70,22 @@ def main(options: LabelOptions) -> None:
     device = create_device(options.gpu)
     make_folder(options.data_dir)
     counts: Counter[str] = Counter()
+    remove_left(options.data_dir)
     failures = Failures(len(films))
-    with making(options.data_dir, options.prefix, LABEL):
-        for path in films:
-            with failures.log(path.name):
-                _label_film(path, options, device, counts)
+    own = [pair for pair in hashed(films, film_hash) if options.share.has_source(pair[1])]
+    for (path, _), turn in in_turns(own, lambda pair: _turn(pair[1], options)):
+        with turn, failures.log(path.name):
+            _label_film(path, options, device, counts)
     skipped = f", skipped {counts[UNSURE]} {UNSURE}: see --no-gate" if counts[UNSURE] else ""
     logger.info("%s: made %d, kept %d%s", LABEL, counts["made"], counts["kept"], skipped)
+    if options.shard is not None:
+        tell_share(options.shard, options.share, len(own), len(films), "films")
     failures.raise_if_any("films")
+
+
+def _turn(file_hash: str, options: LabelOptions) -> Turn:
+    stem = record_stem(options.prefix, LABEL, file_hash)
+    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
 
 
 def _label_film(
@@ -87,7 +96,7 @@ def _label_film(
     Raises:
         UserError: it can't be read to its end, or records made with other options stand there.
     """
-    file_hash = folder_hash(path) if path.is_dir() else content_hash(path)
+    file_hash = film_hash(path)
     fps = "24" if path.is_dir() else None  # makes no difference here
     deinterlace = options.deinterlace and not path.is_dir()
     with open_film(path, fps=fps, deinterlace=deinterlace) as film:
@@ -100,9 +109,11 @@ def _label_film(
         bar = tqdm(total=len(film), unit="frame", desc=path.name, disable=None)
 
         def todo() -> Iterator[tuple[Run, np.ndarray]]:
-            for run in runs_of(film, size=options.size, seq=options.seq):
+            for number, run in enumerate(runs_of(film, size=options.size, seq=options.seq)):
                 name = record_name(options.prefix, LABEL, file_hash, run.start)
-                if is_finished(options.data_dir, name, recorded):
+                if not options.share.has_clip(number):
+                    pass
+                elif is_finished(options.data_dir, name, recorded):
                     counts["kept"] += 1
                 elif options.gate and not has_person(run.pictures, device):
                     counts[UNSURE] += 1

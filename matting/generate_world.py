@@ -18,17 +18,19 @@ from tqdm import tqdm
 
 from matting.options_data import WorldOptions
 from matting.world_sources import NO_RUN, Backdrop, Background, find_sources
-from nunif.files import make_folder
+from nunif.files import make_folder, remove_left
 from nunif.options import parse_size
 from nunif.parallel import ordered_map
-from nunif.records import is_finished, making, record_name, write_record
+from nunif.records import is_finished, record_name, write_record
 from nunif.seed import generator_for
+from nunif.turns import Turn, tell_share
 from scene.people.clip import make_clip
 from scene.people.pose import POSE_NAME, encode_pose
 
 logger = logging.getLogger(__name__)
 
 VERSION = 1  # of how records are made
+BUSY = "another process is at it"
 LABEL = "world"  # in the records' names, where video records have their depth model
 
 
@@ -47,30 +49,38 @@ def main(options: WorldOptions) -> None:
     )
     backdrop = Backdrop(sources, options.seed, parse_size(options.size), options.seq)
     make_folder(options.data_dir)
+    remove_left(options.data_dir)
     recorded = _recorded(options)
-    with making(options.data_dir, options.prefix, LABEL, backdrop.set_hash):
-        paths = {number: _path(options, backdrop, number) for number in range(options.num)}
-        todo = [
-            number
-            for number, path in paths.items()
-            if not is_finished(options.data_dir, path.name, recorded)
-        ]
-        counts = Counter(kept=len(paths) - len(todo))
-        outcomes = ordered_map(
-            partial(_make, options=options, backdrop=backdrop, recorded=recorded),
-            backdrop.backgrounds(todo, failures),
-            workers=options.max_workers,
-        )
-        with tqdm(total=len(todo), unit="record", desc=LABEL, disable=None) as bar:
-            for outcome in outcomes:
+    own = [number for number in range(options.num) if options.share.has_record(number)]
+    paths = {number: _path(options, backdrop, number) for number in own}
+    todo = [
+        number
+        for number, path in paths.items()
+        if not is_finished(options.data_dir, path.name, recorded)
+    ]
+    counts = Counter(kept=len(paths) - len(todo))
+    with tqdm(total=len(todo), unit="record", desc=LABEL, disable=None) as bar:
+        for waits in (False, True):  # those that other processes are at come last
+            work = partial(
+                _make, options=options, backdrop=backdrop, recorded=recorded, waits=waits
+            )
+            items, todo = backdrop.backgrounds(todo, failures), []
+            for number, outcome in ordered_map(work, items, workers=options.max_workers):
+                if outcome == BUSY:
+                    todo.append(number)
+                    continue
                 counts[outcome] += 1
                 bar.set_postfix_str(f"made {counts['made']}, kept {counts['kept']}")
                 bar.update()
+            if not todo:
+                break
     skipped = f" ({counts['skipped']} found no {NO_RUN})" if counts["skipped"] else ""
     logger.info(
         "%s: made %d, kept %d, skipped %d%s",
         LABEL, counts["made"], counts["kept"], counts["skipped"], skipped,
     )  # fmt: skip
+    if options.shard is not None:
+        tell_share(options.shard, options.share, len(own), options.num, "records")
     failures.raise_if_any("films")
 
 
@@ -99,11 +109,34 @@ def _make(
     options: WorldOptions,
     backdrop: Backdrop,
     recorded: dict[str, Any],
-) -> str:
-    """Make a record; what became of it."""
+    waits: bool,
+) -> tuple[int, str]:
+    """Make a record: its number, and what became of it. waits: for a process that is at it; else
+    it is `BUSY` then."""
     number, background = item
     if background is None:
-        return "skipped"
+        return number, "skipped"
+    path = _path(options, backdrop, number)
+    turn = Turn(options.data_dir, path.name, options.share, seconds=options.lock_seconds)
+    if waits:
+        turn.wait()
+    elif not turn.take():
+        return number, BUSY
+    with turn:
+        if is_finished(options.data_dir, path.name, recorded):  # by another process, by now
+            return number, "kept"
+        _write(path, number, background, options, backdrop, recorded)
+    return number, "made"
+
+
+def _write(
+    path: Path,
+    number: int,
+    background: Background,
+    options: WorldOptions,
+    backdrop: Backdrop,
+    recorded: dict[str, Any],
+) -> None:
     clip = make_clip(
         generator_for("world", options.seed, backdrop.set_hash, number),
         background.pictures,
@@ -113,6 +146,4 @@ def _make(
         with_shadow=options.shadow,
     )
     info = {**background.info, **clip.info, "options": recorded}
-    path = _path(options, backdrop, number)
     write_record(path, clip.planes, info, {POSE_NAME: encode_pose(clip.pose)})
-    return "made"

@@ -39,6 +39,7 @@ class WorldOptions(RecordOptions):
     shadow: bool = option(default=False, help="people cast shadows, which are a plane of their own")
 
     def check(self) -> None:
+        super().check()
         if min(parse_size(self.size)) < MIN_SIDE:
             raise UserError(
                 f"--size {self.size} is too small: give {MIN_SIDE} pixels or more for each side"

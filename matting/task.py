@@ -33,6 +33,7 @@ from nunif.pictures import label, tile, to_uint8
 from nunif.places import may_be_folder, text_of
 from nunif.record_list import Records
 from nunif.records import BadRecord
+from nunif.training.distributed import first_process_does
 from nunif.training.task import EvalOutput, Task, TrainOutput
 from scene.perceptual import load_lite
 
@@ -187,6 +188,13 @@ def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) ->
     Raises:
         UserError: a folder is missing, or holds no record that can be used.
     """
+    # what one process lists is what all draw from
+    train_set, eval_set = first_process_does(lambda: read_sets(data_dir, options))
+    return MattingTask(model, train_set, eval_set, options)
+
+
+def read_sets(data_dir: Path, options: TrainOptions) -> tuple[TrainSet, EvalSet | None]:
+    """What there is to train on and to evaluate by. Raises as `create_task`."""
     check_folders(data_dir)
     cut = (options.clip_length, options.size)
     high = None
@@ -195,11 +203,10 @@ def create_task(model: MattingNetwork, data_dir: Path, options: TrainOptions) ->
     persons = _find_persons(options)
     people, behind = _people(data_dir, "train", options)
     train_set = TrainSet(people, *cut, high=high, persons=persons, backgrounds=behind)
-    eval_set = None
-    if not options.skip_eval:
-        people, behind = _people(data_dir, "eval", options)
-        eval_set = EvalSet(people, *cut, backgrounds=behind)
-    return MattingTask(model, train_set, eval_set, options)
+    if options.skip_eval:
+        return train_set, None
+    people, behind = _people(data_dir, "eval", options)
+    return train_set, EvalSet(people, *cut, backgrounds=behind)
 
 
 def _people(data_dir: Path, half: str, options: TrainOptions) -> tuple[Records, Backgrounds]:

@@ -16,6 +16,8 @@ from nunif.models.checkpoint import read_model_file
 from nunif.seed import seed_everything
 from nunif.training import arch as arch_of_run
 from nunif.training import stages as nunif_stages
+from nunif.training.distributed import first_process_does
+from nunif.training.launch import joined
 from nunif.training.recompute import recompute_activations
 from nunif.training.start import CHECKPOINT_SUFFIX
 from nunif.training.trainer import TrainResult, train
@@ -29,6 +31,12 @@ choose_arch = partial(
 
 def main(options: TrainOptions) -> None:
     """The command `train.py matting`."""
+    with joined(options) as options:
+        _train(options)
+
+
+def _train(options: TrainOptions) -> None:
+    """One run, or that of each stage."""
     if options.curriculum is not None:
         train_stages(options, read_stages(options))
         return
@@ -84,7 +92,9 @@ def train_stages(options: TrainOptions, stages: list[Stage]) -> TrainResult:
     num_done = nunif_stages.count_done(finals, resume=options.resume)
     start = finals[num_done - 1] if num_done else options.checkpoint_file
     arch = choose_arch(options.arch, start)
-    check_stages(stages[num_done:], create_network(arch, options, start))
+    first_process_does(
+        lambda: check_stages(stages[num_done:], create_network(arch, options, start))
+    )
     return nunif_stages.train_stages(
         stages, options, arch, lambda stage, own: train_model(arch, stage.data_dir, own)
     )

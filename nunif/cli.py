@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nunif import options as options_module
-from nunif.errors import UserError
+from nunif.errors import Stopped, ToldElsewhere, UserError
+from nunif.place import restarts_allowed
 
 logger = logging.getLogger(__name__)
 
-END_SIGNALS = ("SIGTERM", "SIGUSR1")  # beside Ctrl-C; Windows lacks the second
+END_SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2")  # beside Ctrl-C; Windows has the first alone
 _PLAIN_ERRORS = {  # of the system, which may come up wherever a file is looked at
     errno.ENAMETOOLONG: "the name is too long for this file system, choose a shorter one",
     errno.EMFILE: "too many files are open, allow more (ulimit -n 65536)",
@@ -62,12 +63,16 @@ def run(
     try:
         values = options_module.from_namespace(command.options, namespace)
         _load(command.function)(values)
+    except ToldElsewhere:
+        return EXIT_ERROR
     except UserError as error:
         _print_error(str(error))
         return EXIT_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        # torchrun would start what fails again
+        is_done = isinstance(interruption, Stopped) and restarts_allowed()
+        return EXIT_OK if is_done else EXIT_INTERRUPTED
     except BrokenPipeError:
         # the reader of our output has gone (`... | head`): nobody is left to read an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -89,8 +94,8 @@ def _print_error(text: str) -> None:
 
 
 def main(commands: Sequence[Command], *, prog: str | None = None) -> None:
-    """`run` for the end of a script: the exit code becomes the process's, and SIGTERM and SIGUSR1,
-    by which a cluster asks a job to end in time, are taken like Ctrl-C."""
+    """`run` for the end of a script: the exit code becomes the process's, and SIGTERM, SIGUSR1 and
+    SIGUSR2, by which a cluster asks a job to end in time, are taken like Ctrl-C."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The one exception that is meant for people."""
+"""The exceptions that are meant for people, and how a run ends that was asked to stop."""
 
 
 class UserError(Exception):
@@ -11,6 +11,14 @@ class UserError(Exception):
 
 class OutputError(UserError):
     """What is made can't be put where it should go; whatever comes next would meet the same."""
+
+
+class ToldElsewhere(UserError):
+    """An error of which another process of the run tells people: this one ends without a word."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Asked to stop, and what was done is kept, so that the same run can go on from there."""
 
 
 def first_line(error: BaseException) -> str:

@@ -5,6 +5,9 @@ import hashlib
 import json
 import logging
 import os
+import platform
+import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -27,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 # everything that is still being written starts with this; readers pass over it
 PARTIAL_PREFIX = ".partial-"
+LEFT_SECONDS = 24 * 3600.0  # after which what is half-written is nobody's
+# of this machine, in the names of what is half-written
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 SAFE_LENGTH = 143  # bytes of a name that every file system takes (eCryptfs; most take 255)
 BUSY_SECONDS = 2.0  # that a file is waited for which another program has open, on Windows
 # what Windows says then: access denied (by a virus scanner), sharing violation, lock violation
@@ -110,18 +116,11 @@ def locked(
     Raises:
         UserError: `busy` and `advice`, when the time is up; or the file can't be written.
     """
-    with explain_os_errors(path.parent):
-        has_locks = _has_locks(path.parent)
-    path = path if has_locks else longer_name(path, suffix=".soft")
+    lock, path, has_locks = open_lock(path)
     if not has_locks:
-        logger.info(
-            "%s: this file system has no locks, so %s is there while it is in use",
-            path.parent,
-            path.name,
-        )
+        _tell_no_locks(path)
         left = f"if none is running any more, delete {path}"
         busy, advice = f"{busy} ({left})", f"{advice}; {left}" if advice else left
-    lock = filelock.FileLock(str(path)) if has_locks else filelock.SoftFileLock(str(path))
     with explain_os_errors(path.parent):
         try:
             lock.acquire(timeout=0)
@@ -140,6 +139,25 @@ def locked(
             with suppress(OSError):  # on Windows it can't go before it is let go
                 path.unlink()
         lock.release()
+
+
+def open_lock(path: Path) -> tuple[filelock.BaseFileLock, Path, bool]:
+    """A lock that is not taken yet, its file, and whether the file system has locks: else the
+    file's being there is the lock. It may be let go in another thread than it is taken in."""
+    with explain_os_errors(path.parent):
+        has_locks = _has_locks(path.parent)
+    if has_locks:
+        return filelock.FileLock(str(path), thread_local=False), path, True
+    path = longer_name(path, suffix=".soft")
+    return filelock.SoftFileLock(str(path), thread_local=False), path, False
+
+
+def _tell_no_locks(path: Path) -> None:
+    logger.info(
+        "%s: this file system has no locks, so %s is there while it is in use",
+        path.parent,
+        path.name,
+    )
 
 
 def _has_locks(folder: Path) -> bool:
@@ -190,6 +208,11 @@ def partial_path(path: Path, *, own: bool = True) -> Path:
     return longer_name(path, f"{PARTIAL_PREFIX}{os.getpid()}-" if own else PARTIAL_PREFIX)
 
 
+def _writers_path(path: Path) -> Path:
+    """The same, of one writer alone among all machines."""
+    return longer_name(path, f"{PARTIAL_PREFIX}{_HOST}-{os.getpid()}-{secrets.token_hex(3)}-")
+
+
 def plain_text(text: str) -> str:
     """The text with all that no UTF-8 can hold, such as the bytes of file names in other encodings,
     written as \\udc83."""
@@ -208,6 +231,36 @@ def remove_partials(folder: Path, *patterns: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def remove_left(folder: Path) -> None:
+    """Remove what was half-written by processes of this machine that are dead, or by anybody more
+    than a day ago. Nobody has to be kept from writing."""
+    for path in list(folder.glob(f"{PARTIAL_PREFIX}*")):
+        with suppress(OSError):
+            if _is_left(path) and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif _is_left(path):
+                path.unlink(missing_ok=True)
+
+
+def _is_left(partial: Path) -> bool:
+    match = re.match(rf"{re.escape(PARTIAL_PREFIX)}({_HOST})-(\d+)-[0-9a-f]{{6}}-", partial.name)
+    if match is not None and not _is_running(int(match[2])):
+        return True
+    return time.time() - partial.stat().st_mtime > LEFT_SECONDS
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":
+        return True  # no signal asks there without doing something
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def files_below(folder: Path, *, quiet: bool = False) -> list[Path]:
@@ -281,7 +334,7 @@ def whole_path(path: Path) -> Iterator[Path]:
 
     Raises UserError when the disk is full or the folder can't be written.
     """
-    partial = partial_path(path)
+    partial = _writers_path(path)
     with explain_os_errors(path):
         try:
             yield partial
@@ -332,16 +385,20 @@ def write_json(path: Path, value: Any) -> None:
 def write_whole_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write into a hidden folder beside `path`, then rename it to `path`.
 
-    A folder already standing at `path` is kept and the new one is dropped. A hidden folder that a
-    killed run left behind is replaced.
+    A folder already standing at `path` is kept and the new one is dropped. The hidden folder is
+    this writer's alone, so that two of one folder, where locks don't reach, never mix. What a
+    killed one leaves behind is for `remove_left`.
     """
-    partial = partial_path(path, own=False)
+    partial = _writers_path(path)
     with explain_os_errors(path):
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
             fill(partial)
-            if not path.exists():
-                replace(partial, path)
+            try:
+                if not path.exists():
+                    replace(partial, path)
+            except OSError:
+                if not path.is_dir():  # else another writer was quicker
+                    raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)

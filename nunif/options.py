@@ -28,16 +28,24 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     metavar: str | None = None,
+    excludes: str | None = None,
 ) -> Any:
     """A field of an options dataclass.
 
     flags: the words of the command line; without any, `--field-name`. One word without a dash makes
         the field an argument without a flag, shown by that word; with a default it may be left out.
     default: without one the option is required. A bool is a switch that turns the default around.
+    excludes: the field of an option that is not to be given beside it, not even with its default.
     choices: the values a string may take; minimum, maximum: the bounds of a number, both included.
     """
     metadata = dict(
-        flags=flags, help=help, choices=choices, minimum=minimum, maximum=maximum, metavar=metavar
+        flags=flags,
+        help=help,
+        choices=choices,
+        minimum=minimum,
+        maximum=maximum,
+        metavar=metavar,
+        excludes=excludes,
     )
     return dataclasses.field(default=default, kw_only=True, metadata=metadata)
 
@@ -58,6 +66,7 @@ def flag_of(field: dataclasses.Field) -> str:
 def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
     """Add one argument to `parser` for every field of the dataclass."""
     hints = get_type_hints(options_type)
+    told = {field.metadata["excludes"] for field in dataclasses.fields(options_type)}
     for field in dataclasses.fields(options_type):
         meta = field.metadata
         flags = meta["flags"] or (flag_of(field),)
@@ -94,8 +103,23 @@ def add_arguments(parser: argparse.ArgumentParser, options_type: type) -> None:
             default=list(default) if isinstance(default, tuple) else default,
             metavar=meta["metavar"] or choices or value_type.__name__.upper(),
             help=help_text,
-            **({"action": "append"} if get_origin(hints[field.name]) is tuple else {}),
+            **_action_of(hints[field.name], is_told=field.name in told),
         )
+
+
+def _action_of(hint: Any, *, is_told: bool) -> dict[str, Any]:
+    """How a value is stored. is_told: another option needs to know whether it was given."""
+    if get_origin(hint) is tuple:
+        return {"action": "append"}
+    return {"action": _Given} if is_told else {}
+
+
+class _Given(argparse.Action):
+    """Stores a value, and that it was given."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, values)
+        setattr(namespace, f"given_{self.dest}", True)
 
 
 def _may_be_left_out(field: dataclasses.Field) -> dict[str, Any]:
@@ -112,6 +136,14 @@ def from_namespace(options_type: type[Options], namespace: argparse.Namespace) -
     options = options_type(
         **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     )
+    table = {field.name: field for field in dataclasses.fields(options_type)}  # type: ignore[arg-type]
+    for field in table.values():
+        other = field.metadata["excludes"]
+        if other and values[field.name] is not None and hasattr(namespace, f"given_{other}"):
+            raise UserError(
+                f"{flag_of(field)} {values[field.name]} and {flag_of(table[other])} "
+                f"{values[other]} say the same: leave one of them out"
+            )
     check(options)
     return options
 

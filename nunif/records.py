@@ -7,12 +7,10 @@ letter in the names of its pictures; what the letters mean is not known here, an
 Axes: T frames, H W pixels, h w pixels of a part.
 """
 
-import glob
 import json
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product, starmap
@@ -24,9 +22,7 @@ import numpy as np
 
 from nunif.errors import UserError
 from nunif.files import (
-    locked,
     raise_if_short,
-    remove_partials,
     write_json,
     write_whole_folder,
 )
@@ -124,24 +120,12 @@ class Record:
 def record_name(prefix: str, model_type: str, file_hash: str, number: int) -> str:
     """`{prefix}_{model_type}_{FILE_HASH}_{SEQUENCE_NO}`; without a prefix the name starts with the
     model type."""
-    return "_".join(part for part in (prefix, model_type, file_hash, f"{number:06d}") if part)
+    return f"{record_stem(prefix, model_type, file_hash)}_{number:06d}"
 
 
-@contextmanager
-def making(folder: Path, prefix: str, label: str, file_hash: str = "") -> Iterator[None]:
-    """Make records of such names (all hashes, if none is given) in a folder, alone among all
-    processes.
-
-    Another process that makes them is waited for. What a killed one left half-made is removed.
-    """
-    stem = "_".join(part for part in (prefix, label, file_hash) if part)
-    with locked(
-        folder / f".lock-{stem}", busy=f"another process is making the records {stem}_* in {folder}"
-    ):
-        remove_partials(
-            folder, f"{glob.escape(stem)}_{'' if file_hash else '[0-9a-f]' * 8 + '_'}[0-9]*"
-        )
-        yield
+def record_stem(prefix: str, model_type: str, file_hash: str) -> str:
+    """What the names of all records of one source begin with."""
+    return "_".join(part for part in (prefix, model_type, file_hash) if part)
 
 
 def picture_name(number: str, letter: str) -> str:

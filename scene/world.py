@@ -5,7 +5,7 @@ Axes: H W pixels of the picture, h w pixels of a layer's texture.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -41,16 +41,34 @@ def render_scene(
     """
     layers = make_layers(width, height, seed, walkers=walkers)
     for i in range(num_frames):
-        t = i / FPS
-        camera = 0.03 * t + 0.01 * math.sin(0.9 * t), 0.004 * math.sin(1.3 * t)
-        frame = np.zeros((height, width, 3), np.float32)
-        disparity = np.zeros((height, width), np.float32)
-        for layer in layers:
-            x = layer.position[0] + layer.speed[0] * t - 3 * layer.disparity * camera[0]
-            y = layer.position[1] + layer.speed[1] * t - 3 * layer.disparity * camera[1]
-            y += layer.bob * abs(math.sin(3 * t))
-            _paint(layer, (x * width, y * height), frame, disparity)
-        yield np.clip(np.rint(frame), 0, 255).astype(np.uint8), disparity
+        yield render_frame(layers, (height, width), i / FPS)
+
+
+def render_frame(
+    layers: Sequence[Layer],
+    size: tuple[int, int],
+    t: float,
+    *,
+    parallax: float = 0.0,
+    convergence: float = 0.5,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One picture and its disparity, as of `render_scene`.
+
+    Args:
+        size: (H, W). t: seconds. parallax: from another place beside: by so many widths of the
+            picture what has a disparity of 1 more than `convergence` stands further to the right.
+    """
+    height, width = size
+    camera = 0.03 * t + 0.01 * math.sin(0.9 * t), 0.004 * math.sin(1.3 * t)
+    frame = np.zeros((height, width, 3), np.float32)
+    disparity = np.zeros((height, width), np.float32)
+    for layer in layers:
+        x = layer.position[0] + layer.speed[0] * t - 3 * layer.disparity * camera[0]
+        y = layer.position[1] + layer.speed[1] * t - 3 * layer.disparity * camera[1]
+        x += parallax * (layer.disparity - convergence)
+        y += layer.bob * abs(math.sin(3 * t))
+        _paint(layer, (x * width, y * height), frame, disparity)
+    return np.clip(np.rint(frame), 0, 255).astype(np.uint8), disparity
 
 
 def _paint(

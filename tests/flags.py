@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
-from layers.commands import LAYERS
+from layers import commands as layers
 from matting import commands as matting
 from nunif import options
 from nunif.cli import Command
@@ -17,12 +17,13 @@ TABLES = {
     "create_training_data.py": [
         *CREATE_TRAINING_DATA,
         *matting.CREATE_TRAINING_DATA,
+        *layers.CREATE_TRAINING_DATA,
         *shards.CREATE_TRAINING_DATA,
     ],
     "train.py": [*TRAIN, *matting.TRAIN],
     "python -m inpaint": INPAINT,
     "python -m matting": matting.MATTING,
-    "python -m layers": LAYERS,
+    "python -m layers": layers.LAYERS,
 }
 # defaults that follow from the machine, and the words that stand for them
 BY_MACHINE = {"--max-workers": (max(1, (os.cpu_count() or 2) // 2), "half the cores")}
@@ -40,7 +41,7 @@ class Listed:
             self.lines.append(f"{settings['metavar']}: an argument, {needed}")
         elif settings.get("required"):
             self.lines.append(f"{' '.join(flags)}: required")
-        elif settings.get("action", "").startswith("store_"):
+        elif str(settings.get("action", "")).startswith("store_"):
             self.lines.append(f"{' '.join(flags)}: a switch, not given")
         else:
             self.lines.append(f"{' '.join(flags)}: {words_for(flags[-1], settings['default'])}")

@@ -1,59 +1,146 @@
 """The scripts for clusters, run with stand-ins for what only a cluster has."""
 
 import os
+import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "slurm" / "train.sbatch"
+DATA_SCRIPT = SCRIPT.with_name("make_data.sbatch")
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
 
-def run(tmp_path: Path, *words: str, code: int = 0) -> tuple[int, list[str]]:
-    """The script's exit code, and the command lines of the cluster's programs."""
+def run(
+    tmp_path: Path, *words: str, code: int = 0, leaves: str = "", script: Path = SCRIPT
+) -> tuple[int, list[str]]:
+    """The script's exit code, and the command lines of the cluster's programs. leaves: a file that
+    is there at the end of what runs."""
     programs, calls = tmp_path / "bin", tmp_path / "calls"
     programs.mkdir()
-    for name in ("srun", "scontrol"):
+    for name in ("srun", "scontrol", "python"):
         path = programs / name
-        end = code if name == "srun" else 0
-        path.write_text(f'#!/bin/bash\necho {name} "$@" >> "{calls}"\nexit {end}\n')
+        lines = [f'echo {name} "$@" >> "{calls}"']
+        if name != "scontrol":
+            lines += [f'touch "{leaves}"'] * bool(leaves) + [f"exit {code}"]
+        path.write_text("\n".join(["#!/bin/bash", *lines, ""]))
         path.chmod(0o755)
-    path_words = f"{programs}{os.pathsep}{os.environ['PATH']}"
     environment = {
         **os.environ,
-        "PATH": path_words,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "SLURM_JOB_ID": "12",
-        "PYTHON": "in box python",
+        "SLURM_CPUS_PER_TASK": "8",
     }
+    if script == SCRIPT:
+        environment["PYTHON"] = "in box python"
     done = subprocess.run(
-        ["bash", SCRIPT, *words], cwd=tmp_path, env=environment, capture_output=True, timeout=600
+        ["bash", script, *words], cwd=tmp_path, env=environment, capture_output=True, timeout=600
     )
     return done.returncode, calls.read_text().splitlines() if calls.exists() else []
 
 
-def test_a_new_run_starts_anew(tmp_path):
+STARTED = "srun --kill-on-bad-exit=0 in box python train.py"
+
+
+def test_a_run_goes_on_where_it_can(tmp_path):
     words = ("matting", "-i", "data/w", "--model-dir", "models/m")
-    started = "srun --kill-on-bad-exit=0 in box python train.py"
-    assert run(tmp_path, *words) == (0, [f"{started} {' '.join(words)}"])
+    assert run(tmp_path, *words) == (0, [f"{STARTED} {' '.join(words)} --resume-if-there"])
 
 
 @pytest.mark.parametrize("folder", [".", "stage2"])
-def test_a_run_that_was_stopped_is_queued_again_and_goes_on(tmp_path, folder):
+def test_a_run_that_was_stopped_is_queued_again(tmp_path, folder):
     (tmp_path / "m" / folder).mkdir(parents=True)
-    (tmp_path / "m" / folder / "matting.a.checkpoint.pth").touch()
-    code, calls = run(tmp_path, "inpaint", "--model-dir=m", code=130)
-    assert code == 130 and calls[0].endswith("train.py inpaint --model-dir=m --resume")
-    assert calls[1:] == ["scontrol requeue 12"]
+    stopped = f"m/{folder}/stopped"
+    code, calls = run(tmp_path, "inpaint", "--model-dir=m", code=130, leaves=stopped)
+    assert code == 130 and calls == [
+        f"{STARTED} inpaint --model-dir=m --resume-if-there",
+        "scontrol requeue 12",
+    ]
 
 
 def test_what_fails_is_not_queued_again(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "stopped").touch()  # of the time before
     code, calls = run(tmp_path, "inpaint", "--model-dir", "m", code=1)
     assert code == 1 and len(calls) == 1
 
 
-def test_without_a_folder_nothing_starts(tmp_path):
+def test_a_task_of_an_array_makes_its_share(tmp_path):
+    words = ("video_inpaint", "-i", "films", "-o", "data/v1/train", "--shard-by", "clip")
+    assert run(tmp_path, *words, script=DATA_SCRIPT) == (
+        0,
+        [
+            "python create_training_data.py video_inpaint --shard auto --max-workers 8 -i films "
+            "-o data/v1/train --shard-by clip"
+        ],
+    )
+
+
+@pytest.mark.parametrize("script", [SCRIPT, DATA_SCRIPT], ids=lambda path: path.name)
+def test_the_scripts_are_sound(script):
+    subprocess.run(["bash", "-n", script], check=True)
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", script], check=True)
+
+
+class Ray:
+    """Runs tasks here, again when they fail as often as they allow."""
+
+    def init(self):
+        pass
+
+    def remote(self, *, num_cpus, max_retries, retry_exceptions):
+        assert retry_exceptions
+
+        def of(function):
+            function.remote = lambda *words: (function, words, max_retries)
+            return function
+
+        return of
+
+    def get(self, tasks):
+        return [self.run(*task) for task in tasks]
+
+    def run(self, function, words, retries):
+        try:
+            return function(*words)
+        except RuntimeError:
+            assert retries
+            return self.run(function, words, retries - 1)
+
+
+def test_the_example_for_ray_runs_a_command_for_each_film(tmp_path, monkeypatch, capsys):
+    """One that is killed runs again, one that tells why it can't be used does not."""
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("a.mp4", "b.mp4", "killed.mp4"):
+        (films / name).touch()
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/words\necho "told of $4" >&2\ncase "$4" in\n'
+        f"*b.mp4) exit 1;;\n*killed.mp4) [ -e {tmp_path}/once ] || "
+        f"{{ touch {tmp_path}/once; kill -9 $$; }};;\nesac\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setitem(sys.modules, "ray", Ray())
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(sys, "argv", ["example", str(films), "-o", "out", "--seq", "8"])
+    runpy.run_path(str(ROOT / "examples" / "ray_make_data.py"))
+    told = [f"told of {films / name}" for name in ("a.mp4", "b.mp4", "killed.mp4")]
+    assert capsys.readouterr().out.splitlines() == told
+    runs = (tmp_path / "words").read_text().splitlines()
+    assert [line.split("/")[-1] for line in runs] == [
+        f"{name}.mp4 -o out --seq 8" for name in ("a", "b", "killed", "killed")
+    ]
+    assert all(line.startswith("create_training_data.py video_inpaint -i ") for line in runs)
+
+
+def test_without_what_is_needed_nothing_starts(tmp_path):
     assert run(tmp_path, "matting", "-i", "data") == (2, [])
+    shutil.rmtree(tmp_path / "bin")
+    assert run(tmp_path, script=DATA_SCRIPT) == (2, [])

@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
-from layers.commands import LAYERS
+from layers import commands as layers
 from matting import commands as matting
 from nunif.models import create_model, save_model
 from nunif.records import write_record
@@ -44,12 +44,13 @@ TABLES = {
     ("python", "create_training_data.py"): [
         *CREATE_TRAINING_DATA,
         *matting.CREATE_TRAINING_DATA,
+        *layers.CREATE_TRAINING_DATA,
         *shards.CREATE_TRAINING_DATA,
     ],
     ("python", "train.py"): [*TRAIN, *matting.TRAIN],
     ("python", "-m", "inpaint"): INPAINT,
     ("python", "-m", "matting"): matting.MATTING,
-    ("python", "-m", "layers"): LAYERS,
+    ("python", "-m", "layers"): layers.LAYERS,
 }
 
 # of a page, the beginning of a line: why it is not run
@@ -64,6 +65,12 @@ NOT_HERE = {
         "make test": "would run these very tests",
     },
     "CONTRIBUTING.md": {"nunif '(mechanism)'": "a drawing of the rooms, no command"},
+    "docs/cluster.md": {
+        "apptainer": "needs Apptainer",
+        "sbatch": "needs Slurm; tests/test_cluster_scripts.py",
+        "srun": "needs Slurm; tests/nunif/test_place_in_run.py",
+        "torchrun": "needs several GPUs; tests/nunif/test_training_processes.py",
+    },
     "docs/protocol.md": {"davis/": "names of files, no command"},
     "benchmarks/README.md": {
         "python -m benchmarks": "measures for minutes; tests/benchmarks runs it with tiny numbers",
@@ -87,6 +94,7 @@ PLACEHOLDERS = {
     "MODEL": "model.pth",
     "OTHER_MODEL": "other.pth",
     "FILE": "file.pth",
+    "GENERATED": "exports/vace/video.mp4",
 }
 # what is made smaller or taken from elsewhere, everywhere in a line or block
 REPLACED = [
@@ -111,6 +119,7 @@ SMALL = {
     "python create_training_data.py inpaint": "--size 64",
     "python create_training_data.py world": "--num 2 --size 48x64 --seq 3 --people 1",
     "python create_training_data.py label_people": "--gpu -1",
+    "python create_training_data.py layers": "--size 48 --look-ahead 0 --gpu -1",
     "python train.py matting": "--size 128 --clip-length 2 --max-epoch 1 --skip-eval"
     " --num-workers 0 --gpu -1 --disable-tensorboard",
     "python train.py matting -i data/world --model-dir models/matting --high-size": "--size 128"
@@ -125,6 +134,7 @@ SMALL = {
     " --max-epoch 1",
     "python -m layers live": "--gpu -1 --seconds 0.5",
     "python -m layers export": "--size 32x48 --format torchscript --gpu -1",
+    "python -m layers export-films": "",
     "python -m layers split": "--gpu -1 --end 0.1",
     "python -m layers remove": "--gpu -1 --end 0.1",
     "python -m layers evaluate": "--gpu -1 --frames 3 --look-ahead 0",

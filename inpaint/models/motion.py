@@ -29,6 +29,7 @@ UNLIKE = 0.05  # a difference of luma that halves a pixel's say
 # continued from what is around. Chosen on eleven other clips of 48 frames, flat around it; without
 # it, plain walls make up motion of their own.
 PLAIN = 1e-2
+MOST_GAIN = 1.5  # of contrast, between pictures in other light
 NEARLY_ALL = 0.98  # where so much of a sampled pixel is known, all of it is; see `known_after`
 
 
@@ -88,6 +89,7 @@ def _refine(motion: Tensor, frame: Level, other: Level) -> tuple[Tensor, Tensor]
     b = torch.cat([other.luma, other.whole], 1)
     for _ in range(ITERATIONS):
         moved, counts = warp(b, motion).split(1, dim=1)
+        moved = in_its_light(moved, frame.luma, ramp(counts, 0.5, 1.0) * frame.whole)
         b_x, b_y = _slopes(moved)
         x, y, change = (frame.slopes[0] + b_x) / 2, (frame.slopes[1] + b_y) / 2, moved - frame.luma
         weight = ramp(counts, 0.5, 1.0) * frame.whole * (UNLIKE**2 / (UNLIKE**2 + change.square()))
@@ -121,6 +123,20 @@ def _refine(motion: Tensor, frame: Level, other: Level) -> tuple[Tensor, Tensor]
         )
         motion = motion + enlarge(step.clamp(-LARGEST_STEP, LARGEST_STEP), motion)
     return motion, weaker / (weaker + PLAIN)
+
+
+def in_its_light(picture: Tensor, frame: Tensor, weight: Tensor) -> Tensor:
+    """A picture as bright and as strong in contrast as a frame is, as a whole and where both are
+    seen, channel by channel: a camera that adapts to who comes in would make up motion. (B, C, h,
+    w) both, weight (B, 1, h, w)."""
+    total = weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
+    means = [(x * weight).sum((2, 3), keepdim=True) / total for x in (picture, frame)]
+    spreads = [
+        ((x - mean).square() * weight).sum((2, 3), keepdim=True) / total + FAINT
+        for x, mean in zip((picture, frame), means)
+    ]
+    gain = (spreads[1] / spreads[0]).sqrt().clamp(1 / MOST_GAIN, MOST_GAIN)
+    return (picture - means[0]) * gain + means[1]
 
 
 def follow(first: Tensor, then: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ Axes: B batch, K keys, H W pixels (even), h w half as many. Pictures are in [-1,
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,7 @@ from inpaint.models.motion import (
     enlarge,
     follow,
     halve,
+    in_its_light,
     inside,
     known_after,
     measure_motion,
@@ -290,10 +292,7 @@ def weigh(candidate: Candidate, least: Tensor) -> Tensor:
 
 
 def _sum(parts: list[Tensor]) -> Tensor:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+    return reduce(torch.add, parts)
 
 
 def _known_by(candidates: list[Candidate], hole: Tensor) -> Tensor:
@@ -313,11 +312,12 @@ def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[
     """The difference at the hole's edge carried into it, which takes away changes of light and what
     the motion got wrong.
 
-    Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W).
+    Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W); light that
+        changes everywhere isn't counted.
     """
-    difference = seen - colour
-    difference = torch.cat([difference, difference.abs().mean(1, keepdim=True)], dim=1)
-    difference, seen_before = halve(difference, (1 - hole) * known)
+    difference, both = seen - colour, (1 - hole) * known
+    unlike = (seen - in_its_light(colour, seen, both)).abs().mean(1, keepdim=True)
+    difference, seen_before = halve(torch.cat([difference, unlike], dim=1), both)
     difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
     fitted = (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1)
     return fitted, (difference[:, 3:] - NOISE).clamp(min=0)

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import tee
 from pathlib import Path
@@ -24,6 +24,12 @@ from inpaint.occlusion import scale_foreground, shift_of_view
 from inpaint.options_run import StereoOptions
 from inpaint.runtime.depth_files import check_depth_out, open_depth_in, open_depth_out
 from inpaint.runtime.depth_stream import DepthFrame, stream_disparity
+from inpaint.runtime.stereo_layers import (
+    alphas_at,
+    disparities_of,
+    open_layers,
+    view_of_layers,
+)
 from inpaint.runtime.stereo_layouts import Layout, layout_of
 from inpaint.runtime.stereo_names import named_by_layout, named_in_folder, tell_of_name
 from inpaint.runtime.stereo_views import VIEWS, Eye, turn, view_of_eye
@@ -40,6 +46,7 @@ from nunif.runtime.film import (
     process_frames,
     read_ahead,
 )
+from nunif.video.clips import clips_of_folder
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import Film
 from nunif.video.picture import is_see_through
@@ -48,6 +55,7 @@ from nunif.video.reader import Frame
 from nunif.video.tone import ToneMap, to_8_bits
 from scene.depth import DepthEstimator, create_estimator
 from scene.depth_models import MOTION_PARALLAX
+from scene.layer_folder import Layers
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +63,16 @@ WINDOW_SECONDS = 2.0  # over which the bounds of the depth are averaged
 FADE_SECONDS = 0.5  # from no depth to depth and back
 
 EyeView = tuple[DepthFrame[Frame], np.ndarray]
+View = Callable[..., tuple[np.ndarray, np.ndarray]]  # of an eye: the picture and its hole
 
 
 def main(options: StereoOptions) -> None:
     """The command `stereo`."""
+    if options.layers is not None and (options.stills or clips_of_folder(options.input)):
+        raise UserError(
+            f"--layers {options.layers} are of one film, and -i {options.input} is several: make "
+            "them one by one"
+        )
     device = create_device(options.gpu)
     fillers = cache(partial(open_fillers_of, options, device))
     estimator = cache(partial(open_estimator, options, device))
@@ -114,12 +128,13 @@ def make_stereo(
             said.look_at(depth)
             output.write(layout.compose(left, right), depth.item)
 
+        layers = None if options.layers is None else open_layers(options.layers, film)
         record = stack.enter_context(open_depth_out(options, film))
         depths = record(stack.enter_context(source.frames()))
-        shifts = ((depth, shift_of(depth, options, (height, width))) for depth in depths)
+        views = views_of(depths, layers, options, (height, width))
         left, right = (
             make_eye(shared, eye, filler, hole_growth=options.dilate, tone=film.info.tone_map)
-            for shared, eye, filler in zip(tee(shifts), VIEWS[options.view], fillers)
+            for shared, eye, filler in zip(tee(views), VIEWS[options.view], fillers)
         )
         process_frames(zip(left, right), film, write)
     said.warn(film.path, len(film))
@@ -134,7 +149,8 @@ def check_files(options: StereoOptions) -> None:
             be written under its name.
     """
     written = [path for path in (options.output, options.depth_out) if path is not None]
-    check_not_sources(written, [options.input, *filter(None, [options.depth_in])])
+    others = filter(None, [options.depth_in, options.layers])
+    check_not_sources(written, [options.input, *others])
     if len({os.path.realpath(path) for path in written}) < len(written):
         raise UserError(
             f"--depth-out {options.depth_out} is where the film itself goes: choose another name"
@@ -266,23 +282,45 @@ def shift_of(depth: DepthFrame[Frame], options: StereoOptions, size: tuple[int, 
     )
 
 
+def views_of(
+    depths: Iterable[DepthFrame[Frame]],
+    layers: Iterator[Layers] | None,
+    options: StereoOptions,
+    size: tuple[int, int],
+) -> Iterator[tuple[DepthFrame[Frame], View]]:
+    """Every frame with what any eye sees of it: of the frame itself, or of its layers."""
+    for depth in depths:
+        if layers is None:
+            yield depth, partial(view_of_eye, depth.item.rgb, shift_of(depth, options, size))
+            continue
+        now = next(layers)
+        near = depth.disparity.float().numpy()
+        behind, of_covers = disparities_of(near, alphas_at(now, (near.shape[0], near.shape[1])))
+        # a layer's edge is its alpha: its disparity needs none
+        sharp = replace(options, edge_dilation=0)
+        scene, *covers = (
+            shift_of(replace(depth, disparity=torch.from_numpy(one)), how, size)
+            for one, how in [(behind, options), *((one, sharp) for one in of_covers)]
+        )
+        yield depth, partial(view_of_layers, now, scene, covers)
+
+
 def make_eye(
-    frames: Iterable[tuple[DepthFrame[Frame], Tensor]],
+    frames: Iterable[tuple[DepthFrame[Frame], View]],
     eye: Eye | None,
     filler: Filler,
     *,
     hole_growth: int,
     tone: ToneMap | None = None,
 ) -> Iterator[EyeView]:
-    """One eye's view of every frame: the frame itself, or moved by its shift and filled. tone: of
-    the film."""
+    """One eye's view of every frame: the frame itself, or moved and filled. tone: of the film."""
     if eye is None:
         yield from ((depth, depth.item.rgb) for depth, _ in frames)
         return
 
     def moved() -> Iterator[HoleFrame[DepthFrame[Frame]]]:
-        for depth, shift in frames:
-            picture, hole = view_of_eye(depth.item.rgb, shift, eye, hole_growth=hole_growth)
+        for depth, view in frames:
+            picture, hole = view(eye, hole_growth=hole_growth)
             yield HoleFrame(depth, turn(picture, eye), turn(hole, eye), depth.starts_shot)
 
     for depth, filled in fill_in_sdr(filler.fill, moved(), tone):

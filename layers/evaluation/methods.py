@@ -7,6 +7,7 @@ Axes: T frames, H W pixels. Frames are (T, H, W, 3) uint8, holes (T, H, W) bool,
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,13 +15,16 @@ import numpy as np
 from torch import Tensor
 
 from inpaint.runtime.look_ahead import look_through as keys_of
-from inpaint.runtime.options import SHOT
+from inpaint.runtime.options import LOOK_AHEAD, SHOT
 from inpaint.runtime.stream import Filler, HoleFrame, InpaintStream
+from inpaint.runtime.windows import open_fillers
 from layers.evaluation.truth import Removal
 from layers.runtime.finders import Finder, Gate
 from layers.runtime.holes import HoleRule
 from layers.runtime.people import People, look_through
+from nunif.device import create_device
 from nunif.errors import UserError
+from nunif.files import file_sha256
 from nunif.video.cuts import mark_cuts
 
 TELEA_RADIUS = 3  # pixels
@@ -103,6 +107,25 @@ def filled_by(filler: Filler, *, through_shots: bool) -> Fill:
         return result
 
     return fill
+
+
+def ways_to_fill(
+    path: Path, *, gpu: int, look_ahead: str, max_width: int | None, margin: float
+) -> Iterator[tuple[str, Fill, list[Any]]]:
+    """A filler with each --look-ahead: its name, the fill, and what it is made of."""
+    device = create_device(gpu)
+    for word in look_ahead.split(","):
+        is_shot = word == SHOT
+        (filler,) = open_fillers(
+            path,
+            device=device,
+            max_width=max_width,
+            look_ahead=LOOK_AHEAD if is_shot else int(word),
+            margin=margin,
+        )
+        way = "shot" if is_shot else "live" if word == "0" else f"{word} ahead"
+        fill = filled_by(filler, through_shots=is_shot)
+        yield way, fill, [file_sha256(path), word, max_width, margin]
 
 
 def as_it_is(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:

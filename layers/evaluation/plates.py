@@ -112,8 +112,11 @@ def _mean(frames: np.ndarray) -> np.ndarray | None:
 
 def person_in(frame: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Who is in a frame, (H, W) bool: what is far from the empty room and no shadow, without specks
-    and gaps. Dark shadows and reflections still count."""
+    and gaps. Dark shadows and reflections still count; a camera that became brighter or darker as
+    a whole doesn't."""
     left = (frame.astype(np.float32) + 1) / (room + 1)
+    gain = np.median(left[::4, ::4], axis=(0, 1))
+    room, left = room * gain, left / gain
     low, high = left.min(axis=2), left.max(axis=2)
     is_shadow = (low > SHADOW[0]) & (high < SHADOW[1]) & (high - low < UNEQUAL)
     changed = (np.abs(frame - room).max(axis=2) > FAR) & ~is_shadow

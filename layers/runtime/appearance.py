@@ -8,7 +8,7 @@ import numpy as np
 
 _SIDE = 12  # steps of each of the three colours
 _COLOURS = _SIDE**3
-_PARTS = 5  # of a thing's box, on each side
+PARTS = 5  # of a thing's box, on each side
 _CELL = 12  # pixels between places
 _SCARCE = 20.0  # pixels that a part needs before it says much
 _BLUR = (0.25, 0.5, 0.25)
@@ -55,18 +55,18 @@ def part_bins(bins: np.ndarray, box: Box) -> np.ndarray:
     """(H, W) int32: which colour in which of the 5 x 5 parts of a thing's box; what lies outside
     counts to the nearest."""
     left, top, right, bottom = box
-    rows = np.clip((np.arange(bins.shape[0]) - top) * _PARTS // (bottom - top), 0, _PARTS - 1)
-    columns = np.clip((np.arange(bins.shape[1]) - left) * _PARTS // (right - left), 0, _PARTS - 1)
-    part = rows.astype(np.int32)[:, None] * _PARTS + columns.astype(np.int32)
+    rows = np.clip((np.arange(bins.shape[0]) - top) * PARTS // (bottom - top), 0, PARTS - 1)
+    columns = np.clip((np.arange(bins.shape[1]) - left) * PARTS // (right - left), 0, PARTS - 1)
+    part = rows.astype(np.int32)[:, None] * PARTS + columns.astype(np.int32)
     return part * _COLOURS + bins
 
 
 def part_histogram(bins: np.ndarray, box: Box, weight: np.ndarray) -> np.ndarray:
     """(25 * 1728,) float32: the shares of colours in each part of a thing's box."""
-    size = _PARTS * _PARTS * _COLOURS
+    size = PARTS * PARTS * _COLOURS
     counts = np.bincount(part_bins(bins, box).ravel(), weight.ravel(), size).astype(np.float32)
-    counts = blurred(counts.reshape(_PARTS, _PARTS, _SIDE, _SIDE, _SIDE))
-    counts = counts.reshape(_PARTS * _PARTS, _COLOURS)
+    counts = blurred(counts.reshape(PARTS, PARTS, _SIDE, _SIDE, _SIDE))
+    counts = counts.reshape(PARTS * PARTS, _COLOURS)
     return (counts / (counts.sum(axis=1, keepdims=True) + _SCARCE)).ravel()
 
 

@@ -14,9 +14,11 @@ import numpy as np
 
 from layers.options_split import ComposeOptions
 from layers.runtime import planes
-from layers.runtime.exact import compose, over
+from layers.runtime.formats import format_of, kind_of, read_layers, space_of
+from layers.runtime.provenance import note_generated, note_origin
+from layers.runtime.put_back import Generated, find_export, open_generated
+from layers.runtime.spaces import compose
 from nunif.errors import UserError
-from nunif.files import write_json
 from nunif.runtime.film import (
     check_not_sources,
     open_output,
@@ -48,32 +50,57 @@ def main(options: ComposeOptions) -> None:
     num_changed = 0
     with ExitStack() as stack:
         film = stack.enter_context(open_source(reading))
-        if len(film) != len(meta["frames"]):
-            raise UserError(
-                f"{reading.input} has {len(film)} frames, and the layers {len(meta['frames'])}: "
-                "name the film that was split with --source"
-            )
-        person = _open_other(options.person, "--person", film, stack)
+        check_frames(film, meta)
+        export = find_export(options, meta)
+        person = generated = None
+        if options.person is not None and export is not None:
+            generated = open_generated(options.person, export, film, stack)
+        else:
+            person = _open_other(options.person, "--person", film, stack)
         scene = _open_other(options.scene, "--scene", film, stack)
         size = (film.info.width, film.info.height)
         output = stack.enter_context(open_output(reading, film, size=size, kept=": it stays so"))
-        composed = compose_frames(options, meta, person, scene)
+        composed = compose_frames(options, meta, film, person, scene, generated)
         frames = stack.enter_context(read_ahead(zip(film, composed), film))
 
-        def write(item: tuple[Frame, np.ndarray]) -> None:
+        def write(item: tuple[Frame, tuple[np.ndarray, np.ndarray | None]]) -> None:
             nonlocal num_changed
-            frame, rgb = item
+            frame, (rgb, place) = item
+            if place is not None:
+                rgb = np.where(place[..., None], rgb, frame.rgb)
             changed = (rgb != frame.rgb).any(axis=-1)
             num_changed += bool(changed.any())
             output.write(rgb, frame, frame.picture and pictures.paste(frame.picture, rgb, changed))
 
         process_frames(frames, film, write)
-    if options.person is not None:
-        write_json(
-            options.layers / planes.META,
-            {**meta, "generated": True, "person_from": options.person.name},
-        )
+    if options.person is None:
+        note_origin(options.output, meta)
+    else:
+        note_generated(options.layers, meta, options.person, options.output, export)
+    _tell_of_loss(options, meta)
     logger.info("%s: %d frames, %d of them changed", options.output, len(film), num_changed)
+
+
+def check_frames(film: Film, meta: dict[str, Any]) -> None:
+    """
+    Raises:
+        UserError: a film hasn't as many frames as its layers.
+    """
+    if len(film) != len(meta["frames"]):
+        raise UserError(
+            f"{film.path} has {len(film)} frames, and the layers {len(meta['frames'])}: "
+            "name the film that was split with --source"
+        )
+
+
+def _tell_of_loss(options: ComposeOptions, meta: dict[str, Any]) -> None:
+    """A line, where the layers aren't exactly those that were split."""
+    if not format_of(meta).loses:
+        return
+    text = "%s is %s, which isn't exact: people and what is behind them may be off by %.1f of 255"
+    rest = ", all else is the film's own" if options.scene is None else ""
+    greatest = meta["recompose"]["greatest"]
+    logger.warning(text + "%s", options.layers, meta["format"], greatest, rest)
 
 
 def reading_of(options: ComposeOptions, source: dict[str, Any]) -> FilmOptions:
@@ -133,34 +160,36 @@ def _open_other(path: Path | None, flag: str, film: Film, stack: ExitStack) -> P
 
 
 def compose_frames(
-    options: ComposeOptions, meta: dict[str, Any], person: Pictures | None, scene: Pictures | None
-) -> Pictures:
-    """The pictures of the film, in order. person, scene: what stands in for the layers' own."""
-    for number, ((first, last), there) in enumerate(zip(meta["shots"], meta["planes"])):
-        shot = planes.shot_folder(options.layers, number)
-        letters = [planes.person_letters(k) for k in range(len(there))]
-        letters = [both for both in letters if both[0] in there]
-        for frame in range(first, last + 1):
-            behind = planes.read_plane(shot, frame, planes.SCENE)
-            if scene is not None:
-                behind = _like(next(scene), behind)
-            people = [planes.read_layer(shot, frame, both) for both in letters]
-            picture = compose(people, behind)
-            if person is not None:
-                other = _like(next(person), behind)
-                if planes.HOLE in there:
-                    hole = planes.read_plane(shot, frame, planes.HOLE) > 0
-                    picture = np.where(hole[..., None], other, picture)
-            if options.occluder and planes.OCCLUDER[0] in there:
-                occluder = planes.read_layer(shot, frame, planes.OCCLUDER)
-                picture = over(occluder.foreground, occluder.alpha, picture)
-            yield picture
-
-
-def _like(picture: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """A picture in as many bits as another has."""
-    if picture.dtype == other.dtype:
-        return picture
-    if other.dtype == np.uint16:
-        return picture.astype(np.uint16) * 257
-    return ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    options: ComposeOptions,
+    meta: dict[str, Any],
+    film: Film,
+    person: Pictures | None,
+    scene: Pictures | None,
+    generated: Iterator[Generated | None] | None,
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """The pictures of the film, in order, and where they are to be believed, (H, W) bool; None:
+    everywhere. person, scene: what stands in for the layers' own; generated: what was made of an
+    export."""
+    layers = format_of(meta)
+    space, kind = space_of(layers, film), kind_of(film)
+    for people, occluder, behind, hole in read_layers(options.layers, meta, film):
+        if scene is not None:
+            behind = space.put_in(planes.in_bits(next(scene), kind))
+        picture = compose(space, people, behind)
+        made = None if generated is None else next(generated)
+        if person is not None:
+            other = next(person)
+            if hole is not None:
+                made = Generated(other, hole, is_soft=False)
+        if made is not None:
+            made = made._replace(picture=planes.in_bits(made.picture, kind))
+            before = None if occluder is None else space.alpha_of(occluder)
+            picture = space.put_in(made.over(space.take_out(picture), before, film))
+        if options.occluder and occluder is not None:
+            picture = space.over(occluder, picture)
+        place = None
+        if layers.loses and scene is None:
+            place = np.zeros(picture.shape[:2], bool) if hole is None else hole
+            if made is not None:
+                place = place | made.mask
+        yield space.take_out(picture), place

@@ -69,7 +69,9 @@ def _by_masks(options: SplitOptions, path: Path, film: Film) -> Iterator[CutFram
     """Each of --objects a person of its own, or all that is marked one."""
     objects = parse_objects(options.objects)
     with ExitStack() as stack:
-        chosen: list[tuple[int, ...]] = [(number,) for number in objects] or [()]
+        chosen: list[tuple[int, ...]] = [objects]
+        if objects and options.ids:
+            chosen = [(number,) for number in objects]
         alphas = [stack.enter_context(open_alphas(path, film, options, one)) for one in chosen]
         yield (
             CutFrame(frame, starts_shot, [Cutout(alpha) for alpha in now])

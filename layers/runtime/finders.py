@@ -22,9 +22,10 @@ NEEDED = 2  # frames in which somebody is surely seen, one of a teddy came to it
 
 class Finder(Protocol):
     """Finds people frame by frame. rule: how holes are cut from its maps, but for what the user
-    says."""
+    says. remembers: whether it knows by itself whom it saw in the frames before."""
 
     rule: HoleRule
+    remembers: bool
 
     def reset(self) -> None:
         """The next frame starts a stream, as at a cut."""
@@ -42,6 +43,7 @@ class PersonTiles:
     # chosen on two films, held for 2 frames: four girls, recall .996, .961 of the worst frame, with
     # a hole of 1.85 times their area; a woman in a corridor, 1.40 times
     rule = HoleRule(least=26, surely=128, grow=1.0)
+    remembers = False
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._finder = device, load_finder(device=device)
@@ -59,6 +61,7 @@ class Mattes:
     """A matting model, which has a memory of its own."""
 
     rule = HoleRule(least=5, surely=128, grow=2.5)
+    remembers = True
 
     def __init__(self, stream: MatteStream) -> None:
         self._stream = stream

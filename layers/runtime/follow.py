@@ -5,7 +5,8 @@ In every frame all objects and the background compete for each pixel by what tel
 - where they were, carried on by optical flow where that can be trusted;
 - whose colours those around are (a grid over place and colour, from the frame before);
 - what each looked like when it was pointed at and since, part by part of its box;
-- its shape with what is hidden of it, which moves as its visible part does;
+- its shape with what is hidden of it, which moves as its visible part does, to where its parts'
+  looks tell it from all others;
 - the background as it was last seen there, moved along with the camera;
 - for people, where the person finder sees some.
 
@@ -16,7 +17,7 @@ The weights were chosen by following the true first masks of one film (four peop
 camera), and kept for all others. Axes: K objects, H W pixels; index 0 of K + 1 is the background.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -32,7 +33,9 @@ from layers.runtime.appearance import (
     part_bins,
     part_histogram,
 )
+from layers.runtime.locate import shift_of
 from layers.runtime.plate import Plate
+from layers.runtime.pointing import FindPeople
 from scene.flow import flow_to, is_visible, pull
 
 LOCAL, LOOKS, SHAPE, PLATE, PEOPLE = 0.5, 2.0, 1.0, 2.0, 1.0  # weights beside the carried on place
@@ -45,8 +48,6 @@ _MOTION_PIXELS = 40  # fewest that tell how an object moves
 _NEAR = 30  # pixels around objects whose background their colours are told from
 
 _ALIKE = 24.0  # times the usual difference of colours
-
-FindPeople = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -93,6 +94,7 @@ class Follower:
         self._shares = np.ones((1, *frame.shape[:2]), np.float32)
         self._background = histogram(self._view.bins, self._shares[0])
         self._plate: Plate | None = None
+        self._stands = np.zeros(frame.shape[:2], np.float32)  # out before the background
 
     @property
     def people(self) -> np.ndarray:
@@ -162,6 +164,10 @@ class Follower:
         seen = cv2.blur(is_visible(back, there).astype(np.float32), (3, 3))
         seen *= _alike(self._view.lab, pull(before.lab, back))
         self._move_shapes(there)
+        assert self._plate is not None
+        self._plate.move(back, (self._shares[0] > 0.9) & (seen > 0.5))
+        self._stands = PLATE * self._plate.evidence(self._view.lab, self._shares[0] > 0.95)
+        self._locate()
         looks = self._looks()
         self._find_again(looks)
         place = self._place(back, seen)
@@ -192,6 +198,23 @@ class Follower:
                 turn[:, 2] = thing.velocity
             thing.shape = cv2.warpAffine(thing.shape, turn, (width, height))
             thing.box = box_of(thing.shape > 0.4 * max(float(thing.shape.max()), 0.1)) or thing.box
+
+    def _locate(self) -> None:
+        """Put shapes where what tells their objects' parts from all others is."""
+        for number, thing in self._things.items():
+            others = self._background.copy()
+            for other, one in self._things.items():
+                if other != number:
+                    others = np.maximum(others, (one.first_looks + one.looks) / 2)
+            looks = (thing.first_parts + thing.parts) / 2
+            x, y = shift_of(thing.shape, thing.box, looks, others, self._view.bins)
+            if (x, y) == (0, 0):
+                continue
+            turn = np.array([[1, 0, x], [0, 1, y]], np.float32)
+            thing.shape = cv2.warpAffine(thing.shape, turn, thing.shape.shape[::-1])
+            left, top, right, bottom = thing.box
+            thing.box = left + x, top + y, right + x, bottom + y
+            thing.velocity = thing.velocity + 0.5 * np.array([x, y], np.float32)
 
     def _looks(self) -> np.ndarray:
         """(K + 1, H, W), of sum 1: what each pixel's colour looks like."""
@@ -244,9 +267,7 @@ class Follower:
         local = local_shares(view.bins, before.bins, moved, self._shares, where)
         score = np.log(place.clip(_LEAST, 1)) + LOCAL * np.log(local + 0.02)
         score += LOOKS * np.log(looks + 0.02) + SHAPE * np.log(self._shape())
-        assert self._plate is not None
-        self._plate.move(back, (self._shares[0] > 0.9) & (seen > 0.5))
-        stands_out = PLATE * self._plate.evidence(view.lab, self._shares[0] > 0.95)
+        stands_out = self._stands
         score[1:] += stands_out
         score[0] -= stands_out
         person = np.log((view.people + 0.02) / (1.02 - view.people)).clip(-3.5, 1.5)
@@ -294,8 +315,9 @@ class Follower:
                 kept, new = _KEPT, 1 - _KEPT
                 thing.looks = kept * thing.looks + new * histogram(view.bins, sure)
                 thing.parts = kept * thing.parts + new * part_histogram(view.bins, thing.box, sure)
-                left, top, right, bottom = thing.box
-                like = float(looks[index, top:bottom, left:right].mean())
+                left, top, right, bottom = (max(0, side) for side in thing.box)
+                inside = looks[index, top:bottom, left:right]
+                like = float(inside.mean()) if inside.size else 0.0
                 thing.likeness = kept * thing.likeness + new * like
         around = self._around(clear[0])
         if around.sum() > 50:

@@ -21,7 +21,6 @@ from nunif.runtime.film import process_frames, read_ahead
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import Film, PictureFilm, open_film
 from nunif.video.folder import FolderWriter
-from nunif.video.reader import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +36,15 @@ def mask_film(options: MaskFilmOptions) -> None:
         numbers = film.numbers if isinstance(film, PictureFilm) else range(len(film))
         found: Counter[int] = Counter()
         with FolderWriter(options.output) as folder, read_ahead(film, film) as frames:
-            labels = follow_film(frames, prompts, size=size, find_cuts=options.find_cuts)
+            pictures = (frame.rgb for frame in frames)
+            labels = follow_film(pictures, prompts, size=size, find_cuts=options.find_cuts)
 
             def write(item: tuple[np.ndarray, int]) -> None:
                 mask, number = item
                 folder.write_numbers(mask, number)
                 found.update(np.unique(mask).tolist())
 
-            process_frames(zip(labels, numbers), film, write)
+            process_frames(zip((mask for mask, _ in labels), numbers), film, write)
         parts = [
             f"object {number} in {found[number]}"
             for number in sorted({prompt.number or 0 for prompt in prompts})
@@ -105,21 +105,22 @@ def _frame_of(prompt: Prompt, film: Film) -> int:
 
 
 def follow_film(
-    frames: Iterable[Frame],
+    pictures: Iterable[np.ndarray],
     prompts: Sequence[Prompt],
     *,
     size: tuple[int, int],
     find_cuts: bool = True,
-) -> Iterator[np.ndarray]:
+) -> Iterator[tuple[np.ndarray, bool]]:
     """Where the objects are in every frame of a film; they end with the shot.
 
     Args:
-        frames: of the whole film, in order.
+        pictures: of the frames, in order, (H, W, 3) uint8 RGB.
         prompts: as of `place_prompts`.
         size: (H, W) of the frames.
-    Yields: (H, W) uint8, the numbers of objects, 0 elsewhere.
+    Yields: (H, W) uint8, the numbers of objects, 0 elsewhere; and whether a new shot starts with
+        the frame, as it does with the first.
     """
-    small = (shrink(frame.rgb) for frame in frames)
+    small = (shrink(picture) for picture in pictures)
     marked = mark_cuts(small) if find_cuts else ((picture, False) for picture in small)
     first = 0
     for shot in _shots(marked):
@@ -128,9 +129,9 @@ def follow_film(
             assert prompt.frame is not None
             if prompt.frame >= first:
                 own.setdefault(prompt.frame - first, []).append(prompt)
-        for labels in follow_shot(shot, own):
+        for number, labels in enumerate(follow_shot(shot, own)):
             first += 1
-            yield enlarge(labels, size)
+            yield enlarge(labels, size), number == 0
 
 
 def _shots(marked: Iterator[tuple[np.ndarray, bool]]) -> Iterator[Iterator[np.ndarray]]:

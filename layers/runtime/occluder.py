@@ -51,7 +51,9 @@ def find_occluder(
     if core.sum() < FEWEST:
         core = person
     distance = float(np.median(disparity[core]))
-    of_person = _nearest(disparity, core)
+    # a mask that is too wide, or a soft edge, has pixels of what is before the person
+    inner_core = _erode(person, 4 * r)
+    of_person = _nearest(disparity, inner_core if inner_core.sum() >= FEWEST else core)
     floor = find_floor(disparity, person, r, rule)
     off_floor = np.full_like(disparity, np.inf) if floor is None else np.abs(disparity - floor)
     near = (disparity > distance + rule.nearer) & ~person & (off_floor >= rule.ground)

@@ -12,6 +12,7 @@ import numpy as np
 
 from layers.runtime.cutouts import CutFrame
 from layers.runtime.occluder import find_occluder
+from scene.flow import flow_to, pull
 
 REACH = 2  # frames before and after that have a say
 NEEDED = 3  # of the 2 x REACH + 1, in which a thing has to be found
@@ -30,6 +31,12 @@ class WithDisparity(NamedTuple):
 class _Seen(NamedTuple):
     item: WithDisparity
     found: np.ndarray  # (h, w) bool
+
+    def picture(self) -> np.ndarray:
+        """(h, w, 3) uint8."""
+        rgb = self.item.cut.frame.rgb
+        rgb = rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
+        return cv2.resize(rgb, self.found.shape[::-1], interpolation=cv2.INTER_AREA)
 
 
 def occluders_of(frames: Iterator[WithDisparity]) -> Iterator[tuple[WithDisparity, np.ndarray]]:
@@ -58,7 +65,25 @@ def _rest(window: Sequence[_Seen], place: int) -> Iterator[tuple[WithDisparity, 
 
 def _give(window: Sequence[_Seen], place: int) -> tuple[WithDisparity, np.ndarray]:
     item = window[place].item
-    return item, soften(steady([seen.found for seen in window], place), item.cut.frame.rgb)
+    return item, soften(steady(_moved(window, place), place), item.cut.frame.rgb)
+
+
+def _moved(window: Sequence[_Seen], place: int) -> list[np.ndarray]:
+    """What was found in each frame, where it is in one of them: moved along the motion between
+    them."""
+    result = [seen.found for seen in window]
+    if not any(found.any() for found in result[:place] + result[place + 1 :]):
+        return result
+    pictures = [seen.picture() for seen in window]
+    for step in (1, -1):
+        # from the frame that is asked for to those farther and farther away
+        here, way = place, np.zeros((*result[place].shape, 2), np.float32)
+        while 0 <= here + step < len(window):
+            flow = flow_to(pictures[here], pictures[here + step])
+            way = way + pull(flow, way)
+            here += step
+            result[here] = pull(result[here].astype(np.float32), way) > 0.5
+    return result
 
 
 def _find(item: WithDisparity) -> np.ndarray:

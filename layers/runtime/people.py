@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from tqdm import tqdm
 
+from layers.runtime.carry import Carrying
 from layers.runtime.finders import Finder, Gate
 from layers.runtime.holes import HoleRule, cut_hole, hold_holes
 from nunif.video.cuts import mark_cuts
@@ -108,10 +109,19 @@ def look_through(
     pictures: Iterable[tuple[np.ndarray, bool]], people: People, finder: Finder, gate: Gate | None
 ) -> None:
     """Add the people of each picture, (H, W, 3) uint8 or uint16 RGB; whether a shot starts with
-    it."""
-    is_found = False  # in this shot
+    it. Where a finder that doesn't remember lost somebody whom it saw some frames before or after,
+    they are carried over."""
+    carrying = Carrying(finder.rule.least, finder.rule.surely)
+    is_found, starts = False, True  # in this shot; whether the next map to be added starts one
+
+    def add(maps: Iterable[np.ndarray]) -> None:
+        nonlocal starts
+        for found in maps:
+            people.add(found, starts_shot=starts)
+            starts = False
 
     def end_shot() -> None:
+        add(carrying.end())
         people.end_shot(has_people=is_found and (gate is None or gate.is_open))
 
     def reset() -> None:
@@ -124,12 +134,12 @@ def look_through(
         if starts_shot:
             end_shot()
             reset()
-            is_found = False
+            is_found, starts = False, True
         if gate is not None:
             gate.look(picture)
         found = finder(picture)
         is_found |= bool((found >= finder.rule.surely).any())
-        people.add(found, starts_shot=starts_shot)
+        add([found] if finder.remembers else carrying.add(picture, found))
     end_shot()
 
 

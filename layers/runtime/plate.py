@@ -22,6 +22,7 @@ class Plate:
         """lab: (H, W, 3) uint8. background: (H, W) bool, where it is seen."""
         self._colour = lab.astype(np.float32)
         self._seen = background.astype(np.float32)
+        self._moves = False
 
     def move(self, back: np.ndarray, background: np.ndarray) -> None:
         """Take it along with the camera.
@@ -48,12 +49,14 @@ class Plate:
         if shift <= _STILL:
             return
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        colour, seen = (
-            cv2.warpAffine(picture, turn, (width, height), flags=how).astype(np.float32)
-            for picture in (self._colour, self._seen)
-        )
-        self._colour, self._seen = colour, seen
-        self._seen[self._seen < 0.9 * min(1.0, float(self._seen.max()))] = 0
+        colour = cv2.warpAffine(self._colour, turn, (width, height), flags=how)
+        self._colour = colour.astype(np.float32)
+        # what borders on the unknown is mixed with it
+        seen = cv2.erode(self._seen, np.ones((3, 3), np.uint8))
+        how = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        seen = cv2.warpAffine(seen, turn, (width, height), flags=how)
+        self._seen = seen.astype(np.float32)
+        self._moves = True
         if shift > _FAST:
             self._seen *= 0.9
 
@@ -63,16 +66,28 @@ class Plate:
 
         background: (H, W) bool, where it is thought to be seen: by it the noise is known.
         """
-        apart = lab.astype(np.float32) - self._colour
-        apart = cv2.blur((apart * apart * _WEIGHTS).sum(axis=2), (3, 3))
+        apart = self._apart(lab)
         known = self._seen > 0.3
         sample = apart[background & known]
         noise = max(3 * float(np.median(sample)), _LEAST_NOISE) if len(sample) > 100 else 300.0
         ratio = np.clip(np.log((apart + 1e-3) / (4 * noise)), -1.5, 1.5)
         return ratio * known * self._seen
 
+    def _apart(self, lab: np.ndarray) -> np.ndarray:
+        """(H, W) float32: the squared difference of colours, where the camera moves up to the
+        pixel by which the plate may be off."""
+        apart = None
+        reach = (-1, 0, 1) if self._moves else (0,)
+        for y in reach:
+            for x in reach:
+                gap = lab - np.roll(self._colour, (y, x), (0, 1))
+                gap = (gap * gap * _WEIGHTS).sum(axis=2)
+                apart = gap if apart is None else np.minimum(apart, gap)
+        assert apart is not None
+        return cv2.blur(apart, (3, 3))
+
     def learn(self, lab: np.ndarray, background: np.ndarray) -> None:
         """Take in where it is seen, (H, W) bool."""
         rate = np.where(self._seen > 0, 0.1, 1.0).astype(np.float32) * background
         self._colour += rate[..., None] * (lab - self._colour)
-        self._seen = np.where(background, np.minimum(self._seen + 0.25, 1), self._seen)
+        self._seen = np.where(background, np.minimum(self._seen + 0.5, 1), self._seen)

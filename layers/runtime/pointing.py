@@ -7,8 +7,8 @@ whose cut follows edges best.
 Axes: H W pixels; pictures are (H, W, 3) uint8 RGB; points are (x, y).
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -27,6 +27,15 @@ _HEAD = 0.08  # how far a head stands out, as a share of the height of a group o
 _ABREAST = 0.6  # width to height; a wider region is looked at for several people
 _CIRCLES = (0.06, 0.1, 0.16, 0.26, 0.4)  # radii, as shares of the shorter side
 _ROUNDS = 3  # of GrabCut
+_ZOOMS = (1.1, 1.35)  # sides of the squares in which a person is looked at closer, to the person's
+_LOOKS = 2
+_OVERLOOKED = 0.54  # the side of a square around the click where nobody was seen, in shorter sides
+_FEWEST = 30  # pixels of a person
+_MOVING = 0.35  # evidence above which a pixel moves against the background
+_SHARE_MOVING = 0.3  # of somebody's pixels that move so, from which on what moves along belongs
+_CARRIED = 0.7  # how far it reaches, to the square root of somebody's area
+
+FindPeople = Callable[[np.ndarray], np.ndarray]
 
 
 def working_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -65,6 +74,16 @@ def people_in(frame: np.ndarray) -> np.ndarray:
     return find_people(picture / 255)[0, 0].numpy()
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """A frame, and what is known of it: see `find_objects`."""
+
+    frame: np.ndarray
+    people: np.ndarray
+    moving: np.ndarray
+    find_people: FindPeople
+
+
 def mask_of_prompts(frame: np.ndarray, prompts: Sequence[Prompt]) -> np.ndarray:
     """What is pointed at in a frame: for a preview at once, and to be followed from there.
 
@@ -85,13 +104,22 @@ def scaled(prompts: Sequence[Prompt], size: tuple[int, int]) -> list[Prompt]:
 
 
 def find_objects(
-    frame: np.ndarray, prompts: Sequence[Prompt], people: np.ndarray | None = None
+    frame: np.ndarray,
+    prompts: Sequence[Prompt],
+    people: np.ndarray | None = None,
+    moving: np.ndarray | None = None,
+    find_people: FindPeople = people_in,
 ) -> np.ndarray:
     """`mask_of_prompts` at the working size.
 
-    people: `people_in`'s of the frame, if it is at hand.
+    Args:
+        people: `find_people`'s of the frame, if it is at hand.
+        moving: `stands_out`'s of the frame, if others are known before or after it.
+        find_people: (H, W, 3) uint8 of any size -> (H, W), how probable it is that one is seen.
     """
-    people = people_in(frame) if people is None else people
+    people = find_people(frame) if people is None else people
+    moving = np.zeros(people.shape, np.float32) if moving is None else moving
+    scene = _Scene(frame, people, moving, find_people)
     prompts = [replace(prompt, number=prompt.number or 1) for prompt in prompts]
     numbers = list(dict.fromkeys(p.number or 1 for p in prompts if p.kind != NOT_POINT))
     labels = np.zeros(frame.shape[:2], np.uint8)
@@ -107,7 +135,7 @@ def find_objects(
         for other, seed in seeds.items():
             others |= seed if other != number else False
         box = next((p for p in prompts if p.kind == BOX and p.number == number), None)
-        mask = _cut_out(frame, seeds[number], others, people, box)
+        mask = _cut_out(scene, seeds[number], others, box)
         labels[mask & (labels == 0)] = number
     for number, seed in seeds.items():
         labels[seed] = number
@@ -127,34 +155,95 @@ def _drawn(prompt: Prompt, size: tuple[int, ...]) -> np.ndarray:
     return picture > 0
 
 
-def _cut_out(
-    frame: np.ndarray,
-    seed: np.ndarray,
-    others: np.ndarray,
-    people: np.ndarray,
-    box: Prompt | None,
-) -> np.ndarray:
+def _cut_out(scene: _Scene, seed: np.ndarray, others: np.ndarray, box: Prompt | None) -> np.ndarray:
     """(H, W) bool: one object. others: what is known to be none of it. box: around it."""
     allowed = np.ones(seed.shape, bool)
     if box is not None:
         (left, top), (right, bottom) = box.points
         allowed[:] = False
         allowed[int(top) : int(bottom) + 1, int(left) : int(right) + 1] = True
-    likely = allowed & (people > 0.5)
+    people = scene.people * allowed
     is_person = (
-        likely.sum() > 0.2 * allowed.sum() if not seed.any() else (people[seed] > 0.5).mean() > 0.5
+        (people > 0.5).sum() > 0.2 * allowed.sum()
+        if not seed.any()
+        else (people[seed] > 0.5).mean() > 0.5
     )
     if is_person:
-        person = _person(likely, seed, others)
+        start = box_of(_person(people > 0.5, seed, others))
+    else:
+        start = _square(seed) if seed.any() and box is None else None
+    found = start and _look_closer(scene, start, seed, others, allowed)
+    if found:
+        person, people = found
         reach = max(3, round(0.04 * np.sqrt(person.sum())))
         near = cv2.dilate(person.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
         near &= allowed & (_nearer(seed, others, _UPRIGHT) if seed.any() else True)
         sure = seed | (person & (people > _SURE) & (_depth(person) > 2))
-        return _grab(frame, sure, person, near & (people > _UNSURE), others)
+        mask = _grab(scene.frame, sure, person, near & (people > _UNSURE), others)
+        return _with_carried(scene, mask, seed, others, allowed)
     if box is not None:
         middle = allowed & (_depth(allowed) > 0.5 * _depth(allowed).max())
-        return _grab(frame, seed, middle | seed, allowed, others)
-    return _best_circle(frame, seed, others)
+        return _grab(scene.frame, seed, middle | seed, allowed, others)
+    return _best_circle(scene.frame, seed, others)
+
+
+def _square(seed: np.ndarray) -> Box:
+    """Around a seed, as large as somebody who was overlooked may be."""
+    rows, columns = np.nonzero(seed)
+    reach = round(_OVERLOOKED * min(seed.shape) / 2)
+    x, y = int(columns.mean()), int(rows.mean())
+    return x - reach, y - reach, x + reach, y + reach
+
+
+def _look_closer(
+    scene: _Scene, start: Box, seed: np.ndarray, others: np.ndarray, allowed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Who is in a box, found in squares around it: the finder sees edges better in them, and whom
+    they show best. Returns: where, (H, W) bool, and how probable; None where nobody is."""
+    box: Box | None = start
+    person = people = np.zeros(seed.shape, np.float32)
+    for _ in range(_LOOKS):
+        if box is None:
+            return None
+        people = allowed * np.mean([closer(scene, box, zoom) for zoom in _ZOOMS], axis=0)
+        person = _person(people > 0.5, seed, others)
+        box = box_of(person)
+    is_there = box is not None and (not seed.any() or (people[seed] > 0.5).mean() > 0.5)
+    return (person, people) if is_there and person.sum() > _FEWEST else None
+
+
+def closer(scene: _Scene, box: Box, zoom: float) -> np.ndarray:
+    """(H, W) float32: how probable it is that somebody is seen, in a square around a box whose
+    side is `zoom` times the box's longer one; 0 outside of it."""
+    left, top, right, bottom = box
+    side = max(16, round(zoom * max(right - left, bottom - top)))
+    x, y = (left + right - side) // 2, (top + bottom - side) // 2
+    height, width = scene.people.shape
+    rows, columns = slice(max(0, y), min(height, y + side)), slice(max(0, x), min(width, x + side))
+    result = np.zeros((height, width), np.float32)
+    part = scene.frame[rows, columns]
+    if part.size:
+        above, before = rows.start - y, columns.start - x
+        below, behind = side - above - part.shape[0], side - before - part.shape[1]
+        edge = cv2.BORDER_REPLICATE
+        square = cv2.copyMakeBorder(part, above, below, before, behind, edge)
+        seen = scene.find_people(square)
+        result[rows, columns] = seen[above : side - below, before : side - behind]
+    return result
+
+
+def _with_carried(
+    scene: _Scene, mask: np.ndarray, seed: np.ndarray, others: np.ndarray, allowed: np.ndarray
+) -> np.ndarray:
+    """A person with what moves with them against the background, such as a bicycle."""
+    moving = scene.moving > _MOVING
+    if (moving & mask).sum() < _SHARE_MOVING * mask.sum():
+        return mask
+    reach = round(_CARRIED * np.sqrt(mask.sum()))
+    near = _depth(~mask) <= reach
+    near &= allowed & ~others & _nearer(seed, others, _UPRIGHT)
+    near &= mask | (scene.people < 0.5)  # not other people
+    return _with_seed(mask | (moving & near), mask)
 
 
 def _person(likely: np.ndarray, seed: np.ndarray, others: np.ndarray) -> np.ndarray:

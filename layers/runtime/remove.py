@@ -18,15 +18,18 @@ from layers.options_remove import FinderOptions, FindOptions, RemoveOptions, par
 from layers.runtime.finders import Finder, Gate, Mattes, PersonTiles
 from layers.runtime.holes import HoleRule
 from layers.runtime.people import People, find_people_in
+from layers.runtime.pointed import open_pointed, rule_of_pointed
 from layers.runtime.removal_page import FilmReport, write_page
 from layers.runtime.segmenter import open_segmenter
 from layers.runtime.stream import FILLER
 from matting.runtime.stream import MatteStream
 from nunif.device import create_device
+from nunif.errors import UserError
 from nunif.files import check_not_source, copy_whole, make_folder
 from nunif.options import tell_no_effect
 from nunif.runtime.batch import for_each_film
 from nunif.runtime.film import is_folder, open_source
+from nunif.video.clips import clips_of_folder
 from nunif.video.film import Film
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,9 @@ def main(options: RemoveOptions) -> None:
     """The command `remove`."""
     if options.masks is None:
         tell_no_effect(options, OF_MASKS, "without --masks")
+        if options.is_pointed:
+            check_one_film(options)
+            tell_no_effect(options, ("--no-gate",), f"with {options.prompts()[0].text}")
     else:
         tell_no_effect(options, OF_FINDING, "with --masks")
     model = options.model or FILLER
@@ -65,6 +71,18 @@ def main(options: RemoveOptions) -> None:
         logger.info("%s shows what was removed", one.report)
 
     for_each_film(options, work, prepare=prepare, mask=options.masks, mask_option="masks")
+
+
+def check_one_film(options: RemoveOptions) -> None:
+    """
+    Raises:
+        UserError: something is pointed at, and there are several films.
+    """
+    if options.stills or clips_of_folder(options.input) is not None:
+        raise UserError(
+            f"{options.prompts()[0].text} is a place in one film, and --input {options.input} is "
+            "a folder of several: name one of them"
+        )
 
 
 def open_finder(options: FinderOptions, gpu: int) -> tuple[Finder, Gate | None]:
@@ -110,6 +128,17 @@ def remove_from(
         logger.info("%s: %d frames, %d with a hole", options.output, *filled)
         return filled
     check_not_source(options.output, options.input)
+    if options.is_pointed:
+        with open_pointed(options) as pointed:
+            filled = fill_film(
+                options,
+                model,
+                open_filler=open_filler,
+                open_masks=holes_of(pointed, rule_of_pointed(options)),
+                watch=report,
+            )
+        logger.info("%s: %d frames, %d with a hole", options.output, *filled)
+        return filled
     finder, gate = open_finder()
     with open_people(options, finder, gate, find_cuts=options.find_cuts) as people:
         rule = rule_for(finder, options)

@@ -27,6 +27,7 @@ class Segmenter:
 
     # edges of such networks are as coarse as their maps, a quarter or an eighth of the picture
     rule = HoleRule(least=102, surely=128, grow=2.5)
+    remembers = False
 
     def __init__(self, network: Any, processor: Any, device: torch.device, name: str) -> None:
         """

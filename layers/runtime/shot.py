@@ -5,15 +5,17 @@ Axes: H W pixels, at the working size.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
 from tqdm import tqdm
 
 from layers.prompts import NOT_POINT, POINT, Prompt
-from layers.runtime.follow import FindPeople, Follower
+from layers.runtime.follow import Follower
 from layers.runtime.frame_store import FrameStore
-from layers.runtime.pointing import find_objects, people_in
+from layers.runtime.moving import REACH, stands_out
+from layers.runtime.pointing import FindPeople, find_objects, people_in
 
 Prompts = Mapping[int, Sequence[Prompt]]  # by the number of a frame in the shot
 
@@ -35,7 +37,8 @@ def follow_shot(
     """
     rest = iter(frames)
     with FrameStore() as store, FrameStore() as behind:
-        for frame in islice(rest, max(prompts, default=-1) + 1):
+        num_kept = max(prompts, default=-1) + 1
+        for frame in islice(rest, num_kept + REACH if num_kept else 0):
             store.append(frame)
         own = {number: prompts[number] for number in sorted(prompts) if number < len(store)}
         if not own:
@@ -59,10 +62,10 @@ def follow_shot(
                 follower.step(frame)
             if place in own:
                 follower = follower or Follower(frame, find_people)
-                _anchor(follower, frame, own[place])
+                _anchor(follower, store, place, own[place], find_people)
             if follower is not None:
                 ahead = follower.labels
-            yield _nearest(place, ahead, behind[last - place], own)
+            yield _nearest(place, ahead, behind[last - place], own) if place <= last else ahead
         assert follower is not None
         for frame in rest:
             yield follower.step(frame)
@@ -81,22 +84,35 @@ def _backwards(store: FrameStore, own: Prompts, find_people: FindPeople) -> Iter
         if place < last:
             follower.step(store[place])
         if place in own:
-            _anchor(follower, store[place], own[place])
+            _anchor(follower, store, place, own[place], find_people)
         yield follower.labels
 
 
-def _anchor(follower: Follower, frame: np.ndarray, prompts: Sequence[Prompt]) -> None:
+def _anchor(
+    follower: Follower,
+    store: FrameStore,
+    place: int,
+    prompts: Sequence[Prompt],
+    find_people: FindPeople,
+) -> None:
     """Tell the follower what was said of its frame. Of an object of which it is only said what is
     none of it, the thing there is taken away from where it was followed to."""
     labels, numbers = follower.labels, _positive(prompts)
+    find = partial(
+        find_objects,
+        store[place],
+        people=follower.people,
+        moving=stands_out(store, place),
+        find_people=find_people,
+    )
     found = {}
     if numbers:
         known = [*prompts, *_others(labels, prompts, numbers)]
-        pointed = find_objects(frame, known, follower.people)
+        pointed = find(known)
         found = {number: pointed == number for number in numbers}
     for prompt in prompts:
         if prompt.kind == NOT_POINT and prompt.number is not None and prompt.number not in numbers:
-            thing = find_objects(frame, [replace(prompt, kind=POINT)], follower.people) > 0
+            thing = find([replace(prompt, kind=POINT)]) > 0
             own = found.get(prompt.number, labels == prompt.number)
             if own.any():
                 found[prompt.number] = own & ~thing

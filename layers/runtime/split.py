@@ -9,6 +9,7 @@ Axes: H W pixels, 3 = R G B.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,17 +21,30 @@ from inpaint.runtime.depth_files import open_depth_in
 from inpaint.runtime.depth_stream import stream_disparity
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
-from layers.options_split import DEPTH, SplitOptions
+from layers.options_split import DEPTH, DILATE, HOLE_THRESHOLD, SplitOptions
 from layers.runtime import planes
+from layers.runtime.apart import MOST, Ids, Roll
 from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
-from layers.runtime.exact import split_all
+from layers.runtime.export_films import export_beside
+from layers.runtime.film_export import plan_exports
+from layers.runtime.formats import FORMATS, format_of, measure_loss, space_of
 from layers.runtime.occluders import WithDisparity, occluders_of
 from layers.runtime.planes import PlanesOfFilm
+from layers.runtime.provenance import origin_of
 from layers.runtime.remove import FILLER
+from layers.runtime.spaces import Linear, Space
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import file_sha256, write_json
-from nunif.runtime.film import check_not_sources, is_folder, open_source, process_frames, read_ahead
+from nunif.runtime.film import (
+    check_not_sources,
+    is_folder,
+    open_again,
+    open_source,
+    process_frames,
+    read_ahead,
+)
+from nunif.runtime.options import parse_objects
 from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.reader import content_hash
@@ -40,6 +54,14 @@ logger = logging.getLogger(__name__)
 
 REFERENCE_WIDTH = 432  # of a film: --dilate is told in its pixels
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class HoleSize:
+    """As the options of `split` say it."""
+
+    hole_threshold: float = HOLE_THRESHOLD
+    dilate: int = DILATE
 
 
 class Parts(NamedTuple):
@@ -68,20 +90,33 @@ def main(options: SplitOptions) -> None:
     model = options.model or FILLER
     with ExitStack() as stack:
         film = stack.enter_context(open_source(options.film()))
+        exports = plan_exports(options, film)
         by, cut_out = open_cutouts(options)
         filler = open_filler(options)
         size = filler.computed_size(film.info.height, film.info.width)
         logger.info("cut out by %s; %s, at %dx%d", by, filler.description, *reversed(size))
         folder = stack.enter_context(folder_of_outputs(options.output))
         cut = stack.enter_context(cut_out(film))
+        ids = Ids(lambda cut: to_sdr8(cut.frame, film))
+        if options.ids and options.objects is None:
+            cut = ids(cut)
         before = with_occluders(cut, options, film, stack)
         parts = stack.enter_context(read_ahead(find_holes(before, options), film))
-        written = PlanesOfFilm(folder)
-        write = partial(write_frame, written)
-        process_frames(filled(parts, filler, film), film, write)
-        written.end_shot()
+        layers, roll = FORMATS[options.format], Roll()
+        space = space_of(layers, film)
+        with PlanesOfFilm(folder, lambda shot: layers.open_shot(shot, film)) as written:
+            write = partial(write_frame, written, roll, space)
+            process_frames(filled(parts, filler, film), film, write)
         about = {"filler": model.name, "filler_sha256": file_sha256(model), "cut_out_by": by}
-        write_json(folder / planes.META, {**meta_of(options, film, written), "models": about})
+        objects = parse_objects(options.objects) if options.ids else ()
+        persons = roll.told(ids, objects)
+        meta = {**meta_of(options, film, written), "persons": persons, "models": about}
+        meta |= told_of_format(options, folder, meta, film)
+        write_json(folder / planes.META, meta)
+        export_beside(exports, folder, meta, options.film(), film)
+    if ids.crowded:
+        text = "in %d shots there are more than %d people: who came later shares layers with others"
+        logger.warning(text, len(ids.crowded), MOST)
     empty = sum("A" not in kept for kept in written.planes)
     logger.info(
         "%s: %d frames in %d shots%s",
@@ -133,7 +168,7 @@ def with_occluders(
 
 
 def find_holes(
-    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], options: SplitOptions
+    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], options: HoleSize | SplitOptions
 ) -> Iterator[Parts]:
     """Each frame with its hole: what anything covers by more than the threshold, grown."""
     for (cut, disparity), occluder in frames:
@@ -160,7 +195,33 @@ def filled(
     return fill_in_sdr(filler.fill, frames, film.info.tone_map)
 
 
-def write_frame(written: PlanesOfFilm, item: tuple[Parts, np.ndarray]) -> None:
+def told_of_format(
+    options: SplitOptions, folder: Path, meta: dict[str, Any], film: Film
+) -> dict[str, Any]:
+    """What meta.json says of how the layers are kept. A line tells what that costs."""
+    layers, space = format_of(meta), space_of(format_of(meta), film)
+    if isinstance(space, Linear):
+        text = "%s: linear light (%s), premultiplied, in %s: exact where it is laid over in that"
+        bits = 8 * np.dtype(space.stored).itemsize
+        logger.info(text, options.output, space.curve, f"{bits} bits")
+        return {"transfer": "linear", "curve": space.curve}
+    if not layers.loses:
+        return {}
+    with open_again(options.film(), film) as again:
+        greatest, mean = measure_loss(folder, meta, again)
+    logger.info(
+        "%s: %s: composed again the film is off by %.1f of 255 at most, by %.2f on average",
+        options.output,
+        layers.loses,
+        greatest,
+        mean,
+    )
+    return {"recompose": {"greatest": round(greatest, 2), "mean": round(mean, 3)}}
+
+
+def write_frame(
+    written: PlanesOfFilm, roll: Roll, space: Space, item: tuple[Parts, np.ndarray]
+) -> None:
     """Split a frame and write its planes."""
     (cut, occluder, hole, disparity), scene = item
     if cut.starts_shot or not written.num_frames:
@@ -168,8 +229,9 @@ def write_frame(written: PlanesOfFilm, item: tuple[Parts, np.ndarray]) -> None:
     picture = cut.frame.rgb
     letters = [planes.person_letters(number) for number in range(len(cut.persons))]
     alphas = [person.alpha for person in cut.persons]
+    roll.see(len(written.shots) - 1, written.num_frames, alphas)
     guesses: Sequence[np.ndarray | None] = [
-        None if person.foreground is None else _like(person.foreground, picture)
+        None if person.foreground is None else planes.in_bits(person.foreground, picture.dtype)
         for person in cut.persons
     ]
     if occluder is not None:
@@ -178,21 +240,16 @@ def write_frame(written: PlanesOfFilm, item: tuple[Parts, np.ndarray]) -> None:
             [occluder, *alphas],
             [None, *guesses],
         )
-    wide = [_like(alpha[..., None], picture) for alpha in alphas]
-    layers, scene = split_all(picture, wide, scene, guesses)
-    pictures: dict[str, np.ndarray] = {planes.FILM: picture}
+    wide = [planes.in_bits(alpha[..., None], picture.dtype) for alpha in alphas]
+    layers, scene = space.split(picture, wide, scene, guesses)
+    pictures: dict[str, np.ndarray] = {planes.FILM: space.put_in(picture)}
     for (alpha_letters, colour_letters), layer in zip(letters, layers):
         pictures[alpha_letters] = layer.alpha[..., 0]
         pictures[colour_letters] = layer.foreground
     if disparity is not None:
         near = cv2.resize(disparity, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)
         pictures[planes.DISPARITY] = np.rint(near.clip(0, 1) * 65535).astype(np.uint16)
-    written.write({**pictures, planes.SCENE: scene, planes.HOLE: hole})
-
-
-def _like(x: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """8 bits in as many as the picture has."""
-    return x if picture.dtype == np.uint8 else x.astype(np.uint16) * 257
+    written.write({**pictures, planes.SCENE: scene, planes.HOLE: hole}, cut.frame)
 
 
 def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[str, Any]:
@@ -218,6 +275,7 @@ def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[st
     ]
     return {
         "version": VERSION,
+        "format": options.format,
         "source": source,
         "size": [info.height, info.width],
         "frames": [int(pts) for pts in film.pts[: written.num_frames]],
@@ -227,7 +285,7 @@ def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[st
         "transfer": "encoded",
         "depth": depth,
         "recompose": "exact",
-        "generated": False,
+        **origin_of(options.input),
         "options": {
             "hole_threshold": options.hole_threshold,
             "dilate": options.dilate,

@@ -1,14 +1,13 @@
 """The options of shards. Nothing here imports torch."""
 
-import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nunif.errors import UserError
 from nunif.options import option
 from nunif.places import address_of, text_of
+from nunif.record_options import Share, parse_share
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -26,31 +25,6 @@ def parse_bytes(flag: str, text: str) -> int:
     if size < 1:
         raise UserError(f"{flag} {text} is no size: write a number of bytes, as 1GB or 512MiB")
     return size
-
-
-def parse_share(text: str, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """ "2/8" -> (2, 8): the third of eight processes. "auto" reads it off a Slurm array.
-
-    Raises:
-        UserError: no such share, or no array.
-    """
-    if text == "auto":
-        names = "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"
-        words = [environment.get(name, "") for name in names]
-        if not (words[0].isdigit() and words[1].isdigit()):
-            raise UserError(
-                "--shard auto: this is no task of a Slurm array, where SLURM_ARRAY_TASK_ID and "
-                "SLURM_ARRAY_TASK_COUNT are set: write --shard 0/4 for the first of four"
-            )
-        first = int(words[2]) if words[2].isdigit() else 0
-        text = f"{int(words[0]) - first}/{words[1]}"
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if match is None or int(match[1]) >= int(match[2]):
-        raise UserError(
-            f"--shard {text} is no share: write i/n with i from 0 to n - 1, as 0/4 for the first "
-            "of four"
-        )
-    return int(match[1]), int(match[2])
 
 
 def check_here(flag: str, place: Path) -> None:
@@ -97,10 +71,14 @@ class PackOptions:
         check_here("-i", self.data_dir)
         check_here("-o", self.output)
         parse_bytes("--shard-bytes", self.shard_bytes)
-        if self.shard is not None:
-            parse_share(self.shard)
+        parse_share(self.shard)
         if self.name is not None and not re.fullmatch(r"\w[\w-]*", self.name):
             raise UserError(f"--name {self.name}: write letters, digits, - and _ only")
+
+    @property
+    def share(self) -> Share:
+        """Which records are to be packed."""
+        return parse_share(self.shard)
 
 
 @dataclass(frozen=True)

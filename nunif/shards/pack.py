@@ -24,7 +24,7 @@ from nunif.records import Plane, Storage, common_size, layout_of
 from nunif.seed import derive_seed
 from nunif.shards.index import SHARDS, Row, read_index, table_of, write_index
 from nunif.shards.make_index import PART_SUFFIX, join
-from nunif.shards.options import PackOptions, parse_bytes, parse_share
+from nunif.shards.options import PackOptions, parse_bytes
 from nunif.shards.packages import need
 from nunif.shards.tar import PackedRecord, ShardWriter, packed_size, read_shard, shard_size
 
@@ -66,9 +66,8 @@ def main(options: PackOptions) -> None:
     stem = options.name or Path(os.path.abspath(options.output)).name
     names = record_names(options.data_dir)
     if options.shard is not None:
-        share, count = parse_share(options.shard)
-        stem = f"{stem}-{share}"
-        names = [name for name in names if derive_seed(name) % count == share]
+        stem = f"{stem}-{options.share.number}"
+        names = [name for name in names if options.share.has_record(derive_seed(name))]
     busy = f"another process is packing {stem} into {options.output}"
     with locked(options.output / f".lock-{stem}", busy=busy):
         remove_partials(options.output, f"*-{glob.escape(stem)}-*.tar")

@@ -240,6 +240,7 @@ class CopiedStore:
             return self.source.read(name, start, stop)
         path = self.folder / name
         if not self._is_there(path, size):
+            self.folder.mkdir(parents=True, exist_ok=True)  # this may be another machine
             busy = f"another process is copying {name} to {self.folder}"
             with locked(self.folder / f".lock-{name}", busy=busy):
                 if not self._is_there(path, size):

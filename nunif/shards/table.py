@@ -43,8 +43,10 @@ class _Packed:
 class ShardTable:
     """The rows of an index. store: where its shards are; None of an index of folders."""
 
-    def __init__(self, folder: Path, rows: ArrowRows, store: Store | None) -> None:
-        self.folder, self._rows, self._store = folder, rows, store
+    def __init__(
+        self, folder: Path, rows: ArrowRows, store: Store | None, cache: CacheSettings
+    ) -> None:
+        self.folder, self._rows, self._store, self._cache = folder, rows, store, cache
         about = rows.about()
         self.shards: list[str] = about["shards"]
         self.files: list[list[str]] = [names.split("/") for names in about["files"]]
@@ -56,6 +58,20 @@ class ShardTable:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": (-1, 0, b"")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if not self._rows.path.exists():  # on another machine, which makes a copy of its own
+            of = FOLDERS if self._store is None else SHARDS
+            store = self._store or LocalStore(self.folder)
+            self._rows = _rows_of(self.folder, store, of, self._cache)
+            if self._rows.about()["files"] != ["/".join(names) for names in self.files] or (
+                len(self._rows.column("key")) != len(self.sizes)
+            ):
+                raise UserError(
+                    f"{text_of(self.folder)}/{INDEX_NAME} is another one here than on the first "
+                    "process's machine: copy it there"
+                )
 
     def name(self, row: int) -> str:
         return self._rows.value("record", row)
@@ -161,7 +177,7 @@ def list_shards(folder: Path, cache: CacheSettings) -> tuple[Listing, list[str]]
     """
     store = open_store(folder, cache)
     rows = _rows_of(folder, store, SHARDS, cache)
-    table = ShardTable(folder, rows, store)
+    table = ShardTable(folder, rows, store, cache)
     sizes = store.sizes()
     lost, bad = _lost(table, sizes)
     problems = {int(row): text for row, text in rows.about()["problems"].items()}
@@ -208,7 +224,7 @@ def list_indexed(folder: Path, names: str, cache: CacheSettings) -> Listing | No
         )
         return None
     logger.info("records by %s", path)
-    table = ShardTable(folder, rows, None)
+    table = ShardTable(folder, rows, None, cache)
     problems = {int(row): text for row, text in rows.about()["problems"].items()}
     return Listing(table, table.files, problems)
 

@@ -200,8 +200,9 @@ def _leave_signals_to_the_trainer() -> None:
     # Ctrl-C reaches every process of a terminal, a cluster's signals every process of a job; a
     # worker that died of one would take the window being finished with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for name in ("SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
     def only_once(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torch's way to end a worker that hangs

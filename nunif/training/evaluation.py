@@ -54,12 +54,15 @@ def evaluate(
     # every process takes part in every round: beyond the end, batches are empty
     batches = [draws[number * batch_size : (number + 1) * batch_size] for number in mine]
     results: list[Result] = []
+    told: list[str] = []
     was_training = model.training
     model.eval()
     try:
         for number, batch in zip(mine, loader.load(batches)):
             for _, name, reason in batch.bad:
-                report(f"evaluation sample {name} is skipped: {reason}")
+                told.append(f"evaluation sample {name} is skipped: {reason}")
+                if group.rank == 0:
+                    report(told[-1])
             if batch.indices:
                 seed_everything(derive_seed(seed, "eval batch", number))
                 with autocast(device, dtype):
@@ -72,7 +75,11 @@ def evaluate(
                 return None
     finally:
         model.train(was_training)
-    return _means([result for part in group.gather(results) for result in part])
+    parts = group.gather((results, told))
+    if group.rank == 0:
+        for line in dict.fromkeys(line for _, lines in parts[1:] for line in lines):
+            report(line)
+    return _means([result for part, _ in parts for result in part])
 
 
 def _means(results: list[Result]) -> dict[str, float]:

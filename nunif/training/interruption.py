@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1, taken at the next good moment."""
+"""Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2, taken at the next good moment."""
 
 import logging
 import signal
@@ -12,7 +12,9 @@ logger = logging.getLogger(__name__)
 # SIGTERM ends a job (Slurm, systemd, Docker); Slurm's --signal=USR1@SECONDS comes so long before
 # the time limit
 SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
 ]
 
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 CURVE_SECONDS = 10  # the curve is drawn at most this often, and at the end
 FIRST_COLUMNS, LAST_COLUMNS = (
     ("epoch", "learning_rate", "train_loss"),
-    ("updates", "skipped", "seconds"),
+    ("data_seconds", "records_per_second", "updates", "skipped", "seconds"),
 )
 
 Row = dict[str, str]
@@ -252,12 +252,12 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_file(path: Path, *, quiet: bool) -> Iterator[None]:
-    """Append the messages of the block to a file with their time. quiet: pass on warnings only, and
+    """Append the messages of the block to a file with their time. quiet: pass on errors only, and
     no file."""
     package = logging.getLogger("nunif.training")
     level = package.level
     if quiet:
-        package.setLevel(logging.WARNING)
+        package.setLevel(logging.ERROR)
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ import torch
 
 from nunif import options as options_module
 from nunif.errors import UserError
+from nunif.place import num_cpus, num_sharing
 from nunif.training.optim import Schedule
 from nunif.training.options import TrainerOptions
 from nunif.training.pace import Pace, Work
@@ -76,15 +77,34 @@ def tell_resumption(
             logger.warning(
                 "--%s is %s from here on (was %s)", name.replace("_", "-"), value, before[name]
             )
-    if content["training"]["world_size"] != world_size:
-        logger.warning(
-            "%d processes from here on (was %d)", world_size, content["training"]["world_size"]
-        )
+    _tell_other_processes(options, before, world_size, content["training"]["world_size"])
     if state.bad:
         logger.info(
             "left out as unreadable (--reset-state tries them again): %s",
             listing(list(state.bad.values())),
         )
+
+
+def _tell_other_processes(
+    options: TrainerOptions, before: dict[str, Any], now: int, then: int
+) -> None:
+    """Warn where a run goes on with another number of processes or, by that, with other updates.
+    before: its options then."""
+    same = options.global_batch is not None and before.get("global_batch") == options.global_batch
+    if same:
+        return  # nothing but the speed is different
+    if now != then:
+        logger.warning("%d processes from here on (was %d)", now, then)
+    if max(now, then) > 1 and {"batch_size", "backward_step"} <= before.keys():
+        records, earlier = options.records_per_update(now), before.get("global_batch")
+        earlier = earlier or before["batch_size"] * before["backward_step"] * then
+        if records != earlier:
+            logger.warning(
+                "an update is made of %d samples from here on (was %d): --global-batch keeps that "
+                "the same for any number of processes",
+                records,
+                earlier,
+            )
 
 
 def tell_start(
@@ -105,6 +125,15 @@ def tell_start(
         engine.group.size,
         precision,
     )
+    if engine.group.size > 1 and options.global_batch is None:
+        logger.info(
+            "an update is made of %d samples: --batch-size %d x --backward-step %d x %d processes",
+            schedule.window_records,
+            options.batch_size,
+            options.backward_step,
+            engine.group.size,
+        )
+    _tell_loading(options)
     logger.info(
         "%d samples to train on (%d draws per epoch, %d updates), %s to evaluate; %d epochs, %s, "
         "seed %d",
@@ -116,6 +145,20 @@ def tell_start(
         options.optimizer,
         options.seed,
     )
+
+
+def _tell_loading(options: TrainerOptions) -> None:
+    """Warn where the processes that load samples outnumber the CPUs of this machine."""
+    sharing, cpus, each = num_sharing(), num_cpus(), options.loader_processes()
+    if sharing > 1 and sharing * each > cpus:
+        logger.warning(
+            "%d processes load samples here, --num-workers %d for each of %d, on %d CPUs: give "
+            "fewer",
+            sharing * each,
+            each,
+            sharing,
+            cpus,
+        )
 
 
 # --- on the way -----------------------------------------------------------------------------------
@@ -177,6 +220,9 @@ def epoch_row(number: int, rate: float, epoch: EpochState, metrics: dict[str, fl
     if records:
         row |= {f"train_{name}": value / records for name, value in epoch.part_sums.items()}
     row |= {f"eval_{name}": value for name, value in metrics.items()}
+    learning = epoch.seconds - epoch.eval_seconds
+    row["data_seconds"] = round(epoch.data_seconds, 1)
+    row["records_per_second"] = records / learning if learning > 0 else None
     row |= {"updates": epoch.updates, "skipped": epoch.skipped}
     row["seconds"] = round(epoch.seconds, 1)
     return row

@@ -1,13 +1,13 @@
 """The options of a training run (no torch). Names and meaning are those of nagadomi/nunif where it
 has them."""
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nunif.errors import UserError
 from nunif.options import flag_of, option, share_option
+from nunif.place import num_cpus, num_sharing
 
 SCHEDULE_FREE = ("adamw_schedulefree", "radam_schedulefree", "sgd_schedulefree")
 OPTIMIZERS = ("adamw", "adam", "sgd", *SCHEDULE_FREE)
@@ -39,7 +39,9 @@ class TrainerOptions:
         {
             "model_dir",
             "resume",
+            "resume_if_there",
             "reset_state",
+            "exchange_timeout",
             "checkpoint_file",
             "gpu",
             "num_workers",
@@ -54,6 +56,14 @@ class TrainerOptions:
     batch_size: int = option(default=8, minimum=1, help="samples per forward pass")
     backward_step: int = option(
         default=4, minimum=1, help="batches whose gradients are gathered for one update"
+    )
+    global_batch: int | None = option(
+        default=None,
+        minimum=1,
+        metavar="N",
+        excludes="backward_step",
+        help="samples of an update in all processes together, however many there are; "
+        "--backward-step follows from it",
     )
     num_samples: int | None = option(
         default=None,
@@ -113,7 +123,15 @@ class TrainerOptions:
     num_workers: int | None = option(
         default=None,
         minimum=0,
-        help="processes that load samples (without it, CPU cores less 2, at most 8)",
+        help="processes that load samples for each process that trains (without it, its CPUs less "
+        "2, at most 8)",
+    )
+    exchange_timeout: float = option(
+        default=600.0,
+        minimum=1,
+        metavar="SECONDS",
+        help="several processes: how long one that does not answer is waited for, from the first "
+        "update on",
     )
     seed: int = option(default=71, minimum=0, help="every random draw follows from it")
 
@@ -151,6 +169,9 @@ class TrainerOptions:
     resume: bool = option(
         default=False, help="continue from the checkpoint in --model-dir, exactly"
     )
+    resume_if_there: bool = option(
+        default=False, help="as --resume, where --model-dir holds a checkpoint; else start anew"
+    )
     reset_state: bool = option(
         default=False, help="with --resume: keep the weights, forget everything else"
     )
@@ -164,9 +185,19 @@ class TrainerOptions:
         """What concerns more than one option; `nunif.options.check` calls it.
 
         Raises:
-            UserError: the minimum of the cosine lies above its peak, or Schedule-Free has no
-                momentum.
+            UserError: the minimum of the cosine lies above its peak, Schedule-Free has no momentum,
+                the records of an update are said twice, or a run would forget at every start.
         """
+        if self.global_batch is not None and self.backward_step != self._default("backward_step"):
+            raise UserError(
+                f"--global-batch {self.global_batch} and --backward-step {self.backward_step} say "
+                "the same: leave one of them out"
+            )
+        if self.resume_if_there and self.reset_state:
+            raise UserError(
+                "--reset-state does not go with --resume-if-there, which would forget at every "
+                "start: give --resume --reset-state once"
+            )
         if (
             self.uses_schedule
             and self.scheduler == "cosine"
@@ -197,13 +228,39 @@ class TrainerOptions:
         something else (frames, say) overrides this."""
         return self.num_samples or num_train_samples
 
-    def loader_processes(self) -> int:
-        """How many processes load samples; 0 loads them in the training process."""
-        return (
-            min(max((os.cpu_count() or 1) - 2, 0), 8)
-            if self.num_workers is None
-            else self.num_workers
+    def batches_per_update(self, num_processes: int) -> int:
+        """How many batches of each process make an update.
+
+        Raises:
+            UserError: --global-batch can't be shared out evenly.
+        """
+        if self.global_batch is None:
+            return self.backward_step
+        at_once = self.batch_size * num_processes
+        if self.global_batch % at_once == 0:
+            return self.global_batch // at_once
+        below = self.global_batch // at_once * at_once
+        nearest = f"{below} or {below + at_once}" if below else str(at_once)
+        raise UserError(
+            f"--global-batch {self.global_batch} can't be shared out evenly, {at_once} at once "
+            f"({num_processes} x --batch-size {self.batch_size}): give {nearest}"
         )
+
+    def records_per_update(self, num_processes: int) -> int:
+        """Samples of an update, in all processes together. Raises as `batches_per_update`."""
+        return self.batch_size * self.batches_per_update(num_processes) * num_processes
+
+    def loader_processes(self) -> int:
+        """How many processes load samples for this one; 0 loads them in the training process."""
+        if self.num_workers is not None:
+            return self.num_workers
+        sharing = num_sharing()
+        own = num_cpus() // sharing
+        # GPUs that share a machine are better off with one loading process than with none
+        return min(max(own - 2, int(sharing > 1 and own > 1)), 8)
+
+    def _default(self, name: str) -> Any:
+        return next(field.default for field in fields(self) if field.name == name)
 
     def no_effect(self, *, on_cpu: bool | None = None) -> list[str]:
         """One sentence for every option that was changed from its default and does nothing in the

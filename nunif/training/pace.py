@@ -2,7 +2,11 @@
 
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from enum import Enum
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 RECENT = 8  # batches by which the running one is judged
 ESTIMATE_SECONDS = 10.0  # of batches behind the first, which warms up
@@ -61,3 +65,14 @@ class Pace:
             return None
         self.is_told = True
         return total / len(self._learned)
+
+
+def timed(items: Iterable[Item]) -> Iterator[tuple[Item, float]]:
+    """Each item, and the seconds that it was waited for."""
+    iterator, end = iter(items), object()
+    while True:
+        began = time.monotonic()
+        item = next(iterator, end)
+        if item is end:
+            return
+        yield item, time.monotonic() - began  # type: ignore[misc]

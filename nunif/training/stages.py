@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
@@ -27,7 +28,7 @@ import yaml
 from nunif import options as options_module
 from nunif.errors import UserError
 from nunif.models import Model, read_checkpoint, save_model
-from nunif.training.distributed import is_first_process
+from nunif.training.distributed import first_process_does, is_first_process
 from nunif.training.options import TrainerOptions
 from nunif.training.run import TrainResult
 from nunif.training.start import CHECKPOINT_SUFFIX
@@ -41,6 +42,7 @@ Options = TypeVar("Options", bound=TrainerOptions)
 NOT_OF_A_STAGE = {
     "model_dir",
     "resume",
+    "resume_if_there",
     "reset_state",
     "checkpoint_file",
     "curriculum",
@@ -236,7 +238,7 @@ def train_stages(
     finals = final_paths(options.model_dir, len(stages))
     num_done = count_done(finals, resume=options.resume)
     if not options.resume:
-        _move_stages_aside(finals, model_name, options.checkpoint_file)
+        first_process_does(partial(_move_stages_aside, finals, model_name, options.checkpoint_file))
     result = None
     for number, (stage, final) in enumerate(zip(stages, finals), 1):
         name = f", {stage.name}" if stage.name else ""
@@ -256,8 +258,8 @@ def train_stages(
             checkpoint_file=None if resume or start is None else str(start),
         )
         result, model = train_stage(stage, own_options)
+        first_process_does(partial(_keep_last_weights, result, model, final, stage=number))
         if is_first_process():
-            _keep_last_weights(result, model, final, stage=number)
             logger.info("%s: done, %s", title, final)
     assert result is not None  # the last stage is always looked at
     return result
@@ -281,8 +283,6 @@ def _move_stages_aside(finals: Sequence[Path], model_name: str, start: str | Non
         raise UserError(
             f"--checkpoint-file {start} would be replaced by this run: choose another --model-dir"
         )
-    if not is_first_process():
-        return
     for number, final in enumerate(finals, 1):
         for path in (final, final.parent / f"stage{number}" / f"{model_name}{CHECKPOINT_SUFFIX}"):
             move_aside(path, lambda stamp, stem=path.stem: f"{stem}.{stamp}.pth.bk")  # type: ignore[misc]

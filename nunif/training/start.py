@@ -22,6 +22,7 @@ from nunif.training import state as files
 from nunif.training.batches import Loader
 from nunif.training.distributed import Group
 from nunif.training.ema import Ema
+from nunif.training.launch import CHECKPOINT_SUFFIX, stopped_path
 from nunif.training.logs import Journal, earlier_rows, log_file, read_rows
 from nunif.training.optim import (
     Schedule,
@@ -39,7 +40,6 @@ from nunif.training.task import Task
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_SUFFIX = ".checkpoint.pth"  # behind the model's name
 LOCK_SECONDS = 10  # until the loading processes of a killed training have ended too
 
 
@@ -97,7 +97,7 @@ def create_schedule(options: TrainerOptions, group: Group, num_samples: int) -> 
     return Schedule(
         epoch_rates=rates,
         num_draws=options.draws_per_epoch(num_samples),
-        window_records=options.batch_size * options.backward_step * group.size,
+        window_records=options.records_per_update(group.size),
         # an optimizer without a schedule warms up by itself
         warmup_epochs=options.warmup_epoch if options.uses_schedule else 0,
     )
@@ -123,7 +123,7 @@ def create_engine(
     """What makes the updates of a model that is on the device already. num_draws: samples of an
     epoch."""
     dtype = precision_of(options, device)
-    windows = math.ceil(num_draws / (options.batch_size * options.backward_step * group.size))
+    windows = math.ceil(num_draws / options.records_per_update(group.size))
     optimizer = create_optimizer(
         options.optimizer,
         task.model,
@@ -171,7 +171,7 @@ def open_trainer(
 ) -> Trainer:
     """Put the parts together, put back what there is to resume, and make room for the files of a
     new round."""
-    check_sets(task, options)
+    check_sets(task, options, group.size)
     place_networks(task, group, device, origin)
     num_samples = len(task.train_set)
     schedule = create_schedule(options, group, num_samples)
@@ -196,6 +196,7 @@ def _prepare_folder(trainer: Trainer, origin: Origin | None) -> None:
     else:
         move_old_files_aside(options, task)
     remove_half_written(options, task)
+    stopped_path(options).unlink(missing_ok=True)
     num_eval = None if trainer.loaders.eval is None else len(trainer.loaders.eval.samples)
     messages.tell_start(task, options, trainer.engine, trainer.schedule, num_eval)
     if origin is not None and not origin.resuming:
@@ -212,13 +213,20 @@ def _prepare_folder(trainer: Trainer, origin: Origin | None) -> None:
     )
 
 
-def check_sets(task: Task, options: TrainerOptions) -> None:
+def check_sets(task: Task, options: TrainerOptions, num_processes: int = 1) -> None:
     """
     Raises:
-        UserError: there is nothing to learn from, or nothing to evaluate by.
+        UserError: there is nothing to learn from, or nothing to evaluate by, or not enough for so
+            many processes.
     """
     if len(task.train_set) == 0:
         raise UserError("the training set is empty: there is nothing to learn from")
+    num_draws = options.draws_per_epoch(len(task.train_set))
+    if num_draws < num_processes:
+        raise UserError(
+            f"{num_processes} processes, and {num_draws} samples an epoch: start fewer processes, "
+            "or draw more with --num-samples"
+        )
     if not options.skip_eval and not (task.eval_set is not None and len(task.eval_set)):
         raise UserError(
             "the evaluation set is empty: move some samples into it, or add --skip-eval"

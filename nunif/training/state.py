@@ -45,6 +45,8 @@ class EpochState:
     skipped: int = 0
     non_finite: int = 0  # batches
     seconds: float = 0.0
+    data_seconds: float = 0.0  # of those: that an update waited for its batches
+    eval_seconds: float = 0.0  # of those: of the evaluation
 
 
 @dataclass
@@ -149,11 +151,13 @@ def save_checkpoint(
     *,
     optimizer_name: str,
     train_kwargs: dict[str, Any],
+    run_id: str | None = None,
 ) -> None:
     """Write a model file of the evaluation weights with all that is needed to go on exactly from
     here.
 
-    task_state: the task's own; it has an entry only where there is something in it.
+    task_state: the task's own; it has an entry only where there is something in it. run_id: by
+    which a run that is started again knows its own checkpoint.
     There is no state of random generators: every draw and every batch is seeded by its place in
     the run.
     """
@@ -183,7 +187,10 @@ def save_checkpoint(
         check_finite(training["weights"])
     for name in ("optimizer", "opponent_optimizer"):
         check_finite(_moments(training.get(name), name))
-    save_model(model, path, state_dict=weights, train_kwargs=train_kwargs, training=training)
+    attempts = {} if run_id is None else {"run_id": run_id}
+    save_model(
+        model, path, state_dict=weights, train_kwargs=train_kwargs, training=training, **attempts
+    )
 
 
 def kept_path(checkpoint: Path, epoch: int) -> Path:

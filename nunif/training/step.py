@@ -34,6 +34,8 @@ class Window:
     # the samples of each batch that was dropped
     non_finite: list[list[int]] = field(default_factory=list)
     stop: bool = False  # somebody wants the run to stop here
+    save: bool = False  # the first process wants a checkpoint here
+    data_seconds: float = 0.0  # that it waited for its batches; of all: the one that waited longest
     cut: bool = False  # batches of it were left out for that: nothing of it is learned
     updated: bool = False
     # by the number of the update, for each parameter
@@ -56,6 +58,8 @@ class Window:
             whole.bad += window.bad
             whole.non_finite += window.non_finite
             whole.stop |= window.stop
+            whole.save |= window.save
+            whole.data_seconds = max(whole.data_seconds, window.data_seconds)
             whole.cut |= window.cut
             whole.opponent_learned |= window.opponent_learned
             for number, flags in window.with_gradient.items():

@@ -13,14 +13,13 @@ import math
 import time
 from collections.abc import Generator
 from contextlib import closing
-from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nunif import options as options_module
-from nunif.errors import UserError
+from nunif.errors import Stopped, UserError
 from nunif.seed import derive_seed
 from nunif.training import messages, start
 from nunif.training import state as files
@@ -28,9 +27,10 @@ from nunif.training.batches import Batch, lack_of
 from nunif.training.distributed import join_group
 from nunif.training.ema import evaluation_weights
 from nunif.training.evaluation import evaluate
+from nunif.training.launch import agree, stopped_path
 from nunif.training.optim import set_learning_rate
 from nunif.training.options import TrainerOptions
-from nunif.training.pace import Work
+from nunif.training.pace import Work, timed
 from nunif.training.plan import new_epoch, plan
 from nunif.training.run import (
     EpochDone,
@@ -41,7 +41,7 @@ from nunif.training.run import (
     TrainResult,
     WindowDone,
 )
-from nunif.training.saving import save_checkpoint, save_models
+from nunif.training.saving import leave_checkpoint, mark_stopped, save_checkpoint, save_epoch
 from nunif.training.start import checkpoint_path, model_path
 from nunif.training.state import EpochState, State
 from nunif.training.step import Window
@@ -64,8 +64,8 @@ def train(task: Task, options: TrainerOptions, *, later_epochs: float = 0.0) -> 
     Raises:
         UserError: nothing to resume from, a checkpoint that does not fit, unreadable data, losses
             that are not finite, a folder that can't be written or that another training is using.
-        KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint from which --resume
-            goes on exactly.
+        KeyboardInterrupt: on Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2, after a checkpoint from which
+            --resume goes on exactly (`Stopped`).
     """
     with closing(watch(task, options, later_epochs=later_epochs)) as events:
         for event in events:
@@ -86,11 +86,14 @@ def watch(
     """
     options_module.check(options)
     with join_group(options.gpu) as (group, device):
+        options = agree(options, group)
         origin = group.ask_first(lambda: start.read_origin(task, options))
         if origin is not None and origin.resuming:
             state = State.from_state_dict(origin.content["training"]["state"])
             if state.epochs_done >= options.max_epoch:
-                messages.tell_nothing_to_do(state.epochs_done)
+                if group.rank == 0:
+                    messages.tell_nothing_to_do(state.epochs_done)
+                    stopped_path(options).unlink(missing_ok=True)
                 yield Finished(_result(task, options, state, {}))
                 return
         with start.writing_into(options.model_dir, group):
@@ -128,7 +131,8 @@ def _run(trainer: Trainer) -> Generator[Event, None, TrainResult]:
         messages.tell_left_out(trainer.state, len(trainer.task.train_set))
         messages.tell_rival(trainer.state.best_loss, trainer.rival)
     if trainer.group.any(trainer.interruption.requested):
-        raise KeyboardInterrupt  # too late to stop anything here, but more may be about to come
+        mark_stopped(trainer)
+        raise Stopped  # too late to stop anything here, but more may be about to come
     result = _result(trainer.task, trainer.options, trainer.state, metrics)
     if result.best_epoch is None and not trainer.options.skip_eval:
         logger.warning("no evaluation gave a finite loss, so there is no %s", result.model_path)
@@ -175,13 +179,14 @@ def _train_epoch(trainer: Trainer) -> Generator[Event, None, bool]:
     options, state, pace = trainer.options, trainer.state, trainer.pace
     epoch = state.epoch = state.epoch or new_epoch(trainer)
     total = len(epoch.order)
-    batches = plan(trainer, epoch)
+    batches, per_update = plan(trainer, epoch), options.batches_per_update(trainer.group.size)
     window, mark, before = Window(), time.monotonic(), trainer.engine.remember(trainer.task)
     pace.begin(Work.LEARNING)
     with _bar(trainer, total=total, done=epoch.position) as bar:
-        loaded = trainer.loaders.train.load([draws for _, draws in batches])
-        for number, (batch, (place, _)) in enumerate(zip(loaded, batches), 1):
-            is_last = number % options.backward_step == 0 or number == len(batches)
+        loaded = timed(trainer.loaders.train.load([draws for _, draws in batches]))
+        for number, ((batch, waited), (place, _)) in enumerate(zip(loaded, batches), 1):
+            is_last = number % per_update == 0 or number == len(batches)
+            window.data_seconds += waited
             _learn(trainer, batch, window, place=place, is_last=is_last)
             if not is_last and not window.cut:
                 pace.end_batch()
@@ -203,7 +208,7 @@ def _train_epoch(trainer: Trainer) -> Generator[Event, None, bool]:
             yield WindowDone(trainer, whole)
             if whole.stop:
                 return False
-            if now - trainer.saved_at > CHECKPOINT_SECONDS:
+            if whole.save:
                 save_checkpoint(trainer)
                 mark = time.monotonic()
             pace.begin(Work.LEARNING)
@@ -269,6 +274,7 @@ def _update(trainer: Trainer, window: Window) -> tuple[Window, float]:
     engine, state, group = trainer.engine, trainer.state, trainer.group
     assert state.epoch is not None
     window.stop = trainer.interruption.requested
+    window.save = trainer.writes and time.monotonic() - trainer.saved_at > CHECKPOINT_SECONDS
     if group.size > 1:
         window.task_state = trainer.task.state_dict()
     rate = trainer.schedule.rate(state.epochs_done, state.epoch.position)
@@ -279,6 +285,7 @@ def _update(trainer: Trainer, window: Window) -> tuple[Window, float]:
     whole = engine.update(window, nominal_records=trainer.schedule.window_records)
     if group.size > 1:
         trainer.task.load_state_dict(whole.task_state)
+    group.wait_at_most(trainer.options.exchange_timeout)  # the first one may have compiled
     return whole, rate
 
 
@@ -295,6 +302,7 @@ def _account(trainer: Trainer, window: Window, *, position: int, seconds: float)
     epoch.updates += window.updated
     epoch.skipped += window.skipped
     epoch.seconds += seconds
+    epoch.data_seconds += window.data_seconds
     epoch.non_finite += len(window.non_finite)
     state.updates += window.updated
     state.non_finite += len(window.non_finite)
@@ -374,6 +382,7 @@ def _evaluate(trainer: Trainer) -> dict[str, float] | None:
         )
     trainer.pace.begin(Work.OTHER)
     if metrics is not None:
+        epoch.eval_seconds += time.monotonic() - began
         epoch.seconds += time.monotonic() - began
     return metrics
 
@@ -390,26 +399,11 @@ def _finish_epoch(trainer: Trainer, metrics: dict[str, float]) -> None:
     if is_best:
         state.best_loss, state.best_epoch = metrics["loss"], number
     state.epochs_done, state.epoch = number, None
-    if trainer.journal is None:
-        return
-    weights = files.snapshot(trainer.engine)
-    files.check_finite(weights)
-    save_models(trainer, weights, metrics, is_best=is_best)
-    trainer.journal.add(row)
-    if metrics:
-        trainer.journal.show(_previews(trainer), epoch=number)
-    save_checkpoint(trainer, weights)
-    messages.tell_epoch(
-        row, trainer.options, seconds=epoch.seconds, is_best=is_best, rival=trainer.rival
-    )
-
-
-def _previews(trainer: Trainer) -> list[Path]:
-    """Where the first previews of the evaluation are, as many as the task wants in the events."""
-    options, num_samples = trainer.options, len(trainer.task.eval_set or [])
-    numbers = range(0, -(-num_samples // options.batch_size), options.save_eval_step)
-    shown = numbers[: trainer.task.pictures_in_events]
-    return [options.model_dir / "eval" / f"{number}.png" for number in shown]
+    save_epoch(trainer, row, metrics, is_best=is_best)
+    if trainer.writes:
+        messages.tell_epoch(
+            row, trainer.options, seconds=epoch.seconds, is_best=is_best, rival=trainer.rival
+        )
 
 
 # --- stop -----------------------------------------------------------------------------------------
@@ -417,10 +411,8 @@ def _previews(trainer: Trainer) -> list[Path]:
 
 def _leave(trainer: Trainer) -> NoReturn:
     """Save a checkpoint and raise KeyboardInterrupt."""
-    save_checkpoint(trainer)
-    if trainer.writes:
-        messages.tell_stop(trainer.state)
-    raise KeyboardInterrupt
+    leave_checkpoint(trainer)
+    raise Stopped
 
 
 def _result(

@@ -282,8 +282,10 @@ def tell_of_pictures(folder: Path) -> None:
     logger.warning("--deinterlace is for videos: the pictures in %s are taken as they are", folder)
 
 
-def parse_fps(text: str) -> Fraction:
+def parse_fps(text: str, flag: str = "--fps") -> Fraction:
     """ "24", "29.97" (which is 30000/1001) or "30000/1001" as frames per second.
+
+    flag: the option's.
 
     Raises:
         UserError: no number, or one out of 0.01 to 1000.
@@ -294,7 +296,7 @@ def parse_fps(text: str) -> Fraction:
         value = Fraction(0)
     if not Fraction(1, 100) <= value <= 1000:
         raise UserError(
-            f"--fps {text} is no rate: give frames per second such as 24, 23.976 or 30000/1001"
+            f"{flag} {text} is no rate: give frames per second such as 24, 23.976 or 30000/1001"
         )
     exact = next((rate for rate, names in _NTSC.items() if float(value) in names), value)
     return exact.limit_denominator(100_000)
@@ -374,6 +376,12 @@ def _has_videos(path: Path) -> bool:
         file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".")
         for file in path.iterdir()
     )
+
+
+def film_hash(path: Path) -> str:
+    """8 hex digits of a film of either kind, by which its records are named. Raises as
+    `content_hash` and `folder_hash`."""
+    return folder_hash(path) if path.is_dir() else content_hash(path)
 
 
 def folder_hash(path: Path) -> str:

@@ -71,6 +71,11 @@ class ToneMap:
     primaries: int
 
     @property
+    def chromaticities(self) -> tuple[tuple[float, float], ...]:
+        """x and y of red, green, blue and white of the film."""
+        return _PRIMARIES[self.primaries]
+
+    @property
     def name(self) -> str:
         """The film's kind of picture in words."""
         return " ".join(
@@ -156,7 +161,7 @@ def _to_light(transfer: int) -> np.ndarray:
     elif transfer == LINEAR:
         light = code
     elif transfer == HLG:
-        light = np.where(code <= 0.5, code**2 / 3, (np.exp((code - _HLG_C) / _HLG_A) + _HLG_B) / 12)
+        light = light_of_hlg(code)
     else:
         light = code**_GAMMA
     return light.astype(np.float32)
@@ -201,6 +206,12 @@ def light_of_pq(code: np.ndarray) -> np.ndarray:
     """PQ's code from 0 to 1 -> cd/m2."""
     root = np.asarray(code, np.float64) ** (1 / _M2)
     return 10000 * (np.maximum(root - _C1, 0) / (_C2 - _C3 * root)) ** (1 / _M1)
+
+
+def light_of_hlg(code: np.ndarray) -> np.ndarray:
+    """HLG's code -> the scene's light, both from 0 to 1."""
+    bright = (np.exp((code - _HLG_C) / _HLG_A) + _HLG_B) / 12
+    return np.where(code <= 0.5, code**2 / 3, bright)
 
 
 def _knee(code: np.ndarray) -> np.ndarray:

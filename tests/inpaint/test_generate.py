@@ -168,6 +168,7 @@ def test_every_option_is_recorded_or_known_not_to_matter(video, tmp_path):
     ]
     in_names = {"dataset_dir", "data_dir", "prefix", "model_type", "depth_model_dir"}
     no_matter = {"allow_third_party_code", "batch_size", "gpu", "max_workers"}
+    no_matter |= {"shard", "shard_by", "lock_seconds"}
     fields = {field.name for field in dataclasses.fields(GenerateOptions)}
     assert fields == {*RECORDED} | in_names | no_matter
 

@@ -16,6 +16,7 @@ from nunif.records import open_record, read_plane
 from nunif.seed import generator_for
 from nunif.video.color import BT709
 from nunif.video.writer import write_video
+from tests.faults.processes import hashes
 from tests.nunif.test_tone import HLG, PQ, WHITE_OF_HLG, WHITE_OF_PQ, level, write_levels
 
 SIZE = ["--size", "36x64"]
@@ -562,3 +563,24 @@ def test_records_of_an_hdr_film_made_without_tone_mapping_are_not_mixed_in(run, 
     path.write_text(json.dumps(info))
     code, _, lines = make(run, tmp_path / "film.mkv", tmp_path / "out", "--seq", "4", *SIZE)
     assert code != 0 and "was made with tone_mapped None" in lines[-1]
+
+
+@pytest.mark.parametrize("command", ["frames", "inpaint"])
+def test_all_shares_give_what_one_process_gives(run, tmp_path, command):
+    """By films and by their clips, in any order, and a share that is run again."""
+    source = tmp_path / "films"
+    for name, num_frames in (("a", 12), ("b", 21)):
+        write_clip(source / f"{name}.mp4", num_frames)
+    for number in range(12):
+        write_picture(source / "walk" / f"{number}.png", 5 * number)
+    words = ["--seq", "4", *SIZE] if command == "frames" else ["--size", "64", "--every", "0.3"]
+    make(run, source, tmp_path / "one", *words, command=command)
+    for by in ("film", "clip"):
+        for share in (2, 0, 1, 0):
+            more = [*words, "--shard", f"{share}/3", "--shard-by", by]
+            code, _, lines = make(run, source, tmp_path / by, *more, command=command)
+            assert code == 0 and not any("waiting" in line for line in lines), lines
+        assert any("made 0, kept" in line for line in lines)  # it ran before
+        assert any(line.startswith("share 0/3") for line in lines)
+        assert hashes(tmp_path / by) == hashes(tmp_path / "one")
+        assert len(list((tmp_path / by).iterdir())) > 3

@@ -151,3 +151,28 @@ def test_a_pan_away_and_back_finds_the_picture_again(widths, speed):
         before,
         after,
     )
+
+
+def test_a_camera_that_gets_brighter_is_no_reason_for_doubt():
+    """Its automatic exposure answers to who comes in: everything is some per cent brighter as long
+    as they stay, and what they hide is as sharp as before."""
+    model, past, scores = picture_memory(), None, []
+    picture = in_levels(scenery(*SIZE, seed=3))
+    hole = np.zeros(SIZE, bool)
+    hole[SIZE[0] // 4 : 3 * SIZE[0] // 4, SIZE[1] // 3 : 2 * SIZE[1] // 3] = True
+    for t in range(48):
+        gain = 1 + 0.08 * np.clip((t - BEGIN) / 6, 0, 1)
+        frame = torch.from_numpy(np.clip(np.rint(picture * gain), 0, 255)).permute(2, 0, 1)
+        covered = torch.from_numpy(hole).float().expand(1, 1, 1, *SIZE) * float(t >= BEGIN)
+        masked = (frame.float()[None] / 127.5 - 1) * (1 - covered[:, 0])
+        with torch.inference_mode():
+            filled, past = model.stream(masked[:, None], covered, past)
+        if t >= 24:
+            found, truth = in_levels(filled[0])[hole], picture[hole]
+            # its light may be anything between then and now
+            at = np.stack([truth.ravel(), np.ones(truth.size)], 1)
+            light, *_ = np.linalg.lstsq(at, found.ravel(), rcond=None)
+            error = found - (truth * light[0] + light[1])
+            scores.append(10 * np.log10(255**2 / np.mean(error**2)))
+            assert 0.95 < light[0] < 1.12
+    assert min(scores) > 49  # 40.6 where brighter light is a doubt

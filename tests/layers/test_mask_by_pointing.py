@@ -15,8 +15,11 @@ from inpaint.commands import INPAINT
 from layers.commands import LAYERS
 from layers.options_mask import MaskFilmOptions
 from layers.prompts import Prompt
-from layers.runtime.pointing import mask_of_prompts
+from layers.runtime.moving import stands_out
+from layers.runtime.plate import Plate
+from layers.runtime.pointing import find_objects, mask_of_prompts
 from layers.runtime.shot import follow_shot
+from nunif.video.reader import VideoReader
 from tests.videos import write_clip
 
 HEIGHT, WIDTH, SIDE = 64, 96, 16
@@ -112,6 +115,44 @@ def test_apply_takes_one_of_the_objects(run, film, masks, tmp_path):
     assert np.abs(filled[hole].astype(int) - BLUE).sum(axis=-1).mean() > 60
 
 
+def test_what_is_pointed_at_leaves_the_film(run, film, tmp_path):
+    words = ["-i", film, "-o", tmp_path / "out.mkv", "--codec", "ffv1", "--gpu", "-1"]
+    point = ["--point", "64,46@#7", "--grow", "1", "--hold", "0"]
+    code, _, lines = run(LAYERS, "remove", *words, *point, "--end", "1")
+    assert code == 0 and lines[-1] == f"{tmp_path / 'out.mkv'}: 10 frames, 10 with a hole"
+    with VideoReader(tmp_path / "out.mkv") as video:
+        out = [frame.rgb for frame in video.read(0, len(video))]
+    for number, picture in enumerate(out):
+        own = square(number, 1)
+        assert np.abs(picture[own].astype(int) - BLUE).sum(axis=-1).mean() > 60
+        far = cv2.dilate(own.astype(np.uint8), np.ones((11, 11))) == 0
+        assert np.array_equal(picture[far], draw(number)[far])  # the other one, too
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--masks", "m.png"], "--masks m.png and --point 4,4@0 both say what is removed: leave"),
+        (["--keep", "left"], "--keep left and --point 4,4@0 both say what is removed"),
+        (["--matting", "m.pth"], "--matting m.pth and --point 4,4@0 both say"),
+        (["--segmenter", "sam"], "--segmenter sam and --point 4,4@0 both say"),
+        (["--stills"], "--point 4,4@0 is a place in one film, and --input"),
+        (
+            ["--start", "0.5"],
+            "--point 4,4@0 is frame 0, and --start and --end leave frames 5 to 17",
+        ),
+        (["--box", "90,4,8,4@0"], "is outside the picture"),
+        (["--not-point", "2:4,4@0"], "say which object it isn't"),
+    ],
+)
+def test_what_cant_be_removed_is_one_line(run, film, tmp_path, words, message):
+    words = ["-i", film, "-o", tmp_path / "out.mkv", "--gpu", "-1", "--point", "4,4@0", *words]
+    code, _, lines = run(LAYERS, "remove", *words)
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert code == 1 and len(errors) == 1 and message in errors[0], lines
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -164,6 +205,74 @@ def test_what_is_said_to_be_none_of_it_is_taken_away():
     found = list(follow_shot(iter(frames), {0: [drawn], 4: [wrong]}, nobody))
     assert (found[3] == 2)[square(3, 1)].mean() > 0.8
     assert (found[7] == 2)[square(7, 1)].mean() < 0.2
+
+
+def walkers(number):
+    """Two in like trousers: one walks from the left and passes behind one who stands."""
+    frame, labels = scene(), np.zeros((HEIGHT, WIDTH), np.uint8)
+    for who, (x, shirt) in enumerate([(8 + 2 * number, RED), (40, BLUE)], 1):
+        body = (slice(14, 60), slice(x, x + 10))
+        frame[body], labels[body] = (30, 30, 45), who
+        frame[14:34, x : x + 10] = shirt
+    return frame, labels
+
+
+def test_who_passes_behind_another_keeps_like_trousers():
+    drawn = [walkers(number) for number in range(36)]
+    strokes = [
+        Prompt("stroke", ((x + 5, 18), (x + 5, 56)), frame=0, number=who)
+        for who, x in ((1, 8), (2, 40))
+    ]
+    found = list(follow_shot((frame for frame, _ in drawn), {0: strokes}, nobody))
+    for who in (1, 2):
+        assert overlap(found[0] == who, drawn[0][1] == who) > 0.8
+        assert overlap(found[35] == who, drawn[35][1] == who) > 0.7
+
+
+def test_people_are_looked_at_closer():
+    """In the whole frame the finder takes the wall for somebody, too."""
+    frame = draw(0)
+    own = square(0, 0)
+
+    def find(picture):
+        if picture.shape == frame.shape:
+            return np.full(frame.shape[:2], 0.9, np.float32)
+        return np.where((picture == RED).all(axis=2), 0.99, 0.01).astype(np.float32)
+
+    labels = find_objects(frame, [click(0, 0, frame=0)], find_people=find)
+    assert overlap(labels == 1, own) > 0.9
+
+
+def pan(number):
+    """The camera follows a square: only what is behind moves."""
+    wide = np.random.default_rng(4).integers(0, 256, (12, 40, 3), dtype=np.uint8)
+    wide = cv2.resize(wide, (320, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    frame = wide[:, 3 * number : 3 * number + WIDTH].copy()
+    frame[20:40, 30:50] = np.random.default_rng(5).integers(0, 2, (20, 20, 1)) * 255
+    return frame
+
+
+def test_what_moves_against_the_background_stands_out():
+    there = stands_out([pan(number) for number in range(9)], 4)
+    own = np.zeros((HEIGHT, WIDTH), bool)
+    own[20:40, 30:50] = True
+    away = cv2.dilate(own.astype(np.uint8), np.ones((9, 9))) == 0
+    assert (there[own] > 0).mean() > 0.4 and (there[away] > 0).mean() < 0.1
+
+
+def test_what_is_learned_while_the_camera_moves_is_kept():
+    lab = [cv2.cvtColor(pan(number), cv2.COLOR_RGB2LAB) for number in range(12)]
+    everywhere = np.ones((HEIGHT, WIDTH), bool)
+    plate = Plate(lab[0], everywhere)
+    back = np.zeros((HEIGHT, WIDTH, 2), np.float32)
+    back[..., 0] = 3  # to where it was in the frame before
+    for number in range(1, 12):
+        plate.move(back, everywhere)
+        plate.learn(lab[number], everywhere)
+    changed = lab[11].copy()
+    changed[20:40, 76:86] = (255, 90, 200)  # where nothing was known at first
+    evidence = plate.evidence(changed, everywhere)
+    assert (evidence[22:38, 78:84] > 0.5).all() and evidence[:, 2:70].max() < 0.5
 
 
 def test_what_was_hidden_is_found_again():

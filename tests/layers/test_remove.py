@@ -120,6 +120,7 @@ class Seen:
     """A finder through the public seam: it finds what is bright red, and the gate knows shots."""
 
     rule = HoleRule(least=26, surely=128, grow=0)
+    remembers = False
 
     def __init__(self):
         self.resets = 0

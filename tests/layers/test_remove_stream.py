@@ -21,6 +21,7 @@ class RedFinder:
     """Takes what is red for a person."""
 
     rule = RULE
+    remembers = False
     num_resets = 0
 
     def reset(self):

@@ -129,6 +129,7 @@ def test_shots_objects_occluder_and_nobody(layers, tmp_path):
     assert meta["shots"] == [[0, 11], [12, 23]]
     assert meta["planes"] == [["B", "C"], ["A", "A2", "B", "C", "F", "F2", "H", "O", "OF"]]
     assert meta["empty"] == [{"shot": 0, "person": "alpha never above 0.02"}]
+    assert [(p["shot"], p["id"], p["object"]) for p in meta["persons"]] == [(1, 1, 2), (1, 2, 1)]
     first = tmp_path / "out" / "shot0000"
     assert (first / "00000_B.png").read_bytes() == (first / "00000_C.png").read_bytes()
     film = frames_of(tmp_path / "film.mkv")

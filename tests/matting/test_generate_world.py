@@ -71,6 +71,9 @@ def test_the_same_bytes_with_one_worker_and_four_and_after_an_interruption(run, 
     code, _, lines = make(run, tmp_path / "four", "-i", films, "--num", 5, "--max-workers", 4)
     assert code == 0 and lines[-1] == "world: made 4, kept 1, skipped 0"
     assert hashes(tmp_path / "one") == hashes(tmp_path / "four")
+    for share in ("1/2", "0/2"):
+        make(run, tmp_path / "shares", "-i", films, "--num", 5, "--shard", share)
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "shares")
     make(run, tmp_path / "other", "-i", films, "--num", 5, "--seed", 72)
     before, after = hashes(tmp_path / "one"), hashes(tmp_path / "other")
     assert before.keys() == after.keys()

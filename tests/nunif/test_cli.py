@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nunif import cli, options
-from nunif.errors import UserError
+from nunif.errors import Stopped, UserError
 from nunif.options import option
 
 SEEN = []
@@ -36,7 +36,7 @@ def fail(values: Sizes) -> None:
 
 
 def stop(values: Sizes) -> None:
-    raise KeyboardInterrupt
+    raise Stopped if values.data_dir.name == "kept" else KeyboardInterrupt
 
 
 TABLE = [
@@ -83,6 +83,11 @@ def test_errors_of_a_command(capsys, tmp_path, monkeypatch):
     assert cli.run(TABLE, ["fail", "-i", "x"]) == 1
     assert capsys.readouterr().err == "error: b.mp4 is not a video: give another file\n"
     assert cli.run(TABLE, ["stop", "-i", "x"]) == 130
+    assert cli.run(TABLE, ["stop", "-i", "kept"]) == 130
+    # torchrun would start it again
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+    assert cli.run(TABLE, ["stop", "-i", "x"]) == 130
+    assert cli.run(TABLE, ["stop", "-i", "kept"]) == 0
     assert cli.run(TABLE, ["lost", "-i", "x"]) == 1
     assert (
         "needs the package 'a_package_that_nobody_has', which is not installed"

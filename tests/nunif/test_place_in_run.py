@@ -21,14 +21,32 @@ STEP = {
 }
 TOLD = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "9"}
 JOIN = """
-import sys, torch
+import logging, sys, time, torch
 sys.path.insert(0, sys.argv[1])
+from nunif.errors import UserError
 from nunif.training.distributed import is_first_process, join_group
-with join_group(-1) as (group, device):
-    total = [torch.tensor(float(group.rank + 1))]
-    group.add_up(total)
-    line = f"{group.rank} of {group.size}, {is_first_process()}, {total[0]:g}"
-    print(*group.gather(line), sep="; ")
+def open_nothing():
+    raise UserError("there is nothing")
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+try:
+    with join_group(-1) as (group, device):
+        total = [torch.tensor(float(group.rank + 1))]
+        group.add_up(total)
+        line = f"{group.rank} of {group.size}, {is_first_process()}, {total[0]:g}"
+        print(*group.gather(line), sep="; ")
+        logging.info("told")
+        said = group.any(group.rank == 1), group.any(False)
+        print(*said, sep="; ")
+        try:
+            group.ask_first(lambda: open_nothing())
+        except UserError as error:
+            print(type(error).__name__, error)
+        group.wait_at_most(1)
+        if group.rank == 1:
+            time.sleep(7)
+        group.any(False)
+except UserError as error:
+    print(type(error).__name__, error)
 """
 
 
@@ -57,6 +75,7 @@ def test_the_place_of_a_process(environment, place):
         ({"RANK": "0"}, "WORLD_SIZE isn't set, though others say"),
         ({**TOLD, "MASTER_ADDR": ""}, "MASTER_ADDR isn't set"),
         ({**TOLD, "RANK": "x"}, "RANK=x in the environment is no number"),
+        ({**TOLD, "RANK": "2"}, "RANK=2 in the environment isn't below WORLD_SIZE=2: the ranks"),
         ({**STEP, "SLURM_JOB_NODELIST": ""}, "SLURM_JOB_NODELIST isn't set"),
     ],
 )
@@ -74,8 +93,16 @@ def test_the_first_host_of_a_list(nodes, host):
 
 
 def test_two_tasks_of_a_step_are_one_group(tmp_path):
+    """They exchange what they should, one speaks for both, and one that is late ends the run."""
     script = tmp_path / "join.py"
     script.write_text(JOIN, encoding="utf-8")
-    tasks = as_tasks_of_a_step([sys.executable, script, ROOT], stdout=subprocess.PIPE)
-    outputs = [task.communicate(timeout=1500)[0] for task in tasks]
-    assert outputs == ["0 of 2, True, 3; 1 of 2, False, 3\n"] * 2
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    tasks = as_tasks_of_a_step([sys.executable, script, ROOT], **pipes)
+    first, second = (task.communicate(timeout=1500)[0].splitlines() for task in tasks)
+    both = ["0 of 2, True, 3; 1 of 2, False, 3", "True; False"]
+    assert first[:4] == [both[0], "told", both[1], "UserError there is nothing"]
+    assert first[4].startswith("UserError rank 1 of 2 did not answer within 2 s or is gone: look")
+    assert second[:3] == [*both, "ToldElsewhere there is nothing"]
+    # it wakes up when the first has gone
+    assert second[3].startswith("[rank 1] error: ") and second[4].startswith("ToldElsewhere ")
+    assert (len(first), len(second)) == (5, 5)

@@ -407,14 +407,17 @@ def test_the_loss_table(tmp_path):
             "learning_rate": "0.1",
             "train_loss": "2",
             "eval_loss": "1",
+            "data_seconds": "0.2",
+            "records_per_second": "8",
             "updates": "2",
             "skipped": "0",
             "seconds": "1",
         },
     ]
-    write_rows(path, rows)
-    assert path.read_bytes() == (
-        b"epoch,learning_rate,train_loss,eval_loss,updates,skipped,seconds\n1,0.1,3,,2,0,1.5\n2,0.1,2,1,2,0,1\n"
+    write_rows(path, rows)  # the first is of a version that did not tell all
+    assert path.read_text() == (
+        "epoch,learning_rate,train_loss,eval_loss,data_seconds,records_per_second,updates,skipped,"
+        "seconds\n1,0.1,3,,,,2,0,1.5\n2,0.1,2,1,0.2,8,2,0,1\n"
     )
     assert [row["epoch"] for row in read_rows(path, up_to_epoch=1)] == ["1"]
     assert read_rows(tmp_path / "none.csv", up_to_epoch=9) == []

@@ -1,6 +1,7 @@
 """Training in two processes, as torchrun starts them, over gloo on the CPU."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,19 +23,21 @@ VALUES = dict(num_samples=22, max_epoch=2)
 CHECKPOINT = "toy.net.checkpoint.pth"
 
 SCRIPT = """
-import math, os, sys
+import math, os, sys, time
 from pathlib import Path
 sys.path[:0] = [sys.argv[2], sys.argv[3]]
 import torch
 torch.set_num_threads(1)
-from test_training import ToyTask, make_options, press_ctrl_c
+from test_training import Points, ToyTask, make_options, press_ctrl_c
 from test_training_opponent import ContestTask
+from nunif.errors import Stopped
 from nunif.models import Model, create_model, register_model
-from nunif.training.distributed import place_in_run
+from nunif.training import state as files
+from nunif.training.distributed import first_process_does, place_in_run
 from nunif.training.trainer import train
 
 folder, rank = Path(sys.argv[1]), place_in_run().rank
-values = dict(batch_size=2, num_samples=22, max_epoch=2)
+values = dict(batch_size=2, num_samples=22, max_epoch=2, backward_step=4)
 windows = dict(values, backward_step=2)
 
 class Normed(Model):
@@ -79,8 +82,23 @@ if sys.argv[4:] == ["alone"]:
     sys.exit()
 
 train(make_plain(), make_options(folder / "plain", optimizer="adamw", **windows))
+shared = make_plain()  # its list is the first process's; one sample can't be read in the second
+shared.train_set = first_process_does(lambda: Points(10 + 5 * rank, bad=(3,)))
+if rank == 1:
+    shared.train_set.bad = (3, 5)
+train(shared, make_options(folder / "shared", global_batch=8, **values))
+halved = ToyTask(dropout=0.0)
+if rank == 1:
+    halved.on_step = press_ctrl_c(at_step=8)
+else:
+    write = files.save_checkpoint
+    files.save_checkpoint = lambda *words, **more: (time.sleep(0.5), write(*words, **more))
+try:
+    train(halved, make_options(folder / "halved", global_batch=8, **values))
+except Stopped:  # only once there is all that the next start needs
+    (folder / f"left after {(folder / 'halved' / 'stopped').exists()} {rank}").touch()
 train(make_plain(), make_options(folder / "free", optimizer="adamw_schedulefree", **windows))
-train(ContestTask(), make_options(folder / "contest", backward_step=1, **values))
+train(ContestTask(), make_options(folder / "contest", **dict(values, backward_step=1)))
 cut = make_plain()
 if rank == 1:  # what happens in one process concerns both
     cut.spoil = lambda step: math.nan if step == 1 else 1.0
@@ -177,6 +195,34 @@ def test_two_processes_learn_what_one_learns(tmp_path, two, name, optimizer):
     assert [path.name for path in (two / name / "eval").iterdir()] == ["0.png"]
 
 
+def test_a_global_batch_makes_the_same_updates_in_any_number_of_processes(tmp_path, two):
+    """Stopped by two processes, which left when all was written, and gone on with by one."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    words = dict(batch_size=2, backward_step=4, global_batch=8, **VALUES)
+    train(ToyTask(dropout=0.0), make_options(whole, **words))
+    shutil.copytree(two / "halved", parts)
+    assert (two / "left after True 0").exists() and (two / "left after True 1").exists()
+    train(ToyTask(dropout=0.0), make_options(parts, resume=True, **words))
+    assert not (parts / "stopped").exists()
+    assert "from here on" not in (parts / "train.log").read_text()
+    a, b = (read_checkpoint(path / CHECKPOINT) for path in (whole, parts))
+    for key, tensor in a["state_dict"].items():
+        torch.testing.assert_close(b["state_dict"][key], tensor, rtol=1e-5, atol=1e-7)
+    losses = [content["training"]["history"]["losses"].nan_to_num() for content in (a, b)]
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-7)
+    assert a["training"]["state"]["updates"] == b["training"]["state"]["updates"] == 6
+
+
+def test_all_draw_from_what_the_first_process_lists(two):
+    log = (two / "shared" / "train.log").read_text()
+    assert "10 samples to train on (22 draws per epoch, 3 updates)" in log
+    left_out = [line.partition("training sample ")[2] for line in log.splitlines()]
+    assert sorted(filter(None, left_out)) == [
+        "point-3 is left out: its picture is torn",
+        "point-5 is left out: its picture is torn",  # in the second alone, and told once
+    ]
+
+
 def test_two_processes_teach_an_opponent_what_one_does(tmp_path, two):
     # 22 draws are 6 windows of 2 x 2, one a round: the second process has nothing to do in the last
     train(ContestTask(), make_options(tmp_path, batch_size=4, backward_step=1, **VALUES))
@@ -215,7 +261,10 @@ def test_what_layers_normalise_by_is_the_same_in_all_processes(two):
 
 def test_the_tasks_of_a_slurm_step_learn_what_torchrun_does(tmp_path, two):
     words = [sys.executable, two / "script.py", tmp_path, ROOT, Path(__file__).parent, "alone"]
-    assert [task.wait(timeout=1500) for task in as_tasks_of_a_step(words)] == [0, 0]
+    tasks = as_tasks_of_a_step(words, stderr=subprocess.PIPE)
+    errors = [task.communicate(timeout=1500)[1] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0]
+    assert errors[1] == ""  # the first one tells
     for rank in range(2):
         a, b = (
             torch.load(folder / f"rank{rank}.pth", weights_only=True) for folder in (two, tmp_path)

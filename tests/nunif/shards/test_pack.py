@@ -10,7 +10,7 @@ import pytest
 from nunif.records import write_record
 from nunif.seed import derive_seed
 from nunif.shards import commands
-from nunif.shards.options import parse_bytes, parse_share
+from nunif.shards.options import parse_bytes
 
 pytest.importorskip("pyarrow", reason="shards need pyarrow: pip install -e .[shards]")
 import pyarrow.parquet as pq
@@ -253,9 +253,7 @@ def test_shares_that_are_none(run, records, tmp_path, text):
     assert line.startswith(f"error: --shard {text} is no share: write i/n")
 
 
-def test_shares_and_sizes(run, records, tmp_path):
-    array = {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_MIN": "3"}
-    assert parse_share("auto", array) == (2, 4) and parse_share("0/1") == (0, 1)
+def test_sizes_and_places(run, records, tmp_path):
     assert parse_bytes("--x", "1.5GB") == 1_500_000_000 and parse_bytes("--x", "2MiB") == 2 << 20
     line = refused(run, "pack", "-i", records, "-o", tmp_path / "o", "--shard-bytes", "much")
     assert line == (

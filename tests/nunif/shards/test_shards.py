@@ -119,6 +119,14 @@ def test_processes_that_load_open_files_of_their_own(packed):
     assert pictures(pickle.loads(sent)) == before and len(sent) < 5000
 
 
+def test_another_machine_makes_a_copy_of_the_index_of_its_own(packed, tmp_path):
+    found, _ = scan_records(packed / "train", PLANES)
+    sent = pickle.dumps(found)
+    shutil.rmtree(tmp_path / "cache")
+    assert pictures(pickle.loads(sent)) == pictures(found)
+    assert len(list((tmp_path / "cache").rglob("*.arrow"))) == 1
+
+
 def test_lists_are_joined_repeated_and_chosen_from(packed):
     folders, _ = scan_records(packed / "records", PLANES)
     found, _ = scan_records(packed / "train", PLANES)
