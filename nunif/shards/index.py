@@ -198,8 +198,8 @@ def _check_batch(batch: Any, counts: np.ndarray, is_packed: bool, named: str) ->
     of_files = counts[batch.column("files").to_numpy()]
     right = (offsets >= 0) & (lengths > 0) & (offsets % BLOCK == 0) & (np.diff(ends) == of_files)
     if right.all():
-        rows = np.repeat(np.arange(len(lengths)), of_files)
-        right[rows[(starts < BLOCK) | (starts > lengths[rows])]] = False
+        right &= np.minimum.reduceat(starts, ends[:-1]) >= BLOCK
+        right &= np.maximum.reduceat(starts, ends[:-1]) <= lengths
     if not right.all():
         name = names[int(np.argmin(right))].as_py()
         raise UserError(f"{named} has wrong numbers for the record {name}: {_NEW}")
