@@ -26,6 +26,7 @@ from inpaint.options_train import RECIPES, TrainOptions
 from nunif.errors import UserError
 from nunif.training.stages import StageFile, check_stage, read_stage_file, stage_options
 
+NOT_OF_A_STAGE = ("data_dir", "cache_dir", "cache_bytes")
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -77,7 +78,7 @@ def _read_file(options: TrainOptions) -> StageFile:
 
 
 def _read_stage(block: dict[str, Any], options: TrainOptions, where: str) -> Stage:
-    own = stage_options(block, options, where, own_keys=["data"], not_of_a_stage=["data_dir"])
+    own = stage_options(block, options, where, own_keys=["data"], not_of_a_stage=NOT_OF_A_STAGE)
     data = _read_data(block["data"], where) if "data" in block else []
     if not data and options.data_dir is not None:
         data = [DataFolder(options.data_dir)]

@@ -4,7 +4,7 @@ Axes: T frames, H W pixels. A sample is a dict of `frames` (T, 3, H, W) float32 
 `holes` (T, 1, H, W) float32, 1 = missing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,12 @@ from inpaint.clip_transforms import (
 )
 from inpaint.hole_shapes import SHAPES
 from inpaint.options_holes import OCCLUSION
-from nunif import records
+from nunif import record_scan
+from nunif.places import text_of
+from nunif.record_list import Records
 from nunif.records import BadRecord, Record, read_plane
 from nunif.seed import generator_for
+from nunif.shards.options import CacheSettings
 from nunif.training.task import BadSample, Draw
 from scene.planes import COLOUR, HOLE
 
@@ -34,10 +37,17 @@ PLANES = (COLOUR, HOLE)  # what inpainting looks at of a record
 
 
 def scan_records(
-    folder: Path, *, min_frames: int = 1, min_size: int | tuple[int, int] = 1
-) -> tuple[list[Record], list[BadRecord]]:
-    """As `nunif.records.scan_records`, for frames and holes."""
-    return records.scan_records(folder, PLANES, min_frames=min_frames, min_size=min_size)
+    folder: Path,
+    *,
+    min_frames: int = 1,
+    min_size: int | tuple[int, int] = 1,
+    quick: bool = False,
+    cache: CacheSettings | None = None,
+) -> tuple[Records, list[BadRecord]]:
+    """As `nunif.record_scan.scan_records`, for frames and holes."""
+    return record_scan.scan_records(
+        folder, PLANES, min_frames=min_frames, min_size=min_size, quick=quick, cache=cache
+    )
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class _Clips:
         made up (`inpaint.hole_shapes.SHAPES`). Every record can have one of them: see `kinds_for`.
     """
 
-    records: list[Record]
+    records: Sequence[Record]
     clip_length: int
     tile_size: tuple[int, int]
     masks: Mapping[str, float]
@@ -83,7 +93,7 @@ class TrainSet(_Clips):
                 holes = torch.from_numpy(SHAPES[kind](self.clip_length, self.tile_size, rng))
             frames = read_plane(record, COLOUR.letter, numbers, *tile)
         except BadRecord as problem:
-            raise BadSample(str(problem.record), problem.reason) from problem
+            raise BadSample(text_of(problem.record), problem.reason) from problem
         colours = jitter_colour(_to_unit(frames), rng)
         return _sample(change_brightness(colours, self.brightness, rng), holes)
 
@@ -127,7 +137,7 @@ class EvalSet(_Clips):
             rows, columns = slice(top, top + height), slice(left, left + width)
             frames = read_plane(record, COLOUR.letter, numbers, rows, columns)
         except BadRecord as problem:
-            raise BadSample(str(problem.record), problem.reason) from problem
+            raise BadSample(text_of(problem.record), problem.reason) from problem
         return _sample(_to_unit(frames), torch.from_numpy(holes))
 
 

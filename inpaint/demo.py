@@ -14,7 +14,7 @@ from pathlib import Path
 from inpaint.options_run import DemoOptions
 from nunif.errors import UserError
 from nunif.files import explain_os_errors, make_folder
-from nunif.records import scan_records
+from nunif.record_scan import scan_records
 from scene.planes import COLOUR, HOLE
 
 Words = list[str | Path]  # of a command line

@@ -9,6 +9,7 @@ from inpaint.releases import RELEASES
 from nunif.errors import UserError
 from nunif.options import changed, option
 from nunif.runtime.options import EXPORT_FORMATS, parse_formats
+from nunif.shards.options import CacheOptions
 from nunif.training.options import TrainerOptions, check_sources
 
 FRAMES_PER_DRAW = 12  # of a record in training
@@ -84,18 +85,20 @@ def parse_brightness(text: str) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class TrainOptions(TrainerOptions):
+class TrainOptions(CacheOptions, TrainerOptions):
     """`train.py inpaint`."""
 
     UNREMARKABLE = TrainerOptions.UNREMARKABLE | {
-        "arch", "export", "curriculum", "compile", "activation_checkpointing",
+        "arch", "export", "curriculum", "compile", "activation_checkpointing", "cache_dir",
+        "cache_bytes",
     }  # fmt: skip
 
     data_dir: Path | None = option(
         "-i",
         "--data-dir",
         default=None,
-        help="the dataset: a folder with train/ and eval/ (or --curriculum names them)",
+        help="the dataset: a folder, or an address such as s3://..., with train/ and eval/ (or "
+        "--curriculum names them)",
     )
     curriculum: str | None = option(
         default=None,

@@ -5,8 +5,7 @@ Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-
 """
 
 import logging
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from nunif.errors import UserError
 from nunif.evaluation.report import mean_of
 from nunif.models import Model
 from nunif.pictures import label, tile, to_uint8
-from nunif.records import Record
+from nunif.places import may_be_folder, text_of
+from nunif.record_list import Records, join
 from nunif.seed import derive_seed
 from nunif.training.distributed import first_process_does
 from nunif.training.task import EvalOutput, Task, TrainOutput
@@ -91,20 +91,20 @@ def read_sets(
     cut = (stream_length, parse_tile(options.tile_size), parse_masks(options.mask))
     check_folders(data)
 
-    def scan(half: str) -> list[list[Record]]:
-        return [_scan(f.path / half, *cut, options.max_bad_share, tell) for f in data]
+    def scan(half: str) -> list[Records]:
+        return [_scan(f.path / half, *cut, options, tell) for f in data]
 
     weights = [folder.weight for folder in data]
     records = share_out(list(zip(scan("train"), weights, strict=True)))
     train_set = TrainSet(records, *cut, parse_brightness(options.brightness))
     if options.skip_eval:
         return train_set, None
-    return train_set, EvalSet([record for part in scan("eval") for record in part], *cut)
+    return train_set, EvalSet(join(scan("eval")), *cut)
 
 
 def check_folders(data: list[DataFolder]) -> None:
     for folder in data:
-        if not folder.path.is_dir():
+        if not may_be_folder(folder.path):
             raise UserError(
                 f"{folder.path} does not exist: give the folder that holds train/ and eval/"
             )
@@ -153,38 +153,41 @@ def _scan(
     clip_length: int,
     tile_size: tuple[int, int],
     masks: dict[str, float],
-    max_bad_share: float,
+    options: TrainOptions,
     tell: Callable[[str], None],
-) -> list[Record]:
-    records, bad = scan_records(folder, min_frames=clip_length, min_size=tile_size)
+) -> Records:
+    records, bad = scan_records(
+        folder, min_frames=clip_length, min_size=tile_size, quick=True, cache=options.cache
+    )
+    folder_text, num_bad = text_of(folder), sum(problem.count for problem in bad)
     for problem in bad:
         tell(f"left out: {problem}")
-    total = len(records) + len(bad)
-    if len(bad) > max_bad_share * total:
+    total = len(records) + num_bad
+    if num_bad > options.max_bad_share * total:
         first = ", ".join(f"{problem.record.name}: {problem.reason}" for problem in bad[:5])
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise UserError(
-            f"{folder}: {len(bad)} of {total} records can't be used: mend or remove them, or "
+            f"{folder_text}: {num_bad} of {total} records can't be used: mend or remove them, or "
             "allow more with --max-bad-share "
             f"({first}{more})"
         )
     if bad:
-        tell(f"left out: {len(bad)} of {total} records in {folder} can't be used")
-    usable = [record for record in records if kinds_for(record, masks)]
+        tell(f"left out: {num_bad} of {total} records in {folder_text} can't be used")
+    usable = records.where(lambda record: kinds_for(record, masks))
     advice = f"they have no masks, and --mask makes none up: add --mask {','.join(MADE_MASKS)}"
     if not usable:
-        raise UserError(f"{folder}: none of its {len(records)} records can be used, {advice}")
+        raise UserError(f"{folder_text}: none of its {len(records)} records can be used, {advice}")
     if len(usable) < len(records):
         num_left_out = len(records) - len(usable)
-        tell(f"left out: {num_left_out} of {len(records)} records in {folder}: {advice}")
+        tell(f"left out: {num_left_out} of {len(records)} records in {folder_text}: {advice}")
     return usable
 
 
-def share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]:
+def share_out(folders: Sequence[tuple[Records, float | None]]) -> Records:
     """The records of all datasets, repeated so that each dataset is drawn as often as its weight
     says, within 5 %."""
     if len(folders) == 1 or folders[0][1] is None:
-        return [record for records, _ in folders for record in records]
+        return join([records for records, _ in folders])
     # of each record
     wanted = np.array([(weight or 0) / len(records) for records, weight in folders])
     # ten copies of the rarest always do
@@ -195,11 +198,7 @@ def share_out(folders: list[tuple[list[Record], float | None]]) -> list[Record]:
         .ravel()
         .tolist()
     )
-    return [
-        record
-        for (records, _), num_copies in zip(folders, copies)
-        for record in records * num_copies
-    ]
+    return join([records.times(number) for (records, _), number in zip(folders, copies)])
 
 
 class VideoInpaintTask(Task):
@@ -226,11 +225,8 @@ class VideoInpaintTask(Task):
         self.loss, self.adversary, self.clip_length = loss, adversary, clip_length
         self.is_fresh = is_fresh
         self.opponent = None if adversary is None else adversary.discriminator
-        counts: Counter[Path] = Counter()
-        self._copies: list[int] = []  # how many of the same record stand before each
-        for record in train_set.records:
-            self._copies.append(counts[record.path])
-            counts[record.path] += 1
+        assert isinstance(train_set.records, Records)
+        self._records, self._copies = train_set.records, train_set.records.copies()
 
     def train_step(self, model: nn.Module, batch: Sample) -> TrainOutput:
         prediction, frames, holes = self._predict(model, batch)
@@ -270,7 +266,9 @@ class VideoInpaintTask(Task):
     def yardstick(self) -> str:
         if self.eval_set is None:
             return ""
-        names = sorted(record.path.name for record in self.eval_set.records)
+        records = self.eval_set.records
+        assert isinstance(records, Records)
+        names = sorted(records.name(index) for index in range(len(records)))
         masks = ",".join(f"{kind}={weight:g}" for kind, weight in self.eval_set.masks.items())
         height, width = self.eval_set.tile_size
         return (
@@ -304,9 +302,14 @@ class VideoInpaintTask(Task):
         return training | {"opponent": rest, "task": own}
 
     def sample_name(self, index: int) -> str:
-        path = self.train_set.records[index].path
-        copy = self._copies[index]
-        return path.name if copy == 0 else f"{path.name} ({copy + 1})"
+        name, copy = self._records.name(index), int(self._copies[index])
+        return name if copy == 0 else f"{name} ({copy + 1})"
+
+    def sample_keys(self) -> np.ndarray:
+        keys = self._records.keys()
+        for index in np.flatnonzero(self._copies).tolist():
+            keys[index] = derive_seed(self.sample_name(index))
+        return keys
 
 
 def preview(frames: Tensor, holes: Tensor, filled: Tensor) -> np.ndarray:

@@ -24,7 +24,6 @@ from layers.evaluation.methods import BASELINE_FILLS, Method, Search, ways_to_fi
 from layers.options_evaluate import BASELINES, EvaluateOptions
 from layers.runtime.remove import FILLER, open_finder, rule_for
 from matting.runtime.person_finder import RELEASED
-from nunif import records
 from nunif.errors import UserError
 from nunif.evaluation.finished import key_of_code
 from nunif.evaluation.judging import evaluate
@@ -33,6 +32,7 @@ from nunif.evaluation.report import Column, Report
 from nunif.files import file_sha256
 from nunif.numbered import check_exists
 from nunif.options import parse_names, parse_size, tell_no_effect
+from nunif.record_scan import holds_shards, scan_records
 from nunif.runtime.options import parse_objects
 from nunif.video.clips import BadClip, list_clips, read_clip
 from nunif.video.reader import VIDEO_SUFFIXES
@@ -66,9 +66,10 @@ COLUMNS = {
 
 def main(options: EvaluateOptions) -> None:
     """The command `evaluate`."""
+    folder = options.data_dir
     if options.layers:
         evaluate_layers(options)
-    elif options.data_dir.is_dir() and any(options.data_dir.glob("*/*_C.png")):
+    elif folder.is_dir() and (any(folder.glob("*/*_C.png")) or holds_shards(folder)):
         evaluate_records(options)
     else:
         evaluate_films(options)
@@ -82,10 +83,10 @@ def evaluate_records(options: EvaluateOptions) -> None:
         )
     tell_no_effect(options, ("--size", "--objects", "--deinterlace"), "on records")
     planes = (COLOUR, ALPHA, BEHIND, OCCLUDER)
-    found, bad = records.scan_records(options.data_dir, planes, min_frames=options.start + 2)
+    found, bad = scan_records(options.data_dir, planes, min_frames=options.start + 2)
     for problem in bad:
         logger.warning("left out: %s", problem)
-    found = [record for record in found if all(record.has(p.letter) for p in planes)]
+    found = found.where(lambda record: all(record.has(p.letter) for p in planes))
     clips = record_clips(found, start=options.start, num_frames=options.frames)
     _evaluate(
         clips,

@@ -27,7 +27,6 @@ from layers.evaluation.methods import BASELINE_FILLS, ways_to_fill
 from layers.options_evaluate import BASELINES, EvaluateOptions
 from layers.runtime.remove import FILLER
 from layers.runtime.split import HoleSize
-from nunif import records
 from nunif.errors import UserError
 from nunif.evaluation.finished import key_of, key_of_code
 from nunif.evaluation.judging import evaluate, evenly
@@ -35,6 +34,7 @@ from nunif.evaluation.names import name_models
 from nunif.evaluation.report import Column, Headline, Report
 from nunif.evaluation.views import Place, place_around
 from nunif.options import parse_names, tell_no_effect
+from nunif.record_scan import scan_records
 from nunif.records import BadRecord, Record, read_plane
 from scene.people.pose import read_pose
 from scene.planes import ALPHA, BEHIND, COLOUR, DISPARITY, OCCLUDER
@@ -120,10 +120,10 @@ def evaluate_layers(options: EvaluateOptions) -> None:
         UserError: no record can be used.
     """
     tell_no_effect(options, NO_EFFECT, "with --layers: people are given, and nobody is removed")
-    found, bad = records.scan_records(options.data_dir, PLANES, min_frames=options.start + 2)
+    found, bad = scan_records(options.data_dir, PLANES, min_frames=options.start + 2)
     for problem in bad:
         logger.warning("left out: %s", problem)
-    found = [record for record in found if all(record.has(plane.letter) for plane in PLANES)]
+    found = found.where(lambda record: all(record.has(plane.letter) for plane in PLANES))
     nothing = (
         f"-i {options.data_dir}: no record has all of "
         f"{', '.join('_' + plane.letter for plane in PLANES)}: make some with "

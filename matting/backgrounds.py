@@ -3,12 +3,14 @@
 Axes: T frames.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from nunif.errors import UserError
+from nunif.record_list import Records, join
 from nunif.records import Record
 from scene.planes import BEHIND
 
@@ -20,8 +22,8 @@ FORWARD_SHARE, LONGEST_STEP = 0.5, 5  # of clips that run forwards; frames from 
 class Backgrounds:
     """Records with a background: pictures, which stand still, and films."""
 
-    stills: list[Record] = field(default_factory=list)
-    films: list[Record] = field(default_factory=list)
+    stills: Sequence[Record] = field(default_factory=Records)
+    films: Sequence[Record] = field(default_factory=Records)
 
     def __bool__(self) -> bool:
         return bool(self.stills or self.films)
@@ -52,30 +54,28 @@ def first_numbers(record: Record, num_frames: int) -> tuple[str, ...]:
     return record.numbers * num_frames if len(record) == 1 else record.numbers[:num_frames]
 
 
-def split(
-    folder: Path, found: list[Record], others: list[Record]
-) -> tuple[list[Record], Backgrounds]:
+def split(folder: Path, found: Records, others: Records) -> tuple[Records, Backgrounds]:
     """The records of people in a folder, and what they are put before: the records of backgrounds
     among them and among `others`, or where there are none, what is behind other people.
 
     Raises:
         UserError: there are no people, or some have nothing behind them and there is nothing else.
     """
-    people = [record for record in found if record.planes != BACKGROUND]
-    behind = [record for record in (*found, *others) if record.planes == BACKGROUND]
+    people = found.where(lambda record: record.planes != BACKGROUND)
+    behind = join([found, others]).where(lambda record: record.planes == BACKGROUND)
     if not people:
         raise UserError(
             f"{folder} holds backgrounds and nobody: make records of people there with "
             "create_training_data.py"
         )
-    alone = [record for record in people if not record.has(BEHIND.letter)]
+    alone = people.where(lambda record: not record.has(BEHIND.letter))
     if alone and not behind:
-        behind = [record for record in people if record.has(BEHIND.letter)]
+        behind = people.where(lambda record: record.has(BEHIND.letter))
     if alone and not behind:
         raise UserError(
             f"{folder}: {len(alone)} records have no background, {alone[0].path.name} the first: "
             "make records of some there (import_matte --layout background), or name a folder of "
             "them with --backgrounds"
         )
-    stills = [record for record in behind if len(record) == 1]
-    return people, Backgrounds(stills, [record for record in behind if len(record) > 1])
+    stills = behind.where(lambda record: len(record) == 1)
+    return people, Backgrounds(stills, behind.where(lambda record: len(record) > 1))

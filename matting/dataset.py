@@ -6,7 +6,9 @@ evaluate by is a clip. One to learn from has what each pass over it needs: `low`
 clip of other T and S, and `persons` a sample of `matting.persons`; the last two where asked for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +19,12 @@ from torch import Tensor
 from matting.augment import OF_STILLS, OF_VIDEOS, Layers, augment, part_of, settle, to_unit
 from matting.backgrounds import BACKGROUND, Backgrounds, draw_numbers, first_numbers
 from matting.persons import PersonSet
-from nunif import records
+from nunif import record_scan
+from nunif.places import text_of
+from nunif.record_list import Records
 from nunif.records import BadRecord, Plane, Record, read_plane
 from nunif.seed import generator_for
+from nunif.shards.options import CacheSettings
 from nunif.training.task import BadSample, Draw
 from scene.planes import ALPHA, BEHIND, COLOUR, FOREGROUND, OCCLUDER
 
@@ -29,21 +34,29 @@ PLANES = (COLOUR, ALPHA, FOREGROUND, BEHIND, OCCLUDER)
 CUT_OUT = PLANES[1:]  # of a record without frames: of somebody who can stand before anything
 
 
-def scan_records(folder: Path, *, min_frames: int = 1) -> tuple[list[Record], list[BadRecord]]:
+def scan_records(
+    folder: Path, *, min_frames: int = 1, quick: bool = False, cache: CacheSettings | None = None
+) -> tuple[Records, list[BadRecord]]:
     """Records that have an alpha and a foreground, or a background, and those that can't be used,
-    with the reason. Those of one frame are stills, which last as long as they must."""
-    found, bad = records.scan_records(folder, PLANES, or_planes=(CUT_OUT, BACKGROUND))
-    usable = []
-    for record in found:
-        lacking = [plane.name for plane in PLANES[1:4] if not record.has(plane.letter)]
-        is_cut_out = record.has(ALPHA.letter) and record.has(FOREGROUND.letter)
-        if lacking and not is_cut_out and record.planes != BACKGROUND:
-            bad.append(BadRecord(record.path, f"it has no {' and no '.join(lacking)}"))
-        elif 1 < len(record) < min_frames:
-            bad.append(BadRecord(record.path, f"{len(record)} frames, {min_frames} are needed"))
-        else:
-            usable.append(record)
-    return usable, bad
+    with the reason. Those of one frame are stills, which last as long as they must. quick, cache:
+    see `nunif.record_scan.scan_records`."""
+    found, bad = record_scan.scan_records(
+        folder, PLANES, or_planes=(CUT_OUT, BACKGROUND), quick=quick, cache=cache
+    )
+    lack = partial(_lack, min_frames=min_frames)
+    bad += [BadRecord(record.path, lack(record)) for record in found.where(lack)]
+    return found.where(lambda record: not lack(record)), bad
+
+
+def _lack(record: Record, *, min_frames: int) -> str:
+    """Why a record can't be used; empty if it can."""
+    lacking = [plane.name for plane in PLANES[1:4] if not record.has(plane.letter)]
+    is_cut_out = record.has(ALPHA.letter) and record.has(FOREGROUND.letter)
+    if lacking and not is_cut_out and record.planes != BACKGROUND:
+        return f"it has no {' and no '.join(lacking)}"
+    if 1 < len(record) < min_frames:
+        return f"{len(record)} frames, {min_frames} are needed"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class _Clips:
     backgrounds: for records that have none of their own, and for all to be put before.
     """
 
-    records: list[Record]
+    records: Sequence[Record]
     clip_length: int
     size: int
     backgrounds: Backgrounds = field(default_factory=Backgrounds, kw_only=True)
@@ -82,7 +95,7 @@ class _Clips:
                 else _read_unit(record, BEHIND, numbers),
             )
         except BadRecord as problem:
-            raise BadSample(str(problem.record), problem.reason) from problem
+            raise BadSample(text_of(problem.record), problem.reason) from problem
 
 
 @dataclass(frozen=True)

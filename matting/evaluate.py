@@ -26,13 +26,15 @@ from nunif.evaluation.judging import evaluate
 from nunif.evaluation.report import Report
 from nunif.numbered import check_exists
 from nunif.options import parse_names, parse_size, tell_no_effect
+from nunif.record_scan import holds_shards
 from nunif.runtime.options import parse_objects
 from nunif.video.clips import list_clips
 
 
 def main(options: EvaluateOptions) -> None:
     """The command `evaluate`."""
-    if options.data_dir.is_dir() and any(options.data_dir.glob("*/*_C.png")):
+    folder = options.data_dir
+    if folder.is_dir() and (any(folder.glob("*/*_C.png")) or holds_shards(folder)):
         evaluate_records(options)
     else:
         evaluate_films(options)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nunif.errors import UserError
 from nunif.options import option
+from nunif.shards.options import CacheOptions
 from nunif.training.options import TrainerOptions, check_sources
 
 DEFAULT_ARCH = "efficientnet_lite0"
@@ -14,7 +15,7 @@ MIN_COMPUTED = 32  # pixels of a side: BatchNorm has nothing to average over a s
 
 
 @dataclass(frozen=True)
-class TrainOptions(TrainerOptions):
+class TrainOptions(CacheOptions, TrainerOptions):
     """`train.py matting`."""
 
     UNREMARKABLE = TrainerOptions.UNREMARKABLE | {
@@ -22,11 +23,18 @@ class TrainOptions(TrainerOptions):
         "recurrent",
         "curriculum",
         "activation_checkpointing",
+        "cache_dir",
+        "cache_bytes",
     }
-    WHOLE_RUN = frozenset({"data_dir", "segmentation", "recurrent"})  # what no stage says
+    WHOLE_RUN = frozenset(
+        {"data_dir", "segmentation", "recurrent", "cache_dir", "cache_bytes"}
+    )  # what no stage says
 
     data_dir: Path | None = option(
-        "-i", "--data-dir", default=None, help="the dataset: a folder with train/ and eval/"
+        "-i",
+        "--data-dir",
+        default=None,
+        help="the dataset: a folder, or an address such as s3://..., with train/ and eval/",
     )
     backgrounds: Path | None = option(
         default=None,

@@ -9,6 +9,7 @@ float32 in [0, 1], 1 = person; `still`, whether the frames are stills.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor
 
 from matting.augment import affine, change_colours, grey, sample, to_unit
-from nunif import records
+from nunif import record_scan
+from nunif.places import address_of, local_path, text_of
 from nunif.records import BadRecord, Record, read_plane
+from nunif.shards.options import CacheSettings
 from nunif.training.task import BadSample
 from scene.planes import ALPHA, COLOUR
 
@@ -60,8 +63,8 @@ class PersonSet:
     are stills alone.
     """
 
-    clips: list[Record]
-    stills: list[Record]
+    clips: Sequence[Record]
+    stills: Sequence[Record]
     clip_length: int
     size: int
 
@@ -81,7 +84,7 @@ class PersonSet:
         return {"frames": frames, "mask": mask, "still": torch.tensor(still)}
 
     def _draw_from(
-        self, found: list[Record], num_frames: int, ranges: Ranges, rng: np.random.Generator
+        self, found: Sequence[Record], num_frames: int, ranges: Ranges, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         for _ in range(TRIES):
             record = found[int(rng.integers(len(found)))]
@@ -95,7 +98,7 @@ class PersonSet:
                 bad = problem
                 continue
             return change(frames, mask, self.size, ranges, rng)
-        raise BadSample(str(bad.record), bad.reason)
+        raise BadSample(text_of(bad.record), bad.reason)
 
 
 def change(
@@ -134,21 +137,20 @@ def draw_part(ranges: Ranges, rng: np.random.Generator) -> np.ndarray:
     return turned @ part @ mirror
 
 
-def scan_persons(folder: Path, *, clip_length: int, size: int) -> tuple[PersonSet, list[BadRecord]]:
+def scan_persons(
+    folder: Path, *, clip_length: int, size: int, cache: CacheSettings | None = None
+) -> tuple[PersonSet, list[BadRecord]]:
     """The records of a folder, or of train/ in it, and those that can't be used.
 
     Raises:
         UserError: there is no such folder, or no record in it.
     """
-    if (folder / "train").is_dir():
+    if address_of(folder) is not None or (local_path(folder) / "train").is_dir():
         folder = folder / "train"
-    found, bad = records.scan_records(folder, PLANES)
-    result = PersonSet([], [], clip_length, size)
-    for record in found:
-        if not record.has(ALPHA.letter):
-            bad.append(BadRecord(record.path, f"it has no {ALPHA.name}"))
-        elif len(record) < clip_length:
-            result.stills.append(record)
-        else:
-            result.clips.append(record)
-    return result, bad
+    found, bad = record_scan.scan_records(folder, PLANES, quick=True, cache=cache)
+    marked = found.where(lambda record: record.has(ALPHA.letter))
+    for record in found.where(lambda record: not record.has(ALPHA.letter)):
+        bad.append(BadRecord(record.path, f"it has no {ALPHA.name}"))
+    clips = marked.where(lambda record: len(record) >= clip_length)
+    stills = marked.where(lambda record: len(record) < clip_length)
+    return PersonSet(clips, stills, clip_length, size), bad

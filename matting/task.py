@@ -30,7 +30,9 @@ from matting.options_train import TrainOptions
 from matting.persons import PersonSet, scan_persons
 from nunif.errors import UserError
 from nunif.pictures import label, tile, to_uint8
-from nunif.records import BadRecord, Record
+from nunif.places import may_be_folder, text_of
+from nunif.record_list import Records
+from nunif.records import BadRecord
 from nunif.training.distributed import first_process_does
 from nunif.training.task import EvalOutput, Task, TrainOutput
 from scene.perceptual import load_lite
@@ -158,6 +160,10 @@ class MattingTask(Task):
     def sample_name(self, index: int) -> str:
         return self.train_set.records[index].path.name
 
+    def sample_keys(self) -> np.ndarray:
+        records = self.train_set.records
+        return records.keys() if isinstance(records, Records) else super().sample_keys()
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing is counted or gathered here."""
 
@@ -172,7 +178,7 @@ def check_folders(data_dir: Path) -> None:
     Raises:
         UserError: there is no such folder.
     """
-    if not data_dir.is_dir():
+    if not may_be_folder(data_dir):
         raise UserError(f"{data_dir} does not exist: give the folder that holds train/ and eval/")
 
 
@@ -203,14 +209,18 @@ def read_sets(data_dir: Path, options: TrainOptions) -> tuple[TrainSet, EvalSet 
     return train_set, EvalSet(people, *cut, backgrounds=behind)
 
 
-def _people(data_dir: Path, half: str, options: TrainOptions) -> tuple[list[Record], Backgrounds]:
+def _people(data_dir: Path, half: str, options: TrainOptions) -> tuple[Records, Backgrounds]:
     """The records of people of one half of the dataset, and what they are put before."""
-    others = [] if options.backgrounds is None else _scan(options.backgrounds / half, options)
+    others = Records()
+    if options.backgrounds is not None:
+        others = _scan(options.backgrounds / half, options)
     return split(data_dir / half, _scan(data_dir / half, options), others)
 
 
-def _scan(folder: Path, options: TrainOptions) -> list[Record]:
-    found, bad = scan_records(folder, min_frames=options.clip_length)
+def _scan(folder: Path, options: TrainOptions) -> Records:
+    found, bad = scan_records(
+        folder, min_frames=options.clip_length, quick=True, cache=options.cache
+    )
     _check_share(folder, len(found), bad, options)
     return found
 
@@ -220,7 +230,9 @@ def _find_persons(options: TrainOptions) -> PersonSet | Literal["own"] | None:
     folder = options.segmentation
     if folder is None:
         return "own" if options.segmentation_pass else None
-    found, bad = scan_persons(folder, clip_length=options.clip_length, size=options.size)
+    found, bad = scan_persons(
+        folder, clip_length=options.clip_length, size=options.size, cache=options.cache
+    )
     _check_share(folder, len(found.clips) + len(found.stills), bad, options)
     return found
 
@@ -229,10 +241,11 @@ def _check_share(folder: Path, num_found: int, bad: list[BadRecord], options: Tr
     """Tell of records that can't be used. Raises UserError if they are too many."""
     for problem in bad:
         logger.warning("left out: %s", problem)
-    if len(bad) > options.max_bad_share * (num_found + len(bad)) or not num_found:
+    num_bad = sum(problem.count for problem in bad)
+    if num_bad > options.max_bad_share * (num_found + num_bad) or not num_found:
         reason = f" ({bad[0].record.name}: {bad[0].reason})" if bad else ""
         raise UserError(
-            f"{folder}: {len(bad)} of {num_found + len(bad)} records can't be used: mend or "
+            f"{text_of(folder)}: {num_bad} of {num_found + num_bad} records can't be used: mend or "
             f"remove them, or allow more with --max-bad-share{reason}"
         )
 

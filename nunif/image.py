@@ -111,14 +111,13 @@ def read_rgb(path: Path) -> np.ndarray:
     return decode(path.read_bytes(), cv2.IMREAD_COLOR_RGB)
 
 
-def read_rgb_part(path: Path, rows: slice, columns: slice) -> tuple[np.ndarray, tuple[int, int]]:
-    """A part of an image file, (h, w, 3) uint8, and the size (H, W) of the whole.
+def decode_rgb_part(data: bytes, rows: slice, columns: slice) -> tuple[np.ndarray, tuple[int, int]]:
+    """A part of an image file's content, (h, w, 3) uint8, and the size (H, W) of the whole.
 
-    Of PNGs as `encode_rgb` writes them no more is decompressed than the part needs; others are read
-    whole and cut.
-    Raises as `read_rgb` does.
+    Of PNGs as `encode_rgb` writes them no more is decompressed than the part needs; others are
+    decoded whole and cut.
+    Raises ValueError as `read_rgb` does.
     """
-    data = path.read_bytes()
     packed = _packed_rows(data)
     if packed is not None:
         height, width, compressed = packed
@@ -144,16 +143,22 @@ def read_rgb_part(path: Path, rows: slice, columns: slice) -> tuple[np.ndarray, 
 
 def read_grey(path: Path) -> np.ndarray:
     """An image file as (H, W) uint8. Raises as `read_rgb` does."""
-    return decode(path.read_bytes(), cv2.IMREAD_GRAYSCALE)
+    return decode_grey(path.read_bytes())
 
 
-def read_grey16(path: Path) -> np.ndarray:
-    """An image file with one channel of 16 bits as (H, W) uint16, exactly as it is stored.
+def decode_grey(data: bytes) -> np.ndarray:
+    """An image file's content as (H, W) uint8. Raises ValueError as `read_rgb` does."""
+    return decode(data, cv2.IMREAD_GRAYSCALE)
+
+
+def decode_grey16(data: bytes) -> np.ndarray:
+    """The content of an image file with one channel of 16 bits as (H, W) uint16, exactly as it is
+    stored.
 
     Raises:
-        ValueError: as `read_rgb` does, and for other pictures. OSError: it can't be read.
+        ValueError: as `read_rgb` does, and for other pictures.
     """
-    picture = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED)
+    picture = decode(data, cv2.IMREAD_UNCHANGED)
     if picture.ndim != 2 or picture.dtype != np.uint16:
         channels = 1 if picture.ndim == 2 else picture.shape[2]
         raise ValueError(
@@ -162,13 +167,14 @@ def read_grey16(path: Path) -> np.ndarray:
     return picture
 
 
-def read_rgba(path: Path) -> np.ndarray:
-    """An image file with three colours and alpha of 8 bits as (H, W, 4) uint8, not premultiplied.
+def decode_rgba(data: bytes) -> np.ndarray:
+    """The content of an image file with three colours and alpha of 8 bits as (H, W, 4) uint8, not
+    premultiplied.
 
     Raises:
-        ValueError: as `read_rgb` does, and for other pictures. OSError: it can't be read.
+        ValueError: as `read_rgb` does, and for other pictures.
     """
-    picture = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED)
+    picture = decode(data, cv2.IMREAD_UNCHANGED)
     if picture.ndim != 3 or picture.shape[2] != 4 or picture.dtype != np.uint8:
         channels = 1 if picture.ndim == 2 else picture.shape[2]
         raise ValueError(

@@ -10,36 +10,34 @@ Axes: T frames, H W pixels, h w pixels of a part.
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product, starmap
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from nunif.errors import UserError
 from nunif.files import (
-    explain_os_errors,
     raise_if_short,
-    tell_if_dangling,
     write_json,
     write_whole_folder,
 )
 from nunif.image import (
+    decode_grey,
+    decode_grey16,
+    decode_rgb_part,
+    decode_rgba,
     encode_binary,
     encode_grey,
     encode_rgb,
     encode_rgba,
     png_size,
-    read_grey,
-    read_grey16,
-    read_rgb_part,
-    read_rgba,
 )
+from nunif.places import text_of
 
 INFO_NAME = "record.json"
 
@@ -61,7 +59,7 @@ _STORAGES = {
     (0, "uint16"): Storage.GREY16,
     (0, "bool"): Storage.BINARY,
 }  # by channels, 0 for pictures without an axis of them
-_READ = {Storage.GREY16: read_grey16, Storage.RGBA8: read_rgba}
+_DECODERS = {Storage.GREY16: decode_grey16, Storage.RGBA8: decode_rgba}
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,21 @@ class Plane:
 
 
 class BadRecord(Exception):
-    """A record that can't be used. `record` is its folder, `reason` what is wrong with it."""
+    """A record that can't be used. `record` is its folder, `reason` what is wrong with it. count:
+    of as many as this one stands for, whose common file `record` is then."""
 
-    def __init__(self, record: Path, reason: str) -> None:
-        super().__init__(f"{record}: {reason}")
-        self.record, self.reason = record, reason
+    def __init__(self, record: Path, reason: str, count: int = 1) -> None:
+        super().__init__(f"{text_of(record)}: {reason}")
+        self.record, self.reason, self.count = record, reason, count
+
+
+class Files(Protocol):
+    """How the files of a record are read, where that is more than to open them in its folder."""
+
+    def read(self, name: str, numbers: Sequence[str]) -> bytes:
+        """The content of a file. numbers: the frames that are read next, which can be fetched in
+        one go. Raises OSError, ValueError where it is damaged, or BadRecord."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,8 @@ class Record:
     """A usable record.
 
     numbers: of its frames, as its files have them. size: (H, W) of all its pictures. planes: those
-        that it was opened for. letters: of the planes that it has.
+        that it was opened for. letters: of the planes that it has. files: how they are read;
+        None: as they lie in its folder, `path`. Where it is no folder `path` is where it would be.
     """
 
     path: Path
@@ -98,6 +107,7 @@ class Record:
     size: tuple[int, int]
     planes: tuple[Plane, ...]
     letters: tuple[str, ...]
+    files: Files | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -235,60 +245,93 @@ def open_record(
     except OSError as error:
         raise_if_short(error, path)
         raise BadRecord(path, f"it can't be read ({error.strerror})") from error
+    try:
+        layout = layout_of(names, [planes], min_frames=min_frames)
+        size = common_size(path, layout.pictures())
+    except ValueError as error:
+        raise BadRecord(path, str(error)) from error
+    reason = too_small(size, min_size)
+    if reason:
+        raise BadRecord(path, reason)
+    return layout.record(path, size)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What all records have in common that hold files of the same names. Fields as of `Record`."""
+
+    numbers: tuple[str, ...]
+    planes: tuple[Plane, ...]
+    letters: tuple[str, ...]
+
+    def pictures(self) -> Iterator[str]:
+        """The names of the pictures, frame by frame."""
+        return starmap(picture_name, product(self.numbers, self.letters))
+
+    def record(self, path: Path, size: tuple[int, int], files: Files | None = None) -> Record:
+        return Record(path, self.numbers, size, self.planes, self.letters, files)
+
+
+def layout_of(
+    names: Collection[str], choices: Sequence[Sequence[Plane]], *, min_frames: int = 1
+) -> Layout:
+    """What the names of a record's files say of it. choices: the planes that are looked for: the
+    first of whose first plane there is a picture, else the first.
+
+    Raises:
+        ValueError: what is wrong: a missing picture, a plane's pictures at some frames only, fewer
+            than `min_frames` frames.
+    """
+    endings = {name.rpartition("_")[2] for name in names if "_" in name}
+    planes = next((c for c in choices if f"{c[0].letter}.png" in endings), choices[0])
     numbers, first = _numbers_of(names, planes), planes[0].letter
     gaps = set(range(min(numbers, default=0), max(numbers, default=0))) - numbers.keys()
     if gaps:
-        name = picture_name(f"{min(gaps):04d}", first)
-        raise BadRecord(path, f"{name} is missing")
+        raise ValueError(f"{picture_name(f'{min(gaps):04d}', first)} is missing")
     if len(numbers) < min_frames:
-        raise BadRecord(path, f"{len(numbers)} frames, {min_frames} are needed")
+        raise ValueError(f"{len(numbers)} frames, {min_frames} are needed")
     others = [plane.letter for plane in planes[1:]]
-    endings = {name.rpartition("_")[2] for name in names if "_" in name}
-    letters = [first, *(letter for letter in others if f"{letter}.png" in endings)]
-    in_order = tuple(numbers[number] for number in sorted(numbers))
-    size = _common_size(path, starmap(picture_name, product(in_order, letters)))
+    letters = (first, *(letter for letter in others if f"{letter}.png" in endings))
+    layout = Layout(tuple(numbers[n] for n in sorted(numbers)), tuple(planes), letters)
+    missing = next((name for name in layout.pictures() if name not in names), None)
+    if missing is not None:
+        raise ValueError(f"{missing} is missing")
+    return layout
+
+
+def too_small(size: tuple[int, int], min_size: int | tuple[int, int]) -> str:
+    """Why pictures of a size (H, W) can't be used; empty if they can."""
     height, width = (min_size, min_size) if isinstance(min_size, int) else min_size
-    if size is None or size[0] < height or size[1] < width:
-        found_size = f"pictures of {size[1]}x{size[0]}" if size else "no pictures"
-        raise BadRecord(path, f"{found_size}, at least {width}x{height} are needed")
-    return Record(path, in_order, size, tuple(planes), tuple(letters))
+    if size[0] >= height and size[1] >= width:
+        return ""
+    return f"pictures of {size[1]}x{size[0]}, at least {width}x{height} are needed"
 
 
-def _planes_of(path: Path, choices: Sequence[Sequence[Plane]]) -> Sequence[Plane]:
-    """The first choice of whose first plane a folder has a picture; else the first."""
-    with suppress(OSError):  # which opening it will tell of
-        endings = {file.name.rpartition("_")[2] for file in path.iterdir()}
-        return next((c for c in choices if f"{c[0].letter}.png" in endings), choices[0])
-    return choices[0]
-
-
-def _numbers_of(names: list[str], planes: Sequence[Plane]) -> dict[int, str]:
+def _numbers_of(names: Collection[str], planes: Sequence[Plane]) -> dict[int, str]:
     """The numbers of the frames of which there is any picture, with their zeros in front."""
     letters = "|".join(re.escape(plane.letter) for plane in planes)
     matches = [re.fullmatch(rf"(\d{{4,}})_({letters})\.png", name) for name in names]
     return {int(match[1]): match[1] for match in matches if match}
 
 
-def _common_size(path: Path, names: Iterable[str]) -> tuple[int, int] | None:
-    """Height and width of the pictures of these names; None if there are no names.
+def common_size(path: Path, names: Iterable[str]) -> tuple[int, int]:
+    """Height and width of the pictures of these names in a folder, from their first and last bytes.
 
     Raises:
-        BadRecord: one is missing, torn, or of another size than the first.
+        ValueError: what is wrong: one is missing, torn, or of another size than the first.
     """
-    size: tuple[int, int] | None = None
+    size = 0, 0
     for name in names:
         try:
             this = png_size(path / name)
         except FileNotFoundError:
-            raise BadRecord(path, f"{name} is missing") from None
+            raise ValueError(f"{name} is missing") from None
         except (OSError, ValueError) as error:
             raise_if_short(error, path / name)
-            raise BadRecord(path, f"{name} can't be read ({error})") from error
-        size = size or this
+            raise ValueError(f"{name} can't be read ({error})") from error
+        size = size if any(size) else this
         if this != size:
-            raise BadRecord(
-                path, f"{name} is {this[1]}x{this[0]}, the first frame {size[1]}x{size[0]}"
-            )
+            raise ValueError(f"{name} is {this[1]}x{this[0]}, the first frame {size[1]}x{size[0]}")
     return size
 
 
@@ -308,14 +351,25 @@ def read_plane(
     plane = {plane.letter: plane for plane in record.planes}[letter]
     if not record.has(letter):
         raise BadRecord(record.path, f"it has no {plane.name}")
-    return np.stack([_read(record, plane, number, rows, columns) for number in numbers])
+    return np.stack([_read(record, plane, number, rows, columns, numbers) for number in numbers])
 
 
-def _read(record: Record, plane: Plane, number: str, rows: slice, columns: slice) -> np.ndarray:
-    """A part of a picture, which must have the record's size."""
+def _read(
+    record: Record,
+    plane: Plane,
+    number: str,
+    rows: slice,
+    columns: slice,
+    numbers: Sequence[str],
+) -> np.ndarray:
+    """A part of a picture, which must have the record's size. numbers: see `Files`."""
     name = picture_name(number, plane.letter)
     try:
-        part, size = _decode(record.path / name, plane.storage, rows, columns)
+        if record.files is None:
+            data = (record.path / name).read_bytes()
+        else:
+            data = record.files.read(name, numbers)
+        part, size = _decode(data, plane.storage, rows, columns)
     except (OSError, ValueError) as error:
         raise_if_short(error, record.path / name)
         raise BadRecord(record.path, f"{name} can't be read ({error})") from error
@@ -325,56 +379,11 @@ def _read(record: Record, plane: Plane, number: str, rows: slice, columns: slice
 
 
 def _decode(
-    path: Path, storage: Storage, rows: slice, columns: slice
+    data: bytes, storage: Storage, rows: slice, columns: slice
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """A part of a picture, and the size (H, W) of the whole."""
     if storage is Storage.RGB8:
-        return read_rgb_part(path, rows, columns)
-    whole = _READ.get(storage, read_grey)(path)
+        return decode_rgb_part(data, rows, columns)
+    whole = _DECODERS.get(storage, decode_grey)(data)
     part = whole[rows, columns]
     return part > 0 if storage is Storage.BINARY else part, (whole.shape[0], whole.shape[1])
-
-
-def scan_records(
-    folder: Path,
-    planes: Sequence[Plane],
-    *,
-    min_frames: int = 1,
-    min_size: int | tuple[int, int] = 1,
-    or_planes: Sequence[Sequence[Plane]] = (),
-) -> tuple[list[Record], list[BadRecord]]:
-    """All records in a folder, sorted by name, and those that can't be used; see `open_record`.
-
-    Files and hidden folders are passed over. or_planes: others, for records that have no picture
-    of the first of `planes`; each is opened for those of whose first one it has any.
-
-    Raises:
-        UserError: the folder is missing, or holds no usable record.
-    """
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} does not exist: make records there with create_training_data.py, or move "
-            "some there"
-        )
-    good, bad = [], []
-    with explain_os_errors(folder):
-        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        for path in paths:
-            if not path.is_dir():
-                tell_if_dangling(path)
-                continue
-            try:
-                own = _planes_of(path, [planes, *or_planes]) if or_planes else planes
-                good.append(open_record(path, own, min_frames=min_frames, min_size=min_size))
-            except BadRecord as problem:
-                bad.append(problem)
-    if not good:
-        why = (
-            f"none of its {len(bad)} records can be used, the first: {bad[0]}"
-            if bad
-            else "it holds no records"
-        )
-        raise UserError(
-            f"{folder}: {why}; make records there with create_training_data.py, or move some there"
-        )
-    return good, bad

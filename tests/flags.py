@@ -10,6 +10,7 @@ from layers import commands as layers
 from matting import commands as matting
 from nunif import options
 from nunif.cli import Command
+from nunif.shards import commands as shards
 
 FROZEN = Path(__file__).with_name("flags.txt")
 TABLES = {
@@ -17,6 +18,7 @@ TABLES = {
         *CREATE_TRAINING_DATA,
         *matting.CREATE_TRAINING_DATA,
         *layers.CREATE_TRAINING_DATA,
+        *shards.CREATE_TRAINING_DATA,
     ],
     "train.py": [*TRAIN, *matting.TRAIN],
     "python -m inpaint": INPAINT,

@@ -11,6 +11,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,7 @@ from layers import commands as layers
 from matting import commands as matting
 from nunif.models import create_model, save_model
 from nunif.records import write_record
+from nunif.shards import commands as shards
 from scene.world import render_scene
 from tests.open_files import refuse_open_files
 from tests.records import make_dataset
@@ -43,6 +45,7 @@ TABLES = {
         *CREATE_TRAINING_DATA,
         *matting.CREATE_TRAINING_DATA,
         *layers.CREATE_TRAINING_DATA,
+        *shards.CREATE_TRAINING_DATA,
     ],
     ("python", "train.py"): [*TRAIN, *matting.TRAIN],
     ("python", "-m", "inpaint"): INPAINT,
@@ -72,6 +75,14 @@ NOT_HERE = {
     "benchmarks/README.md": {
         "python -m benchmarks": "measures for minutes; tests/benchmarks runs it with tiny numbers",
     },
+}
+
+# beginning of a command line: the package that it needs, without which it is passed over
+NEEDS = {
+    "python create_training_data.py pack": "pyarrow",
+    "python create_training_data.py unpack": "pyarrow",
+    "python create_training_data.py index": "pyarrow",
+    "python train.py inpaint -i data/v1_shards": "pyarrow",
 }
 
 # words of a name of one's own: what is put there
@@ -231,6 +242,8 @@ def replaced(text: str) -> str:
 
 def run_line(run, line: str, *, more: str) -> None:
     """Run a command line of a page."""
+    if any(line.startswith(start) and find_spec(NEEDS[start]) is None for start in NEEDS):
+        return
     words = shlex.split(replaced(line))
     small = max((start for start in SMALL if line.startswith(start)), key=len, default="")
     for start, table in TABLES.items():

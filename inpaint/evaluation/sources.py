@@ -187,7 +187,7 @@ def film_clips(
             logger.warning("left out: %s: %s", path, problem)
 
 
-def usable_records(folder: Path, *, tile_size: tuple[int, int]) -> list[Record]:
+def usable_records(folder: Path, *, tile_size: tuple[int, int]) -> Sequence[Record]:
     """The records that are long and large enough; a line for each that isn't.
 
     Raises:
@@ -200,7 +200,7 @@ def usable_records(folder: Path, *, tile_size: tuple[int, int]) -> list[Record]:
 
 
 def record_clips(
-    records: list[Record], *, tile_size: tuple[int, int], perceptual: dict[str, Score]
+    records: Sequence[Record], *, tile_size: tuple[int, int], perceptual: dict[str, Score]
 ) -> Iterator[Clip]:
     """Of every record what the trainer evaluates on: its middle and its hardest tile (H, W).
 

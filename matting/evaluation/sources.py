@@ -14,10 +14,11 @@ import numpy as np
 
 from matting.evaluation.clip import Clip
 from matting.evaluation.scores import OF_MASKS, OF_MATTES
-from nunif import records
 from nunif.errors import UserError
 from nunif.evaluation.judging import evenly
 from nunif.numbered import pictures_in
+from nunif.record_list import Records
+from nunif.record_scan import scan_records
 from nunif.records import BadRecord, Record, read_plane
 from nunif.video.clips import BadClip, clip_name, find_mask, read_clip, read_mattes
 from scene.planes import ALPHA, COLOUR, FOREGROUND
@@ -25,19 +26,19 @@ from scene.planes import ALPHA, COLOUR, FOREGROUND
 logger = logging.getLogger(__name__)
 
 
-def usable_records(folder: Path, *, start: int) -> list[Record]:
+def usable_records(folder: Path, *, start: int) -> Records:
     """The records that have alpha, and frames behind `start`; a line for each that isn't.
 
     Raises:
         UserError: there is none.
     """
     planes = (COLOUR, ALPHA, FOREGROUND)
-    found, bad = records.scan_records(folder, planes, min_frames=start + 1)
-    lacking = [record for record in found if not record.has(ALPHA.letter)]
+    found, bad = scan_records(folder, planes, min_frames=start + 1)
+    lacking = found.where(lambda record: not record.has(ALPHA.letter))
     bad += [BadRecord(record.path, f"it has no {ALPHA.name}") for record in lacking]
     for problem in bad:
         logger.warning("left out: %s", problem)
-    usable = [record for record in found if record not in lacking]
+    usable = found.where(lambda record: record.has(ALPHA.letter))
     if not usable:
         raise UserError(
             f"{folder}: none of its records has alpha: make some with create_training_data.py world"

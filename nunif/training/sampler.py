@@ -20,8 +20,11 @@ MAX_RATIO = 4.0  # the hardest sample is drawn this much more often than the eas
 class LossHistory:
     """The last losses of every sample, as far as it was drawn."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.keys = np.array([derive_seed(name) for name in names], dtype=np.int64)  # (N,)
+    def __init__(self, names: Sequence[str] | np.ndarray) -> None:
+        """names: of the samples, or (N,) their keys, `derive_seed` of each."""
+        if not isinstance(names, np.ndarray):
+            names = np.array([derive_seed(name) for name in names], dtype=np.int64)
+        self.keys = names
         self.losses = np.full((len(names), HISTORY), np.nan)  # (N, HISTORY), newest last
 
     def record(self, indices: Sequence[int], losses: Sequence[float]) -> None:
@@ -44,8 +47,13 @@ class LossHistory:
         Returns (M,): where each of the M samples of the state stands now, -1 for those that are
         gone.
         """
-        place = {key: index for index, key in enumerate(self.keys.tolist())}
-        moved = np.array([place.get(key, -1) for key in state["keys"].tolist()], dtype=np.int64)
+        order = np.argsort(self.keys, kind="stable")
+        keys, wanted = self.keys[order], state["keys"].numpy()
+        # of samples with one name the last
+        places = np.searchsorted(keys, wanted, side="right") - 1
+        moved = np.full(len(wanted), -1, np.int64)
+        if len(keys):
+            moved = np.where(keys[places] == wanted, order[places], -1)
         self.losses[moved[moved >= 0]] = state["losses"].numpy()[moved >= 0]
         return moved
 
@@ -86,9 +94,7 @@ def draw_order(
     excluded: samples that can't be read; at least one must be left.
     """
     generator = generator_for(seed, "order", epoch)
-    usable = np.array(
-        [index for index in range(num_samples) if index not in excluded], dtype=np.int64
-    )
+    usable = np.delete(np.arange(num_samples, dtype=np.int64), sorted(excluded))
     if weights is None:
         passes = -(-num_draws // len(usable))
         return np.concatenate([generator.permutation(usable) for _ in range(passes)])[:num_draws]

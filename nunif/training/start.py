@@ -176,7 +176,7 @@ def open_trainer(
     num_samples = len(task.train_set)
     schedule = create_schedule(options, group, num_samples)
     engine = create_engine(task, options, group, device, schedule.num_draws)
-    history = LossHistory([task.sample_name(index) for index in range(num_samples)])
+    history = LossHistory(task.sample_keys())
     state = State(rounds=files.rounds_of(origin.content) if origin and options.resume else [])
     if origin is not None and origin.resuming:
         state = files.restore(origin.content, origin.path, task, engine, history)

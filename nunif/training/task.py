@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from nunif.models import Model
+from nunif.seed import derive_seed
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,11 @@ class Task(Protocol):
         """The name of a training sample, for messages and to know it again in a training set that
         has grown."""
         ...
+
+    def sample_keys(self) -> np.ndarray:
+        """(N,) int64, `derive_seed` of all names; for those who know them without the names."""
+        names = map(self.sample_name, range(len(self.train_set)))
+        return np.array([derive_seed(name) for name in names], dtype=np.int64)
 
     def rate_factor(self, name: str) -> float:
         """What the learning rate of one of the model's parameters, known by its name, is multiplied

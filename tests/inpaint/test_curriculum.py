@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,10 @@ from inpaint.task import share_out
 from inpaint.train import choose_arch, count_later_epochs
 from nunif.errors import UserError
 from nunif.models import load_model
+from nunif.record_list import FolderTable, Part, Records
+from nunif.records import Layout
 from nunif.training.trainer import WindowDone
+from scene.planes import COLOUR
 from tests.records import make_records
 from tests.watching import train_stopped_after
 
@@ -242,9 +246,14 @@ def test_what_later_stages_take_is_counted_in_epochs_by_their_pixels(tmp_path):
     ],
 )
 def test_datasets_are_drawn_as_their_weights_say(counts, weights, copies):
-    folders = [([letter] * count, weight) for letter, count, weight in zip("abc", counts, weights)]
-    shared = share_out(folders)
-    assert tuple(shared.count(records[0]) // len(records) for records, _ in folders) == copies
+    layout = Layout(("0000",), (COLOUR,), ("C",))
+    folders = []
+    for letter, count, weight in zip("abc", counts, weights):
+        columns = np.zeros(count, np.int32), np.full((count, 2), 32)
+        table = FolderTable(Path(letter), [letter] * count, *columns)
+        folders.append((Records([Part(table, [layout])]), weight))
+    shared = [record.path.name for record in share_out(folders)]
+    assert tuple(shared.count(x) // count for x, count in zip("abc", counts)) == copies
 
 
 def options(path, **more):

@@ -12,6 +12,7 @@ from matting.dataset import EvalSet, TrainSet, scan_records
 from matting.models import MattingNetwork
 from nunif.errors import UserError
 from nunif.models import register_model
+from nunif.record_list import Records
 from nunif.records import write_record
 from nunif.training.task import Draw
 
@@ -42,7 +43,7 @@ def write(folder, name, num_frames, planes):
 
 def dataset(folder):
     found, bad = scan_records(folder, min_frames=T)
-    return *split(folder, found, []), bad
+    return *split(folder, found, Records()), bad
 
 
 def test_what_records_are_for(tmp_path):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from nunif.errors import UserError
+from nunif.record_scan import scan_records
 from nunif.records import (
     BadRecord,
     is_finished,
     open_record,
     read_plane,
     record_name,
-    scan_records,
     write_record,
 )
 from scene.planes import COLOUR, HOLE, PLANES

@@ -1,0 +1,1 @@
+"""Records in shards: tar files in WebDataset's layout and an index of them in Parquet."""

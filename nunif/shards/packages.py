@@ -1,0 +1,22 @@
+"""Packages that are there for shards alone."""
+
+import importlib
+from types import ModuleType
+
+from nunif.errors import UserError
+
+
+def need(name: str, purpose: str) -> ModuleType:
+    """A module of the extra `shards`.
+
+    Raises:
+        UserError: its package is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
+        raise UserError(
+            f"{purpose} needs the package {package!r}, which is not installed: pip install -e "
+            ".[shards]"
+        ) from error
