@@ -1,15 +1,22 @@
-"""A film's layers as `python -m layers split` leaves them, read without knowing how they were made.
+"""The layers of a film on the disk, as `python -m layers split` leaves them: a folder for each
+shot, laid out as a record, and meta.json.
 
     DIR/meta.json
-    DIR/shot0000/00000_A.png, 00000_F.png, 00000_A2.png, ...   people: alpha and straight colours
-                 00000_O.png, 00000_OF.png                     what stands before them
-                 00000_B.png                                   the scene behind
+    DIR/shot0000/00000_C.png  the film
+                 00000_A.png, 00000_F.png    a person; _A2, _F2 the next one behind
+                 00000_O.png, 00000_OF.png   what stands before them
+                 00000_B.png  the scene
+                 00000_H.png  where it was filled in
+                 00000_D.png  how near things are, 16 bits, where that was needed
+
+Frames are numbered through the film. Planes that are empty in a whole shot are left out. The hole
+isn't called M: what is called so promises a trainer the truth under it.
 
 Axes: H W pixels of the film, 3 = R G B.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +25,31 @@ import numpy as np
 
 from nunif.errors import UserError
 from nunif.image import decode
+
+META = "meta.json"
+FILM, SCENE, HOLE, DISPARITY = "C", "B", "H", "D"
+OCCLUDER = ("O", "OF")  # alpha and foreground
+
+
+def person_letters(number: int) -> tuple[str, str]:
+    """Of alpha and foreground of a person; 0 is the nearest one."""
+    suffix = "" if number == 0 else str(number + 1)
+    return f"A{suffix}", f"F{suffix}"
+
+
+def layers_in(there: Sequence[str]) -> list[tuple[str, str]]:
+    """The letters of the people's alphas and foregrounds among those of a shot, the nearest
+    first."""
+    letters = [person_letters(number) for number in range(len(there))]
+    return [both for both in letters if both[0] in there]
+
+
+def shot_folder(folder: Path, number: int) -> Path:
+    return folder / f"shot{number:04d}"
+
+
+def plane_path(shot: Path, frame: int, letters: str) -> Path:
+    return shot / f"{frame:05d}_{letters}.png"
 
 
 class Cover(NamedTuple):
@@ -39,50 +71,54 @@ class Layers(NamedTuple):
 def read_meta(folder: Path) -> dict[str, Any]:
     """
     Raises:
-        UserError: no layers are there, or none in pictures.
+        UserError: no layers are there.
     """
-    path = folder / "meta.json"
+    path = folder / META
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-        shots, kind = meta["shots"], meta.get("format", "png")
-        assert isinstance(shots, list) and len(shots) == len(meta["planes"])
-        assert shots[-1][1] + 1 == len(meta["frames"]) and len(meta["size"]) == 2
+        shots = meta["shots"]
+        assert isinstance(shots, list) and isinstance(meta["source"], dict)
+        assert len(shots) == len(meta["planes"]) and shots[-1][1] + 1 == len(meta["frames"])
+        assert len(meta["size"]) == 2
     except OSError as error:
         raise UserError(
-            f"{folder} holds no layers of a film (meta.json is missing): make them with python -m "
+            f"{folder} holds no layers of a film ({META} is missing): make them with python -m "
             "layers split"
         ) from error
     except (ValueError, LookupError, TypeError, AssertionError) as error:
         raise UserError(f"{path} is damaged: split the film again") from error
-    if kind != "png":
-        raise UserError(f"{folder} holds layers as {kind}: split the film with --format png")
     return meta
+
+
+def read_plane(shot: Path, frame: int, letters: str) -> np.ndarray:
+    """A picture as it was written, (H, W, 3) or (H, W).
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    path = plane_path(shot, frame, letters)
+    is_grey = letters[0] in "AHD" or letters == OCCLUDER[0]
+    how = cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR_RGB)
+    try:
+        return decode(path.read_bytes(), how)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read ({error}): split the film again") from error
 
 
 def read_layers(folder: Path, meta: dict[str, Any]) -> Iterator[Layers]:
     """The layers of every frame of a film, in order. meta: of `read_meta`.
 
     Raises:
-        UserError: a picture is missing or damaged.
+        UserError: they are no pictures, or one is missing or damaged.
     """
+    if (kind := meta.get("format", "png")) != "png":
+        raise UserError(f"{folder} holds layers as {kind}: split the film with --format png")
     for number, ((first, last), there) in enumerate(zip(meta["shots"], meta["planes"])):
-        shot = folder / f"shot{number:04d}"
-        people = sorted((one for one in there if one[0] == "A"), key=lambda one: int(one[1:] or 1))
-        names = [(one, one.replace("A", "F")) for one in people]
-        names = ([("O", "OF")] if "O" in there else []) + names
+        shot = shot_folder(folder, number)
+        names = ([OCCLUDER] if OCCLUDER[0] in there else []) + layers_in(there)
         for frame in range(first, last + 1):
-            stem = f"{frame:05d}"
             covers = [
-                Cover(_read(shot / f"{stem}_{colours}.png"), _read(shot / f"{stem}_{alpha}.png"))
+                Cover(read_plane(shot, frame, colours), read_plane(shot, frame, alpha))
                 for alpha, colours in names
             ]
-            yield Layers(covers, _read(shot / f"{stem}_B.png"))
-
-
-def _read(path: Path) -> np.ndarray:
-    is_grey = path.stem.rpartition("_")[2][0] == "A" or path.stem.endswith("_O")
-    how = cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR_RGB)
-    try:
-        return decode(path.read_bytes(), how)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error}): split the film again") from error
+            yield Layers(covers, read_plane(shot, frame, SCENE))

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from layers.runtime import planes
 from layers.runtime.cutouts import CutFrame, CutFrames, Cutout
 from layers.runtime.finders import seen_size
 from layers.runtime.ids import NEW, SHORT_SIDE, Track, Tracker, nearest_label
+from scene import layer_folder
 
 MOST = 8  # people of a shot with a layer of their own
 NEEDED = 3  # frames in which somebody has to be seen, or they go with who stands nearest
@@ -126,7 +126,7 @@ class Roll:
             {
                 "shot": shot,
                 "id": number + 1,
-                "planes": planes.person_letters(number),
+                "planes": layer_folder.person_letters(number),
                 "first": first,
                 "last": last,
                 "touches": [other + 1 for other in ids.touching(shot, number)],

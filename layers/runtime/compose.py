@@ -30,6 +30,7 @@ from nunif.runtime.options import FilmOptions
 from nunif.video import picture as pictures
 from nunif.video.film import Film, open_film
 from nunif.video.reader import Frame, content_hash
+from scene import layer_folder
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def main(options: ComposeOptions) -> None:
         UserError: no layers are there, the film that was split is gone or another, or what is put
             in doesn't fit.
     """
-    meta = planes.read_meta(options.layers)
+    meta = layer_folder.read_meta(options.layers)
     reading = reading_of(options, meta["source"])
     others = [path for path in (options.person, options.scene) if path is not None]
     check_not_sources([options.output], [options.layers, reading.input, *others])

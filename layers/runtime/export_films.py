@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from layers.options_films import REMOVAL, WAN_ANIMATE, ExportFilmsOptions, FilmExportOptions
 from layers.options_split import ComposeOptions
-from layers.runtime import planes
 from layers.runtime.compose import check_frames, reading_of
 from layers.runtime.film_export import (
     FOLDER,
@@ -33,6 +32,7 @@ from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.part import place_in_whole
 from nunif.video.reader import BrokenVideo
+from scene import layer_folder
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def main(options: ExportFilmsOptions) -> None:
         UserError: no layers are there, the film that was split is gone or another, it can't be
             exported, or something stands where an export would be written.
     """
-    meta = planes.read_meta(options.layers)
+    meta = layer_folder.read_meta(options.layers)
     output = options.output or options.layers / FOLDER
     like = ComposeOptions(layers=options.layers, output=output, source=options.source)
     reading = reading_of(like, meta["source"])

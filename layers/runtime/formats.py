@@ -18,6 +18,7 @@ from layers.runtime.planes import FrameLayers, PngShot, ShotWriter
 from layers.runtime.spaces import Encoded, Linear, Space, compose
 from nunif.errors import UserError
 from nunif.video.film import Film
+from scene import layer_folder
 
 Reading = Callable[[Path, range, Sequence[str], type], Iterator[FrameLayers]]
 
@@ -68,7 +69,7 @@ def format_of(meta: dict[str, Any]) -> Format:
     name = meta.get("format", "png")
     if name not in FORMATS:
         raise UserError(
-            f"{planes.META} says that the layers are {name}, which isn't known: choose from "
+            f"{layer_folder.META} says that the layers are {name}, which isn't known: choose from "
             f"{', '.join(FORMATS)}"
         )
     return FORMATS[name]
@@ -93,7 +94,7 @@ def read_layers(folder: Path, meta: dict[str, Any], film: Film) -> Iterator[Fram
     """
     layers = format_of(meta)
     for number, ((first, last), there) in enumerate(zip(meta["shots"], meta["planes"])):
-        shot = planes.shot_folder(folder, number)
+        shot = layer_folder.shot_folder(folder, number)
         yield from layers.read_shot(shot, range(first, last + 1), there, kind_of(film))
 
 

@@ -24,6 +24,7 @@ from nunif.errors import UserError
 from nunif.exr import decode_exr, encode_exr
 from nunif.video.film import Film
 from nunif.video.reader import Frame
+from scene import layer_folder
 
 
 def exr_path(shot: Path, number: int) -> Path:
@@ -40,17 +41,17 @@ class ExrShot:
         self._channels: dict[int, frozenset[str]] = {}  # of each frame
 
     def write(self, number: int, pictures: Mapping[str, np.ndarray], frame: Frame) -> None:
-        film = pictures[planes.FILM]
-        channels = _rgb("", film) | _rgb("scene.", pictures[planes.SCENE])
-        for alpha, colours in [*planes.layers_in(list(pictures)), planes.OCCLUDER]:
+        film = pictures[layer_folder.FILM]
+        channels = _rgb("", film) | _rgb("scene.", pictures[layer_folder.SCENE])
+        for alpha, colours in [*layer_folder.layers_in(list(pictures)), layer_folder.OCCLUDER]:
             if alpha in pictures:
                 name = planes.layer_name(alpha)
                 channels |= _rgb(f"{name}.", pictures[colours])
                 channels[f"{name}.A"] = pictures[alpha]
-        if planes.HOLE in pictures:
-            channels["hole.A"] = pictures[planes.HOLE].astype(np.float16)
-        if planes.DISPARITY in pictures:
-            channels["Z"] = pictures[planes.DISPARITY] / np.float32(65535)
+        if layer_folder.HOLE in pictures:
+            channels["hole.A"] = pictures[layer_folder.HOLE].astype(np.float16)
+        if layer_folder.DISPARITY in pictures:
+            channels["Z"] = pictures[layer_folder.DISPARITY] / np.float32(65535)
         self._put(number, channels)
 
     def _put(self, number: int, channels: Mapping[str, np.ndarray]) -> None:
@@ -84,11 +85,11 @@ def read_exrs(shot: Path, numbers: range, there: Sequence[str]) -> Iterator[Fram
             yield FrameLayers(
                 [
                     _layer(channels, planes.layer_name(alpha))
-                    for alpha, _ in planes.layers_in(there)
+                    for alpha, _ in layer_folder.layers_in(there)
                 ],
-                _layer(channels, "occluder") if planes.OCCLUDER[0] in there else None,
+                _layer(channels, "occluder") if layer_folder.OCCLUDER[0] in there else None,
                 _picture(channels, "scene"),
-                channels["hole.A"] > 0 if planes.HOLE in there else None,
+                channels["hole.A"] > 0 if layer_folder.HOLE in there else None,
             )
         except (OSError, ValueError) as error:
             raise UserError(f"{path} can't be read ({error}): split the film again") from error

@@ -27,6 +27,7 @@ from nunif.video.film import Film
 from nunif.video.picture import Picture, convert
 from nunif.video.reader import Frame, VideoReader
 from nunif.video.writer import VideoWriter
+from scene import layer_folder
 
 _UNTAGGED = 2  # matrix, primaries and transfer
 _AROUND = 16  # pixels around a layer that show the film, so that its edge isn't blurred with black
@@ -52,7 +53,7 @@ PRORES = VideoKind(".mov", "prores_ks", ("yuva444p10le",) * 2, ("yuva444p10le",)
 # a CRF at which alpha is off by some hundredths at most
 VP9 = VideoKind(".webm", "libvpx-vp9", ("yuva420p",) * 2, ("yuv420p",) * 2, quality=4)
 _GREY = VideoKind(".mkv", "ffv1", ("", ""), ("gray", "gray16le"), is_exact=True)
-_GREYS = {planes.HOLE: "hole", planes.DISPARITY: "depth"}
+_GREYS = {layer_folder.HOLE: "hole", layer_folder.DISPARITY: "depth"}
 
 
 class _Track:
@@ -101,13 +102,13 @@ class VideoShot:
         self, pictures: Mapping[str, np.ndarray]
     ) -> Iterator[tuple[str, str, np.ndarray]]:
         """Letters, names and (H, W, channels)."""
-        for alpha, colours in [*planes.layers_in(list(pictures)), planes.OCCLUDER]:
+        for alpha, colours in [*layer_folder.layers_in(list(pictures)), layer_folder.OCCLUDER]:
             if alpha in pictures:
                 straight = pictures[colours]
                 if not self._kind.is_exact:
-                    straight = _with_edges(straight, pictures[alpha], pictures[planes.FILM])
+                    straight = _with_edges(straight, pictures[alpha], pictures[layer_folder.FILM])
                 yield alpha, planes.layer_name(alpha), np.dstack([straight, pictures[alpha]])
-        yield planes.SCENE, "scene", pictures[planes.SCENE]
+        yield layer_folder.SCENE, "scene", pictures[layer_folder.SCENE]
         for letters, name in _GREYS.items():
             if letters in pictures:
                 grey = pictures[letters]
@@ -166,7 +167,7 @@ def read_videos(
         UserError: a file is missing, can't be read, or has another number of frames.
         BrokenVideo: one is damaged.
     """
-    people = planes.layers_in(there)
+    people = layer_folder.layers_in(there)
     with ExitStack() as stack:
 
         def frames_of(name: str, suffix: str = kind.suffix) -> Iterator[Frame]:
@@ -174,8 +175,8 @@ def read_videos(
 
         scenes = frames_of("scene")
         of_people = [frames_of(planes.layer_name(alpha)) for alpha, _ in people]
-        occluders = frames_of("occluder") if planes.OCCLUDER[0] in there else None
-        holes = frames_of("hole", _GREY.suffix) if planes.HOLE in there else None
+        occluders = frames_of("occluder") if layer_folder.OCCLUDER[0] in there else None
+        holes = frames_of("hole", _GREY.suffix) if layer_folder.HOLE in there else None
         for scene in scenes:
             yield FrameLayers(
                 [_layer_of(next(frames), dtype) for frames in of_people],

@@ -1,15 +1,5 @@
-"""The layers of a film on the disk: a folder for each shot, laid out as a record, and meta.json.
-
-    DIR/meta.json
-    DIR/shot0000/00000_C.png  the film
-                 00000_A.png, 00000_F.png    a person; _A2, _F2 the next one behind
-                 00000_O.png, 00000_OF.png   what stands before them
-                 00000_B.png  the scene
-                 00000_H.png  where it was filled in
-                 00000_D.png  how near things are, 16 bits, where that was needed
-
-Frames are numbered through the film. Planes that are empty in a whole shot are left out. The hole
-isn't called M: what is called so promises a trainer the truth under it.
+"""The planes of a film's layers as they are written and read: see `scene.layer_folder` for where
+they lie.
 
 Instead of PNGs a shot may hold videos (layers.runtime.plane_videos) or OpenEXR files
 (layers.runtime.plane_exrs) of the same planes.
@@ -17,51 +7,33 @@ Instead of PNGs a shot may hold videos (layers.runtime.plane_videos) or OpenEXR 
 Axes: H W pixels.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 
 from layers.runtime.exact import Layer
-from nunif.errors import UserError
 from nunif.files import explain_os_errors
-from nunif.image import decode, encode_binary, encode_grey, encode_rgb
+from nunif.image import encode_binary, encode_grey, encode_rgb
 from nunif.video.reader import Frame
-
-META = "meta.json"
-FILM, SCENE, HOLE, DISPARITY = "C", "B", "H", "D"
-OCCLUDER = ("O", "OF")  # alpha and foreground
-
-
-def person_letters(number: int) -> tuple[str, str]:
-    """Of alpha and foreground of a person; 0 is the nearest one."""
-    suffix = "" if number == 0 else str(number + 1)
-    return f"A{suffix}", f"F{suffix}"
-
-
-def shot_folder(folder: Path, number: int) -> Path:
-    return folder / f"shot{number:04d}"
-
-
-def plane_path(shot: Path, frame: int, letters: str) -> Path:
-    return shot / f"{frame:05d}_{letters}.png"
+from scene.layer_folder import (
+    FILM,
+    HOLE,
+    OCCLUDER,
+    SCENE,
+    layers_in,
+    plane_path,
+    read_plane,
+    shot_folder,
+)
 
 
 def layer_name(letters: str) -> str:
     """What files and channels of a layer are called, by the letters of its alpha: person, person2,
     occluder."""
     return "occluder" if letters == OCCLUDER[0] else f"person{letters[1:]}"
-
-
-def layers_in(there: Sequence[str]) -> list[tuple[str, str]]:
-    """The letters of the people's alphas and foregrounds among those of a shot, the nearest
-    first."""
-    letters = [person_letters(number) for number in range(len(there))]
-    return [both for both in letters if both[0] in there]
 
 
 class FrameLayers(NamedTuple):
@@ -197,41 +169,6 @@ def _encode(picture: np.ndarray) -> bytes:
     if picture.dtype == bool:
         return encode_binary(picture)
     return encode_rgb(picture) if picture.ndim == 3 else encode_grey(picture)
-
-
-def read_meta(folder: Path) -> dict[str, Any]:
-    """
-    Raises:
-        UserError: no layers are there.
-    """
-    path = folder / META
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(meta["shots"], list) and isinstance(meta["source"], dict)
-    except OSError as error:
-        raise UserError(
-            f"{folder} holds no layers of a film ({META} is missing): make them with python -m "
-            "layers split"
-        ) from error
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise UserError(f"{path} is damaged: split the film again") from error
-    return meta
-
-
-def read_plane(shot: Path, frame: int, letters: str) -> np.ndarray:
-    """A picture as it was written, (H, W, 3) or (H, W).
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    path = plane_path(shot, frame, letters)
-    is_grey = letters[0] in "AHD" or letters == OCCLUDER[0]
-    try:
-        how = cv2.IMREAD_ANYDEPTH
-        how |= cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR_RGB
-        return decode(path.read_bytes(), how)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error}): split the film again") from error
 
 
 def in_bits(picture: np.ndarray, kind: type | np.dtype) -> np.ndarray:

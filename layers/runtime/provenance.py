@@ -8,12 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from layers.runtime.planes import META
 from layers.runtime.put_back import Export
 from nunif.errors import UserError
 from nunif.files import longer_name, write_json
 from nunif.video.film import folder_hash
 from nunif.video.reader import content_hash
+from scene.layer_folder import META
 
 
 def origin_path(film: Path) -> Path:

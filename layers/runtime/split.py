@@ -48,6 +48,7 @@ from nunif.runtime.options import parse_objects
 from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.reader import content_hash
+from scene import layer_folder
 from scene.depth import create_estimator
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def main(options: SplitOptions) -> None:
         persons = roll.told(ids, objects)
         meta = {**meta_of(options, film, written), "persons": persons, "models": about}
         meta |= told_of_format(options, folder, meta, film)
-        write_json(folder / planes.META, meta)
+        write_json(folder / layer_folder.META, meta)
         export_beside(exports, folder, meta, options.film(), film)
     if ids.crowded:
         text = "in %d shots there are more than %d people: who came later shares layers with others"
@@ -227,7 +228,7 @@ def write_frame(
     if cut.starts_shot or not written.num_frames:
         written.start_shot()
     picture = cut.frame.rgb
-    letters = [planes.person_letters(number) for number in range(len(cut.persons))]
+    letters = [layer_folder.person_letters(number) for number in range(len(cut.persons))]
     alphas = [person.alpha for person in cut.persons]
     roll.see(len(written.shots) - 1, written.num_frames, alphas)
     guesses: Sequence[np.ndarray | None] = [
@@ -236,20 +237,20 @@ def write_frame(
     ]
     if occluder is not None:
         letters, alphas, guesses = (
-            [planes.OCCLUDER, *letters],
+            [layer_folder.OCCLUDER, *letters],
             [occluder, *alphas],
             [None, *guesses],
         )
     wide = [planes.in_bits(alpha[..., None], picture.dtype) for alpha in alphas]
     layers, scene = space.split(picture, wide, scene, guesses)
-    pictures: dict[str, np.ndarray] = {planes.FILM: space.put_in(picture)}
+    pictures: dict[str, np.ndarray] = {layer_folder.FILM: space.put_in(picture)}
     for (alpha_letters, colour_letters), layer in zip(letters, layers):
         pictures[alpha_letters] = layer.alpha[..., 0]
         pictures[colour_letters] = layer.foreground
     if disparity is not None:
         near = cv2.resize(disparity, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        pictures[planes.DISPARITY] = np.rint(near.clip(0, 1) * 65535).astype(np.uint16)
-    written.write({**pictures, planes.SCENE: scene, planes.HOLE: hole}, cut.frame)
+        pictures[layer_folder.DISPARITY] = np.rint(near.clip(0, 1) * 65535).astype(np.uint16)
+    written.write({**pictures, layer_folder.SCENE: scene, layer_folder.HOLE: hole}, cut.frame)
 
 
 def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[str, Any]:
