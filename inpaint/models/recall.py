@@ -54,6 +54,8 @@ MEMBRANE = 0.5  # how much of the difference around the hole is carried into it
 OLD = 8.0  # frames after which a canvas counts half of what its age leaves it
 KEY_SHARE = 0.25  # of a key beside a canvas that is young
 NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in coding
+# a change of light, of which `MEMBRANE` leaves half, that is no doubt; of a camera that adapts
+LIGHT = 0.15
 MOST_DOUBT = 2.0  # of a range of 2
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
 RING = 2  # pixels around a hole, of which a smooth fill is tried out, and
@@ -262,10 +264,10 @@ def merge(
     # counted from the least doubt, so that where all is in doubt the weights don't vanish
     least = torch.stack([torch.where(c.known > 0, c.doubt, MOST_DOUBT) for c in candidates]).amin(0)
     weights = [weigh(candidate, least) for candidate in candidates]
-    total = _sum(weights).clamp(min=1e-12)
+    total = reduce(torch.add, weights).clamp(min=1e-12)
     shares = [weight / total for weight in weights]
-    colour = _sum([share * c.colour for share, c in zip(shares, candidates)])
-    doubt = _sum([share * c.doubt for share, c in zip(shares, candidates)])
+    colour = reduce(torch.add, [share * c.colour for share, c in zip(shares, candidates)])
+    doubt = reduce(torch.add, [share * c.doubt for share, c in zip(shares, candidates)])
     before, after = (
         _known_by([c for c in candidates if c.later == later], hole) for later in (False, True)
     )
@@ -291,10 +293,6 @@ def weigh(candidate: Candidate, least: Tensor) -> Tensor:
     return trust / (candidate.age * (1 + (candidate.age / OLD).square()))
 
 
-def _sum(parts: list[Tensor]) -> Tensor:
-    return reduce(torch.add, parts)
-
-
 def _known_by(candidates: list[Candidate], hole: Tensor) -> Tensor:
     """(B, 1, H, W): how well a pixel is known by any of the candidates."""
     unknown = torch.ones_like(hole)
@@ -312,11 +310,12 @@ def _fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[
     """The difference at the hole's edge carried into it, which takes away changes of light and what
     the motion got wrong.
 
-    Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W); light that
-        changes everywhere isn't counted.
+    Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W), without
+        light that changes everywhere and by `LIGHT` at most.
     """
     difference, both = seen - colour, (1 - hole) * known
-    unlike = (seen - in_its_light(colour, seen, both)).abs().mean(1, keepdim=True)
+    lit = (seen - in_its_light(colour, seen, both)).abs()
+    unlike = torch.maximum(lit, difference.abs() - LIGHT).mean(1, keepdim=True)
     difference, seen_before = halve(torch.cat([difference, unlike], dim=1), both)
     difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
     fitted = (colour + MEMBRANE * difference[:, COLOUR]).clamp(-1, 1)

@@ -146,7 +146,11 @@ def make_copy(source: Path, target: Path, named: str) -> None:
         numbers += [("width", pa.int32()), ("key", pa.int64()), ("crc32", pa.uint32())]
         shape = pa.schema(numbers, {_ABOUT: json.dumps(about).encode()})
         counts = np.array([len(names.split("/")) for names in files] or [0])
-        with whole_path(target) as partial, pa.ipc.new_file(str(partial), shape) as writer:
+        with (
+            whole_path(target) as partial,
+            pa.OSFile(str(partial), "wb") as sink,  # by its name the writer would keep it open
+            pa.ipc.new_file(sink, shape) as writer,
+        ):
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, columns=shape.names).combine_chunks()
                 rows = _numbered(rows, shape, {"shard": shards, "files": files})

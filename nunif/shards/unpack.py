@@ -34,7 +34,7 @@ def main(options: UnpackOptions) -> None:
     make_folder(output)
     index, exclude = folder / INDEX_NAME, folder / EXCLUDE_NAME
     checks = _checks(index) if index.exists() else {}
-    excluded = set(exclude_names(exclude.read_text("utf-8")) if exclude.exists() else ())
+    excluded = set(exclude_names(exclude.read_text(encoding="utf-8")) if exclude.exists() else ())
     counts: Counter[str] = Counter()
     failures = Failures(
         len(shards) + 1

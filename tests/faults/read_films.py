@@ -32,7 +32,7 @@ def pass_on(work, *_):
 def main() -> None:
     # the pictures as they are in the film, and the same random draws for every damaged copy of it
     generate_views.VIEW_SIZES = {SIZE: 1.0}
-    generate.content_hash = lambda path: "00000000"
+    generate.film_hash = lambda path: "00000000"
     seen: list[list[tuple[int, float]]] = []
     read_clips = generate.read_clips
 

@@ -105,7 +105,7 @@ def test_a_bad_film_gives_the_clips_that_are_whole(tmp_path, monkeypatch, caplog
     monkeypatch.setattr(generate, "read_clips", watched)
     # x264 doesn't always give the same bytes, and the draws follow from them: with others now and
     # then a clip comes out next to no hole
-    monkeypatch.setattr(generate, "content_hash", lambda _: "0123abcd")
+    monkeypatch.setattr(generate, "film_hash", lambda _: "0123abcd")
     caplog.set_level("INFO")
     counts = make(path, tmp_path / "out", seq=SEQ, skip_interval=0, size=64)
     assert seen == [list(range(first, first + SEQ)) for first in firsts]

@@ -14,6 +14,7 @@ from inpaint.dataset import TrainSet
 from inpaint.losses import NamedLoss
 from inpaint.models.discriminator import DISCRIMINATORS, TemporalPatchGAN
 from inpaint.task import VideoInpaintTask
+from nunif.record_list import Records
 from nunif.training.trainer import WindowDone
 from tests.models import lively_model
 from tests.records import make_dataset
@@ -186,7 +187,7 @@ def test_spectral_norm_is_one():
 def task_with(adversary):
     model = lively_model()
     return VideoInpaintTask(
-        model, TrainSet([], 3, (32, 32), {}), None, NamedLoss("l1"), adversary, clip_length=3
+        model, TrainSet(Records(), 3, (32, 32), {}), None, NamedLoss("l1"), adversary, clip_length=3
     )
 
 

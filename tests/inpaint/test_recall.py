@@ -186,7 +186,7 @@ def test_a_smooth_fill_takes_the_place_of_a_memory_that_is_off_by_more():
     soft = F.avg_pool2d(noise(*SIZE), 15, 1, 7, count_include_pad=False) * 0.5
     rough = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
     shares = []
-    for scene, change in [(soft, 0.2), (rough, 0.2), (soft, 0.0)]:
+    for scene, change in [(soft, 0.3), (rough, 0.3), (soft, 0.0)]:
         _, memory = recall(scene, torch.zeros_like(hole), empty_memory(scene))
         merged, _ = recall((scene + change) * (1 - hole), hole, memory)
         shares.append(merged.weights[-1][hole > 0].mean().item())

@@ -13,6 +13,7 @@ from inpaint.dataset import EvalSet, TrainSet, scan_records
 from inpaint.losses import NamedLoss
 from inpaint.task import VideoInpaintTask
 from nunif.models import create_model, load_model, save_model
+from nunif.record_list import Records
 from nunif.training.trainer import EpochDone
 from tests.models import less_to_trace, lively_model
 from tests.records import make_dataset, make_records
@@ -314,7 +315,7 @@ def test_only_the_end_of_a_stream_is_learned_from():
     holes = torch.zeros(2, 7, 1, 24, 48)
     holes[:, 2:, :, 6:18, 10:30] = 1
     loss = NamedLoss("temporal_l1")
-    task = VideoInpaintTask(model, TrainSet([], 7, (24, 48), {}), None, loss, clip_length=3)
+    task = VideoInpaintTask(model, TrainSet(Records(), 7, (24, 48), {}), None, loss, clip_length=3)
     output = task.train_step(model, {"frames": frames, "holes": holes})
     found = gradients(model, output.loss)
     memory = None
@@ -336,7 +337,7 @@ def test_something_faster_is_proposed_where_nothing_is_learned_yet():
     def advice(name, **more):
         model, loss = create_model(f"inpaint.{name}"), NamedLoss("l1")
         task = VideoInpaintTask(
-            model, TrainSet([], 3, (8, 8), {}), None, loss, clip_length=3, **more
+            model, TrainSet(Records(), 3, (8, 8), {}), None, loss, clip_length=3, **more
         )
         return task.faster_on_cpu()
 
@@ -353,7 +354,11 @@ def test_losses_are_compared_only_where_they_measure_the_same(data):
 
     def yardstick(loss="l1", clip_length=3, of=records, cut=(4, (32, 32), {"object": 1.0})):
         task = VideoInpaintTask(
-            model, TrainSet([], *cut), EvalSet(of, *cut), NamedLoss(loss), clip_length=clip_length
+            model,
+            TrainSet(Records(), *cut),
+            EvalSet(of, *cut),
+            NamedLoss(loss),
+            clip_length=clip_length,
         )
         return task.yardstick()
 

@@ -146,7 +146,8 @@ def test_the_other_eye_sees_the_box_aside_and_a_filled_strip(run, known, film, t
         assert np.array_equal(picture[rows, aside], frame[rows, columns])
         assert np.array_equal(picture[seen], frame[seen])
         assert picture[rows, strip].any(axis=2).mean() > 0.9  # black before it was filled
-        assert (picture[rows, strip] != frame[rows, strip]).mean() > 0.5
+        # of a scene that is flat in truth the right fill is often the frame itself
+        assert (picture[rows, strip] != frame[rows, strip]).mean() > 0.2
 
 
 def expected(model, frames, view, starts, look_ahead=options_run.LOOK_AHEAD):

@@ -11,6 +11,7 @@ from nunif.records import write_record
 from nunif.seed import derive_seed
 from nunif.shards import commands
 from nunif.shards.options import parse_bytes
+from tests.open_files import refuse_open_files
 
 pytest.importorskip("pyarrow", reason="shards need pyarrow: pip install -e .[shards]")
 import pyarrow.parquet as pq
@@ -22,6 +23,12 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def as_on_windows(monkeypatch):
+    """Nothing that is open is renamed or removed."""
+    refuse_open_files(monkeypatch)
 
 
 def make(folder, *names, frames=3, size=(12, 16)):

@@ -17,6 +17,7 @@ from nunif.records import BadRecord, Plane, Storage, read_plane, write_record
 from nunif.seed import derive_seed
 from nunif.shards import commands
 from nunif.shards.options import CacheSettings
+from tests.open_files import refuse_open_files
 
 pytest.importorskip("pyarrow", reason="shards need pyarrow: pip install -e .[shards]")
 fsspec = pytest.importorskip("fsspec", reason="shards need fsspec: pip install -e .[shards]")
@@ -151,6 +152,15 @@ def memory(packed):
         far.pipe(f"/bucket/train/{path.name}", path.read_bytes())
     yield far
     far.store.clear()
+
+
+def test_nothing_that_is_open_is_renamed(packed, memory, tmp_path, monkeypatch):
+    """Which Windows refuses."""
+    refuse_open_files(monkeypatch)
+    expected = pictures(scan_records(packed / "records", PLANES)[0])
+    cache = CacheSettings(tmp_path / "copies", 1 << 30)
+    for place in (packed / "train", Path("memory://bucket/train")):
+        assert pictures(scan_records(place, PLANES, cache=cache)[0]) == expected
 
 
 def test_file_and_memory_and_copies_on_first_use(packed, memory, tmp_path):
