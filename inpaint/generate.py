@@ -32,8 +32,7 @@ from nunif.errors import UserError
 from nunif.failures import Failures
 from nunif.files import longer_name, make_folder, remove_left
 from nunif.parallel import ordered_map, prefetch
-from nunif.records import record_stem
-from nunif.turns import Turn, hashed, in_turns, tell_share
+from nunif.turns import in_turns, own_sources, tell_share, turn_for
 from nunif.video.film import Film, film_hash, list_films, open_film
 from nunif.video.reader import Frame, find_gaps
 from nunif.video.shots import Interrupted, first_run
@@ -90,9 +89,11 @@ def main(options: GenerateOptions) -> None:
         allow_third_party=options.allow_third_party_code,
     )
     remove_left(options.data_dir)
-    own = [pair for pair in hashed(videos, film_hash) if options.share.has_source(pair[1])]
+    own = own_sources(videos, film_hash, options.share)
     failures, total = Failures(len(videos)), Counter[str]()
-    for (video, _), turn in in_turns(own, lambda pair: _turn(pair[1], options)):
+    for (video, _), turn in in_turns(
+        own, lambda pair: turn_for(options, options.model_type, pair[1])
+    ):
         with turn, failures.log():
             counts = generate_from_video(video, estimator, options)
             total += counts
@@ -107,11 +108,6 @@ def main(options: GenerateOptions) -> None:
             f"{options.dataset_dir}: none of its {len(videos)} videos gave a record, the reasons "
             "are above"
         )
-
-
-def _turn(file_hash: str, options: GenerateOptions) -> Turn:
-    stem = record_stem(options.prefix, options.model_type, file_hash)
-    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
 
 
 def _tell_of_none(

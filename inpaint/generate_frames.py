@@ -40,9 +40,9 @@ from nunif.image import read_rgb
 from nunif.options import parse_size
 from nunif.parallel import ordered_map
 from nunif.record_options import Share
-from nunif.records import is_finished, record_name, record_stem, write_record
+from nunif.records import is_finished, record_name, write_record
 from nunif.seed import generator_for
-from nunif.turns import Turn, hashed, in_turns, tell_share
+from nunif.turns import hashed, in_turns, tell_share, turn_for
 from nunif.video.cuts import CUT_MARGIN
 from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VideoReader, find_gaps
@@ -71,7 +71,7 @@ def main(options: FramesOptions) -> None:
     counts: Counter[str] = Counter()
     failures, lines = Failures(len(sources)), list[str]()  # of sources that give no records
     own = [pair for pair in hashed(sources, hash_of) if is_own(*pair, options.share)]
-    turns = in_turns(own, lambda pair: _turn(pair[1], options))
+    turns = in_turns(own, lambda pair: turn_for(options, label_of(options), pair[1]))
     bar = tqdm(
         turns,
         total=len(own),
@@ -116,11 +116,6 @@ def main(options: FramesOptions) -> None:
 def is_own(source: Source, file_hash: str, share: Share) -> bool:
     """Whether any records of a source belong to a share."""
     return share.has_single(file_hash) if source.kind == "stills" else share.has_source(file_hash)
-
-
-def _turn(file_hash: str, options: FramesOptions) -> Turn:
-    stem = record_stem(options.prefix, label_of(options), file_hash)
-    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
 
 
 def label_of(options: FramesOptions) -> str:

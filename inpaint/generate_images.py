@@ -23,9 +23,9 @@ from nunif.files import make_folder, raise_if_short, remove_left
 from nunif.image import PICTURE_SUFFIXES, read_rgb
 from nunif.parallel import ordered_map
 from nunif.record_options import Share
-from nunif.records import is_finished, record_name, record_stem, write_record
+from nunif.records import is_finished, record_name, write_record
 from nunif.seed import generator_for
-from nunif.turns import AnyTurn, Turn, in_turns, tell_share
+from nunif.turns import AnyTurn, Turn, in_turns, tell_share, turn_for
 from nunif.video.film import tell_of_pictures
 from nunif.video.reader import VIDEO_SUFFIXES, BrokenVideo, VideoReader, content_hash
 from nunif.video.tone import describe_transfer
@@ -100,10 +100,7 @@ def _of_share(
 
 
 def _turn(file_hash: str | None, options: ImagesOptions) -> Turn | None:
-    if file_hash is None:
-        return None
-    stem = record_stem(options.prefix, LABEL, file_hash)
-    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
+    return None if file_hash is None else turn_for(options, LABEL, file_hash)
 
 
 def _without_twins(files: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:

@@ -36,7 +36,7 @@ from nunif.record_scan import holds_shards, scan_records
 from nunif.runtime.options import parse_objects
 from nunif.video.clips import BadClip, list_clips, read_clip
 from nunif.video.reader import VIDEO_SUFFIXES
-from scene.planes import ALPHA, BEHIND, COLOUR, OCCLUDER
+from scene.planes import ALPHA, BEHIND, BLIND_HOLE, COLOUR, OCCLUDER
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +83,19 @@ def evaluate_records(options: EvaluateOptions) -> None:
         )
     tell_no_effect(options, ("--size", "--objects", "--deinterlace"), "on records")
     planes = (COLOUR, ALPHA, BEHIND, OCCLUDER)
-    found, bad = scan_records(options.data_dir, planes, min_frames=options.start + 2)
+    found, bad = scan_records(options.data_dir, (*planes, BLIND_HOLE), min_frames=options.start + 2)
     for problem in bad:
         logger.warning("left out: %s", problem)
-    found = found.where(lambda record: all(record.has(p.letter) for p in planes))
+    num_found = len(found)
+    found = found.where(
+        lambda record: (
+            all(record.has(p.letter) for p in planes) and not record.has(BLIND_HOLE.letter)
+        )
+    )
+    if unknown := num_found - len(found):
+        text = "left out: %d records in which what is behind people isn't known (%s, without _%s)"
+        names = " ".join(f"_{plane.letter}" for plane in planes)
+        logger.warning(text, unknown, names, BLIND_HOLE.letter)
     clips = record_clips(found, start=options.start, num_frames=options.frames)
     _evaluate(
         clips,

@@ -27,8 +27,8 @@ from nunif.errors import OutputError, UserError
 from nunif.failures import Failures
 from nunif.files import make_folder, remove_left
 from nunif.parallel import ordered_map
-from nunif.records import is_finished, record_name, record_stem, write_record
-from nunif.turns import AnyTurn, Turn, in_turns, tell_share
+from nunif.records import is_finished, record_name, write_record
+from nunif.turns import AnyTurn, Turn, in_turns, tell_share, turn_for
 from nunif.video.reader import BrokenVideo
 from scene.planes import ALPHA, COLOUR
 
@@ -83,8 +83,7 @@ def _is_own(file_hash: str | UserError, options: ImportOptions) -> bool:
 def _turn(file_hash: str | UserError, options: ImportOptions) -> Turn | None:
     if isinstance(file_hash, UserError) or not file_hash:
         return None
-    stem = record_stem(options.prefix, options.layout, file_hash)
-    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
+    return turn_for(options, options.layout, file_hash)
 
 
 def _tell(layout: str, counts: Counter[str]) -> None:

@@ -30,8 +30,8 @@ from nunif.errors import UserError
 from nunif.failures import Failures
 from nunif.files import make_folder, remove_left
 from nunif.parallel import ordered_map
-from nunif.records import is_finished, record_name, record_stem, write_record
-from nunif.turns import Turn, hashed, in_turns, tell_share
+from nunif.records import is_finished, record_name, write_record
+from nunif.turns import in_turns, own_sources, tell_share, turn_for
 from nunif.video.cuts import mark_cuts
 from nunif.video.film import Film, film_hash, list_films, open_film
 from nunif.video.reader import BrokenVideo, Frame
@@ -72,8 +72,8 @@ def main(options: LabelOptions) -> None:
     counts: Counter[str] = Counter()
     remove_left(options.data_dir)
     failures = Failures(len(films))
-    own = [pair for pair in hashed(films, film_hash) if options.share.has_source(pair[1])]
-    for (path, _), turn in in_turns(own, lambda pair: _turn(pair[1], options)):
+    own = own_sources(films, film_hash, options.share)
+    for (path, _), turn in in_turns(own, lambda pair: turn_for(options, LABEL, pair[1])):
         with turn, failures.log(path.name):
             _label_film(path, options, device, counts)
     skipped = f", skipped {counts[UNSURE]} {UNSURE}: see --no-gate" if counts[UNSURE] else ""
@@ -81,11 +81,6 @@ def main(options: LabelOptions) -> None:
     if options.shard is not None:
         tell_share(options.shard, options.share, len(own), len(films), "films")
     failures.raise_if_any("films")
-
-
-def _turn(file_hash: str, options: LabelOptions) -> Turn:
-    stem = record_stem(options.prefix, LABEL, file_hash)
-    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
 
 
 def _label_film(

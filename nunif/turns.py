@@ -14,7 +14,8 @@ import filelock
 
 from nunif.errors import UserError
 from nunif.files import explain_os_errors, open_lock, remove_left
-from nunif.record_options import Share
+from nunif.record_options import RecordFolderOptions, Share
+from nunif.records import record_stem
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,13 @@ class Turn(AbstractContextManager[None]):
         self._lock = None
 
 
+def turn_for(options: RecordFolderOptions, label: str, file_hash: str) -> Turn:
+    """The right to the records of a source. label: what their names have between the prefix and the
+    source's hash, as the depth model."""
+    stem = record_stem(options.prefix, label, file_hash)
+    return Turn(options.data_dir, stem, options.share, seconds=options.lock_seconds)
+
+
 @cache
 def _tell_no_locks(folder: Path) -> None:
     logger.info(
@@ -141,6 +149,13 @@ def hashed(items: Iterable[Item], hash_of: Callable[[Item], str]) -> list[tuple[
         except UserError:
             found.append((item, ""))
     return found
+
+
+def own_sources(
+    items: Iterable[Item], hash_of: Callable[[Item], str], share: Share
+) -> list[tuple[Item, str]]:
+    """Those of a share, as `hashed` gives them."""
+    return [pair for pair in hashed(items, hash_of) if share.has_source(pair[1])]
 
 
 def tell_share(shard: str, share: Share, num_own: int, total: int, what: str) -> None:

@@ -8,6 +8,7 @@ A map says how surely a person is seen at each place, see `layers.runtime.holes`
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -36,6 +37,22 @@ class _Seen:
     age: int = 0
 
 
+class _Pair:
+    """Two frames, one after the other, with the motion from each to the other, looked for when it
+    is needed first."""
+
+    def __init__(self, first: _Seen, then: _Seen) -> None:
+        self.first, self.then = first, then
+
+    @cached_property
+    def ahead(self) -> np.ndarray:
+        return flow_to(self.first.picture, self.then.picture)
+
+    @cached_property
+    def back(self) -> np.ndarray:
+        return flow_to(self.then.picture, self.first.picture)
+
+
 class Carrying:
     """Takes the frames of a shot with their maps and gives the maps back, `REACH` frames later.
 
@@ -46,6 +63,7 @@ class Carrying:
     def __init__(self, least: int, surely: int) -> None:
         self._least, self._surely = least, surely
         self._waiting: deque[_Seen] = deque()
+        self._pairs: deque[_Pair] = deque(maxlen=REACH)  # of those that wait, one shorter
         self._before: deque[np.ndarray] = deque(maxlen=REACH)  # pictures, given out
 
     def add(self, picture: np.ndarray, found: np.ndarray) -> Iterator[np.ndarray]:
@@ -55,12 +73,15 @@ class Carrying:
         size = max(1, round(picture.shape[1] * ROWS / picture.shape[0])), ROWS
         small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         own = cv2.resize(found, size, interpolation=cv2.INTER_AREA)
-        self._waiting.append(_Seen(small, own, found, np.zeros_like(own)))
-        if len(self._waiting) > 1:
-            self._carry(self._waiting[-2], self._waiting[-1])
-            for number in range(len(self._waiting) - 2, -1, -1):
-                if not self._carry(self._waiting[number + 1], self._waiting[number]):
-                    break
+        seen = _Seen(small, own, found, np.zeros_like(own))
+        if self._waiting:
+            pair = _Pair(self._waiting[-1], seen)
+            self._pairs.append(pair)
+            self._carry(pair, back=False)
+        self._waiting.append(seen)
+        for pair in reversed(self._pairs):
+            if not self._carry(pair, back=True):
+                break
         if len(self._waiting) > REACH:
             yield self._give(self._waiting[-1].picture)
 
@@ -69,6 +90,7 @@ class Carrying:
         while self._waiting:
             yield self._give(self._waiting[-1].picture)
         self._before.clear()
+        self._pairs.clear()
 
     def _give(self, later: np.ndarray) -> np.ndarray:
         """The first map that waits. later: the last picture that does."""
@@ -89,17 +111,18 @@ class Carrying:
         size = seen.found.shape[1], seen.found.shape[0]
         return np.maximum(seen.found, cv2.resize(carried, size, interpolation=cv2.INTER_LINEAR))
 
-    def _carry(self, source: _Seen, to: _Seen) -> bool:
-        """Whether anything new was."""
+    def _carry(self, pair: _Pair, *, back: bool) -> bool:
+        """From one frame of a pair to the other. Returns whether anything new was."""
+        source, to = (pair.then, pair.first) if back else (pair.first, pair.then)
         seen = np.maximum(source.own, source.carried)
         age = 0 if source.own.max() >= self._surely else source.age
         if age >= REACH or seen.max() < self._surely:
             return False
-        flow, back = flow_to(to.picture, source.picture), flow_to(source.picture, to.picture)
+        flow, returns = (pair.ahead, pair.back) if back else (pair.back, pair.ahead)
         moved = pull(seen, flow)
         moved[_difference(pull(source.picture, flow), to.picture) > ALIKE] = 0
         moved = np.asarray(cv2.medianBlur(moved, BLUR))
-        lost = self._lost(moved, to.own, is_visible(flow, back))
+        lost = self._lost(moved, to.own, is_visible(flow, returns))
         if not (lost > to.carried).any():
             return False
         to.carried = np.maximum(to.carried, lost)

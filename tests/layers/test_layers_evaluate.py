@@ -209,9 +209,16 @@ def test_rendered_people_with_true_holes_too(evaluate, tmp_path):
     behind = np.stack([walk(NOBODY)[0]] * 3)
     clip = make_clip(rng, behind, num_people=1)
     write_record(tmp_path / "world" / "w_world_01234567_000000", clip.planes, clip.info)
+    # of a real film, which was filled in where nobody knows what is there
+    hole = clip.planes["A"] > 0
+    write_record(tmp_path / "world" / "w_layers_01234567_000000", clip.planes | {"H": hole}, {})
     words = ("--look-ahead", "0", "--baselines", "nothing,median", "--no-gate")
     code, _, lines = evaluate("-i", tmp_path / "world", *words)
     assert code == 0, lines
+    text = "left out: 1 records in which what is behind people isn't known"
+    assert f"{text} (_C _A _B _O, without _H)" in lines
+    clips = json.loads((tmp_path / "o" / "scores.json").read_text())["clips"]
+    assert {row["clip"] for row in clips} == {"w_world_01234567_000000"}
     means = scores_of(tmp_path)
     assert list(means) == [
         "nothing",
