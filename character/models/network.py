@@ -36,6 +36,24 @@ class CharacterNetwork(Model):
     where the denoiser looks at what the reference network leaves.
 
     It holds no state: what the reference network leaves is handed on by the caller.
+
+    Args:
+        widths, layers, groups, heads: of both UNets. cross: d.
+        codec: "dct" or "kl"; codec_sizes: what it is built with.
+        guider: widths of the pose guider, whose first channels are `pose_channels`.
+        image_encoder: sizes of CLIP's network.
+        size, frames: pixels of a side and length of the clips that it is trained with.
+        positions: the most frames of one call.
+        occlusion: whether what is in front comes in beside the scene.
+        frame_norm: motion modules normalise every frame by itself.
+        all_cross: the coarsest level has attention too.
+        motion: "codes", learned with the rest, or "colours", fixed.
+        target: what it predicts, see `character.noise`. zero_snr: of its schedule.
+        scene_skip: the prediction is the difference from the scene's latents.
+
+    Raises, when it is built:
+        UserError: diffusers is not installed; the target can't go with the schedule.
+        ValueError: an unknown name.
     """
 
     any_clip_length = True
@@ -64,24 +82,6 @@ class CharacterNetwork(Model):
         zero_snr: bool = True,
         scene_skip: bool = False,
     ) -> None:
-        """
-        Args:
-            widths, layers, groups, heads: of both UNets. cross: d.
-            codec: "dct" or "kl"; codec_sizes: what it is built with.
-            guider: widths of the pose guider, whose first channels are `pose_channels`.
-            image_encoder: sizes of CLIP's network.
-            size, frames: pixels of a side and length of the clips that it is trained with.
-            positions: the most frames of one call.
-            occlusion: whether what is in front comes in beside the scene.
-            frame_norm: motion modules normalise every frame by itself.
-            all_cross: the coarsest level has attention too.
-            motion: "codes", learned with the rest, or "colours", fixed.
-            target: what it predicts, see `character.noise`. zero_snr: of its schedule.
-            scene_skip: the prediction is the difference from the scene's latents.
-        Raises:
-            UserError: diffusers is not installed; the target can't go with the schedule.
-            ValueError: an unknown name.
-        """
         super().__init__()
         named = {"codec": (codec, CODECS), "motion": (motion, MOTIONS), "target": (target, TARGETS)}
         for word, (value, known) in named.items():
