@@ -4,13 +4,16 @@ its skin, and what makes features of that picture.
 Axes: B clips, T frames, H W pixels, h w places, V vertices, F triangles, C channels.
 """
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scene.people.body import NUM_PARTS, NUM_VERTICES, make_triangles
+from scene.people.motion import Gait, move_body
 
 
 class Surface(NamedTuple):
@@ -33,15 +36,40 @@ class SkinCodes(nn.Module):
         super().__init__()
         triangles = torch.as_tensor(make_triangles()[0], dtype=torch.int64)
         self.register_buffer("faces", triangles, persistent=False)  # (F, 3)
-        num_vertices = NUM_PARTS * NUM_VERTICES
         if learned:
-            self.codes = nn.Parameter(torch.randn(num_vertices, channels))
+            self.codes = nn.Parameter(smooth_codes(channels))
         else:
-            self.register_buffer("codes", torch.rand(num_vertices, channels))
+            self.register_buffer("codes", skin_colours(channels))
 
     def forward(self, surface: Surface) -> Tensor:
         """(B, C, T, H, W); 0 where there is no body."""
         return paint(surface, self.faces, self.codes)
+
+
+def rest_places() -> Tensor:
+    """Where the skin of somebody is who stands upright, (V, 3), from -1 to 1 along each axis."""
+    vertices = move_body(Gait("still", 1.0, 0.0, 0.0), 1.0, 1.0, np.zeros(1)).vertices
+    places = torch.as_tensor(vertices.reshape(-1, 3), dtype=torch.float32)
+    low, high = places.amin(0), places.amax(0)
+    return 2 * (places - low) / (high - low) - 1
+
+
+def smooth_codes(channels: int) -> Tensor:
+    """Random codes (V, channels) that differ little between neighbours, so that they can be learned
+    from pictures in which a pixel is wider than a triangle: one for each part of the body, and
+    waves over it."""
+    parts = torch.randn(NUM_PARTS, channels).repeat_interleave(NUM_VERTICES, dim=0)
+    waves = torch.randn(3, channels) * 4
+    phases = 2 * math.pi * torch.rand(channels)
+    return 0.7 * parts + torch.sin(rest_places() @ waves + phases)
+
+
+def skin_colours(channels: int) -> Tensor:
+    """Fixed codes (V, channels) from 0 to 1: the place in three channels, and again in finer
+    steps."""
+    places = rest_places().repeat(1, -(-channels // 3))[:, :channels]
+    steps = 2.0 ** torch.arange(channels).div(3, rounding_mode="floor")
+    return 0.5 + 0.5 * torch.where(steps > 1, torch.sin(math.pi * places * steps), places)
 
 
 def paint(surface: Surface, faces: Tensor, codes: Tensor) -> Tensor:

@@ -1,0 +1,13 @@
+"""The tables of commands. Nothing here imports torch."""
+
+from character import options_train
+from nunif.cli import Command
+
+TRAIN = [
+    Command(
+        "character",
+        options_train.TrainOptions,
+        "character.train:main",
+        "train what shows a person of a picture in another one's movement and scene",
+    )
+]
