@@ -136,11 +136,11 @@ def _cut_out(record: Record, start: int, num_frames: int, size: int) -> np.ndarr
         white = np.rint(share * colour + (1 - share) * 255).astype(np.uint8)[0]
         _, rows, columns = np.nonzero(alpha > 25)
         part = white[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        return _squared(part, size)
+        return squared(part, size)
     raise BadRecord(record.path, "nobody is seen in it")
 
 
-def _squared(picture: np.ndarray, size: int) -> np.ndarray:
+def squared(picture: np.ndarray, size: int) -> np.ndarray:
     """Scaled to fit nine tenths of a white square."""
     scale = 0.9 * size / max(picture.shape[:2])
     height, width = (max(1, round(scale * side)) for side in picture.shape[:2])
@@ -198,4 +198,3 @@ def content_key(record: Record, *parts: Any) -> str:
             data = b""
         digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()
-

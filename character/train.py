@@ -211,9 +211,7 @@ def _measure(codec: DctCodec, records: list[Record], cut: Cut) -> Tensor:
     for record in records[:MEASURED]:
         rng = generator_for("crop", record.path.name, 0)
         try:
-            clip = read_clip(
-                record, rng, num_frames=1, size=cut.size, has_motion=cut.has_motion
-            )
+            clip = read_clip(record, rng, num_frames=1, size=cut.size, has_motion=cut.has_motion)
         except BadRecord:
             continue  # it is told of when latents are made
         pictures.append(torch.from_numpy(clip.colour[0]).permute(2, 0, 1).float() / 127.5 - 1)
