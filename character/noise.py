@@ -40,7 +40,7 @@ class NoiseSchedule:
 
     def add_noise(self, x0: Tensor, eps: Tensor, step: Tensor) -> Tensor:
         """The latents at a step."""
-        keep, noise = self._weights(step, x0)
+        keep, noise = self.weights(step, x0)
         return keep * x0 + noise * eps
 
     def truth(self, x0: Tensor, eps: Tensor, step: Tensor) -> Tensor:
@@ -49,14 +49,14 @@ class NoiseSchedule:
             return x0
         if self.target == "epsilon":
             return eps
-        keep, noise = self._weights(step, x0)
+        keep, noise = self.weights(step, x0)
         return keep * eps - noise * x0
 
     def clean(self, noisy: Tensor, prediction: Tensor, step: Tensor) -> Tensor:
         """x0, as a prediction has it."""
         if self.target == "sample":
             return prediction
-        keep, noise = self._weights(step, noisy)
+        keep, noise = self.weights(step, noisy)
         if self.target == "epsilon":
             return (noisy - noise * prediction) / keep
         return keep * noisy - noise * prediction
@@ -74,8 +74,8 @@ class NoiseSchedule:
             capped = capped / (ratio + 1)
         return capped.float()
 
-    def _weights(self, step: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Of x0 and of the noise, (B, 1, ...)."""
+    def weights(self, step: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Of x0 and of the noise in the latents at a step, (B, 1, ...) each."""
         abar = self.abar.to(step.device)[step].reshape(-1, *[1] * (like.dim() - 1))
         return abar.sqrt().to(like), (1 - abar).sqrt().to(like)
 
