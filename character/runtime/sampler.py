@@ -5,8 +5,7 @@ Axes: T frames, S S pixels of the square, c latent channels, h w places, 3 = R G
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +16,18 @@ from tqdm import tqdm
 
 from character.models import Bank, CharacterNetwork, Surface
 from character.noise import guided, sample
+from character.runtime.pose import Movement
+from character.runtime.regions import Run
+from character.surface import draw_surface
+from nunif.device import AMP_DTYPES, autocast
 from nunif.errors import UserError
 from nunif.models import load_model
 from nunif.seed import derive_seed
+from scene.people.film import TRIANGLES
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 8  # frames that are encoded or decoded together
-PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,7 @@ class Looks:
 
 @dataclass(frozen=True)
 class Codes:
-    """What steers a run, all on the network's device. scene, occlusion: latents (1, c, T, h, w).
-    face (T, S, S) int and bary (T, S, S, 3): the body, see `character.models.pose.Surface`."""
+    """What steers a run. scene, occlusion: latents (1, c, T, h, w). face, bary: see `draw_body`."""
 
     scene: Tensor
     occlusion: Tensor
@@ -102,10 +104,39 @@ def look_at(network: CharacterNetwork, picture: np.ndarray) -> Looks:
         return Looks(network.reference(network.encode(looks), embedding), embedding)
 
 
-def encode_film(network: CharacterNetwork, film: np.ndarray) -> Tensor:
-    """(T, S, S, 3) uint8 as latents (1, c, T, h, w)."""
-    parts = [film[at : at + AT_ONCE] for at in range(0, len(film), AT_ONCE)]
-    return torch.cat([network.encode(to_signed(part, network)) for part in parts], dim=2)
+def encode_pairs(
+    network: CharacterNetwork, pairs: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> tuple[Tensor, Tensor]:
+    """Scenes and what is in front of them, pairs of (S, S, 3) uint8, as latents (1, c, T, h, w)
+    each."""
+    found: list[tuple[Tensor, ...]] = []
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def encode() -> None:
+        films = [to_signed(np.stack(film), network) for film in zip(*waiting)]
+        found.append(tuple(network.encode(film) for film in films))
+        waiting.clear()
+
+    for pair in pairs:
+        waiting.append(pair)
+        if len(waiting) == AT_ONCE:
+            encode()
+    if waiting:
+        encode()
+    scene, occlusion = (torch.cat(parts, dim=2) for parts in zip(*found))
+    return scene, occlusion
+
+
+def draw_body(movement: Movement, run: Run, size: int) -> tuple[Tensor, Tensor]:
+    """The body in the square of a run: face (T, S, S) int16 and bary (T, S, S, 3) float16, small
+    because they are kept for all frames. size: S."""
+    faces, shares = [], []
+    for frame in range(run.first, run.last + 1):
+        points = run.crop.moved(movement.points[frame], size)
+        face, bary = draw_surface(points, movement.inverse[frame], TRIANGLES, (size, size))
+        faces.append(torch.from_numpy(face).short())
+        shares.append(torch.from_numpy(bary).half())
+    return torch.stack(faces), torch.stack(shares)
 
 
 def decode_film(network: CharacterNetwork, latents: Tensor) -> Iterator[np.ndarray]:
@@ -124,7 +155,7 @@ def to_signed(film: np.ndarray, network: CharacterNetwork) -> Tensor:
 
 @torch.no_grad()
 def make_run(
-    network: CharacterNetwork, looks: Looks, codes: Codes, sampling: Sampling, *, name: object
+    network: CharacterNetwork, looks: Looks, codes: Codes, sampling: Sampling, *, name: str
 ) -> Tensor:
     """Latents (1, c, T, h, w) of a run of frames. name: of the run; with the seed it decides about
     the noise."""
@@ -139,8 +170,10 @@ def make_run(
         counts = torch.zeros(shape[2], device=device)
         for part in parts:
             taken = slice(part.start, part.stop)
-            surface = Surface(codes.face[None, taken], codes.bary[None, taken])
-            with _computing_in(sampling.precision, device):
+            surface = Surface(
+                codes.face[None, taken].to(device), codes.bary[None, taken].to(device)
+            )
+            with autocast(device, AMP_DTYPES.get(sampling.precision or "")):
                 features = network.guide(surface)
                 found = [
                     network.denoise(
@@ -155,18 +188,13 @@ def make_run(
                     ).float()
                     for half in halves
                 ]
-            total[:, :, taken] += found[0] if len(found) == 1 else guided(*found, sampling.guidance)
+            total[:, :, taken] += (
+                found[0] if len(found) == 1 else guided(found[0], found[1], sampling.guidance)
+            )
             counts[taken] += 1
         return total / counts[:, None, None]
 
-    latents = noise
     steps = sample(predict, noise, network.schedule, num_steps=sampling.num_steps)
-    for latents in tqdm(steps, total=sampling.num_steps, unit="step", desc=str(name), disable=None):
-        pass
+    shown = tqdm(steps, total=sampling.num_steps, unit="step", desc=name, disable=None)
+    *_, latents = shown
     return latents
-
-
-def _computing_in(precision: str | None, device: torch.device) -> AbstractContextManager[object]:
-    if precision in (None, "fp32"):
-        return nullcontext()
-    return torch.autocast(device.type, PRECISIONS[precision])
