@@ -198,4 +198,3 @@ def content_key(record: Record, *parts: Any) -> str:
             data = b""
         digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()
-

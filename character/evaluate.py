@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from character.clips import PLANES, Clip, num_people, read_clip
+from character.clips import Clip, read_clip
+from character.dataset import scan_records
 from character.latents import Encoded, encode_clip
 from character.metrics import (
     colour_error,
@@ -34,7 +35,6 @@ from nunif.files import make_folder, write_json
 from nunif.image import save_png
 from nunif.models import load_model
 from nunif.pictures import tile
-from nunif.record_scan import scan_records
 from nunif.records import BadRecord, Record
 from nunif.seed import derive_seed, generator_for
 
@@ -67,9 +67,7 @@ def main(options: EvaluateOptions) -> None:
     assert isinstance(model, CharacterNetwork)
     clips = read_clips(options.data_dir, model, num=options.num)
     encoded = [
-        encode_clip(
-            clip, lambda x: model.encode(x.to(device)), lambda x: model.embed(x.to(device))
-        )
+        encode_clip(clip, lambda x: model.encode(x.to(device)), lambda x: model.embed(x.to(device)))
         for clip in clips
     ]
     made = make_films(model, encoded, options, device)
@@ -79,8 +77,13 @@ def main(options: EvaluateOptions) -> None:
         print(line)
     if options.output is not None:
         folder = make_folder(options.output)
-        info = {"model": str(options.model), "clips": [clip.name for clip in clips]}
-        info |= {"steps": options.steps, "guidance": options.guidance, "seed": options.seed}
+        info = {
+            "model": str(options.model),
+            "clips": [clip.name for clip in clips],
+            "steps": options.steps,
+            "guidance": options.guidance,
+            "seed": options.seed,
+        }
         write_json(folder / "scores.json", {**info, **scores.to_dict()})
         save_png(folder / "codes.png", sheet(clips, made))
 
@@ -89,25 +92,23 @@ def read_clips(folder: Path, model: CharacterNetwork, *, num: int) -> list[Clip]
     """The first clips of the first records of one person.
 
     Raises:
-        UserError: there are fewer than 3, of which no two can be exchanged in a circle.
+        UserError: there are fewer.
     """
-    found, bad = scan_records(folder, PLANES, min_frames=model.clip_length)
+    found, bad = scan_records(folder, min_frames=model.clip_length)
     clips: list[Clip] = []
     for record in found:
         if len(clips) == num:
             break
-        if num_people(record) not in (None, 1):
-            continue
         try:
             clips.append(_first_clip(record, model))
         except BadRecord as problem:
             bad.append(problem)
-    for problem in bad:
-        logger.warning("left out: %s", problem)
-    if len(clips) < min(num, 3):
+    for unusable in bad:
+        logger.warning("left out: %s", unusable)
+    if len(clips) < num:
         raise UserError(
-            f"{folder}: {len(clips)} records show one person and its movement, 3 are needed: make "
-            "some with create_training_data.py world --people 1"
+            f"{folder}: {len(clips)} records show one person and its movement, {num} are needed: "
+            "make some with create_training_data.py world --people 1"
         )
     return clips
 
