@@ -136,13 +136,13 @@ def _cut_out(record: Record, start: int, num_frames: int, size: int) -> np.ndarr
         white = np.rint(share * colour + (1 - share) * 255).astype(np.uint8)[0]
         _, rows, columns = np.nonzero(alpha > 25)
         part = white[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        return _squared(part, size)
+        return squared(part, size)
     raise BadRecord(record.path, "nobody is seen in it")
 
 
-def _squared(picture: np.ndarray, size: int) -> np.ndarray:
-    """Scaled to fit nine tenths of a white square."""
-    scale = 0.9 * size / max(picture.shape[:2])
+def squared(picture: np.ndarray, size: int, *, share: float = 0.9) -> np.ndarray:
+    """Scaled to fit a share of a white square's side."""
+    scale = share * size / max(picture.shape[:2])
     height, width = (max(1, round(scale * side)) for side in picture.shape[:2])
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     square = np.full((size, size, 3), 255, np.uint8)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 ROOM = 1.15, 1.9  # the square's side as a share of the body's longer one
+USUAL_ROOM = 1.5
 LEAST = 0.25  # of the frame's shorter side
 
 
@@ -47,8 +48,26 @@ def draw_crop(
     Args:
         points: (T, V, 2). is_seen: (T, V) bool, before the camera. size: (H, W) of the frames.
     """
-    height, width = size
     room, across, down = rng.uniform(*ROOM), rng.random(), rng.random()
+    return crop_around(points, is_seen, size, room=room, across=across, down=down)
+
+
+def crop_around(
+    points: np.ndarray,
+    is_seen: np.ndarray,
+    size: tuple[int, int],
+    *,
+    room: float = USUAL_ROOM,
+    across: float = 0.5,
+    down: float = 0.5,
+) -> Crop:
+    """A square that holds the body.
+
+    Args:
+        points, is_seen, size: see `draw_crop`. room: its side as a share of the body's longer one.
+        across, down: where the body is in it, from 0 to 1.
+    """
+    height, width = size
     shorter = min(height, width)
     x, y = (np.clip(points[is_seen][:, axis], 0, side) for axis, side in ((0, width), (1, height)))
     if not len(x):
