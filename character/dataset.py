@@ -16,7 +16,6 @@ from torch import Tensor
 from character.clips import PLANES, num_people
 from character.latents import read_latents
 from nunif import record_scan
-from nunif.record_list import Records
 from nunif.records import BadRecord, Record
 from nunif.shards.options import CacheSettings
 from nunif.training.task import BadSample, Draw
@@ -28,14 +27,14 @@ Sample = dict[str, Tensor]
 
 def scan_records(
     folder: Path, *, min_frames: int, cache: CacheSettings | None = None
-) -> tuple[Records, list[BadRecord]]:
+) -> tuple[list[Record], list[BadRecord]]:
     """Records with all layers of one person, and those that can't be used, with the reason. Those
     that tell of nobody, or of several, are passed over with a line."""
     found, bad = record_scan.scan_records(folder, PLANES, quick=True, cache=cache)
     lack = partial(_lack, min_frames=min_frames)
     bad += [BadRecord(record.path, lack(record)) for record in found.where(lack)]
     found = found.where(lambda record: not lack(record))
-    fitting = found.where(lambda record: num_people(record) in (None, 1))
+    fitting = [record for record in found if num_people(record) in (None, 1)]
     if len(fitting) < len(found):
         logger.info(
             "%s: %d of %d records show nobody or several people: one is needed, they are passed "

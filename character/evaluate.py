@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from character.clips import PLANES, Clip, num_people, read_clip
+from character.clips import Clip, read_clip
+from character.dataset import scan_records
 from character.latents import Encoded, encode_clip
 from character.metrics import (
     colour_error,
@@ -24,19 +25,17 @@ from character.metrics import (
     silhouette,
     squared_error,
 )
-from character.models import CharacterNetwork, Surface
-from character.noise import guided, sample
+from character.models import CharacterNetwork
 from character.options_evaluate import EvaluateOptions
+from character.runtime.sampler import Codes, Looks, Sampling, make_run, open_network
 from character.scores import Measured, Scores, table
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import make_folder, write_json
 from nunif.image import save_png
-from nunif.models import load_model
 from nunif.pictures import tile
-from nunif.record_scan import scan_records
 from nunif.records import BadRecord, Record
-from nunif.seed import derive_seed, generator_for
+from nunif.seed import generator_for
 
 logger = logging.getLogger(__name__)
 
@@ -63,24 +62,26 @@ class Film:
 def main(options: EvaluateOptions) -> None:
     """The command `evaluate`."""
     device = create_device(options.gpu)
-    model, _ = load_model(options.model, device=device, expect="character.")
-    assert isinstance(model, CharacterNetwork)
+    model = open_network(options.model, device)
     clips = read_clips(options.data_dir, model, num=options.num)
     encoded = [
-        encode_clip(
-            clip, lambda x: model.encode(x.to(device)), lambda x: model.embed(x.to(device))
-        )
+        encode_clip(clip, lambda x: model.encode(x.to(device)), lambda x: model.embed(x.to(device)))
         for clip in clips
     ]
-    made = make_films(model, encoded, options, device)
+    made = make_films(model, encoded, [clip.name for clip in clips], options, device)
     scores = score(clips, _true_films(model, encoded, device), made)
     lines = table(scores)
     for line in lines:
         print(line)
     if options.output is not None:
         folder = make_folder(options.output)
-        info = {"model": str(options.model), "clips": [clip.name for clip in clips]}
-        info |= {"steps": options.steps, "guidance": options.guidance, "seed": options.seed}
+        info = {
+            "model": str(options.model),
+            "clips": [clip.name for clip in clips],
+            "steps": options.steps,
+            "guidance": options.guidance,
+            "seed": options.seed,
+        }
         write_json(folder / "scores.json", {**info, **scores.to_dict()})
         save_png(folder / "codes.png", sheet(clips, made))
 
@@ -89,25 +90,23 @@ def read_clips(folder: Path, model: CharacterNetwork, *, num: int) -> list[Clip]
     """The first clips of the first records of one person.
 
     Raises:
-        UserError: there are fewer than 3, of which no two can be exchanged in a circle.
+        UserError: there are fewer.
     """
-    found, bad = scan_records(folder, PLANES, min_frames=model.clip_length)
+    found, bad = scan_records(folder, min_frames=model.clip_length)
     clips: list[Clip] = []
     for record in found:
         if len(clips) == num:
             break
-        if num_people(record) not in (None, 1):
-            continue
         try:
             clips.append(_first_clip(record, model))
         except BadRecord as problem:
             bad.append(problem)
-    for problem in bad:
-        logger.warning("left out: %s", problem)
-    if len(clips) < min(num, 3):
+    for unusable in bad:
+        logger.warning("left out: %s", unusable)
+    if len(clips) < num:
         raise UserError(
-            f"{folder}: {len(clips)} records show one person and its movement, 3 are needed: make "
-            "some with create_training_data.py world --people 1"
+            f"{folder}: {len(clips)} records show one person and its movement, {num} are needed: "
+            "make some with create_training_data.py world --people 1"
         )
     return clips
 
@@ -130,35 +129,29 @@ def _first_clip(record: Record, model: CharacterNetwork) -> Clip:
 def make_films(
     model: CharacterNetwork,
     encoded: Sequence[Encoded],
+    names: Sequence[str],
     options: EvaluateOptions,
     device: torch.device,
 ) -> dict[str, list[Film | None]]:
     """Clips by what they were made of: their own codes, those with one of the next clip's, and
     without what stands in front, where something does (None elsewhere)."""
     count = len(encoded)
-    inputs: dict[str, list[tuple[int, Encoded]]] = {}
-    for name, taken in CODES.items():
-        pairs = [(encoded[i], encoded[(i + 1) % count]) for i in range(count)]
-        inputs[name] = [
-            (i, {**own, **{code: other[code] for code in taken}})
-            for i, (own, other) in enumerate(pairs)
-        ]
+    made: dict[str, list[Film | None]] = {}
+    for way, taken in CODES.items():
+        made[way] = []
+        for i, own in enumerate(encoded):
+            other = encoded[(i + 1) % count]
+            codes = {**own, **{code: other[code] for code in taken}}
+            made[way].append(_make(model, codes, names[i], options, device))
+        logger.info("made %d clips with: %s", count, way)
     if model.has_occlusion:
         nothing = _nothing_in_front(model, encoded[0]["occlusion"], device)
-        inputs[NO_OCCLUSION] = [
-            (i, {**own, "occlusion": nothing})
-            for i, own in enumerate(encoded)
-            if not torch.equal(own["occlusion"], nothing)
+        made[NO_OCCLUSION] = [
+            None
+            if torch.equal(own["occlusion"], nothing)
+            else _make(model, {**own, "occlusion": nothing}, name, options, device)
+            for own, name in zip(encoded, names)
         ]
-    made: dict[str, list[Film | None]] = {}
-    for name, wanted in inputs.items():
-        films: list[Film | None] = [None] * count
-        for first in range(0, len(wanted), options.batch_size):
-            part = wanted[first : first + options.batch_size]
-            for (i, _), film in zip(part, _make(model, part, options, device)):
-                films[i] = film
-        made[name] = films
-        logger.info("made %d clips with: %s", len(wanted), name)
     return made
 
 
@@ -171,41 +164,21 @@ def _nothing_in_front(model: CharacterNetwork, like: Tensor, device: torch.devic
 
 def _make(
     model: CharacterNetwork,
-    part: Sequence[tuple[int, Encoded]],
+    codes: Encoded,
+    name: str,
     options: EvaluateOptions,
     device: torch.device,
-) -> list[Film]:
-    names = ("scene", "occlusion", "identity", "embedding", "face", "bary")
-    batch = {name: torch.stack([codes[name] for _, codes in part]).to(device) for name in names}
-    noise = torch.stack([_noise(codes["scene"], options.seed, i) for i, codes in part]).to(device)
-    features = model.guide(Surface(batch["face"], batch["bary"]))
-    bank = model.reference(batch["identity"], batch["embedding"])
-
-    def predict(noisy: Tensor, step: int) -> Tensor:
-        def say(use: Tensor | None) -> Tensor:
-            return model.denoise(
-                noisy,
-                step,
-                scene=batch["scene"],
-                features=features,
-                embedding=batch["embedding"],
-                bank=bank,
-                occlusion=batch["occlusion"] if model.has_occlusion else None,
-                use=use,
-            )
-
-        if options.guidance == 1:
-            return say(None)
-        nobody = torch.zeros(len(part), dtype=torch.bool, device=device)
-        return guided(say(None), say(nobody), options.guidance)
-
-    *_, latents = sample(predict, noise, model.schedule, num_steps=options.steps)
-    return _films(model, latents, batch["scene"])
-
-
-def _noise(like: Tensor, seed: int, number: int) -> Tensor:
-    generator = torch.Generator().manual_seed(derive_seed(seed, "noise", number))
-    return torch.randn(like.shape, generator=generator)
+) -> Film:
+    """A clip of these codes. name: decides about its noise, with the seed."""
+    scene, occlusion, identity, embedding = (
+        codes[name][None].to(device) for name in ("scene", "occlusion", "identity", "embedding")
+    )
+    looks = Looks(model.reference(identity, embedding), embedding)
+    sampling = Sampling(options.steps, options.guidance, model.clip_length, 0, options.seed)
+    latents = make_run(
+        model, looks, Codes(scene, occlusion, codes["face"], codes["bary"]), sampling, name=name
+    )
+    return _films(model, latents, scene)[0]
 
 
 def _films(model: CharacterNetwork, latents: Tensor, scenes: Tensor) -> list[Film]:

@@ -76,7 +76,8 @@ def codec_key(*states: Mapping[str, Tensor]) -> str:
     for state in states:
         for name, tensor in sorted(state.items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            numbers = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(numbers.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from scene.people.body import NUMBERS
 from scene.people.film import TRIANGLES
 
-# what differs from the scene by more, in one of the colours, is the person: there the true films of 60
-# training clips of the world overlap most with their bodies (IoU .74)
+# what differs from the scene by more, in one of the colours, is the person: there the true films
+# of 60 training clips of the world overlap most with their bodies (IoU .74)
 DIFFERS = 0.15
 NEAR = 3  # pixels around bodies that say nothing of the scene: hair, and blur
 MIN_PIXELS = 12  # of a part, in all frames: fewer have no colour

@@ -21,7 +21,6 @@ class EvaluateOptions:
         minimum=0,
         help="how much more of the identity than the model gives it by itself, 1 for none",
     )
-    batch_size: int = option(default=4, minimum=1, help="clips at a time")
     seed: int = option(default=71, minimum=0, help="of the noise")
     output: Path | None = option(
         "-o", "--output", default=None, help="folder for scores.json and codes.png"

@@ -164,6 +164,11 @@ class TrainOptions(CacheOptions, TrainerOptions):
                 "--motion codes does not go with --preset mimo, whose published weights know "
                 "colours: choose --preset sd15, or leave it out"
             )
+        if self.preset == "tiny" and self.init is not None:
+            raise UserError(
+                f"--init {self.init} does not go with --preset tiny, for whose sizes nothing is "
+                "published: choose --preset mimo or sd15"
+            )
         if self.dry_run:
             return
         check_sources(self.data_dir, self.curriculum, reset_state=self.reset_state)

@@ -46,7 +46,9 @@ class Scores:
 
 def table(scores: Scores) -> list[str]:
     """Lines for people: each exchange of a code, what should follow it, and what should stay."""
-    lines = [f"{'code of another clip':22}{'own body IoU':>14}{'own colour':>12}{'own scene dB':>14}"]
+    lines = [
+        f"{'code of another clip':22}{'own body IoU':>14}{'own colour':>12}{'own scene dB':>14}"
+    ]
     for name, row in scores.rows.items():
         text = {"own codes": "none", "truth": "(true film, codec)"}.get(name, name)
         lines.append(f"{text:22}{row.own_body:14.3f}{row.colour:12.3f}{row.scene:14.2f}")

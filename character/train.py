@@ -14,9 +14,10 @@ from character.clips import read_clip
 from character.curriculum import Stage, read_stages
 from character.dataset import KeptClips, scan_records
 from character.latents import Cut, codec_key, encode_clip, keep_latents
-from character.models import PRESETS, CharacterNetwork
+from character.models import CharacterNetwork
 from character.models.codecs import DctCodec
 from character.models.network import count
+from character.models.weights import load_init
 from character.options_train import TrainOptions
 from character.task import CharacterTask, rest_motion_modules
 from nunif.device import create_device
@@ -96,6 +97,9 @@ def create_network(options: TrainOptions, start: Path | None) -> CharacterNetwor
     assert isinstance(model, CharacterNetwork)
     if known:
         _take_frozen(model, known["state_dict"])
+    elif options.init is not None:
+        for line in load_init(model, options.init):
+            logger.info("%s", line)
     else:
         rest_motion_modules(model)
     return model
@@ -108,6 +112,7 @@ def _said(options: TrainOptions) -> dict[str, Any]:
         "target": options.target,
         "motion": motion,
         "size": options.size,
+        "frames": options.frames,
         "zero_snr": False if options.no_zero_snr else None,
     }
     return {name: value for name, value in words.items() if value is not None}
@@ -202,7 +207,7 @@ def _records(folder: Path, cut: Cut, options: TrainOptions) -> list[Record]:
         lambda: scan_records(folder, min_frames=length, cache=options.cache)
     )
     _check_share(folder, len(found), bad, options)
-    return list(found)
+    return found
 
 
 def _measure(codec: DctCodec, records: list[Record], cut: Cut) -> Tensor:
