@@ -74,6 +74,10 @@ NOT_HERE = {
         "python -m layers live -i rtsp": "needs a camera; tests/layers/test_live.py",
         "python -m layers studio": "serves until Ctrl-C; tests/layers/test_studio.py",
     },
+    "docs/layers.md": {
+        "python -m layers character": "needs a movement that was made for the film; "
+        "tests/layers/test_character_film.py",
+    },
     "docs/protocol.md": {"davis/": "names of files, no command"},
     "benchmarks/README.md": {
         "python -m benchmarks": "measures for minutes; tests/benchmarks runs it with tiny numbers",

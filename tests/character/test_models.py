@@ -1,5 +1,7 @@
 """The presets in numbers, and what the decoder promises to those who train it and sample it."""
 
+import sys
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ pytest.importorskip("diffusers", reason="the networks come with the extra [chara
 
 from character.models import CharacterNetwork, Surface
 from character.models.network import count
+from nunif.errors import UserError
 from nunif.models import create_model
 
 
@@ -58,6 +61,12 @@ def test_the_presets_have_the_sizes_of_the_published_networks(
     assert round(count(network.image_encoder) / 1e6, 2) == 303.97
     assert round(count(network.pose_guider) / 1e6, 2) == 1.09
     assert (network.clip_length, network.positions, network.size_multiple) == (24, 32, 64)
+
+
+def test_without_diffusers_a_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(UserError, match=r"need the package diffusers .*: pip install '\.\[char"):
+        create_model("character.tiny")
 
 
 def test_each_code_steers_the_prediction_and_one_without_identity_knows_nothing_of_it(tiny):
