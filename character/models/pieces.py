@@ -100,15 +100,13 @@ class ReferenceProcessor:
         left = left.repeat_interleave(num_frames, dim=0)  # (N, K, C)
         if use is None or bool(use.all()):
             return attend(attention, hidden_states, torch.cat([hidden_states, left], dim=1))
+        if not bool(use.any()):
+            return attend(attention, hidden_states, hidden_states)
         sees = use.repeat_interleave(num_frames)  # (N,)
-        result = torch.empty_like(hidden_states)
-        blind = hidden_states[~sees]
-        result = result.index_put((~sees,), attend(attention, blind, blind))
-        if bool(sees.any()):
-            seeing = hidden_states[sees]
-            context = torch.cat([seeing, left[sees]], dim=1)
-            result = result.index_put((sees,), attend(attention, seeing, context))
-        return result
+        seeing, blind = hidden_states[sees], hidden_states[~sees]
+        found = attend(attention, seeing, torch.cat([seeing, left[sees]], dim=1))
+        result = found.new_empty(len(sees), *found.shape[1:]).index_put((sees,), found)
+        return result.index_put((~sees,), attend(attention, blind, blind))
 
 
 def add_reference(network: Any) -> list[str]:

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 pytest.importorskip("diffusers", reason="the networks come with the extra [character]")
 
 from character.models import PRESETS, CharacterNetwork
-from character.models.weights import load_init
+from character.models.weights import load_init, our_name
 from nunif.errors import UserError
 from nunif.models import create_model
 
@@ -168,4 +169,46 @@ def test_what_is_missing_or_too_much_is_named(network, published, tmp_path):
     (tmp_path / "vae.pth").unlink()
     (tmp_path / "pose_guider.pth").unlink()
     with pytest.raises(UserError, match=r"no weights for the codec\.vae: put sd15/vae or vae or"):
+        load_init(network, tmp_path)
+
+
+def test_stable_diffusion_with_animatediffs_layers_is_a_start_too(tmp_path):
+    """Folders of diffusers: four channels come in, the autoencoder's attention has its names of
+    2022, and of what is learned nothing is left out."""
+    torch.manual_seed(2)
+    network = create_model("character.sd15", **SMALL)
+    assert isinstance(network, CharacterNetwork)
+    unet = weights_of(network, "denoiser")
+    motion = {name: t for name, t in unet.items() if ".motion_modules." in name}
+    plain = {name: t for name, t in unet.items() if name not in motion}
+    plain["conv_in.weight"] = plain["conv_in.weight"][:, :4].contiguous()
+    vae = {
+        name.replace("mid_block.attentions.0.to_q", "mid_block.attentions.0.query")
+        .replace("mid_block.attentions.0.to_k", "mid_block.attentions.0.key")
+        .replace("mid_block.attentions.0.to_v", "mid_block.attentions.0.value")
+        .replace("mid_block.attentions.0.to_out.0", "mid_block.attentions.0.proj_attn"): tensor
+        for name, tensor in weights_of(network, "codec.vae").items()
+    }
+    clip = weights_of(network, "image_encoder.clip")
+    clip["vision_model.embeddings.position_ids"] = torch.arange(65)[None]
+    for name, tensors in {
+        "sd15/unet/diffusion_pytorch_model": plain,
+        "sd15/vae/diffusion_pytorch_model": vae,
+        "image_encoder/model": clip,
+    }.items():
+        path = tmp_path / f"{name}.safetensors"
+        path.parent.mkdir(parents=True)
+        save_file(tensors, path)
+    wrapped = {f"module.{name}": tensor for name, tensor in motion.items()}
+    torch.save({"global_step": 3, "state_dict": wrapped}, tmp_path / "motion_module.ckpt")
+    lines = load_init(network, tmp_path)
+    assert lines[1].startswith("reference_net: 686 tensors of ")
+    assert lines[2].startswith("pose_guider: begins anew")
+    assert bool((network.denoiser.conv_in.weight[:, 4:] == 0).all())
+    for part, given in (("denoiser", motion), ("reference_net", plain), ("codec.vae", vae)):
+        own = network.get_submodule(part).state_dict()
+        name, tensor = next((n, t) for n, t in given.items() if "to_q" in n or "query" in n)
+        assert torch.equal(own[our_name(name)], tensor), name
+    (tmp_path / "motion_module.ckpt").unlink()
+    with pytest.raises(UserError, match=r"does not fit the denoiser: .*motion_modules"):
         load_init(network, tmp_path)

@@ -86,6 +86,15 @@ def test_each_code_steers_the_prediction_and_one_without_identity_knows_nothing_
         assert with_identity > 1e-4 and without == 0, name
 
 
+def test_half_precision_says_much_the_same_in_both_halves(tiny):
+    given, use = codes(), torch.tensor([True, False])
+    with torch.no_grad():
+        whole = tiny(**given, use=use)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = tiny(**given, use=use)
+    assert 0 < (half - whole).abs().max() < 0.1
+
+
 def test_a_bank_made_once_serves_all_steps(tiny):
     given = codes()
     with torch.no_grad():
