@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import safetensors
-import safetensors.torch
+import safetensors.numpy
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -144,9 +144,10 @@ def read_latents(path: Path) -> Encoded:
         OSError, ValueError: the file is gone or damaged.
     """
     try:
-        small = safetensors.torch.load(path.read_bytes())
+        arrays = safetensors.numpy.load(path.read_bytes())
     except safetensors.SafetensorError as error:
         raise ValueError(f"damaged ({error})") from error
+    small = {name: torch.from_numpy(array) for name, array in arrays.items()}
     shape, seen = small.pop("shape").tolist(), small.pop("seen").long()
     face = torch.full((int(np.prod(shape)),), -1, dtype=torch.int32)
     bary = torch.zeros(len(face), 3)

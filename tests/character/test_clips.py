@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from character.crop import Crop, draw_crop
 from character.metrics import (
@@ -13,6 +14,7 @@ from character.metrics import (
     silhouette,
     squared_error,
 )
+from character.models.pose import Surface, paint
 from character.surface import draw_surface
 from scene.people.body import NUMBERS
 from scene.people.film import TRIANGLES
@@ -88,3 +90,16 @@ def test_colours_of_the_parts_of_a_body():
     other[1] = (0.7, 0, 0)
     other[5] = np.nan
     assert colour_error(colours, other) == pytest.approx(0.1)
+
+
+def test_gradients_reach_the_codes_of_the_seen_corners():
+    points = np.array([[0, 0], [8, 0], [0, 8], [8, 8], [30, 30], [31, 31]], float)
+    faces = np.array([[0, 1, 2], [1, 3, 2], [3, 4, 5]])
+    face, bary = draw_surface(points, np.array([1, 0.5, 2, 1, 1, 1.0]), faces, (8, 8))
+    surface = Surface(torch.from_numpy(face)[None, None], torch.from_numpy(bary)[None, None])
+    triangles = torch.from_numpy(faces)
+    codes = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda c: paint(surface, triangles, c), (codes,))
+    paint(surface, triangles, codes).sum().backward()
+    assert codes.grad is not None
+    assert codes.grad[:4].all() and not codes.grad[4:].any()  # these are out of the picture
