@@ -44,22 +44,31 @@ def read_movement(path: Path) -> Movement:
             f"--pose {path} can't be read as .npz ({error}): name a pose.npz of a record, or one "
             f"with {', '.join(OF_BODY)}"
         ) from error
-    if {*OF_WORLD} <= {*arrays}:
-        _check(path, arrays, {"vertices": (NUM_PARTS * NUM_VERTICES, 3), "extrinsics": (3, 4)})
-        if arrays["vertices"].ndim != 4 or not arrays["vertices"].shape[1]:
-            raise UserError(f"--pose {path} has nobody in it: name one with a person")
-        movement = Movement(*project(arrays, 0))
-    elif {*OF_BODY} <= {*arrays}:
-        _check(path, arrays, {"pose": (NUM_PARTS, 3), "root": (6,), "shape": (2,)})
-        movement = _of_body(arrays)
-    else:
+    try:
+        movement = _movement_of(path, arrays)
+    except ValueError as error:  # numpy's, of arrays of different lengths
         raise UserError(
-            f"--pose {path} holds {', '.join(arrays) or 'nothing that is known'}: it needs "
-            f"{', '.join(OF_WORLD)}, as records of the world, or {', '.join(OF_BODY)}"
-        )
+            f"--pose {path}: its arrays don't fit each other ({error}): make it again"
+        ) from error
     if not np.isfinite(movement.points).all():
         raise UserError(f"--pose {path} holds numbers that are not finite: make it again")
     return movement
+
+
+def _movement_of(path: Path, arrays: dict[str, np.ndarray]) -> Movement:
+    if {*OF_WORLD} <= {*arrays}:
+        skin = (NUM_PARTS * NUM_VERTICES, 3)
+        _check(path, arrays, {"vertices": skin, "intrinsics": (3, 3), "extrinsics": (3, 4)})
+        if arrays["vertices"].ndim != 4 or not arrays["vertices"].shape[1]:
+            raise UserError(f"--pose {path} has nobody in it: name one with a person")
+        return Movement(*project(arrays, 0))
+    if {*OF_BODY} <= {*arrays}:
+        _check(path, arrays, {"pose": (NUM_PARTS, 3), "root": (6,), "shape": (2,)})
+        return _of_body(arrays)
+    raise UserError(
+        f"--pose {path} holds {', '.join(arrays) or 'nothing that is known'}: it needs "
+        f"{', '.join(OF_WORLD)}, as records of the world, or {', '.join(OF_BODY)}"
+    )
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:

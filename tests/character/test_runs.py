@@ -55,6 +55,10 @@ def test_files_without_a_movement_are_refused(tmp_path):
     np.savez(tmp_path / "few.npz", pose=pose, shape=np.ones(2), root=root, f=1, c=np.zeros(2))
     with pytest.raises(UserError, match=r"pose is of the shape \(2, 5, 3\), which should end in"):
         read_movement(tmp_path / "few.npz")
+    pose, c = np.zeros((2, NUM_PARTS, 3)), np.zeros((3, 2))
+    np.savez(tmp_path / "three.npz", pose=pose, shape=np.ones(2), root=root, f=1, c=c)
+    with pytest.raises(UserError, match="three.npz: its arrays don't fit each other"):
+        read_movement(tmp_path / "three.npz")
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(UserError, match=r"torn\.npz can't be read as \.npz"):
         read_movement(tmp_path / "torn.npz")

@@ -10,7 +10,7 @@ pytest.importorskip("diffusers", reason="the networks come with the extra [chara
 
 from layers.commands import LAYERS
 from nunif import cli
-from nunif.image import encode_grey, encode_rgba
+from nunif.image import encode_grey, encode_numbers, encode_rgba
 from nunif.models import create_model, save_model
 from nunif.video.reader import VideoReader
 from scene.people.body import NUM_PARTS
@@ -100,14 +100,44 @@ def test_outside_of_the_person_the_film_stays_and_its_sound_too(run, things, tmp
     assert len(beside["model"]) == 64 and beside["source"]["name"] == "film.mkv"
 
 
-def test_the_seed_decides_and_the_noise_is_the_same_again(run, things, tmp_path):
+def test_of_two_people_one_leaves_and_what_is_nearer_stays_before_the_new_one(
+    run, things, tmp_path
+):
+    """At 10 bits, chroma shared by 2 x 2 pixels; twice, with the same noise."""
+    ramp = np.linspace(16, 235, W).astype(np.uint8)
+    picture = np.broadcast_to(ramp[None, :, None], (H, W, 3)).copy()
+    film = tmp_path / "film.mkv"
+    write_clip(film, [picture] * 2, codec="ffv1", num_b_frames=0, pixel_format="yuv420p10le")
+    numbers = np.zeros((H, W), np.uint8)
+    numbers[20:90, 10:40], numbers[20:90, 90:110] = 1, 2
+    thing = np.zeros((H, W), np.uint8)
+    thing[60:, 40:48] = 255
+    for folder, data in (("masks", encode_numbers(numbers)), ("things", encode_grey(thing))):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            (tmp_path / folder / f"{number:04d}.png").write_bytes(data)
+    words = ["split", "-i", film, "-o", tmp_path / "layers", "--masks", tmp_path / "masks"]
+    words += ["--objects", "1,2", "--occluders", tmp_path / "things", "--gpu", -1]
+    assert run(LAYERS, *words)[0] == 0
+    given = {
+        "--layers": tmp_path / "layers",
+        "--pose": write_pose(tmp_path / "pose.npz", 2),
+        "--codec": "ffv1",
+        "--guidance": 1,
+        "--who": 2,
+    }
     films = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         out = tmp_path / f"{name}.mkv"
-        more = {"--codec": "ffv1", "--seed": seed, "--guidance": 1, "--steps": 1}
-        assert run(LAYERS, *words_of(things, out, **more))[0] == 0
+        code, _, lines = run(LAYERS, *words_of(things, out, **given, **{"--seed": seed}))
+        assert code == 0, lines
         films.append(frames_of(out))
     assert np.array_equal(films[0], films[1]) and not np.array_equal(films[0], films[2])
+    changed = (films[0] != frames_of(film)).any(axis=-1)
+    assert films[0].dtype == np.uint16 and changed[:, 30:80, 92:108].mean() > 0.9
+    # the nearer one, in columns 10 to 39, and the thing from 40 on, cover most of the new one
+    assert not changed[:, 22:88, 12:38].any() and not changed[:, 62:, 42:46].any()
+    assert changed[:, 22:56, 42:46].mean() > 0.5
 
 
 @pytest.mark.parametrize(
