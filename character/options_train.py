@@ -129,7 +129,7 @@ class TrainOptions(CacheOptions, TrainerOptions):
     backward_step: int = option(
         default=1, minimum=1, help="batches whose gradients are gathered for one update"
     )
-    max_epoch: int = option(default=10, minimum=1, help="epochs of the whole run")
+    max_epoch: int = option(default=4, minimum=1, help="epochs of the whole run")
     learning_rate: float = option(
         default=1e-3, minimum=0, help="learning rate at its peak; published ones: 1e-5"
     )
