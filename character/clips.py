@@ -116,7 +116,7 @@ def read_looks(record: Record, start: int, num_frames: int, *, size: int) -> np.
     """
     try:
         portrait, _ = decode_rgb_part(_file(record, portrait_name(0)), slice(None), slice(None))
-    except (OSError, KeyError, ValueError):
+    except (OSError, ValueError):
         return _cut_out(record, start, num_frames, size)
     how = cv2.INTER_AREA if size < len(portrait) else cv2.INTER_LINEAR
     return cv2.resize(portrait, (size, size), interpolation=how)
@@ -194,7 +194,7 @@ def content_key(record: Record, *parts: Any) -> str:
     for name in (*names, POSE_NAME, portrait_name(0)):
         try:
             data = _file(record, name)
-        except (OSError, KeyError):
+        except (OSError, ValueError):  # reading it tells more
             data = b""
         digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()

@@ -54,8 +54,8 @@ def encode_clip(
     cover = clip.occluder[..., 3:].astype(np.float32) / 255
     in_front = np.rint(clip.occluder[..., :3] * cover).astype(np.uint8)  # before black
     films = {"target": clip.colour, "scene": clip.behind, "occlusion": in_front}
-    looks = _to_signed(clip.looks[None])[:, :, 0]  # (1, 3, S, S)
-    found = {name: encode(_to_signed(film))[0].cpu() for name, film in films.items()}
+    looks = to_signed(clip.looks[None])[:, :, 0]  # (1, 3, S, S)
+    found = {name: encode(to_signed(film))[0].cpu() for name, film in films.items()}
     found["identity"] = encode(looks)[0].cpu()
     found["embedding"] = embed(looks)[0].cpu()
     return found | {
@@ -65,7 +65,7 @@ def encode_clip(
     }
 
 
-def _to_signed(film: np.ndarray) -> Tensor:
+def to_signed(film: np.ndarray) -> Tensor:
     """(T, S, S, 3) uint8 -> (1, 3, T, S, S) in [-1, 1]."""
     return torch.from_numpy(film).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 

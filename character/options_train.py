@@ -112,6 +112,12 @@ class TrainOptions(CacheOptions, TrainerOptions):
     noise_offset: float = option(
         default=0.0, minimum=0, help="spread of noise that a whole frame has in common"
     )
+    noise_bias: float | None = option(
+        default=None,
+        minimum=1,
+        help="how much more often strong noise is drawn than weak, 1 for all levels equally often "
+        "(default: 1, and 3 with the target sample)",
+    )
     snr_gamma: float | None = option(
         default=None,
         minimum=0,

@@ -22,15 +22,17 @@ from nunif.training.task import EvalOutput, Task, TrainOutput
 MOTION_MODULES = "motion_modules"
 PREVIEW_COLUMNS = 4
 GAMMA = 5.0  # min-SNR's bound, of Animate Anyone and others
+SAMPLE_BIAS = 3.0
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How noise is drawn and weighed. null_share: of clips without identity. gamma: 0 for equal
-    weights."""
+    """How noise is drawn and weighed. null_share: of clips without identity. bias: the noise level
+    is 1 - u ** bias for an even u. gamma: 0 for equal weights."""
 
     null_share: float
     noise_offset: float
+    bias: float
     gamma: float
 
 
@@ -51,12 +53,14 @@ class CharacterTask(Task):
         options: TrainOptions,
     ) -> None:
         self.model, self.train_set, self.eval_set = model, train_set, eval_set
-        gamma = options.snr_gamma
+        gamma, bias = options.snr_gamma, options.noise_bias
+        # of x0 the codes tell most where little but noise is left, to which min-SNR gives no weight
+        says_codes = model.schedule.target == "sample"
         if gamma is None:
-            # min-SNR gives x0 a weight of 0 where nothing but noise is left, which is where the
-            # codes are needed most
-            gamma = 0.0 if model.schedule.target == "sample" else GAMMA
-        self._recipe = Recipe(options.null_share, options.noise_offset, gamma)
+            gamma = 0.0 if says_codes else GAMMA
+        if bias is None:
+            bias = SAMPLE_BIAS if says_codes else 1.0
+        self._recipe = Recipe(options.null_share, options.noise_offset, bias, gamma)
         choose_learners(model, options.learn)
 
     def train_step(self, model: nn.Module, batch: Sample) -> TrainOutput:
@@ -69,7 +73,7 @@ class CharacterTask(Task):
     def _losses(self, model: nn.Module, batch: Sample, seen: Tensor) -> tuple[Tensor, Tensor]:
         """(B,), and the clips without noise as they are predicted."""
         x0, schedule = batch["target"], self.model.schedule
-        step = torch.randint(0, NUM_STEPS, (len(x0),)).to(x0.device)
+        step = draw_steps(len(x0), self._recipe.bias).to(x0.device)
         noise = draw_noise(tuple(x0.shape), offset=self._recipe.noise_offset).to(x0)
         noisy = schedule.add_noise(x0, noise, step)
         prediction = predict(model, noisy, step, batch, use=seen.to(x0.device))
@@ -96,8 +100,14 @@ class CharacterTask(Task):
         model, recipe = self.model, self._recipe
         return (
             f"denoising loss of {model.name}, target {model.schedule.target}, {model.size} pixels, "
-            f"gamma {recipe.gamma:g}"
+            f"bias {recipe.bias:g}, gamma {recipe.gamma:g}"
         )
+
+
+def draw_steps(count: int, bias: float) -> Tensor:
+    """Noise levels (count,) from 0 to 999, the strongest most often for a bias above 1."""
+    level = 1 - torch.rand(count) ** bias
+    return (level * NUM_STEPS).long().clamp(max=NUM_STEPS - 1)
 
 
 def predict(

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from character.clips import read_clip
 from character.curriculum import Stage, read_stages
 from character.dataset import KeptClips, scan_records
+from character.fit import can_fit, fit_frozen
 from character.latents import Cut, codec_key, encode_clip, keep_latents
 from character.models import CharacterNetwork
-from character.models.codecs import DctCodec
 from character.models.network import count
 from character.models.weights import load_init
 from character.options_train import TrainOptions
@@ -26,7 +25,7 @@ from nunif.models import create_model
 from nunif.models.checkpoint import read_model_file
 from nunif.places import may_be_folder, text_of
 from nunif.records import BadRecord, Record
-from nunif.seed import generator_for, seed_everything
+from nunif.seed import seed_everything
 from nunif.training import stages as nunif_stages
 from nunif.training.distributed import first_process_does
 from nunif.training.launch import joined
@@ -34,8 +33,6 @@ from nunif.training.start import CHECKPOINT_SUFFIX
 from nunif.training.trainer import TrainResult, train
 
 logger = logging.getLogger(__name__)
-
-MEASURED = 64  # records whose pictures a codec of fixed waves is fitted to
 
 
 def main(options: TrainOptions) -> None:
@@ -159,7 +156,7 @@ def describe_sizes(options: TrainOptions) -> list[str]:
 def create_task(model: CharacterNetwork, options: TrainOptions, *, is_fresh: bool) -> CharacterTask:
     """Read the dataset's folders train/ and eval/, and keep their latents.
 
-    is_fresh: the model's codec may be fitted to the data.
+    is_fresh: the model's frozen parts may be fitted to the data.
 
     Raises:
         UserError: a folder is missing, or holds no record that can be used.
@@ -172,9 +169,9 @@ def create_task(model: CharacterNetwork, options: TrainOptions, *, is_fresh: boo
     cut = cut_of(model, options)
     train_records = _records(options.data_dir / "train", cut, options)
     eval_records = None if options.skip_eval else _records(options.data_dir / "eval", cut, options)
-    if is_fresh and isinstance(model.codec, DctCodec):
-        deviations = first_process_does(lambda: _measure(model.codec, train_records, cut))
-        model.codec.deviations.copy_(deviations)
+    if is_fresh and can_fit(model):
+        weights = first_process_does(lambda: fit_frozen(model, train_records, cut))
+        model.load_state_dict(weights, strict=False)
     device = create_device(options.gpu)
     model.to(device)
     keep = partial(_keep, model, device, options)
@@ -208,21 +205,6 @@ def _records(folder: Path, cut: Cut, options: TrainOptions) -> list[Record]:
     )
     _check_share(folder, len(found), bad, options)
     return found
-
-
-def _measure(codec: DctCodec, records: list[Record], cut: Cut) -> Tensor:
-    """The deviations of a codec that is fitted to the first pictures of some records."""
-    pictures = []
-    for record in records[:MEASURED]:
-        rng = generator_for("crop", record.path.name, 0)
-        try:
-            clip = read_clip(record, rng, num_frames=1, size=cut.size, has_motion=cut.has_motion)
-        except BadRecord:
-            continue  # it is told of when latents are made
-        pictures.append(torch.from_numpy(clip.colour[0]).permute(2, 0, 1).float() / 127.5 - 1)
-    if pictures:
-        codec.measure(torch.stack(pictures))
-    return codec.deviations.clone()
 
 
 def _keep(

@@ -10,10 +10,12 @@ pytest.importorskip("diffusers", reason="the networks come with the extra [chara
 
 from character.commands import CHARACTER, TRAIN
 from character.curriculum import read_stages
+from character.latents import read_latents
 from character.options_train import TrainOptions
+from character.task import draw_steps
 from matting.commands import CREATE_TRAINING_DATA
 from nunif import cli
-from nunif.models import load_model, read_checkpoint
+from nunif.models import create_model, load_model, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -159,6 +161,25 @@ def test_the_recipes_that_come_along():
         assert own.learning_rate == 1e-5 and own.learning_rate_decay == 1
         assert (own.snr_gamma, own.noise_offset, own.null_share) == (5, 0.05, 0.1)
         assert own.batch_size * own.backward_step == 4
+
+
+@pytest.mark.parametrize("bias, strong", [(1.0, 0.2), (3.0, 0.585)])
+def test_strong_noise_is_drawn_as_often_as_is_said(bias, strong):
+    torch.manual_seed(0)
+    steps = draw_steps(20_000, bias)
+    assert 0 <= int(steps.min()) <= 2 and int(steps.max()) == 999
+    assert (steps >= 800).double().mean().item() == pytest.approx(strong, abs=0.01)
+
+
+def test_vectors_of_an_untrained_clip_tell_people_apart(whole):
+    """Beside what all have in common they hardly differ, and the fitted model's do."""
+    kept = [read_latents(path) for path in sorted((whole / "latents").iterdir())]
+    vectors = torch.stack([each["embedding"][0] for each in kept])
+    looks = torch.stack([each["looks"] for each in kept]).permute(0, 3, 1, 2) / 127.5 - 1
+    torch.manual_seed(71)
+    raw = create_model(NAME).embed(looks)[:, 0]
+    assert raw.std(0).norm() < 0.1 * raw.mean(0).norm()
+    assert vectors.std(0).norm() > vectors.mean(0).norm()
 
 
 @pytest.mark.parametrize(
