@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import make_folder, write_json
 from nunif.image import save_png
-from nunif.pictures import tile
+from nunif.pictures import label, tile
 from nunif.records import BadRecord, Record
 from nunif.seed import generator_for
 
@@ -47,7 +48,7 @@ CODES = {  # what each way to make a clip takes from another one
 }
 NO_OCCLUSION = "no occlusion"
 COVERED, FREE = 128, 26  # alpha of an occluder: hidden, and hardly
-SHOWN = 6  # clips in the picture
+SHOWN, LEAST_SHOWN = 6, 128  # clips in the picture, and pixels of a side there
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,7 @@ def sheet(clips: Sequence[Clip], made: dict[str, list[Film | None]]) -> np.ndarr
     """A row for each of some clips, from its middle frame: the person and body that it has, the
     next clip's, the true frame, and what was made with its own codes, and with each of the next
     clip's, and without what is in front."""
+    titles = ["person", "body", "other person", "other body", "other scene", "true film", *made]
     rows = []
     for i, clip in enumerate(clips[:SHOWN]):
         other, middle = clips[(i + 1) % len(clips)], len(clip.colour) // 2
@@ -292,7 +294,9 @@ def sheet(clips: Sequence[Clip], made: dict[str, list[Film | None]]) -> np.ndarr
                 if film is None
                 else np.rint(film.pixels[middle] * 255).astype(np.uint8)
             )
-        rows.append(row)
+        side = max(LEAST_SHOWN, clip.looks.shape[0])
+        large = [cv2.resize(p, (side, side), interpolation=cv2.INTER_CUBIC) for p in row]
+        rows.append(large if rows else [label(p, text) for p, text in zip(large, titles)])
     return tile(rows)
 
 
