@@ -5,14 +5,18 @@ Axes: T frames, H W pixels, V vertices.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from character.crop import USUAL_ROOM, Crop, crop_around
+from character.crop import Crop, crop_around
 from character.runtime.pose import Movement
 
 SMALLEST_SHARE = 0.5  # of a run's box that the box of each of its frames is, along the longer side
+LARGER = (
+    1.25  # how much larger than the largest of its boxes a run's may be where no square holds it
+)
 
 
 class Run(NamedTuple):
@@ -26,39 +30,59 @@ class Run(NamedTuple):
         return self.last + 1 - self.first
 
 
+@dataclass
+class _Places:
+    """All places of a body in a run: box (left, top, right, bottom), and of the boxes of its frames
+    the smallest longer side and the largest sides (across, down)."""
+
+    box: np.ndarray
+    smallest: float
+    largest: np.ndarray
+
+    @classmethod
+    def of(cls, box: np.ndarray) -> "_Places":
+        return cls(box, _longer(box), box[2:] - box[:2])
+
+    def with_one(self, box: np.ndarray, shorter: int) -> "_Places | None":
+        """With one more; None: it doesn't go with them. shorter: side of the picture, so large a
+        square can be."""
+        own = _Places.of(box)
+        low, high = np.minimum(self.box[:2], box[:2]), np.maximum(self.box[2:], box[2:])
+        joined = np.concatenate([low, high])
+        smallest = min(self.smallest, own.smallest)
+        largest = np.maximum(self.largest, own.largest)
+        if smallest < SMALLEST_SHARE * _longer(joined):
+            return None
+        # what is too large for the square by itself gets no better by a run of its own
+        if (high - low > np.maximum(shorter, LARGER * largest)).any():
+            return None
+        return _Places(joined, smallest, largest)
+
+
 def find_runs(
     movement: Movement, shots: Sequence[tuple[int, int]], size: tuple[int, int]
 ) -> list[Run]:
     """The runs of a film in order; frames that show nothing of the body are in none.
 
     A run ends with its shot, where the body is seen no more, where it would be less than half as
-    large as all its places together, and where these no longer fit into the picture's height.
+    large as all its places together, and where these no longer fit into a square of the picture.
 
     Args:
         shots: the first and last frame of each. size: (H, W).
     """
-    runs = []
+    runs: list[Run] = []
     for first, last in shots:
-        start: int | None = None
-        box = np.zeros(4)
-        smallest = 0.0
+        start, places = first, None
         for frame in range(first, last + 1):
-            own = box_of(movement, frame, size)
-            if start is not None and own is not None:
-                joined = np.concatenate(
-                    [np.minimum(box[:2], own[:2]), np.maximum(box[2:], own[2:])]
-                )
-                least = min(smallest, _longer(own))
-                fits = _longer(joined) <= max(least, min(size) / USUAL_ROOM)
-                if fits and least >= SMALLEST_SHARE * _longer(joined):
-                    box, smallest = joined, least
+            box = box_of(movement, frame, size)
+            if places is not None and box is not None:
+                if joined := places.with_one(box, min(size)):
+                    places = joined
                     continue
-            if start is not None:
+            if places is not None:
                 runs.append(_run(movement, start, frame - 1, size))
-            start = None if own is None else frame
-            if own is not None:
-                box, smallest = own, _longer(own)
-        if start is not None:
+            start, places = frame, None if box is None else _Places.of(box)
+        if places is not None:
             runs.append(_run(movement, start, last, size))
     return runs
 

@@ -163,7 +163,8 @@ def make_run(
     seeded = torch.Generator().manual_seed(derive_seed("character", sampling.seed, name))
     noise = torch.randn(shape, generator=seeded).to(device)
     parts = windows(shape[2], sampling.window, sampling.overlap)
-    halves = [True] if sampling.guidance == 1 else [True, False]
+    nobody = torch.zeros(1, dtype=torch.bool, device=device)
+    halves = [None] if sampling.guidance == 1 else [None, nobody]  # who sees the person
 
     def predict(noisy: Tensor, step: int) -> Tensor:
         total = torch.zeros_like(noisy)
@@ -184,7 +185,7 @@ def make_run(
                         features=features,
                         embedding=looks.embedding,
                         bank=looks.bank,
-                        use=torch.tensor([half], device=device),
+                        use=half,
                     ).float()
                     for half in halves
                 ]

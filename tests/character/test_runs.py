@@ -95,5 +95,9 @@ def test_a_run_ends_where_one_is_much_smaller_goes_far_or_is_out_of_sight_and_at
     assert runs_of(wide, (300, 0, 310, 50))[0] == [(0, 0)]
     assert runs_of(None, None)[0] == []
     assert runs_of(wide, wide, wide, shots=[(0, 0), (1, 2)])[0] == [(0, 0), (1, 2)]
-    # higher than the picture, it is never split for that
+    # higher than the picture, or nearly so: it is never split for that
     assert runs_of((50, -9, 60, 120), (52, -9, 62, 120))[0] == [(0, 1)]
+    assert runs_of((50, 10, 60, 90), (52, 12, 62, 93), (52, 9, 62, 91))[0] == [(0, 2)]
+    upright = find_runs(moving((50, 10, 60, 160), (52, 12, 62, 170)), [(0, 1)], (200, 100))
+    assert [(run.first, run.last) for run in upright] == [(0, 1)]
+    assert runs_of((50, 10, 60, 90), (120, 10, 130, 90), (160, 10, 170, 90))[0] == [(0, 1), (2, 2)]
