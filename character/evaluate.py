@@ -282,7 +282,7 @@ def sheet(clips: Sequence[Clip], made: dict[str, list[Film | None]]) -> np.ndarr
     next clip's, the true frame, and what was made with its own codes, and with each of the next
     clip's, and without what is in front."""
     titles = ["person", "body", "other person", "other body", "other scene", "true film", *made]
-    rows = []
+    rows: list[list[np.ndarray]] = []
     for i, clip in enumerate(clips[:SHOWN]):
         other, middle = clips[(i + 1) % len(clips)], len(clip.colour) // 2
         row = [clip.looks, _body(clip, middle), other.looks, _body(other, middle)]
