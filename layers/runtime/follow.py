@@ -17,7 +17,8 @@ The weights were chosen by following the true first masks of one film (four peop
 camera), and kept for all others. Axes: K objects, H W pixels; index 0 of K + 1 is the background.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -42,6 +43,7 @@ LOCAL, LOOKS, SHAPE, PLATE, PEOPLE = 0.5, 2.0, 1.0, 2.0, 1.0  # weights beside t
 FAR = 50.0  # against what is out of an object's reach
 _STRETCH = 0.12  # how far it reaches beyond its shape, as a share of its height
 _BODY = 0.25  # of a shape
+_AGREED = 0.6  # of a corrected mask, within the shape that was expected
 _LEAST = 0.02  # of the place carried on, which may be wrong
 _LEAST_SHAPE = 0.05
 _KEPT = 0.9  # of an object's looks, from frame to frame
@@ -98,6 +100,7 @@ class Follower:
         self._background = histogram(self._view.bins, self._shares[0])
         self._plate: Plate | None = None
         self._stands: np.ndarray = self._shares[0] * 0  # out before the background
+        self._evidence: np.ndarray | None = None
 
     @property
     def people(self) -> np.ndarray:
@@ -110,9 +113,72 @@ class Follower:
         numbers = np.array([0, *self._things], np.uint8)
         return numbers[self._shares.argmax(axis=0)]
 
+    def shares(self, numbers: Sequence[int]) -> np.ndarray:
+        """(N, H, W) float32: how far each pixel of the frame that was given last is of each of
+        some objects; 0 of one that isn't followed."""
+        own = dict(zip(self._things, self._shares[1:]))
+        nothing = np.zeros(self._shares.shape[1:], np.float32)
+        return np.stack([own.get(number, nothing) for number in numbers])
+
+    def usual_size(self, number: int) -> float:
+        """Pixels of an object; 0 of one that isn't followed."""
+        return self._things[number].usual_size if number in self._things else 0.0
+
+    def evidence(self, number: int) -> np.ndarray | None:
+        """(H, W) float32: the logarithm of how much more probable an object is than the others and
+        the background, by all but where it was in the frame before. None where that isn't known."""
+        if self._evidence is None or number not in self._things:
+            return None
+        own = list(self._things).index(number) + 1
+        if own >= len(self._evidence):
+            return None
+        return self._evidence[own] - np.delete(self._evidence, own, axis=0).max(axis=0)
+
+    def likeness(self, number: int) -> np.ndarray:
+        """(H, W) float32 from -2 to 2: above 0 where colours are rather those of an object, when it
+        was pointed at, than those around."""
+        if number not in self._things:
+            return np.zeros(self._shares.shape[1:], np.float32)
+        bins, looks = self._view.bins, self._things[number].first_looks
+        ratio = np.log((looks[bins] + 1e-4) / (self._background[bins] + 1e-4))
+        return cv2.blur(ratio.clip(-2, 2).astype(np.float32), (5, 5))
+
+    def settle(self, shares: Mapping[int, np.ndarray]) -> None:
+        """Take as known how far the pixels of the frame that was given last are of some objects,
+        (H, W) from 0 to 1 by number, but for those that are another's, of which it isn't known."""
+        known = [index for index, n in enumerate(self._things, 1) if n in shares]
+        free = np.ones(self._shares.shape[1:], np.float32)
+        for index in range(1, len(self._shares)):
+            if index not in known:
+                free *= self._shares[index] < 0.5
+        for index, number in enumerate(self._things, 1):
+            if number in shares:
+                self._shares[index] = shares[number] * free
+        self._shares[0] = (1 - self._shares[1:].sum(axis=0)).clip(0, 1)
+
+    def adopt(self, number: int, other: "Follower") -> None:
+        """Know of an object what another follower knows of it in the same frame."""
+        if number not in other._things:
+            return
+        if number not in self._things:
+            nothing = np.zeros_like(self._shares[:1])
+            self._shares = np.concatenate([self._shares, nothing])
+            self._evidence = None
+        self._things[number] = copy.deepcopy(other._things[number])
+
+    def copy(self, *, turned: bool = False) -> "Follower":
+        """Another that goes on from here. turned: it goes the other way in time."""
+        other = copy.deepcopy(self)
+        if turned:
+            for thing in other._things.values():
+                thing.velocity = -thing.velocity
+        return other
+
     def anchor(self, masks: Mapping[int, np.ndarray]) -> None:
         """Objects are there: (H, W) bool by number, in the frame that was given last. Others that
         are followed keep what is left of theirs."""
+        if not masks:
+            return
         own = {number: share for number, share in zip(self._things, self._shares[1:])}
         for number, mask in masks.items():
             for other in own:
@@ -121,6 +187,8 @@ class Follower:
         for number, mask in masks.items():
             box = box_of(mask)
             if box is None:
+                if number in self._things:
+                    self._things[number].is_lost = True
                 continue
             self._things[number] = self._thing(mask, box, self._things.get(number))
         self._things = {number: self._things[number] for number in own if number in self._things}
@@ -137,10 +205,23 @@ class Follower:
         parts = part_histogram(self._view.bins, box, weight)
         size = float(mask.sum())
         is_person = float(self._view.people[mask].mean())
-        first, first_parts = looks, parts
-        if before is not None:
-            first, first_parts = (before.first_looks + looks) / 2, (before.first_parts + parts) / 2
-        return _Thing(first, looks, first_parts, parts, weight, box, size, is_person)
+        if before is None:
+            return _Thing(looks, looks, parts, parts, weight, box, size, is_person)
+        first, first_parts = (before.first_looks + looks) / 2, (before.first_parts + parts) / 2
+        thing = _Thing(first, looks, first_parts, parts, weight, box, size, is_person)
+        thing.velocity = before.velocity
+        body = before.shape > _BODY
+        if _agrees(mask, body):  # what is hidden of it is known from before
+            thing.shape = np.maximum(weight, before.shape)
+            thing.box = box_of(mask | body) or box
+            thing.usual_size = max(size, before.usual_size)
+            kept = size / thing.usual_size  # of its looks, as much as is seen
+            thing.looks = (1 - kept) * before.looks + kept * looks
+            thing.parts = part_histogram(self._view.bins, thing.box, weight)
+            thing.parts = (1 - kept) * before.parts + kept * thing.parts
+            thing.first_looks = 0.5 * (before.first_looks + thing.looks)
+            thing.first_parts = 0.5 * (before.first_parts + thing.parts)
+        return thing
 
     def _around(self, share: np.ndarray) -> np.ndarray:
         """The background's share near objects."""
@@ -175,6 +256,7 @@ class Follower:
         self._find_again(looks)
         place = self._place(back, seen)
         score = self._score(before, there, back, seen, place, looks)
+        self._evidence = score - np.log(place.clip(_LEAST, 1))
         score -= score.max(axis=0)
         shares = np.exp(score)
         shares = guided(self._view.lab[..., 0].astype(np.float32), shares / shares.sum(axis=0))
@@ -330,6 +412,11 @@ class Follower:
         self._shares = (clear + shares) / 2
         assert self._plate is not None
         self._plate.learn(view.lab, self._clear(winners))
+
+
+def _agrees(mask: np.ndarray, body: np.ndarray) -> bool:
+    """Whether a mask is of the body that was expected, of which some may be hidden."""
+    return bool((mask & body).sum() > _AGREED * mask.sum())
 
 
 def _within_reach(thing: _Thing) -> np.ndarray:
