@@ -8,14 +8,15 @@ and video segmentation and matting, 2007) and what else is known of the object a
 Axes: H W pixels, at the working size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
 
 from layers.prompts import BOX, NOT_POINT, POINT, Prompt
-from layers.runtime.pointing import drawn
+from layers.runtime.pointing import drawn, enlarge, find_objects, scaled, shrink
 
 _FIRM = 6.0  # what a click says of its own pixels, as the logarithm of a probability's ratio
 _FAR = 0.22  # how far it reaches where nothing changes, as a share of the object's height
@@ -23,10 +24,15 @@ _EDGE = 18.0  # of a colour's difference, which counts as much as the whole way
 _DOUBT = 3.0  # beyond which other evidence isn't taken
 _INSIDE = 0.5  # share of a click's pixels within a mask, from which on it says nothing new
 _ELSEWHERE = 0.35  # of an object's usual size: what is at least as large, and apart, is all of it
+_FEW, _MANY = 0.4, 1.5  # of an object's usual size
 _UNLIKE = -0.8  # likeness of what isn't the object
 _SWEEPS = 48
+_SLIVER = np.ones((7, 7), np.uint8)  # larger than what is left over at edges
+_OWN = 255  # stands for the number of the object that is looked for
+_REST = 0.1  # of a mask, which stays when a thing in it is taken away
 _LESS = 0.3  # likeness of a whole thing that is taken away
 
+# prompts, and clicks on other things
 Find = Callable[[Sequence[Prompt], Sequence[Prompt]], np.ndarray]
 
 
@@ -44,6 +50,66 @@ class Followed:
     likeness: np.ndarray
     usual_size: float
     others: np.ndarray
+
+
+def positive(prompts: Sequence[Prompt]) -> set[int]:
+    """The numbers of the objects of which it is said where they are."""
+    return {prompt.number or 1 for prompt in prompts if prompt.kind != NOT_POINT}
+
+
+def correct_labels(frame: np.ndarray, prompts: Sequence[Prompt], labels: np.ndarray) -> np.ndarray:
+    """What is marked in a frame once it is corrected there, for a preview at once.
+
+    Args:
+        frame: (H, W, 3) uint8, of any size.
+        prompts: all of this frame.
+        labels: (H, W) uint8, the numbers of the objects that were marked there before.
+    Returns: (H, W) uint8.
+    """
+    size = (frame.shape[0], frame.shape[1])
+    small = shrink(frame)
+    height, width = small.shape[:2]
+    before = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+    masks = {number: before == number for number in np.unique(before).tolist() if number}
+    nothing = np.zeros(before.shape, np.float32)
+    known = {
+        number: Followed(mask, None, nothing, float(mask.sum()), (before > 0) & ~mask)
+        for number, mask in masks.items()
+    }
+    placed = scaled(prompts, size)
+    result = before.copy()
+    for number, mask in find_masks(
+        small, placed, before, known, partial(find_objects, small)
+    ).items():
+        result[result == number] = 0
+        result[mask] = number
+    changed = enlarge(result, size)
+    return np.where(enlarge(before, size) == changed, labels, changed)
+
+
+def find_masks(
+    frame: np.ndarray,
+    prompts: Sequence[Prompt],
+    labels: np.ndarray,
+    known: Mapping[int, Followed],
+    find: Callable[[Sequence[Prompt]], np.ndarray],
+) -> dict[int, np.ndarray]:
+    """Masks (H, W) bool, by number, of the objects of which something is said in a frame.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        labels: (H, W), the numbers of the objects that were followed there.
+        known: the objects that were pointed at before; others are found by this frame alone.
+        find: as `find_objects` for this frame.
+    """
+    new = positive(prompts) - known.keys()
+    afresh = find([*prompts, *_others(labels, prompts, new)]) if new else np.zeros_like(labels)
+    found = {number: afresh == number for number in sorted(new)}
+    for number in sorted({prompt.number or 1 for prompt in prompts} & known.keys()):
+        own = [prompt for prompt in prompts if (prompt.number or 1) == number]
+        rest = [p for p in prompts if p not in own] + _others(labels, prompts, {number})
+        found[number] = corrected(frame, own, known[number], partial(_find_one, find, rest))
+    return found
 
 
 def corrected(
@@ -82,14 +148,18 @@ def _with_missing(
     afresh: np.ndarray,
 ) -> np.ndarray:
     held = np.logical_or.reduce(seeds)
-    afresh = afresh & (~known.others | held)
+    grown = held
+    for seed in seeds:
+        grown = grown | _around(frame, seed, known, sign=1)
+    afresh = afresh & (~known.others | grown)
     is_apart = not (cv2.dilate(afresh.astype(np.uint8), np.ones((9, 9))) * mask).any()
     if not mask.any() or (is_apart and afresh.sum() > _ELSEWHERE * known.usual_size):
         # it was lost, or something else was taken for it
-        return _connected((afresh & (known.likeness > _UNLIKE)) | held, seeds)
-    for seed in seeds:
-        mask = mask | _around(frame, seed, known, sign=1)
-    return mask
+        like = _connected((afresh & (known.likeness > _UNLIKE)) | held, seeds)
+        return like if like.sum() > _ELSEWHERE * afresh.sum() else afresh | held
+    if mask.sum() < _FEW * known.usual_size and afresh.sum() < _MANY * known.usual_size:
+        grown = grown | _connected((afresh & (known.likeness > _UNLIKE)) | held, seeds)
+    return mask | grown
 
 
 def _without(
@@ -111,6 +181,8 @@ def _without(
     kept &= ~seed
     region = _around(frame, seed, known, sign=-1)
     kept &= ~region
+    thin = kept & (cv2.morphologyEx(kept.astype(np.uint8), cv2.MORPH_OPEN, _SLIVER) == 0)
+    kept &= ~(thin & (cv2.dilate(region.astype(np.uint8), _SLIVER) > 0))
     inside = cv2.distanceTransform(np.pad(kept, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     others = list(wanted)
     if not others and inside.max() > 2:
@@ -118,10 +190,10 @@ def _without(
         others = [Prompt(POINT, ((float(x), float(y)),))]
     thing = find([replace(prompt, kind=POINT)], others)
     rest, lost = kept & ~thing, kept & thing
-    if rest.sum() < lost.sum() or not lost.any():
+    if not lost.any() or rest.sum() < _REST * mask.sum():
         return kept
-    is_unlike = known.likeness[lost].mean() < known.likeness[rest].mean() - _LESS
-    return rest if is_unlike else kept
+    less = known.likeness[rest].mean() - known.likeness[lost].mean()
+    return rest if less > (_LESS if lost.sum() < rest.sum() else 2 * _LESS) else kept
 
 
 def _around(frame: np.ndarray, seed: np.ndarray, known: Followed, *, sign: int) -> np.ndarray:
@@ -131,7 +203,7 @@ def _around(frame: np.ndarray, seed: np.ndarray, known: Followed, *, sign: int) 
     if known.evidence is not None:
         score = score + 0.5 * sign * known.evidence.clip(-_DOUBT, _DOUBT)
     near = (score > 0) | seed
-    if sign > 0:
+    if sign > 0 and (known.others & seed).sum() < _INSIDE * seed.sum():
         near &= ~known.others | seed
     return _connected(near, [seed])
 
@@ -147,19 +219,19 @@ def _connected(mask: np.ndarray, seeds: Sequence[np.ndarray]) -> np.ndarray:
 def geodesic(frame: np.ndarray, seed: np.ndarray, reach: float) -> np.ndarray:
     """(H, W) float32: how far from a seed each pixel is, on the way that crosses least edges, in
     shares of `reach` pixels; 100 at most."""
-    lab = cv2.cvtColor(frame, cv2.COLOR_RGB2LAB).astype(np.float32)
-    lab = cv2.GaussianBlur(lab, (0, 0), 1.0)
-    apart = np.where(seed, 0, 100).astype(np.float32)
-    steps = []
+    colours = cv2.cvtColor(frame, cv2.COLOR_RGB2LAB).astype(np.float32)
+    lab = cv2.GaussianBlur(colours, (0, 0), 1.0)
+    apart: np.ndarray = np.where(seed, 0, 100).astype(np.float32)
+    steps: list[tuple[int, int, np.ndarray]] = []
     for y, x in ((0, 1), (1, 0), (1, 1), (1, -1)):
         there = _moved(lab, y, x)
-        gap = np.sqrt(((lab - there) ** 2).sum(axis=2))
-        steps.append((y, x, np.hypot(y, x) / reach + gap / _EDGE))
+        edges = np.sqrt(((lab - there) ** 2).sum(axis=2)) / _EDGE
+        steps.append((y, x, edges + float(np.hypot(y, x)) / reach))
     for _ in range(_SWEEPS):
-        before = apart
+        before = apart.copy()
         for y, x, cost in steps:
-            apart = np.minimum(apart, _moved(apart, y, x) + cost)
-            apart = np.minimum(apart, _moved(apart + cost, -y, -x))
+            np.minimum(apart, _moved(apart, y, x) + cost, out=apart)
+            np.minimum(apart, _moved(apart + cost, -y, -x), out=apart)
         if np.array_equal(before, apart):
             break
     return apart
@@ -170,3 +242,32 @@ def _moved(picture: np.ndarray, y: int, x: int) -> np.ndarray:
     rows = np.clip(np.arange(picture.shape[0]) - y, 0, picture.shape[0] - 1)
     columns = np.clip(np.arange(picture.shape[1]) - x, 0, picture.shape[1] - 1)
     return picture[rows][:, columns]
+
+
+def _find_one(
+    find: Callable[[Sequence[Prompt]], np.ndarray],
+    rest: Sequence[Prompt],
+    prompts: Sequence[Prompt],
+    others: Sequence[Prompt],
+) -> np.ndarray:
+    """(H, W) bool: what is pointed at. rest, others: what is said of other objects."""
+    own = [replace(prompt, number=_OWN) for prompt in prompts]
+    places = [p for p in (*rest, *others) if p.kind not in (BOX, NOT_POINT)]
+    not_own = [replace(prompt, kind=NOT_POINT, number=_OWN) for prompt in places]
+    return find([*own, *not_own]) == _OWN
+
+
+def _others(labels: np.ndarray, prompts: Sequence[Prompt], numbers: set[int]) -> list[Prompt]:
+    """A click on each of the other objects, where it was followed to: what is pointed at is told
+    from them, as if all had been pointed at. Not where that is just what is pointed at."""
+    reach = 0.05 * max(labels.shape)
+    clicks = []
+    for number in np.unique(labels).tolist():
+        if number and number not in numbers:
+            rows, columns = np.nonzero(labels == number)
+            middle = (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2
+            x, y = float(columns[middle.argmin()]), float(rows[middle.argmin()])
+            given = [point for prompt in prompts for point in prompt.points]
+            if all(abs(x - a) + abs(y - b) > reach for a, b in given):
+                clicks.append(Prompt(POINT, ((x, y),), number=number))
+    return clicks

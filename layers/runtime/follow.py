@@ -34,7 +34,7 @@ from layers.runtime.appearance import (
     part_bins,
     part_histogram,
 )
-from layers.runtime.locate import shift_of
+from layers.runtime.locate import alike, grown, shift_of, without_strays
 from layers.runtime.plate import Plate
 from layers.runtime.pointing import FindPeople
 from scene.flow import flow_to, is_visible, pull
@@ -51,8 +51,6 @@ _SHAPE_RATE = 0.05  # by which a shape follows what is seen of it
 _LOST, _FOUND = 0.05, 0.65  # shares of its usual size, and of the likeness it usually has
 _MOTION_PIXELS = 40  # fewest that tell how an object moves
 _NEAR = 30  # pixels around objects whose background their colours are told from
-
-_ALIKE = 24.0  # times the usual difference of colours
 
 
 @dataclass
@@ -179,6 +177,7 @@ class Follower:
         are followed keep what is left of theirs."""
         if not masks:
             return
+        labels = self.labels
         own = {number: share for number, share in zip(self._things, self._shares[1:])}
         for number, mask in masks.items():
             for other in own:
@@ -190,7 +189,9 @@ class Follower:
                 if number in self._things:
                     self._things[number].is_lost = True
                 continue
-            self._things[number] = self._thing(mask, box, self._things.get(number))
+            self._things[number] = self._thing(
+                mask, box, self._things.get(number), labels == number
+            )
         self._things = {number: self._things[number] for number in own if number in self._things}
         shares = np.stack([own[number] for number in self._things])
         self._shares = np.concatenate([1 - shares.sum(axis=0, keepdims=True).clip(0, 1), shares])
@@ -199,7 +200,7 @@ class Follower:
         if self._plate is None:
             self._plate = Plate(self._view.lab, clear)
 
-    def _thing(self, mask: np.ndarray, box: Box, before: _Thing | None) -> _Thing:
+    def _thing(self, mask: np.ndarray, box: Box, before: _Thing | None, was: np.ndarray) -> _Thing:
         weight = mask.astype(np.float32)
         looks = histogram(self._view.bins, weight)
         parts = part_histogram(self._view.bins, box, weight)
@@ -207,20 +208,30 @@ class Follower:
         is_person = float(self._view.people[mask].mean())
         if before is None:
             return _Thing(looks, looks, parts, parts, weight, box, size, is_person)
+        if _agrees(mask, before.shape > _BODY):
+            return self._corrected(before, mask, was)
         first, first_parts = (before.first_looks + looks) / 2, (before.first_parts + parts) / 2
-        thing = _Thing(first, looks, first_parts, parts, weight, box, size, is_person)
-        thing.velocity = before.velocity
-        body = before.shape > _BODY
-        if _agrees(mask, body):  # what is hidden of it is known from before
-            thing.shape = np.maximum(weight, before.shape)
-            thing.box = box_of(mask | body) or box
-            thing.usual_size = max(size, before.usual_size)
-            kept = size / thing.usual_size  # of its looks, as much as is seen
-            thing.looks = (1 - kept) * before.looks + kept * looks
-            thing.parts = part_histogram(self._view.bins, thing.box, weight)
-            thing.parts = (1 - kept) * before.parts + kept * thing.parts
-            thing.first_looks = 0.5 * (before.first_looks + thing.looks)
-            thing.first_parts = 0.5 * (before.first_parts + thing.parts)
+        return _Thing(first, looks, first_parts, parts, weight, box, size, is_person)
+
+    def _corrected(self, thing: _Thing, mask: np.ndarray, was: np.ndarray) -> _Thing:
+        """What is known of an object whose mask is corrected: what is hidden of it stays known."""
+        thing = copy.copy(thing)
+        weight, bins = mask.astype(np.float32), self._view.bins
+        removed = was & ~mask
+        thing.shape = np.maximum(weight, np.where(removed, 0.3, 1) * thing.shape)
+        thing.usual_size = max(float(mask.sum()), thing.usual_size - float(removed.sum()))
+        if removed.any():  # its colours aren't the object's
+            share = float(removed.sum()) / max(float(was.sum()), 1.0)
+            wrong = share * histogram(bins, removed.astype(np.float32))
+            thing.looks = _without(thing.looks, wrong)
+            thing.first_looks = _without(thing.first_looks, wrong)
+        new = 0.5 * float(mask.sum()) / thing.usual_size  # of its looks, as much as is seen
+        thing.looks = (1 - new) * thing.looks + new * histogram(bins, weight)
+        parts = part_histogram(bins, thing.box, weight)
+        thing.parts = (1 - new) * thing.parts + new * parts
+        thing.first_looks = 0.5 * (thing.first_looks + thing.looks)
+        thing.first_parts = 0.5 * (thing.first_parts + thing.parts)
+        thing.is_lost = False
         return thing
 
     def _around(self, share: np.ndarray) -> np.ndarray:
@@ -246,7 +257,7 @@ class Follower:
             return np.zeros(frame.shape[:2], np.uint8)
         there, back = flow_to(before.frame, frame), flow_to(frame, before.frame)
         seen = cv2.blur(is_visible(back, there).astype(np.float32), (3, 3))
-        seen *= _alike(self._view.lab, pull(before.lab, back))
+        seen *= alike(self._view.lab, pull(before.lab, back))
         self._move_shapes(there)
         assert self._plate is not None
         self._plate.move(back, (self._shares[0] > 0.9) & (seen > 0.5))
@@ -260,7 +271,7 @@ class Follower:
         score -= score.max(axis=0)
         shares = np.exp(score)
         shares = guided(self._view.lab[..., 0].astype(np.float32), shares / shares.sum(axis=0))
-        winners = _without_strays(shares.argmax(axis=0).astype(np.uint8), place)
+        winners = without_strays(shares.argmax(axis=0).astype(np.uint8), place)
         self._learn(winners, shares, looks)
         numbers = np.array([0, *self._things], np.uint8)
         return numbers[winners]
@@ -277,7 +288,7 @@ class Follower:
                 thing.velocity = 0.3 * thing.velocity + 0.7 * moved
                 turn[:, 2] = moved
                 if len(rows) > 5 * _MOTION_PIXELS:
-                    turn = _grown(turn, rows, columns, there)
+                    turn = grown(turn, rows, columns, there)
             else:
                 thing.velocity = 0.95 * thing.velocity
                 turn[:, 2] = thing.velocity
@@ -414,6 +425,12 @@ class Follower:
         self._plate.learn(view.lab, self._clear(winners))
 
 
+def _without(looks: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """A histogram without what was wrongly counted to it."""
+    looks = (looks - wrong).clip(0)
+    return looks / (looks.sum() + 1e-6)
+
+
 def _agrees(mask: np.ndarray, body: np.ndarray) -> bool:
     """Whether a mask is of the body that was expected, of which some may be hidden."""
     return bool((mask & body).sum() > _AGREED * mask.sum())
@@ -425,47 +442,3 @@ def _within_reach(thing: _Thing) -> np.ndarray:
     side = 2 * max(4, round(_STRETCH * max(right - left, bottom - top))) + 1
     body = (thing.shape > _BODY).astype(np.uint8)
     return cv2.dilate(body, np.ones((side, side), np.uint8)) > 0
-
-
-def _alike(lab: np.ndarray, carried: np.ndarray) -> np.ndarray:
-    """(H, W) float32 from 0 to 1: how far colours carried on by flow are those that are there. What
-    comes out from behind something slowly, flow takes for the thing itself."""
-    apart = lab.astype(np.float32) - carried
-    apart = cv2.blur((apart * apart).sum(axis=2), (3, 3))
-    usual = max(float(np.median(apart)), 4.0)
-    return np.clip(1.5 - apart / (_ALIKE * usual), 0, 1)
-
-
-def _grown(
-    turn: np.ndarray, rows: np.ndarray, columns: np.ndarray, there: np.ndarray
-) -> np.ndarray:
-    """The motion `turn` (2, 3) with how much larger some pixels' flow makes a thing around their
-    middle."""
-    step = max(1, len(rows) // 400)
-    here = np.stack([columns, rows], 1)[::step].astype(np.float32)
-    moved = here + there[rows, columns][::step]
-    found, _ = cv2.estimateAffinePartial2D(
-        here, moved, method=cv2.RANSAC, ransacReprojThreshold=2.0
-    )
-    if found is None:
-        return turn
-    scale = float(np.clip(np.hypot(found[0, 0], found[1, 0]), 0.98, 1.02))
-    middle = here.mean(axis=0)
-    grown = np.eye(2, 3, dtype=np.float32) * scale
-    grown[:, 2] = turn[:, 2] + (1 - scale) * middle
-    return grown
-
-
-def _without_strays(winners: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Without the parts of objects where none of them was to be."""
-    for index in range(1, len(place)):
-        mask = (winners == index).astype(np.uint8)
-        count, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        if count < 2:
-            continue
-        support = np.bincount(parts.ravel(), place[index].ravel(), count)
-        sizes = stats[:, cv2.CC_STAT_AREA]
-        strays = (sizes < 8) | (support < 0.1 * sizes)
-        strays[0] = False
-        winners[strays[parts]] = 0
-    return winners

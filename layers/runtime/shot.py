@@ -3,16 +3,16 @@
 Axes: K objects, H W pixels, at the working size.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
-from layers.prompts import BOX, NOT_POINT, POINT, Prompt
-from layers.runtime.correct import Followed, corrected
+from layers.prompts import Prompt
+from layers.runtime.correct import Followed, find_masks, positive
 from layers.runtime.follow import Follower
 from layers.runtime.frame_store import FrameStore
 from layers.runtime.moving import REACH, stands_out
@@ -21,12 +21,12 @@ from layers.runtime.pointing import FindPeople, find_objects, people_in
 Prompts = Mapping[int, Sequence[Prompt]]  # by the number of a frame in the shot
 
 _SAME, _LONG = 0.03, 4  # share of an object, for so many frames: a correction changes no more
-_OWN = 255  # stands for the number of the object that is looked for
 _COLOURS = 5.0  # what it counts that colours fit better
 _OPEN = 1.0  # what speaks for the later click where there is none beyond
 _HELD = 0.5  # what speaks for what was known, where there is one
 _DOUBT = 0.02  # of a frame where nothing changes
 _FADE = 0.7  # frames in which one goes over into the other
+_NEAR = np.ones((13, 13), np.uint8)  # by which what is corrected moves from frame to frame
 _CLEAR = 2.5  # times the doubt of a share
 _LEAST_WRONG = 0.05  # of what was followed from either side
 
@@ -53,14 +53,21 @@ def follow_shot(
         for frame in islice(rest, num_kept + REACH if num_kept else 0):
             store.append(frame)
         own = {place: found for place, found in prompts.items() if place < len(store)}
-        numbers = sorted(set().union(*map(_positive, own.values())))
+        numbers = sorted(set().union(*map(positive, own.values())))
         if not numbers:
             for frame in (*store, *rest):
                 yield np.zeros(frame.shape[:2], np.uint8)
             return
         shot = _Shot(store, shares, walked, own, numbers, find_people)
-        for place in tqdm(own, unit="click", disable=None if len(own) > 1 else True, leave=False):
-            shot.take(place)
+        steps = chain.from_iterable(map(shot.take, _in_order(own)))
+        for _ in tqdm(
+            steps,
+            unit="frame",
+            desc="following",
+            disable=None if num_kept > 1 else True,
+            leave=False,
+        ):
+            pass
         for place in range(len(store)):
             yield shot.labels(place)
         assert shot.tail is not None
@@ -68,9 +75,16 @@ def follow_shot(
             yield shot.tail.step(frame)
 
 
-def _positive(prompts: Sequence[Prompt]) -> set[int]:
-    """The numbers of the objects of which it is said where they are."""
-    return {prompt.number or 1 for prompt in prompts if prompt.kind != NOT_POINT}
+def _in_order(prompts: Prompts) -> list[int]:
+    """The frames with prompts as they were given; those with corrections of what isn't pointed at
+    before come behind."""
+    known: set[int] = set()
+    early: list[int] = []
+    late: list[int] = []
+    for place, said in prompts.items():
+        known |= positive(said)
+        (early if {prompt.number or 1 for prompt in said} <= known else late).append(place)
+    return early + late
 
 
 class _Shot:
@@ -111,21 +125,23 @@ class _Shot:
         numbers = np.array(self._numbers, np.uint8)
         return np.where(shares.max(axis=0) > 127, numbers[shares.argmax(axis=0)], 0)
 
-    def take(self, place: int) -> None:
-        """Take in what was said of a frame."""
+    def take(self, place: int) -> Iterator[int]:
+        """Take in what was said of a frame. Yields: frames as they are gone through."""
         follower = self._follower(place)
         masks = self._find(place, follower)
         if not masks:
             return
-        before = self._shares[place] > 127
-        wrong = {n: _unlike(before[self._numbers.index(n)], mask) for n, mask in masks.items()}
+        before = dict(zip(self._numbers, self._shares[place] > 127))
+        wrong = {n: _unlike(before[n], mask) for n, mask in masks.items()}
+        changed = {n: before[n] ^ mask for n, mask in masks.items()}
         self._anchors[place] = masks
         follower.anchor(masks)
         follower.settle(self._others_known(place, masks))
         claimed = {number: np.where(mask, 255, 0) for number, mask in masks.items()}
         self._claim(place, claimed)
         for direction in (-1, 1):
-            self._walk(place, direction, follower.copy(turned=direction < 0), wrong)
+            turned = follower.copy(turned=direction < 0)
+            yield from self._walk(place, direction, turned, wrong, changed)
 
     def _follower(self, place: int) -> Follower:
         """One at a frame, forwards in time, that knows what is known of all objects there."""
@@ -156,8 +172,8 @@ class _Shot:
 
     def _find(self, place: int, follower: Follower) -> dict[int, np.ndarray]:
         """Masks of the objects of which something was said in a frame."""
-        labels, prompts = self.labels(place), self._prompts[place]
-        known = {n for anchored in self._anchors.values() for n in anchored}
+        labels = self.labels(place)
+        known = {n for masks in self._anchors.values() for n in masks} & self._said(place)
         find = partial(
             find_objects,
             self._frames[place],
@@ -165,38 +181,41 @@ class _Shot:
             moving=stands_out(self._frames, place),
             find_people=self._find_people,
         )
-        new = _positive(prompts) - known
-        afresh = find([*prompts, *_others(labels, prompts, new)]) if new else np.zeros_like(labels)
-        found = {number: afresh == number for number in new}
-        for number in sorted(self._said(place) & known):
-            mask = labels == number
-            about = Followed(
-                mask,
+        about = {
+            number: Followed(
+                labels == number,
                 follower.evidence(number),
                 follower.likeness(number),
                 follower.usual_size(number),
-                (labels > 0) & ~mask,
+                (labels > 0) & (labels != number),
             )
-            own = [prompt for prompt in prompts if (prompt.number or 1) == number]
-            rest = [p for p in prompts if p not in own] + _others(labels, prompts, {number})
-            find_one = partial(_find_one, find, rest)
-            found[number] = corrected(self._frames[place], own, about, find_one)
-        return found
+            for number in known
+        }
+        return find_masks(self._frames[place], self._prompts[place], labels, about, find)
 
     def _walk(
-        self, start: int, direction: int, follower: Follower, wrong: Mapping[int, float]
-    ) -> None:
+        self,
+        start: int,
+        direction: int,
+        follower: Follower,
+        wrong: Mapping[int, float],
+        changed: Mapping[int, np.ndarray],
+    ) -> Iterator[int]:
         """Follow to one side, to where all of the objects are known anyway or nothing changes any
         more, and bring together what was followed to there from both sides.
 
-        wrong: by object, how wrong it was before what was said of the frame where this starts.
+        wrong: by object, how wrong it was before what was said of the frame where this starts, and
+            changed: (H, W) bool, where.
         """
         ends = {number: self._next_anchor(start, direction, number) for number in wrong}
         place, same = start, 0
+        touched = {n: area for n, area in changed.items() if not self._is_new(n)}
         while 0 <= place + direction < len(self._frames):
             place += direction
             follower.step(self._frames[place])
+            yield place
             self._walked[place] = _to_bytes(follower.shares(self._numbers))
+            self._keep_rest(place, touched, follower)
             for number in wrong:
                 self._compare(place, direction, number, follower)
             followed = {
@@ -218,6 +237,24 @@ class _Shot:
                         follower.adopt(number, self.tail)
                 self.tail = follower
         self._bring_together(start, direction, place, ends, wrong)
+
+    def _keep_rest(self, place: int, touched: dict[int, np.ndarray], follower: Follower) -> None:
+        """Of what was followed last keep what goes back to what was corrected: all else is as it
+        was known before. touched: by object, where it does in the frame before; for this one it
+        is put in its place."""
+        walked, shares = self._walked[place].copy(), self._shares[place]
+        for number, area in touched.items():
+            index = self._numbers.index(number)
+            new, old = walked[index] > 127, shares[index] > 127
+            _, parts = cv2.connectedComponents((new ^ old).astype(np.uint8))
+            near = cv2.dilate(area.astype(np.uint8), _NEAR) > 0
+            reached = np.unique(parts[near])
+            area = np.isin(parts, reached[reached > 0])
+            walked[index] = np.where(area, walked[index], shares[index])
+            follower.settle({number: walked[index].astype(np.float32) / 255})
+            # who comes out from where nothing of them was seen may be anywhere
+            touched[number] = area if new.any() else np.ones_like(area)
+        self._walked[place] = walked
 
     def _compare(self, place: int, direction: int, number: int, follower: Follower) -> None:
         """Note how doubtful what was followed last to a frame is, and how much better it fits an
@@ -320,19 +357,6 @@ class _Shot:
         self._shares[place] = shares
 
 
-def _find_one(
-    find: Callable[[Sequence[Prompt]], np.ndarray],
-    rest: Sequence[Prompt],
-    prompts: Sequence[Prompt],
-    others: Sequence[Prompt],
-) -> np.ndarray:
-    """(H, W) bool: what is pointed at. rest, others: what is said of other objects."""
-    own = [replace(prompt, number=_OWN) for prompt in prompts]
-    places = [p for p in (*rest, *others) if p.kind not in (BOX, NOT_POINT)]
-    not_own = [replace(prompt, kind=NOT_POINT, number=_OWN) for prompt in places]
-    return find([*own, *not_own]) == _OWN
-
-
 def _to_bytes(shares: np.ndarray) -> np.ndarray:
     """255 or 0 but where it is in doubt, so that of two it is the one with more weight that says
     what is there."""
@@ -343,19 +367,3 @@ def _unlike(mask: np.ndarray, other: np.ndarray) -> float:
     """1 - intersection over union."""
     union = int((mask | other).sum())
     return 1 - int((mask & other).sum()) / union if union else 0.0
-
-
-def _others(labels: np.ndarray, prompts: Sequence[Prompt], numbers: set[int]) -> list[Prompt]:
-    """A click on each of the other objects, where it was followed to: what is pointed at is told
-    from them, as if all had been pointed at. Not where that is just what is pointed at."""
-    reach = 0.05 * max(labels.shape)
-    clicks = []
-    for number in np.unique(labels).tolist():
-        if number and number not in numbers:
-            rows, columns = np.nonzero(labels == number)
-            middle = (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2
-            x, y = float(columns[middle.argmin()]), float(rows[middle.argmin()])
-            given = [point for prompt in prompts for point in prompt.points]
-            if all(abs(x - a) + abs(y - b) > reach for a, b in given):
-                clicks.append(Prompt(POINT, ((x, y),), number=number))
-    return clicks
