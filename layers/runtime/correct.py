@@ -19,6 +19,7 @@ from layers.prompts import BOX, NOT_POINT, POINT, Prompt
 from layers.runtime.pointing import drawn, enlarge, find_objects, scaled, shrink
 
 _FIRM = 6.0  # what a click says of its own pixels, as the logarithm of a probability's ratio
+_LITTLE = 2.5  # the same, where nothing else is known
 _FAR = 0.22  # how far it reaches where nothing changes, as a share of the object's height
 _EDGE = 18.0  # of a colour's difference, which counts as much as the whole way
 _DOUBT = 3.0  # beyond which other evidence isn't taken
@@ -42,7 +43,8 @@ class Followed:
 
     mask: (H, W) bool, where it was followed to. evidence: (H, W) float32, as of
         `Follower.evidence`. likeness: (H, W) float32, as of `Follower.likeness`. usual_size: its
-        pixels in other frames. others: (H, W) bool, where other objects were followed to.
+        pixels in other frames, 0 where none is known. others: (H, W) bool, where other objects
+        were followed to.
     """
 
     mask: np.ndarray
@@ -103,13 +105,32 @@ def find_masks(
         find: as `find_objects` for this frame.
     """
     new = positive(prompts) - known.keys()
-    afresh = find([*prompts, *_others(labels, prompts, new)]) if new else np.zeros_like(labels)
-    found = {number: afresh == number for number in sorted(new)}
+    first = {n: _first(prompts, n) for n in sorted(new)}
+    rest = [p for p in prompts if (p.number or 1) not in new]
+    others = _others(labels, prompts, new)
+    afresh = find([*first.values(), *rest, *others]) if new else np.zeros_like(labels)
+    found = {number: afresh == number for number in first}
+    known = dict(known)
+    for number, prompt in first.items():
+        if any((p.number or 1) == number and p != prompt for p in prompts):
+            nothing = np.zeros(labels.shape, np.float32)
+            held = (afresh > 0) & (afresh != number)
+            known[number] = Followed(found[number], None, nothing, 0.0, held)
     for number in sorted({prompt.number or 1 for prompt in prompts} & known.keys()):
-        own = [prompt for prompt in prompts if (prompt.number or 1) == number]
-        rest = [p for p in prompts if p not in own] + _others(labels, prompts, {number})
+        own = [p for p in prompts if (p.number or 1) == number]
+        if number in first and first[number].kind != BOX:
+            own.remove(first[number])
+        rest = [p for p in prompts if (p.number or 1) != number] + _others(
+            labels, prompts, {number}
+        )
         found[number] = corrected(frame, own, known[number], partial(_find_one, find, rest))
     return found
+
+
+def _first(prompts: Sequence[Prompt], number: int) -> Prompt:
+    """What tells an object, before other clicks in the frame correct it: a box, if there is one."""
+    own = [p for p in prompts if (p.number or 1) == number and p.kind != NOT_POINT]
+    return min(own, key=lambda prompt: prompt.kind != BOX)
 
 
 def corrected(
@@ -153,6 +174,8 @@ def _with_missing(
         grown = grown | _around(frame, seed, known, sign=1)
     afresh = afresh & (~known.others | grown)
     is_apart = not (cv2.dilate(afresh.astype(np.uint8), np.ones((9, 9))) * mask).any()
+    if is_apart and known.usual_size == 0:  # another part of it
+        return mask | afresh
     if not mask.any() or (is_apart and afresh.sum() > _ELSEWHERE * known.usual_size):
         # it was lost, or something else was taken for it
         like = _connected((afresh & (known.likeness > _UNLIKE)) | held, seeds)
@@ -199,7 +222,7 @@ def _without(
 def _around(frame: np.ndarray, seed: np.ndarray, known: Followed, *, sign: int) -> np.ndarray:
     """(H, W) bool: the region that a click is about. sign: 1 for what is the object, else -1."""
     apart = geodesic(frame, seed, _FAR * np.sqrt(4 * max(known.usual_size, known.mask.sum())))
-    score = _FIRM * np.exp(-apart) - 1.0
+    score = _FIRM * np.exp(-apart) - (_LITTLE if known.evidence is None else 1.0)
     if known.evidence is not None:
         score = score + 0.5 * sign * known.evidence.clip(-_DOUBT, _DOUBT)
     near = (score > 0) | seed
