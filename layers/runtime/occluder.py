@@ -16,6 +16,7 @@ import numpy as np
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 SQUARE = np.ones((3, 3), np.uint8)
 FEWEST = 20  # pixels of a person that anything can be said of
+TOUCH = 8  # r between them or less: they touch, though masks are off by some
 LEAST_AREA = 0.0005  # of the picture: smaller things are none
 NUM_TRIES, NUM_ROUNDS = 60, 3  # of the fit
 
@@ -67,7 +68,7 @@ def find_occluder(
     near = (disparity > distance + rule.nearer) & ~person & (off_floor >= rule.ground)
     near = _in_one_piece(near, disparity, r, rule)
     least = LEAST_AREA * person.size
-    contact = _dilate(person, 6 * r) & ~core
+    contact = _dilate(person, TOUCH * r) & ~core
     least_contact = max(6.0, 0.02 * 4 * np.sqrt(person.sum()))
     found, things = nothing.copy(), nothing.copy()
     num, labels = cv2.connectedComponents(near.astype(np.uint8), connectivity=4)
@@ -76,7 +77,7 @@ def find_occluder(
         if thing.sum() < least:
             continue
         things |= thing
-        meets = _dilate(thing, 6 * r) & contact
+        meets = _dilate(thing, TOUCH * r) & contact
         if meets.sum() < least_contact:
             continue
         inner = _erode(thing, 1)
