@@ -20,9 +20,11 @@ import pytest
 import torch
 import yaml
 
+from character import commands as character
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
 from layers import commands as layers
 from matting import commands as matting
+from nunif import cli
 from nunif.models import create_model, save_model
 from nunif.records import write_record
 from nunif.shards import commands as shards
@@ -47,9 +49,10 @@ TABLES = {
         *layers.CREATE_TRAINING_DATA,
         *shards.CREATE_TRAINING_DATA,
     ],
-    ("python", "train.py"): [*TRAIN, *matting.TRAIN],
+    ("python", "train.py"): [*TRAIN, *matting.TRAIN, *character.TRAIN],
     ("python", "-m", "inpaint"): INPAINT,
     ("python", "-m", "matting"): matting.MATTING,
+    ("python", "-m", "character"): character.CHARACTER,
     ("python", "-m", "layers"): layers.LAYERS,
 }
 
@@ -58,10 +61,6 @@ NOT_HERE = {
     "README.md": {
         "make demo": "fetches packages; its steps stand in tests/inpaint/test_demo.py, its words "
         "in tests/test_bootstrap.py",
-        "pip install": "fetches packages",
-        "python -m layers live --camera": "needs a camera; tests/layers/test_live.py",
-        "python -m layers live -i rtsp": "needs a camera; tests/layers/test_live.py",
-        "python -m layers studio": "serves until Ctrl-C; tests/layers/test_studio.py",
         "make test": "would run these very tests",
     },
     "CONTRIBUTING.md": {"nunif '(mechanism)'": "a drawing of the rooms, no command"},
@@ -70,6 +69,21 @@ NOT_HERE = {
         "sbatch": "needs Slurm; tests/test_cluster_scripts.py",
         "srun": "needs Slurm; tests/nunif/test_place_in_run.py",
         "torchrun": "needs several GPUs; tests/nunif/test_training_processes.py",
+    },
+    "docs/removal.md": {
+        "pip install": "fetches packages",
+        "python -m layers live --camera": "needs a camera; tests/layers/test_live.py",
+        "python -m layers live -i rtsp": "needs a camera; tests/layers/test_live.py",
+        "python -m layers studio": "serves until Ctrl-C; tests/layers/test_studio.py",
+    },
+    "docs/character.md": {
+        "pip install": "fetches packages",
+        "python train.py character --preset sd15 --init": "needs published weights; "
+        "tests/character/test_mimo_equal.py",
+    },
+    "docs/layers.md": {
+        "python -m layers character": "needs a movement that was made for the film; "
+        "tests/layers/test_character_film.py",
     },
     "docs/protocol.md": {"davis/": "names of files, no command"},
     "benchmarks/README.md": {
@@ -83,6 +97,8 @@ NEEDS = {
     "python create_training_data.py unpack": "pyarrow",
     "python create_training_data.py index": "pyarrow",
     "python train.py inpaint -i data/v1_shards": "pyarrow",
+    "python train.py character": "diffusers",
+    "python -m character": "diffusers",
 }
 
 # words of a name of one's own: what is put there
@@ -118,6 +134,7 @@ SMALL = {
     "python create_training_data.py frames": "--seq 5 --size 64x96",
     "python create_training_data.py inpaint": "--size 64",
     "python create_training_data.py world": "--num 2 --size 48x64 --seq 3 --people 1",
+    "python create_training_data.py world -o data/characters": "--num 3 --size 48x64 --seq 3",
     "python create_training_data.py label_people": "--gpu -1",
     "python create_training_data.py layers": "--size 48 --look-ahead 0 --gpu -1",
     "python train.py matting": "--size 128 --clip-length 2 --max-epoch 1 --skip-eval"
@@ -125,6 +142,10 @@ SMALL = {
     "python train.py matting -i data/world --model-dir models/matting --high-size": "--size 128"
     " --clip-length 2 --high-size 128 --high-ratio 0.5 --high-clip-length 1 --max-epoch 1"
     " --skip-eval --num-workers 0 --gpu -1 --disable-tensorboard",
+    "python train.py character": "--size 32 --frames 2 --crops 1 --max-epoch 1 --skip-eval"
+    " --num-workers 0 --gpu -1 --disable-tensorboard",
+    "python train.py character --preset sd15 --dry-run": "",
+    "python -m character evaluate": "--num 3 --steps 1 --gpu -1",
     "python -m matting convert": "--gpu -1 --end 0.1",
     "python -m matting evaluate": "--frames 2 --gpu -1",
     "python -m matting export": "--height 32 --width 48 --gpu -1",
@@ -213,6 +234,9 @@ def place(tmp_path_factory, small_networks):
         for half in ("train", "eval"):
             clip = np.stack([cv2.resize(frame, (96, 64)) for frame in frames[:5]])
             write_record(place / folder / half / "g_frames_01234567_000000", {"C": clip}, {})
+    small = SMALL["python create_training_data.py world"].split()
+    world = ["world", "-o", str(place / "data" / "world" / "train"), "--prefix", "here", *small]
+    assert cli.run(matting.CREATE_TRAINING_DATA, world) == 0
     people = {"C": clip, "A": np.full(clip.shape[:3], 255, np.uint8)}
     write_record(place / "data" / "people" / "p_people_01234567_000000", people, {})
     hole = np.pad(np.full((20, 30), 255, np.uint8), ((40, 48), (60, 102)))
