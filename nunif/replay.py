@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]
 MOST = 4  # recordings that are kept: each holds the memory that its function takes
-CLOSE = {"atol": 1e-4, "rtol": 1e-3, "equal_nan": True}
+MOST_OFF, MOST_OFF_SHARE = 1e-4, 1e-3  # that two ways to compute the same may differ by
 
 
 class Recording(Protocol):
@@ -120,8 +120,7 @@ class Replayed:
         try:
             recording = self._record(lambda: self._function(*own), own[0])
             recording.play()
-            pairs = zip(recording.outputs, expected, strict=True)
-            if all(torch.allclose(one, other, **CLOSE) for one, other in pairs):
+            if all(map(_is_close, recording.outputs, expected)):
                 return own, recording
             reason = "what is played differs"
         except RuntimeError as error:  # of torch: what can't be recorded, or too little memory
@@ -129,3 +128,7 @@ class Replayed:
         self._works = False
         logger.warning("no CUDA graph could be used, which only takes longer: %s", reason)
         return None
+
+
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, atol=MOST_OFF, rtol=MOST_OFF_SHARE, equal_nan=True)

@@ -149,11 +149,11 @@ def merge(
     shares = [weight / total for weight in weights]
     colour = reduce(torch.add, [share * c.colour for share, c in zip(shares, candidates)])
     doubt = reduce(torch.add, [share * c.doubt for share, c in zip(shares, candidates)])
-    known_before = _known_by([c for c in candidates if not c.later])
-    known_later = _known_by([c for c in candidates if c.later])
-    known, twice = known_before, None
-    if known_later is not None:
-        known, twice = _either(known_before, known_later), known_before * known_later
+    before, later = ([c.known for c in candidates if c.later == is_later] for is_later in (0, 1))
+    known, twice = reduce(_either, before), None
+    if later:
+        twice = known * reduce(_either, later)
+        known = reduce(_either, later, known)
     known = torch.where(missing, known, 1 - hole)
     colour = torch.where(missing, colour, seen)
     below = smooth_fill(colour, 1 - known)
@@ -179,12 +179,8 @@ def weigh(candidate: Candidate, least: Tensor) -> Tensor:
     return trust / (candidate.age * (1 + (candidate.age / OLD).square()))
 
 
-def _known_by(candidates: list[Candidate]) -> Tensor | None:
-    """(B, 1, H, W): how well a pixel is known by any of the candidates; None without any."""
-    return reduce(_either, [candidate.known for candidate in candidates]) if candidates else None
-
-
 def _either(one: Tensor, other: Tensor) -> Tensor:
+    """How well a pixel is known by two together."""
     return 1 - (1 - one) * (1 - other)
 
 

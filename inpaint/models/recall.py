@@ -106,7 +106,8 @@ class _Clip(NamedTuple):
 
     def pictures_at(self, start: int, end: int) -> "_Clip":
         """The same without what motion is measured from."""
-        return _Clip(*(x[start:end] for x in self[:5]), [], self.grid, self.half)
+        seen, hole, visible, smooth, risk = (x[start:end] for x in self[:5])
+        return _Clip(seen, hole, visible, smooth, risk, [], self.grid, self.half)
 
 
 class _Source(NamedTuple):
@@ -209,9 +210,10 @@ def _look_up(frames: _Clip, sources: list[_Source]) -> list[tuple[Candidate, Ten
     fields = (colour, known, doubt, moved[:, AGE], divisor, motion)
     found = []
     for source, parts in zip(sources, zip(*(field.chunk(len(sources)) for field in fields))):
-        *shown, age, by, own_motion = parts
+        shown, sure, unlike, age, by, own_motion = parts
         age = (age if source.is_key else age / by) + 1
-        found.append((Candidate(*shown, age, from_key=source.is_key), own_motion))
+        candidate = Candidate(shown, sure, unlike, age, from_key=source.is_key)
+        found.append((candidate, own_motion))
     return found
 
 

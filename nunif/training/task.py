@@ -117,6 +117,11 @@ class Task(Protocol):
     # how many of an evaluation's previews are in the TensorBoard events too
     pictures_in_events: int = 0
 
+    def unpack(self, batch: Any) -> Any:
+        """What the steps get of a batch that is on the device: samples may cross to it in fewer
+        bytes than they are computed with."""
+        return batch
+
     @abstractmethod
     def train_step(self, model: torch.nn.Module, batch: Any) -> TrainOutput | Iterator[TrainOutput]:
         """Learn from a batch.
