@@ -168,15 +168,14 @@ def in_its_light(picture: Tensor, frame: Tensor, weight: Tensor) -> Tensor:
     """A picture as bright and as strong in contrast as a frame is, as a whole and where both are
     seen, channel by channel: a camera that adapts to who comes in would make up motion. (B, C, h,
     w) both, weight (B, 1, h, w)."""
-    channels = picture.shape[1]
-    both = torch.cat([picture, frame], 1)
-    weighted = both * weight
-    sums = torch.cat([weight, weighted, weighted * both], 1).sum((2, 3), keepdim=True)
-    means, squares = (sums / sums[:, :1].clamp(min=1e-6))[:, 1:].chunk(2, dim=1)
-    spreads = torch.addcmul(squares, means, means, value=-1).clamp(min=0) + FAINT
-    (mean, wanted), (spread, wanted_spread) = (x.split(channels, dim=1) for x in (means, spreads))
+    channels = [picture.shape[1], frame.shape[1]]
+    both, total = torch.cat([picture, frame], 1), weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
+    means = (both * weight).sum((2, 3), keepdim=True) / total
+    centred = both - means
+    spreads = (centred.square() * weight).sum((2, 3), keepdim=True) / total + FAINT
+    (spread, wanted_spread), (_, wanted) = (x.split(channels, dim=1) for x in (spreads, means))
     gain = (wanted_spread / spread).sqrt().clamp(1 / MOST_GAIN, MOST_GAIN)
-    return torch.addcmul(wanted, picture - mean, gain)
+    return torch.addcmul(wanted, centred[:, : channels[0]], gain)
 
 
 def follow(first: Tensor, then: Tensor, grid: Grid) -> Tensor:

@@ -165,7 +165,10 @@ def recall_all(
             sources, start = [_of_key(keys[:, 0], places[:, 0, :2])], start - b
         if i < t:
             sources.append(_of_canvas(canvas))
-        found = _look_up(clip.at(start, start + len(sources) * b), sources) if sources else []
+        found = []
+        if sources:
+            wanted = clip if t == 1 else clip.at(start, start + len(sources) * b)
+            found = _look_up(wanted, sources)
         if before is not None:
             frame, candidates = before[0], [before[1]]
             if keys.shape[1]:
@@ -176,7 +179,7 @@ def recall_all(
                 keys, places = _keep(frame, keys, places, place, merged, future[i - 1])
             steps.append(_with_later(frame, merged, future[i - 1]))
         if i < t:
-            frame = clip.pictures_at(i * b, (i + 1) * b)
+            frame = clip if t == 1 else clip.pictures_at(i * b, (i + 1) * b)
             before = (frame, *found[0])
             canvas = lay_over(frame.seen, frame.visible, before[1])
     return steps, Memory(canvas, keys, places)

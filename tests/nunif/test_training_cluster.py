@@ -3,6 +3,7 @@ signals while a slow disk is written to, a process that is killed or stands stil
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -224,8 +225,11 @@ def test_a_process_that_stands_still_ends_the_run_with_one_line(tmp_path):
         os.kill(second, signal.SIGCONT)
     code, text = run.end()
     lines = [line for line in text.splitlines() if "did not answer" in line]
-    assert taken < 40 and code != 0 and 'Traceback (most recent call last):\n  File "' not in text
-    assert lines and "rank 1 of 2 did not answer within 15 s or is gone" in lines[0]
+    assert taken < 40 and code != 0
+    assert str(ROOT / "nunif") not in text, (
+        "torchrun shows a traceback of its own, and none of ours"
+    )
+    assert re.search(r"rank 1 of 2 did not answer within 1[5-9] s or is gone", lines[0]), lines
 
 
 JOIN = """
