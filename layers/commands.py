@@ -1,6 +1,7 @@
 """The table of commands. Nothing here imports torch."""
 
 from layers import (
+    options_character,
     options_evaluate,
     options_export,
     options_films,
@@ -46,6 +47,12 @@ LAYERS = [
         options_split.ComposeOptions,
         "layers.runtime.compose:main",
         "put a film together again of its layers, as it was or with others in their place",
+    ),
+    Command(
+        "character",
+        options_character.CharacterOptions,
+        "layers.runtime.character:main",
+        "put somebody of a picture into a film, in the place of one of its people",
     ),
     Command(
         "export-films",

@@ -19,12 +19,14 @@ from tqdm import tqdm
 from matting.options_data import WorldOptions
 from matting.world_sources import NO_RUN, Backdrop, Background, find_sources
 from nunif.files import make_folder, remove_left
+from nunif.image import encode_rgb
 from nunif.options import parse_size
 from nunif.parallel import ordered_map
 from nunif.records import is_finished, record_name, write_record
 from nunif.seed import generator_for
 from nunif.turns import Turn, tell_share
 from scene.people.clip import make_clip
+from scene.people.portrait import portrait_name
 from scene.people.pose import POSE_NAME, encode_pose
 
 logger = logging.getLogger(__name__)
@@ -146,4 +148,5 @@ def _write(
         with_shadow=options.shadow,
     )
     info = {**background.info, **clip.info, "options": recorded}
-    write_record(path, clip.planes, info, {POSE_NAME: encode_pose(clip.pose)})
+    portraits = {portrait_name(i): encode_rgb(p) for i, p in enumerate(clip.portraits)}
+    write_record(path, clip.planes, info, {POSE_NAME: encode_pose(clip.pose), **portraits})

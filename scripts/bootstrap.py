@@ -33,7 +33,7 @@ QUICK = (
     "not slow and not gpu",
     "--ignore=tests/test_checks.py",
 )
-PACKAGES = ("nunif", "scene", "inpaint", "matting", "layers")
+PACKAGES = ("nunif", "scene", "inpaint", "matting", "character", "layers")
 # per cent of the lines of each; without pytest arguments only, when all tests run
 LEAST_COVERED = 85
 

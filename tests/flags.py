@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from character import commands as character
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
 from layers import commands as layers
 from matting import commands as matting
@@ -20,9 +21,10 @@ TABLES = {
         *layers.CREATE_TRAINING_DATA,
         *shards.CREATE_TRAINING_DATA,
     ],
-    "train.py": [*TRAIN, *matting.TRAIN],
+    "train.py": [*TRAIN, *matting.TRAIN, *character.TRAIN],
     "python -m inpaint": INPAINT,
     "python -m matting": matting.MATTING,
+    "python -m character": character.CHARACTER,
     "python -m layers": layers.LAYERS,
 }
 # defaults that follow from the machine, and the words that stand for them

@@ -20,6 +20,7 @@ import pytest
 import torch
 import yaml
 
+from character import commands as character
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
 from layers import commands as layers
 from matting import commands as matting
@@ -48,9 +49,10 @@ TABLES = {
         *layers.CREATE_TRAINING_DATA,
         *shards.CREATE_TRAINING_DATA,
     ],
-    ("python", "train.py"): [*TRAIN, *matting.TRAIN],
+    ("python", "train.py"): [*TRAIN, *matting.TRAIN, *character.TRAIN],
     ("python", "-m", "inpaint"): INPAINT,
     ("python", "-m", "matting"): matting.MATTING,
+    ("python", "-m", "character"): character.CHARACTER,
     ("python", "-m", "layers"): layers.LAYERS,
 }
 
@@ -74,6 +76,15 @@ NOT_HERE = {
         "python -m layers live -i rtsp": "needs a camera; tests/layers/test_live.py",
         "python -m layers studio": "serves until Ctrl-C; tests/layers/test_studio.py",
     },
+    "docs/character.md": {
+        "pip install": "fetches packages",
+        "python train.py character --preset sd15 --init": "needs published weights; "
+        "tests/character/test_mimo_equal.py",
+    },
+    "docs/layers.md": {
+        "python -m layers character": "needs a movement that was made for the film; "
+        "tests/layers/test_character_film.py",
+    },
     "docs/protocol.md": {"davis/": "names of files, no command"},
     "benchmarks/README.md": {
         "python -m benchmarks": "measures for minutes; tests/benchmarks runs it with tiny numbers",
@@ -86,6 +97,8 @@ NEEDS = {
     "python create_training_data.py unpack": "pyarrow",
     "python create_training_data.py index": "pyarrow",
     "python train.py inpaint -i data/v1_shards": "pyarrow",
+    "python train.py character": "diffusers",
+    "python -m character": "diffusers",
 }
 
 # words of a name of one's own: what is put there
@@ -121,6 +134,7 @@ SMALL = {
     "python create_training_data.py frames": "--seq 5 --size 64x96",
     "python create_training_data.py inpaint": "--size 64",
     "python create_training_data.py world": "--num 2 --size 48x64 --seq 3 --people 1",
+    "python create_training_data.py world -o data/characters": "--num 3 --size 48x64 --seq 3",
     "python create_training_data.py label_people": "--gpu -1",
     "python create_training_data.py layers": "--size 48 --look-ahead 0 --gpu -1",
     "python train.py matting": "--size 128 --clip-length 2 --max-epoch 1 --skip-eval"
@@ -128,6 +142,10 @@ SMALL = {
     "python train.py matting -i data/world --model-dir models/matting --high-size": "--size 128"
     " --clip-length 2 --high-size 128 --high-ratio 0.5 --high-clip-length 1 --max-epoch 1"
     " --skip-eval --num-workers 0 --gpu -1 --disable-tensorboard",
+    "python train.py character": "--size 32 --frames 2 --crops 1 --max-epoch 1 --skip-eval"
+    " --num-workers 0 --gpu -1 --disable-tensorboard",
+    "python train.py character --preset sd15 --dry-run": "",
+    "python -m character evaluate": "--num 3 --steps 1 --gpu -1",
     "python -m matting convert": "--gpu -1 --end 0.1",
     "python -m matting evaluate": "--frames 2 --gpu -1",
     "python -m matting export": "--height 32 --width 48 --gpu -1",

@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = tuple(
-    name for name in ("nunif", "scene", "inpaint", "matting", "layers") if (ROOT / name).is_dir()
+    name
+    for name in ("nunif", "scene", "inpaint", "matting", "character", "layers")
+    if (ROOT / name).is_dir()
 )
 Graph = dict[str, set[str]]
 
@@ -27,7 +29,7 @@ class Rule:
     but: tuple[str, ...] = ()
 
 
-TASKS = ("inpaint.*", "matting.*")
+TASKS = ("inpaint.*", "matting.*", "character.*")
 TRAINING = (
     "nunif.training.*",
     "*.train",
@@ -40,16 +42,18 @@ TRAINING = (
 RULES = (
     Rule("nunif.*", ("scene.*", *TASKS, "layers.*")),
     Rule("scene.*", (*TASKS, "layers.*")),
-    Rule("inpaint.*", ("matting.*", "layers.*")),
-    Rule("matting.*", ("inpaint.*", "layers.*")),
+    Rule("inpaint.*", ("matting.*", "character.*", "layers.*")),
+    Rule("matting.*", ("inpaint.*", "character.*", "layers.*")),
+    Rule("character.*", ("inpaint.*", "matting.*", "layers.*")),
     Rule("*.runtime.*", TRAINING),
     Rule("*.models.*", TRAINING),
     Rule("*.export", TRAINING),
 )
 # layers puts the tasks together, by what they have for use: these are the only modules of theirs
 # that it imports itself
-DOORS = ("inpaint.runtime.*", "matting.runtime.*")
-HOUSES = {"inpaint", "matting"}  # the packages themselves, which are on the way to each door
+DOORS = ("inpaint.runtime.*", "matting.runtime.*", "character.runtime.*")
+# the packages themselves, which are on the way to each door
+HOUSES = {"inpaint", "matting", "character"}
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -164,7 +168,8 @@ def test_the_packages_import_nothing_that_stands_beside_them():
 def test_nunif_knows_no_tasks_name():
     """A message of the command line that names one task is wrong for the others."""
     text = MODULES["nunif.cli"].read_text(encoding="utf-8")
-    assert not {"inpaint", "matting", "layers", "scene"} & set(text.replace(".", " ").split())
+    others = {"inpaint", "matting", "character", "layers", "scene"}
+    assert not others & set(text.replace(".", " ").split())
     assert "inpaint" not in text
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from layers.options_split import ComposeOptions
 from layers.runtime import planes
+from layers.runtime.exact import Layer
 from layers.runtime.formats import format_of, kind_of, read_layers, space_of
 from layers.runtime.provenance import note_generated, note_origin
 from layers.runtime.put_back import Generated, find_export, open_generated
@@ -35,6 +36,7 @@ from scene import layer_folder
 logger = logging.getLogger(__name__)
 
 Pictures = Iterator[np.ndarray]
+Composed = tuple[np.ndarray, np.ndarray | None]  # see `compose_frames`
 
 
 def main(options: ComposeOptions) -> None:
@@ -48,7 +50,6 @@ def main(options: ComposeOptions) -> None:
     reading = reading_of(options, meta["source"])
     others = [path for path in (options.person, options.scene) if path is not None]
     check_not_sources([options.output], [options.layers, reading.input, *others])
-    num_changed = 0
     with ExitStack() as stack:
         film = stack.enter_context(open_source(reading))
         check_frames(film, meta)
@@ -59,12 +60,29 @@ def main(options: ComposeOptions) -> None:
         else:
             person = _open_other(options.person, "--person", film, stack)
         scene = _open_other(options.scene, "--scene", film, stack)
+        composed = compose_frames(options, meta, film, person, scene, generated)
+        num_changed = write_film(reading, film, composed)
+    if options.person is None:
+        note_origin(options.output, meta)
+    else:
+        note_generated(options.layers, meta, options.person, options.output, export)
+    tell_of_loss(options, meta)
+    logger.info("%s: %d frames, %d of them changed", options.output, len(film), num_changed)
+
+
+def write_film(reading: FilmOptions, film: Film, composed: Iterator[Composed]) -> int:
+    """Write the successor of a film: its samples wherever nothing is changed, its times and its
+    sound. composed: see `compose_frames`.
+
+    Returns: how many frames are changed.
+    """
+    num_changed = 0
+    with ExitStack() as stack:
         size = (film.info.width, film.info.height)
         output = stack.enter_context(open_output(reading, film, size=size, kept=": it stays so"))
-        composed = compose_frames(options, meta, film, person, scene, generated)
         frames = stack.enter_context(read_ahead(zip(film, composed), film))
 
-        def write(item: tuple[Frame, tuple[np.ndarray, np.ndarray | None]]) -> None:
+        def write(item: tuple[Frame, Composed]) -> None:
             nonlocal num_changed
             frame, (rgb, place) = item
             if place is not None:
@@ -74,12 +92,7 @@ def main(options: ComposeOptions) -> None:
             output.write(rgb, frame, frame.picture and pictures.paste(frame.picture, rgb, changed))
 
         process_frames(frames, film, write)
-    if options.person is None:
-        note_origin(options.output, meta)
-    else:
-        note_generated(options.layers, meta, options.person, options.output, export)
-    _tell_of_loss(options, meta)
-    logger.info("%s: %d frames, %d of them changed", options.output, len(film), num_changed)
+    return num_changed
 
 
 def check_frames(film: Film, meta: dict[str, Any]) -> None:
@@ -94,7 +107,7 @@ def check_frames(film: Film, meta: dict[str, Any]) -> None:
         )
 
 
-def _tell_of_loss(options: ComposeOptions, meta: dict[str, Any]) -> None:
+def tell_of_loss(options: ComposeOptions, meta: dict[str, Any]) -> None:
     """A line, where the layers aren't exactly those that were split."""
     if not format_of(meta).loses:
         return
@@ -167,15 +180,20 @@ def compose_frames(
     person: Pictures | None,
     scene: Pictures | None,
     generated: Iterator[Generated | None] | None,
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    *,
+    stand_in: int | None = None,
+) -> Iterator[Composed]:
     """The pictures of the film, in order, and where they are to be believed, (H, W) bool; None:
     everywhere. person, scene: what stands in for the layers' own; generated: what was made of an
-    export."""
+    export, or in the place of one person, whose number, from 0, is `stand_in`."""
     layers = format_of(meta)
     space, kind = space_of(layers, film), kind_of(film)
     for people, occluder, behind, hole in read_layers(options.layers, meta, film):
         if scene is not None:
             behind = space.put_in(planes.in_bits(next(scene), kind))
+        nearer: list[Layer] = []
+        if stand_in is not None:
+            nearer, people = people[:stand_in], people[stand_in + 1 :]
         picture = compose(space, people, behind)
         made = None if generated is None else next(generated)
         if person is not None:
@@ -186,6 +204,7 @@ def compose_frames(
         if made is not None:
             made = made._replace(picture=planes.in_bits(made.picture, kind))
             picture = space.put_in(made.over(space.take_out(picture), before, film))
+        picture = compose(space, nearer, picture)
         if options.occluder and occluder is not None:
             picture = space.over(occluder, picture)
         place = None

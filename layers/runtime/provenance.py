@@ -32,17 +32,24 @@ def note_origin(output: Path, meta: dict[str, Any]) -> None:
 
 
 def note_generated(
-    layers: Path, meta: dict[str, Any], person: Path, output: Path, export: Export | None
+    layers: Path,
+    meta: dict[str, Any],
+    person: Path,
+    output: Path,
+    export: Export | None,
+    **how: Any,
 ) -> None:
-    """Tell in the layers and beside `output` that the people in it are from another film.
+    """Tell in the layers and beside `output` that the people in it are from another film or
+    picture.
 
-    meta: of the layers.
+    meta: of the layers. how: what else is known of their making.
     """
     made = {
         "output": output.name,
         "person": person.name,
         "person_hash": folder_hash(person) if person.is_dir() else content_hash(person),
         "export": None if export is None else export.name,
+        **how,
     }
     before = [each for each in meta.get("compositions", []) if each != made]
     more = {"generated": True, "person_from": person.name, "compositions": [*before, made]}

@@ -38,11 +38,12 @@ _TIE = 0.55  # frames of the export
 
 class Generated(NamedTuple):
     """What goes back to a frame. picture: (H, W, 3). mask: (H, W) bool, where it belongs. is_soft:
-    whether its edge is."""
+    whether its edge is, over so many pixels."""
 
     picture: np.ndarray
     mask: np.ndarray
     is_soft: bool = True
+    feather: int = FEATHER
 
     def place(self, occluder: np.ndarray | None, film: Film) -> np.ndarray:
         """Where it changes a frame of the film, (H, W) bool: not where the occluder hides all.
@@ -66,7 +67,7 @@ class Generated(NamedTuple):
         top = int(np.iinfo(picture.dtype).max)
         around = self.mask if occluder is None else self.mask | (occluder[..., 0] > top // 2)
         inside = cv2.distanceTransform(around.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        share = (inside / (FEATHER + 1)).clip(0, 1) * place
+        share = (inside / (self.feather + 1)).clip(0, 1) * place
         alpha = np.rint(share[..., None] * top).astype(picture.dtype)
         return over(self.picture, alpha, picture)
 

@@ -21,6 +21,7 @@ from scene.people.film import TRIANGLES, Exposure, Person, Troupe, moments
 from scene.people.hair import draw_hair, head_of
 from scene.people.motion import Motion, draw_gait, move_body
 from scene.people.occluder import Occluder, draw_occluder, draw_over
+from scene.people.portrait import draw_portrait
 from scene.people.raster import rasterize
 from scene.planes import ALPHA, BEHIND, COLOUR, DISPARITY, FOREGROUND, OCCLUDER, SHADOW
 
@@ -38,11 +39,12 @@ EMPTY_DISTANCE = 4.0  # metres, where a person would stand
 @dataclass(frozen=True)
 class Clip:
     """planes: by letter, (T, H, W, ...) as `nunif.records.write_record` takes them. pose: arrays
-    for pose.npz. info: for record.json."""
+    for pose.npz. info: for record.json. portraits: of each of the people, see `draw_portrait`."""
 
     planes: dict[str, np.ndarray]
     pose: dict[str, np.ndarray]
     info: dict[str, Any]
+    portraits: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ def make_clip(
         frames.append(frame)
     planes = {letter: np.stack([frame[letter] for frame in frames]) for letter in frames[0]}
     planes[DISPARITY.letter], ends = _to_16_bits(planes[DISPARITY.letter])
-    return Clip(planes, _pose(scene.camera, motions, times), _describe(scene, wall, ends))
+    pose = _pose(scene.camera, motions, times)
+    portraits = [draw_portrait(person) for person in scene.people]
+    return Clip(planes, pose, _describe(scene, wall, ends), portraits)
 
 
 def _compose_frame(

@@ -100,6 +100,14 @@ def test_what_a_record_holds(run, films, tmp_path):
         }  # fmt: skip
         pose = read_pose(record.path)
         assert pose["vertices"].shape == (3, len(info["people"]), 1836, 3)
+        portraits = sorted(record.path.glob("portrait*.png"))
+        assert [path.name for path in portraits] == [
+            f"portrait{number}.png" for number in range(len(info["people"]))
+        ]
+        for path in portraits:
+            looks = cv2.imread(str(path))
+            assert (looks[[0, -1]] == 255).all()  # white above and below, somebody in the middle
+            assert (looks[40:60, 60:68] < 250).all() and 0.05 < (looks < 250).mean() < 0.4
     assert worst <= 0.5 + 1e-9
     names = [record.path.name for record in records]
     assert [name[-7:] for name in names] == [f"_{number:06d}" for number in range(6)]
