@@ -211,8 +211,11 @@ def _look_up(frames: _Clip, sources: list[_Source]) -> list[tuple[Candidate, Ten
     known = known_after(share) * within
     colour, doubt = fit_in(frames.seen, frames.hole, colour, known)
     fields = (colour, known, doubt, moved[:, AGE], divisor, motion)
+    parts_of: Sequence[tuple[Tensor, ...]] = [fields]
+    if len(sources) > 1:  # exporters to ONNX stumble over a batch that is cut into one
+        parts_of = list(zip(*(field.chunk(len(sources)) for field in fields)))
     found = []
-    for source, parts in zip(sources, zip(*(field.chunk(len(sources)) for field in fields))):
+    for source, parts in zip(sources, parts_of):
         shown, sure, unlike, age, by, own_motion = parts
         age = (age if source.is_key else age / by) + 1
         candidate = Candidate(shown, sure, unlike, age, from_key=source.is_key)
