@@ -8,12 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from inpaint.models.candidates import AGE, COLOUR, TRUST
 from inpaint.models.memory_rows import numbers_of_cell, pack, unpack
 from inpaint.models.motion import enlarge, known_after, measure_motion, pyramid, warp
 from inpaint.models.recall import (
-    AGE,
-    COLOUR,
-    TRUST,
     Ahead,
     Memory,
     empty_memory,
