@@ -23,6 +23,7 @@ import yaml
 from inpaint.commands import CREATE_TRAINING_DATA, INPAINT, TRAIN
 from layers import commands as layers
 from matting import commands as matting
+from nunif import cli
 from nunif.models import create_model, save_model
 from nunif.records import write_record
 from nunif.shards import commands as shards
@@ -58,10 +59,6 @@ NOT_HERE = {
     "README.md": {
         "make demo": "fetches packages; its steps stand in tests/inpaint/test_demo.py, its words "
         "in tests/test_bootstrap.py",
-        "pip install": "fetches packages",
-        "python -m layers live --camera": "needs a camera; tests/layers/test_live.py",
-        "python -m layers live -i rtsp": "needs a camera; tests/layers/test_live.py",
-        "python -m layers studio": "serves until Ctrl-C; tests/layers/test_studio.py",
         "make test": "would run these very tests",
     },
     "CONTRIBUTING.md": {"nunif '(mechanism)'": "a drawing of the rooms, no command"},
@@ -70,6 +67,12 @@ NOT_HERE = {
         "sbatch": "needs Slurm; tests/test_cluster_scripts.py",
         "srun": "needs Slurm; tests/nunif/test_place_in_run.py",
         "torchrun": "needs several GPUs; tests/nunif/test_training_processes.py",
+    },
+    "docs/removal.md": {
+        "pip install": "fetches packages",
+        "python -m layers live --camera": "needs a camera; tests/layers/test_live.py",
+        "python -m layers live -i rtsp": "needs a camera; tests/layers/test_live.py",
+        "python -m layers studio": "serves until Ctrl-C; tests/layers/test_studio.py",
     },
     "docs/protocol.md": {"davis/": "names of files, no command"},
     "benchmarks/README.md": {
@@ -213,6 +216,9 @@ def place(tmp_path_factory, small_networks):
         for half in ("train", "eval"):
             clip = np.stack([cv2.resize(frame, (96, 64)) for frame in frames[:5]])
             write_record(place / folder / half / "g_frames_01234567_000000", {"C": clip}, {})
+    small = SMALL["python create_training_data.py world"].split()
+    world = ["world", "-o", str(place / "data" / "world" / "train"), "--prefix", "here", *small]
+    assert cli.run(matting.CREATE_TRAINING_DATA, world) == 0
     people = {"C": clip, "A": np.full(clip.shape[:3], 255, np.uint8)}
     write_record(place / "data" / "people" / "p_people_01234567_000000", people, {})
     hole = np.pad(np.full((20, 30), 255, np.uint8), ((40, 48), (60, 102)))

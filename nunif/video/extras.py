@@ -26,7 +26,7 @@ _ABOUT_THE_FILE = frozenset(
 )
 _WITH_CHAPTERS = frozenset({"matroska", "webm", "mp4", "mov", "ipod"})
 _WITH_TIMECODE = frozenset({"matroska", "webm", "mp4", "mov"})
-_MATROSKA = "matroska"
+_MATROSKA, _OGG = "matroska", "ogg"
 _QUICKTIME = frozenset({"mp4", "mov", "ipod"})  # cover art is a stream of one picture there
 _QUICKTIME_COVERS = frozenset({"bmp", "mjpeg", "png"})
 _UNKNOWN = "application/octet-stream"
@@ -37,10 +37,18 @@ def tags_of(metadata: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in metadata.items() if key.lower() not in _ABOUT_THE_FILE}
 
 
+def tags_of_file(source: av.container.InputContainer) -> dict[str, str]:
+    """The tags of a file; Ogg has none, and says them with its streams."""
+    if source.format.name == _OGG:
+        return {key: value for stream in source.streams for key, value in stream.metadata.items()}
+    return dict(source.metadata)
+
+
 def labels_of(stream: av.stream.Stream) -> dict[str, str]:
-    """Language and title of a stream. QuickTime calls the title a name."""
+    """Language and title of a stream. QuickTime calls the title a name; in Ogg it is the film's."""
     labels = {"title": stream.metadata["name"]} if "name" in stream.metadata else {}
-    labels |= {key: stream.metadata[key] for key in ("language", "title") if key in stream.metadata}
+    own = ("language",) if stream.container.format.name == _OGG else ("language", "title")
+    labels |= {key: stream.metadata[key] for key in own if key in stream.metadata}
     return {key: value for key, value in labels.items() if value != "und"}
 
 
@@ -48,7 +56,7 @@ def list_extras(source: av.container.InputContainer) -> list[str]:
     """In words, what a file holds besides pictures and sound."""
     subtitles = [f"subtitles ({_codec_of(stream)})" for stream in source.streams.subtitles]
     chapters = ["chapters"] * bool(source.chapters())
-    title = ["a title"] * ("title" in {key.lower() for key in source.metadata})
+    title = ["a title"] * ("title" in {key.lower() for key in tags_of_file(source)})
     attachments = [
         f"an attachment ({attachment.name})" for attachment in source.streams.attachments
     ]
@@ -83,7 +91,7 @@ def add_extras(
         Those streams of the source that are still to be copied: subtitles and cover art.
     """
     container = target.format.name
-    target.metadata.update(tags_of(source.metadata) | dict(target.metadata))
+    target.metadata.update(tags_of(tags_of_file(source)) | dict(target.metadata))
     begins_later = span is not None and span[0] is not None
     lost = _add_labels(source, target, begins_later=begins_later)
     lost += _add_chapters(source, target, span)
@@ -108,7 +116,7 @@ def add_extras(
     for cover in _covers_of(source):
         if container == _MATROSKA:
             _attach_cover(path, cover, target)
-        elif container in _QUICKTIME and _codec_of(cover) in _QUICKTIME_COVERS:
+        elif container in _QUICKTIME and _codec_of(cover) in _QUICKTIME_COVERS and takes(cover):
             covers.append(cover)
         else:
             lost.append("cover art")
@@ -129,6 +137,7 @@ def _add_labels(
     lost: list[str] = []
     for old, new in zip(source.streams.video[:1], target.streams.video):
         new.metadata.update(labels_of(old))
+        new.disposition = Disposition(old.disposition)
         if timecode := {key.lower(): value for key, value in old.metadata.items()}.get("timecode"):
             if begins_later:
                 text = "%s: its timecode %s is that of its beginning, and the part goes without"

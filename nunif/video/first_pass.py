@@ -92,12 +92,14 @@ def _demux_all(path: Path) -> tuple[list[_Row], _Stated]:
                 f"{path} holds no picture: it may have been cut off; copy or download it again"
             )
         assert stream.time_base is not None  # known once a packet was read
-        duration = None if has_free_clock(container) else stated_duration(stream)
+        duration = own = None if has_free_clock(container) else stated_duration(stream)
+        if container.format.name == "flv" and container.duration and not _ends_with_tag(path):
+            duration = container.duration / av.time_base  # of all its streams
         return rows, _Stated(
             time_base=stream.time_base,
             rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
             duration=duration,
-            end=None if duration is None else _stated_end(container, stream),
+            end=None if own is None else _stated_end(container, stream),
             is_matroska=container.format.name.startswith("matroska"),
             is_reordered=container.format.name == "avi" and bool(stream.codec_context.has_b_frames),
         )
@@ -180,6 +182,20 @@ def _stated_end(container: av.container.InputContainer, stream: av.VideoStream) 
     ):
         return None  # a tag that was left over from another file
     return Fraction(stated)
+
+
+def _ends_with_tag(path: Path) -> bool:
+    """Whether an FLV file ends with a whole tag: its size stands once more behind it (Adobe Flash
+    Video File Format Specification 10.1, annex E.3)."""
+    header, trailer = 11, 4
+    with path.open("rb") as file:
+        file.seek(-trailer, 2)
+        size = int.from_bytes(file.read(trailer), "big")
+        if not header <= size <= file.tell() - trailer:
+            return False
+        file.seek(-trailer - size, 2)
+        tag = file.read(header)
+    return size == header + int.from_bytes(tag[1:4], "big")
 
 
 def _is_nearly_sorted(pts: np.ndarray) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from nunif.errors import UserError
 from nunif.video.clock import Clock, read_clock
 from nunif.video.demux import open_input, open_video, stated_duration
-from nunif.video.extras import add_extras, labels_of, tags_of
+from nunif.video.extras import add_extras, labels_of, tags_of, tags_of_file
 from nunif.video.first_pass import DURATION_TOLERANCE
 from nunif.video.packets import Span, cut_to, is_cut_off, is_sound, move, time_of
 from nunif.video.sound_layouts import num_kept
@@ -88,7 +88,7 @@ class Sound:
             else:
                 self._code(stream, container, encoders=encoders, mux=mux)
         has_sound = bool(self._tracks)
-        self.extras, self.tags = extras, tags_of(self._input.metadata)
+        self.extras, self.tags = extras, tags_of(tags_of_file(self._input))
         if extras:
             for other in add_extras(path, self._input, container, takes=takes, span=span):
                 self._tracks[other.index] = CopiedTrack(path, other, container)

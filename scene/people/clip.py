@@ -235,7 +235,7 @@ def _to_16_bits(inverse: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
 
 
 def _pose(camera: Camera, motions: list[Motion], times: np.ndarray) -> dict[str, np.ndarray]:
-    """What is in pose.npz, of all frames and people; see the README."""
+    """What is in pose.npz, of all frames and people; see docs/data.md."""
     count, num_frames = len(motions), len(times)
     joints = np.zeros((num_frames, count, NUM_PARTS, 3))
     vertices = np.zeros((num_frames, count, NUM_PARTS * NUM_VERTICES, 3))

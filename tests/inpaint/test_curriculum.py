@@ -204,7 +204,7 @@ def test_what_does_not_fit_a_later_stage_is_said_before_the_first(
 
 
 def test_recipes_and_the_example_make_up_holes_so_that_records_need_no_masks(tmp_path):
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     path = tmp_path / "stages.yaml"
     path.write_text(example)

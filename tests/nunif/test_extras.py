@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from nunif.video.extras import list_extras
 from tests.nunif.test_film_io import copy_film
@@ -245,6 +246,44 @@ def test_cover_art_goes_from_matroska_to_mp4_and_back(tmp_path, caplog):
     assert [line for line in caplog.messages if "cover art" in line] == [
         f"{source}: cover art can't be kept in webm; .mkv takes them"
     ]
+
+
+def test_a_cover_that_is_no_picture_costs_no_film(tmp_path, caplog):
+    source = write_rich(tmp_path / "s.mkv", attachments=[("cover.jpg", "image/jpeg", bytes(300))])
+    copy(source, tmp_path / "a.mp4")
+    assert not contents(tmp_path / "a.mp4")["covers"]
+    assert f"{source}: cover art can't be kept in mp4; .mkv takes them" in caplog.messages
+
+
+def test_what_ogg_says_with_its_streams_is_said_of_the_film(tmp_path):
+    write_rich(tmp_path / "s.ogv", codec="libvpx", chapters=False)
+    for name in ("a.mkv", "a.mp4"):
+        copy(tmp_path / "s.ogv", tmp_path / name)
+        after = contents(tmp_path / name)["tags"]
+        assert (after["title"], after["artist"]) == ("A film", "Somebody")
+        with av.open(str(tmp_path / name)) as container:
+            assert not {"title", "name"} & set(container.streams.video[0].metadata)
+
+
+def test_which_streams_play_by_themselves_stays_so(tmp_path):
+    source, after = tmp_path / "s.mkv", tmp_path / "a.mkv"
+    marks = [Disposition.default | Disposition.dub, Disposition(0)]
+    write_rich(tmp_path / "plain.mkv", sounds=["eng", "deu"])
+    with av.open(str(tmp_path / "plain.mkv")) as plain, av.open(str(source), "w") as container:
+        old = [*plain.streams.video, *plain.streams.audio]
+        new = {stream.index: container.add_stream_from_template(stream) for stream in old}
+        for stream, mark in zip(new.values(), [*marks, Disposition.default]):
+            stream.disposition = mark
+        for packet in plain.demux(old):
+            if packet.size:
+                packet.stream = new[packet.stream.index]
+                container.mux(packet)
+    copy(source, after)
+    with av.open(str(source)) as before, av.open(str(after)) as container:
+        said, kept = (
+            [Disposition(each.disposition) for each in film.streams] for film in (before, container)
+        )
+    assert said == kept and said[0] & Disposition.default
 
 
 def test_text_of_mp4_in_matroska_gets_a_line(tmp_path, caplog):

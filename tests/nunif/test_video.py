@@ -360,8 +360,9 @@ def test_truncated_mp4_gives_what_is_there(tmp_path):
         reader.read(0, len(reader))
 
 
-def test_truncated_matroska_says_so(tmp_path):
-    path = videos.truncate(write_clip(tmp_path / "a.mkv", 80), 0.6)
+@pytest.mark.parametrize("suffix", [".mkv", ".flv"])
+def test_a_truncated_film_whose_header_says_its_length_says_so(tmp_path, suffix):
+    path = videos.truncate(write_clip(tmp_path / f"a{suffix}", 80), 0.6)
     found, broken_at = readable(path)
     assert 30 < len(found) < 70
     assert broken_at == pytest.approx((len(found) - 1) / 24, abs=0.1)
