@@ -81,7 +81,9 @@ class Speed:
         return Speed(fused=True, channels_last=is_half, trials=same_shapes, tf32=is_half)
 
     def apply(self) -> None:
-        """Set what torch keeps for the whole process, and torch's own defaults elsewhere."""
+        """Set what torch keeps for the whole process; nothing where a GPU isn't used."""
+        if self == Speed():
+            return
         torch.backends.cudnn.benchmark = self.trials
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
 

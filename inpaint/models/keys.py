@@ -36,7 +36,8 @@ def move_on(places: Tensor, motion: Tensor, grid: Grid) -> Tensor:
     """Where the frame stands in every key, (B, K, 3, h, w), as far as the motion to the frame
     before tells; all have been idle so long."""
     b, k = places.shape[:2]
-    moved = follow(motion.repeat_interleave(k, 0), places.flatten(0, 1), grid).unflatten(0, (b, k))
+    each = motion[:, None].expand(-1, k, -1, -1, -1).flatten(0, 1)
+    moved = follow(each, places.flatten(0, 1), grid).unflatten(0, (b, k))
     return torch.cat([moved, places[:, :, 2:] + 1], dim=2)
 
 

@@ -80,14 +80,15 @@ class Run:
         words += ["--learning-rate", 0.01, "--disable-tensorboard", *more]
         own = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         own["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-        self.process = subprocess.Popen(
-            [str(word) for word in words],
-            env={**os.environ, **own},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        self.said = folder / "said"
+        with open(self.said, "w") as file:
+            self.process = subprocess.Popen(
+                [str(word) for word in words],
+                env={**os.environ, **own},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def wait_for_step(self, rank, step, attempt=0):
         """The id of a process, once it has come so far."""
@@ -102,8 +103,7 @@ class Run:
 
     def end(self, seconds=900.0):
         """Exit code and all that was said."""
-        text, _ = self.process.communicate(timeout=seconds)
-        return self.process.returncode, text
+        return self.process.wait(timeout=seconds), self.said.read_text()
 
     def is_gone(self, seconds=10.0):
         """Whether no process of it is left, or soon none is."""
@@ -217,8 +217,7 @@ def test_a_process_that_stands_still_ends_the_run_with_one_line(tmp_path):
     begin = time.monotonic()
     os.kill(second, signal.SIGSTOP)
     try:
-        log = tmp_path / "model" / "train.log"
-        while time.monotonic() - begin < 40 and "did not answer" not in log.read_text():
+        while time.monotonic() - begin < 40 and "did not answer" not in run.said.read_text():
             time.sleep(0.2)
         taken = time.monotonic() - begin
     finally:

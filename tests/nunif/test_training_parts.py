@@ -271,6 +271,8 @@ def test_what_makes_a_gpu_quicker():
         half.apply()
         assert torch.backends.cudnn.benchmark and torch.get_float32_matmul_precision() == "high"
         Speed().apply()
+        assert torch.get_float32_matmul_precision() == "high", "somebody else's choice"
+        Speed.of(gpu, None, same_shapes=False).apply()
         assert not torch.backends.cudnn.benchmark
         assert torch.get_float32_matmul_precision() == "highest"
     finally:
