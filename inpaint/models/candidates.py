@@ -16,12 +16,12 @@ from inpaint.models.motion import Grid, enlarge, halve, in_its_light, known_afte
 from scene.masks import smooth_fill
 
 ALMOST_UNKNOWN = 1e-3  # what is less known has no colour
-MEMBRANE = 0.5  # how much of the difference around the hole is carried into it
+MEMBRANE = 0.5  # how much of the difference around the hole, light apart, is carried into it
 # The constants below were chosen on eleven real clips of 48 frames with three families of holes.
 OLD = 8.0  # frames after which a canvas counts half of what its age leaves it
 KEY_SHARE = 0.25  # of a key beside a canvas that is young
 NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in coding
-# a change of light, of which `MEMBRANE` leaves half, that is no doubt; of a camera that adapts
+# a change of light that is no doubt; of a camera that adapts
 LIGHT = 0.15
 MOST_DOUBT = 2.0  # of a range of 2
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
@@ -193,16 +193,17 @@ def unmix(canvas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """The difference at the hole's edge carried into it, which takes away changes of light and what
-    the motion got wrong.
+    """A candidate in the light of the frame, with half of the difference that is left at the hole's
+    edge carried into it, which takes away what the motion got wrong.
 
     Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W), without
         light that changes everywhere and by `LIGHT` at most.
     """
-    difference, both = seen - colour, (1 - hole) * known
-    lit = (seen - in_its_light(colour, seen, both)).abs()
-    unlike = torch.maximum(lit, difference.abs() - LIGHT).mean(1, keepdim=True)
+    both = (1 - hole) * known
+    lit = in_its_light(colour, seen, both)
+    difference = seen - lit
+    unlike = torch.maximum(difference.abs(), (seen - colour).abs() - LIGHT).mean(1, keepdim=True)
     difference, seen_before = halve(torch.cat([difference, unlike], dim=1), both)
     difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
-    fitted = torch.add(colour, difference[:, COLOUR], alpha=MEMBRANE).clamp(-1, 1)
+    fitted = torch.add(lit, difference[:, COLOUR], alpha=MEMBRANE).clamp(-1, 1)
     return fitted, (difference[:, 3:] - NOISE).clamp(min=0)
