@@ -22,7 +22,7 @@ from nunif.files import make_folder, write_json
 from nunif.options import parse_size
 
 NAMES = ("generator", "decode", "holes", "loader", "step", "frame", "start")
-APART = ("gpu", "live")  # not of `all`
+APART = ("gpu", "live", "operations")  # not of `all`
 RESULTS = ROOT / "benchmarks" / "results"
 # what runs in many threads or processes of its own
 ONE_THREAD = (

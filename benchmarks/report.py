@@ -102,6 +102,8 @@ HEADINGS = {
     "epochs": "epochs",
     "updates": "updates",
     "unit": "per",
+    "operations": "operations",
+    "launched": "of them launched",
     "wall_ms": "ms on the clock",
     "wall_times_faster": "x",
     "cpu_ms": "CPU ms",

@@ -6,6 +6,7 @@ iw3/training/inpaint/dataset_video.py, MIT).
 """
 
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -59,25 +60,42 @@ def grow_holes(holes: Tensor, rng: np.random.Generator) -> Tensor:
     return dilate_sideways(holes, left=left, right=right) if left or right else holes
 
 
-def jitter_colour(frames: Tensor, rng: np.random.Generator) -> Tensor:
-    """Half of the time another contrast and brightness for each colour, or (one time of twenty of
-    these) grey.
+class Colours(NamedTuple):
+    """How the colours of a clip are changed: grey or not, then times a factor and plus an offset of
+    each channel, then times a brightness and cut off at 1. A batch has a first axis before these.
 
-    frames: (T, 3, H, W) in [0, 1]. Returns the same.
+    is_grey: (), bool. factor, offset: (3,). brightness: ().
     """
-    if rng.random() < 0.5:
-        return frames
-    if rng.random() < 0.05:
-        return frames.mean(dim=1, keepdim=True).expand_as(frames)
-    scale = rng.uniform(0.7, 0.9, 3)
-    bias = rng.uniform(0, 1 - scale)
-    factor, offset = (torch.from_numpy(x).to(frames).view(1, 3, 1, 1) for x in (scale, bias))
-    return frames * factor + offset
+
+    is_grey: Tensor
+    factor: Tensor
+    offset: Tensor
+    brightness: Tensor
 
 
-def change_brightness(
-    frames: Tensor, factors: tuple[float, float], rng: np.random.Generator
-) -> Tensor:
-    """The whole clip times one factor drawn between the two. frames: (T, 3, H, W) in [0, 1].
-    Returns the same."""
-    return frames if factors == (1, 1) else (frames * rng.uniform(*factors)).clamp(max=1)
+def draw_colours(rng: np.random.Generator, brightness: tuple[float, float] = (1, 1)) -> Colours:
+    """Half of the time another contrast and brightness for each colour, or (one time of twenty of
+    these) grey; and a factor drawn between the two of `brightness`."""
+    is_grey, factor, offset = False, np.ones(3), np.zeros(3)
+    if rng.random() >= 0.5:
+        is_grey = rng.random() < 0.05
+        if not is_grey:
+            factor = rng.uniform(0.7, 0.9, 3)
+            offset = rng.uniform(0, 1 - factor)
+    return Colours(
+        torch.tensor(is_grey),
+        torch.from_numpy(factor).to(torch.float32),
+        torch.from_numpy(offset).to(torch.float32),
+        torch.tensor(1.0 if brightness == (1, 1) else rng.uniform(*brightness)),
+    )
+
+
+def change_colours(frames: Tensor, colours: Colours) -> Tensor:
+    """Clips (..., T, 3, H, W) in [0, 1], with other colours; a clip's are in `colours` at the same
+    place. Where nothing is to be changed, not a bit is."""
+    places = colours.is_grey.shape
+    grey = frames.mean(dim=-3, keepdim=True).expand_as(frames)
+    frames = torch.where(colours.is_grey.view(*places, 1, 1, 1, 1), grey, frames)
+    factor, offset = (x.view(*places, 1, 3, 1, 1) for x in colours[1:3])
+    frames = frames * factor + offset
+    return (frames * colours.brightness.view(*places, 1, 1, 1, 1)).clamp(max=1)

@@ -1,12 +1,16 @@
 """Records as training and evaluation samples.
 
-Axes: T frames, H W pixels. A sample is a dict of `frames` (T, 3, H, W) float32 in [-1, 1] and
-`holes` (T, 1, H, W) float32, 1 = missing.
+A sample is small, as it goes from process to process and to the device; there `unpack` makes of it
+what is computed with.
+
+Axes: T frames, H W pixels. A sample is a dict of `pictures` (T, H, W, 3) uint8, `holes` (T, 1, H,
+W) bool, 1 = missing, and, to learn from, `colours`, as which the pictures are seen.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +19,11 @@ from torch import Tensor
 from inpaint.clip_transforms import (
     MAX_LEFT,
     MAX_RIGHT,
-    change_brightness,
+    Colours,
+    change_colours,
+    draw_colours,
     fixed_hard_tile,
     grow_holes,
-    jitter_colour,
     random_hard_tile,
 )
 from inpaint.hole_shapes import SHAPES
@@ -32,7 +37,7 @@ from nunif.shards.options import CacheSettings
 from nunif.training.task import BadSample, Draw
 from scene.planes import COLOUR, HOLE
 
-Sample = dict[str, Tensor]
+Sample = dict[str, Any]
 PLANES = (COLOUR, HOLE)  # what inpainting looks at of a record
 
 
@@ -94,8 +99,7 @@ class TrainSet(_Clips):
             frames = read_plane(record, COLOUR.letter, numbers, *tile)
         except BadRecord as problem:
             raise BadSample(text_of(problem.record), problem.reason) from problem
-        colours = jitter_colour(_to_unit(frames), rng)
-        return _sample(change_brightness(colours, self.brightness, rng), holes)
+        return _sample(frames, holes) | {"colours": draw_colours(rng, self.brightness)}
 
     def _recorded_holes(
         self, record: Record, numbers: tuple[str, ...], rng: np.random.Generator
@@ -138,7 +142,7 @@ class EvalSet(_Clips):
             frames = read_plane(record, COLOUR.letter, numbers, rows, columns)
         except BadRecord as problem:
             raise BadSample(text_of(problem.record), problem.reason) from problem
-        return _sample(_to_unit(frames), torch.from_numpy(holes))
+        return _sample(frames, torch.from_numpy(holes))
 
 
 def kinds_for(record: Record, masks: Mapping[str, float]) -> dict[str, float]:
@@ -164,10 +168,16 @@ def _random_tile(
     return slice(top, top + tile[0]), slice(left, left + tile[1])
 
 
-def _to_unit(frames: np.ndarray) -> Tensor:
-    """(T, H, W, 3) uint8 -> (T, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).to(torch.float32).div(255)
+def _sample(frames: np.ndarray, holes: Tensor) -> Sample:
+    return {"pictures": torch.from_numpy(frames), "holes": holes.unsqueeze(1)}
 
 
-def _sample(frames: Tensor, holes: Tensor) -> Sample:
-    return {"frames": (frames * 2 - 1).contiguous(), "holes": holes.unsqueeze(1).to(torch.float32)}
+def unpack(samples: Sample) -> dict[str, Tensor]:
+    """What is computed with, of a sample or of a batch (B first): `frames` (..., T, 3, H, W)
+    float32 in [-1, 1] and `holes` (..., T, 1, H, W) float32."""
+    pictures = samples["pictures"].movedim(-1, -3)
+    frames = pictures.to(torch.float32, memory_format=torch.contiguous_format).div(255)
+    colours: Colours | None = samples.get("colours")
+    if colours is not None:
+        frames = change_colours(frames, colours)
+    return {"frames": frames * 2 - 1, "holes": samples["holes"].to(torch.float32)}

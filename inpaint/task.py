@@ -1,7 +1,7 @@
 """What training means for video inpainting: the model, the samples, one step, one evaluation.
 
-Axes: B batch, T frames, H W pixels. Batches hold `frames` (B, T, 3, H, W) in [-1, 1] and `holes`
-    (B, T, 1, H, W).
+Axes: B batch, T frames, H W pixels. Steps get `frames` (B, T, 3, H, W) in [-1, 1] and `holes` (B,
+    T, 1, H, W).
 """
 
 import logging
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from inpaint.adversarial import Adversary
 from inpaint.curriculum import DataFolder
-from inpaint.dataset import EvalSet, Sample, TrainSet, kinds_for, scan_records
+from inpaint.dataset import EvalSet, Sample, TrainSet, kinds_for, scan_records, unpack
 from inpaint.losses import NamedLoss
 from inpaint.models.discriminator import DISCRIMINATORS
 from inpaint.models.streaming import StreamingModel
@@ -33,6 +33,8 @@ from scene.masks import compose, paint_holes
 from scene.metrics import score_clip
 
 logger = logging.getLogger(__name__)
+
+Batch = dict[str, Tensor]
 
 PREVIEW_COLUMNS = 6
 
@@ -228,7 +230,10 @@ class VideoInpaintTask(Task):
         assert isinstance(train_set.records, Records)
         self._records, self._copies = train_set.records, train_set.records.copies()
 
-    def train_step(self, model: nn.Module, batch: Sample) -> TrainOutput:
+    def unpack(self, batch: Sample) -> Batch:
+        return unpack(batch)
+
+    def train_step(self, model: nn.Module, batch: Batch) -> TrainOutput:
         prediction, frames, holes = self._predict(model, batch)
         losses, parts = self.loss(prediction, frames, holes)
         loss, names = losses.mean(), {name: value.mean() for name, value in parts.items()}
@@ -240,7 +245,7 @@ class VideoInpaintTask(Task):
         names |= {"adversarial": verdict[0], "discriminator": verdict[1]}
         return TrainOutput(loss + verdict[0], losses.detach(), names, opponent_loss=verdict[1])
 
-    def eval_step(self, model: nn.Module, batch: Sample) -> EvalOutput:
+    def eval_step(self, model: nn.Module, batch: Batch) -> EvalOutput:
         prediction, frames, holes = self._predict(model, batch)
         losses, _ = self.loss(prediction, frames, holes)
         filled = compose(frames, holes, prediction)
@@ -251,7 +256,7 @@ class VideoInpaintTask(Task):
         metrics = {"loss": losses.mean().item(), **metrics}
         return EvalOutput(metrics, lambda: preview(frames[0], holes[0], filled[0]))
 
-    def _predict(self, model: nn.Module, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
+    def _predict(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Prediction, frames and holes of the end of every stream, its memory filled by what comes
         before."""
         frames, holes = batch["frames"], batch["holes"]

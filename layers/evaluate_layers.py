@@ -22,7 +22,13 @@ import nunif
 import scene
 from inpaint.runtime.apply import painted
 from layers.evaluation.layer_methods import Apart, Method
-from layers.evaluation.layer_truth import LayerTruth, id_scores, occluder_scores, scene_scores
+from layers.evaluation.layer_truth import (
+    LayerTruth,
+    hidden_joints,
+    id_scores,
+    occluder_scores,
+    scene_scores,
+)
 from layers.evaluation.methods import BASELINE_FILLS, ways_to_fill
 from layers.options_evaluate import BASELINES, EvaluateOptions
 from layers.runtime.remove import FILLER
@@ -35,7 +41,7 @@ from nunif.evaluation.report import Column, Headline, Report
 from nunif.evaluation.views import Place, place_around
 from nunif.options import parse_names, tell_no_effect
 from nunif.record_scan import scan_records
-from nunif.records import BadRecord, Record, read_plane
+from nunif.records import BadRecord, Record, read_info, read_plane
 from scene.people.pose import read_pose
 from scene.planes import ALPHA, BEHIND, COLOUR, DISPARITY, OCCLUDER
 
@@ -48,6 +54,7 @@ COLUMNS = {
     "occluder": Column("Intersection over union of what stands before people and touches them."),
     "occluder_false": Column("Share of the picture taken for such a thing where none is.", LOW),
     "occluder_change": Column("Share of it that changes in a frame beside its own motion.", LOW),
+    "occluder_change_true": Column("The same of the true one: pixels and rounding.", LOW),
     "rule_ms": Column("CPU time in ms that finding it takes a frame.", LOW),
     "scene": Column("PSNR in dB of the scene in the hole."),
     "touched": Column("Pixels of the scene changed outside the hole.", LOW),
@@ -163,19 +170,29 @@ def clips_of(found: Sequence[Record], *, start: int, num_frames: int) -> Iterato
         frames, alpha, behind, occluder, near = (
             read_plane(record, plane.letter, numbers) for plane in PLANES
         )
-        joints = _joints(record)[start : start + num_frames]
         disparity = near.astype(np.float32) / 65535
-        truth = LayerTruth(alpha, behind, occluder, disparity, joints)
+        joints, hidden = _joints(record, slice(start, start + num_frames), disparity)
+        truth = LayerTruth(alpha, behind, occluder, disparity, joints, hidden)
         family, is_shown = truth.family(), number in shown
         yield Clip(record.path.name, record.path, number, frames, truth, family, is_shown)
 
 
-def _joints(record: Record) -> np.ndarray:
-    """(T, P, J, 2). Raises BadRecord."""
+def _joints(record: Record, frames: slice, disparity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """In pixels (T, P, J, 2), and which are hidden, (T, P, J). Raises BadRecord."""
     try:
-        return read_pose(record.path)["pixels"]
+        pose = {name: values[frames] for name, values in _pose_of(record).items()}
+        far, near = read_info(record.path)["inverse_depth"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BadRecord(record.path, f"its pose.npz can't be read: {error}") from error
+        raise BadRecord(record.path, f"its pose can't be read: {error}") from error
+    depth = 1 / (far + disparity * (near - far))
+    return pose["pixels"], hidden_joints(pose["pixels"], pose["distance"], depth)
+
+
+def _pose_of(record: Record) -> dict[str, np.ndarray]:
+    """pixels (T, P, J, 2) of joints, and their distance (T, P, J) from the camera in metres."""
+    pose = read_pose(record.path)
+    rotation, shift = pose["extrinsics"][:, :3], pose["extrinsics"][:, 3]
+    return {"pixels": pose["pixels"], "distance": pose["joints"] @ rotation[2] + shift[2]}
 
 
 def open_methods(options: EvaluateOptions) -> tuple[dict[str, Method], list[str]]:

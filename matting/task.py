@@ -58,6 +58,7 @@ class MattingTask(Task):
     model: MattingNetwork
     train_set: TrainSet
     eval_set: EvalSet | None
+    same_shapes = False  # each batch has a size of its own
 
     pictures_in_events = 4
 

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -47,6 +48,44 @@ def tell_no_gpu() -> None:
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
     """torch.autocast to `dtype` on `device`; None means full precision."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a GPU computes in bfloat16 by itself, and does not only stand in for it."""
+    if device.type != "cuda":
+        return False
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Ways of a GPU to be quicker that change rounding alone. On other devices there are none.
+
+    fused: an optimizer's step is one kernel. channels_last: pixels' channels lie side by side, as
+        tensor cores take them. trials: cuDNN tries its algorithms out for every shape of a
+        convolution that is new. tf32: products of float32 matrices with 10 bits of mantissa.
+    """
+
+    fused: bool = False
+    channels_last: bool = False
+    trials: bool = False
+    tf32: bool = False
+
+    @staticmethod
+    def of(device: torch.device, dtype: torch.dtype | None, *, same_shapes: bool) -> "Speed":
+        """What suits training. dtype: of autocast; who asks for full precision (None) gets it.
+        same_shapes: all batches but the last are of one shape."""
+        if device.type != "cuda":
+            return Speed()
+        is_half = dtype is not None
+        return Speed(fused=True, channels_last=is_half, trials=same_shapes, tf32=is_half)
+
+    def apply(self) -> None:
+        """Set what torch keeps for the whole process; nothing where a GPU isn't used."""
+        if self == Speed():
+            return
+        torch.backends.cudnn.benchmark = self.trials
+        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
 
 
 def keep_freed_memory() -> None:

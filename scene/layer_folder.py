@@ -115,10 +115,21 @@ def read_layers(folder: Path, meta: dict[str, Any]) -> Iterator[Layers]:
         raise UserError(f"{folder} holds layers as {kind}: split the film with --format png")
     for number, ((first, last), there) in enumerate(zip(meta["shots"], meta["planes"])):
         shot = shot_folder(folder, number)
-        names = ([OCCLUDER] if OCCLUDER[0] in there else []) + layers_in(there)
+        occluder = [OCCLUDER] if OCCLUDER[0] in there else []
         for frame in range(first, last + 1):
+            names = occluder + _in_order(layers_in(there), meta, number, frame)
             covers = [
                 Cover(read_plane(shot, frame, colours), read_plane(shot, frame, alpha))
                 for alpha, colours in names
             ]
             yield Layers(covers, read_plane(shot, frame, SCENE))
+
+
+def _in_order(
+    people: list[tuple[str, str]], meta: dict[str, Any], shot: int, frame: int
+) -> list[tuple[str, str]]:
+    """The letters of people, the nearest in a frame first, as far as meta.json says so."""
+    changes = meta.get("order") or []
+    earlier = [people for start, people in changes[shot] if start <= frame] if changes else []
+    order = [person_letters(number - 1) for number in earlier[-1]] if earlier else []
+    return sorted(people, key=lambda one: order.index(one) if one in order else len(order))

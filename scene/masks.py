@@ -36,16 +36,17 @@ def smooth_fill(frames: Tensor, holes: Tensor) -> Tensor:
     tensor([[[[0.5000, 0.5000, 0.5000, 0.5000]]]])
     """
     weight = 1 - holes
-    colour = frames * weight
-    levels = [(colour, weight)]
+    planes = torch.cat([frames * weight, weight], 1)
+    levels = [planes]
     for _ in range(
         FILL_LEVELS
     ):  # also where a single pixel is left: a condition on sizes costs exports minutes
-        colour, weight = mean_of_squares(colour, 2), mean_of_squares(weight, 2)
-        levels.append((colour, weight))
-    colour, weight = levels[-1]
+        planes = mean_of_squares(planes, 2)
+        levels.append(planes)
+    colour, weight = levels[-1].split([frames.shape[1], 1], dim=1)
     filled = colour / weight.clamp(min=1e-6)
-    for colour, weight in reversed(levels[:-1]):
+    for planes in reversed(levels[:-1]):
+        colour, weight = planes.split([frames.shape[1], 1], dim=1)
         coarse = F.interpolate(filled, size=weight.shape[-2:], mode="bilinear", align_corners=False)
         # a pixel that averages some seen ones is as good as seen: only true gaps take the coarse
         # value
@@ -63,7 +64,12 @@ def mean_of_squares(x: Tensor, side: int) -> Tensor:
     >>> mean_of_squares(torch.tensor([[[[1.0, 3.0, 4.0], [5.0, 7.0, 4.0]]]]), 2)
     tensor([[[[4., 2.]]]])
     """
-    return F.avg_pool2d(F.pad(x, (0, side - 1, 0, side - 1)), side)
+    height, width = x.shape[-2:]
+    # where sizes are symbols, that condition too would have to be reasoned about
+    is_known = isinstance(height, int) and isinstance(width, int)
+    if not (is_known and height % side == 0 and width % side == 0):
+        x = F.pad(x, (0, side - 1, 0, side - 1))
+    return F.avg_pool2d(x, side)
 
 
 def compose(frames: Tensor, holes: Tensor, prediction: Tensor) -> Tensor:

@@ -178,13 +178,13 @@ def test_spawned_processes_load_the_same(records, spawned):
         loader.close()
     here, there = batches
     assert here.indices == there.indices == [0, 1] and here.bad == there.bad == []
-    assert all(torch.equal(here.data[name], there.data[name]) for name in ("frames", "holes"))
+    assert all(torch.equal(here.data[name], there.data[name]) for name in ("pictures", "holes"))
 
 
 def test_samples_of_evaluation_can_be_sent_to_spawned_processes(records):
     samples = EvalSet(records, 2, (32, 32), {"object": 1.0})
     sent = pickle.loads(pickle.dumps(samples))
-    assert torch.equal(sent.sample(1)["frames"], samples.sample(1)["frames"])
+    assert torch.equal(sent.sample(1)["pictures"], samples.sample(1)["pictures"])
 
 
 # --- text -----------------------------------------------------------------------------------------

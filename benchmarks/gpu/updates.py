@@ -24,8 +24,9 @@ from nunif.timing import spread
 from nunif.training.batches import Batch
 from nunif.training.distributed import Group
 from nunif.training.start import create_engine
-from nunif.training.step import Engine, Window
+from nunif.training.step import Engine
 from nunif.training.task import Draw
+from nunif.training.window import Window
 
 CLIP, RECORDS = 12, 4
 SINGLE, LARGER = 1, (16, 4)  # clips of an update; of the larger the first that fits

@@ -22,7 +22,6 @@ from inpaint.options_holes import OCCLUSION
 from inpaint.options_train import FRAMES_PER_DRAW
 from nunif.evaluation.finished import key_of
 from nunif.evaluation.judging import evenly
-from nunif.pictures import to_uint8
 from nunif.records import Record
 from nunif.training.task import BadSample
 from nunif.video.clips import BadClip, clip_name, read_clip, read_masks
@@ -215,8 +214,7 @@ def record_clips(
         except BadSample as problem:
             logger.warning("left out: %s", problem)
             continue
-        frames = to_uint8(sample["frames"].add(1).div(2))
-        holes = (sample["holes"][:, 0] > 0).numpy()
+        frames, holes = sample["pictures"].numpy(), sample["holes"][:, 0].numpy()
 
         def holes_of(frames: np.ndarray = frames, holes: np.ndarray = holes) -> Holes:
             return _record_holes(frames, holes, perceptual)

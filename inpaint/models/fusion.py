@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inpaint.models.blocks import LEAKY_SLOPE, conv
+from inpaint.models.candidates import Candidate, Merged
 from inpaint.models.picture_memory import PictureMemory
-from inpaint.models.recall import Ahead, Candidate, Merged
+from inpaint.models.recall import Ahead
 from inpaint.models.streaming import ahead_of_clip
 from nunif.models.registry import register_model
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inpaint.models.recall import PLANES, Memory
+from inpaint.models.candidates import PLANES
+from inpaint.models.recall import Memory
 
 
 def numbers_of_cell(cell: int, num_keys: int) -> int:

@@ -3,10 +3,13 @@
 Pyramidal Lucas-Kanade (Lucas and Kanade 1981, Bouguet 2000). Everything is computed in float32, in
 which alone positions are exact enough.
 
+It is made of thousands of small operations, each of which costs a GPU the time to be told: what is
+the same for a whole clip is worked out once (`Level`), planes that are treated alike lie in one
+tensor, and pictures that are looked for at the same time are one batch.
+
 Axes: B batch, H W pixels, h w half as many (H and W are even). Pictures are in [-1, 1]. A motion is
-    (B, 2, h, w), x before
-y, in pixels of the whole picture: what stands at x in one picture stands at x + motion(x) in the
-    other.
+    (B, 2, h, w), x before y, in pixels of the whole picture: what stands at x in one picture stands
+    at x + motion(x) in the other.
 """
 
 from typing import NamedTuple
@@ -33,29 +36,60 @@ MOST_GAIN = 1.5  # of contrast, between pictures in other light
 NEARLY_ALL = 0.98  # where so much of a sampled pixel is known, all of it is; see `known_after`
 
 
-class Level(NamedTuple):
-    """One size of a picture. luma: (B, 1, ., .). share: how much of each pixel is seen; whole: the
-    same, shrunk by one pixel, as slopes need both sides. slopes: of the luma across and down."""
+class Grid(NamedTuple):
+    """The pixels of pictures of one size. centred: (h, w, 2), x before y, in pixels from the
+    middle. base: the same as `grid_sample` counts, from -1 to 1; scale: (2,), from pixels to that.
+    farthest: (2,), of the outermost pixels in `centred`."""
 
-    luma: Tensor
-    share: Tensor
-    whole: Tensor
-    slopes: tuple[Tensor, Tensor]
+    centred: Tensor
+    base: Tensor
+    scale: Tensor
+    farthest: Tensor
+
+
+class Level(NamedTuple):
+    """One size of a picture.
+
+    source: (B, 2, ., .), what another picture's motion is measured to: luma, and 2 x - 1 of how far
+        a pixel and all around it are seen, 0 to 1, as slopes need both sides.
+    own: (B, 4, ., .), what its own motion is measured by: luma, how far pixel and surroundings are
+        seen, and a quarter of the differences between the neighbours across and down.
+    trusted: (B, 1, ., .), how far the motion is believed here, as pixels are seen or not.
+    grid: its pixels. The last three are None of a picture that is only looked for.
+    """
+
+    source: Tensor
+    own: Tensor | None = None
+    trusted: Tensor | None = None
+    grid: Grid | None = None
+
+    def at(self, start: int, end: int) -> "Level":
+        """Of some pictures of the batch alone what their own motion is measured by."""
+        assert self.own is not None and self.trusted is not None
+        own, trusted = self.own[start:end], self.trusted[start:end]
+        return Level(self.source, own, trusted, self.grid)
 
 
 Pyramid = list[Level]
 
 
-def pyramid(picture: Tensor, seen: Tensor) -> Pyramid:
+def pyramid(picture: Tensor, seen: Tensor, *, only_looked_for: bool = False) -> Pyramid:
     """A picture (B, 3, H, W), and how much of each pixel is seen (B, 1, H, W), from 1/2 down to
     1/32 of its size."""
-    weights = torch.tensor(LUMA, dtype=picture.dtype, device=picture.device).view(1, 3, 1, 1)
-    luma, levels = (picture * weights).sum(1, keepdim=True), []
+    red, green, blue = picture.split(1, dim=1)
+    luma = (red * LUMA[0]).add(green, alpha=LUMA[1]).add(blue, alpha=LUMA[2])
+    planes, levels = torch.cat([luma * seen, seen], 1), []
     for _ in range(FINEST, LEVELS + 1):
-        luma, seen = halve(luma, seen)
-        levels.append(
-            Level(luma, seen, ramp(-F.max_pool2d(-seen, 3, 1, 1), 0.5, 1.0), _slopes(luma))
-        )
+        planes = mean_of_squares(planes, 2)
+        weighted, share = planes.split(1, dim=1)
+        luma = weighted / share.clamp(min=1e-6)
+        seen_around = -F.max_pool2d(-share, 3, 1, 1)
+        whole = (seen_around * 2 - 1).clamp(0, 1)
+        level = Level(torch.cat([luma, whole * 2 - 1], 1))
+        if not only_looked_for:
+            own = torch.cat([luma, whole, _differences(luma) * 0.25], 1)
+            level = Level(level.source, own, ramp(share, 0.25, 0.75), grid_of(luma))
+        levels.append(level)
     return levels
 
 
@@ -66,121 +100,148 @@ def measure_motion(frame: Pyramid, other: Pyramid, start: Tensor | None = None) 
     Returns: (B, 2, h, w). What is not seen in the frame, and what is plain, has the motion of what
         is around it; where nothing is known of the other picture it is `start`.
     """
-    coarsest = frame[-1].luma
     if start is None:
-        motion = torch.zeros_like(coarsest).repeat(1, 2, 1, 1)
+        motion = torch.zeros_like(other[-1].source)
     else:
-        motion, whole = start / 2**LEVELS, torch.ones_like(start[:, :1])
+        # squares that reach past the picture's edge are of what lies in it
+        planes = torch.cat([start / 2**LEVELS, torch.ones_like(start[:, :1])], 1)
         for _ in range(LEVELS - FINEST):
-            motion, whole = halve(motion, whole)
+            planes = mean_of_squares(planes, 2)
+        motion, whole = planes.split([2, 1], dim=1)
+        motion = motion / whole.clamp(min=1e-6)
     for i in reversed(range(len(frame))):
         if i < len(frame) - 1:
-            motion = enlarge(motion, frame[i].luma) * 2
-        motion, sure = _refine(motion, frame[i], other[i])
-    return (
-        smooth_fill(motion, 1 - ramp(frame[0].share, 0.25, 0.75) * enlarge(sure, motion))
-        * 2**FINEST
-    )
+            motion = enlarge(motion, frame[i].source) * 2
+        motion, sums = _refine(motion, frame[i], other[i].source)
+    sure, trusted = enlarge(_sure(*sums), motion), frame[0].trusted
+    assert trusted is not None
+    return smooth_fill(motion, 1 - trusted * sure) * 2**FINEST
 
 
-def _refine(motion: Tensor, frame: Level, other: Level) -> tuple[Tensor, Tensor]:
-    """Lucas-Kanade steps on one level. Returns the motion in its pixels, and how far to believe
-    each square's, 0 to 1."""
-    b = torch.cat([other.luma, other.whole], 1)
+def _refine(motion: Tensor, frame: Level, source: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Lucas-Kanade steps on one level. Returns the motion in its pixels, and of the last step's
+    squares the covariances of their slopes: (B, 2, ., .) with themselves and (B, 1, ., .) across
+    with down."""
+    assert frame.own is not None and frame.grid is not None
+    luma, whole, slopes = frame.own.split([1, 1, 2], dim=1)
+    one = torch.ones_like(luma[:1, :, :1, :1])
     for _ in range(ITERATIONS):
-        moved, counts = warp(b, motion).split(1, dim=1)
-        moved = in_its_light(moved, frame.luma, ramp(counts, 0.5, 1.0) * frame.whole)
-        b_x, b_y = _slopes(moved)
-        x, y, change = (frame.slopes[0] + b_x) / 2, (frame.slopes[1] + b_y) / 2, moved - frame.luma
-        weight = ramp(counts, 0.5, 1.0) * frame.whole * (UNLIKE**2 / (UNLIKE**2 + change.square()))
-        weighted_x, weighted_y, weighted_change = x * weight, y * weight, change * weight
-        sums = torch.cat(
-            [
-                weight,
-                weighted_x,
-                weighted_y,
-                weighted_change,
-                weighted_x * x,
-                weighted_x * y,
-                weighted_y * y,
-                weighted_x * change,
-                weighted_y * change,
-            ],
-            1,
-        )
-        total, x, y, all_change, xx, xy, yy, x_change, y_change = _mean_around(sums).split(1, dim=1)
+        moved, counts = _sample(source, _places(motion, frame.grid)).split(1, dim=1)
+        counts = counts.clamp(0, 1) * whole
+        moved = in_its_light(moved, luma, counts)
+        both, change = torch.add(slopes, _differences(moved), alpha=0.25), moved - luma
+        weight = counts / torch.addcmul(one, change, change, value=UNLIKE**-2)
+        weighted = both * weight
+        planes = [
+            weight,
+            weighted,
+            change * weight,
+            weighted * both,
+            weighted[:, :1] * both[:, 1:],
+            weighted * change,
+        ]
+        sums = _mean_around(torch.cat(planes, 1)).split([1, 2, 1, 2, 1, 2], dim=1)
+        total, first, all_change, squares, across, changes = sums
         # a change that is the same all around is one of light, not of place: covariances instead of
         # sums
-        x, y = x / total.clamp(min=1e-6), y / total.clamp(min=1e-6)
-        x_change, y_change = x_change - x * all_change, y_change - y * all_change
-        xx, xy, yy = xx - x * x * total, xy - x * y * total, yy - y * y * total
-        # at least half of the smaller eigenvalue
-        weaker = (xx * yy - xy * xy).clamp(min=0) / (xx + yy + 1e-9)
-        damping = DAMPING * (xx + yy + FAINT)
-        xx, yy = xx + damping, yy + damping
-        step = torch.cat([xy * y_change - yy * x_change, xy * x_change - xx * y_change], 1) / (
-            xx * yy - xy * xy
-        )
+        mean = first / total.clamp(min=1e-6)
+        changes = torch.addcmul(changes, mean, all_change, value=-1)
+        squares = torch.addcmul(squares, mean, first, value=-1)
+        across = torch.addcmul(across, mean[:, :1], first[:, 1:], value=-1)
+        contrast = squares.sum(1, keepdim=True)
+        damped = torch.add(squares, contrast, alpha=DAMPING) + DAMPING * FAINT
+        step = torch.addcmul(across * changes.flip(1), damped.flip(1), changes, value=-1)
+        step = step / torch.addcmul(damped.prod(1, keepdim=True), across, across, value=-1)
         motion = motion + enlarge(step.clamp(-LARGEST_STEP, LARGEST_STEP), motion)
-    return motion, weaker / (weaker + PLAIN)
+    return motion, (squares, across)
+
+
+def _sure(squares: Tensor, across: Tensor) -> Tensor:
+    """How far to believe each square's motion, 0 to 1, by the covariances of its slopes."""
+    # at least half of the smaller eigenvalue
+    weaker = torch.addcmul(squares.prod(1, keepdim=True), across, across, value=-1).clamp(min=0)
+    weaker = weaker / (squares.sum(1, keepdim=True) + 1e-9)
+    return weaker / (weaker + PLAIN)
 
 
 def in_its_light(picture: Tensor, frame: Tensor, weight: Tensor) -> Tensor:
     """A picture as bright and as strong in contrast as a frame is, as a whole and where both are
     seen, channel by channel: a camera that adapts to who comes in would make up motion. (B, C, h,
     w) both, weight (B, 1, h, w)."""
-    total = weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
-    means = [(x * weight).sum((2, 3), keepdim=True) / total for x in (picture, frame)]
-    spreads = [
-        ((x - mean).square() * weight).sum((2, 3), keepdim=True) / total + FAINT
-        for x, mean in zip((picture, frame), means)
-    ]
-    gain = (spreads[1] / spreads[0]).sqrt().clamp(1 / MOST_GAIN, MOST_GAIN)
-    return (picture - means[0]) * gain + means[1]
+    channels = [picture.shape[1], frame.shape[1]]
+    both, total = torch.cat([picture, frame], 1), weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
+    means = (both * weight).sum((2, 3), keepdim=True) / total
+    centred = both - means
+    spreads = (centred.square() * weight).sum((2, 3), keepdim=True) / total + FAINT
+    (spread, wanted_spread), (_, wanted) = (x.split(channels, dim=1) for x in (spreads, means))
+    gain = (wanted_spread / spread).sqrt().clamp(1 / MOST_GAIN, MOST_GAIN)
+    return torch.addcmul(wanted, centred[:, : channels[0]], gain)
 
 
-def follow(first: Tensor, then: Tensor) -> Tensor:
+def follow(first: Tensor, then: Tensor, grid: Grid) -> Tensor:
     """One motion after the other: first(x) + then(x + first(x)), all (B, ., h, w); of `then` the
-    first two channels."""
-    return first + warp(then[:, :2], first / 2**FINEST)
+    first two channels. grid: of h x w."""
+    return first + _sample(then[:, :2], _places(first, grid, share=0.5**FINEST))
 
 
-def turn_back(motion: Tensor, *, steps: int = 2) -> Tensor:
+def turn_back(motion: Tensor, grid: Grid, *, steps: int = 2) -> Tensor:
     """The motion of the other way, by fixed-point steps; right where the motion is smooth. (B, 2,
-    h, w) both."""
-    back = -motion
+    h, w) both. grid: of h x w."""
+    ahead = motion
     for _ in range(steps):
-        back = -warp(motion, back / 2**FINEST)
-    return back
+        ahead = _sample(motion, _places(ahead, grid, share=-(0.5**FINEST)))
+    return -ahead
 
 
 def warp(picture: Tensor, motion: Tensor) -> Tensor:
     """picture(x + motion(x)), bilinear, the border repeated: (B, C, H, W), (B, 2, H, W) -> (B, C,
     H, W)."""
-    return _sample(picture, *_positions(motion))
+    return _sample(picture, _places(motion, grid_of(motion)))
 
 
-def warp_inside(picture: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
+def warp_inside(picture: Tensor, motion: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """`warp`, and (B, 1, H, W): 1 where the motion points into the picture, falling to 0 over the
-    pixel outside it."""
-    places = _positions(motion)
-    return _sample(picture, *places), _within(*places)
+    pixel outside it. grid: of H x W."""
+    centred = motion.permute(0, 2, 3, 1) + grid.centred
+    return _sample(picture, centred * grid.scale), _within(centred, grid)
 
 
-def inside(motion: Tensor) -> Tensor:
+def inside(motion: Tensor, grid: Grid) -> Tensor:
     """The second of `warp_inside`."""
-    return _within(*_positions(motion))
+    return _within(motion.permute(0, 2, 3, 1) + grid.centred, grid)
 
 
-def _sample(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    height, width = x.shape[-2:]
-    grid = torch.stack([(x + 0.5) * (2 / width) - 1, (y + 0.5) * (2 / height) - 1], dim=-1)
-    return F.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)
+def grid_of(like: Tensor) -> Grid:
+    """The pixels of pictures of that height and width, (., ., h, w)."""
+    height, width = like.shape[-2:]
+    lines, middles = [], []
+    for side in (width, height):
+        line = torch.arange(side, dtype=like.dtype, device=like.device)
+        middle = line[-1:] / 2
+        lines.append(line - middle)
+        middles.append(middle)
+    rows = lines[1][:, None].expand(height, width)
+    centred = torch.stack([lines[0].expand(height, width), rows], dim=-1)
+    farthest = torch.cat(middles)
+    scale = 1 / (farthest + 0.5)
+    return Grid(centred, centred * scale, scale, farthest)
 
 
-def _within(x: Tensor, y: Tensor) -> Tensor:
-    height, width = x.shape[-2:]
-    outside = torch.maximum((-x).maximum(x - (width - 1)), (-y).maximum(y - (height - 1)))
+def _places(motion: Tensor, grid: Grid, *, share: float = 1.0) -> Tensor:
+    """Where a share of the motion points to, as `grid_sample` counts: (B, 2, h, w) -> (B, h, w,
+    2)."""
+    return torch.addcmul(grid.base, motion.permute(0, 2, 3, 1), grid.scale, value=share)
+
+
+def _sample(picture: Tensor, places: Tensor) -> Tensor:
+    return F.grid_sample(
+        picture, places, mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def _within(centred: Tensor, grid: Grid) -> Tensor:
+    """(B, h, w, 2) pixels from the middle -> (B, 1, h, w)."""
+    outside = (centred.abs() - grid.farthest).amax(-1)
     return 1 - outside.clamp(0, 1).unsqueeze(1)
 
 
@@ -188,8 +249,7 @@ def known_after(share: Tensor) -> Tensor:
     """How well a sampled pixel is known, whose neighbours are known by `share`.
 
     What is known stays known: near 1 the slope is 0, so that rounding is not handed on. (A ramp up
-        to 1 doubles an error
-    of 1e-7 at every frame: after 24 frames nothing was known any more.)
+    to 1 doubles an error of 1e-7 at every frame: after 24 frames nothing was known any more.)
     """
     return ramp(share, 0.5, NEARLY_ALL)
 
@@ -210,19 +270,14 @@ def enlarge(picture: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(picture, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def _positions(motion: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns and rows that the motion points to, (B, H, W) each."""
-    height, width = motion.shape[-2:]
-    columns = torch.arange(width, dtype=motion.dtype, device=motion.device)
-    rows = torch.arange(height, dtype=motion.dtype, device=motion.device)
-    return motion[:, 0] + columns, motion[:, 1] + rows[:, None]
-
-
-def _slopes(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences along the rows and the columns."""
+def _differences(x: Tensor) -> Tensor:
+    """Between a pixel's neighbours across, and between those up and down: (B, 1, h, w) -> (B, 2, h,
+    w)."""
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     across, along = padded[..., 1:-1, :], padded[..., :, 1:-1]
-    return (across[..., 2:] - across[..., :-2]) / 2, (along[..., 2:, :] - along[..., :-2, :]) / 2
+    return torch.cat(
+        [across[..., 2:] - across[..., :-2], along[..., 2:, :] - along[..., :-2, :]], 1
+    )
 
 
 def _mean_around(x: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from inpaint.models.candidates import Merged
 from inpaint.models.memory_rows import numbers_of_cell, pack, unpack
-from inpaint.models.recall import NUM_KEYS, Ahead, Memory, Merged, empty_memory
+from inpaint.models.recall import NUM_KEYS, Ahead, Memory, empty_memory
 from inpaint.models.streaming import StreamingModel, prepare, recall_clip
 from nunif.models.contract import num_cells
 from nunif.models.registry import register_model

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from inpaint.models.blocks import pad_to_multiple
+from inpaint.models.candidates import Merged, merged_of, tensors_of
 from inpaint.models.motion import measure_motion, pyramid
-from inpaint.models.recall import Ahead, Memory, Merged, overlay_later, recall
+from inpaint.models.recall import Ahead, Memory, overlay_later, recall_all
 from nunif.compiler import leave_out
 from nunif.models.registry import Model
+from nunif.replay import Replayed
 
 
 class StreamingModel(Model):
@@ -63,18 +65,30 @@ def prepare(frames: Tensor, holes: Tensor, multiple: int) -> tuple[Tensor, Tenso
 def recall_clip(
     seen: Tensor, holes: Tensor, memory: Memory, ahead: Sequence[Ahead | None] | None = None
 ) -> tuple[list[Merged], Memory]:
-    """Go through a clip with a picture memory.
+    """Go through a clip with a picture memory, on a GPU by playing what was recorded.
 
     Args: seen (B, T, 3, H, W), 0 in the hole; holes (B, T, 1, H, W); ahead: for each frame, see
         `recall`.
     """
-    steps = []
-    for t in range(seen.shape[1]):
-        merged, memory = recall(
-            seen[:, t], holes[:, t], memory, None if ahead is None else ahead[t]
-        )
-        steps.append(merged)
-    return steps, memory
+    knows_future = ahead is not None and any(one is not None for one in ahead)
+    if knows_future or not player.applies_to(seen):
+        return recall_all(seen, holes, memory, ahead)
+    played = player(seen, holes, *memory)
+    num_parts = len(played) - len(memory)
+    steps = [merged_of(parts) for parts in zip(*(x.unbind(0) for x in played[:num_parts]))]
+    return steps, Memory(*played[num_parts:])
+
+
+def recall_tensors(
+    seen: Tensor, holes: Tensor, canvas: Tensor, keys: Tensor, places: Tensor
+) -> tuple[Tensor, ...]:
+    """`recall_clip` in tensors alone: `tensors_of` each step, of all steps one behind the other
+    along a new first axis, and the memory."""
+    steps, memory = recall_all(seen, holes, Memory(canvas, keys, places))
+    return (*(torch.stack(parts) for parts in zip(*map(tensors_of, steps))), *memory)
+
+
+player = Replayed(recall_tensors)
 
 
 @leave_out

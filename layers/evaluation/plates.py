@@ -110,6 +110,15 @@ def _mean(frames: np.ndarray) -> np.ndarray | None:
     return frames.mean(axis=0, dtype=np.float32) if len(frames) else None
 
 
+def in_the_light_of(frame: np.ndarray, room: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """The room (H, W, 3) as the camera shows it in a frame: exposure and white balance, one factor
+    for each colour, are what they are where nothing is `hidden`, (H, W) bool."""
+    factors = ((frame.astype(np.float32) + 1) / (room + 1))[~hidden]
+    if not len(factors):
+        return room
+    return np.asarray(np.clip((room + 1) * np.median(factors, axis=0) - 1, 0, 255))
+
+
 def person_in(frame: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Who is in a frame, (H, W) bool: what is far from the empty room and no shadow, without specks
     and gaps. Dark shadows and reflections still count; a camera that became brighter or darker as
@@ -161,11 +170,12 @@ class Plates:
         return []  # all follows from the frames
 
     def score(self, frames: np.ndarray, removal: Removal) -> tuple[dict[str, float], list[float]]:
-        """Errors in holes against the room nearest in time, before and after; residue: the share
-        of their pixels that is seen to be off; fade: how much worse the last quarter of a visit is
-        than the first. Frames without anybody are to stay as they are."""
+        """Errors in holes against the room nearest in time, before and after; lit: against the
+        nearest in the frame's own light, as an automatic exposure changes it when somebody comes;
+        residue: the share of their pixels that is seen to be off; fade: how much worse the last
+        quarter of a visit is than the first. Frames without anybody are to stay as they are."""
         assert removal.result is not None
-        to = {"hole": Errors(), "before": Errors(), "after": Errors()}
+        to = {"hole": Errors(), "lit": Errors(), "before": Errors(), "after": Errors()}
         quarters, curve = (Errors(), Errors()), [math.nan] * len(frames)
         num_far, flicker, is_visited = 0, Errors(), np.zeros(len(frames), bool)
         for visit in self.visits:
@@ -174,6 +184,9 @@ class Plates:
                 hole, result = removal.hole[t], removal.result[t].astype(np.float32)
                 wrong = (result - visit.nearest(t))[hole]
                 curve[t] = to["hole"].add(wrong)
+                hidden = hole | self._persons[t]
+                lit = in_the_light_of(frames[t], visit.nearest(t), hidden)
+                to["lit"].add((result - lit)[hole])
                 num_far += int((np.abs(wrong).max(axis=1) > FAR).sum()) if len(wrong) else 0
                 for name, plate in (("before", visit.before), ("after", visit.after)):
                     if plate is not None:

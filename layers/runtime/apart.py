@@ -12,18 +12,22 @@ import numpy as np
 
 from layers.runtime.cutouts import CutFrame, CutFrames, Cutout
 from layers.runtime.finders import seen_size
-from layers.runtime.ids import NEW, SHORT_SIDE, Track, Tracker, nearest_label
+from layers.runtime.ids import NEW, SHORT_SIDE, Track, Tracker, nearest_label, parted_before
 from scene import layer_folder
 
 MOST = 8  # people of a shot with a layer of their own
 NEEDED = 3  # frames in which somebody has to be seen, or they go with who stands nearest
-REACH = NEW - 1  # frames that are taken ahead to know that
+LOOK_BACK = 12  # frames in which people are told apart who were first seen apart later
+REACH = NEW - 1 + LOOK_BACK  # frames that are taken ahead to know that
 
 Seen = dict[Track, np.ndarray]
 
 
 class _Followed(NamedTuple):
+    """picture: (h, w, 3) uint8."""
+
     cut: CutFrame
+    picture: np.ndarray
     seen: Seen
 
 
@@ -53,7 +57,8 @@ class Ids:
                 self._ids, self._labels = {}, None
                 self.touched.append(set())
             (person,) = cut.persons
-            window.append(_Followed(cut, self._follow(tracker, cut, person.alpha)))
+            window.append(self._follow(tracker, cut, person.alpha))
+            self._look_back(window)
             if len(window) > REACH:
                 yield self._name(window.pop(0), NEEDED)
         yield from self._rest(window)
@@ -67,16 +72,27 @@ class Ids:
         for followed in window:
             yield self._name(followed, min(NEEDED, len(window)))
 
-    def _follow(self, tracker: Tracker, cut: CutFrame, alpha: np.ndarray) -> Seen:
+    def _follow(self, tracker: Tracker, cut: CutFrame, alpha: np.ndarray) -> _Followed:
         size = seen_size(alpha.shape[0], alpha.shape[1], SHORT_SIDE)[::-1]
         picture = cv2.resize(self.to_sdr8(cut), size, interpolation=cv2.INTER_AREA)
         mask = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
-        return tracker(picture, mask > 127)
+        return _Followed(cut, picture, tracker(picture, mask > 127))
+
+    def _look_back(self, window: list[_Followed]) -> None:
+        """Who came off somebody and stayed so is told apart in the frames before that too."""
+        for track in window[-1].seen:
+            first = len(window) - NEW
+            one = track.came_off
+            if one is None or track.num_seen != NEW or first < 1:
+                continue
+            frames = [(followed.picture, followed.seen) for followed in window[: first + 1]]
+            for number, seen in enumerate(parted_before((one, track), frames)):
+                window[number] = window[number]._replace(seen=seen)
 
     def _name(self, followed: _Followed, needed: int) -> CutFrame:
         """Give everybody their layer. Who is seen too shortly goes with others in the picture, if
         there are any; so does who comes when all layers are taken."""
-        cut, seen = followed
+        cut, _, seen = followed
         for track in seen:
             least = needed if track.came_off is None else max(needed, NEW)
             if track not in self._ids and track.num_seen >= least:

@@ -17,7 +17,8 @@ The weights were chosen by following the true first masks of one film (four peop
 camera), and kept for all others. Axes: K objects, H W pixels; index 0 of K + 1 is the background.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -33,7 +34,7 @@ from layers.runtime.appearance import (
     part_bins,
     part_histogram,
 )
-from layers.runtime.locate import shift_of
+from layers.runtime.locate import alike, grown, shift_of, without_strays
 from layers.runtime.plate import Plate
 from layers.runtime.pointing import FindPeople
 from scene.flow import flow_to, is_visible, pull
@@ -42,6 +43,7 @@ LOCAL, LOOKS, SHAPE, PLATE, PEOPLE = 0.5, 2.0, 1.0, 2.0, 1.0  # weights beside t
 FAR = 50.0  # against what is out of an object's reach
 _STRETCH = 0.12  # how far it reaches beyond its shape, as a share of its height
 _BODY = 0.25  # of a shape
+_AGREED = 0.6  # of a corrected mask, within the shape that was expected
 _LEAST = 0.02  # of the place carried on, which may be wrong
 _LEAST_SHAPE = 0.05
 _KEPT = 0.9  # of an object's looks, from frame to frame
@@ -49,8 +51,6 @@ _SHAPE_RATE = 0.05  # by which a shape follows what is seen of it
 _LOST, _FOUND = 0.05, 0.65  # shares of its usual size, and of the likeness it usually has
 _MOTION_PIXELS = 40  # fewest that tell how an object moves
 _NEAR = 30  # pixels around objects whose background their colours are told from
-
-_ALIKE = 24.0  # times the usual difference of colours
 
 
 @dataclass
@@ -98,6 +98,7 @@ class Follower:
         self._background = histogram(self._view.bins, self._shares[0])
         self._plate: Plate | None = None
         self._stands: np.ndarray = self._shares[0] * 0  # out before the background
+        self._evidence: np.ndarray | None = None
 
     @property
     def people(self) -> np.ndarray:
@@ -110,9 +111,73 @@ class Follower:
         numbers = np.array([0, *self._things], np.uint8)
         return numbers[self._shares.argmax(axis=0)]
 
+    def shares(self, numbers: Sequence[int]) -> np.ndarray:
+        """(N, H, W) float32: how far each pixel of the frame that was given last is of each of
+        some objects; 0 of one that isn't followed."""
+        own = dict(zip(self._things, self._shares[1:]))
+        nothing = np.zeros(self._shares.shape[1:], np.float32)
+        return np.stack([own.get(number, nothing) for number in numbers])
+
+    def usual_size(self, number: int) -> float:
+        """Pixels of an object; 0 of one that isn't followed."""
+        return self._things[number].usual_size if number in self._things else 0.0
+
+    def evidence(self, number: int) -> np.ndarray | None:
+        """(H, W) float32: the logarithm of how much more probable an object is than the others and
+        the background, by all but where it was in the frame before. None where that isn't known."""
+        if self._evidence is None or number not in self._things:
+            return None
+        own = list(self._things).index(number) + 1
+        if own >= len(self._evidence):
+            return None
+        return self._evidence[own] - np.delete(self._evidence, own, axis=0).max(axis=0)
+
+    def likeness(self, number: int) -> np.ndarray:
+        """(H, W) float32 from -2 to 2: above 0 where colours are rather those of an object, when it
+        was pointed at, than those around."""
+        if number not in self._things:
+            return np.zeros(self._shares.shape[1:], np.float32)
+        bins, looks = self._view.bins, self._things[number].first_looks
+        ratio = np.log((looks[bins] + 1e-4) / (self._background[bins] + 1e-4))
+        return cv2.blur(ratio.clip(-2, 2).astype(np.float32), (5, 5))
+
+    def settle(self, shares: Mapping[int, np.ndarray]) -> None:
+        """Take as known how far the pixels of the frame that was given last are of some objects,
+        (H, W) from 0 to 1 by number, but for those that are another's, of which it isn't known."""
+        known = [index for index, n in enumerate(self._things, 1) if n in shares]
+        free = np.ones(self._shares.shape[1:], np.float32)
+        for index in range(1, len(self._shares)):
+            if index not in known:
+                free *= self._shares[index] < 0.5
+        for index, number in enumerate(self._things, 1):
+            if number in shares:
+                self._shares[index] = shares[number] * free
+        self._shares[0] = (1 - self._shares[1:].sum(axis=0)).clip(0, 1)
+
+    def adopt(self, number: int, other: "Follower") -> None:
+        """Know of an object what another follower knows of it in the same frame."""
+        if number not in other._things:
+            return
+        if number not in self._things:
+            nothing = np.zeros_like(self._shares[:1])
+            self._shares = np.concatenate([self._shares, nothing])
+            self._evidence = None
+        self._things[number] = copy.deepcopy(other._things[number])
+
+    def copy(self, *, turned: bool = False) -> "Follower":
+        """Another that goes on from here. turned: it goes the other way in time."""
+        other = copy.deepcopy(self)
+        if turned:
+            for thing in other._things.values():
+                thing.velocity = -thing.velocity
+        return other
+
     def anchor(self, masks: Mapping[int, np.ndarray]) -> None:
         """Objects are there: (H, W) bool by number, in the frame that was given last. Others that
         are followed keep what is left of theirs."""
+        if not masks:
+            return
+        labels = self.labels
         own = {number: share for number, share in zip(self._things, self._shares[1:])}
         for number, mask in masks.items():
             for other in own:
@@ -121,8 +186,12 @@ class Follower:
         for number, mask in masks.items():
             box = box_of(mask)
             if box is None:
+                if number in self._things:
+                    self._things[number].is_lost = True
                 continue
-            self._things[number] = self._thing(mask, box, self._things.get(number))
+            self._things[number] = self._thing(
+                mask, box, self._things.get(number), labels == number
+            )
         self._things = {number: self._things[number] for number in own if number in self._things}
         shares = np.stack([own[number] for number in self._things])
         self._shares = np.concatenate([1 - shares.sum(axis=0, keepdims=True).clip(0, 1), shares])
@@ -131,16 +200,39 @@ class Follower:
         if self._plate is None:
             self._plate = Plate(self._view.lab, clear)
 
-    def _thing(self, mask: np.ndarray, box: Box, before: _Thing | None) -> _Thing:
+    def _thing(self, mask: np.ndarray, box: Box, before: _Thing | None, was: np.ndarray) -> _Thing:
         weight = mask.astype(np.float32)
         looks = histogram(self._view.bins, weight)
         parts = part_histogram(self._view.bins, box, weight)
         size = float(mask.sum())
         is_person = float(self._view.people[mask].mean())
-        first, first_parts = looks, parts
-        if before is not None:
-            first, first_parts = (before.first_looks + looks) / 2, (before.first_parts + parts) / 2
+        if before is None:
+            return _Thing(looks, looks, parts, parts, weight, box, size, is_person)
+        if _agrees(mask, before.shape > _BODY):
+            return self._corrected(before, mask, was)
+        first, first_parts = (before.first_looks + looks) / 2, (before.first_parts + parts) / 2
         return _Thing(first, looks, first_parts, parts, weight, box, size, is_person)
+
+    def _corrected(self, thing: _Thing, mask: np.ndarray, was: np.ndarray) -> _Thing:
+        """What is known of an object whose mask is corrected: what is hidden of it stays known."""
+        thing = copy.copy(thing)
+        weight, bins = mask.astype(np.float32), self._view.bins
+        removed = was & ~mask
+        thing.shape = np.maximum(weight, np.where(removed, 0.3, 1) * thing.shape)
+        thing.usual_size = max(float(mask.sum()), thing.usual_size - float(removed.sum()))
+        if removed.any():  # its colours aren't the object's
+            share = float(removed.sum()) / max(float(was.sum()), 1.0)
+            wrong = share * histogram(bins, removed.astype(np.float32))
+            thing.looks = _without(thing.looks, wrong)
+            thing.first_looks = _without(thing.first_looks, wrong)
+        new = 0.5 * float(mask.sum()) / thing.usual_size  # of its looks, as much as is seen
+        thing.looks = (1 - new) * thing.looks + new * histogram(bins, weight)
+        parts = part_histogram(bins, thing.box, weight)
+        thing.parts = (1 - new) * thing.parts + new * parts
+        thing.first_looks = 0.5 * (thing.first_looks + thing.looks)
+        thing.first_parts = 0.5 * (thing.first_parts + thing.parts)
+        thing.is_lost = False
+        return thing
 
     def _around(self, share: np.ndarray) -> np.ndarray:
         """The background's share near objects."""
@@ -165,7 +257,7 @@ class Follower:
             return np.zeros(frame.shape[:2], np.uint8)
         there, back = flow_to(before.frame, frame), flow_to(frame, before.frame)
         seen = cv2.blur(is_visible(back, there).astype(np.float32), (3, 3))
-        seen *= _alike(self._view.lab, pull(before.lab, back))
+        seen *= alike(self._view.lab, pull(before.lab, back))
         self._move_shapes(there)
         assert self._plate is not None
         self._plate.move(back, (self._shares[0] > 0.9) & (seen > 0.5))
@@ -175,10 +267,11 @@ class Follower:
         self._find_again(looks)
         place = self._place(back, seen)
         score = self._score(before, there, back, seen, place, looks)
+        self._evidence = score - np.log(place.clip(_LEAST, 1))
         score -= score.max(axis=0)
         shares = np.exp(score)
         shares = guided(self._view.lab[..., 0].astype(np.float32), shares / shares.sum(axis=0))
-        winners = _without_strays(shares.argmax(axis=0).astype(np.uint8), place)
+        winners = without_strays(shares.argmax(axis=0).astype(np.uint8), place)
         self._learn(winners, shares, looks)
         numbers = np.array([0, *self._things], np.uint8)
         return numbers[winners]
@@ -195,7 +288,7 @@ class Follower:
                 thing.velocity = 0.3 * thing.velocity + 0.7 * moved
                 turn[:, 2] = moved
                 if len(rows) > 5 * _MOTION_PIXELS:
-                    turn = _grown(turn, rows, columns, there)
+                    turn = grown(turn, rows, columns, there)
             else:
                 thing.velocity = 0.95 * thing.velocity
                 turn[:, 2] = thing.velocity
@@ -332,53 +425,20 @@ class Follower:
         self._plate.learn(view.lab, self._clear(winners))
 
 
+def _without(looks: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """A histogram without what was wrongly counted to it."""
+    looks = (looks - wrong).clip(0)
+    return looks / (looks.sum() + 1e-6)
+
+
+def _agrees(mask: np.ndarray, body: np.ndarray) -> bool:
+    """Whether a mask is of the body that was expected, of which some may be hidden."""
+    return bool((mask & body).sum() > _AGREED * mask.sum())
+
+
 def _within_reach(thing: _Thing) -> np.ndarray:
     """(H, W) bool: where an object can be, by its shape. What moves elsewhere is something else."""
     left, top, right, bottom = thing.box
     side = 2 * max(4, round(_STRETCH * max(right - left, bottom - top))) + 1
     body = (thing.shape > _BODY).astype(np.uint8)
     return cv2.dilate(body, np.ones((side, side), np.uint8)) > 0
-
-
-def _alike(lab: np.ndarray, carried: np.ndarray) -> np.ndarray:
-    """(H, W) float32 from 0 to 1: how far colours carried on by flow are those that are there. What
-    comes out from behind something slowly, flow takes for the thing itself."""
-    apart = lab.astype(np.float32) - carried
-    apart = cv2.blur((apart * apart).sum(axis=2), (3, 3))
-    usual = max(float(np.median(apart)), 4.0)
-    return np.clip(1.5 - apart / (_ALIKE * usual), 0, 1)
-
-
-def _grown(
-    turn: np.ndarray, rows: np.ndarray, columns: np.ndarray, there: np.ndarray
-) -> np.ndarray:
-    """The motion `turn` (2, 3) with how much larger some pixels' flow makes a thing around their
-    middle."""
-    step = max(1, len(rows) // 400)
-    here = np.stack([columns, rows], 1)[::step].astype(np.float32)
-    moved = here + there[rows, columns][::step]
-    found, _ = cv2.estimateAffinePartial2D(
-        here, moved, method=cv2.RANSAC, ransacReprojThreshold=2.0
-    )
-    if found is None:
-        return turn
-    scale = float(np.clip(np.hypot(found[0, 0], found[1, 0]), 0.98, 1.02))
-    middle = here.mean(axis=0)
-    grown = np.eye(2, 3, dtype=np.float32) * scale
-    grown[:, 2] = turn[:, 2] + (1 - scale) * middle
-    return grown
-
-
-def _without_strays(winners: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Without the parts of objects where none of them was to be."""
-    for index in range(1, len(place)):
-        mask = (winners == index).astype(np.uint8)
-        count, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        if count < 2:
-            continue
-        support = np.bincount(parts.ravel(), place[index].ravel(), count)
-        sizes = stats[:, cv2.CC_STAT_AREA]
-        strays = (sizes < 8) | (support < 0.1 * sizes)
-        strays[0] = False
-        winners[strays[parts]] = 0
-    return winners

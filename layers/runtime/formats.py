@@ -56,7 +56,9 @@ FORMATS = {
     "ffv1": _video(FFV1),
     "prores": _video(PRORES, "ProRes 4444 rounds colours a little, alpha to 10 bits"),
     "vp9": _video(
-        VP9, "VP9 rounds alpha and colours to 8 bits and less, and 2x2 pixels share a hue"
+        VP9,
+        "VP9 rounds alpha and colours to 8 bits and less, and 2x2 pixels share a hue, which runs "
+        "over hard edges",
     ),
 }
 

@@ -38,6 +38,14 @@ class FrameStore:
             self._file.write(np.ascontiguousarray(picture).data)
         self._count += 1
 
+    def __setitem__(self, index: int, picture: np.ndarray) -> None:
+        """In place of one that is there."""
+        assert 0 <= index < self._count
+        assert picture.dtype == np.uint8 and picture.shape == self._shape
+        with explain_os_errors(self._where):
+            self._file.seek(index * picture.size)
+            self._file.write(np.ascontiguousarray(picture).data)
+
     def __getitem__(self, index: int) -> np.ndarray:
         if not 0 <= index < self._count:
             raise IndexError(index)

@@ -272,6 +272,32 @@ def _shared(
     return dict(sorted(parts.items(), key=lambda item: -item[1].sum()))
 
 
+def parted_before(
+    pair: tuple[Track, Track], frames: Sequence[tuple[np.ndarray, dict[Track, np.ndarray]]]
+) -> list[dict[Track, np.ndarray]]:
+    """Two who came apart in the last of some successive frames, told apart in those before, where
+    they were taken for one: their masks are moved back along the motion.
+
+    Args:
+        pair: who was there before, and who came off them.
+        frames: pictures (h, w, 3) uint8, and who is where in them.
+    Returns: of each frame but the last who is where.
+    """
+    (picture, seen), result = frames[-1], [dict(seen) for _, seen in frames[:-1]]
+    for number in range(len(result) - 1, -1, -1):
+        earlier, whole = frames[number][0], result[number].get(pair[0])
+        if whole is None or not all(track in seen for track in pair):
+            break
+        flow = flow_to(earlier, picture)
+        parts = _shared(whole, pair, {track: pull(_as_float(seen[track]), flow) for track in pair})
+        least = LEAST_AREA * whole.size
+        if len(parts) < 2 or min(part.sum() for part in parts.values()) < least:
+            break
+        result[number].update(parts)
+        picture, seen = earlier, result[number]
+    return result
+
+
 def nearest_label(labels: np.ndarray) -> np.ndarray:
     """At every place the label of the pixel nearest to it that has one: (h, w) integers above 0; 0
     for none, which stays where there is no other."""

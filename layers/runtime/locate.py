@@ -13,6 +13,7 @@ _REACH = 0.18  # how far it is looked for around where it should be, as a share 
 _SIGMA = 0.06  # how far off that usually is
 _TRUST = 20.0  # what the mean evidence of an object's pixels counts
 _MOST = 2.0  # evidence of one pixel
+_ALIKE = 24.0  # times the usual difference of colours
 _LEAST = 2e-3  # of a colour's share
 
 
@@ -67,3 +68,45 @@ def shift_of(
     score = _TRUST * score / total - far
     y, x = np.unravel_index(int(score.argmax()), score.shape)
     return int(x) - reach, int(y) - reach
+
+
+def alike(lab: np.ndarray, carried: np.ndarray) -> np.ndarray:
+    """(H, W) float32 from 0 to 1: how far colours carried on by flow are those that are there. What
+    comes out from behind something slowly, flow takes for the thing itself."""
+    apart = lab.astype(np.float32) - carried
+    apart = cv2.blur((apart * apart).sum(axis=2), (3, 3))
+    usual = max(float(np.median(apart)), 4.0)
+    return np.clip(1.5 - apart / (_ALIKE * usual), 0, 1)
+
+
+def grown(turn: np.ndarray, rows: np.ndarray, columns: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """The motion `turn` (2, 3) with how much larger some pixels' flow makes a thing around their
+    middle."""
+    step = max(1, len(rows) // 400)
+    here = np.stack([columns, rows], 1)[::step].astype(np.float32)
+    moved = here + there[rows, columns][::step]
+    found, _ = cv2.estimateAffinePartial2D(
+        here, moved, method=cv2.RANSAC, ransacReprojThreshold=2.0
+    )
+    if found is None:
+        return turn
+    scale = float(np.clip(np.hypot(found[0, 0], found[1, 0]), 0.98, 1.02))
+    middle = here.mean(axis=0)
+    grown = np.eye(2, 3, dtype=np.float32) * scale
+    grown[:, 2] = turn[:, 2] + (1 - scale) * middle
+    return grown
+
+
+def without_strays(winners: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Without the parts of objects where none of them was to be."""
+    for index in range(1, len(place)):
+        mask = (winners == index).astype(np.uint8)
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        if count < 2:
+            continue
+        support = np.bincount(parts.ravel(), place[index].ravel(), count)
+        sizes = stats[:, cv2.CC_STAT_AREA]
+        strays = (sizes < 8) | (support < 0.1 * sizes)
+        strays[0] = False
+        winners[strays[parts]] = 0
+    return winners

@@ -8,6 +8,7 @@ Axes: h w pixels of the disparity. Lengths are in units of r, a pixel of a pictu
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 SQUARE = np.ones((3, 3), np.uint8)
 FEWEST = 20  # pixels of a person that anything can be said of
+TOUCH = 8  # r between them or less: they touch, though masks are off by some
 LEAST_AREA = 0.0005  # of the picture: smaller things are none
 NUM_TRIES, NUM_ROUNDS = 60, 3  # of the fit
 
@@ -34,18 +36,25 @@ class OccluderRule:
     also: float = 0.02
 
 
+class Found(NamedTuple):
+    """(h, w) bool, no pixel of them the person's. before: what stands before somebody and touches
+    them. near: the same, and whatever else is nearer than they are and no floor."""
+
+    before: np.ndarray
+    near: np.ndarray
+
+
 def find_occluder(
     disparity: np.ndarray, person: np.ndarray, rule: OccluderRule = OccluderRule()
-) -> np.ndarray:
+) -> Found:
     """
     Args:
         disparity: (h, w) float32 in [0, 1], 1 = near.
         person: (h, w) bool.
-    Returns: (h, w) bool, no pixel of it the person's.
     """
     nothing = np.zeros_like(person)
     if person.sum() < FEWEST:
-        return nothing
+        return Found(nothing, nothing)
     r = max(1, round(min(person.shape) / 192))
     core = _erode(person, 2 * r)
     if core.sum() < FEWEST:
@@ -57,18 +66,18 @@ def find_occluder(
     floor = find_floor(disparity, person, r, rule)
     off_floor = np.full_like(disparity, np.inf) if floor is None else np.abs(disparity - floor)
     near = (disparity > distance + rule.nearer) & ~person & (off_floor >= rule.ground)
-    depth = cv2.dilate(disparity, SQUARE) - cv2.erode(disparity, SQUARE)
-    near = _dilate(_erode(near & (depth < rule.jump), r), r)
+    near = _in_one_piece(near, disparity, r, rule)
     least = LEAST_AREA * person.size
-    contact = _dilate(person, 6 * r) & ~core
+    contact = _dilate(person, TOUCH * r) & ~core
     least_contact = max(6.0, 0.02 * 4 * np.sqrt(person.sum()))
-    found = nothing.copy()
+    found, things = nothing.copy(), nothing.copy()
     num, labels = cv2.connectedComponents(near.astype(np.uint8), connectivity=4)
     for number in range(1, num):
         thing = labels == number
         if thing.sum() < least:
             continue
-        meets = _dilate(thing, 6 * r) & contact
+        things |= thing
+        meets = _dilate(thing, TOUCH * r) & contact
         if meets.sum() < least_contact:
             continue
         inner = _erode(thing, 1)
@@ -76,13 +85,28 @@ def find_occluder(
         if np.median((of_thing - of_person)[meets]) >= rule.nearer:
             found |= thing
     if not found.any():
-        return nothing
+        return Found(nothing, things)
     # the edges that were cut off, and the foot, which is as near as the floor; not the floor itself
     allowed = (disparity > distance + rule.also) & ~person
     allowed &= np.abs(disparity - _nearest(disparity, found)) <= off_floor
     for _ in range(4 * r):
         found = found | (_dilate(found, 1) & allowed)
-    return _without_specks(found, least)
+    found = _without_specks(found, least)
+    return Found(found, things | found)
+
+
+def _in_one_piece(
+    near: np.ndarray, disparity: np.ndarray, r: int, rule: OccluderRule
+) -> np.ndarray:
+    """What is near, cut where its disparity jumps and without what is thin; but a stick or a wire,
+    thin as a whole, stays where nothing wider is beside it."""
+    jumps = cv2.dilate(disparity, SQUARE) - cv2.erode(disparity, SQUARE)
+    wide = _dilate(_erode(near & (jumps < rule.jump), r), r)
+    # jumps among what is near, not to what is behind it
+    inside = cv2.dilate(np.where(near, disparity, 0), SQUARE)
+    inside = inside - cv2.erode(np.where(near, disparity, 1), SQUARE)
+    thin = near & (inside < rule.jump) & ~_dilate(wide, 4 * r)
+    return wide | thin
 
 
 def find_floor(

@@ -37,21 +37,23 @@ _PLANAR |= {(1, 1): "gray", (1, 2): "gray16le"}
 
 @dataclass(frozen=True)
 class VideoKind:
-    """A kind of video. Pixel formats: with and without alpha, of 8-bit films and of others."""
+    """A kind of video. Pixel formats: with and without alpha, of 8-bit films and of others.
+    qualities: CRF with and without alpha."""
 
     suffix: str
     codec: str
     with_alpha: tuple[str, str]
     without: tuple[str, str]
-    quality: int | None = None
+    qualities: tuple[int | None, int | None] = (None, None)
     is_exact: bool = False
 
 
 FFV1 = VideoKind(".mkv", "ffv1", ("bgra", "gbrap16le"), ("bgr0", "gbrp16le"), is_exact=True)
 # without alpha its encoder takes a twentieth of the bits
 PRORES = VideoKind(".mov", "prores_ks", ("yuva444p10le",) * 2, ("yuva444p10le",) * 2)
-# a CRF at which alpha is off by some hundredths at most
-VP9 = VideoKind(".webm", "libvpx-vp9", ("yuva420p",) * 2, ("yuv420p",) * 2, quality=4)
+# At a CRF of 1 a hard alpha is off by 2 of 255 at most (by 11 at 4). Browsers know alpha with 4:2:0
+# only, and that alone is what puts hues off at hard edges, without any loss of the codec too.
+VP9 = VideoKind(".webm", "libvpx-vp9", ("yuva420p",) * 2, ("yuv420p",) * 2, qualities=(1, 4))
 _GREY = VideoKind(".mkv", "ffv1", ("", ""), ("gray", "gray16le"), is_exact=True)
 _GREYS = {layer_folder.HOLE: "hole", layer_folder.DISPARITY: "depth"}
 
@@ -133,7 +135,7 @@ class VideoShot:
             time_base=info.time_base,
             codec=kind.codec,
             pixel_format=formats[picture.dtype == np.uint16],
-            quality=kind.quality,
+            quality=kind.qualities[picture.shape[2] != 4],
             color=color,
             sample_aspect_ratio=info.sample_aspect_ratio,
         )

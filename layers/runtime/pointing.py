@@ -126,12 +126,12 @@ def find_objects(
     seeds = {number: np.zeros(labels.shape, bool) for number in numbers}
     for prompt in prompts:
         if prompt.kind not in (NOT_POINT, BOX):
-            seeds[prompt.number or 1] |= _drawn(prompt, labels.shape)
+            seeds[prompt.number or 1] |= drawn(prompt, labels.shape)
     for number in numbers:
         others = np.zeros(labels.shape, bool)
         for prompt in prompts:
             if prompt.kind == NOT_POINT and prompt.number == number:
-                others |= _drawn(prompt, labels.shape)
+                others |= drawn(prompt, labels.shape)
         for other, seed in seeds.items():
             others |= seed if other != number else False
         box = next((p for p in prompts if p.kind == BOX and p.number == number), None)
@@ -142,7 +142,7 @@ def find_objects(
     return labels
 
 
-def _drawn(prompt: Prompt, size: tuple[int, ...]) -> np.ndarray:
+def drawn(prompt: Prompt, size: tuple[int, ...]) -> np.ndarray:
     """(H, W) bool: the pixels of a click or a stroke."""
     picture = np.zeros(size, np.uint8)
     radius = max(1, round(_SEED * min(size)))

@@ -29,6 +29,7 @@ from layers.runtime.export_films import export_beside
 from layers.runtime.film_export import plan_exports
 from layers.runtime.formats import FORMATS, format_of, measure_loss, space_of
 from layers.runtime.occluders import WithDisparity, occluders_of
+from layers.runtime.order import Order
 from layers.runtime.planes import PlanesOfFilm
 from layers.runtime.provenance import origin_of
 from layers.runtime.remove import FILLER
@@ -103,15 +104,16 @@ def main(options: SplitOptions) -> None:
             cut = ids(cut)
         before = with_occluders(cut, options, film, stack)
         parts = stack.enter_context(read_ahead(find_holes(before, options), film))
-        layers, roll = FORMATS[options.format], Roll()
+        layers, roll, order = FORMATS[options.format], Roll(), Order()
         space = space_of(layers, film)
         with PlanesOfFilm(folder, lambda shot: layers.open_shot(shot, film)) as written:
-            write = partial(write_frame, written, roll, space)
+            write = partial(write_frame, written, roll, order, space)
             process_frames(filled(parts, filler, film), film, write)
         about = {"filler": model.name, "filler_sha256": file_sha256(model), "cut_out_by": by}
         objects = parse_objects(options.objects) if options.ids else ()
         persons = roll.told(ids, objects)
         meta = {**meta_of(options, film, written), "persons": persons, "models": about}
+        meta["order"] = [] if options.objects else order.changes
         meta |= told_of_format(options, folder, meta, film)
         write_json(folder / layer_folder.META, meta)
         export_beside(exports, folder, meta, options.film(), film)
@@ -221,16 +223,23 @@ def told_of_format(
 
 
 def write_frame(
-    written: PlanesOfFilm, roll: Roll, space: Space, item: tuple[Parts, np.ndarray]
+    written: PlanesOfFilm,
+    roll: Roll,
+    order: Order,
+    space: Space,
+    item: tuple[Parts, np.ndarray],
 ) -> None:
     """Split a frame and write its planes."""
     (cut, occluder, hole, disparity), scene = item
     if cut.starts_shot or not written.num_frames:
         written.start_shot()
+        order.start_shot()
     picture = cut.frame.rgb
     letters = [layer_folder.person_letters(number) for number in range(len(cut.persons))]
     alphas = [person.alpha for person in cut.persons]
     roll.see(len(written.shots) - 1, written.num_frames, alphas)
+    if disparity is not None:
+        order.see(written.num_frames, alphas, disparity)
     guesses: Sequence[np.ndarray | None] = [
         None if person.foreground is None else planes.in_bits(person.foreground, picture.dtype)
         for person in cut.persons

@@ -185,23 +185,12 @@ def remove_total(num_frames: int, masks: Path | None, settings: Settings) -> int
 def labels_of_points(rgb: np.ndarray, points: Sequence[Point], followed: np.ndarray) -> np.ndarray:
     """What points in a frame mark, as the command `mask` has it.
 
-    rgb: (H, W, 3) uint8. followed: (H, W) uint8, what was marked there before: it stays for all
-        objects without a point; of one of which it is only said what is none of it, the thing there
-        is taken away.
+    rgb: (H, W, 3) uint8. followed: (H, W) uint8, what was marked there before, which the points
+        correct.
     """
-    from layers.runtime.pointing import mask_of_prompts
+    from layers.runtime.correct import correct_labels
 
-    prompts = [prompt_of(point) for point in points]
-    pointed = [point.object for point in points if point.kind != NOT_POINT]
-    labels = np.where(np.isin(followed, pointed), 0, followed).astype(np.uint8)
-    for prompt in prompts:
-        if prompt.number not in pointed and (labels == prompt.number).any():
-            thing = mask_of_prompts(rgb, [replace(prompt, kind=POINT)]) > 0
-            labels[thing & (labels == prompt.number)] = 0
-    if pointed:
-        found = mask_of_prompts(rgb, prompts)
-        labels = np.where(np.isin(found, pointed), found, labels)
-    return labels
+    return correct_labels(rgb, [prompt_of(point) for point in points], followed)
 
 
 def prompt_of(point: Point) -> Prompt:

@@ -65,8 +65,9 @@ def evaluate(
                     report(told[-1])
             if batch.indices:
                 seed_everything(derive_seed(seed, "eval batch", number))
+                data = task.unpack(to_device(batch.data, device))
                 with autocast(device, dtype):
-                    output = task.eval_step(model, to_device(batch.data, device))
+                    output = task.eval_step(model, data)
                 results.append((number, len(batch.indices), output.metrics))
                 preview = output.preview if number % preview_step == 0 else None
                 if preview_folder is not None and preview is not None:

@@ -72,8 +72,11 @@ def tell_resumption(
         logger.info(
             "the schedule now spans %d epochs (was %s)", options.max_epoch, before["max_epoch"]
         )
+    passed_over = options.UNREMARKABLE
+    if options.amp_float is None:  # nobody asked for another
+        passed_over |= {"amp_float"}
     for name, value in options_module.to_dict(options).items():
-        if name in before and name not in options.UNREMARKABLE and before[name] != value:
+        if name in before and name not in passed_over and before[name] != value:
             logger.warning(
                 "--%s is %s from here on (was %s)", name.replace("_", "-"), value, before[name]
             )

@@ -18,6 +18,7 @@ RATE_FACTOR = "rate_factor"  # in a group of parameters, where it is not 1
 # what the command line and the task decide, as opposed to what an optimizer has learned; see
 # `load_optimizer_state`
 HYPERPARAMETERS = ("lr", "weight_decay", "betas", "momentum", "warmup_steps", RATE_FACTOR)
+HOW = ("fused", "foreach")  # what a device decides: the way a step is computed
 
 
 def same_rate(name: str) -> float:
@@ -65,21 +66,22 @@ def create_optimizer(
     momentum: float,
     warmup_updates: int,
     rate_factor: Callable[[str], float] = same_rate,
+    fused: bool = False,
 ) -> Optimizer:
     """The optimizer `name` of `nunif.training.options.OPTIMIZERS`.
 
-    rate_factor: see `parameter_groups`.
+    rate_factor: see `parameter_groups`. fused: a step of Adam and SGD is one kernel.
 
     warmup_updates reaches only the Schedule-Free ones (Defazio et al. 2024, arXiv 2405.15682),
     which need to know about the warm-up because it weighs their average; RAdam rectifies its first
     steps instead.
     """
     groups = parameter_groups(model, weight_decay, rate_factor)
-    lr, warm = learning_rate, warmup_updates
+    lr, warm, how = learning_rate, warmup_updates, fused or None  # None: torch's own choice
     table: dict[str, Callable[[], Optimizer]] = {
-        "adamw": lambda: torch.optim.AdamW(groups, lr=lr, betas=betas),
-        "adam": lambda: torch.optim.Adam(groups, lr=lr, betas=betas),
-        "sgd": lambda: torch.optim.SGD(groups, lr=lr, momentum=momentum),
+        "adamw": lambda: torch.optim.AdamW(groups, lr=lr, betas=betas, fused=how),
+        "adam": lambda: torch.optim.Adam(groups, lr=lr, betas=betas, fused=how),
+        "sgd": lambda: torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=how),
         "adamw_schedulefree": lambda: AdamWScheduleFree(
             groups, lr=lr, betas=betas, warmup_steps=warm
         ),
@@ -95,9 +97,12 @@ def create_optimizer(
     return optimizer
 
 
-def create_opponent_optimizer(opponent: nn.Module, learning_rate: float) -> Optimizer:
+def create_opponent_optimizer(
+    opponent: nn.Module, learning_rate: float, *, fused: bool = False
+) -> Optimizer:
     """Adam without momentum (betas 0 and 0.99), as discriminators are usually trained."""
-    return torch.optim.Adam(parameter_groups(opponent, 0.0), lr=learning_rate, betas=(0.0, 0.99))
+    groups = parameter_groups(opponent, 0.0)
+    return torch.optim.Adam(groups, lr=learning_rate, betas=(0.0, 0.99), fused=fused or None)
 
 
 def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
@@ -110,6 +115,13 @@ def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
         {key: group[key] for key in HYPERPARAMETERS if key in group}
         for group in optimizer.param_groups
     ]
+    # torch puts what a step needs where the way to compute it wants it: the way of now
+    groups = [
+        {**then, **{name: now[name] for name in HOW if name in now}}
+        for then, now in zip(state["param_groups"], optimizer.param_groups)
+    ]
+    if len(groups) == len(state["param_groups"]):
+        state = {**state, "param_groups": groups}
     optimizer.load_state_dict(state)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():

@@ -116,8 +116,10 @@ class TrainerOptions:
     disable_amp: bool = option(
         default=False, help="full precision on the GPU (the CPU always uses it)"
     )
-    amp_float: str = option(
-        default="fp16", choices=("fp16", "bf16"), help="half precision on the GPU"
+    amp_float: str | None = option(
+        default=None,
+        choices=("fp16", "bf16"),
+        help="half precision on the GPU (without it bf16 where the GPU has that, else fp16)",
     )
     gpu: int = option("--gpu", "-g", default=0, minimum=-1, help="number of the GPU; -1 is the CPU")
     num_workers: int | None = option(

@@ -15,8 +15,9 @@ from nunif.training.pace import Pace
 from nunif.training.rounds import Rival
 from nunif.training.sampler import LossHistory
 from nunif.training.state import State
-from nunif.training.step import Engine, Window
+from nunif.training.step import Engine
 from nunif.training.task import Task
+from nunif.training.window import Window
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from nunif.device import AMP_DTYPES, keep_freed_memory
+from nunif.device import AMP_DTYPES, Speed, has_bf16, keep_freed_memory
 from nunif.errors import UserError
 from nunif.files import locked, make_folder, remove_partials
 from nunif.models import load_weights
@@ -103,14 +103,21 @@ def create_schedule(options: TrainerOptions, group: Group, num_samples: int) -> 
     )
 
 
-def precision_of(options: TrainerOptions, device: torch.device) -> torch.dtype | None:
+def precision_of(
+    options: TrainerOptions, device: torch.device, training: dict[str, Any] | None = None
+) -> torch.dtype | None:
     """What autocast computes in; None for full precision.
+
+    training: the state that the run goes on with: unless told otherwise, in the precision it had.
 
     Raises:
         UserError: the GPU does not have it.
     """
     if device.type != "cuda" or options.disable_amp:
         return None
+    if options.amp_float is None:
+        was_fp16 = training is not None and bool(training["scaler"])  # which alone is scaled
+        return torch.bfloat16 if has_bf16(device) and not was_fp16 else torch.float16
     dtype = AMP_DTYPES[options.amp_float]
     if dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported():
         raise UserError("--amp-float bf16: this GPU does not have it; use fp16 or --disable-amp")
@@ -118,11 +125,20 @@ def precision_of(options: TrainerOptions, device: torch.device) -> torch.dtype |
 
 
 def create_engine(
-    task: Task, options: TrainerOptions, group: Group, device: torch.device, num_draws: int
+    task: Task,
+    options: TrainerOptions,
+    group: Group,
+    device: torch.device,
+    num_draws: int,
+    training: dict[str, Any] | None = None,
 ) -> Engine:
     """What makes the updates of a model that is on the device already. num_draws: samples of an
-    epoch."""
-    dtype = precision_of(options, device)
+    epoch. training: see `precision_of`."""
+    dtype = precision_of(options, device, training)
+    speed = Speed.of(device, dtype, same_shapes=task.same_shapes)
+    speed.apply()
+    if speed.channels_last:
+        task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     windows = math.ceil(num_draws / options.records_per_update(group.size))
     optimizer = create_optimizer(
         options.optimizer,
@@ -133,10 +149,13 @@ def create_engine(
         momentum=options.momentum,
         warmup_updates=options.warmup_epoch * windows,
         rate_factor=task.rate_factor,
+        fused=speed.fused,
     )
     opponent_optimizer = None
     if task.opponent is not None:
-        opponent_optimizer = create_opponent_optimizer(task.opponent, options.learning_rate)
+        opponent_optimizer = create_opponent_optimizer(
+            task.opponent, options.learning_rate, fused=speed.fused
+        )
     averages = options.ema_model and options.uses_schedule
     return Engine(
         model=task.model,
@@ -175,7 +194,8 @@ def open_trainer(
     place_networks(task, group, device, origin)
     num_samples = len(task.train_set)
     schedule = create_schedule(options, group, num_samples)
-    engine = create_engine(task, options, group, device, schedule.num_draws)
+    training = origin.content["training"] if origin is not None and origin.resuming else None
+    engine = create_engine(task, options, group, device, schedule.num_draws, training)
     history = LossHistory(task.sample_keys())
     state = State(rounds=files.rounds_of(origin.content) if origin and options.resume else [])
     if origin is not None and origin.resuming:

@@ -1,8 +1,10 @@
 """Learning from one window: several batches, one update, or one for each pass over them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -17,112 +19,19 @@ from nunif.training.distributed import Group
 from nunif.training.ema import Ema
 from nunif.training.gradients import GradientSets
 from nunif.training.task import Task, TrainOutput
+from nunif.training.window import Numbers, Told, Window
 
 
 @dataclass
-class Window:
-    """What the batches of one window gave, in one process or (`merge`) in all of them."""
+class Learned:
+    """A batch whose gradient is added, and of which it is not known yet whether it is finite. The
+    others: as they were given to `Engine.learn`."""
 
-    records: int = 0  # samples whose gradient is in the window
-    skipped: int = 0  # samples drawn of which nothing was learned
-    loss_sum: float = 0.0  # over those records
-    part_sums: dict[str, float] = field(default_factory=dict)
-    # place in the epoch, sample, loss; by place
-    losses: list[tuple[int, int, float]] = field(default_factory=list)
-    # unreadable samples: index, name, reason
-    bad: list[tuple[int, str, str]] = field(default_factory=list)
-    # the samples of each batch that was dropped
-    non_finite: list[list[int]] = field(default_factory=list)
-    stop: bool = False  # somebody wants the run to stop here
-    save: bool = False  # the first process wants a checkpoint here
-    data_seconds: float = 0.0  # that it waited for its batches; of all: the one that waited longest
-    cut: bool = False  # batches of it were left out for that: nothing of it is learned
-    updated: bool = False
-    # by the number of the update, for each parameter
-    with_gradient: dict[int, list[bool]] = field(default_factory=dict)
-    opponent_learned: bool = False  # it has a gradient
-    broken: str | None = None  # a weight that the update left not finite
-    task_state: dict[str, Any] = field(default_factory=dict)  # the task's own, in the first process
-
-    @staticmethod
-    def merge(windows: Sequence["Window"]) -> "Window":
-        """The window of all processes: sums, and lists in the order of the ranks."""
-        whole = Window(task_state=windows[0].task_state)
-        for window in windows:
-            whole.records += window.records
-            whole.skipped += window.skipped
-            whole.loss_sum += window.loss_sum
-            for name, value in window.part_sums.items():
-                whole.part_sums[name] = whole.part_sums.get(name, 0.0) + value
-            whole.losses += window.losses
-            whole.bad += window.bad
-            whole.non_finite += window.non_finite
-            whole.stop |= window.stop
-            whole.save |= window.save
-            whole.data_seconds = max(whole.data_seconds, window.data_seconds)
-            whole.cut |= window.cut
-            whole.opponent_learned |= window.opponent_learned
-            for number, flags in window.with_gradient.items():
-                others = whole.with_gradient.get(number, [False] * len(flags))
-                whole.with_gradient[number] = [any(pair) for pair in zip(flags, others)]
-        whole.losses.sort(key=lambda entry: entry[0])
-        return whole
-
-    def drop(self, *, count: bool) -> None:
-        """Forget what was learned, because the update could not be made. count: the batches count
-        as not finite."""
-        if count:
-            self.non_finite += [
-                [index for at, index, _ in self.losses if at == place] for place in self.places
-            ]
-        self.skipped += self.records
-        self.records, self.loss_sum, self.part_sums, self.losses = 0, 0.0, {}, []
-
-    @property
-    def places(self) -> list[int]:
-        """Where in the epoch the batches start that were not dropped."""
-        return list(dict.fromkeys(place for place, _, _ in self.losses))
-
-
-@dataclass
-class Numbers:
-    """What an output of a train step says, as plain numbers. Those of several are added up."""
-
-    loss: float
-    sample_losses: list[float]  # (B,)
-    parts: dict[str, float]
-    opponent_loss: float | None
-
-    @staticmethod
-    def of(output: TrainOutput) -> "Numbers":
-        values = _to_numbers([output.loss, *output.parts.values()], output.sample_losses)
-        num_parts = len(output.parts)
-        return Numbers(
-            loss=values[0],
-            sample_losses=values[1 + num_parts :],
-            parts=dict(zip(output.parts, values[1 : 1 + num_parts], strict=True)),
-            opponent_loss=None if output.opponent_loss is None else output.opponent_loss.item(),
-        )
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether all losses are; the parts are for the logs alone."""
-        return all(map(math.isfinite, (self.loss, self.opponent_loss or 0.0, *self.sample_losses)))
-
-    def __add__(self, other: "Numbers") -> "Numbers":
-        pairs = zip(self.sample_losses, other.sample_losses, strict=True)
-        parts = dict(self.parts)
-        for name, value in other.parts.items():
-            parts[name] = parts.get(name, 0.0) + value
-        opponent_losses = [
-            loss for loss in (self.opponent_loss, other.opponent_loss) if loss is not None
-        ]
-        return Numbers(
-            loss=self.loss + other.loss,
-            sample_losses=[one + another for one, another in pairs],
-            parts=parts,
-            opponent_loss=sum(opponent_losses) if opponent_losses else None,
-        )
+    batch: Batch
+    place: int
+    seed: int
+    nominal_records: int
+    told: list[Told] = field(default_factory=list)
 
 
 @dataclass
@@ -148,11 +57,17 @@ class Engine:
     clip_grad_norm: float | None
     opponent: nn.Module | None = None
     opponent_optimizer: Optimizer | None = None  # wherever there is an opponent
+    looks_late: bool | None = None  # at what batches gave; None: on a GPU
 
     def __post_init__(self) -> None:
         self._gradients = GradientSets(list(self.model.parameters()))
         opponents = [] if self.opponent is None else list(self.opponent.parameters())
         self._opponent_gradients = GradientSets(opponents)
+        if self.looks_late is None:
+            self.looks_late = self.device.type == "cuda"
+        # the batches of a window that is not looked at yet, and what there was before them
+        self._pending: list[Learned] = []
+        self._task_before: tuple[Task, Traces] | None = None
 
     def learn(
         self,
@@ -169,29 +84,60 @@ class Engine:
 
         place: where in the epoch the batch starts; seed: of all that the step draws.
         A batch whose loss is not finite adds nothing, and leaves no trace in networks and task.
+        Where looking at numbers means waiting (`looks_late`), all batches of a window are looked at
+        together, in `update`; only if one is not finite they are learned from again, one by one.
         """
         window.bad += batch.bad
         window.skipped += len(batch.bad)
-        num_records = len(batch.indices)
-        if num_records == 0:
+        if not batch.indices:
             return
+        if not self.looks_late:
+            self._learn_and_look(task, Learned(batch, place, seed, nominal_records), window)
+            return
+        if self._task_before is None:
+            self._task_before = task, self.remember(task)
+        learned = Learned(batch, place, seed, nominal_records)
         seed_everything(seed)
-        before = self.remember(task)
-        numbers = self._add_gradients(task, batch.data, num_records / nominal_records)
-        if numbers is None:
-            self.go_back(task, before)
-            window.non_finite.append(batch.indices)
-            window.skipped += num_records
+        outputs, _ = self._outputs(task, batch.data)
+        for output in outputs:
+            learned.told.append(Told.of(output))
+            self._add_gradient(output, len(batch.indices) / nominal_records)
+            del output  # and with it what is left of its graph
+        self._pending.append(learned)
+
+    def _look_at_pending(self, window: Window) -> None:
+        """Enter into the window what its batches gave; see `learn`."""
+        pending, before = self._pending, self._task_before
+        self._pending, self._task_before = [], None
+        if before is None or window.cut:  # of which nothing is learned
             return
-        window.opponent_learned |= numbers.opponent_loss is not None
-        window.records += num_records
-        window.loss_sum += numbers.loss * num_records
-        for name, value in numbers.parts.items():
-            window.part_sums[name] = window.part_sums.get(name, 0.0) + value * num_records
-        window.losses += [
-            (place, index, loss)
-            for index, loss in zip(batch.indices, numbers.sample_losses, strict=True)
+        task, traces = before
+        numbers = iter(Told.read([told for learned in pending for told in learned.told]))
+        totals: list[Numbers] = [
+            reduce(add, [next(numbers) for _ in learned.told]) for learned in pending
         ]
+        if all(total.is_finite for total in totals):
+            for learned, total in zip(pending, totals, strict=True):
+                window.enter(learned.batch, learned.place, total)
+            return
+        self._forget_gradients()
+        self.go_back(task, traces)
+        for learned in pending:
+            self._learn_and_look(task, learned, window)
+
+    def _learn_and_look(self, task: Task, learned: Learned, window: Window) -> None:
+        """Add the gradient of a batch, if it is finite, and enter it into the window."""
+        batch = learned.batch
+        seed_everything(learned.seed)
+        before = self.remember(task)
+        share = len(batch.indices) / learned.nominal_records
+        numbers = self._add_finite_gradients(task, batch.data, share)
+        if numbers is not None:
+            window.enter(batch, learned.place, numbers)
+            return
+        self.go_back(task, before)
+        window.non_finite.append(batch.indices)
+        window.skipped += len(batch.indices)
 
     def remember(self, task: Task) -> Traces:
         """What there is now of all that a train step changes."""
@@ -207,43 +153,57 @@ class Engine:
             buffer.copy_(content)
         task.load_state_dict(before.task_state)
 
-    def _add_gradients(self, task: Task, data: Any, share: float) -> Numbers | None:
+    def _add_finite_gradients(self, task: Task, data: Any, share: float) -> Numbers | None:
         """Add the gradient of each output of a train step, times `share`, before the next is made.
-        The sum of what they say; None, and the gradients as before, when one is not finite.
-
-        Raises:
-            ValueError: the step gives no output.
-        """
-        with autocast(self.device, self.dtype):
-            result = task.train_step(self.model, to_device(data, self.device))
-        if isinstance(result, TrainOutput):
-            outputs: Iterator[TrainOutput] = iter([result])
-            copies = None  # the only output is looked at before its gradient is added
-        else:
-            outputs = result
+        The sum of what they say; None, and the gradients as before, when one is not finite."""
+        outputs, are_several = self._outputs(task, data)
+        copies = None  # the only output is looked at before its gradient is added
+        if are_several:
             copies = self._gradients.copy(), self._opponent_gradients.copy()
-        del result
         total: Numbers | None = None
-        while True:
-            with autocast(self.device, self.dtype):  # a generator computes when it is asked
-                output = next(outputs, None)
-            if output is None:
-                break
-            numbers = Numbers.of(output)
+        for output in outputs:
+            (numbers,) = Told.read([Told.of(output)])
             if not numbers.is_finite:
                 if copies is not None:
                     self._gradients.put_back(copies[0])
                     self._opponent_gradients.put_back(copies[1])
                 return None
-            self._gradients.put_in_place(output.update)
-            self.scaler.scale(output.loss.float() * share).backward()
-            if output.opponent_loss is not None:
-                self.scaler.scale(output.opponent_loss.float() * share).backward()
+            self._add_gradient(output, share)
             total = numbers if total is None else total + numbers
             del output  # and with it what is left of its graph
-        if total is None:
-            raise ValueError("the train step gave no output")
         return total
+
+    def _outputs(self, task: Task, data: Any) -> tuple[Iterator[TrainOutput], bool]:
+        """What a train step gives, one after another; and whether it may be several.
+
+        Raises:
+            ValueError: it gives nothing; when that is found out.
+        """
+        data = task.unpack(to_device(data, self.device))
+        with autocast(self.device, self.dtype):
+            result = task.train_step(self.model, data)
+        if isinstance(result, TrainOutput):
+            return iter([result]), False
+        return self._asked(result), True
+
+    def _asked(self, outputs: Iterator[TrainOutput]) -> Iterator[TrainOutput]:
+        num_outputs = 0
+        while True:
+            with autocast(self.device, self.dtype):  # a generator computes when it is asked
+                output = next(outputs, None)
+            if output is None:
+                break
+            num_outputs += 1
+            yield output
+            del output
+        if num_outputs == 0:
+            raise ValueError("the train step gave no output")
+
+    def _add_gradient(self, output: TrainOutput, share: float) -> None:
+        self._gradients.put_in_place(output.update)
+        self.scaler.scale(output.loss.float() * share).backward()
+        if output.opponent_loss is not None:
+            self.scaler.scale(output.opponent_loss.float() * share).backward()
 
     def update(self, window: Window, *, nominal_records: int) -> Window:
         """Make one update of the gradients gathered in all processes, or one after another where
@@ -253,6 +213,7 @@ class Engine:
         to hold. Without any, or when one or the opponent's is not finite, nothing is updated and
         `updated` stays false. Neither is anything when the window of any process was cut.
         """
+        self._look_at_pending(window)
         for number in self._gradients.numbers:
             self._gradients.put_in_place(number)
             window.with_gradient[number] = [

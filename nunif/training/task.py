@@ -114,8 +114,17 @@ class Task(Protocol):
     # processes, so it is a plain function or a static method
     collate: Callable[[list[Any]], Any] = staticmethod(stack)
 
+    # whether what the model computes with has one shape, and the GPU may look for what is quickest
+    # with it
+    same_shapes: bool = True
+
     # how many of an evaluation's previews are in the TensorBoard events too
     pictures_in_events: int = 0
+
+    def unpack(self, batch: Any) -> Any:
+        """What the steps get of a batch that is on the device: samples may cross to it in fewer
+        bytes than they are computed with."""
+        return batch
 
     @abstractmethod
     def train_step(self, model: torch.nn.Module, batch: Any) -> TrainOutput | Iterator[TrainOutput]:

@@ -44,8 +44,8 @@ from nunif.training.run import (
 from nunif.training.saving import leave_checkpoint, mark_stopped, save_checkpoint, save_epoch
 from nunif.training.start import checkpoint_path, model_path
 from nunif.training.state import EpochState, State
-from nunif.training.step import Window
 from nunif.training.task import Task
+from nunif.training.window import Window
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import nn
 
+from inpaint.models.candidates import TRUST
 from inpaint.models.memory_rows import unpack
-from inpaint.models.recall import NUM_KEYS, TRUST
+from inpaint.models.recall import NUM_KEYS
 from inpaint.models.steps import STREAMING, make_step, mask_frame
 from inpaint.runtime.backends import ENGINES, TorchBackend
 from nunif.models import Model, create_model

@@ -15,8 +15,9 @@ from nunif.models import create_model, load_model, read_checkpoint, register_mod
 from nunif.training.batches import Batch
 from nunif.training.distributed import Group
 from nunif.training.start import create_engine
-from nunif.training.step import Engine, Window
+from nunif.training.step import Engine
 from nunif.training.trainer import Started, train
+from nunif.training.window import Window
 from tests.nunif.test_training import (
     Toy,
     ToyTask,

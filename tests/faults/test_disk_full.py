@@ -4,13 +4,16 @@ later it goes on."""
 import mmap
 import os
 import signal
+import tarfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from nunif import cli
 from nunif.models import read_checkpoint
+from nunif.shards.commands import CREATE_TRAINING_DATA
 from tests.faults.generating import generate
 from tests.faults.marks import starts_processes
 from tests.faults.processes import (
@@ -23,6 +26,7 @@ from tests.faults.processes import (
 )
 from tests.faults.training import NAME, assert_same_run, train_words
 from tests.models import save_lively_model
+from tests.records import make_records
 from tests.videos import times_of, write_clip
 
 pytestmark = starts_processes("a small disk")
@@ -206,3 +210,33 @@ def test_outputs_that_can_not_be_written(
         assert line.endswith("): choose another folder or change its permissions"), line
     assert os.listdir(records) == []
     assert hashes(model_dir) == hashes(calm_run)
+
+
+def test_packing_onto_a_full_disk(small_disk, tmp_path, capsys, monkeypatch):
+    """Nothing half-written has a final name, and the index is what it was; later it goes on."""
+    pytest.importorskip("pyarrow", reason="shards need pyarrow: pip install -e .[shards]")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    disk, records = small_disk(4), tmp_path / "records"
+    make_records(records, 2, frames=4)
+
+    def pack(out: Path) -> int:
+        words = ["pack", "-i", records, "-o", out, "--shard-bytes", "100kB"]
+        return cli.run(CREATE_TRAINING_DATA, [str(word) for word in words])
+
+    assert pack(disk.path / "shards") == pack(tmp_path / "calm" / "shards") == 0
+    before = hashes(disk.path / "shards")
+    make_records(records, 4, frames=4, seed=7)
+    fill(disk.path / "filler", leave=200_000)
+    capsys.readouterr()
+    assert pack(disk.path / "shards") == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.startswith(f"error: disk full while writing {disk.path / 'shards'}")
+    after = hashes(disk.path / "shards")
+    assert before.items() <= after.items()
+    whole = [path for path in (disk.path / "shards").glob("*.tar")]
+    for path in whole:
+        with tarfile.open(path) as tar:
+            assert len(tar.getnames()) >= 9
+    (disk.path / "filler").unlink()
+    assert pack(disk.path / "shards") == pack(tmp_path / "calm" / "shards") == 0
+    assert hashes(disk.path / "shards") == hashes(tmp_path / "calm" / "shards")

@@ -4,15 +4,16 @@ it."""
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from inpaint.clip_transforms import (
-    change_brightness,
+    change_colours,
+    draw_colours,
     fixed_hard_tile,
     grow_holes,
-    jitter_colour,
     random_hard_tile,
 )
-from inpaint.dataset import EvalSet, TrainSet, kinds_for, scan_records
+from inpaint.dataset import EvalSet, TrainSet, kinds_for, scan_records, unpack
 from nunif.records import write_record
 from nunif.training.task import BadSample, Draw
 from tests.records import make_records
@@ -41,7 +42,9 @@ def numbered_record(folder, frames=16, size=40, masks=True):
 
 
 def test_shapes_and_ranges(records):
-    sample = TrainSet(records, 12, (32, 32), OCCLUSION_ONLY)[Draw(0, 5)]
+    packed = TrainSet(records, 12, (32, 32), OCCLUSION_ONLY)[Draw(0, 5)]
+    assert packed["pictures"].dtype == torch.uint8 and packed["holes"].dtype == torch.bool
+    sample = unpack(packed)
     assert sample["frames"].shape == (12, 3, 32, 32) and sample["holes"].shape == (12, 1, 32, 32)
     assert sample["frames"].dtype == sample["holes"].dtype == torch.float32
     assert -1 <= sample["frames"].min() < -0.2 and 0.2 < sample["frames"].max() <= 1
@@ -50,16 +53,26 @@ def test_shapes_and_ranges(records):
 
 def test_a_seed_decides_everything(records):
     train = TrainSet(records, 12, (32, 32), OCCLUSION_ONLY)
-    first, again, other = train[Draw(1, 7)], train[Draw(1, 7)], train[Draw(1, 8)]
+    first, again, other = (unpack(train[Draw(1, seed)]) for seed in (7, 7, 8))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["frames"], other["frames"])
+
+
+def test_a_batch_is_unpacked_as_its_samples_are(records):
+    """To the bit: whether and how each clip's colours change is with it."""
+    train = TrainSet(records, 12, (32, 32), OCCLUSION_ONLY, (0.5, 1.5))
+    samples = [train[Draw(seed % 2, seed)] for seed in range(8)]
+    batch = unpack(default_collate(samples))
+    for number, sample in enumerate(map(unpack, samples)):
+        assert torch.equal(batch["frames"][number], sample["frames"])
+        assert torch.equal(batch["holes"][number], sample["holes"])
 
 
 def test_twelve_successive_frames_forwards_or_backwards(tmp_path):
     train = TrainSet(numbered_record(tmp_path), 12, (32, 32), OCCLUSION_ONLY)
     steps, starts = set(), set()
     for seed in range(40):
-        grey = train[Draw(0, seed)]["frames"][:, 0, 0, 0].add(1).mul(127.5)
+        grey = unpack(train[Draw(0, seed)])["frames"][:, 0, 0, 0].add(1).mul(127.5)
         step = grey.diff()
         assert (step > 0).all() or (step < 0).all()
         assert torch.allclose(step, step[:1].expand(11), atol=0.1)  # none left out
@@ -70,7 +83,7 @@ def test_twelve_successive_frames_forwards_or_backwards(tmp_path):
 
 def test_evaluation_takes_the_middle_and_never_changes(tmp_path):
     clips = EvalSet(numbered_record(tmp_path), 12, (32, 32), OCCLUSION_ONLY)
-    grey = clips.sample(0)["frames"][:, 0, 0, 0].add(1).mul(127.5).round().tolist()
+    grey = unpack(clips.sample(0))["frames"][:, 0, 0, 0].add(1).mul(127.5).round().tolist()
     assert grey == [20.0 + 10 * i for i in range(12)]
     assert torch.equal(clips.sample(0)["holes"], clips[Draw(0, 99)]["holes"])
     assert clips.sample(0)["holes"].sum() == 12 * 16
@@ -118,7 +131,7 @@ def test_colour_jitter_stays_in_range_and_is_the_same_for_all_frames():
     frames = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     kinds = {"same": 0, "grey": 0, "scaled": 0}
     for seed in range(400):
-        out = jitter_colour(frames, np.random.default_rng(seed))
+        out = change_colours(frames, draw_colours(np.random.default_rng(seed)))
         assert out.min() >= 0 and out.max() <= 1
         if torch.equal(out, frames):
             kinds["same"] += 1
@@ -135,14 +148,16 @@ def test_brightness_is_one_factor_for_a_clip_between_the_two_given(tmp_path):
     frames = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     factors = []
     for seed in range(100):
-        out = change_brightness(frames, (0.25, 1.25), np.random.default_rng(seed))
+        drawn = draw_colours(np.random.default_rng(seed), (0.25, 1.25))
+        plain = change_colours(frames, drawn._replace(brightness=torch.tensor(1.0)))
+        out = change_colours(frames, drawn)
         assert out.max() <= 1
-        factors.append(float(out[0, 0, 0, 0] / frames[0, 0, 0, 0]))
-        torch.testing.assert_close(out, (frames * factors[-1]).clamp(max=1))
+        factors.append(float(drawn.brightness))
+        torch.testing.assert_close(out, (plain * factors[-1]).clamp(max=1))
     assert 0.25 <= min(factors) < 0.3 and 1.2 < max(factors) <= 1.25
     records = numbered_record(tmp_path)
     plain, dark = (
-        TrainSet(records, 12, (32, 32), OCCLUSION_ONLY, b)[Draw(0, 5)]["frames"]
+        unpack(TrainSet(records, 12, (32, 32), OCCLUSION_ONLY, b)[Draw(0, 5)])["frames"]
         for b in ((1, 1), (0.5, 0.5))
     )
     torch.testing.assert_close(dark + 1, (plain + 1) / 2)
@@ -178,7 +193,7 @@ def test_records_without_masks_take_what_is_made_up(tmp_path):
         kinds_for(record, masks) == {"object": 2.0} and kinds_for(record, {"occlusion": 1.0}) == {}
     )
     train = TrainSet([record], 12, (32, 32), masks)
-    shares = [train[Draw(0, seed)]["holes"][0].mean().item() for seed in range(50)]
+    shares = [train[Draw(0, seed)]["holes"][0].float().mean().item() for seed in range(50)]
     assert 0.04 <= min(shares) and max(shares) <= 0.12
 
 
@@ -195,7 +210,7 @@ def test_made_up_holes_of_evaluation_follow_from_the_name(tmp_path):
 @pytest.mark.parametrize("masks", [OCCLUSION_ONLY, {"object": 1.0}])
 @pytest.mark.parametrize("kind", [TrainSet, EvalSet])
 def test_tiles_are_as_high_and_wide_as_asked_for(records, kind, masks):
-    sample = kind(records, 3, (32, 48), masks)[Draw(0, 1)]
+    sample = unpack(kind(records, 3, (32, 48), masks)[Draw(0, 1)])
     assert sample["frames"].shape == (3, 3, 32, 48) and sample["holes"].shape == (3, 1, 32, 48)
 
 
@@ -203,7 +218,7 @@ def test_a_clip_of_one_frame_is_any_of_the_record(tmp_path):
     train = TrainSet(numbered_record(tmp_path, frames=4, masks=False), 1, (32, 32), {"object": 1.0})
     # colours are as they were in half of the draws
     greys = {
-        round(float(train[Draw(0, seed)]["frames"][0, 0, 0, 0].add(1).mul(127.5)), 3)
+        round(float(unpack(train[Draw(0, seed)])["frames"][0, 0, 0, 0].add(1).mul(127.5)), 3)
         for seed in range(60)
     }
     assert {0.0, 10.0, 20.0, 30.0} <= greys

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from inpaint.models.candidates import TRUST
 from inpaint.models.motion import warp
-from inpaint.models.recall import TRUST, recall
+from inpaint.models.recall import recall
 from inpaint.runtime.backends import TorchBackend
 from inpaint.runtime.stream import InpaintStream
 from nunif.models import create_model

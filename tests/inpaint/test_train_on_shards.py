@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inpaint.commands import TRAIN
-from inpaint.dataset import TrainSet, scan_records
+from inpaint.dataset import TrainSet, scan_records, unpack
 from matting.backgrounds import split
 from matting.commands import CREATE_TRAINING_DATA as MATTING_DATA
 from matting.dataset import TrainSet as MattingSet
@@ -79,7 +79,7 @@ def test_samples_are_drawn_by_processes_that_were_told_no_more_than_names(data):
         train_set = TrainSet(records, 3, (32, 32), {"occlusion": 1.0})
         sets.append(pickle.loads(pickle.dumps(train_set)))
     for index in range(4):
-        one, other = (each[Draw(index, seed=7 * index)] for each in sets)
+        one, other = (unpack(each[Draw(index, seed=7 * index)]) for each in sets)
         assert equal(one, other)
 
 

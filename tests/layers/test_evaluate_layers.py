@@ -5,6 +5,7 @@ Axes: T frames, H W pixels, P people, J joints.
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from layers.commands import LAYERS
 from layers.evaluation.layer_truth import (
     LayerTruth,
     TakenApart,
+    hidden_joints,
     id_scores,
     occluder_scores,
     scene_scores,
@@ -59,7 +61,8 @@ def apart(truth, *, found=None, ids=None):
 
 def test_occluders_are_scored_where_they_touch_somebody():
     truth = truth_of()
-    right = {"occluder": 1.0, "occluder_false": 0.0, "occluder_change": 0.0, "rule_ms": 7.0}
+    right = {"occluder": 1.0, "occluder_false": 0.0, "rule_ms": 7.0}
+    right |= {"occluder_change": 0.0, "occluder_change_true": 0.0}
     assert occluder_scores(truth, apart(truth)) == right
     found = truth.occluder[..., 3].copy()
     found[1, 30:50] = 0  # half of it
@@ -101,6 +104,14 @@ def test_ids_are_scored_by_the_joints():
     ids[2, :, 50:] = 1  # the second one is taken for the first
     wrong = {"id_switches": 1.0, "id_switches_crossing": NAN, "ids_shared": pytest.approx(1 / 3)}
     assert id_scores(truth, apart(truth, ids=ids)) == wrong
+    # a hidden joint lies in the layer of who is before it
+    depth = np.full((T, H, W), 5.0)
+    depth[2, :, 50:] = 3.0
+    distance = np.full(truth.joints.shape[:3], 5.2)
+    hidden = hidden_joints(truth.joints, distance, depth)
+    assert hidden[2, 1].all() and hidden.sum() == 5
+    scores = id_scores(replace(truth, hidden=hidden), apart(truth, ids=ids))
+    assert scores["id_switches"] == 0.0
     crossing = truth_of(people=((5, 45), (30, 60)))
     scores = id_scores(crossing, apart(crossing, ids=ids))
     assert scores["id_switches"] == NAN and scores["id_switches_crossing"] == 0.0

@@ -100,11 +100,12 @@ def test_who_passes_behind_a_post_stays_who_they_are():
     assert all(len(result.persons) == 1 for result in ids(iter(cuts)))
 
 
-def test_two_that_were_never_apart_are_one_until_they_part():
-    frames = [(30, 44)] * 3 + [(30 - 2 * k, 44 + 2 * k) for k in range(1, 9)]
-    found = followed(*frames)
-    assert found[:3] == [[1, 1]] * 3 and found[-1] in ([1, 2], [2, 1])
-    assert found[-1] == found[-4]
+def test_two_who_part_are_told_apart_for_a_while_before_that():
+    """Half a second; before that they are one, and in the layer of one of them."""
+    parts = [(30 - 2 * k, 44 + 2 * k) for k in range(1, 9)]
+    assert followed(*[(30, 44)] * 3, *parts) == [[1, 2]] * 11
+    found = followed(*[(30, 44)] * 20, *parts)
+    assert found[:6] == [[1, 1]] * 6 and found[10:] == [[1, 2]] * 18
 
 
 def test_what_is_seen_too_shortly_goes_with_whom_it_is_near():

@@ -86,6 +86,23 @@ def visited(*places, light=None):
     return np.stack(frames)
 
 
+def test_a_room_in_the_light_of_the_frame_is_the_truth_of_it():
+    """A camera that gets brighter by a tenth while somebody is there."""
+    frames = visited(*[None] * 15, *[20] * 8, *[None] * 17)
+    frames[15:23] = np.rint(frames[15:23] * 1.1)
+    (visit,) = find_visits(frames)
+    hole = np.zeros(frames.shape[:3], bool)
+    hole[15:23, 18:52, 18:52] = True
+    truth, scores = Plates(frames, [visit]), {}
+    for name, gain in (("brighter", 1.1), ("as before", 1.0)):
+        filled = np.rint(frames[0] * gain).astype(np.uint8)
+        result = np.where(hole[..., None], filled, frames)
+        scores[name] = truth.score(frames, Removal(hole, hole, result))[0]
+    assert scores["brighter"]["lit"] > 50 and scores["as before"]["hole"] == MAX_PSNR
+    assert scores["brighter"]["hole"] == pytest.approx(scores["as before"]["lit"], abs=0.5)
+    assert scores["as before"]["lit"] < 28
+
+
 def test_a_visit_and_the_empty_room_before_and_after():
     light = [0] * 20 + [4] * 20
     frames = visited(*[None] * 15, *[20] * 4, *[30] * 4, *[None] * 17, light=light)

@@ -58,7 +58,7 @@ def test_things_before_a_person_are_found():
     scores, by_threshold = [], []
     for seed in range(24):
         disparity, person, truth = draw_scene(seed, occluders=1 + seed % 2)
-        found = find_occluder(disparity, person)
+        found = find_occluder(disparity, person).before
         assert not (found & person).any()
         scores.append(iou(found, truth))
         by_threshold.append(iou((disparity > np.median(disparity[person])) & ~person, truth))
@@ -69,7 +69,7 @@ def test_things_before_a_person_are_found():
 @pytest.mark.parametrize("seed", range(4))
 def test_where_nothing_is_before_a_person_nothing_is_found(seed):
     disparity, person, _ = draw_scene(seed, occluders=0)
-    assert find_occluder(disparity, person).mean() <= 0.005
+    assert find_occluder(disparity, person).before.mean() <= 0.005
 
 
 @pytest.mark.parametrize("by", [-2, 2])
@@ -79,8 +79,22 @@ def test_a_mask_may_be_off_by_pixels(by):
         disparity, person, truth = draw_scene(seed)
         change = cv2.erode if by < 0 else cv2.dilate
         mask = change(person.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=abs(by)) > 0
-        scores.append(iou(find_occluder(disparity, mask), truth))
+        scores.append(iou(find_occluder(disparity, mask).before, truth))
     assert np.mean(scores) > 0.75
+
+
+def test_a_stick_before_a_person_is_found():
+    """Two pixels wide: no pixel of it has only pixels of its own around."""
+    disparity = np.full((H, W), 0.1, np.float32)
+    person = (np.abs(COLUMNS - 160) < 20) & (ROWS > 40) & (ROWS < 150)
+    disparity[person] = 0.4
+    stick = (np.abs(ROWS - 90 - (COLUMNS - 160) // 4) < 2) & (np.abs(COLUMNS - 160) < 60)
+    disparity[stick] = 0.8
+    found = find_occluder(disparity, person & ~stick)
+    assert iou(found.before, stick) > 0.9
+    disparity[:, :100], disparity[person & ~stick] = 0.4, 0.1  # somebody far away from it
+    away = find_occluder(disparity, COLUMNS < 60)
+    assert not away.before.any() and iou(away.near, stick & (COLUMNS >= 100)) > 0.9
 
 
 def test_the_floor_is_a_plane():
@@ -98,4 +112,4 @@ def test_too_little_of_a_person():
     disparity, person, _ = draw_scene(1)
     person[:] = False
     person[50, 50:60] = True
-    assert not find_occluder(disparity, person).any()
+    assert not find_occluder(disparity, person).before.any()

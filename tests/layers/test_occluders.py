@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from layers.commands import LAYERS
+from layers.runtime.occluder import Found
 from layers.runtime.occluders import soften, steady
 from nunif.image import encode_grey
 from nunif.video.reader import VideoReader
@@ -11,37 +12,58 @@ from tests.layers.test_occluder import H, W, draw_scene, iou
 from tests.videos import write_clip
 
 
-def boxes(*columns):
-    """A square at that column in each frame; None: nothing."""
+def boxes(*columns, near=()):
+    """A square at that column in each frame, which touches somebody; None: nothing. near: frames
+    in which it is there, but touches nobody."""
     found = []
-    for column in columns:
+    for number, column in enumerate(columns):
         mask = np.zeros((20, 60), bool)
         if column is not None:
             mask[5:15, column : column + 10] = True
-        found.append(mask)
+        found.append(Found(mask & (number not in near), mask))
     return found
 
 
+SOMEBODY = np.arange(60) > 50  # (60,), seen as (20, 60)
+
+
+def held(found, place=2, *, there=SOMEBODY):
+    return steady(found, place, [np.broadcast_to(there, (20, 60))] * len(found))
+
+
 def test_a_flash_is_nothing_and_a_gap_is_closed():
-    flash = boxes(None, None, 20, None, None)
-    assert not steady(flash, 2).any()
+    assert not held(boxes(None, None, 20, None, None)).any()
     stays = boxes(18, 19, 20, 21, 22)
-    assert np.array_equal(steady(stays, 2), stays[2] | stays[0] & stays[3] | stays[1] & stays[4])
+    assert np.array_equal(held(stays), stays[2].before)
     gap = boxes(20, 20, None, 20, 20)
-    assert np.array_equal(steady(gap, 2), gap[0])
+    assert np.array_equal(held(gap), gap[0].before)
+    assert not held(gap, there=gap[0].before).any()  # now somebody is there
     begins = boxes(20, 20, 20)  # the first frames of a shot
-    assert np.array_equal(steady(begins, 0), begins[0])
+    assert np.array_equal(held(begins, 0), begins[0].before)
 
 
-def test_an_edge_is_soft_along_the_pictures():
+def test_a_thing_that_is_there_counts_where_it_touches_somebody():
+    """However short that is; and it stays where it lets go for two frames."""
+    touches_once = boxes(20, 20, 20, 20, 20, near=(0, 1, 3, 4))
+    assert np.array_equal(held(touches_once), touches_once[2].before)
+    lets_go = boxes(20, 20, 20, 20, 20, near=(2,))
+    assert np.array_equal(held(lets_go), lets_go[2].near)
+    assert not held(boxes(20, 20, 20, 20, 20, near=(2, 3, 4))).any()
+    # before somebody comes nothing can be near them
+    comes, nobody = boxes(None, None, 20), np.zeros((20, 60), bool)
+    assert np.array_equal(steady(comes, 2, [nobody, nobody, ~nobody]), comes[2].before)
+
+
+def test_an_edge_is_soft_as_the_pictures_and_stays_where_it_is():
     rgb = np.full((96, 160, 3), 40, np.uint8)
-    rgb[:, 83:] = 200
-    mask = np.zeros((48, 80), bool)
-    mask[:, 40:] = True  # three pixels of the film off the picture's edge
+    rgb[:, 78:] = 200
+    mask = np.zeros((96, 160), bool)
+    mask[:, 80:] = True
     alpha = soften(mask, rgb)
-    assert alpha.shape == (96, 160) and (alpha[:, :70] == 0).all() and (alpha[:, 92:] == 255).all()
-    assert alpha[:, 83].min() - int(alpha[:, 82].max()) > 70  # 25 a pixel without it
-    assert alpha[:, 84:].min() > 200 and alpha[:, 78].max() < 100
+    assert (alpha[:, :75] == 0).all() and (alpha[:, 85:] == 255).all()
+    assert np.array_equal(alpha > 127, mask) and 0 < alpha[50, 78] < 128 <= alpha[50, 80] < 255
+    small = soften(mask[::2, ::2], rgb)
+    assert small.shape == (96, 160) and (small[:, 83:] > 200).all() and (small[:, :76] == 0).all()
     assert not soften(np.zeros((48, 80), bool), rgb).any()
 
 

@@ -17,8 +17,9 @@ from nunif.errors import UserError
 from nunif.records import write_record
 from nunif.training.batches import Batch
 from nunif.training.distributed import Group
-from nunif.training.step import Engine, Window
+from nunif.training.step import Engine
 from nunif.training.task import Draw, stack
+from nunif.training.window import Window
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from nunif.cli import Command, run
-from nunif.errors import Stopped, UserError
+from nunif.errors import Stopped, ToldElsewhere, UserError
 from nunif.models import read_checkpoint
 from nunif.training import options as training_options
 from nunif.training.distributed import Group
@@ -63,6 +63,27 @@ def test_loading_processes_by_the_cpus(tmp_path, monkeypatch, cpus, sharing, num
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     assert make_options(tmp_path, num_workers=None).loader_processes() == 0
     assert training_options.num_cpus() == 1
+
+
+class SaidOtherwise(Group):
+    """The first or second of two processes; the other one said something else."""
+
+    def __init__(self, rank, **other):
+        super().__init__(rank, 2)
+        self.other = {name.replace("_", "-"): value for name, value in other.items()}
+
+    def gather(self, value):
+        others = {name: self.other.get(name.lstrip("-"), x) for name, x in value.items()}
+        return [value, others] if self.rank == 0 else [others, value]
+
+
+def test_processes_that_were_started_differently(tmp_path):
+    options = make_options(tmp_path, learning_rate=0.5)
+    with pytest.raises(UserError, match="--learning-rate is 0.5 in rank 0 and 0.1 in rank 1: st"):
+        agree(options, SaidOtherwise(0, learning_rate=0.1))
+    with pytest.raises(ToldElsewhere, match="torch is 1.0 in rank 0 and .* in rank 1: start all"):
+        agree(options, SaidOtherwise(1, torch="1.0"))
+    assert agree(options, SaidOtherwise(0, gpu=3, model_dir="there", num_workers=9)) == options
 
 
 def test_more_processes_than_samples(tmp_path):

@@ -1,6 +1,7 @@
 """The parts of the trainer that can be looked at alone: options, rates, groups, sampler, averages,
 windows, signals."""
 
+import copy
 import dataclasses
 import logging
 import math
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from nunif import device
+from nunif.device import Speed
 from nunif.errors import UserError
 from nunif.options import check
 from nunif.training import logs, messages, pace
@@ -37,6 +39,7 @@ from nunif.training.optim import (
 from nunif.training.options import OPTIMIZERS, TrainerOptions
 from nunif.training.rounds import moved_aside
 from nunif.training.sampler import LossHistory, draw_order, hard_example_weights
+from nunif.training.start import precision_of
 from tests.nunif.test_training import ToyTask
 
 
@@ -193,6 +196,7 @@ def make_optimizer(
     learning_rate: float = 0.1,
     warmup_updates: int = 0,
     rate_factor=lambda name: 1.0,
+    fused: bool = False,
 ):
     return create_optimizer(
         name,
@@ -203,6 +207,7 @@ def make_optimizer(
         momentum=0.9,
         warmup_updates=warmup_updates,
         rate_factor=rate_factor,
+        fused=fused,
     )
 
 
@@ -232,6 +237,60 @@ def test_what_the_command_line_says_outlives_a_loaded_state():
     assert torch.equal(
         new.state_dict()["state"][0]["exp_avg"], old.state_dict()["state"][0]["exp_avg"]
     )
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_a_state_goes_on_however_its_steps_were_computed(name, fused):
+    """As on a GPU, where a step is one kernel, and as elsewhere."""
+    model = make_model()
+    old, new = (make_optimizer(name, model, fused=how) for how in (not fused, fused))
+    step(model, old)
+    load_optimizer_state(new, copy.deepcopy(old.state_dict()))
+    assert [bool(group["fused"]) for group in new.param_groups] == [fused, fused]
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    found = []
+    for optimizer in (old, new):
+        for parameter, content in zip(model.parameters(), before, strict=True):
+            parameter.data.copy_(content)
+        step(model, optimizer)
+        found.append([parameter.detach().clone() for parameter in model.parameters()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+def test_what_makes_a_gpu_quicker():
+    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
+    half = Speed.of(gpu, torch.bfloat16, same_shapes=True)
+    assert half == Speed(fused=True, channels_last=True, trials=True, tf32=True)
+    # who asks for full precision gets it
+    assert Speed.of(gpu, None, same_shapes=False) == Speed(fused=True)
+    assert Speed.of(cpu, None, same_shapes=True) == Speed()
+    benchmark, precision = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
+    try:
+        half.apply()
+        assert torch.backends.cudnn.benchmark and torch.get_float32_matmul_precision() == "high"
+        Speed().apply()
+        assert torch.get_float32_matmul_precision() == "high", "somebody else's choice"
+        Speed.of(gpu, None, same_shapes=False).apply()
+        assert not torch.backends.cudnn.benchmark
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.backends.cudnn.benchmark = benchmark
+        torch.set_float32_matmul_precision(precision)
+
+
+def test_half_precision_by_the_gpu_and_by_how_a_run_began(monkeypatch):
+    gpu, options = torch.device("cuda", 0), make_options()
+    scaled, unscaled = {"scaler": {"scale": 1024.0}}, {"scaler": {}}
+    for capability, best in ((7, torch.float16), (8, torch.bfloat16), (9, torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: (c, 0))
+        assert precision_of(options, gpu) == precision_of(options, gpu, unscaled) == best
+        assert precision_of(options, gpu, scaled) == torch.float16
+    asked = dataclasses.replace(options, amp_float="fp16")
+    assert precision_of(asked, gpu) == precision_of(asked, gpu, unscaled) == torch.float16
+    assert precision_of(dataclasses.replace(options, disable_amp=True), gpu) is None
+    assert precision_of(options, torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name.endswith("schedulefree")])

@@ -9,8 +9,9 @@ from torch import nn
 
 from nunif.training.batches import Batch
 from nunif.training.distributed import Group
-from nunif.training.step import Engine, Numbers, Window
+from nunif.training.step import Engine
 from nunif.training.task import EvalOutput, Task, TrainOutput
+from nunif.training.window import Told, Window
 
 
 class Scaled(Task):
@@ -164,7 +165,7 @@ def test_opponents_losses_add_up_too():
         TrainOutput(torch.tensor(1.0), torch.ones(2), opponent_loss=loss)
         for loss in (None, torch.tensor(2.0), torch.tensor(3.0))
     ]
-    numbers = [Numbers.of(output) for output in outputs]
+    numbers = Told.read([Told.of(output) for output in outputs])
     assert numbers[0].opponent_loss is None
     assert (numbers[0] + numbers[1] + numbers[2]).opponent_loss == 5.0
 
@@ -172,6 +173,80 @@ def test_opponents_losses_add_up_too():
 def test_a_step_that_gives_nothing_is_a_fault_of_the_task():
     with pytest.raises(ValueError, match="the train step gave no output"):
         learn(Parts(), one_weight())
+
+
+# --- numbers that are looked at late, as on a GPU ---
+
+
+class Counting(nn.Linear):
+    """A weight, and a buffer that counts the batches it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1, bias=False)
+        self.register_buffer("seen", torch.zeros(()))
+        self.weight.data.fill_(3.0)
+
+
+class Noisy(Scaled):
+    """The weight times a random number and a factor, by the number of the batch; once or twice."""
+
+    def __init__(self, *factors: float, several: bool) -> None:
+        self.factors, self.several, self.count = factors, several, 0
+
+    def output(self, model, factor):
+        loss = model.weight.mean() * torch.rand(()) * factor
+        return TrainOutput(loss, loss.detach().expand(2), {"part": loss.detach() * 2})
+
+    def train_step(self, model, batch):
+        self.count += 1
+        model.seen += 1
+        factor = self.factors[batch]
+        if not self.several:
+            return self.output(model, factor)
+        return (self.output(model, each) for each in (1.0, factor))
+
+    def unpack(self, batch):
+        return int(batch)
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+@pytest.mark.parametrize("factors", [(1.0, 2.0, 3.0), (1.0, math.nan, 3.0), (math.inf,) * 3])
+@pytest.mark.parametrize("several", [False, True])
+def test_numbers_looked_at_late_give_the_same_to_the_bit(factors, several, monkeypatch):
+    results, transfers, to_list = [], [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda x: transfers.append(x) or to_list(x))
+    for looks_late in (False, True):
+        model, task, window = Counting(), Noisy(*factors, several=several), Window()
+        engine = make_engine(model, torch.amp.GradScaler("cpu", enabled=False))
+        engine.looks_late = looks_late
+        for place in range(3):
+            batch = Batch(torch.tensor(place), [2 * place, 2 * place + 1])
+            engine.learn(task, batch, window, place=place, seed=place, nominal_records=6)
+        transfers_before = len(transfers)
+        if looks_late:
+            assert transfers_before == 0, "nothing is waited for in the window"
+        whole = engine.update(window, nominal_records=6)
+        results.append((whole, model.state_dict(), task.count))
+        transfers.clear()
+    (whole, state, count), (late, late_state, late_count) = results
+    assert whole == late and count == late_count
+    assert all(torch.equal(state[name], late_state[name]) for name in state)
+    assert whole.updated == any(map(math.isfinite, factors))
+
+
+def test_of_a_window_that_is_cut_nothing_is_looked_at():
+    model, window = Counting(), Window(cut=True)
+    engine = make_engine(model, torch.amp.GradScaler("cpu", enabled=False))
+    engine.looks_late = True
+    task = Noisy(math.nan, several=False)
+    engine.learn(task, Batch(torch.tensor(0), [0, 1]), window, place=0, seed=0, nominal_records=4)
+    whole = engine.update(window, nominal_records=4)
+    assert not whole.updated and whole.records == 0 and model.weight.grad is None
 
 
 def test_what_a_task_keeps_follows_the_first_process():

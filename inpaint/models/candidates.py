@@ -1,0 +1,209 @@
+"""What may stand in a hole, and how it is weighed by hand.
+
+Axes: B batch, H W pixels (even), h w half as many. Pictures are in [-1, 1], motion in pixels (x,
+    y).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inpaint.models.motion import Grid, enlarge, halve, in_its_light, known_after, ramp, warp_inside
+from scene.masks import smooth_fill
+
+ALMOST_UNKNOWN = 1e-3  # what is less known has no colour
+MEMBRANE = 0.5  # how much of the difference around the hole, light apart, is carried into it
+# The constants below were chosen on eleven real clips of 48 frames with three families of holes.
+OLD = 8.0  # frames after which a canvas counts half of what its age leaves it
+KEY_SHARE = 0.25  # of a key beside a canvas that is young
+NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in coding
+# a change of light that is no doubt; of a camera that adapts
+LIGHT = 0.15
+MOST_DOUBT = 2.0  # of a range of 2
+DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
+RING = 2  # pixels around a hole, of which a smooth fill is tried out, and
+RISK = 0.02  # what it is off anyway
+
+# where the planes of a picture lie
+COLOUR, TRUST, AGE, PLANES = slice(0, 3), slice(3, 4), slice(4, 5), 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may stand in the hole. colour: (B, 3, H, W). The others: (B, 1, H, W).
+
+    known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it.
+    age: frames since it was seen. from_key: seen once and sampled once, at whatever age.
+    """
+
+    colour: Tensor
+    known: Tensor
+    doubt: Tensor
+    age: Tensor
+    from_key: bool = False
+    later: bool = False
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Candidates weighed by hand: the sum of `colours` by `weights` is the picture, in the hole.
+
+    picture: (B, 3, H, W), the frame, in the hole what is remembered, and a smooth fill where
+        nothing is. known, doubt: (B, 1, H, W), of the candidates together; 1 and 0 outside.
+    candidates: as they came. below: (B, 3, H, W), what stands where they know nothing.
+    smooth: (B, 3, H, W), the frame with its hole filled smoothly.
+    weights: of each candidate, of `below` and of `smooth`, (B, 1, H, W) each, 1 together.
+    """
+
+    picture: Tensor
+    known: Tensor
+    doubt: Tensor
+    candidates: tuple[Candidate, ...]
+    below: Tensor
+    smooth: Tensor
+    weights: tuple[Tensor, ...]
+
+    @property
+    def colours(self) -> tuple[Tensor, ...]:
+        return (*(candidate.colour for candidate in self.candidates), self.below, self.smooth)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Merged":
+        """The same of all its pictures after `change`, such as a part of them."""
+        candidates = tuple(
+            replace(
+                c,
+                colour=change(c.colour),
+                known=change(c.known),
+                doubt=change(c.doubt),
+                age=change(c.age),
+            )
+            for c in self.candidates
+        )
+        return Merged(
+            change(self.picture),
+            change(self.known),
+            change(self.doubt),
+            candidates,
+            change(self.below),
+            change(self.smooth),
+            tuple(map(change, self.weights)),
+        )
+
+
+def tensors_of(merged: Merged) -> tuple[Tensor, ...]:
+    """All of it, in one order; `merged_of` is the inverse."""
+    candidates = [x for c in merged.candidates for x in (c.colour, c.known, c.doubt, c.age)]
+    first = (merged.picture, merged.known, merged.doubt)
+    return (*first, *candidates, merged.below, merged.smooth, *merged.weights)
+
+
+def merged_of(tensors: Sequence[Tensor]) -> Merged:
+    """Candidates of the past, the canvas' first and then the key's."""
+    place = iter(tensors)
+    # each of them has four tensors and a weight; the others are seven
+    num_candidates = (len(tensors) - 7) // 5
+    picture, known, doubt = (next(place) for _ in range(3))
+    candidates = tuple(
+        Candidate(next(place), next(place), next(place), next(place), from_key=number == 1)
+        for number in range(num_candidates)
+    )
+    below, smooth, *weights = place
+    return Merged(picture, known, doubt, candidates, below, smooth, tuple(weights))
+
+
+def look_up(
+    seen: Tensor, hole: Tensor, canvas: Tensor, motion: Tensor, grid: Grid, *, later: bool = False
+) -> Candidate:
+    """What a canvas (B, 5, H, W) shows of the frame, whose motion to it is (B, 2, h, w). later: it
+    is of frames to come. grid: of H x W."""
+    moved, within = warp_inside(canvas, enlarge(motion, seen), grid)
+    colour, share, divisor = unmix(moved)
+    known = known_after(share) * within
+    colour, doubt = fit_in(seen, hole, colour, known)
+    return Candidate(colour, known, doubt, moved[:, AGE] / divisor + 1, later=later)
+
+
+def risk_of_smooth(seen: Tensor, hole: Tensor) -> Tensor:
+    """How far a smooth fill is off, (B, 1, H, W): what it makes of the pixels right around the hole
+    if they are taken for missing too, carried into it."""
+    wider = F.max_pool2d(hole, 2 * RING + 1, 1, RING)
+    error = (seen - smooth_fill(seen, wider)).abs().mean(1, keepdim=True)
+    return smooth_fill(error, 1 - wider + hole)
+
+
+def merge(
+    seen: Tensor, hole: Tensor, smooth: Tensor, risk: Tensor, candidates: tuple[Candidate, ...]
+) -> Merged:
+    """Weigh the candidates by hand. smooth: `smooth_fill` of the frame, risk: `risk_of_smooth`; the
+    others as in `recall`."""
+    missing = hole > 0
+    # counted from the least doubt, so that where all is in doubt the weights don't vanish
+    doubts = (torch.where(c.known > 0, c.doubt, MOST_DOUBT) for c in candidates)
+    least = reduce(torch.minimum, doubts)
+    weights = [weigh(candidate, least) for candidate in candidates]
+    total = reduce(torch.add, weights).clamp(min=1e-12)
+    shares = [weight / total for weight in weights]
+    colour = reduce(torch.add, [share * c.colour for share, c in zip(shares, candidates)])
+    doubt = reduce(torch.add, [share * c.doubt for share, c in zip(shares, candidates)])
+    before, later = ([c.known for c in candidates if c.later == is_later] for is_later in (0, 1))
+    known, twice = reduce(_either, before), None
+    if later:
+        twice = known * reduce(_either, later)
+        known = reduce(_either, later, known)
+    known = torch.where(missing, known, 1 - hole)
+    colour = torch.where(missing, colour, seen)
+    below = smooth_fill(colour, 1 - known)
+    # by the squares of how far either is off, as estimates are weighed; but what is known from
+    # before and from after as well is better than any smooth fill
+    squared = doubt.square()
+    unsure = known * (squared / (squared + (risk + RISK).square())) * hole
+    if twice is not None:
+        unsure = unsure * (1 - twice)
+    picture = torch.lerp(torch.lerp(below, colour, known), smooth, unsure)
+    sure = 1 - unsure
+    kept = known * sure
+    all_weights = (*(share * kept for share in shares), (1 - known) * sure, unsure)
+    return Merged(picture, known, doubt * hole * known, candidates, below, smooth, all_weights)
+
+
+def weigh(candidate: Candidate, least: Tensor) -> Tensor:
+    """How much a candidate counts beside others, (B, 1, H, W): not at all where nothing is known.
+    least: doubt of them all."""
+    trust = candidate.known * torch.exp((least - candidate.doubt).clamp(max=0) / DOUBTFUL)
+    if candidate.from_key:
+        return KEY_SHARE * trust / candidate.age.clamp(min=1)
+    return trust / (candidate.age * (1 + (candidate.age / OLD).square()))
+
+
+def _either(one: Tensor, other: Tensor) -> Tensor:
+    """How well a pixel is known by two together."""
+    return 1 - (1 - one) * (1 - other)
+
+
+def unmix(canvas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Colours and how well they are known, of colours times that: (B, 3, H, W), (B, 1, H, W); and
+    what was divided by."""
+    share = canvas[:, TRUST]
+    divisor = share.clamp(min=ALMOST_UNKNOWN)
+    return canvas[:, COLOUR] / divisor, share, divisor
+
+
+def fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """A candidate in the light of the frame, with half of the difference that is left at the hole's
+    edge carried into it, which takes away what the motion got wrong.
+
+    Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W), without
+        light that changes everywhere and by `LIGHT` at most.
+    """
+    both = (1 - hole) * known
+    lit = in_its_light(colour, seen, both)
+    difference = seen - lit
+    unlike = torch.maximum(difference.abs(), (seen - colour).abs() - LIGHT).mean(1, keepdim=True)
+    difference, seen_before = halve(torch.cat([difference, unlike], dim=1), both)
+    difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
+    fitted = torch.add(lit, difference[:, COLOUR], alpha=MEMBRANE).clamp(-1, 1)
+    return fitted, (difference[:, 3:] - NOISE).clamp(min=0)
