@@ -25,6 +25,7 @@ NEEDED = (
     "the truth is the empty room, seen before and after somebody by a still camera; or give "
     "--masks, or records of the world"
 )
+FLAT = 1.0  # grey levels: of what varies less nothing is learned about the light
 SPECKS = 0.002  # of a picture: what changed and is smaller is nobody
 # a shadow: of the room's light this much is left, in all colours alike
 SHADOW, UNEQUAL = (0.6, 1.1), 0.2
@@ -111,12 +112,15 @@ def _mean(frames: np.ndarray) -> np.ndarray | None:
 
 
 def in_the_light_of(frame: np.ndarray, room: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """The room (H, W, 3) as the camera shows it in a frame: exposure and white balance, one factor
-    for each colour, are what they are where nothing is `hidden`, (H, W) bool."""
-    factors = ((frame.astype(np.float32) + 1) / (room + 1))[~hidden]
-    if not len(factors):
-        return room
-    return np.asarray(np.clip((room + 1) * np.median(factors, axis=0) - 1, 0, 255))
+    """The room (H, W, 3) as the camera shows it in a frame: exposure and contrast, a factor and a
+    constant for each colour, are what they are where nothing is `hidden`, (H, W) bool."""
+    lit = room.astype(np.float32)
+    for colour in range(3):
+        x, y = room[~hidden, colour], frame[~hidden, colour].astype(np.float32)
+        if len(x) and x.std() > FLAT:
+            factor = ((x - x.mean()) * (y - y.mean())).mean() / x.var()
+            lit[..., colour] = (room[..., colour] - x.mean()) * factor + y.mean()
+    return np.clip(lit, 0, 255)
 
 
 def person_in(frame: np.ndarray, room: np.ndarray) -> np.ndarray:
