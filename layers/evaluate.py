@@ -46,7 +46,7 @@ COLUMNS = {
     "ring": Column("PSNR in dB around it: ghosts and halos."),
     "outside": Column("PSNR in dB of all else, which is to stay as it is."),
     "hole": Column("PSNR in dB in the hole, against the empty room seen nearest in time."),
-    "lit": Column("The same, against that room in the frame's own light: exposure, white balance."),
+    "lit": Column("The same, against that room in the light of the frame: exposure, contrast."),
     "before": Column("The same, against the room before; its light may have changed since."),
     "after": Column("The same, against the room after."),
     "residue": Column("Share of the hole's pixels more than 25 grey levels off.", best=LOW),

@@ -149,7 +149,7 @@ class Plates:
 
     frames: np.ndarray
     visits: Sequence[Visit]
-    headline = Headline("hole", name="PSNR in the hole", unit="dB")
+    headline = Headline("lit", name="PSNR in the hole, in the frame's own light", unit="dB")
     needs_fill = True
 
     @cached_property
@@ -187,10 +187,10 @@ class Plates:
             for t in range(visit.start, visit.stop):
                 hole, result = removal.hole[t], removal.result[t].astype(np.float32)
                 wrong = (result - visit.nearest(t))[hole]
-                curve[t] = to["hole"].add(wrong)
+                to["hole"].add(wrong)
                 hidden = hole | self._persons[t]
                 lit = in_the_light_of(frames[t], visit.nearest(t), hidden)
-                to["lit"].add((result - lit)[hole])
+                curve[t] = to["lit"].add((result - lit)[hole])
                 num_far += int((np.abs(wrong).max(axis=1) > FAR).sum()) if len(wrong) else 0
                 for name, plate in (("before", visit.before), ("after", visit.after)):
                     if plate is not None:
