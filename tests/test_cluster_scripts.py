@@ -36,8 +36,7 @@ def run(
         "SLURM_JOB_ID": "12",
         "SLURM_CPUS_PER_TASK": "8",
     }
-    if script == SCRIPT:
-        environment["PYTHON"] = "in box python"
+    environment["PYTHON"] = "in box python" if script == SCRIPT else "python"
     done = subprocess.run(
         ["bash", script, *words], cwd=tmp_path, env=environment, capture_output=True, timeout=600
     )

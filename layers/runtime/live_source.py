@@ -98,7 +98,8 @@ def _open_camera(device: str) -> Iterator[Source]:
     # Windows' newer interface takes up to a minute to open some cameras
     interface = cv2.CAP_DSHOW if sys.platform == "win32" else cv2.CAP_ANY
     name = f"camera {device}"
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it prints past our log
+    with suppress(AttributeError):  # OpenCV 4.12 has no such thing
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it prints past our log
     camera = cv2.VideoCapture(int(device) if device.isdigit() else device, interface)
     try:
         if not camera.isOpened():

@@ -1,6 +1,7 @@
 """How much a GPU is told for a clip: each operation takes it some microseconds, whatever it
 computes."""
 
+import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
@@ -71,6 +72,11 @@ def test_a_clip_is_told_in_few_operations_and_looks_the_same(monkeypatch):
 def test_the_picture_memory_can_be_recorded_on_a_gpu(monkeypatch):
     """Nothing of it lies on the CPU, and no number is looked at: a fake tensor has none."""
     less_to_trace(monkeypatch)
+    with FakeTensorMode():
+        try:
+            torch.empty(1, device="cuda")[:1]
+        except RuntimeError:
+            pytest.skip("this torch pretends no GPU where there is none")
     with FakeTensorMode(), torch.no_grad(), Count() as count:
         frames = torch.empty(1, 2, 3, 48, 64, device="cuda")
         recall_all(frames, frames[:, :, :1], empty_memory(frames[:, 0]))

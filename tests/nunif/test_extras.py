@@ -273,7 +273,7 @@ def test_which_streams_play_by_themselves_stays_so(tmp_path):
         old = [*plain.streams.video, *plain.streams.audio]
         new = {stream.index: container.add_stream_from_template(stream) for stream in old}
         for stream, mark in zip(new.values(), [*marks, Disposition.default]):
-            stream.disposition = mark
+            stream.disposition = mark.value
         for packet in plain.demux(old):
             if packet.size:
                 packet.stream = new[packet.stream.index]
