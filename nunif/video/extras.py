@@ -137,7 +137,8 @@ def _add_labels(
     lost: list[str] = []
     for old, new in zip(source.streams.video[:1], target.streams.video):
         new.metadata.update(labels_of(old))
-        new.disposition = Disposition(old.disposition).value  # PyAV 17 takes numbers alone
+        # PyAV 17 takes numbers alone, whatever the stub of 18 says
+        new.disposition = Disposition(old.disposition).value  # type: ignore[assignment]
         if timecode := {key.lower(): value for key, value in old.metadata.items()}.get("timecode"):
             if begins_later:
                 text = "%s: its timecode %s is that of its beginning, and the part goes without"
