@@ -40,8 +40,13 @@ class Scores:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; what was not measured is None."""
-        values = asdict(self) | {"colour_ratio": self.colour_ratio}
-        return {n: None if isinstance(v, float) and math.isnan(v) else v for n, v in values.items()}
+        return _without_nan(asdict(self) | {"colour_ratio": self.colour_ratio})
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def table(scores: Scores) -> list[str]:

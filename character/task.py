@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from character.dataset import KeptClips, Sample
 from character.losses import denoising_loss
 from character.models import CharacterNetwork, Surface
+from character.models.pieces import MOTION, motion_modules
 from character.noise import NUM_STEPS, draw_noise
 from character.options_train import TrainOptions
 from nunif.pictures import label, tile, to_uint8
 from nunif.training.task import EvalOutput, Task, TrainOutput
 
-MOTION_MODULES = "motion_modules"
 PREVIEW_COLUMNS = 4
 GAMMA = 5.0  # min-SNR's bound, of Animate Anyone and others
 SAMPLE_BIAS = 3.0
@@ -130,11 +130,11 @@ def choose_learners(model: CharacterNetwork, learn: str) -> None:
     """Let only a part of the model learn: "pictures", all but the layers between frames, which are
     passed over then, or "motion", these alone."""
     for name, parameter in model.named_parameters():
-        is_motion = MOTION_MODULES in name
+        is_motion = MOTION in name
         if (learn == "pictures" and is_motion) or (learn == "motion" and not is_motion):
             parameter.requires_grad_(False)
     if learn == "pictures":
-        for module in motion_modules(model):
+        for module in motion_modules(model.denoiser):
             module.register_forward_hook(_pass_over)
 
 
@@ -142,21 +142,12 @@ def _pass_over(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) ->
     return inputs[0]
 
 
-def motion_modules(model: CharacterNetwork) -> list[nn.Module]:
-    """The layers between frames."""
-    return [
-        module
-        for name, module in model.denoiser.named_modules()
-        if name.rpartition(".")[0].endswith(MOTION_MODULES)
-    ]
-
-
 def rest_motion_modules(model: CharacterNetwork) -> None:
     """Let the layers between frames change nothing at first, as AnimateDiff's do (Guo et al., arXiv
     2307.04725)."""
-    for module in motion_modules(model):
-        nn.init.zeros_(module.proj_out.weight)  # type: ignore[union-attr, arg-type]
-        nn.init.zeros_(module.proj_out.bias)  # type: ignore[union-attr, arg-type]
+    for module in motion_modules(model.denoiser):
+        nn.init.zeros_(module.proj_out.weight)
+        nn.init.zeros_(module.proj_out.bias)
 
 
 def preview(model: CharacterNetwork, batch: Sample, clean: Tensor) -> np.ndarray:

@@ -26,6 +26,7 @@ from nunif.models import Model
 from nunif.pictures import label, tile, to_uint8
 from nunif.places import may_be_folder, text_of
 from nunif.record_list import Records, join
+from nunif.record_scan import check_bad_share
 from nunif.seed import derive_seed
 from nunif.training.distributed import first_process_does
 from nunif.training.task import EvalOutput, Task, TrainOutput
@@ -164,16 +165,9 @@ def _scan(
     folder_text, num_bad = text_of(folder), sum(problem.count for problem in bad)
     for problem in bad:
         tell(f"left out: {problem}")
-    total = len(records) + num_bad
-    if num_bad > options.max_bad_share * total:
-        first = ", ".join(f"{problem.record.name}: {problem.reason}" for problem in bad[:5])
-        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise UserError(
-            f"{folder_text}: {num_bad} of {total} records can't be used: mend or remove them, or "
-            "allow more with --max-bad-share "
-            f"({first}{more})"
-        )
+    check_bad_share(folder, len(records), bad, options.max_bad_share)
     if bad:
+        total = len(records) + num_bad
         tell(f"left out: {num_bad} of {total} records in {folder_text} can't be used")
     usable = records.where(lambda record: kinds_for(record, masks))
     advice = f"they have no masks, and --mask makes none up: add --mask {','.join(MADE_MASKS)}"

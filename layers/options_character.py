@@ -6,6 +6,7 @@ from pathlib import Path
 from layers.options_split import ComposeOptions
 from nunif.errors import UserError
 from nunif.options import option, share_option
+from nunif.video.options import codec_option, extras_option, pixel_format_option, quality_option
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class CharacterOptions:
     pose: Path = option(
         metavar="FILE",
         help="how they move, a .npz: pose.npz of a record of the world, or pose, shape, root, f "
-        "and c of the film's frames, see the README",
+        "and c of the film's frames, see docs/layers.md",
     )
     output: Path = option(
         "-o",
@@ -64,20 +65,10 @@ class CharacterOptions:
         default=None, choices=("fp32", "fp16", "bf16"), help="what it computes in (default: fp32)"
     )
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
-    codec: str | None = option(
-        default=None, help="libav's name of the encoder (default: by the suffix, libx264 for .mp4)"
-    )
-    quality: int | None = option(
-        default=None, minimum=0, maximum=63, help="CRF of the encoder, lower is better"
-    )
-    pixel_format: str | None = option(
-        default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)"
-    )
-    extras: bool = option(
-        "--no-extras",
-        default=True,
-        help="leave out the film's subtitles, chapters, tags and attachments",
-    )
+    codec: str | None = codec_option()
+    quality: int | None = quality_option()
+    pixel_format: str | None = pixel_format_option()
+    extras: bool = extras_option()
 
     def check(self) -> None:
         if not 0 <= self.guidance <= 100:

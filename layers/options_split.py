@@ -8,7 +8,14 @@ from layers.options_remove import FillerOption
 from nunif.errors import UserError
 from nunif.options import option, share_option
 from nunif.runtime.options import FilmOptions, MaskOptions
-from nunif.video.options import FPS_HELP, deinterlace_option
+from nunif.video.options import (
+    FPS_HELP,
+    codec_option,
+    deinterlace_option,
+    extras_option,
+    pixel_format_option,
+    quality_option,
+)
 from scene.depth_models import MOTION_PARALLAX
 from scene.depth_options import DepthOptions
 
@@ -169,20 +176,10 @@ class ComposeOptions:
     occluder: bool = option(
         "--no-occluder", default=True, help="leave out what stands before the people"
     )
-    codec: str | None = option(
-        default=None, help="libav's name of the encoder (default: by the suffix, libx264 for .mp4)"
-    )
-    quality: int | None = option(
-        default=None, minimum=0, maximum=63, help="CRF of the encoder, lower is better"
-    )
-    pixel_format: str | None = option(
-        default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)"
-    )
-    extras: bool = option(
-        "--no-extras",
-        default=True,
-        help="leave out the film's subtitles, chapters, tags and attachments",
-    )
+    codec: str | None = codec_option()
+    quality: int | None = quality_option()
+    pixel_format: str | None = pixel_format_option()
+    extras: bool = extras_option()
 
     def check(self) -> None:
         if self.export is not None and self.person is None:

@@ -30,8 +30,9 @@ from matting.options_train import TrainOptions
 from matting.persons import PersonSet, scan_persons
 from nunif.errors import UserError
 from nunif.pictures import label, tile, to_uint8
-from nunif.places import may_be_folder, text_of
+from nunif.places import may_be_folder
 from nunif.record_list import Records
+from nunif.record_scan import check_bad_share
 from nunif.records import BadRecord
 from nunif.training.distributed import first_process_does
 from nunif.training.task import EvalOutput, Task, TrainOutput
@@ -242,13 +243,7 @@ def _check_share(folder: Path, num_found: int, bad: list[BadRecord], options: Tr
     """Tell of records that can't be used. Raises UserError if they are too many."""
     for problem in bad:
         logger.warning("left out: %s", problem)
-    num_bad = sum(problem.count for problem in bad)
-    if num_bad > options.max_bad_share * (num_found + num_bad) or not num_found:
-        reason = f" ({bad[0].record.name}: {bad[0].reason})" if bad else ""
-        raise UserError(
-            f"{text_of(folder)}: {num_bad} of {num_found + num_bad} records can't be used: mend or "
-            f"remove them, or allow more with --max-bad-share{reason}"
-        )
+    check_bad_share(folder, num_found, bad, options.max_bad_share)
 
 
 def _resized(batch: Sample, shares: list[float]) -> Sample:

@@ -117,6 +117,22 @@ def _list(
     return list_folders(folder, names, None if quick else choices), excluded
 
 
+def check_bad_share(folder: Path, num_found: int, bad: Sequence[BadRecord], most: float) -> None:
+    """
+    Raises:
+        UserError: of the records of a folder more than the share `most` can't be used, or all.
+    """
+    num_bad = sum(problem.count for problem in bad)
+    if num_bad > most * (num_found + num_bad) or not num_found:
+        first = ", ".join(f"{problem.record.name}: {problem.reason}" for problem in bad[:5])
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        listed = f" ({first}{more})" if bad else ""
+        raise UserError(
+            f"{text_of(folder)}: {num_bad} of {num_found + num_bad} records can't be used: mend or "
+            f"remove them, or allow more with --max-bad-share{listed}"
+        )
+
+
 def holds_shards(folder: Path) -> bool:
     """Whether a folder has shards rather than records."""
     with explain_os_errors(folder), os.scandir(folder) as entries:

@@ -135,13 +135,18 @@ def add_pose(network: Any) -> None:
     network.conv_in = new
 
 
-def norm_per_frame(network: Any) -> int:
-    """Make the first norm of every motion module a `FrameGroupNorm`, in place, and count them."""
-    owners = [
+def motion_modules(network: Any) -> list[Any]:
+    """The layers between frames of a UNet of diffusers, each an `AnimateDiffTransformer3D`."""
+    return [
         module
         for name, module in network.named_modules()
         if name.rpartition(".")[0].endswith(MOTION)
     ]
+
+
+def norm_per_frame(network: Any) -> int:
+    """Make the first norm of every motion module a `FrameGroupNorm`, in place, and count them."""
+    owners = motion_modules(network)
     for owner in owners:
         old = owner.norm
         new = FrameGroupNorm(old.num_groups, old.num_channels, eps=old.eps, device="meta")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from character.models.network import CharacterNetwork
+from character.models.pieces import MOTION
 from nunif.errors import UserError
 from nunif.models import read_model_file
 from nunif.models.fit import describe_mismatch
@@ -24,7 +25,6 @@ from nunif.models.fit import describe_mismatch
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 # what diffusers and transformers call the weights in a folder
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-MOTION = ".motion_modules."
 # motion modules as AnimateDiff and MIMO name them, and as diffusers does
 RENAMES = (
     (".temporal_transformer.", "."),
@@ -122,7 +122,7 @@ def _weights_at(place: Path) -> Path | None:
 
 def our_name(name: str) -> str:
     """A weight of the published files by diffusers' name of today."""
-    if MOTION in name:
+    if f".{MOTION}." in name:
         for theirs, ours in RENAMES:
             name = name.replace(theirs, ours)
         return name

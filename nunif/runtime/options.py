@@ -8,7 +8,14 @@ from pathlib import Path
 
 from nunif.errors import UserError
 from nunif.options import option, parse_size
-from nunif.video.options import FPS_HELP, deinterlace_option
+from nunif.video.options import (
+    FPS_HELP,
+    codec_option,
+    deinterlace_option,
+    extras_option,
+    pixel_format_option,
+    quality_option,
+)
 
 
 @dataclass(frozen=True)
@@ -57,15 +64,9 @@ class FilmOptions(PathOptions):
     compile: bool = option(
         default=False, help="torch.compile the model: minutes at the start, faster afterwards"
     )
-    codec: str | None = option(
-        default=None, help="libav's name of the encoder (default: by the suffix, libx264 for .mp4)"
-    )
-    quality: int | None = option(
-        default=None, minimum=0, maximum=63, help="CRF of the encoder, lower is better"
-    )
-    pixel_format: str | None = option(
-        default=None, help="such as yuv420p10le (default: the film's, if the encoder has it)"
-    )
+    codec: str | None = codec_option()
+    quality: int | None = quality_option()
+    pixel_format: str | None = pixel_format_option()
     fps: str | None = option(default=None, metavar="RATE", help=FPS_HELP)
     start: str | None = option(
         default=None,
@@ -86,11 +87,7 @@ class FilmOptions(PathOptions):
         help="of a folder of videos or --stills: what the new ones are (default: what each is, and "
         ".mp4 where that can't be written)",
     )
-    extras: bool = option(
-        "--no-extras",
-        default=True,
-        help="leave out the film's subtitles, chapters, tags and attachments",
-    )
+    extras: bool = extras_option()
     deinterlace: bool = deinterlace_option()
     gpu: int = option(default=0, minimum=-1, help="number of the GPU, -1 for the CPU")
 

@@ -142,12 +142,14 @@ def test_the_other_eye_sees_the_box_aside_and_a_filled_strip(run, known, film, t
     strip = slice(48, 60) if view == "right" else slice(36, 48)
     seen = np.ones((H, W), bool)
     seen[rows, aside], seen[rows, strip] = False, False
+    changed = []
     for frame, picture in zip(frames, made, strict=True):
         assert np.array_equal(picture[rows, aside], frame[rows, columns])
         assert np.array_equal(picture[seen], frame[seen])
         assert picture[rows, strip].any(axis=2).mean() > 0.9  # black before it was filled
-        # of a scene that is flat in truth the right fill is often the frame itself
-        assert (picture[rows, strip] != frame[rows, strip]).mean() > 0.2
+        changed.append((picture[rows, strip] != frame[rows, strip]).mean())
+    # of a scene that is flat in truth the right fill is often the frame itself
+    assert min(changed) > 0.3 and np.mean(changed) > 0.75
 
 
 def expected(model, frames, view, starts, look_ahead=options_run.LOOK_AHEAD):
