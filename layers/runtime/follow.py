@@ -8,6 +8,7 @@ In every frame all objects and the background compete for each pixel by what tel
 - its shape with what is hidden of it, which moves as its visible part does, to where its parts'
   looks tell it from all others;
 - the background as it was last seen there, moved along with the camera;
+- for what moves, what is unlike the background of the frames before and after;
 - for people, where the person finder sees some.
 
 An object of which nearly nothing is left is lost: it is looked for by its colours, and taken up
@@ -40,6 +41,7 @@ from layers.runtime.pointing import FindPeople
 from scene.flow import flow_to, is_visible, pull
 
 LOCAL, LOOKS, SHAPE, PLATE, PEOPLE = 0.5, 2.0, 1.0, 2.0, 1.0  # weights beside the carried on place
+MOVES = 2.0  # of what moves against the background, for an object all of which does
 FAR = 50.0  # against what is out of an object's reach
 _STRETCH = 0.12  # how far it reaches beyond its shape, as a share of its height
 _BODY = 0.25  # of a shape
@@ -50,6 +52,8 @@ _KEPT = 0.9  # of an object's looks, from frame to frame
 _SHAPE_RATE = 0.05  # by which a shape follows what is seen of it
 _LOST, _FOUND = 0.05, 0.65  # shares of its usual size, and of the likeness it usually has
 _MOTION_PIXELS = 40  # fewest that tell how an object moves
+_MOVING = 0.35  # evidence above which a pixel moves
+_MOVED = 0.3, 0.8  # shares of an object that move so, from which on that counts, and counts fully
 _NEAR = 30  # pixels around objects whose background their colours are told from
 
 
@@ -65,6 +69,7 @@ class _Thing:
     box: Box
     usual_size: float
     is_person: float  # how far the finder agrees
+    moves: float | None = None  # how much of it moves against the background
     likeness: float = 0.5
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2, np.float32))
     is_lost: bool = False
@@ -247,9 +252,10 @@ class Follower:
             clear &= self._view.people < 0.5
         return clear
 
-    def step(self, frame: np.ndarray) -> np.ndarray:
+    def step(self, frame: np.ndarray, moving: np.ndarray | None = None) -> np.ndarray:
         """Go on to the next frame.
 
+        moving: `stands_out`'s of it, if others are known before or after it.
         Returns: (H, W) uint8, the numbers of the objects in it.
         """
         before, self._view = self._view, _View.of(frame, self._find_people)
@@ -267,6 +273,8 @@ class Follower:
         self._find_again(looks)
         place = self._place(back, seen)
         score = self._score(before, there, back, seen, place, looks)
+        if moving is not None:
+            self._add_moving(score, place, moving)
         self._evidence = score - np.log(place.clip(_LEAST, 1))
         score -= score.max(axis=0)
         shares = np.exp(score)
@@ -375,6 +383,18 @@ class Follower:
                 thing.is_person = _KEPT * thing.is_person + (1 - _KEPT) * agreed
             score[index] += PEOPLE * min(max(4 * (thing.is_person - 0.5), 0), 1) * person
         return score
+
+    def _add_moving(self, score: np.ndarray, place: np.ndarray, moving: np.ndarray) -> None:
+        """To the score of objects that move: what does not is none of them."""
+        for index, thing in enumerate(self._things.values(), 1):
+            body = place[index] > 0.5
+            if body.sum() > _MOTION_PIXELS:
+                share = float((moving[body] > _MOVING).mean())
+                before = share if thing.moves is None else thing.moves
+                thing.moves = 0.8 * before + 0.2 * share
+            least, most = _MOVED
+            counts = min(max(((thing.moves or 0) - least) / (most - least), 0), 1)
+            score[index] += MOVES * counts * moving
 
     def _find_again(self, looks: np.ndarray) -> None:
         """Put the shapes of lost objects where their colours are, if there are such."""

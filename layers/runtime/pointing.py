@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from layers.prompts import BOX, NOT_POINT, STROKE, Prompt
-from layers.runtime.appearance import Box, box_of
+from layers.runtime.appearance import Box, box_of, colour_bins, histogram
+from layers.runtime.heads import find_heads, parted
 from matting.runtime.person_finder import find_people
 
 LONGEST = 480  # pixels of the longer side at which objects are found and followed
@@ -32,8 +33,11 @@ _LOOKS = 2
 _OVERLOOKED = 0.54  # the side of a square around the click where nobody was seen, in shorter sides
 _FEWEST = 30  # pixels of a person
 _MOVING = 0.35  # evidence above which a pixel moves against the background
-_SHARE_MOVING = 0.3  # of somebody's pixels that move so, from which on what moves along belongs
+_SHARE_MOVING = 0.5  # of somebody's pixels that move so, from which on what moves along belongs
 _CARRIED = 0.7  # how far it reaches, to the square root of somebody's area
+_RIM = 3  # pixels around somebody, which move along and aren't carried
+_SURELY, _ALSO = 1.0, 0.7  # evidence, colours counted, of something carried; of all of it
+_SOMETHING = 0.06  # of somebody's area, which something carried has at least
 
 FindPeople = Callable[[np.ndarray], np.ndarray]
 
@@ -168,19 +172,24 @@ def _cut_out(scene: _Scene, seed: np.ndarray, others: np.ndarray, box: Prompt | 
         if not seed.any()
         else (people[seed] > 0.5).mean() > 0.5
     )
+    body = seed
     if is_person:
-        start = box_of(_person(people > 0.5, seed, others))
+        if seed.any():
+            region = _with_seed(people > 0.5, seed)
+            own, far = parted(region, seed, find_heads(scene.frame, box_of(region)))
+            body, others = seed | own, others | far
+        start = box_of(_person(people > 0.5, body, others))
     else:
         start = _square(seed) if seed.any() and box is None else None
-    found = start and _look_closer(scene, start, seed, others, allowed)
+    found = start and _look_closer(scene, start, body, others, allowed)
     if found:
         person, people = found
         reach = max(3, round(0.04 * np.sqrt(person.sum())))
         near = cv2.dilate(person.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
-        near &= allowed & (_nearer(seed, others, _UPRIGHT) if seed.any() else True)
+        near &= allowed & (_nearer(body, others, _UPRIGHT) if seed.any() else True)
         sure = seed | (person & (people > _SURE) & (_depth(person) > 2))
         mask = _grab(scene.frame, sure, person, near & (people > _UNSURE), others)
-        return _with_carried(scene, mask, seed, others, allowed)
+        return _with_carried(scene, mask, body, others, allowed)
     if box is not None:
         middle = allowed & (_depth(allowed) > 0.5 * _depth(allowed).max())
         return _grab(scene.frame, seed, middle | seed, allowed, others)
@@ -233,17 +242,29 @@ def closer(scene: _Scene, box: Box, zoom: float) -> np.ndarray:
 
 
 def _with_carried(
-    scene: _Scene, mask: np.ndarray, seed: np.ndarray, others: np.ndarray, allowed: np.ndarray
+    scene: _Scene, mask: np.ndarray, body: np.ndarray, others: np.ndarray, allowed: np.ndarray
 ) -> np.ndarray:
-    """A person with what moves with them against the background, such as a bicycle."""
-    moving = scene.moving > _MOVING
-    if (moving & mask).sum() < _SHARE_MOVING * mask.sum():
+    """A person with what moves with them against the background, such as a bicycle: what sticks out
+    of them, moves, and looks like what moves and not like what doesn't."""
+    moves = scene.moving > _MOVING
+    if not mask.any() or (moves & mask).sum() < _SHARE_MOVING * mask.sum():
         return mask
-    reach = round(_CARRIED * np.sqrt(mask.sum()))
-    near = _depth(~mask) <= reach
-    near &= allowed & ~others & _nearer(seed, others, _UPRIGHT)
-    near &= mask | (scene.people < 0.5)  # not other people
-    return _with_seed(mask | (moving & near), mask)
+    away = _depth(~mask)
+    near = (away <= _CARRIED * np.sqrt(mask.sum())) & allowed & ~others
+    near &= _nearer(body, others, _UPRIGHT) & (mask | (scene.people < 0.5))  # not other people
+    bins = colour_bins(cv2.cvtColor(scene.frame, cv2.COLOR_RGB2LAB))
+    moving = (moves & mask) | (near & (scene.moving > 1.2))
+    looks, around = (
+        histogram(bins, part.astype(np.float32))
+        for part in (moving, near & ~mask & (scene.moving < -0.7))
+    )
+    like = np.log((looks[bins] + 1e-4) / (around[bins] + 1e-4)).clip(-2, 2).astype(np.float32)
+    score = scene.moving + cv2.blur(like, (3, 3))
+    apart = near & (score > _SURELY) & (away > _RIM)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(apart.astype(np.uint8))
+    if count < 2 or stats[1:, cv2.CC_STAT_AREA].max() < _SOMETHING * mask.sum():
+        return mask
+    return _with_seed(mask | (near & (score > _ALSO) & (scene.moving > 0)), mask)
 
 
 def _person(likely: np.ndarray, seed: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Axes: K objects, H W pixels, at the working size.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain, islice
 
@@ -15,7 +16,7 @@ from layers.prompts import Prompt
 from layers.runtime.correct import Followed, find_masks, positive
 from layers.runtime.follow import Follower
 from layers.runtime.frame_store import FrameStore
-from layers.runtime.moving import REACH, stands_out
+from layers.runtime.moving import REACH, MovingIn, moving_after
 from layers.runtime.pointing import FindPeople, find_objects, people_in
 
 Prompts = Mapping[int, Sequence[Prompt]]  # by the number of a frame in the shot
@@ -48,17 +49,21 @@ def follow_shot(
     Yields: (H, W) uint8 for each frame, the numbers of objects, 0 elsewhere.
     """
     rest = iter(frames)
-    with FrameStore() as store, FrameStore() as shares, FrameStore() as walked:
+    with ExitStack() as stack:
+        store, known, shares, walked = (stack.enter_context(FrameStore()) for _ in range(4))
         num_kept = max(prompts, default=-1) + 1
         for frame in islice(rest, num_kept + REACH if num_kept else 0):
             store.append(frame)
+        ahead = list(islice(rest, REACH)) if num_kept else []
         own = {place: found for place, found in prompts.items() if place < len(store)}
         numbers = sorted(set().union(*map(positive, own.values())))
         if not numbers:
-            for frame in (*store, *rest):
+            for frame in chain(store, ahead, rest):
                 yield np.zeros(frame.shape[:2], np.uint8)
             return
-        shot = _Shot(store, shares, walked, own, numbers, find_people)
+        shot = _Shot(
+            store, MovingIn(store, ahead, known), shares, walked, own, numbers, find_people
+        )
         steps = chain.from_iterable(map(shot.take, _in_order(own)))
         for _ in tqdm(
             steps,
@@ -71,8 +76,8 @@ def follow_shot(
         for place in range(len(store)):
             yield shot.labels(place)
         assert shot.tail is not None
-        for frame in rest:
-            yield shot.tail.step(frame)
+        for frame, moving in moving_after(store, chain(ahead, rest)):
+            yield shot.tail.step(frame, moving)
 
 
 def _in_order(prompts: Prompts) -> list[int]:
@@ -96,6 +101,7 @@ class _Shot:
     def __init__(
         self,
         frames: FrameStore,
+        moving: MovingIn,
         shares: FrameStore,
         walked: FrameStore,
         prompts: Prompts,
@@ -103,7 +109,8 @@ class _Shot:
         find_people: FindPeople,
     ) -> None:
         """shares, walked: empty. numbers: of the objects, which the shares have in this order."""
-        self._frames, self._shares, self._walked = frames, shares, walked
+        self._frames, self._moving = frames, moving
+        self._shares, self._walked = shares, walked
         self._prompts, self._numbers, self._find_people = prompts, numbers, find_people
         self._anchors: dict[int, dict[int, np.ndarray]] = {}  # masks by frame and object
         # by object and frame: how much changed there from the frame before, of what is known and
@@ -178,7 +185,7 @@ class _Shot:
             find_objects,
             self._frames[place],
             people=follower.people,
-            moving=stands_out(self._frames, place),
+            moving=self._moving[place],
             find_people=self._find_people,
         )
         about = {
@@ -212,7 +219,7 @@ class _Shot:
         touched = {n: area for n, area in changed.items() if not self._is_new(n)}
         while 0 <= place + direction < len(self._frames):
             place += direction
-            follower.step(self._frames[place])
+            follower.step(self._frames[place], self._moving[place])
             yield place
             self._walked[place] = _to_bytes(follower.shares(self._numbers))
             self._keep_rest(place, touched, follower)

@@ -2,7 +2,7 @@
 
 The network is Google's, published under the Apache License 2.0 (package mediapipe, Apache-2.0,
 pose_detection.tflite; see pretrained_models/README.md); written anew here from its graph, without
-what tells where people are. It is MobileNetV2 with a feature pyramid, 2.2 M parameters.
+what tells how people stand. It is MobileNetV2 with a feature pyramid, 2.2 M parameters.
 
 Axes: N pictures, C channels, H W pixels.
 """
@@ -89,7 +89,8 @@ class Scores(nn.Module):
 
 
 class PersonGate(Model):
-    """(N, 3, 224, 224), RGB in [0, 1] -> (N,) in [0, 1]: how sure it is that somebody is there."""
+    """(N, 3, 224, 224), RGB in [0, 1] -> (N,) in [0, 1]: how sure it is that somebody is there;
+    `where`: at each place, by heads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,6 +109,19 @@ class PersonGate(Model):
         self.scores = nn.ModuleList([Scores(FINE, 2), Scores(MIDDLE, 2), Scores(WIDEST, 6)])
 
     def forward(self, pictures: Tensor) -> Tensor:
+        return torch.sigmoid(torch.cat(self._logits(pictures), 1).amax(1))
+
+    def where(self, pictures: Tensor) -> Tensor:
+        """(N, 28, 28) in [0, 1]: how sure it is that somebody's head is there."""
+        fine, middle, _ = self._logits(pictures)
+        side = SIDE // 8
+        heads = fine.reshape(-1, 2, side, side).amax(1)
+        coarse = middle.reshape(-1, 2, side // 2, side // 2).amax(1)
+        coarse = coarse.repeat_interleave(2, 1).repeat_interleave(2, 2)
+        return torch.sigmoid(torch.maximum(heads, coarse))
+
+    def _logits(self, pictures: Tensor) -> list[Tensor]:
+        """Of the places of maps of 1/8, 1/16 and 1/32, some to each."""
         x = F.relu6(self.stem(2 * pictures - 1))
         x = self.first_project(F.relu6(self.first_depthwise(x)))
         eighth = self.to_eighth(x)
@@ -116,8 +130,7 @@ class PersonGate(Model):
         x = F.relu6(self.last_depthwise(F.relu6(self.last_expand(x))))
         middle = self.middle(x, F.relu6(self.beside_sixteenth(sixteenth)))
         fine = self.fine(middle, F.relu6(self.beside_eighth(eighth)))
-        logits = [tell(y) for tell, y in zip(self.scores, (fine, middle, x))]
-        return torch.sigmoid(torch.cat(logits, 1).amax(1))
+        return [tell(y) for tell, y in zip(self.scores, (fine, middle, x))]
 
 
 def _blocks(num_in: int, rows: tuple[tuple[int, int, int, int], ...]) -> nn.Sequential:
