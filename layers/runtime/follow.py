@@ -20,7 +20,7 @@ camera), and kept for all others. Axes: K objects, H W pixels; index 0 of K + 1 
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -38,41 +38,20 @@ from layers.runtime.appearance import (
 from layers.runtime.locate import alike, grown, shift_of, without_strays
 from layers.runtime.plate import Plate
 from layers.runtime.pointing import FindPeople
+from layers.runtime.thing import BODY, Thing, agrees, counts_moving, within_reach, without
 from scene.flow import flow_to, is_visible, pull
 
 LOCAL, LOOKS, SHAPE, PLATE, PEOPLE = 0.5, 2.0, 1.0, 2.0, 1.0  # weights beside the carried on place
 MOVES = 2.0  # of what moves against the background, for an object all of which does
 FAR = 50.0  # against what is out of an object's reach
-_STRETCH = 0.12  # how far it reaches beyond its shape, as a share of its height
-_BODY = 0.25  # of a shape
-_AGREED = 0.6  # of a corrected mask, within the shape that was expected
 _LEAST = 0.02  # of the place carried on, which may be wrong
 _LEAST_SHAPE = 0.05
 _KEPT = 0.9  # of an object's looks, from frame to frame
 _SHAPE_RATE = 0.05  # by which a shape follows what is seen of it
-_LOST, _FOUND = 0.05, 0.65  # shares of its usual size, and of the likeness it usually has
+_LOST, _FOUND = 0.15, 0.5  # shares of its usual size, and of the likeness it usually has
 _MOTION_PIXELS = 40  # fewest that tell how an object moves
 _MOVING = 0.35  # evidence above which a pixel moves
-_MOVED = 0.3, 0.8  # shares of an object that move so, from which on that counts, and counts fully
 _NEAR = 30  # pixels around objects whose background their colours are told from
-
-
-@dataclass
-class _Thing:
-    """What is known of one object. shape: (H, W) float32, with what is hidden of it."""
-
-    first_looks: np.ndarray
-    looks: np.ndarray
-    first_parts: np.ndarray
-    parts: np.ndarray
-    shape: np.ndarray
-    box: Box
-    usual_size: float
-    is_person: float  # how far the finder agrees
-    moves: float | None = None  # how much of it moves against the background
-    likeness: float = 0.5
-    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2, np.float32))
-    is_lost: bool = False
 
 
 @dataclass
@@ -98,7 +77,7 @@ class Follower:
         """frame: the first, (H, W, 3) uint8 RGB; all others are of its size."""
         self._find_people = find_people
         self._view = _View.of(frame, find_people)
-        self._things: dict[int, _Thing] = {}
+        self._things: dict[int, Thing] = {}
         self._shares = np.ones((1, *frame.shape[:2]), np.float32)
         self._background = histogram(self._view.bins, self._shares[0])
         self._plate: Plate | None = None
@@ -205,20 +184,20 @@ class Follower:
         if self._plate is None:
             self._plate = Plate(self._view.lab, clear)
 
-    def _thing(self, mask: np.ndarray, box: Box, before: _Thing | None, was: np.ndarray) -> _Thing:
+    def _thing(self, mask: np.ndarray, box: Box, before: Thing | None, was: np.ndarray) -> Thing:
         weight = mask.astype(np.float32)
         looks = histogram(self._view.bins, weight)
         parts = part_histogram(self._view.bins, box, weight)
         size = float(mask.sum())
         is_person = float(self._view.people[mask].mean())
         if before is None:
-            return _Thing(looks, looks, parts, parts, weight, box, size, is_person)
-        if _agrees(mask, before.shape > _BODY):
+            return Thing(looks, looks, parts, parts, weight, box, size, is_person)
+        if agrees(mask, before.shape > BODY):
             return self._corrected(before, mask, was)
         first, first_parts = (before.first_looks + looks) / 2, (before.first_parts + parts) / 2
-        return _Thing(first, looks, first_parts, parts, weight, box, size, is_person)
+        return Thing(first, looks, first_parts, parts, weight, box, size, is_person)
 
-    def _corrected(self, thing: _Thing, mask: np.ndarray, was: np.ndarray) -> _Thing:
+    def _corrected(self, thing: Thing, mask: np.ndarray, was: np.ndarray) -> Thing:
         """What is known of an object whose mask is corrected: what is hidden of it stays known."""
         thing = copy.copy(thing)
         weight, bins = mask.astype(np.float32), self._view.bins
@@ -228,8 +207,8 @@ class Follower:
         if removed.any():  # its colours aren't the object's
             share = float(removed.sum()) / max(float(was.sum()), 1.0)
             wrong = share * histogram(bins, removed.astype(np.float32))
-            thing.looks = _without(thing.looks, wrong)
-            thing.first_looks = _without(thing.first_looks, wrong)
+            thing.looks = without(thing.looks, wrong)
+            thing.first_looks = without(thing.first_looks, wrong)
         new = 0.5 * float(mask.sum()) / thing.usual_size  # of its looks, as much as is seen
         thing.looks = (1 - new) * thing.looks + new * histogram(bins, weight)
         parts = part_histogram(bins, thing.box, weight)
@@ -270,7 +249,7 @@ class Follower:
         self._stands = PLATE * self._plate.evidence(self._view.lab, self._shares[0] > 0.95)
         self._locate()
         looks = self._looks()
-        self._find_again(looks)
+        self._find_again(looks, moving)
         place = self._place(back, seen)
         score = self._score(before, there, back, seen, place, looks)
         if moving is not None:
@@ -376,7 +355,7 @@ class Follower:
         score[0] -= stands_out
         person = np.log((view.people + 0.02) / (1.02 - view.people)).clip(-3.5, 1.5)
         for index, thing in enumerate(self._things.values(), 1):
-            score[index] -= FAR * ~_within_reach(thing)
+            score[index] -= FAR * ~within_reach(thing)
             area = float(place[index].sum())
             if area > _MOTION_PIXELS:
                 agreed = float((view.people * place[index]).sum()) / area
@@ -392,19 +371,22 @@ class Follower:
                 share = float((moving[body] > _MOVING).mean())
                 before = share if thing.moves is None else thing.moves
                 thing.moves = 0.8 * before + 0.2 * share
-            least, most = _MOVED
-            counts = min(max(((thing.moves or 0) - least) / (most - least), 0), 1)
-            score[index] += MOVES * counts * moving
+            score[index] += MOVES * counts_moving(thing) * moving
 
-    def _find_again(self, looks: np.ndarray) -> None:
-        """Put the shapes of lost objects where their colours are, if there are such."""
+    def _find_again(self, looks: np.ndarray, moving: np.ndarray | None) -> None:
+        """Put the shapes of lost objects where their colours are, if there are such; of those that
+        moved, where something moves."""
         for index, thing in enumerate(self._things.values(), 1):
             if not thing.is_lost:
                 continue
             left, top, right, bottom = thing.box
             window = (max(3, right - left), max(3, bottom - top))
             taken = self._shares[1:].sum(axis=0) - self._shares[index]
-            like = cv2.blur(looks[index] * (taken < 0.5), window, borderType=cv2.BORDER_CONSTANT)
+            like = looks[index] * (taken < 0.5)
+            if moving is not None:
+                counts = counts_moving(thing)
+                like = like * (1 - counts + counts * (moving + 0.5).clip(0, 1))
+            like = cv2.blur(like, window, borderType=cv2.BORDER_CONSTANT)
             _, best, _, (x, y) = cv2.minMaxLoc(like)
             if best < _FOUND * thing.likeness:
                 continue
@@ -443,22 +425,3 @@ class Follower:
         self._shares = (clear + shares) / 2
         assert self._plate is not None
         self._plate.learn(view.lab, self._clear(winners))
-
-
-def _without(looks: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """A histogram without what was wrongly counted to it."""
-    looks = (looks - wrong).clip(0)
-    return looks / (looks.sum() + 1e-6)
-
-
-def _agrees(mask: np.ndarray, body: np.ndarray) -> bool:
-    """Whether a mask is of the body that was expected, of which some may be hidden."""
-    return bool((mask & body).sum() > _AGREED * mask.sum())
-
-
-def _within_reach(thing: _Thing) -> np.ndarray:
-    """(H, W) bool: where an object can be, by its shape. What moves elsewhere is something else."""
-    left, top, right, bottom = thing.box
-    side = 2 * max(4, round(_STRETCH * max(right - left, bottom - top))) + 1
-    body = (thing.shape > _BODY).astype(np.uint8)
-    return cv2.dilate(body, np.ones((side, side), np.uint8)) > 0

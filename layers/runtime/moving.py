@@ -102,7 +102,7 @@ def _unlike(small: np.ndarray, lab: np.ndarray, other: np.ndarray) -> np.ndarray
     if turn is None:
         return np.zeros((height, width), np.float32)
     there = cv2.cvtColor(other, cv2.COLOR_RGB2LAB)
-    seen = np.full((height, width), 255, np.uint8)
+    seen: np.ndarray = np.full((height, width), 255, np.uint8)
     edges = [[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]]
     corners = np.array(edges, np.float32)
     if np.abs(corners @ turn.T - corners[:, :2]).max() <= _STILL:

@@ -176,7 +176,9 @@ def _cut_out(scene: _Scene, seed: np.ndarray, others: np.ndarray, box: Prompt | 
     if is_person:
         if seed.any():
             region = _with_seed(people > 0.5, seed)
-            own, far = parted(region, seed, find_heads(scene.frame, box_of(region)))
+            around = box_of(region)
+            heads = find_heads(scene.frame, around) if around else []
+            own, far = parted(region, seed, heads)
             body, others = seed | own, others | far
         start = box_of(_person(people > 0.5, body, others))
     else:
