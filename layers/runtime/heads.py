@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from layers.runtime.appearance import Box, box_of
-from matting.models.person_gate import SIDE
-from matting.runtime.person_gate import load_gate
+from matting.runtime.person_gate import SIDE, head_scores
 
 LEAST = 0.5  # of a score
 _APART = 0.07  # of a square's side: nearer ones are one head
@@ -36,9 +35,7 @@ def find_heads(frame: np.ndarray, box: Box) -> list[Head]:
     height, width = frame.shape[:2]
     squares = list(_squares((height, width), box))
     pictures = np.stack([_cut(frame, *square) for square in squares])
-    with torch.inference_mode():
-        scaled = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-        maps = load_gate().where(scaled).numpy()
+    maps = head_scores(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255).numpy()
     found = []
     for (left, top, side), places in zip(squares, maps):
         step = side / places.shape[0]

@@ -17,7 +17,7 @@ from scene.flow import flow_to
 REACH = 8  # frames before and after
 _STEPS = (2, 4, 8)  # to both sides
 _FIRST_STEPS = (1, 2, 4, 8)  # where there is one side only
-_HALF = 0.5  # of the size, at which the camera's motion is found
+_HALF, _SMALL = 0.5, 160  # of the size, at which the camera's motion is found; rows or columns
 _APART = 3  # pixels of that size between those by which it is
 _STILL = 0.35  # pixels; a camera that moves by less is taken to stand, as moving a picture blurs it
 _WEIGHTS = np.array([[0.5, 1, 1]], np.float32)  # of lightness, which shadows change, and of hues
@@ -91,14 +91,17 @@ def stands_out(frames: Sequence[np.ndarray], place: int) -> np.ndarray:
 
 
 def _halved(frame: np.ndarray) -> np.ndarray:
+    """But for small ones, in which flow would see too little."""
+    if min(frame.shape[:2]) < _SMALL:
+        return frame
     return np.asarray(cv2.resize(frame, None, fx=_HALF, fy=_HALF, interpolation=cv2.INTER_AREA))
 
 
 def _unlike(small: np.ndarray, lab: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(H, W) float32 from -1.5 to 1.5: how far a frame isn't as another shows the background; 0
     beyond its edges. small: the frame, halved, in RGB; lab: the same, whole, in Lab."""
-    turn = _camera_motion(small, _halved(other))
     height, width = lab.shape[:2]
+    turn = _camera_motion(small, _halved(other), width / small.shape[1])
     if turn is None:
         return np.zeros((height, width), np.float32)
     there = cv2.cvtColor(other, cv2.COLOR_RGB2LAB)
@@ -123,14 +126,14 @@ def _unlike(small: np.ndarray, lab: np.ndarray, other: np.ndarray) -> np.ndarray
     return np.asarray(ratio * (seen == 255), np.float32)
 
 
-def _camera_motion(small: np.ndarray, other: np.ndarray) -> np.ndarray | None:
-    """(2, 3), from pixels of a whole frame to those of another, by both of them halved."""
+def _camera_motion(small: np.ndarray, other: np.ndarray, scale: float) -> np.ndarray | None:
+    """(2, 3), from pixels of a frame to those of another, which are `scale` times as large."""
     flow = flow_to(small, other)
     rows, columns = np.indices(flow.shape[:2])[:, ::_APART, ::_APART].reshape(2, -1)
     here = np.stack([columns, rows], 1).astype(np.float32) + 0.5
     turn, _ = cv2.estimateAffine2D(
-        here / _HALF,
-        (here + flow[rows, columns]) / _HALF,
+        here * scale,
+        (here + flow[rows, columns]) * scale,
         method=cv2.RANSAC,
         ransacReprojThreshold=1.0,
     )

@@ -53,3 +53,12 @@ def person_scores(frames: Tensor, gate: PersonGate | None = None) -> Tensor:
     above, left = (SIDE - size[0]) // 2, (SIDE - size[1]) // 2
     square = F.pad(small, (left, SIDE - size[1] - left, above, SIDE - size[0] - above))
     return (gate or load_gate(device=frames.device))(square)
+
+
+@torch.inference_mode()
+def head_scores(pictures: Tensor) -> Tensor:
+    """How sure it is that somebody's head is at each place.
+
+    pictures: (N, 3, 224, 224), RGB in [0, 1]. Returns: (N, 28, 28) float32 in [0, 1].
+    """
+    return load_gate(device=pictures.device).where(pictures)

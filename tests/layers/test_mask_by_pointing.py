@@ -15,7 +15,8 @@ from inpaint.commands import INPAINT
 from layers.commands import LAYERS
 from layers.options_mask import MaskFilmOptions
 from layers.prompts import Prompt
-from layers.runtime.moving import stands_out
+from layers.runtime.frame_store import FrameStore
+from layers.runtime.moving import MovingIn, moving_after, stands_out
 from layers.runtime.plate import Plate
 from layers.runtime.pointing import find_objects, mask_of_prompts
 from layers.runtime.shot import follow_shot
@@ -290,6 +291,24 @@ def test_what_moves_against_the_background_stands_out():
     own[20:40, 30:50] = True
     away = cv2.dilate(own.astype(np.uint8), np.ones((9, 9))) == 0
     assert (there[own] > 0).mean() > 0.4 and (there[away] > 0).mean() < 0.1
+
+
+def test_it_is_the_same_in_frames_that_are_kept_and_in_those_behind_them():
+    frames = [pan(number) for number in range(24)]
+    with FrameStore() as kept, FrameStore() as known:
+        for frame in frames[:12]:
+            kept.append(frame)
+        moving = MovingIn(kept, frames[12:20], known)
+        for place in (0, 5, 11, 11):
+            near = frames[max(0, place - 8) : place + 9]
+            whole = stands_out(near, min(place, 8))
+            assert np.abs(moving[place] - whole).max() < 0.01
+        behind = list(moving_after(kept, iter(frames[12:])))
+    assert all(np.array_equal(frame, frames[12 + i]) for i, (frame, _) in enumerate(behind))
+    assert len(behind) == 12
+    for place in (12, 19, 23):
+        near = frames[max(0, place - 8) : place + 9]
+        assert np.array_equal(behind[place - 12][1], stands_out(near, min(place, 8)))
 
 
 def test_what_is_learned_while_the_camera_moves_is_kept():
