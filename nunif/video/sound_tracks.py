@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 _FEW_SECONDS = 0.1  # of sound that is left out without a word
 _BIT_RATE = 96_000  # per channel, where sound is coded anew
 _ROUNDING = 0.005  # seconds by which times of sound are off
+# Without the option libav puts the channels of 5.0 and 6.1 at each other's places (RFC 7845, 5.1.1)
+_VORBIS_ORDER = {"libopus": {"mapping_family": "1"}}
 
 # code a frame (None: what is held back) and write the packets
 Mux = Callable[[av.AudioStream, av.AudioFrame | None], None]
@@ -89,6 +91,7 @@ class CodedTrack:
         coder.layout = layout
         coder.bit_rate = _BIT_RATE * coder.channels
         coder.time_base = Fraction(1, rate)
+        coder.options = _VORBIS_ORDER.get(encoder, {}) if coder.channels > 2 else {}
         coder.open()
         self._resampler, self._kind = self._create_resampler(), kind
         self._is_damaged = False

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from inpaint.contact_sheet import main as contact_sheet
 from inpaint.dataset import scan_records
 from inpaint.models.steps import make_step
 from inpaint.options_data import ContactSheetOptions
+from matting.runtime.convert import background_frames
 from nunif import files
 from nunif.errors import UserError
 from nunif.image import encode_binary, encode_rgb, read_rgb
@@ -150,6 +152,14 @@ def test_a_film_is_filled_under_any_name(run, place):
         == len(times_of(place / f"out{NAME}.compare.mp4"))
         == 4
     )
+
+
+@any_bytes
+def test_a_background_with_any_name(place):
+    (place / f"{NAME}.png").write_bytes(encode_binary(SQUARE))
+    with ExitStack() as stack:
+        behind = next(background_frames(str(place / f"{NAME}.png"), (32, 32), 1, stack))
+    assert ((behind[..., 0] == 255) == SQUARE).all()
 
 
 @any_bytes
