@@ -275,6 +275,15 @@ def test_sound_that_changes_its_codec_at_a_joint_is_coded_anew(tmp_path, codecs,
     assert f"({', '.join(codecs)}) is coded anew as aac" in caplog.messages[-1]
 
 
+def test_a_recording_of_a_live_stream_begins_late_and_a_line_says_so(tmp_path, caplog):
+    times = range(5000, 5480, 40)
+    source = write_clip(tmp_path / "a.mkv", 12, times=times, time_base=Fraction(1, 1000))
+    with VideoReader(source) as reader:
+        assert len(reader) == 12
+    (line,) = caplog.messages
+    assert line.startswith(f"{source}: its clock begins at 5.00 s, ") and "-c copy" in line
+
+
 def test_what_changes_in_mid_film_is_told(tmp_path, caplog):
     one = write_clip(tmp_path / "one.ts", 12)
     two = write_clip(
