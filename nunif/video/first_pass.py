@@ -28,8 +28,8 @@ DURATION_TOLERANCE = 0.5
 # fit. Where the clock goes on (segments of a stream) only the keyframe marks the join; what is
 # damaged there the decoder finds.
 _MARKED_AT_JOIN = 3
-# Seconds at which a film of a kind that says what it means (Matroska, FLV) seldom begins: it was cut
-# out of a live stream.
+# Seconds at which a film of a kind that says what it means (Matroska, FLV) seldom begins: it was
+# cut out of a live stream.
 _LATE = 2.0
 # a number, though its stub says otherwise
 _NO_TIMES: int = Flags.no_timestamps.value  # type: ignore[assignment]
@@ -231,6 +231,10 @@ def scan_by_decoding(path: Path, *, begin: Fraction = Fraction(0)) -> Packets:
         # the container's is made up
         own = stream.codec_context.framerate if container.format.flags & _NO_TIMES else None
         rate = Fraction(own or stream.average_rate or stream.guessed_rate or 25)
+        codec = stream.codec_context.name
+    if not is_key and codec == "webp":
+        reason = f"{path} is an animated WebP, which this libav can't decode"
+        raise UserError(f"{reason}: convert it to GIF, APNG or a folder of PNGs")
     if not is_key:
         raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
     count, first = len(is_key), round(begin * rate)

@@ -379,7 +379,7 @@ def without_locks(monkeypatch, request):
     monkeypatch.setattr(fcntl, "flock", refuse)
 
 
-NO_LOCKS = [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS]
+NO_LOCKS = [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL]
 
 
 @pytest.mark.parametrize("without_locks", NO_LOCKS, indirect=True, ids=os.strerror)
