@@ -17,7 +17,7 @@ from av.format import Flags
 
 from nunif.errors import UserError
 from nunif.video.clock import has_free_clock, read_clock
-from nunif.video.demux import decode_all, demux, opened, stated_duration
+from nunif.video.demux import decode_all, demux, nothing_decodes, opened, stated_duration
 from nunif.video.matroska import count_pictures
 
 logger = logging.getLogger(__name__)
@@ -232,11 +232,8 @@ def scan_by_decoding(path: Path, *, begin: Fraction = Fraction(0)) -> Packets:
         own = stream.codec_context.framerate if container.format.flags & _NO_TIMES else None
         rate = Fraction(own or stream.average_rate or stream.guessed_rate or 25)
         codec = stream.codec_context.name
-    if not is_key and codec == "webp":
-        reason = f"{path} is an animated WebP, which this libav can't decode"
-        raise UserError(f"{reason}: convert it to GIF, APNG or a folder of PNGs")
     if not is_key:
-        raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
+        raise nothing_decodes(path, codec)
     count, first = len(is_key), round(begin * rate)
     pts = np.arange(first, first + count, dtype=np.int64)
     is_key[0] = True

@@ -26,6 +26,7 @@ from nunif.models import load_model, save_safetensors
 from nunif.runtime import export
 from nunif.runtime.backends import OnnxBackend
 from nunif.seed import derive_seed
+from nunif.shards.commands import CREATE_TRAINING_DATA as SHARDS
 from nunif.video.folder import FolderWriter
 from tests.models import lively_model, save_lively_model
 from tests.records import make_records
@@ -152,6 +153,17 @@ def test_a_film_is_filled_under_any_name(run, place):
         == len(times_of(place / f"out{NAME}.compare.mp4"))
         == 4
     )
+
+
+@any_bytes
+def test_shards_with_any_name(run, place):
+    pytest.importorskip("pyarrow", reason="shards need pyarrow: pip install -e .[shards]")
+    make_records(place / "train", 2)
+    for command, source, target in [("pack", "train", "shards"), ("unpack", "shards", "again")]:
+        code, _, lines = run(SHARDS, command, "-i", place / source, "-o", place / target)
+        assert code == 0, lines
+    assert run(SHARDS, "index", place / "shards")[0] == 0
+    assert len(scan_records(place / "shards")[0]) == len(scan_records(place / "again")[0]) == 2
 
 
 @any_bytes
