@@ -27,7 +27,6 @@ from tqdm import tqdm
 from layers.options_records import LayerRecordOptions
 from layers.options_split import DEPTH, SplitOptions
 from layers.runtime.cutouts import CutFrames, Cutout, open_cutouts
-from layers.runtime.exact import split_all
 from layers.runtime.remove import FILLER
 from layers.runtime.split import Parts, filled, find_holes, open_filler, with_occluders
 from nunif.errors import UserError
@@ -42,6 +41,7 @@ from nunif.video.film import Film, film_hash, list_films, open_film
 from nunif.video.part import PartOfFilm
 from nunif.video.reader import BrokenVideo, Frame
 from nunif.video.tone import describe_transfer
+from scene.layers.exact import split_all
 from scene.planes import ALPHA, BEHIND, BLIND_HOLE, COLOUR, DISPARITY, FOREGROUND, OCCLUDER
 
 logger = logging.getLogger(__name__)

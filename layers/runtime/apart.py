@@ -13,7 +13,7 @@ import numpy as np
 from layers.runtime.cutouts import CutFrame, CutFrames, Cutout
 from layers.runtime.finders import seen_size
 from layers.runtime.ids import NEW, SHORT_SIDE, Track, Tracker, nearest_label, parted_before
-from scene import layer_folder
+from scene.layers import folder as layer_folder
 
 MOST = 8  # people of a shot with a layer of their own
 NEEDED = 3  # frames in which somebody has to be seen, or they go with who stands nearest

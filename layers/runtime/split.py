@@ -22,18 +22,14 @@ from inpaint.runtime.depth_stream import stream_disparity
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
 from layers.options_split import DEPTH, DILATE, HOLE_THRESHOLD, SplitOptions
-from layers.runtime import planes
 from layers.runtime.apart import MOST, Ids, Roll
 from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
 from layers.runtime.export_films import export_beside
 from layers.runtime.film_export import plan_exports
-from layers.runtime.formats import FORMATS, format_of, measure_loss, space_of
 from layers.runtime.occluders import WithDisparity, occluders_of
 from layers.runtime.order import Order
-from layers.runtime.planes import PlanesOfFilm
 from layers.runtime.provenance import origin_of
 from layers.runtime.remove import FILLER
-from layers.runtime.spaces import Linear, Space
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import file_sha256, write_json
@@ -49,8 +45,12 @@ from nunif.runtime.options import parse_objects
 from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.reader import content_hash
-from scene import layer_folder
 from scene.depth import create_estimator
+from scene.layers import folder as layer_folder
+from scene.layers import planes
+from scene.layers.formats import FORMATS, format_of, measure_loss, space_of
+from scene.layers.planes import PlanesOfFilm
+from scene.layers.spaces import Linear, Space
 
 logger = logging.getLogger(__name__)
 
