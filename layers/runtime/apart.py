@@ -12,7 +12,8 @@ import numpy as np
 
 from layers.runtime.cutouts import CutFrame, CutFrames, Cutout
 from layers.runtime.finders import seen_size
-from layers.runtime.ids import NEW, SHORT_SIDE, Track, Tracker, nearest_label, parted_before
+from layers.runtime.groups import nearest_label
+from layers.runtime.ids import NEW, SHORT_SIDE, Track, Tracker, parted_before
 from scene.layers import folder as layer_folder
 
 MOST = 8  # people of a shot with a layer of their own
