@@ -84,7 +84,7 @@ class Ids:
         for track in window[-1].seen:
             first = len(window) - NEW
             one = track.came_off
-            if one is None or track.num_seen != NEW or first < 1:
+            if one is None or track.num_apart != NEW or first < 1:
                 continue
             frames = [(followed.picture, followed.seen) for followed in window[: first + 1]]
             for number, seen in enumerate(parted_before((one, track), frames)):

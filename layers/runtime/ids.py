@@ -56,6 +56,7 @@ class Track:
     num_partly: int = 0
     pieces: list[np.ndarray] = field(default_factory=list)
     came_off: "Track | None" = None
+    num_apart: int = 0  # frames since then, the first of them too
     num_seen: int = 1
     num_hidden: int = 0
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2, np.float32))
@@ -158,9 +159,9 @@ class Tracker:
                 track.touched[other] = track.touched.get(other, 0) + 1
                 track.met[other] = self._number
             if track in new:
-                track = self._unseen_with(track, part, seen) or Track(
-                    part, came_off=track, touched={track: 1}, met={track: self._number}
-                )
+                whole, known = track, self._unseen_with(track, part, seen)
+                track = known or Track(part, touched={whole: 1}, met={whole: self._number})
+                track.came_off, track.num_apart = whole, 0
             seen[track] = part
 
     def _carry(self, picture: np.ndarray) -> dict[Track, np.ndarray]:
@@ -324,6 +325,7 @@ class Tracker:
                         track.velocity + np.median(self._flow[common], axis=0)
                     )
             track.see(seen[track])
+            track.num_apart += track.came_off is not None
             track.num_seen += track in carried
         self._tracks = [track for track in known if track.num_hidden <= AWAY]
 
@@ -420,10 +422,12 @@ def parted_before(
     (picture, seen), result = frames[-1], [dict(seen) for _, seen in frames[:-1]]
     for number in range(len(result) - 1, -1, -1):
         earlier, whole = frames[number][0], result[number].get(pair[0])
-        if whole is None or not all(track in seen for track in pair):
+        is_known = pair[1] in result[number]
+        if whole is None or is_known or not all(track in seen for track in pair):
             break
         flow = flow_to(earlier, picture)
-        parts = _shared(whole, pair, {track: pull(_as_float(seen[track]), flow) for track in pair})
+        carried = {track: pull(_as_float(seen[track]), flow) for track in pair}
+        parts = _shared(whole, pair, carried, colours_of(earlier))
         least = LEAST_AREA * whole.size
         if len(parts) < 2 or min(part.sum() for part in parts.values()) < least:
             break

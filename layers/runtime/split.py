@@ -190,6 +190,7 @@ def to_their_outlines(
             persons = [one._replace(alpha=alpha) for one, alpha in zip(cut.persons, wider)]
             cut = cut._replace(persons=persons)
             part = part._replace(cut=cut, hole=size.of(_alphas_of(cut, part.occluder)))
+            scene = np.where(part.hole[..., None], scene, cut.frame.rgb)
         yield part, scene
 
 

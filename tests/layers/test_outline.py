@@ -6,8 +6,12 @@ Axes: H W pixels.
 import cv2
 import numpy as np
 
+from layers.runtime.cutouts import CutFrame, Cutout
 from layers.runtime.hole_size import HoleSize
+from layers.runtime.occluders import WithDisparity
 from layers.runtime.outline import with_outlines
+from layers.runtime.split import find_holes, to_their_outlines
+from nunif.video.reader import Frame
 from scene.layers.exact import over, split
 
 H, W = 80, 108
@@ -45,6 +49,23 @@ def test_an_outline_that_alpha_has_missed_leaves_the_scene():
         assert np.abs(scene.astype(int) - room)[person].max() <= 19 * unit
         before = split(picture, alpha[..., None].astype(kind) * unit, filled)[1]
         assert (np.abs(before.astype(int) - room)[person].max(axis=1) > 50 * unit).mean() > 0.3
+
+
+def test_outside_of_the_hole_the_scene_stays_the_film():
+    """Also where an alpha is too faint to be anybody's."""
+    picture, room = shown()
+    alpha = np.zeros((H, W), np.uint8)
+    alpha[22:68, 43:57] = 255
+    alpha[20:70, 62:66] = 3
+    frame = Frame(rgb=picture, pts=0, time=0.0, duration=1, picture=None)
+    size = HoleSize(reach=40)
+    given = find_holes(
+        iter([(WithDisparity(CutFrame(frame, True, [Cutout(alpha)]), None), None)]), size
+    )
+    filled = ((part, np.where(part.hole[..., None], room // 2, picture)) for part in given)
+    ((part, scene),) = to_their_outlines(filled, size)
+    assert (part.cut.persons[0].alpha[PERSON] > 200).mean() > 0.99
+    assert not part.hole[30:60, 64].any() and np.array_equal(scene[~part.hole], picture[~part.hole])
 
 
 def test_what_hangs_on_nobody_or_has_other_colours_is_the_rooms():
