@@ -95,7 +95,7 @@ def _colours_beside(shown: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     is_sure = (inner if inner.sum() >= FEWEST else sure) > 0
     weight = is_sure.astype(np.float32)
     smooth = cv2.blur(shown * weight[..., None], (_BLUR, _BLUR))
-    smooth /= np.maximum(cv2.blur(weight, (_BLUR, _BLUR)), 1e-6)[..., None]
+    smooth = smooth / np.maximum(cv2.blur(weight, (_BLUR, _BLUR)), 1e-6)[..., None]
     numbers = np.zeros(is_sure.shape, np.int32)
     numbers[is_sure] = np.arange(1, 1 + int(is_sure.sum()))
     return np.asarray(smooth[is_sure][nearest_label(numbers) - 1], np.float32)
