@@ -41,17 +41,17 @@ from layers.runtime.compose import (
     tell_of_loss,
     write_film,
 )
-from layers.runtime.formats import format_of, read_layers, space_of
-from layers.runtime.planes import FrameLayers, in_bits
 from layers.runtime.provenance import note_generated
 from layers.runtime.put_back import Generated
-from layers.runtime.spaces import Space, compose
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import file_sha256
 from nunif.runtime.film import check_not_sources, open_source
 from nunif.video.film import Film
-from scene import layer_folder
+from scene.layers import folder as layer_folder
+from scene.layers.formats import format_of, read_layers, space_of
+from scene.layers.planes import FrameLayers, in_bits
+from scene.layers.spaces import Space, compose
 
 logger = logging.getLogger(__name__)
 
