@@ -1,13 +1,14 @@
-"""What a memory over time is worth to a matte: the same network with gated recurrent units, with
-state space units and with none, trained on equal data for equal steps and judged on records whose
-people and backgrounds none of them has seen.
+"""What a memory over time is worth to a matte, and what a backbone is: networks with gated
+recurrent units, with state space units and with none, with blocks that scan the picture and without
+them (`--arch mamba_s0,mobileone_s0`), trained on equal data for equal steps and judged on records
+whose people and backgrounds none of them has seen.
 
     python create_training_data.py world -i CLIPS -o data/w/train --num 160 --size 96x160 --seed 71
     python create_training_data.py world -i OTHERS -o data/w/eval --num 24 --size 96x160 --seed 1001
     python -m benchmarks.matte_memory -i data/w/train --eval data/w/eval --steps 800 -o FILE
 
-All memories and seeds take turns, update by update, so that figures of an interrupted run compare
-too; all memories of a seed see the same clips. The records judged by are run as streams, from
+All networks and seeds take turns, update by update, so that figures of an interrupted run compare
+too; all networks of a seed see the same clips. The records judged by are run as streams, from
 nothing to their end. A share is the error of a matte over that of saying nobody is there: below 1
 is better than nothing. Written anew after every judgement.
 
@@ -53,6 +54,7 @@ STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # t of a 95 % interval, by the 
 class Run:
     """A network in training. cpu: seconds of its updates."""
 
+    arch: str
     memory: str
     seed: int
     model: MattingNetwork
@@ -67,7 +69,7 @@ def main() -> None:
     parser.add_argument("-i", "--train", type=Path, required=True, help="records to train on")
     parser.add_argument("--eval", type=Path, required=True, help="records to judge on")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file")
-    parser.add_argument("--arch", default="efficientnet_lite0", help="the network")
+    parser.add_argument("--arch", default="efficientnet_lite0", help="networks")
     parser.add_argument("--recurrent", default=",".join(MEMORIES), help="memories")
     parser.add_argument("--seeds", default="0,1,2", help="of weights and data")
     parser.add_argument("--steps", type=int, default=800, help="updates of each network")
@@ -80,14 +82,14 @@ def main() -> None:
     )
     seeds = [int(seed) for seed in words.seeds.split(",")]
     runs = [
-        start(words.arch, memory, seed, words.learning_rate)
+        start(arch, memory, seed, words.learning_rate)
         for seed in seeds
+        for arch in words.arch.split(",")
         for memory in words.recurrent.split(",")
     ]
     rows: list[dict[str, Any]] = []
     about = {
         **machine(torch.device("cpu")),
-        "arch": words.arch,
         "size": list(train[0].size),
         "clip": CLIP,
         "batch": BATCH,
@@ -129,7 +131,7 @@ def start(arch: str, memory: str, seed: int, rate: float) -> Run:
         warmup_updates=0,
         rate_factor=lambda name: BACKBONE if name.startswith("encoder.") else 1.0,
     )
-    return Run(memory, seed, model, optimizer)
+    return Run(arch, memory, seed, model, optimizer)
 
 
 def learn(run: Run, batch: dict[str, Tensor], rate: float) -> None:
@@ -181,7 +183,8 @@ def judged(run: Run, steps: int, records: Sequence[Record]) -> dict[str, Any]:
         for name, score in SCORES.items():
             for place, matte in enumerate((alpha, np.zeros_like(truth))):
                 errors[name][place] += score(matte, truth) / len(records)
-    row: dict[str, Any] = {"memory": run.memory, "seed": run.seed, "steps": steps}
+    row: dict[str, Any] = {"arch": run.arch, "memory": run.memory}
+    row |= {"seed": run.seed, "steps": steps}
     row["parameters"] = run.model.num_parameters
     row["cpu_seconds_per_step"] = round(float(np.median(run.cpu)), 4)
     for name, (mine, empty) in errors.items():
@@ -190,15 +193,15 @@ def judged(run: Run, steps: int, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: for each memory and number of steps the mean over seeds, with its 95 % interval."""
+    """Markdown: for each network and number of steps the mean over seeds and its 95 % interval."""
     names = [f"{name}_share" for name in SCORES]
-    heads = ["memory", "steps", "seeds", *names, "CPU s a step", "parameters"]
+    heads = ["network", "memory", "steps", "seeds", *names, "CPU s a step", "parameters"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[int, str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["steps"], row["memory"]), []).append(row)
-    for (steps, memory), group in groups.items():
-        cells = [memory, str(steps), str(len(group))]
+        groups.setdefault((row["steps"], row["arch"], row["memory"]), []).append(row)
+    for (steps, arch, memory), group in groups.items():
+        cells = [arch, memory, str(steps), str(len(group))]
         cells += [interval([row[name] for row in group]) for name in names]
         cells.append(f"{np.median([row['cpu_seconds_per_step'] for row in group]):.3f}")
         cells.append(f"{group[0]['parameters']:,}")

@@ -24,6 +24,17 @@ def pose_body(
     Returns:
         vertices (T, V, 3) and joints (T, P, 3).
     """
+    rotations, joints = pose_parts(pose, shape, root)
+    rest = rest_vertices(*(float(length) for length in shape))
+    skin = np.einsum("tpij,pvj->tpvi", rotations, rest) + joints[:, :, None]
+    return skin.reshape(len(pose), -1, 3), joints
+
+
+def pose_parts(
+    pose: np.ndarray, shape: np.ndarray, root: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How parts are turned from standing upright with hanging arms, (T, P, 3, 3), and where their
+    joints are, (T, P, 3); see `pose_body`."""
     height, width = (float(length) for length in shape)
     turned, offsets = turns(pose), joint_offsets(height, width)
     whole = turns(root[:, :3])
@@ -37,9 +48,7 @@ def pose_body(
             above = rotations[:, part.parent]
             rotations[:, number] = above @ turned[:, number]
             joints[:, number] = joints[:, part.parent] + above @ offsets[number]
-    rest = rest_vertices(height, width)
-    skin = np.einsum("tpij,pvj->tpvi", rotations, rest) + joints[:, :, None]
-    return skin.reshape(len(pose), -1, 3), joints
+    return rotations, joints
 
 
 def turns(axes: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from character.clips import PLANES, num_people
 from character.latents import read_latents
 from nunif import record_scan
 from nunif.records import BadRecord, Record
+from nunif.seed import generator_for
 from nunif.shards.options import CacheSettings
 from nunif.training.task import BadSample, Draw
 
@@ -54,9 +55,11 @@ def _lack(record: Record, *, min_frames: int) -> str:
 
 @dataclass(frozen=True)
 class KeptClips:
-    """files: each with the name of the record that it was made of."""
+    """files: each with the name of the record that it was made of. still_share: of the updates for
+    which each clip is one of its frames."""
 
     files: Sequence[tuple[str, Path]]
+    still_share: float = 0.0
 
     def __len__(self) -> int:
         return len(self.files)
@@ -67,6 +70,22 @@ class KeptClips:
 
     def __getitem__(self, draw: Draw) -> Sample:
         try:
-            return read_latents(self.files[draw.index][1])
+            clip = read_latents(self.files[draw.index][1])
         except (OSError, ValueError) as problem:
             raise BadSample(self.name(draw.index), str(problem)) from problem
+        if not is_still(draw.window, self.still_share):
+            return clip
+        frame = int(generator_for("still", draw.seed).integers(clip["face"].shape[0]))
+        return one_frame(clip, frame)
+
+
+def is_still(window: int, share: float) -> bool:
+    """Whether an update learns from single frames: a share of them, evenly among the others."""
+    return int((window + 1) * share) > int(window * share)
+
+
+def one_frame(clip: Sample, frame: int) -> Sample:
+    """A clip of one of its frames."""
+    taken = slice(frame, frame + 1)
+    films = {name: clip[name][:, taken] for name in ("target", "scene", "occlusion")}
+    return clip | films | {name: clip[name][taken] for name in ("face", "bary")}

@@ -28,7 +28,7 @@ from character.metrics import (
 )
 from character.models import CharacterNetwork
 from character.options_evaluate import EvaluateOptions
-from character.runtime.sampler import Codes, Looks, Sampling, make_run, open_network
+from character.runtime.sampler import Codes, Looks, Sampling, make_piece, open_network
 from character.scores import Measured, Scores, table
 from nunif.device import create_device
 from nunif.errors import UserError
@@ -176,10 +176,9 @@ def _make(
     )
     looks = Looks(model.reference(identity, embedding), embedding)
     sampling = Sampling(options.steps, options.guidance, model.clip_length, 0, options.seed)
-    latents = make_run(
-        model, looks, Codes(scene, occlusion, codes["face"], codes["bary"]), sampling, name=name
-    )
-    return _films(model, latents, scene)[0]
+    own = Codes(scene, occlusion, codes["face"], codes["bary"])
+    made = make_piece(model, looks, own, sampling, name=name)
+    return _films(model, made.latents, scene)[0]
 
 
 def _films(model: CharacterNetwork, latents: Tensor, scenes: Tensor) -> list[Film]:
@@ -213,6 +212,10 @@ def score(
     for name in CODES:
         rows[name] = _measure(clips, _all_of(made[name]), name)
     scores = Scores(rows, _codec(clips, true), bodies_overlap=_mean_overlap(clips))
+    errors = [
+        _colour_errors(clips, _all_of(made[name]), name) for name in ("own codes", "identity")
+    ]
+    scores.colour_errors = list(zip(*errors))
     if NO_OCCLUSION in made:
         with_code, without = [0.0, 0], [0.0, 0]
         for clip, right, wrong in zip(clips, made["own codes"], made[NO_OCCLUSION]):
@@ -235,27 +238,39 @@ def _all_of(films: Sequence[Film | None]) -> list[Film]:
 
 def _measure(clips: Sequence[Clip], films: Sequence[Film], name: str) -> Measured:
     """Means over clips of what a film shares with the own codes and with those it was given."""
-    given, own, colours = [], [], []
+    given, own = [], []
     total, count = 0.0, 0
     for i, (clip, film) in enumerate(zip(clips, films)):
-        driven = clips[(i + 1) % len(clips)] if name == "motion" else clip
         free = clip.occluder[..., 3] < FREE
-        body, own_body = driven.face >= 0, clip.face >= 0
+        body, own_body = _driven(clips, i, name).face >= 0, clip.face >= 0
         shape = silhouette(film.pixels, film.scene)
         given.append(overlap(shape, body, free))
         own.append(overlap(shape, own_body, free))
-        truth = clip.colour / np.float32(255)
-        seen = part_colours(film.pixels, driven.face, free)
-        colours.append(colour_error(seen, part_colours(truth, clip.face, free)))
         rest = ~grown(body | own_body | (clip.alpha > 0)) & ~grown(clip.occluder[..., 3] > 0)
         part, numbers = squared_error(film.pixels, clip.behind / np.float32(255), rest)
         total, count = total + part, count + numbers
     return Measured(
         body=float(np.nanmean(given)),
         own_body=float(np.nanmean(own)),
-        colour=float(np.nanmean(colours)),
+        colour=float(np.nanmean(_colour_errors(clips, films, name))),
         scene=psnr(total, count),
     )
+
+
+def _driven(clips: Sequence[Clip], index: int, name: str) -> Clip:
+    """The clip whose body a film was given."""
+    return clips[(index + 1) % len(clips)] if name == "motion" else clips[index]
+
+
+def _colour_errors(clips: Sequence[Clip], films: Sequence[Film], name: str) -> list[float]:
+    """Of each film, see `colour_error`."""
+    errors = []
+    for i, (clip, film) in enumerate(zip(clips, films)):
+        free = clip.occluder[..., 3] < FREE  # what an occluder hides has no colour
+        seen = part_colours(film.pixels, _driven(clips, i, name).face, free)
+        truth = part_colours(clip.colour / np.float32(255), clip.face, free)
+        errors.append(colour_error(seen, truth))
+    return errors
 
 
 def _codec(clips: Sequence[Clip], true: Sequence[Film]) -> float:

@@ -1,6 +1,6 @@
 """The options of `train.py character`. Nothing here imports torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nunif.errors import UserError
@@ -109,6 +109,14 @@ class TrainOptions(CacheOptions, TrainerOptions):
     null_share: float = share_option(
         default=0.1, help="of clips whose identity is not shown, for guidance"
     )
+    still_share: float | None = option(
+        default=None,
+        minimum=0,
+        maximum=1,
+        help="of the updates that learn from one frame of each clip: layers between frames learn "
+        "little from them, but they are soon done, and more people are seen (default: 0, tiny: "
+        "0.875)",
+    )
     noise_offset: float = option(
         default=0.0, minimum=0, help="spread of noise that a whole frame has in common"
     )
@@ -125,13 +133,15 @@ class TrainOptions(CacheOptions, TrainerOptions):
         "and 0 with the target sample)",
     )
 
-    batch_size: int = option(default=3, minimum=1, help="clips per forward pass")
+    batch_size: int = option(
+        default=0, minimum=0, help="clips per forward pass, 0: 8 with tiny, 3 with the others"
+    )
     backward_step: int = option(
         default=1, minimum=1, help="batches whose gradients are gathered for one update"
     )
     max_epoch: int = option(default=4, minimum=1, help="epochs of the whole run")
     learning_rate: float = option(
-        default=1e-3, minimum=0, help="learning rate at its peak; published ones: 1e-5"
+        default=2e-3, minimum=0, help="learning rate at its peak; published ones: 1e-5"
     )
     learning_rate_cycles: int = option(
         default=1, minimum=1, help="cosine: how often it falls from the peak to the minimum"
@@ -186,6 +196,17 @@ class TrainOptions(CacheOptions, TrainerOptions):
                 f"--init {self.init} and {other} both say what weights to start from: leave one "
                 "of them out"
             )
+
+    def settled(self) -> "TrainOptions":
+        """With the preset's numbers where none are given."""
+        is_tiny = self.preset == "tiny"
+        return replace(
+            self,
+            batch_size=self.batch_size or (8 if is_tiny else 3),
+            still_share=(0.875 if is_tiny else 0.0)
+            if self.still_share is None
+            else self.still_share,
+        )
 
     @property
     def latents(self) -> Path:

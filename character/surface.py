@@ -8,8 +8,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from scene.people.film import TRIANGLES
+from scene.people.motion import move_body
+from scene.people.portrait import portrait_camera, portrait_gait
 from scene.people.raster import rasterize
 
+USUAL_HEIGHT = 1.7  # metres
 NEAREST = 0.05  # metres; what is nearer isn't seen
 
 
@@ -61,3 +65,18 @@ def _shares(corners: np.ndarray, depths: np.ndarray, x: np.ndarray, y: np.ndarra
     deep = flat * depths
     whole = deep.sum(axis=1, keepdims=True)
     return np.where(whole > 0, deep / np.where(whole > 0, whole, 1), 1 / 3).astype(np.float32)
+
+
+def portrait_surface(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The body of somebody of usual height and width in a portrait of a record of the world, see
+    `draw_surface`; size: (H, W) = (size, size)."""
+    camera = portrait_camera(USUAL_HEIGHT, size)
+    times = camera.frame_times
+    vertices = move_body(portrait_gait(), USUAL_HEIGHT, 1.0, times).vertices
+    pose = {
+        "vertices": vertices.reshape(1, 1, -1, 3),
+        "intrinsics": camera.intrinsics(times),
+        "extrinsics": camera.extrinsics(),
+    }
+    points, inverse = project(pose, 0)
+    return draw_surface(points[0], inverse[0], TRIANGLES, (size, size))

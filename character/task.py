@@ -80,7 +80,8 @@ class CharacterTask(Task):
         weights = None
         if self._recipe.gamma:
             weights = schedule.loss_weights(step, gamma=self._recipe.gamma)
-        losses = denoising_loss(prediction, schedule.truth(x0, noise, step), weights)
+        truth, shares = schedule.truth(x0, noise, step), self.model.codec.shares()
+        losses = denoising_loss(prediction, truth, weights, shares)
         return losses, schedule.clean(noisy, prediction.detach().to(x0), step)
 
     def eval_step(self, model: nn.Module, batch: Sample) -> EvalOutput:
@@ -98,10 +99,11 @@ class CharacterTask(Task):
 
     def yardstick(self) -> str:
         model, recipe = self.model, self._recipe
-        return (
+        text = (
             f"denoising loss of {model.name}, target {model.schedule.target}, {model.size} pixels, "
             f"bias {recipe.bias:g}, gamma {recipe.gamma:g}"
         )
+        return text if model.codec.shares() is None else f"{text}, channels as they are seen"
 
 
 def draw_steps(count: int, bias: float) -> Tensor:
@@ -148,6 +150,23 @@ def rest_motion_modules(model: CharacterNetwork) -> None:
     for module in motion_modules(model.denoiser):
         nn.init.zeros_(module.proj_out.weight)
         nn.init.zeros_(module.proj_out.bias)
+
+
+def begin_alike(model: CharacterNetwork) -> None:
+    """Let the reference network begin with the decoder's weights, as both begin with those of
+    Stable Diffusion where these are at hand, let what attention looks for be what it finds, and let
+    the skin's codes be seen: places with the same code look at each other from the beginning on."""
+    nn.init.kaiming_normal_(model.pose_guider.conv_out.weight)
+    own, given = model.reference_net.state_dict(), model.denoiser.state_dict()
+    for name, tensor in own.items():
+        if name == "conv_in.weight":  # the decoder's has more channels behind the noisy latents
+            tensor.copy_(given[name][:, : tensor.shape[1]])
+        elif name in given and given[name].shape == tensor.shape:
+            tensor.copy_(given[name])
+    for network in (model.denoiser, model.reference_net):
+        for site in model.sites:
+            attention = network.get_submodule(site)
+            attention.to_k.weight.data.copy_(attention.to_q.weight.data)
 
 
 def preview(model: CharacterNetwork, batch: Sample, clean: Tensor) -> np.ndarray:

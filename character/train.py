@@ -18,7 +18,7 @@ from character.models import CharacterNetwork
 from character.models.network import count
 from character.models.weights import load_init
 from character.options_train import TrainOptions
-from character.task import CharacterTask, rest_motion_modules
+from character.task import CharacterTask, begin_alike, rest_motion_modules
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.models import create_model
@@ -35,14 +35,18 @@ from nunif.training.trainer import TrainResult, train
 
 logger = logging.getLogger(__name__)
 
+BEGIN_WITH: dict[str, dict[str, Any]] = {
+    "tiny": {"stance": True, "image_encoder": {"pixels": 16, "projection_dim": 32}}
+}
+
 
 def main(options: TrainOptions) -> None:
     """The command `train.py character`."""
     if options.dry_run:
-        for line in describe_sizes(options):
+        for line in describe(options):
             print(line)
         return
-    with joined(options) as options:
+    with joined(options.settled()) as options:
         if options.curriculum is not None:
             train_stages(options, read_stages(options))
         else:
@@ -55,6 +59,7 @@ def model_name(options: TrainOptions) -> str:
 
 def train_model(options: TrainOptions) -> tuple[TrainResult, CharacterNetwork]:
     """Train one model, to the end of the run or of a stage."""
+    options = options.settled()  # of a stage too
     seed_everything(options.seed)
     start = _start_of(options)
     model = create_network(options, start)
@@ -90,7 +95,7 @@ def create_network(options: TrainOptions, start: Path | None) -> CharacterNetwor
         if name != model_name(options):
             preset = str(name).rpartition(".")[2]
             raise UserError(f"{start} holds the model {name!r}: give --preset {preset}")
-    words = {**(known.get("kwargs") or {}), **_said(options)}
+    words = {**(known.get("kwargs") or _begin_with(options)), **_said(options)}
     model = create_model(model_name(options), **words)
     assert isinstance(model, CharacterNetwork)
     if known:
@@ -100,7 +105,16 @@ def create_network(options: TrainOptions, start: Path | None) -> CharacterNetwor
             logger.info("%s", line)
     else:
         rest_motion_modules(model)
+        if model.stance is not None:
+            begin_alike(model)
     return model
+
+
+def _begin_with(options: TrainOptions) -> dict[str, Any]:
+    """What a preset says of models that begin anew alone: older files do without it."""
+    words = BEGIN_WITH.get(options.preset, {})
+    # without bodies nobody is known to stand in any way
+    return {**words, "stance": False} if words and options.motion == "none" else words
 
 
 def _said(options: TrainOptions) -> dict[str, Any]:
@@ -128,17 +142,31 @@ def _take_frozen(model: CharacterNetwork, weights: Mapping[str, Tensor]) -> None
         part.load_state_dict(own)
 
 
-def describe_sizes(options: TrainOptions) -> list[str]:
-    """Lines on the sizes of a preset's networks, which are built without weights."""
+def describe(options: TrainOptions) -> list[str]:
+    """Lines on a preset's networks, which are built without weights: their sizes, and which weights
+    of --init they would take.
+
+    Raises:
+        UserError: these don't fit.
+    """
     with torch.device("meta"):
-        model = create_model(model_name(options), **_said(options))
+        words = {**_begin_with(options), **_said(options)}
+        model = create_model(model_name(options), **words)
     assert isinstance(model, CharacterNetwork)
+    lines = describe_sizes(model)
+    if options.init is not None:
+        lines += load_init(model, options.init, only_names=True)
+    return lines
+
+
+def describe_sizes(model: CharacterNetwork) -> list[str]:
+    """Lines on the sizes of its networks."""
     parts = {
         "denoiser": model.denoiser,
         "reference network": model.reference_net,
         "pose guider": model.pose_guider,
         "skin codes": model.skin,
-        "CLIP": model.image_encoder,
+        "image encoder": model.image_encoder,
         "codec": model.codec,
     }
     lines = [f"{name:20} {count(part) / 1e6:10.2f} M" for name, part in parts.items()]
@@ -177,7 +205,7 @@ def create_task(model: CharacterNetwork, options: TrainOptions, *, is_fresh: boo
     model.to(device)
     keep = partial(_keep, model, device, options)
     cuts = [cut._replace(number=number) for number in range(options.crops)]
-    train_set = keep(train_records, cuts)
+    train_set = replace(keep(train_records, cuts), still_share=options.still_share or 0.0)
     eval_set = None
     if eval_records is not None:
         eval_set = keep(eval_records, [cut._replace(is_first=True)])

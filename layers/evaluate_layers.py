@@ -31,8 +31,8 @@ from layers.evaluation.layer_truth import (
 )
 from layers.evaluation.methods import BASELINE_FILLS, ways_to_fill
 from layers.options_evaluate import BASELINES, EvaluateOptions
+from layers.runtime.hole_size import HoleSize
 from layers.runtime.remove import FILLER
-from layers.runtime.split import HoleSize
 from nunif.errors import UserError
 from nunif.evaluation.finished import key_of, key_of_code
 from nunif.evaluation.judging import evaluate, evenly

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from layers.options_records import LayerRecordOptions
 from layers.options_split import DEPTH, SplitOptions
 from layers.runtime.cutouts import CutFrames, Cutout, open_cutouts
-from layers.runtime.exact import split_all
+from layers.runtime.hole_size import HoleSize
 from layers.runtime.remove import FILLER
 from layers.runtime.split import Parts, filled, find_holes, open_filler, with_occluders
 from nunif.errors import UserError
@@ -42,6 +42,7 @@ from nunif.video.film import Film, film_hash, list_films, open_film
 from nunif.video.part import PartOfFilm
 from nunif.video.reader import BrokenVideo, Frame
 from nunif.video.tone import describe_transfer
+from scene.layers.exact import split_all
 from scene.planes import ALPHA, BEHIND, BLIND_HOLE, COLOUR, DISPARITY, FOREGROUND, OCCLUDER
 
 logger = logging.getLogger(__name__)
@@ -210,7 +211,8 @@ def _planes_of(
     by, cut_out = open_cutouts(how)
     filler = open_filler(how)
     cut = _as_one(stack.enter_context(cut_out(film)))
-    parts = find_holes(with_occluders(cut, how, film, stack), how)
+    size = HoleSize(how.hole_threshold, how.dilate)
+    parts = find_holes(with_occluders(cut, how, film, stack), size)
 
     def planes() -> Iterator[tuple[Frame, bool, Planes]]:
         for part, scene in filled(parts, filler, film):

@@ -8,6 +8,8 @@ from nunif.errors import UserError
 from nunif.options import option, share_option
 from nunif.video.options import codec_option, extras_option, pixel_format_option, quality_option
 
+BODIES = ("world", "anny")
+
 
 @dataclass(frozen=True)
 class CharacterOptions:
@@ -23,6 +25,12 @@ class CharacterOptions:
         metavar="FILE",
         help="how they move, a .npz: pose.npz of a record of the world, or pose, shape, root, f "
         "and c of the film's frames, see docs/layers.md",
+    )
+    body: str = option(
+        default="world",
+        choices=BODIES,
+        help="whose skin pose, shape and root move: that of the world's people, or that of the "
+        "package anny (pip install '.[anny]')",
     )
     output: Path = option(
         "-o",
@@ -40,10 +48,11 @@ class CharacterOptions:
         help="which of the film's people leaves for the new one, 1 is the nearest; others stay",
     )
     steps: int = option(default=25, minimum=1, maximum=1000, help="steps from noise to pictures")
-    guidance: float = option(
-        default=3.5,
+    guidance: float | None = option(
+        default=None,
         help="how far to go from nobody in particular to the person: 1 is no further than the "
-        "model says, and takes half as long",
+        "model says, and takes half as long (default: 3.5, as MIMO's release; models of the "
+        "preset tiny: 1)",
     )
     window: int | None = option(
         default=None,
@@ -71,7 +80,7 @@ class CharacterOptions:
     extras: bool = extras_option()
 
     def check(self) -> None:
-        if not 0 <= self.guidance <= 100:
+        if self.guidance is not None and not 0 <= self.guidance <= 100:
             raise UserError(f"--guidance {self.guidance:g} must be from 0 to 100")
 
     def composing(self) -> ComposeOptions:

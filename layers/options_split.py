@@ -22,6 +22,7 @@ from scene.depth_options import DepthOptions
 DEPTH = "depth"
 FORMATS = ("png", "exr", "ffv1", "prores", "vp9")
 HOLE_THRESHOLD, DILATE = 0.02, 1
+REACH = 4  # of the person finder, whose alpha ends too early in places
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,14 @@ class SplitOptions(FilmExportOptions, DepthOptions, MaskOptions, FillerOption):
         default=DILATE,
         minimum=0,
         help="by how much that hole grows, in pixels of a film 432 wide",
+    )
+    reach: int | None = option(
+        default=None,
+        minimum=0,
+        maximum=64,
+        help="look so far around people for an outline that their alpha has missed, in pixels of a "
+        f"film 432 wide (default: {REACH} for the person finder; masks and mattes are as they are: "
+        "0)",
     )
     look_ahead: int | None = option(
         default=None,
@@ -129,6 +138,12 @@ class SplitOptions(FilmExportOptions, DepthOptions, MaskOptions, FillerOption):
             )
         if self.objects is not None and self.masks is None:
             raise UserError(f"--objects {self.objects} is for --masks: add them or leave it out")
+
+    @property
+    def reaches(self) -> int:
+        """`reach`, or what it is by default."""
+        is_found = self.masks is None and self.matting is None
+        return self.reach if self.reach is not None else REACH * is_found
 
     def film(self) -> FilmOptions:
         """How the film is read."""

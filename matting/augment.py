@@ -54,13 +54,15 @@ class Layers:
 
     foreground (T, 3, H, W), alpha (T, 1, H, W): who is in the picture, and how visible. occluder
     (T, 4, H, W): colours and cover of what is before them; None for nothing. background (T, 3, H,
-    W): what is behind, of any other size until it is moved.
+    W): what is behind, of any other size until it is moved. whole: foreground and background are
+    one picture, the frame as it was seen, which is moved and changed as one.
     """
 
     foreground: Tensor
     alpha: Tensor
     occluder: Tensor | None
     background: Tensor
+    whole: bool = False
 
     def compose(self) -> Tensor:
         """The frames, (T, 3, h, w): R + A (F - B), where R is the occluder over the background."""
@@ -76,6 +78,8 @@ class Layers:
 
 DEGREES, SHIFT, SHEAR = 10.0, 0.1, 5.0
 SCALES = 0.9, 1.1
+FRONT_SCALES = 0.5, 1.0  # of people before another background
+WHOLE_SCALES = 0.4, 1.0  # of frames that stay together
 
 
 def affine(degrees: float, shift: tuple[float, float], scale: float, shear: float) -> np.ndarray:
@@ -134,6 +138,15 @@ def sample(pictures: Tensor, matrices: np.ndarray, size: int, *, extend: bool) -
     return F.grid_sample(pictures, grid, mode="bilinear", padding_mode=mode, align_corners=False)
 
 
+def _reduced(pictures: Tensor, matrices: np.ndarray, size: int) -> Tensor:
+    """Pictures halved as often as `sample` would pass over every second pixel, so that what is made
+    small looks as if it were far away."""
+    step = np.sqrt(np.abs(np.linalg.det(matrices[:, :2, :2]))).max() * min(pictures.shape[-2:])
+    while step >= 2 * size:
+        pictures, step = F.avg_pool2d(pictures, 2, ceil_mode=True), step / 2
+    return pictures
+
+
 def place_layers(
     layers: Layers, size: int, chances: Probabilities, rng: np.random.Generator
 ) -> Layers:
@@ -145,10 +158,15 @@ def place_layers(
         still = np.broadcast_to(np.eye(3), (num_frames, 3, 3))
         return draw_motion(num_frames, rng) if rng.random() < chance else still
 
-    front = draw_place((0.5, 1.0), chances.flip, rng) @ motion(chances.move_foreground)
+    scales = WHOLE_SCALES if layers.whole else FRONT_SCALES
+    front = draw_place(scales, chances.flip, rng) @ motion(chances.move_foreground)
     behind = draw_place((1.0, 1.5), chances.flip, rng) @ motion(chances.move_background)
     together = motion(chances.move_all)
     front, behind = front @ together, behind @ together
+    if layers.whole:
+        both = _reduced(torch.cat([layers.foreground, layers.alpha], 1), front, size)
+        both = sample(both, front, size, extend=True)  # mirrored where it ends, with its people
+        return Layers(both[:, :3], both[:, 3:], None, both[:, :3], whole=True)
     return Layers(
         # the colours go on outside of their picture, so that soft edges don't turn black
         sample(layers.foreground, front, size, extend=True),
@@ -267,7 +285,9 @@ def augment(
     if occluder is not None:
         # an alpha that was sharpened or blurred may have grown below the occluder
         alpha = torch.minimum(alpha, 1 - occluder[:, 3:])
-    result = Layers(front, alpha.clamp(0, 1), occluder, behind)
+    if layers.whole:
+        behind = front
+    result = Layers(front, alpha.clamp(0, 1), occluder, behind, layers.whole)
     return _paused(result, rng) if rng.random() < chances.pause else result
 
 
@@ -291,6 +311,7 @@ def _each(layers: Layers, change: Callable[[Tensor], Tensor]) -> Layers:
         change(layers.alpha),
         None if layers.occluder is None else change(layers.occluder),
         change(layers.background),
+        layers.whole,
     )
 
 

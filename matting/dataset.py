@@ -18,7 +18,8 @@ from torch import Tensor
 
 from matting.augment import OF_STILLS, OF_VIDEOS, Layers, augment, part_of, settle, to_unit
 from matting.backgrounds import BACKGROUND, Backgrounds, draw_numbers, first_numbers
-from matting.persons import PersonSet
+from matting.persons import PLANES as AS_SEEN  # of a record that is learned from as it is
+from matting.persons import PersonSet, scan_marked
 from nunif import record_scan
 from nunif.places import text_of
 from nunif.record_list import Records
@@ -54,9 +55,35 @@ def _lack(record: Record, *, min_frames: int) -> str:
     is_cut_out = record.has(ALPHA.letter) and record.has(FOREGROUND.letter)
     if lacking and not is_cut_out and record.planes != BACKGROUND:
         return f"it has no {' and no '.join(lacking)}"
-    if 1 < len(record) < min_frames:
-        return f"{len(record)} frames, {min_frames} are needed"
-    return ""
+    return _too_short(record, min_frames)
+
+
+def scan_labelled(
+    folder: Path, *, min_frames: int = 1, cache: CacheSettings | None = None
+) -> tuple[Records, list[BadRecord]]:
+    """Records whose frames and alpha are learned from as they are, and those that can't be used.
+    Those of one frame are stills.
+
+    Raises:
+        UserError: there is no such folder, or no record in it.
+    """
+    found, bad = scan_marked(folder, cache=cache)
+
+    def lack(record: Record) -> str:
+        return _too_short(record, min_frames)
+
+    bad += [BadRecord(record.path, lack(record)) for record in found.where(lack)]
+    return found.where(lambda record: not lack(record)), bad
+
+
+def _too_short(record: Record, min_frames: int) -> str:
+    short = 1 < len(record) < min_frames
+    return f"{len(record)} frames, {min_frames} are needed" if short else ""
+
+
+def _is_whole(record: Record) -> bool:
+    """Whether it is learned from as it is."""
+    return record.planes == AS_SEEN
 
 
 @dataclass(frozen=True)
@@ -83,6 +110,10 @@ class _Clips:
         """The layers of a clip. behind: another record whose background is taken, and of which
         frames."""
         try:
+            if _is_whole(record):
+                frames = _read_unit(record, COLOUR, numbers)
+                alpha = _read_unit(record, ALPHA, numbers)
+                return Layers(frames, alpha, None, frames, whole=True)
             occluder = None
             if record.has(OCCLUDER.letter):
                 occluder = _read_unit(record, OCCLUDER, numbers)
@@ -120,6 +151,8 @@ class TrainSet(_Clips):
         behind = (other, other.numbers[: self.clip_length]) if other else None
         if self.backgrounds and (other or not record.has(BEHIND.letter)):
             behind = self.backgrounds.draw(self.clip_length, rng)
+        if _is_whole(record):
+            behind = None
         chances = OF_STILLS if len(record) == 1 else OF_VIDEOS
         layers = self._read(record, numbers, behind)
         passes = {"low": _sample(augment(layers, self.size, rng, chances))}
@@ -146,7 +179,7 @@ class EvalSet(_Clips):
     def __getitem__(self, draw: Draw) -> Sample:
         record = self.records[draw.index]
         behind = None
-        if not record.has(BEHIND.letter):
+        if not record.has(BEHIND.letter) and not _is_whole(record):
             rng = generator_for("eval-background", record.path.name)
             behind = self.backgrounds.draw(self.clip_length, rng)
         layers = self._read(record, first_numbers(record, self.clip_length), behind)

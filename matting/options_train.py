@@ -42,6 +42,13 @@ class TrainOptions(CacheOptions, TrainerOptions):
         help="what people are put before: records of backgrounds in train/ and eval/ of this "
         "folder, beside those of the dataset",
     )
+    labelled: Path | None = option(
+        default=None,
+        metavar="DIR",
+        help="learn the matte of real films too: records of frames and their alpha in train/ and "
+        "eval/ of this folder, such as label_people makes, are learned from as they are, beside "
+        "those of the dataset",
+    )
     curriculum: str | None = option(
         default=None,
         metavar="FILE",
@@ -70,6 +77,11 @@ class TrainOptions(CacheOptions, TrainerOptions):
     )
     backbone_rate: float = option(
         default=0.5, minimum=0, help="the backbone's learning rate, as a share of the others'"
+    )
+    freeze_norms: bool = option(
+        default=False,
+        help="the backbone's BatchNorm keeps the means and variances that it came with, as those "
+        "of small batches are poor; with --backbone-rate 0 the backbone stays as it is",
     )
     pool_rate: float = option(
         default=1.0, minimum=0, help="that of the coarsest map's head, as a share of the others'"

@@ -20,6 +20,7 @@ from torch import Tensor
 from matting.augment import affine, change_colours, grey, sample, to_unit
 from nunif import record_scan
 from nunif.places import address_of, local_path, text_of
+from nunif.record_list import Records
 from nunif.records import BadRecord, Record, read_plane
 from nunif.shards.options import CacheSettings
 from nunif.training.task import BadSample
@@ -147,10 +148,21 @@ def scan_persons(
     """
     if address_of(folder) is not None or (local_path(folder) / "train").is_dir():
         folder = folder / "train"
-    found, bad = record_scan.scan_records(folder, PLANES, quick=True, cache=cache)
-    marked = found.where(lambda record: record.has(ALPHA.letter))
-    for record in found.where(lambda record: not record.has(ALPHA.letter)):
-        bad.append(BadRecord(record.path, f"it has no {ALPHA.name}"))
+    marked, bad = scan_marked(folder, cache=cache)
     clips = marked.where(lambda record: len(record) >= clip_length)
     stills = marked.where(lambda record: len(record) < clip_length)
     return PersonSet(clips, stills, clip_length, size), bad
+
+
+def scan_marked(
+    folder: Path, *, cache: CacheSettings | None = None
+) -> tuple[Records, list[BadRecord]]:
+    """The records of frames and their alpha in a folder, and those that can't be used.
+
+    Raises:
+        UserError: there is no such folder, or no record in it.
+    """
+    found, bad = record_scan.scan_records(folder, PLANES, quick=True, cache=cache)
+    for record in found.where(lambda record: not record.has(ALPHA.letter)):
+        bad.append(BadRecord(record.path, f"it has no {ALPHA.name}"))
+    return found.where(lambda record: record.has(ALPHA.letter)), bad

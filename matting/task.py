@@ -16,7 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from matting.backgrounds import Backgrounds, split
-from matting.dataset import EvalSet, Passes, Sample, TrainSet, scan_records
+from matting.dataset import (
+    EvalSet,
+    Passes,
+    Sample,
+    TrainSet,
+    scan_labelled,
+    scan_records,
+)
 from matting.losses import (
     composition_loss,
     gradient_loss,
@@ -31,7 +38,7 @@ from matting.persons import PersonSet, scan_persons
 from nunif.errors import UserError
 from nunif.pictures import label, tile, to_uint8
 from nunif.places import may_be_folder
-from nunif.record_list import Records
+from nunif.record_list import Records, join
 from nunif.record_scan import check_bad_share
 from nunif.records import BadRecord
 from nunif.training.distributed import first_process_does
@@ -81,6 +88,7 @@ class MattingTask(Task):
             "refiner.": options.refiner_rate,
         }
         self._other_rate = options.decoder_rate
+        self._freeze_norms = options.freeze_norms
         self._high_ratio = options.high_ratio
         self._weights = Weights(
             options.composition_weight, options.gradient_weight, options.perceptual_weight
@@ -89,11 +97,15 @@ class MattingTask(Task):
         is_refined = self._ratio != 1 or (train_set.high is not None and self._high_ratio != 1)
         # what isn't used has no gradient
         used = {"person_head.": train_set.persons is not None, "refiner.": is_refined}
+        # and what has no rate needs none, which saves its backward pass
+        used["encoder."] = options.backbone_rate > 0
         idle = tuple(prefix for prefix, is_used in used.items() if not is_used)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not name.startswith(idle))
 
     def train_step(self, model: nn.Module, batch: Passes) -> TrainOutput | Iterator[TrainOutput]:
+        if self._freeze_norms:
+            self.model.encoder.eval()
         low = self._matting_pass(model, batch["low"], self._ratio)
         return low if len(batch) == 1 else self._all_passes(model, batch, low)
 
@@ -216,7 +228,13 @@ def _people(data_dir: Path, half: str, options: TrainOptions) -> tuple[Records, 
     others = Records()
     if options.backgrounds is not None:
         others = _scan(options.backgrounds / half, options)
-    return split(data_dir / half, _scan(data_dir / half, options), others)
+    people, behind = split(data_dir / half, _scan(data_dir / half, options), others)
+    if options.labelled is not None:
+        folder = options.labelled / half
+        found, bad = scan_labelled(folder, min_frames=options.clip_length, cache=options.cache)
+        _check_share(folder, len(found), bad, options)
+        people = join([people, found])
+    return people, behind
 
 
 def _scan(folder: Path, options: TrainOptions) -> Records:

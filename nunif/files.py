@@ -38,7 +38,7 @@ BUSY_SECONDS = 2.0  # that a file is waited for which another program has open, 
 # what Windows says then: access denied (by a virus scanner), sharing violation, lock violation
 _BUSY = frozenset({5, 32, 33})
 # of a file system without locks
-NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 @contextmanager

@@ -71,6 +71,11 @@ class DctCodec(nn.Module):
         ycc = F.conv_transpose2d(coefficients, self.filters, stride=BLOCK)
         return torch.einsum("rc,ncyx->nryx", torch.linalg.inv(self.colours), ycc)
 
+    def shares(self) -> Tensor | None:
+        """How much an error counts in each channel, 1 on average: as much as it is seen, by the
+        spreads that the channels were divided by."""
+        return self.deviations / self.deviations.mean()
+
     @torch.no_grad()
     def measure(self, pictures: Tensor) -> None:
         """Set the deviations to those of pictures (N, 3, H, W) in [-1, 1]."""
@@ -106,6 +111,10 @@ class KlCodec(nn.Module):
     def encode(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W) in [-1, 1] -> (N, 4, H / 8, W / 8): the mean, not a sample of it."""
         return self.vae.encode(pictures).latent_dist.mode() * KL_SCALE
+
+    def shares(self) -> Tensor | None:
+        """All alike."""
+        return None
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.vae.decode(latents / KL_SCALE).sample

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from character.models.codecs import CODECS
-from character.models.identity import ImageEncoder
+from character.models.identity import build_encoder
 from character.models.pieces import add_pose, add_reference, behind_last_site, norm_per_frame
-from character.models.pose import Pose, PoseGuider, SkinCodes, Surface
+from character.models.pose import Pose, PoseGuider, SkinCodes, Stance, Surface
 from character.models.unets import UNetSizes, build_denoiser, build_reference
 from character.noise import TARGETS, NoiseSchedule
 from nunif.errors import UserError
@@ -41,7 +42,7 @@ class CharacterNetwork(Model):
         widths, layers, groups, heads: of both UNets. cross: d.
         codec: "dct" or "kl"; codec_sizes: what it is built with.
         guider: widths of the pose guider, whose first channels are `pose_channels`.
-        image_encoder: sizes of CLIP's network.
+        image_encoder: see `character.models.identity.build_encoder`.
         size, frames: pixels of a side and length of the clips that it is trained with.
         positions: the most frames of one call.
         occlusion: whether what is in front comes in beside the scene.
@@ -50,6 +51,8 @@ class CharacterNetwork(Model):
         motion: "codes", learned with the rest, or "colours", fixed.
         target: what it predicts, see `character.noise`. zero_snr: of its schedule.
         scene_skip: the prediction is the difference from the scene's latents.
+        stance: the reference network gets a body too, as it stands in portraits of the world: its
+            tokens say of which place of the skin they are, in the same codes as the decoder's.
 
     Raises, when it is built:
         UserError: diffusers is not installed; the target can't go with the schedule.
@@ -81,6 +84,7 @@ class CharacterNetwork(Model):
         target: str = "v",
         zero_snr: bool = True,
         scene_skip: bool = False,
+        stance: bool = False,
     ) -> None:
         super().__init__()
         named = {"codec": (codec, CODECS), "motion": (motion, MOTIONS), "target": (target, TARGETS)}
@@ -98,10 +102,13 @@ class CharacterNetwork(Model):
         )
         self.skin = SkinCodes(pose_channels, learned=motion == "codes")
         self.pose_guider = PoseGuider(pose_channels, tuple(guider), widths[0])
-        self.image_encoder = ImageEncoder(**image_encoder).requires_grad_(False)
+        self.image_encoder = build_encoder(image_encoder).requires_grad_(False)
         self.clip_length, self.size, self.positions = frames, size, positions
         self.size_multiple = self.codec.factor * 2 ** (len(widths) - 1)
         self.has_occlusion, self.scene_skip = occlusion, scene_skip
+        self.stance = Stance(size) if stance else None
+        if stance:
+            add_pose(self.reference_net)
 
     def _add_unets(
         self, sizes: UNetSizes, *, num_latents: int, positions: int, frame_norm: bool
@@ -148,6 +155,12 @@ class CharacterNetwork(Model):
         `embed`.
         """
         bank: Bank = {}
+        if self.stance is not None:
+            features = self.guide(self.stance())[:, :, 0]  # (1, widths[0], h, w)
+            if features.shape[-2:] != identity.shape[-2:]:
+                features = F.interpolate(features, identity.shape[-2:])
+            features = features.to(identity.dtype).expand(len(identity), -1, -1, -1)
+            identity = torch.cat([identity, features], dim=1)
         self.reference_net(
             identity, 0, encoder_hidden_states=embedding, cross_attention_kwargs={"write": bank}
         )

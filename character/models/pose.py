@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from character.surface import portrait_surface
 from scene.people.body import NUM_PARTS, NUM_VERTICES, make_triangles
 from scene.people.motion import Gait, move_body
 
@@ -44,6 +45,24 @@ class SkinCodes(nn.Module):
     def forward(self, surface: Surface) -> Tensor:
         """(B, C, T, H, W); 0 where there is no body."""
         return paint(surface, self.faces, self.codes)
+
+
+class Stance(nn.Module):
+    """The body as it stands in the picture that tells who somebody is, see
+    `character.surface.portrait_surface`. size: pixels of a side, S."""
+
+    face: Tensor
+    bary: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        face, bary = portrait_surface(size)
+        self.register_buffer("face", torch.as_tensor(face)[None, None], persistent=False)
+        self.register_buffer("bary", torch.as_tensor(bary)[None, None], persistent=False)
+
+    def forward(self) -> Surface:
+        """One frame of one clip: (1, 1, S, S)."""
+        return Surface(self.face, self.bary)
 
 
 def rest_places() -> Tensor:

@@ -20,6 +20,7 @@ from character.models.network import CharacterNetwork
 from character.models.pieces import MOTION
 from nunif.errors import UserError
 from nunif.models import read_model_file
+from nunif.models.checkpoint import read_shapes
 from nunif.models.fit import describe_mismatch
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
@@ -70,8 +71,11 @@ PARTS = (
 )
 
 
-def load_init(network: CharacterNetwork, folder: Path) -> list[str]:
+def load_init(network: CharacterNetwork, folder: Path, *, only_names: bool = False) -> list[str]:
     """Put the weights of a folder into a network, in place, and tell which part came from where.
+
+    only_names: the network is on the meta device: names and shapes are looked at, numbers are not
+        read.
 
     Raises:
         UserError: a part is not there, is torn, or does not fit: names the weights that are
@@ -87,10 +91,13 @@ def load_init(network: CharacterNetwork, folder: Path) -> list[str]:
             continue
         tensors: dict[str, Tensor] = {}
         for path in reversed(paths):  # what a UNet's file says of its motion modules counts
-            tensors |= read_model_file(path)[1]["state_dict"]
+            tensors |= read_shapes(path) if only_names else read_model_file(path)[1]["state_dict"]
         source = " and ".join(map(str, paths))
-        number = fill(network.get_submodule(part.module), tensors, part=part, source=source)
-        lines.append(f"{part.module}: {number} tensors of {source}")
+        names = fill(network.get_submodule(part.module), tensors, part=part, source=source)
+        line = f"{part.module}: {len(names.found)} tensors of {source}, 0 missing, 0 unexpected"
+        if names.lacking:
+            line += f"; {len(names.lacking)} that nothing depends on are not there"
+        lines.append(line)
     return lines
 
 
@@ -157,8 +164,8 @@ class KeyMap:
     unexpected: list[str]
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, part: Part, source: str) -> int:
-    """Put the weights of files into a module, in place, and count them.
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, part: Part, source: str) -> KeyMap:
+    """Put the weights of files into a module, in place, and tell which.
 
     A first convolution of a file that knows fewer channels than the module's learns nothing of the
     new ones: their weights are zero.
@@ -177,7 +184,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, part: Part, source
     ):
         raise UserError(f"{source} does not fit the {part.module}: {problem}")
     module.load_state_dict({**own, **given})
-    return len(given)
+    return names
 
 
 def _widened(weights: Tensor, wanted: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ MEMBRANE = 0.5  # how much of the difference around the hole, light apart, is ca
 # The constants below were chosen on eleven real clips of 48 frames with three families of holes.
 OLD = 8.0  # frames after which a canvas counts half of what its age leaves it
 KEY_SHARE = 0.25  # of a key beside a canvas that is young
+NEAR = 6  # pixels of half the size: a neighbourhood
 NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in coding
 # a change of light that is no doubt; of a camera that adapts
 LIGHT = 0.15
@@ -192,10 +193,14 @@ def unmix(canvas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return canvas[:, COLOUR] / divisor, share, divisor
 
 
-def fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+def fit_in(
+    seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor, still: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """A candidate in the light of the frame, with half of the difference that is left at the hole's
     edge carried into it, which takes away what the motion got wrong.
 
+    still: (B, 1, 1, 1), from 0 to 1, how surely it is of a camera that stands still: then what
+        differs alike in a neighbourhood is a shadow or a lamp there, and no wrong motion.
     Returns: the colours, and how large the difference is beyond `NOISE`, (B, 1, H, W), without
         light that changes everywhere and by `LIGHT` at most.
     """
@@ -204,6 +209,11 @@ def fit_in(seen: Tensor, hole: Tensor, colour: Tensor, known: Tensor) -> tuple[T
     difference = seen - lit
     unlike = torch.maximum(difference.abs(), (seen - colour).abs() - LIGHT).mean(1, keepdim=True)
     difference, seen_before = halve(torch.cat([difference, unlike], dim=1), both)
+    if still is not None:
+        planes = torch.cat([difference[:, COLOUR] * seen_before, seen_before], 1)
+        near = F.avg_pool2d(planes, 2 * NEAR + 1, 1, NEAR)
+        alike = near[:, COLOUR].abs().mean(1, keepdim=True) / near[:, 3:].clamp(min=ALMOST_UNKNOWN)
+        difference = torch.cat([difference[:, COLOUR], difference[:, 3:] - still * alike], 1)
     difference = enlarge(smooth_fill(difference, 1 - ramp(seen_before, 0, 0.5)), hole)
     fitted = torch.add(lit, difference[:, COLOUR], alpha=MEMBRANE).clamp(-1, 1)
     return fitted, (difference[:, 3:] - NOISE).clamp(min=0)

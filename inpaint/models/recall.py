@@ -51,10 +51,12 @@ from inpaint.models.motion import (
     known_after,
     measure_motion,
     pyramid,
+    ramp,
     warp_inside,
 )
 from scene.masks import smooth_fill
 
+STILL = (0.5, 1.0)  # mean pixels of motion to a key of a camera that stands still
 NUM_KEYS = 2  # one in use, and one in reserve for when the view comes back
 
 
@@ -209,7 +211,7 @@ def _look_up(frames: _Clip, sources: list[_Source]) -> list[tuple[Candidate, Ten
     moved, within = warp_inside(planes, enlarge(motion, frames.seen), frames.grid)
     colour, share, divisor = unmix(moved)
     known = known_after(share) * within
-    colour, doubt = fit_in(frames.seen, frames.hole, colour, known)
+    colour, doubt = fit_in(frames.seen, frames.hole, colour, known, _how_still(sources, motion))
     fields = (colour, known, doubt, moved[:, AGE], divisor, motion)
     parts_of: Sequence[tuple[Tensor, ...]] = [fields]
     if len(sources) > 1:  # exporters to ONNX stumble over a batch that is cut into one
@@ -221,6 +223,18 @@ def _look_up(frames: _Clip, sources: list[_Source]) -> list[tuple[Candidate, Ten
         candidate = Candidate(shown, sure, unlike, age, from_key=source.is_key)
         found.append((candidate, own_motion))
     return found
+
+
+def _how_still(sources: list[_Source], motion: Tensor) -> Tensor | None:
+    """See `fit_in`. A canvas is of the frame before: what differs from it is motion that was
+    measured wrong."""
+    if not any(source.is_key for source in sources):
+        return None
+    still = 1 - ramp(motion.abs().mean((1, 2, 3), keepdim=True), *STILL)
+    if len(sources) == 1:
+        return still
+    parts = zip(sources, still.chunk(len(sources)))
+    return torch.cat([part if source.is_key else torch.zeros_like(part) for source, part in parts])
 
 
 def _of_canvas(canvas: Tensor) -> _Source:

@@ -55,7 +55,7 @@ from nunif.video.reader import Frame
 from nunif.video.tone import ToneMap, to_8_bits
 from scene.depth import DepthEstimator, create_estimator
 from scene.depth_models import MOTION_PARALLAX
-from scene.layer_folder import Layers
+from scene.layers.formats import Layers
 
 logger = logging.getLogger(__name__)
 
@@ -293,7 +293,7 @@ def views_of(
         if layers is None:
             yield depth, partial(view_of_eye, depth.item.rgb, shift_of(depth, options, size))
             continue
-        now = next(layers)
+        now = next(layers).with_film(depth.item.rgb)
         near = depth.disparity.float().numpy()
         behind, of_covers = disparities_of(near, alphas_at(now, (near.shape[0], near.shape[1])))
         # a layer's edge is its alpha: its disparity needs none
@@ -302,7 +302,7 @@ def views_of(
             shift_of(replace(depth, disparity=torch.from_numpy(one)), how, size)
             for one, how in [(behind, options), *((one, sharp) for one in of_covers)]
         )
-        yield depth, partial(view_of_layers, now, scene, covers)
+        yield depth, partial(view_of_layers, now, depth.item.rgb.dtype, scene, covers)
 
 
 def make_eye(

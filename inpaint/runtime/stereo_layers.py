@@ -18,7 +18,8 @@ from inpaint.runtime.stereo_views import Eye, forward_warp, view_of_eye
 from nunif.errors import UserError
 from nunif.video.film import Film
 from nunif.video.reader import content_hash
-from scene.layer_folder import Layers, read_layers, read_meta
+from scene.layers.folder import read_meta
+from scene.layers.formats import Layers, format_of, read_in_order
 from scene.masks import smooth_fill
 
 OPAQUE = 0.98  # of a layer: what is behind isn't seen
@@ -48,7 +49,8 @@ def open_layers(folder: Path, film: Film) -> Iterator[Layers]:
             f"{meta['size'][0]}, and what is read of {film.path} {len(film)} of {size[1]}x"
             f"{size[0]}: split the film with the same --start, --end and --fps"
         )
-    return read_layers(folder, meta)
+    format_of(meta)  # a format that isn't known is better found now
+    return read_in_order(folder, meta, film)
 
 
 def disparities_of(
@@ -100,7 +102,7 @@ def alphas_at(layers: Layers, size: tuple[int, int]) -> list[np.ndarray]:
     """The alphas of layers at another size (h, w), float32 in [0, 1]."""
     return [
         cv2.resize(
-            cover.alpha.astype(np.float32) / np.iinfo(cover.alpha.dtype).max,
+            np.ascontiguousarray(layers.space.premultiplied(cover)[..., 3]),
             size[::-1],
             interpolation=cv2.INTER_AREA,
         )
@@ -109,20 +111,28 @@ def alphas_at(layers: Layers, size: tuple[int, int]) -> list[np.ndarray]:
 
 
 def view_of_layers(
-    layers: Layers, shift: Tensor, shifts: Sequence[Tensor], eye: Eye, *, hole_growth: int = 0
+    layers: Layers,
+    kind: np.dtype,
+    shift: Tensor,
+    shifts: Sequence[Tensor],
+    eye: Eye,
+    *,
+    hole_growth: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What an eye sees of a frame in layers, and where it sees nothing; as `view_of_eye`.
 
+    Layers are moved and laid over each other in the numbers in which they were split.
+
     Args:
+        kind: of the film's pictures.
         shift: (H, W) of the scene. shifts: of each layer.
     """
-    scene, hole = view_of_eye(layers.scene, shift, eye, hole_growth=hole_growth)
-    result = scene.astype(np.float32)
+    scene = layers.scene.astype(np.float32)
+    result, hole = view_of_eye(scene, shift, eye, hole_growth=hole_growth)
     for cover, its in reversed(list(zip(layers.covers, shifts))):
         if not cover.alpha.any():
             continue
-        alpha = cover.alpha.astype(np.float32)[..., None] / np.iinfo(cover.alpha.dtype).max
-        picture = np.concatenate([cover.colours * alpha, alpha], axis=-1)
+        picture = layers.space.premultiplied(cover)
         moved, gap = forward_warp(picture, its * eye.shift, near_to_right=eye.is_mirrored)
         seen, gaps = moved[..., 3], gap.numpy()
         if gaps.any():  # a part of the layer before another one: what is between is missing
@@ -130,7 +140,6 @@ def view_of_layers(
             gaps = gaps & (smooth_fill(*whole)[0, 0].numpy() > 0.5)
         result = moved[..., :3] + (1 - seen[..., None]) * result
         hole = hole & (seen < OPAQUE) | gaps
-    top = np.iinfo(scene.dtype).max
-    picture = np.rint(result).clip(0, top).astype(scene.dtype)
+    picture = layers.space.sum_out(result, kind)
     picture[hole] = 0
     return picture, hole

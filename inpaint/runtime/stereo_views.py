@@ -58,7 +58,7 @@ def view_of_eye(
     """What an eye sees of a frame, and where it sees nothing.
 
     Args:
-        frame: (H, W, 3) uint8 or uint16.
+        frame: (H, W, 3) uint8, uint16 or float32.
         shift: (H, W) float32, of `inpaint.occlusion.shift_of_view`, larger = nearer.
         hole_growth: pixels by which holes grow away from what is near, over the rim that soft edges
             leave there.

@@ -15,8 +15,9 @@ from layers.evaluation.layer_truth import LayerTruth, TakenApart
 from layers.evaluation.methods import Fill
 from layers.runtime.apart import Ids
 from layers.runtime.cutouts import CutFrame, Cutout
+from layers.runtime.hole_size import HoleSize
 from layers.runtime.occluders import WithDisparity, occluders_of
-from layers.runtime.split import HoleSize, Parts, find_holes
+from layers.runtime.split import Parts, find_holes
 from nunif.video.reader import Frame
 
 

@@ -5,19 +5,22 @@ Axes: T frames, H W pixels. Pictures are (T, H, W, 3) uint8, masks (T, H, W) boo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
 import numpy as np
+import torch
 
 from layers.evaluation.truth import FAR, Errors, Removal, hole_scores, num_touched, share
+from layers.runtime.finders import PersonTiles
 from nunif.evaluation.report import Headline
 from nunif.video.clips import BadClip
 
 SAMPLES = 61  # frames that are compared to find the empty room, at most
 SAMPLE_ROWS = 96  # at which they are
+ROOMS = 4  # pictures that the film comes back to in which nobody is looked for
 SOMEBODY = 0.01  # of a picture differs where somebody is in it
 PLATE_FRAMES = 8  # of which the mean is the room before or after
 APART = 3  # frames between them and somebody
@@ -51,14 +54,25 @@ class Visit:
         return self.after
 
 
-def find_visits(frames: np.ndarray) -> list[Visit]:
+def holds_somebody(picture: np.ndarray) -> bool:
+    """Whether the person finder is sure of somebody in more than 1 % of (H, W, 3) uint8."""
+    tiles = PersonTiles(torch.device("cpu"))
+    return bool((tiles(picture) > tiles.rule.surely).mean() > SOMEBODY)
+
+
+def find_visits(
+    frames: np.ndarray, is_taken: Callable[[np.ndarray], bool] = holds_somebody
+) -> list[Visit]:
     """When somebody is in the picture: more than 1 % of it is more than 25 grey levels off from
     the empty room.
+
+    is_taken: whether somebody is in a picture, (H, W, 3) uint8, so that it is no empty room.
 
     Raises:
         BadClip: nobody ever, or always; or the camera moves.
     """
-    room = _empty_room(frames)
+    rooms = list(_rooms(frames))
+    room = next((room for room in rooms if not is_taken(room)), rooms[0])
     there = np.array([_differs(frame, room) for frame in frames])
     if not there.any():
         raise BadClip(f"nobody comes: {NEEDED}")
@@ -79,17 +93,21 @@ def find_visits(frames: np.ndarray) -> list[Visit]:
     return visits
 
 
-def _empty_room(frames: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8: what the film comes back to most often, as people stand here and there
-    and leave the same room behind."""
+def _rooms(frames: np.ndarray) -> Iterator[np.ndarray]:
+    """(H, W, 3) uint8: what the film comes back to, most often first, as people stand here and
+    there and leave the same room behind."""
     places = np.linspace(0, len(frames) - 1, min(SAMPLES, len(frames))).round().astype(int)
     size = (max(1, round(frames.shape[2] * SAMPLE_ROWS / frames.shape[1])), SAMPLE_ROWS)
     samples = [cv2.resize(frames[i], size, interpolation=cv2.INTER_AREA) for i in places]
     num = len(samples)
     near = np.array([[not _differs(a, b) for b in samples] for a in samples])
     starts = near & ~np.pad(near, ((0, 0), (1, 0)))[:, :num]
-    best = max(range(num), key=lambda i: (starts[i].sum(), near[i].sum()))
-    return np.median(frames[places[near[best]]], axis=0).round().astype(np.uint8)
+    left = sorted(range(num), key=lambda i: (starts[i].sum(), near[i].sum()), reverse=True)
+    for _ in range(ROOMS):
+        if left:
+            best = left[0]
+            yield np.median(frames[places[near[best]]], axis=0).round().astype(np.uint8)
+            left = [i for i in left if not near[best, i]]
 
 
 def _differs(frame: np.ndarray, room: np.ndarray) -> bool:

@@ -12,8 +12,9 @@ import numpy as np
 
 from layers.runtime.cutouts import CutFrame, CutFrames, Cutout
 from layers.runtime.finders import seen_size
-from layers.runtime.ids import NEW, SHORT_SIDE, Track, Tracker, nearest_label, parted_before
-from scene import layer_folder
+from layers.runtime.groups import nearest_label
+from layers.runtime.ids import NEW, SHORT_SIDE, Track, Tracker, parted_before
+from scene.layers import folder as layer_folder
 
 MOST = 8  # people of a shot with a layer of their own
 NEEDED = 3  # frames in which somebody has to be seen, or they go with who stands nearest
@@ -83,7 +84,7 @@ class Ids:
         for track in window[-1].seen:
             first = len(window) - NEW
             one = track.came_off
-            if one is None or track.num_seen != NEW or first < 1:
+            if one is None or track.num_apart != NEW or first < 1:
                 continue
             frames = [(followed.picture, followed.seen) for followed in window[: first + 1]]
             for number, seen in enumerate(parted_before((one, track), frames)):

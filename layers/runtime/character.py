@@ -28,8 +28,10 @@ from character.runtime.sampler import (
     draw_body,
     encode_pairs,
     look_at,
-    make_run,
+    make_piece,
     open_network,
+    pieces,
+    usual_guidance,
 )
 from layers.options_character import CharacterOptions
 from layers.runtime.compose import (
@@ -39,19 +41,21 @@ from layers.runtime.compose import (
     tell_of_loss,
     write_film,
 )
-from layers.runtime.formats import format_of, read_layers, space_of
-from layers.runtime.planes import FrameLayers, in_bits
 from layers.runtime.provenance import note_generated
 from layers.runtime.put_back import Generated
-from layers.runtime.spaces import Space, compose
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import file_sha256
 from nunif.runtime.film import check_not_sources, open_source
 from nunif.video.film import Film
-from scene import layer_folder
+from scene.layers import folder as layer_folder
+from scene.layers.formats import format_of, read_layers, space_of
+from scene.layers.planes import FrameLayers, in_bits
+from scene.layers.spaces import Space, compose
 
 logger = logging.getLogger(__name__)
+
+NOISE_NAME = "film"  # what frames' noise is drawn by, with the seed and their numbers
 
 
 def main(options: CharacterOptions) -> None:
@@ -67,7 +71,7 @@ def main(options: CharacterOptions) -> None:
     given = [options.layers, reading.input, options.model, options.identity, options.pose]
     check_not_sources([options.output], given)
     _check_who(options, meta)
-    movement = read_movement(options.pose)
+    movement = read_movement(options.pose, options.body)
     if len(movement.points) != len(meta["frames"]):
         raise UserError(
             f"--pose {options.pose} has {len(movement.points)} frames, the film "
@@ -105,7 +109,7 @@ def sampling_of(options: CharacterOptions, network: CharacterNetwork) -> Samplin
     window = options.window or network.clip_length
     sampling = Sampling(
         num_steps=options.steps,
-        guidance=options.guidance,
+        guidance=usual_guidance(network) if options.guidance is None else options.guidance,
         window=window,
         overlap=window // 6 if options.overlap is None else options.overlap,
         seed=options.seed,
@@ -149,15 +153,28 @@ class _Maker:
         yield from repeat(None, len(self.meta["frames"]) - at)
 
     def _run(self, run: Run, layers: Iterator[FrameLayers]) -> Iterator[Generated]:
-        size = self.network.size
-        pairs = (self._pair(next(layers), run) for _ in range(len(run)))
+        codes: Codes | None = None
+        held: list[torch.Tensor] = []
+        made_until = run.first
+        for part in pieces(len(run), self.sampling):
+            first, end = run.first + part.start, run.first + part.stop
+            more = self._codes(run, range(made_until, end), layers)
+            num_held = made_until - first
+            codes = more if codes is None else codes.last(num_held).before(more)
+            made = make_piece(
+                self.network, self.looks, codes, self.sampling,
+                name=NOISE_NAME, first=first, held=held,
+                num_kept=self.sampling.overlap if end <= run.last else 0,
+            )  # fmt: skip
+            held, made_until = made.path, end
+            new = made.latents[:, :, num_held:]
+            for picture, body in zip(decode_film(self.network, new), codes.face[num_held:]):
+                yield self._placed(picture, body >= 0, run)
+
+    def _codes(self, run: Run, frames: range, layers: Iterator[FrameLayers]) -> Codes:
+        pairs = (self._pair(next(layers), run) for _ in frames)
         scene, occlusion = encode_pairs(self.network, pairs)
-        face, bary = draw_body(self.movement, run, size)
-        codes = Codes(scene, occlusion, face, bary)
-        name = f"frames {run.first} to {run.last}"
-        latents = make_run(self.network, self.looks, codes, self.sampling, name=name)
-        for picture, body in zip(decode_film(self.network, latents), face):
-            yield self._placed(picture, body >= 0, run)
+        return Codes(scene, occlusion, *draw_body(self.movement, run, frames, self.network.size))
 
     def _pair(self, there: FrameLayers, run: Run) -> tuple[np.ndarray, np.ndarray]:
         """The square of a frame without the one who leaves, and what is before them before black,

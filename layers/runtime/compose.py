@@ -13,12 +13,8 @@ from typing import Any
 import numpy as np
 
 from layers.options_split import ComposeOptions
-from layers.runtime import planes
-from layers.runtime.exact import Layer
-from layers.runtime.formats import format_of, kind_of, read_layers, space_of
 from layers.runtime.provenance import note_generated, note_origin
 from layers.runtime.put_back import Generated, find_export, open_generated
-from layers.runtime.spaces import compose
 from nunif.errors import UserError
 from nunif.runtime.film import (
     check_not_sources,
@@ -31,7 +27,11 @@ from nunif.runtime.options import FilmOptions
 from nunif.video import picture as pictures
 from nunif.video.film import Film, open_film
 from nunif.video.reader import Frame, content_hash
-from scene import layer_folder
+from scene.layers import folder as layer_folder
+from scene.layers import planes
+from scene.layers.exact import Layer
+from scene.layers.formats import format_of, kind_of, read_layers, space_of
+from scene.layers.spaces import compose
 
 logger = logging.getLogger(__name__)
 

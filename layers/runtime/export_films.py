@@ -22,7 +22,6 @@ from layers.runtime.film_export import (
     plan_exports,
     write_export,
 )
-from layers.runtime.formats import format_of, read_layers, space_of
 from nunif.errors import UserError
 from nunif.files import make_folder, write_json
 from nunif.runtime.film import check_not_sources, open_again, open_source
@@ -32,7 +31,8 @@ from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.part import place_in_whole
 from nunif.video.reader import BrokenVideo
-from scene import layer_folder
+from scene.layers import folder as layer_folder
+from scene.layers.formats import format_of, read_layers, space_of
 
 logger = logging.getLogger(__name__)
 

@@ -23,13 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from layers.options_films import REMOVAL, VACE, WAN_ANIMATE, FilmExportOptions, parse_mask_shape
-from layers.runtime.exact import Layer
 from layers.runtime.export_writer import FilmsOfExport, Pictures
 from layers.runtime.film_fit import Fit, fit_of
-from layers.runtime.planes import FrameLayers, in_bits
 from layers.runtime.pose_pictures import cut_face, draw_skeleton, laid, read_points
 from layers.runtime.region_masks import region, whole_blocks, without
-from layers.runtime.spaces import Space
 from nunif.errors import UserError
 from nunif.files import explain_os_errors
 from nunif.image import save_png
@@ -37,6 +34,9 @@ from nunif.numbered import check_exists, is_picture
 from nunif.video.film import Film, open_film, parse_fps
 from nunif.video.pixel_format import layout_of
 from nunif.video.tone import ToneMap
+from scene.layers.exact import Layer
+from scene.layers.planes import FrameLayers, in_bits
+from scene.layers.spaces import Space
 
 FOLDER, INFO = "exports", "export.json"
 VERSION = 1

@@ -13,7 +13,7 @@ from nunif.errors import UserError
 from nunif.files import longer_name, write_json
 from nunif.video.film import folder_hash
 from nunif.video.reader import content_hash
-from scene.layer_folder import META
+from scene.layers.folder import META
 
 
 def origin_path(film: Path) -> Path:

@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 
 from layers.options_split import ComposeOptions
-from layers.runtime.exact import over
 from layers.runtime.export_writer import picture_path
 from layers.runtime.film_export import FOLDER, INFO
 from layers.runtime.film_fit import Fit
@@ -25,6 +24,7 @@ from nunif.errors import UserError
 from nunif.image import read_grey
 from nunif.video.film import Film, open_film
 from nunif.video.pixel_format import layout_of
+from scene.layers.exact import over
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ Axes: H W pixels, 3 = R G B.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,19 +20,17 @@ from inpaint.runtime.depth_files import open_depth_in
 from inpaint.runtime.depth_stream import stream_disparity
 from inpaint.runtime.stream import Filler, HoleFrame, fill_in_sdr
 from inpaint.runtime.windows import open_fillers
-from layers.options_split import DEPTH, DILATE, HOLE_THRESHOLD, SplitOptions
-from layers.runtime import planes
+from layers.options_split import DEPTH, SplitOptions
 from layers.runtime.apart import MOST, Ids, Roll
 from layers.runtime.cutouts import CutFrame, CutFrames, open_alphas, open_cutouts, to_sdr8
 from layers.runtime.export_films import export_beside
 from layers.runtime.film_export import plan_exports
-from layers.runtime.formats import FORMATS, format_of, measure_loss, space_of
+from layers.runtime.hole_size import HoleSize
 from layers.runtime.occluders import WithDisparity, occluders_of
 from layers.runtime.order import Order
-from layers.runtime.planes import PlanesOfFilm
+from layers.runtime.outline import with_outlines
 from layers.runtime.provenance import origin_of
 from layers.runtime.remove import FILLER
-from layers.runtime.spaces import Linear, Space
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import file_sha256, write_json
@@ -49,21 +46,16 @@ from nunif.runtime.options import parse_objects
 from nunif.video.film import Film
 from nunif.video.folder import folder_of_outputs
 from nunif.video.reader import content_hash
-from scene import layer_folder
 from scene.depth import create_estimator
+from scene.layers import folder as layer_folder
+from scene.layers import planes
+from scene.layers.formats import FORMATS, format_of, measure_loss, space_of
+from scene.layers.planes import PlanesOfFilm
+from scene.layers.spaces import Linear, Space
 
 logger = logging.getLogger(__name__)
 
-REFERENCE_WIDTH = 432  # of a film: --dilate is told in its pixels
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class HoleSize:
-    """As the options of `split` say it."""
-
-    hole_threshold: float = HOLE_THRESHOLD
-    dilate: int = DILATE
 
 
 class Parts(NamedTuple):
@@ -103,12 +95,14 @@ def main(options: SplitOptions) -> None:
         if options.ids and options.objects is None:
             cut = ids(cut)
         before = with_occluders(cut, options, film, stack)
-        parts = stack.enter_context(read_ahead(find_holes(before, options), film))
+        size_of_hole = HoleSize(options.hole_threshold, options.dilate, options.reaches)
+        parts = stack.enter_context(read_ahead(find_holes(before, size_of_hole), film))
         layers, roll, order = FORMATS[options.format], Roll(), Order()
         space = space_of(layers, film)
         with PlanesOfFilm(folder, lambda shot: layers.open_shot(shot, film)) as written:
             write = partial(write_frame, written, roll, order, space)
-            process_frames(filled(parts, filler, film), film, write)
+            done = to_their_outlines(filled(parts, filler, film), size_of_hole)
+            process_frames(done, film, write)
         about = {"filler": model.name, "filler_sha256": file_sha256(model), "cut_out_by": by}
         objects = parse_objects(options.objects) if options.ids else ()
         persons = roll.told(ids, objects)
@@ -171,21 +165,33 @@ def with_occluders(
 
 
 def find_holes(
-    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], options: HoleSize | SplitOptions
+    frames: Iterator[tuple[WithDisparity, np.ndarray | None]], size: HoleSize
 ) -> Iterator[Parts]:
-    """Each frame with its hole: what anything covers by more than the threshold, grown."""
+    """Each frame with the hole that is filled in."""
     for (cut, disparity), occluder in frames:
-        alphas = [person.alpha for person in cut.persons]
-        alphas += [] if occluder is None else [occluder]
-        seen = np.ones(cut.frame.rgb.shape[:2], np.float32)
-        for alpha in alphas:
-            seen *= 1 - alpha.astype(np.float32) / 255
-        hole = (1 - seen > options.hole_threshold).astype(np.uint8)
-        radius = max(1, round(options.dilate * hole.shape[1] / REFERENCE_WIDTH))
-        if options.dilate:
-            square = np.ones((2 * radius + 1,) * 2, np.uint8)
-            hole = np.asarray(cv2.dilate(hole, square), np.uint8)
-        yield Parts(cut, occluder, hole > 0, disparity)
+        hole = size.of(_alphas_of(cut, occluder), size.reach)
+        yield Parts(cut, occluder, hole, disparity)
+
+
+def _alphas_of(cut: CutFrame, occluder: np.ndarray | None) -> list[np.ndarray]:
+    return [person.alpha for person in cut.persons] + ([] if occluder is None else [occluder])
+
+
+def to_their_outlines(
+    frames: Iterator[tuple[Parts, np.ndarray]], size: HoleSize
+) -> Iterator[tuple[Parts, np.ndarray]]:
+    """Frames, filled in, with people's alphas as far as they go: what shows within `reach` of them
+    and isn't the scene that was filled in is theirs; the hole becomes that of these alphas."""
+    for part, scene in frames:
+        cut = part.cut
+        if size.reach and cut.persons:
+            alphas = [person.alpha for person in cut.persons]
+            wider = with_outlines(cut.frame.rgb, scene, alphas, part.hole, part.occluder)
+            persons = [one._replace(alpha=alpha) for one, alpha in zip(cut.persons, wider)]
+            cut = cut._replace(persons=persons)
+            part = part._replace(cut=cut, hole=size.of(_alphas_of(cut, part.occluder)))
+            scene = np.where(part.hole[..., None], scene, cut.frame.rgb)
+        yield part, scene
 
 
 def filled(
@@ -299,6 +305,7 @@ def meta_of(options: SplitOptions, film: Film, written: PlanesOfFilm) -> dict[st
         "options": {
             "hole_threshold": options.hole_threshold,
             "dilate": options.dilate,
+            "reach": options.reaches,
             "look_ahead": options.look_ahead,
             "objects": options.objects,
         },

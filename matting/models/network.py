@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from matting.models import rvm_weights
 from matting.models.decoder import UNITS, Decoder, PooledAttention
 from matting.models.encoders import Encoder
+from matting.models.ranges import to_range
 from matting.models.refiner import REFINERS
 from matting.models.vssm import Block
 from nunif.models import Model
@@ -139,7 +140,7 @@ class MattingNetwork(Model):
             if downsample_ratio != 1:
                 matte = self.refiner(frames, small, matte, hidden)
             # nothing before this cuts values off
-            results = [(matte[:, :3] + frames).clamp(0, 1), matte[:, 3:].clamp(0, 1)]
+            results = [to_range(matte[:, :3] + frames), to_range(matte[:, 3:])]
         if src.dim() == 5:
             results = [x.unflatten(0, (b, t)) for x in results]
         return *results, *states

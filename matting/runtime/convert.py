@@ -24,6 +24,7 @@ from nunif.compiler import compile_in_place
 from nunif.device import create_device
 from nunif.errors import UserError
 from nunif.files import make_folder
+from nunif.image import decode
 from nunif.models import load_model
 from nunif.numbered import is_picture
 from nunif.runtime.backends import is_exported
@@ -241,9 +242,13 @@ def background_frames(
         return repeat(np.full((size[1], size[0], 3), colour, np.uint8), num_frames)
     path = Path(text)
     if is_picture(path):
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise UserError(f"--background {path} can't be read as a picture: save it as PNG")
+        try:
+            picture = decode(path.read_bytes(), cv2.IMREAD_COLOR)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(
+                f"--background {path} can't be read as a picture ({reason}): save it as PNG"
+            ) from error
         return repeat(_fitted(picture[..., ::-1], size), num_frames)
     film = stack.enter_context(open_film(path))
     if len(film) < num_frames:

@@ -14,6 +14,7 @@ names.
 import json
 import logging
 import pickle
+import zipfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -195,10 +196,37 @@ def read_model_file(
     return layout, content
 
 
-def _read_torch(path: Path, device: torch.device | str) -> tuple[str, dict[str, Any]]:
+def read_shapes(path: Path | str) -> dict[str, Tensor]:
+    """The tensors of a model file without their numbers, on the meta device: of safetensors and of
+    files of today's torch these are not read.
+
+    Raises:
+        UserError: see `read_model_file`; numbers that are not finite aren't found.
+    """
+    path = Path(path)
+    if _is_safetensors(path):
+        return _read_safetensors_shapes(path)
+    tensors = _read_torch(path, "cpu", mapped=zipfile.is_zipfile(path))[1]["state_dict"]
+    return {name: tensor.to("meta") for name, tensor in tensors.items()}
+
+
+def _read_safetensors_shapes(path: Path) -> dict[str, Tensor]:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise _no_safetensors(path, error) from error
+    empty = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    return unwrapped(empty, path, lightning=True)
+
+
+def _read_torch(
+    path: Path, device: torch.device | str, *, mapped: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """mapped: the numbers are read where they are used."""
     check_before_opening(path)
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         reason = str(error)
         if any(
@@ -256,10 +284,7 @@ def _read_safetensors(path: Path, device: torch.device | str) -> tuple[str, dict
             "__metadata__", {}
         )
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path} is torn or not a safetensors file ({first_line(error)}): fetch or make it "
-            "again"
-        ) from error
+        raise _no_safetensors(path, error) from error
     content: dict[str, Any] = {
         "state_dict": unwrapped(tensors, path, lightning="name" not in metadata)
     }
@@ -273,6 +298,12 @@ def _read_safetensors(path: Path, device: torch.device | str) -> tuple[str, dict
                 f"{path} has metadata that is no JSON ({first_line(error)}): make it again"
             ) from error
     return SAFETENSORS, content
+
+
+def _no_safetensors(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path} is torn or not a safetensors file ({first_line(error)}): fetch or make it again"
+    )
 
 
 def _check_entries(content: dict[str, Any], path: Path) -> None:

@@ -188,7 +188,7 @@ def open_plain_output(
 
 def _tell_of_kind(path: Path, film: Film, kind: str) -> None:
     """Log what a picture becomes that isn't asked to become a picture."""
-    if is_picture(film.path):
+    if is_picture(film.path) and len(film) == 1:  # and no APNG
         text = "%s is one picture, and %s is %s; a name that ends in .png makes a picture"
         logger.info(text, film.path, path, kind)
 

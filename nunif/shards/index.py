@@ -8,6 +8,7 @@ M: rows.
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,13 +76,20 @@ def write_index(path: Path, table: Any, **about: Any) -> None:
 
     about: `of`, what it is an index of; `names`, by which it is known whether it still is.
     """
-    pq = need("pyarrow.parquet", _PURPOSE)
+    pa, pq = need("pyarrow", _PURPOSE), need("pyarrow.parquet", _PURPOSE)
     table = table.sort_by([("record", "ascending")]).replace_schema_metadata(schema(about).metadata)
     texts = ["shard", "files", "planes", "problem"]
-    with whole_path(path) as partial:
-        pq.write_table(
-            table, partial, row_group_size=ROWS, use_dictionary=texts, compression="zstd"
-        )
+    with whole_path(path) as partial, pa.OSFile(os.fsencode(partial), "wb") as sink:
+        pq.write_table(table, sink, row_group_size=ROWS, use_dictionary=texts, compression="zstd")
+
+
+def _readable(path: Path) -> Any:
+    """A path as pyarrow takes it: one that is no UTF-8 only as bytes, and opened."""
+    try:
+        str(path).encode()
+        return path
+    except UnicodeEncodeError:
+        return need("pyarrow", _PURPOSE).memory_map(os.fsencode(path))
 
 
 def open_index(path: Path, named: str) -> tuple[Any, dict[str, Any]]:
@@ -93,7 +101,7 @@ def open_index(path: Path, named: str) -> tuple[Any, dict[str, Any]]:
     pq = need("pyarrow.parquet", _PURPOSE)
     lib = need("pyarrow.lib", _PURPOSE)
     try:
-        file = pq.ParquetFile(path, read_dictionary=["shard", "files"], memory_map=True)
+        file = pq.ParquetFile(_readable(path), read_dictionary=["shard", "files"], memory_map=True)
     except (lib.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{named} can't be read ({first_line(error)}): {_NEW}") from error
     try:
@@ -118,7 +126,7 @@ def read_index(path: Path) -> tuple[Any, dict[str, Any]]:
     pq = need("pyarrow.parquet", _PURPOSE)
     file, about = open_index(path, str(path))
     file.close()
-    return pq.read_table(path, columns=schema({}).names).cast(schema({})), about
+    return pq.read_table(_readable(path), columns=schema({}).names).cast(schema({})), about
 
 
 # --- the copy -------------------------------------------------------------------------------------
@@ -148,7 +156,9 @@ def make_copy(source: Path, target: Path, named: str) -> None:
         counts = np.array([len(names.split("/")) for names in files] or [0])
         with (
             whole_path(target) as partial,
-            pa.OSFile(str(partial), "wb") as sink,  # by its name the writer would keep it open
+            pa.OSFile(
+                os.fsencode(partial), "wb"
+            ) as sink,  # by its name the writer would keep it open
             pa.ipc.new_file(sink, shape) as writer,
         ):
             for group in range(file.num_row_groups):
@@ -221,7 +231,7 @@ class ArrowRows:
     @cached_property
     def _batches(self) -> list[Any]:
         pa = need("pyarrow", _PURPOSE)
-        reader = pa.ipc.open_file(pa.memory_map(str(self.path)))
+        reader = pa.ipc.open_file(pa.memory_map(os.fsencode(self.path)))
         return [reader.get_batch(number) for number in range(reader.num_record_batches)]
 
     @cached_property
@@ -231,7 +241,7 @@ class ArrowRows:
     def about(self) -> dict[str, Any]:
         """The metadata, and the texts that numbers stand for: `shards`, `files`, `problems`."""
         pa = need("pyarrow", _PURPOSE)
-        with pa.memory_map(str(self.path)) as file:
+        with pa.memory_map(os.fsencode(self.path)) as file:
             return json.loads(pa.ipc.open_file(file).schema.metadata[_ABOUT])
 
     def column(self, name: str) -> np.ndarray:

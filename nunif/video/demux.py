@@ -142,6 +142,16 @@ def decode_all(
         yield from frames
 
 
+def nothing_decodes(path: Path, codec: str) -> UserError:
+    """What to say of a file of which no picture can be decoded. codec: libav's name of it."""
+    if codec == "webp":  # libav reads stills of it
+        return UserError(
+            f"{path} is an animated WebP, which this libav can't decode: convert it to GIF, APNG "
+            "or a folder of PNGs"
+        )
+    return UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
+
+
 def stated_duration(stream: av.stream.Stream) -> float | None:
     """Seconds the stream should last by the file's header (mp4) or tags (Matroska)."""
     if stream.duration is not None and stream.time_base is not None:

@@ -17,7 +17,7 @@ from av.format import Flags
 
 from nunif.errors import UserError
 from nunif.video.clock import has_free_clock, read_clock
-from nunif.video.demux import decode_all, demux, opened, stated_duration
+from nunif.video.demux import decode_all, demux, nothing_decodes, opened, stated_duration
 from nunif.video.matroska import count_pictures
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,9 @@ DURATION_TOLERANCE = 0.5
 # fit. Where the clock goes on (segments of a stream) only the keyframe marks the join; what is
 # damaged there the decoder finds.
 _MARKED_AT_JOIN = 3
+# Seconds at which a film of a kind that says what it means (Matroska, FLV) seldom begins: it was
+# cut out of a live stream.
+_LATE = 2.0
 # a number, though its stub says otherwise
 _NO_TIMES: int = Flags.no_timestamps.value  # type: ignore[assignment]
 # A decoder may hold back this many pictures to put them in order (16 in H.264 and HEVC), and a few
@@ -116,6 +119,7 @@ def scan(path: Path) -> Packets:
         return scan_by_decoding(path, begin=min(times) * time_base)
     with opened(path) as (container, stream):
         clock, index = read_clock(container, stream), stream.index
+        begins = (container.start_time or 0) / av.time_base if clock.is_stated else 0.0
     shifts = [round(shift / time_base) for shift in islice(clock.shifts(index), len(times))]
     pts = np.array(times, dtype=np.int64) + np.array(shifts, dtype=np.int64)
     if not _is_nearly_sorted(pts):
@@ -130,6 +134,13 @@ def scan(path: Path) -> Packets:
         )
         logger.info(
             "%s: its clock starts over at %s; the parts are put one behind the other", path, found
+        )
+    if begins > _LATE:
+        logger.warning(
+            "%s: its clock begins at %.2f s, and so does that of what is made of it, which some "
+            "players fill with nothing: ffmpeg -i OLD -c copy NEW makes a film that begins at 0",
+            path,
+            begins,
         )
     belongs = np.array(shown)
     ends_early, end = _find_end(path, pts, belongs, durations, stated)
@@ -220,8 +231,9 @@ def scan_by_decoding(path: Path, *, begin: Fraction = Fraction(0)) -> Packets:
         # the container's is made up
         own = stream.codec_context.framerate if container.format.flags & _NO_TIMES else None
         rate = Fraction(own or stream.average_rate or stream.guessed_rate or 25)
+        codec = stream.codec_context.name
     if not is_key:
-        raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
+        raise nothing_decodes(path, codec)
     count, first = len(is_key), round(begin * rate)
     pts = np.arange(first, first + count, dtype=np.int64)
     is_key[0] = True

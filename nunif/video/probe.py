@@ -14,7 +14,7 @@ from nunif.numbered import is_picture
 from nunif.video.clock import has_free_clock
 from nunif.video.color import UNREAD_MATRICES, ColorTags, read_tags
 from nunif.video.deinterlace import stated_first_field
-from nunif.video.demux import PNG, decode_all, decoder_of, has_profile, opened
+from nunif.video.demux import PNG, decode_all, decoder_of, has_profile, nothing_decodes, opened
 from nunif.video.extras import list_extras
 from nunif.video.first_pass import Packets, scan, scan_by_decoding
 from nunif.video.mastering import Mastering, list_dynamic, read_mastering
@@ -168,7 +168,7 @@ def _first_pictures(
     frames = [frame for frame in seen if not frame.is_corrupt]
     frames = frames or list(islice((frame for frame in decoded if not frame.is_corrupt), 1))
     if not frames:
-        raise UserError(f"{path} can't be decoded, not a single picture: copy or download it again")
+        raise nothing_decodes(path, stream.codec_context.name)
     if not packets.numbered:
         times = [frame.pts for frame in seen if frame.pts is not None]
         _check_times(times, packets, is_free=has_free_clock(container))

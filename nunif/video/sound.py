@@ -18,10 +18,11 @@ import numpy as np
 
 from nunif.errors import UserError
 from nunif.video.clock import Clock, read_clock
-from nunif.video.demux import open_input, open_video, stated_duration
+from nunif.video.demux import demux, open_input, open_video, stated_duration
 from nunif.video.extras import add_extras, labels_of, tags_of, tags_of_file
 from nunif.video.first_pass import DURATION_TOLERANCE
 from nunif.video.packets import Span, cut_to, is_cut_off, is_sound, move, time_of
+from nunif.video.sound_codecs import decoders_of_parts
 from nunif.video.sound_layouts import num_kept
 from nunif.video.sound_tracks import CodedTrack, CopiedTrack, Mux
 
@@ -83,10 +84,12 @@ class Sound:
         for stream in self._input.streams.audio:
             if stream.codec_context is None:
                 logger.warning("%s: a sound stream of an unknown kind is left out", path)
-            elif takes(stream) and not self._changes(stream):
+                continue
+            decoders = self._decoders_of(stream)
+            if takes(stream) and len(decoders) < 2 and not self._changes(stream):
                 self._tracks[stream.index] = CopiedTrack(path, stream, container)
             else:
-                self._code(stream, container, encoders=encoders, mux=mux)
+                self._code(stream, container, decoders=decoders, encoders=encoders, mux=mux)
         has_sound = bool(self._tracks)
         self.extras, self.tags = extras, tags_of(tags_of_file(self._input))
         if extras:
@@ -105,11 +108,12 @@ class Sound:
         stream: av.AudioStream,
         container: av.container.OutputContainer,
         *,
+        decoders: Sequence[str],
         encoders: Sequence[str],
         mux: Mux,
     ) -> None:
         """Have a stream coded anew, or left out where it can't be decoded."""
-        path, codec = self._path, stream.codec_context.name
+        path, codec = self._path, ", ".join(decoders[1:] and decoders) or stream.codec_context.name
         kind = _kind_of(path, stream)
         if kind is None:
             logger.warning("%s: a sound stream (%s) can't be decoded and is left out", path, codec)
@@ -118,7 +122,13 @@ class Sound:
         logger.info("%s: the sound (%s) is coded anew as %s", path, codec, encoder)
         try:
             self._tracks[stream.index] = CodedTrack(
-                path, stream, kind, container, encoder=encoder, mux=mux
+                path,
+                stream,
+                kind,
+                container,
+                encoder=encoder,
+                mux=mux,
+                changes_codec=len(decoders) > 1,
             )
         except (av.FFmpegError, ValueError) as error:
             self.close()
@@ -138,6 +148,15 @@ class Sound:
                 break
         self._packets = chain(head, self._packets)
         return start
+
+    def _decoders_of(self, stream: av.AudioStream) -> list[str]:
+        """Names of the decoders that a joined film's sound needs; empty where it is one film."""
+        firsts = self._clock.firsts(stream.index)
+        if len(firsts) < 2:
+            return []
+        with open_input(self._path) as container:
+            packets = demux(container, container.streams[stream.index])
+            return decoders_of_parts(packets, firsts)
 
     def _changes(self, stream: av.AudioStream) -> bool:
         """Whether the sound changes its rate or its channels where files were joined: a copy has

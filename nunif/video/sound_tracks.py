@@ -9,6 +9,7 @@ import av
 
 from nunif.video.extras import labels_of
 from nunif.video.packets import is_sound
+from nunif.video.sound_codecs import told_decoder
 from nunif.video.sound_layouts import coded_as, describe_change
 
 logger = logging.getLogger(__name__)
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 _FEW_SECONDS = 0.1  # of sound that is left out without a word
 _BIT_RATE = 96_000  # per channel, where sound is coded anew
 _ROUNDING = 0.005  # seconds by which times of sound are off
+# Without the option libav puts the channels of 5.0 and 6.1 at each other's places (RFC 7845, 5.1.1)
+_VORBIS_ORDER = {"libopus": {"mapping_family": "1"}}
 
 # code a frame (None: what is held back) and write the packets
 Mux = Callable[[av.AudioStream, av.AudioFrame | None], None]
@@ -73,8 +76,15 @@ class CodedTrack:
         *,
         encoder: str,
         mux: Mux,
+        changes_codec: bool = False,
     ) -> None:
-        self._decoder = stream.codec_context
+        """
+        Args:
+            kind: rate and layout of its first sound.
+            encoder: libav's name of it.
+            changes_codec: whether parts of it are of different codecs, see `told_decoder`.
+        """
+        self._decoder, self._changes_codec = stream.codec_context, changes_codec
         self._mux = mux
         rate, layout = coded_as(encoder, kind)
         if (change := describe_change(kind[1], layout, rate)) is not None:
@@ -89,8 +99,11 @@ class CodedTrack:
         coder.layout = layout
         coder.bit_rate = _BIT_RATE * coder.channels
         coder.time_base = Fraction(1, rate)
+        coder.options = _VORBIS_ORDER.get(encoder, {}) if coder.channels > 2 else {}
         coder.open()
-        self._resampler, self._kind = self._create_resampler(), kind
+        self._resampler = self._create_resampler()
+        # rate, layout and format of what it takes
+        self._heard: tuple[int, str, str] | None = None
         self._is_damaged = False
         self._path = path
         self._end: float | None = None  # seconds, of what was decoded last
@@ -108,13 +121,23 @@ class CodedTrack:
         )
 
     def _resample(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame | None]:
-        kind = frame.sample_rate, frame.layout.name
-        if kind != self._kind:  # in joined films
+        kind = frame.sample_rate, frame.layout.name, frame.format.name
+        if self._heard not in (None, kind):  # in joined films
             yield from self._resampler.resample(None)
-            self._resampler, self._kind = self._create_resampler(), kind
+            self._resampler = self._create_resampler()
+        self._heard = kind
         yield from self._resampler.resample(frame)
 
     def take(self, packet: av.Packet | None) -> None:
+        name = told_decoder(bytes(packet)) if packet is not None and self._changes_codec else None
+        if name is not None and name != self._decoder.name:
+            self._take(None)  # what the one before holds back
+            decoder = av.CodecContext.create(name, "r")
+            assert isinstance(decoder, av.AudioCodecContext)
+            self._decoder = decoder
+        self._take(packet)
+
+    def _take(self, packet: av.Packet | None) -> None:
         try:
             resampled: list[av.AudioFrame | None] = []
             for frame in self._decoder.decode(packet):

@@ -24,15 +24,25 @@ def portrait_name(person: int) -> str:
 
 def draw_portrait(person: Person, size: int = SIZE) -> np.ndarray:
     """In the pose of the letter A, before white: (S, S, 3) uint8."""
+    camera = portrait_camera(person.height, size)
+    one = replace(person, gait=portrait_gait())
+    exposure = Troupe([one], camera, camera.frame_times).expose(range(1))
+    picture = exposure.colour + 255 * (1 - exposure.coverage[..., None])
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def portrait_gait() -> Gait:
+    """How one stands in it."""
     gait = Gait("still", 1.0, 0.0, 0.0, (0.0, -DISTANCE))
     for side, sign in zip(SIDES, (1, -1)):
         gait.swing(f"{side} upper arm", Z, sign * ARMS, 0, 0)
         gait.swing(f"{side} thigh", Z, sign * LEGS, 0, 0)
-    times = np.zeros(1)
-    camera = Camera(
-        (size, size), SHARE * size * DISTANCE / person.height, person.height / 2, DISTANCE, 0.0,
-        "still", times, np.zeros((1, 2)), np.ones(1),
+    return gait
+
+
+def portrait_camera(height: float, size: int) -> Camera:
+    """What it is taken with. height: of the person in metres. size: S."""
+    return Camera(
+        (size, size), SHARE * size * DISTANCE / height, height / 2, DISTANCE, 0.0,
+        "still", np.zeros(1), np.zeros((1, 2)), np.ones(1),
     )  # fmt: skip
-    exposure = Troupe([replace(person, gait=gait)], camera, times).expose(range(1))
-    picture = exposure.colour + 255 * (1 - exposure.coverage[..., None])
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)

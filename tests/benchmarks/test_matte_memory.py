@@ -51,8 +51,8 @@ def test_all_memories_learn_from_the_same_clips_and_are_judged(
     for row in result["rows"]:
         assert row["mad_share"] > 0 and row["dtssd_share"] > 0 and row["cpu_seconds_per_step"] > 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("| memory | steps | seeds | mad_share | dtssd_share |")
-    assert lines[-1].startswith("| none | 2 | 2 | ") and "±" in lines[-1]
+    assert lines[0].startswith("| network | memory | steps | seeds | mad_share | dtssd_share |")
+    assert lines[-1].startswith("| mobilenetv3_small | none | 2 | 2 | ") and "±" in lines[-1]
 
 
 def test_the_interval_over_seeds():

@@ -86,6 +86,25 @@ def test_each_code_steers_the_prediction_and_one_without_identity_knows_nothing_
         assert with_identity > 1e-4 and without == 0, name
 
 
+def test_tokens_of_the_reference_tell_which_place_of_the_skin_they_are_of():
+    """The body of a portrait of the world is added to the picture, in the skin's codes."""
+    torch.manual_seed(0)
+    network = create_model("character.tiny", stance=True, size=32)
+    assert isinstance(network, CharacterNetwork) and network.stance is not None
+    torch.nn.init.normal_(network.pose_guider.conv_out.weight, std=0.1)
+    given = codes()
+    face = network.stance.face[0, 0]
+    assert face.shape == (32, 32) and 0.1 < (face >= 0).float().mean() < 0.25
+    assert (face[6:26] >= 0).any(dim=1).all() and (face[0] < 0).all()
+    with torch.no_grad():
+        bank = network.reference(given["identity"], given["embedding"])
+        network.skin.codes += 1
+        other = network.reference(given["identity"], given["embedding"])
+    assert all((bank[site] - other[site]).abs().max() > 1e-3 for site in network.sites)
+    # the weights are those of a network without it
+    assert not network.load_state_dict(create_model("character.tiny").state_dict()).missing_keys
+
+
 def test_half_precision_says_much_the_same_in_both_halves(tiny):
     given, use = codes(), torch.tensor([True, False])
     with torch.no_grad():

@@ -10,12 +10,15 @@ pytest.importorskip("diffusers", reason="the networks come with the extra [chara
 
 from character.commands import CHARACTER, TRAIN
 from character.curriculum import read_stages
+from character.dataset import KeptClips
 from character.latents import read_latents
+from character.models.identity import Thumbnail
 from character.options_train import TrainOptions
 from character.task import draw_steps
 from matting.commands import CREATE_TRAINING_DATA
 from nunif import cli
-from nunif.models import create_model, load_model, read_checkpoint
+from nunif.models import load_model, read_checkpoint
+from nunif.training.task import Draw
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -163,6 +166,26 @@ def test_the_recipes_that_come_along():
         assert own.batch_size * own.backward_step == 4
 
 
+def test_a_share_of_the_updates_sees_single_frames(whole):
+    files = [("a", path) for path in sorted((whole / "latents").iterdir())]
+    sets = {share: KeptClips(files, share) for share in (0, 0.75, 1)}
+    lengths = {
+        share: [kept[Draw(0, 5, window)]["face"].shape[0] for window in range(8)]
+        for share, kept in sets.items()
+    }
+    assert lengths == {0: [2] * 8, 0.75: [2, 1, 1, 1] * 2, 1: [1] * 8}
+    clip = sets[0][Draw(1, 3)]
+    stills = [sets[1][Draw(1, seed)] for seed in range(8)]
+    frames = {name: clip[name].unbind(1) for name in ("target", "scene", "occlusion")}
+    places = []
+    for still in stills:
+        (place,) = [i for i in (0, 1) if torch.equal(still["face"][0], clip["face"][i])]
+        assert all(torch.equal(still[name][:, 0], frames[name][place]) for name in frames)
+        assert torch.equal(still["identity"], clip["identity"])
+        places.append(place)
+    assert set(places) == {0, 1}
+
+
 @pytest.mark.parametrize("bias, strong", [(1.0, 0.2), (3.0, 0.585)])
 def test_strong_noise_is_drawn_as_often_as_is_said(bias, strong):
     torch.manual_seed(0)
@@ -171,15 +194,29 @@ def test_strong_noise_is_drawn_as_often_as_is_said(bias, strong):
     assert (steps >= 800).double().mean().item() == pytest.approx(strong, abs=0.01)
 
 
-def test_vectors_of_an_untrained_clip_tell_people_apart(whole):
-    """Beside what all have in common they hardly differ, and the fitted model's do."""
+def test_a_small_models_vectors_are_fitted_to_the_people_it_learns_from(whole):
+    model, _ = load_model(whole / f"{NAME}.pth")
     kept = [read_latents(path) for path in sorted((whole / "latents").iterdir())]
-    vectors = torch.stack([each["embedding"][0] for each in kept])
     looks = torch.stack([each["looks"] for each in kept]).permute(0, 3, 1, 2) / 127.5 - 1
-    torch.manual_seed(71)
-    raw = create_model(NAME).embed(looks)[:, 0]
-    assert raw.std(0).norm() < 0.1 * raw.mean(0).norm()
-    assert vectors.std(0).norm() > vectors.mean(0).norm()
+    vectors = model.embed(looks)
+    assert torch.allclose(vectors, torch.stack([each["embedding"] for each in kept]), atol=2e-3)
+    assert vectors.std(0).norm() > vectors.mean(0).norm() > 0
+
+
+def test_vectors_of_pictures_are_their_principal_components():
+    rng = torch.Generator().manual_seed(0)
+    shirts, skins = torch.randn(2, 200, 1, generator=rng) * torch.tensor([[[0.4]], [[0.1]]])
+    pictures = torch.zeros(200, 3, 8, 8)
+    pictures[:, 0, :, :4] = shirts[..., None]  # red on the left
+    pictures[:, 2, :, 4:] = 0.2 + skins[..., None]
+    encoder = Thumbnail(2, 2)
+    encoder.fit(pictures)
+    vectors = encoder(pictures)
+    assert vectors.shape == (200, 1, 2) and vectors.mean(0).abs().max() < 1e-5
+    for number, given in enumerate((shirts, skins)):
+        both = torch.stack([vectors[:, 0, number], given[:, 0]])
+        assert torch.corrcoef(both)[0, 1].abs() > 0.99
+    assert vectors.std(0)[0].tolist() == pytest.approx([1, 0.93], abs=0.03)
 
 
 @pytest.mark.parametrize(

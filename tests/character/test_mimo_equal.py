@@ -115,6 +115,9 @@ def network(published) -> CharacterNetwork:
     lines = load_init(made, published)
     assert lines[0].startswith("denoiser: 1232 tensors of ")
     assert lines[1].startswith("reference_net: 682 tensors of ")
+    with torch.device("meta"):
+        without_numbers = create_model("character.mimo", **SMALL)
+    assert load_init(without_numbers, published, only_names=True) == lines
     return made.eval()
 
 
@@ -202,6 +205,9 @@ def test_stable_diffusion_with_animatediffs_layers_is_a_start_too(tmp_path):
     wrapped = {f"module.{name}": tensor for name, tensor in motion.items()}
     torch.save({"global_step": 3, "state_dict": wrapped}, tmp_path / "motion_module.ckpt")
     lines = load_init(network, tmp_path)
+    with torch.device("meta"):
+        without_numbers = create_model("character.sd15", **SMALL)
+    assert load_init(without_numbers, tmp_path, only_names=True) == lines
     assert lines[1].startswith("reference_net: 686 tensors of ")
     assert lines[2].startswith("pose_guider: begins anew")
     assert bool((network.denoiser.conv_in.weight[:, 4:] == 0).all())

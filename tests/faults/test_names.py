@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from inpaint.contact_sheet import main as contact_sheet
 from inpaint.dataset import scan_records
 from inpaint.models.steps import make_step
 from inpaint.options_data import ContactSheetOptions
+from matting.runtime.convert import background_frames
 from nunif import files
 from nunif.errors import UserError
 from nunif.image import encode_binary, encode_rgb, read_rgb
@@ -24,6 +26,7 @@ from nunif.models import load_model, save_safetensors
 from nunif.runtime import export
 from nunif.runtime.backends import OnnxBackend
 from nunif.seed import derive_seed
+from nunif.shards.commands import CREATE_TRAINING_DATA as SHARDS
 from nunif.video.folder import FolderWriter
 from tests.models import lively_model, save_lively_model
 from tests.records import make_records
@@ -150,6 +153,25 @@ def test_a_film_is_filled_under_any_name(run, place):
         == len(times_of(place / f"out{NAME}.compare.mp4"))
         == 4
     )
+
+
+@any_bytes
+def test_shards_with_any_name(run, place):
+    pytest.importorskip("pyarrow", reason="shards need pyarrow: pip install -e .[shards]")
+    make_records(place / "train", 2)
+    for command, source, target in [("pack", "train", "shards"), ("unpack", "shards", "again")]:
+        code, _, lines = run(SHARDS, command, "-i", place / source, "-o", place / target)
+        assert code == 0, lines
+    assert run(SHARDS, "index", place / "shards")[0] == 0
+    assert len(scan_records(place / "shards")[0]) == len(scan_records(place / "again")[0]) == 2
+
+
+@any_bytes
+def test_a_background_with_any_name(place):
+    (place / f"{NAME}.png").write_bytes(encode_binary(SQUARE))
+    with ExitStack() as stack:
+        behind = next(background_frames(str(place / f"{NAME}.png"), (32, 32), 1, stack))
+    assert ((behind[..., 0] == 255) == SQUARE).all()
 
 
 @any_bytes
@@ -369,7 +391,7 @@ def without_locks(monkeypatch, request):
     monkeypatch.setattr(fcntl, "flock", refuse)
 
 
-NO_LOCKS = [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS]
+NO_LOCKS = [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL]
 
 
 @pytest.mark.parametrize("without_locks", NO_LOCKS, indirect=True, ids=os.strerror)

@@ -100,6 +100,58 @@ def test_who_passes_behind_a_post_stays_who_they_are():
     assert all(len(result.persons) == 1 for result in ids(iter(cuts)))
 
 
+def dressed(*people):
+    """A picture with people in clothes of their own, the farthest first, and their alpha. Each:
+    columns, rows, and the colours of their upper and their lower half."""
+    picture, alpha = texture(100), np.zeros((H, W), np.uint8)
+    for (left, right), (top, bottom), colours in people:
+        middle = (top + bottom) // 2
+        for rows, colour in zip((np.s_[top:middle], np.s_[middle:bottom]), colours):
+            shade = texture(7)[rows, left:right].astype(int) // 8
+            picture[rows, left:right] = np.clip(np.array(colour) + shade, 0, 255)
+        alpha[top:bottom, left:right] = 255
+    return picture, alpha
+
+
+def layers_of(frames):
+    """Of each frame the alphas of all layers."""
+    cuts = (CutFrame(Shown(rgb), False, [Cutout(alpha)]) for rgb, alpha in frames)
+    ids = Ids(lambda cut: cut.frame.rgb)
+    return [[person.alpha for person in cut.persons] for cut in ids(cuts)]
+
+
+def test_who_was_hidden_by_somebody_comes_out_as_themselves():
+    """They go behind somebody and come out, slowly, on the same side or on the other one: colours
+    tell who is who, before they are apart and after."""
+    front, back = ((160, 30, 30), (40, 40, 40)), ((40, 60, 170), (170, 160, 120))
+    way = [30, 26, 22, 18, 14, 10, 8, 6, 4, 2, 0, 0, 0, -2, -4, -6, -8, -10, -14, -18, -22, -26]
+    frames = [dressed(((48 + x, 60 + x), (18, 50), back), ((46, 62), (14, 56), front)) for x in way]
+    found = layers_of(frames)
+    for (_, _), x, alphas in zip(frames, way, found):
+        assert len(alphas) == 2
+        seen = (
+            np.s_[18:50, max(48 + x, 62) : 60 + x]
+            if x > 0
+            else np.s_[18:50, 48 + x : min(60 + x, 46)]
+        )
+        if abs(x) >= 10:  # some columns of them
+            assert (alphas[1][seen] > 127).mean() > 0.7, x
+        assert (alphas[0][14:56, 46:62] > 127).mean() > 0.9, x
+
+
+def test_whose_legs_come_out_below_a_thing_is_no_one_else():
+    """They were hidden for longer than anybody is waited for."""
+    colours = ((160, 30, 30), (30, 40, 50))
+    frames = []
+    for number in range(46):
+        picture, alpha = dressed(((40, 54), (6, 58), colours))
+        bottom = 64 if 5 <= number < 36 else 44
+        if number >= 5:
+            picture[28:bottom, 30:64], alpha[28:bottom, 30:64] = 128, 0
+        frames.append((picture, alpha))
+    assert all(len(alphas) == 1 for alphas in layers_of(frames))
+
+
 def test_two_who_part_are_told_apart_for_a_while_before_that():
     """Half a second; before that they are one, and in the layer of one of them."""
     parts = [(30 - 2 * k, 44 + 2 * k) for k in range(1, 9)]

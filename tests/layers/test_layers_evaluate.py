@@ -157,6 +157,15 @@ def test_the_empty_room_is_what_comes_again_not_what_lasts():
     assert [(visit.start, visit.stop) for visit in visits] == [(8, 48), (56, 96)]
 
 
+def test_the_empty_room_is_one_that_nobody_stands_in():
+    """Of one visit the film comes back to nothing; somebody stands still for most of it."""
+    frames = visited(*[None] * 4, *[30] * 40, *[None] * 4, light=[0] * 44 + [40] * 4)
+    wrong, right = (find_visits(frames, *taken) for taken in ([], [lambda room: room.min() < 20]))
+    assert [(visit.start, visit.stop) for visit in right] == [(4, 48)]
+    assert right[0].before is not None and right[0].after is None
+    assert (wrong[0].start, wrong[0].stop) != (4, 48)
+
+
 def test_what_needs_no_model():
     frames = visited(None, 20, 40, None)
     hole = np.stack([(frame < 50).all(axis=2) for frame in frames])

@@ -6,8 +6,7 @@ Axes: H W pixels.
 import numpy as np
 
 from layers.runtime.order import Order
-from nunif.image import encode_grey, encode_rgb
-from scene.layer_folder import plane_path, read_layers, shot_folder
+from scene.layers.folder import people_in_order
 
 H, W = 96, 160
 LEFT, RIGHT = np.s_[20:80, 20:50], np.s_[20:80, 100:130]
@@ -40,21 +39,8 @@ def test_the_order_changes_when_it_was_reversed_for_long():
     assert order.changes[1] == [(35, [2, 1])]
 
 
-def test_layers_are_read_in_that_order(tmp_path):
-    shot = shot_folder(tmp_path, 0)
-    shot.mkdir()
-    for frame in range(2):
-        for letters, level in (("A", 10), ("A2", 20)):
-            plane_path(shot, frame, letters).write_bytes(encode_grey(np.full((8, 8), level, "u1")))
-        for letters in ("F", "F2", "B"):
-            plane_path(shot, frame, letters).write_bytes(encode_rgb(np.zeros((8, 8, 3), np.uint8)))
-    meta = {"shots": [[0, 1]], "planes": [["A", "A2", "B", "F", "F2"]]}
-    for order, expected in (
-        ([[[0, [1, 2]], [1, [2, 1]]]], [[10, 20], [20, 10]]),
-        (None, [[10, 20]] * 2),
-    ):
-        told = meta if order is None else {**meta, "order": order}
-        found = [
-            [int(cover.alpha[0, 0]) for cover in x.covers] for x in read_layers(tmp_path, told)
-        ]
-        assert found == expected
+def test_layers_are_read_in_that_order():
+    meta = {"planes": [["A", "A2", "B", "F", "F2"]]}
+    told = {**meta, "order": [[[0, [1, 2]], [1, [2, 1]]]]}
+    assert [people_in_order(told, 0, frame) for frame in (0, 1)] == [[0, 1], [1, 0]]
+    assert people_in_order(meta, 0, 1) == [0, 1]

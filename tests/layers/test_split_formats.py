@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from layers import options_split
-from layers.runtime.formats import FORMATS, read_layers, space_of
-from layers.runtime.plane_videos import FFV1, VideoShot
-from layers.runtime.planes import PlanesOfFilm
-from layers.runtime.spaces import Linear
 from nunif.exr import decode_exr, encode_exr
 from nunif.image import encode_grey
 from nunif.video.picture import alpha_of
 from nunif.video.reader import VideoReader
+from scene.layers.formats import FORMATS, read_layers, space_of
+from scene.layers.plane_videos import FFV1, VideoShot
+from scene.layers.planes import PlanesOfFilm
+from scene.layers.spaces import Linear
 from tests.layers.test_split import (
     LOSSLESS,
     H,

@@ -8,11 +8,11 @@ import torch
 
 from matting.backgrounds import Backgrounds, split
 from matting.commands import TRAIN
-from matting.dataset import EvalSet, TrainSet, scan_records
+from matting.dataset import EvalSet, TrainSet, scan_labelled, scan_records
 from matting.models import MattingNetwork
 from nunif.errors import UserError
 from nunif.models import register_model
-from nunif.record_list import Records
+from nunif.record_list import Records, join
 from nunif.records import write_record
 from nunif.training.task import Draw
 
@@ -89,6 +89,30 @@ def test_samples_are_put_together_while_loading(tmp_path):
     assert torch.equal(first["frames"], again["frames"])
     blue = first["background"][:, :, 0, 0]
     assert (blue[:, 2] > 0.3).all() and blue[:, :2].max() == 0
+
+
+def test_what_a_teacher_has_marked_is_learned_from_as_it_is(tmp_path):
+    write(tmp_path / "people", "clip", 5, "AF")
+    write(tmp_path / "people", "picture", 1, "B")
+    for name, length in (("film", 4), ("photo", 1), ("short", 2)):
+        write(tmp_path / "labelled", name, length, "CAG")
+    people, behind = split(tmp_path, scan_records(tmp_path / "people")[0], Records())
+    found, bad = scan_labelled(tmp_path / "labelled", min_frames=T)
+    assert [record.path.name for record in found] == ["film", "photo"]
+    named = [(problem.record.name, problem.reason) for problem in bad]
+    assert named == [("short", "2 frames, 3 are needed")]
+    sets = join([people, found]), T, 64
+    for samples in (TrainSet(*sets, backgrounds=behind), EvalSet(*sets, backgrounds=behind)):
+        for index, seed in ((1, 0), (1, 1), (2, 2), (2, 3)):
+            sample = samples[Draw(index, seed)]
+            sample = sample.get("low", sample)
+            # the frame stays together, and where it ends people are mirrored with it
+            assert torch.equal(sample["frames"], sample["foreground"])
+            assert torch.equal(sample["frames"], sample["background"])
+            red = sample["frames"][:, 0] > sample["frames"][:, 1:].amax(1)
+            assert ((sample["alpha"][:, 0] > 0.5) == red).float().mean() > 0.97
+    sample = TrainSet(*sets, backgrounds=behind)[Draw(0, 0)]["low"]
+    assert not torch.equal(sample["foreground"], sample["background"])
 
 
 def test_half_of_the_backgrounds_stand_still(tmp_path):

@@ -49,10 +49,21 @@ def train(run, world, out, *more):
 
 
 def test_it_trains_and_goes_on(run, world, tmp_path):
-    code, _, lines = train(run, world, tmp_path, "--max-epoch", 1, "--recurrent", "ssm")
+    for path in world.glob("*/*/*_[CA].png"):
+        record = tmp_path / "labelled" / path.parts[-3] / f"real_{path.parts[-2]}"
+        record.mkdir(parents=True, exist_ok=True)
+        (record / path.name).write_bytes(path.read_bytes())
+    frozen = ["--backbone-rate", 0, "--freeze-norms", "--labelled", tmp_path / "labelled"]
+    code, _, lines = train(run, world, tmp_path, "--max-epoch", 1, "--recurrent", "ssm", *frozen)
     assert code == 0, lines
-    code, _, lines = train(run, world, tmp_path, "--max-epoch", 2, "--resume")
+    before = read_checkpoint(tmp_path / f"{TINY}.checkpoint.pth")["state_dict"]
+    code, _, lines = train(run, world, tmp_path, "--max-epoch", 2, "--resume", *frozen)
     assert code == 0, lines
+    after = read_checkpoint(tmp_path / f"{TINY}.checkpoint.pth")["state_dict"]
+    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert {name for name in before if name.startswith("encoder.")} <= same
+    assert not after["encoder.backbone.bn1.running_mean"].any()  # as at its start
+    assert any(name.startswith("decoder.") for name in before.keys() - same)
     with open(tmp_path / "loss.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]

@@ -180,3 +180,15 @@ def test_unknown_names_are_told():
 def test_the_usual_ratio():
     assert usual_ratio(288, 512) == 1
     assert usual_ratio(1080, 1920) == 512 / 1920
+
+
+def test_an_alpha_that_is_below_zero_everywhere_is_learned_from():
+    model = small_network()
+    nn.init.constant_(model.matte_head.weight, 0.0)
+    nn.init.constant_(model.matte_head.bias, -1.0)  # of the foreground too, whose range it leaves
+    foreground, alpha, *_ = model(torch.full((1, 3, 32, 32), 0.5))
+    assert not alpha.any() and not foreground.any()
+    (1 - alpha.mean() + foreground.mean()).backward()
+    slopes = model.matte_head.bias.grad
+    assert slopes[3] == -1  # more of it makes the error smaller
+    assert not slopes[:3].any()  # less of the colours would not

@@ -266,6 +266,24 @@ def test_sound_that_changes_its_rate_at_a_joint_is_coded_anew(tmp_path):
     assert np.argmax(np.abs(np.fft.rfft(late))) * 48000 / len(late) == pytest.approx(440, abs=4)
 
 
+@pytest.mark.parametrize("codecs", [("aac", "mp2"), ("ac3", "mp2", "aac")])
+def test_sound_that_changes_its_codec_at_a_joint_is_coded_anew(tmp_path, codecs, caplog):
+    parts = [write_clip(tmp_path / f"{codec}.ts", 24, sound=codec) for codec in codecs]
+    with caplog.at_level(logging.INFO, "nunif.video"):
+        copy_film(join(tmp_path / "film.ts", *parts), tmp_path / "copy.mp4")
+    check_in_time(tmp_path / "copy.mp4", seconds=len(codecs), fps=Fraction(24))
+    assert f"({', '.join(codecs)}) is coded anew as aac" in caplog.messages[-1]
+
+
+def test_a_recording_of_a_live_stream_begins_late_and_a_line_says_so(tmp_path, caplog):
+    times = range(5000, 5480, 40)
+    source = write_clip(tmp_path / "a.mkv", 12, times=times, time_base=Fraction(1, 1000))
+    with VideoReader(source) as reader:
+        assert len(reader) == 12
+    (line,) = caplog.messages
+    assert line.startswith(f"{source}: its clock begins at 5.00 s, ") and "-c copy" in line
+
+
 def test_what_changes_in_mid_film_is_told(tmp_path, caplog):
     one = write_clip(tmp_path / "one.ts", 12)
     two = write_clip(

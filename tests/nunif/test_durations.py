@@ -76,6 +76,7 @@ SOURCES = {
     "still.gif": (GIF, dict(codec="gif", pixel_format="rgb8")),
     "uneven.mp4": (UNEVEN, {}),
     "even.mp4": ([*range(0, 401, 40)], {}),
+    "steps.mkv": ([0, 100, 350, 450, 490, 2990], {}),
     "short end.mp4": ([0, 400, 800, 1200, 1210], {}),
     "one.gif": ([0, 1500], dict(codec="gif", pixel_format="rgb8")),
 }

@@ -70,7 +70,7 @@ def heard_tones(path: Path) -> list[set[int]]:
     return [{tone for tone in tones(24) if channel[tone // 2] > 0.1} for channel in loudness]
 
 
-OF_FLAC = ("mono", "stereo", "2.1", "3.0(back)", "quad(side)", "6.0", "7.1", "7.1(wide)")
+OF_FLAC = ("mono", "stereo", "2.1", "3.0(back)", "quad(side)", "6.0", "6.1", "7.1", "7.1(wide)")
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,9 @@ def test_no_channel_is_lost(tmp_path, layout, codec, target, caplog):
         "is lost" in caplog.text
         and len(missing) == caplog.text.partition(" is lost")[0].split("), ")[1].count(" ") + 1
     )
-    if layout in ("5.1(side)", "stereo", "7.1", "quad(side)", "5.0(side)"):
+    if layout in ("5.1(side)", "stereo", "6.1", "7.1", "quad(side)", "5.0(side)"):
         assert not missing and caplog.messages == []
+        assert found == [{tone} for tone in tones(num_channels)]  # each in its own place
 
 
 def test_fewer_channels_are_told(tmp_path, caplog):

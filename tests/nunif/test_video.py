@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from nunif.errors import UserError
 from nunif.video.cuts import CUT_MARGIN, find_cuts
@@ -455,7 +456,13 @@ def make_without_moov(path: Path) -> None:
     videos.truncate(write_clip(path), 0.5)
 
 
+def make_moving(path: Path) -> None:
+    first, *others = [Image.fromarray(videos.numbered_frame(number)) for number in range(3)]
+    first.save(path, save_all=True, append_images=others)
+
+
 REFUSED = {
+    "moving.webp": (make_moving, "is an animated WebP"),
     "missing.mp4": (make_nothing, "doesn't exist"),
     "folder.mp4": (Path.mkdir, "is a folder"),
     "empty.mp4": (Path.touch, r"is empty \(0 bytes\)"),

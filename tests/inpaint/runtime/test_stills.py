@@ -166,6 +166,13 @@ def test_a_picture_becomes_a_film_where_one_is_asked_for(apply, tmp_path):
     assert_filled(shown(), read(tmp_path / "out" / "000000.png"))
 
 
+def test_an_apng_is_a_film_by_whatever_name(apply, tmp_path):
+    frames = [Image.fromarray(shown()), Image.fromarray(255 - shown())]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=40)
+    code, lines = apply("a.png", "out.mkv")
+    assert code == 0 and not any("is one picture" in line for line in lines)
+
+
 def test_the_comparison_of_a_picture_is_a_picture(apply, tmp_path):
     write(tmp_path / "a.png", shown())
     assert apply("a.png", "out.png", "--compare", "--look-ahead", "0")[0] == 0

@@ -16,9 +16,9 @@ Axes: H W pixels of the film, 3 = R G B.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,22 +50,6 @@ def shot_folder(folder: Path, number: int) -> Path:
 
 def plane_path(shot: Path, frame: int, letters: str) -> Path:
     return shot / f"{frame:05d}_{letters}.png"
-
-
-class Cover(NamedTuple):
-    """What stands before a scene. colours: (H, W, 3) straight, alpha: (H, W); of one type, uint8 or
-    uint16."""
-
-    colours: np.ndarray
-    alpha: np.ndarray
-
-
-class Layers(NamedTuple):
-    """Of a frame. covers: in the order in which they lie over each other, the nearest first. scene:
-    (H, W, 3) uint8 or uint16."""
-
-    covers: list[Cover]
-    scene: np.ndarray
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -105,31 +89,16 @@ def read_plane(shot: Path, frame: int, letters: str) -> np.ndarray:
         raise UserError(f"{path} can't be read ({error}): split the film again") from error
 
 
-def read_layers(folder: Path, meta: dict[str, Any]) -> Iterator[Layers]:
-    """The layers of every frame of a film, in order. meta: of `read_meta`.
-
-    Raises:
-        UserError: they are no pictures, or one is missing or damaged.
-    """
-    if (kind := meta.get("format", "png")) != "png":
-        raise UserError(f"{folder} holds layers as {kind}: split the film with --format png")
-    for number, ((first, last), there) in enumerate(zip(meta["shots"], meta["planes"])):
-        shot = shot_folder(folder, number)
-        occluder = [OCCLUDER] if OCCLUDER[0] in there else []
-        for frame in range(first, last + 1):
-            names = occluder + _in_order(layers_in(there), meta, number, frame)
-            covers = [
-                Cover(read_plane(shot, frame, colours), read_plane(shot, frame, alpha))
-                for alpha, colours in names
-            ]
-            yield Layers(covers, read_plane(shot, frame, SCENE))
-
-
-def _in_order(
-    people: list[tuple[str, str]], meta: dict[str, Any], shot: int, frame: int
-) -> list[tuple[str, str]]:
-    """The letters of people, the nearest in a frame first, as far as meta.json says so."""
+def people_in_order(meta: dict[str, Any], shot: int, frame: int) -> list[int]:
+    """The people of a shot, from 0, as they are kept on the disk, the nearest in a frame of the
+    film first, as far as meta.json says so; else as they are numbered."""
+    people = layers_in(meta["planes"][shot])
     changes = meta.get("order") or []
-    earlier = [people for start, people in changes[shot] if start <= frame] if changes else []
+    earlier = [order for start, order in changes[shot] if start <= frame] if changes else []
     order = [person_letters(number - 1) for number in earlier[-1]] if earlier else []
-    return sorted(people, key=lambda one: order.index(one) if one in order else len(order))
+
+    def place(number: int) -> int:
+        letters = people[number]
+        return order.index(letters) if letters in order else len(order)
+
+    return sorted(range(len(people)), key=place)

@@ -1,8 +1,8 @@
-"""The planes of a film's layers as they are written and read: see `scene.layer_folder` for where
+"""The planes of a film's layers as they are written and read: see `scene.layers.folder` for where
 they lie.
 
-Instead of PNGs a shot may hold videos (layers.runtime.plane_videos) or OpenEXR files
-(layers.runtime.plane_exrs) of the same planes.
+Instead of PNGs a shot may hold videos (scene.layers.plane_videos) or OpenEXR files
+(scene.layers.plane_exrs) of the same planes.
 
 Axes: H W pixels.
 """
@@ -14,11 +14,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from layers.runtime.exact import Layer
 from nunif.files import explain_os_errors
 from nunif.image import encode_binary, encode_grey, encode_rgb
 from nunif.video.reader import Frame
-from scene.layer_folder import (
+from scene.layers.exact import Layer
+from scene.layers.folder import (
     FILM,
     HOLE,
     OCCLUDER,

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from layers.runtime import planes
-from layers.runtime.exact import Layer
-from layers.runtime.planes import FrameLayers
 from nunif.errors import UserError
 from nunif.exr import decode_exr, encode_exr
 from nunif.video.film import Film
 from nunif.video.reader import Frame
-from scene import layer_folder
+from scene.layers import folder as layer_folder
+from scene.layers import planes
+from scene.layers.exact import Layer
+from scene.layers.planes import FrameLayers
 
 
 def exr_path(shot: Path, number: int) -> Path:

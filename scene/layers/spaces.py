@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from layers.runtime import exact
-from layers.runtime.exact import Layer
 from nunif.video.tone import HLG, LINEAR, PQ, WHITE, ToneMap, light_of_hlg, light_of_pq
+from scene.layers import exact
+from scene.layers.exact import Layer
 
 
 class Space(Protocol):
@@ -45,6 +45,15 @@ class Space(Protocol):
         """The way back of `put_in`."""
         ...
 
+    def premultiplied(self, layer: Layer) -> np.ndarray:
+        """A layer as what can be moved and summed up: its colours times its alpha, and alpha in
+        [0, 1], (..., 4) float32."""
+        ...
+
+    def sum_out(self, picture: np.ndarray, kind: np.dtype) -> np.ndarray:
+        """The film's integers of such a sum, (..., 3) float32. kind: of the film's pictures."""
+        ...
+
 
 def compose(space: Space, layers: Sequence[Layer], scene: np.ndarray) -> np.ndarray:
     """All layers, the nearest first, over the scene, in the space's numbers."""
@@ -55,7 +64,7 @@ def compose(space: Space, layers: Sequence[Layer], scene: np.ndarray) -> np.ndar
 
 
 class Encoded:
-    """The film's own numbers, straight alpha. See `Space`, and `layers.runtime.exact`."""
+    """The film's own numbers, straight alpha. See `Space`, and `scene.layers.exact`."""
 
     def split(
         self,
@@ -77,6 +86,13 @@ class Encoded:
 
     def take_out(self, picture: np.ndarray) -> np.ndarray:
         return picture
+
+    def premultiplied(self, layer: Layer) -> np.ndarray:
+        alpha = layer.alpha.astype(np.float32) / np.iinfo(layer.alpha.dtype).max
+        return np.concatenate([layer.foreground * alpha, alpha], axis=-1)
+
+    def sum_out(self, picture: np.ndarray, kind: np.dtype) -> np.ndarray:
+        return np.rint(picture).clip(0, np.iinfo(kind).max).astype(kind)
 
 
 class Linear:
@@ -129,6 +145,12 @@ class Linear:
 
     def alpha_of(self, layer: Layer) -> np.ndarray:
         return np.rint(layer.alpha.astype(np.float32) * self._top).astype(self._kind)
+
+    def premultiplied(self, layer: Layer) -> np.ndarray:
+        return np.concatenate([layer.foreground, layer.alpha], axis=-1).astype(np.float32)
+
+    def sum_out(self, picture: np.ndarray, kind: np.dtype) -> np.ndarray:
+        return self.take_out(picture)
 
     def over(self, layer: Layer, behind: np.ndarray) -> np.ndarray:
         # of the same type as what is stored, sums are of float32

@@ -18,16 +18,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from layers.runtime import planes
-from layers.runtime.exact import Layer
-from layers.runtime.planes import FrameLayers
 from nunif.errors import UserError
 from nunif.video.color import BT709
 from nunif.video.film import Film
 from nunif.video.picture import Picture, convert
 from nunif.video.reader import Frame, VideoReader
 from nunif.video.writer import VideoWriter
-from scene import layer_folder
+from scene.layers import folder as layer_folder
+from scene.layers import planes
+from scene.layers.exact import Layer
+from scene.layers.planes import FrameLayers
 
 _UNTAGGED = 2  # matrix, primaries and transfer
 _AROUND = 16  # pixels around a layer that show the film, so that its edge isn't blurred with black

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from layers.runtime.exact import compose, over, split, split_all
+from scene.layers.exact import compose, over, split, split_all
 
 TYPES = [np.uint8, np.uint16]
 

@@ -11,16 +11,35 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from layers.runtime import planes
-from layers.runtime.plane_exrs import ExrShot, read_exrs
-from layers.runtime.plane_videos import FFV1, PRORES, VP9, VideoKind, VideoShot, read_videos
-from layers.runtime.planes import FrameLayers, PngShot, ShotWriter
-from layers.runtime.spaces import Encoded, Linear, Space, compose
 from nunif.errors import UserError
 from nunif.video.film import Film
-from scene import layer_folder
+from scene.layers import folder as layer_folder
+from scene.layers import planes
+from scene.layers.exact import Layer
+from scene.layers.folder import people_in_order
+from scene.layers.plane_exrs import ExrShot, read_exrs
+from scene.layers.plane_videos import FFV1, PRORES, VP9, VideoKind, VideoShot, read_videos
+from scene.layers.planes import FrameLayers, PngShot, ShotWriter
+from scene.layers.spaces import Encoded, Linear, Space, compose
 
 Reading = Callable[[Path, range, Sequence[str], type], Iterator[FrameLayers]]
+
+
+class Layers(NamedTuple):
+    """Of a frame. covers: in the order in which they lie over each other, the nearest first. scene:
+    (H, W, 3). Both in the numbers of `space`. hole: (H, W) bool, outside of which the scene is the
+    film's own; None: it is as it is kept."""
+
+    covers: list[Layer]
+    scene: np.ndarray
+    space: Space
+    hole: np.ndarray | None = None
+
+    def with_film(self, rgb: np.ndarray) -> "Layers":
+        """With all of the scene that isn't filled in as the film has it. rgb: (H, W, 3)."""
+        if self.hole is None:
+            return self
+        return self._replace(scene=np.where(self.hole[..., None], self.scene, rgb))
 
 
 class Format(NamedTuple):
@@ -98,6 +117,24 @@ def read_layers(folder: Path, meta: dict[str, Any], film: Film) -> Iterator[Fram
     for number, ((first, last), there) in enumerate(zip(meta["shots"], meta["planes"])):
         shot = layer_folder.shot_folder(folder, number)
         yield from layers.read_shot(shot, range(first, last + 1), there, kind_of(film))
+
+
+def read_in_order(folder: Path, meta: dict[str, Any], film: Film) -> Iterator[Layers]:
+    """The layers of every frame of a film as they lie over each other.
+
+    Raises: as `read_layers`.
+    """
+    layers = format_of(meta)
+    space = space_of(layers, film)
+    shots = (
+        (number, frame)
+        for number, (first, last) in enumerate(meta["shots"])
+        for frame in range(first, last + 1)
+    )
+    for (shot, frame), now in zip(shots, read_layers(folder, meta, film)):
+        covers = [] if now.occluder is None else [now.occluder]
+        covers += [now.people[number] for number in people_in_order(meta, shot, frame)]
+        yield Layers(covers, now.scene, space, now.hole if layers.loses else None)
 
 
 def measure_loss(folder: Path, meta: dict[str, Any], film: Film) -> tuple[float, float]:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from layers.runtime.spaces import Linear, compose
 from nunif.video.tone import HLG, PQ, ToneMap
-from tests.layers.test_exact import TYPES, draw
+from scene.layers.spaces import Linear, compose
+from tests.scene.layers.test_exact import TYPES, draw
 
 NUM = 340_000  # pixels of three colours: a million cases
 
