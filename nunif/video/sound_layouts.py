@@ -65,30 +65,41 @@ def _opens(encoder: str, layout: str, rate: int) -> bool:
 
 
 def _silenced(source: str, target: str, rate: int) -> set[str]:
-    """Channels that aren't heard any more after a change of layout; found by trying, all of them
-    where it can't be made."""
-    channels = [channel.name for channel in AudioLayout(source).channels]
-    lost: set[str] = set()
-    for number, name in enumerate(channels):
-        samples = np.zeros((_TRIAL_SAMPLES, len(channels)), np.float32)
+    """Channels that aren't heard any more after a change of layout; all of them where it can't be
+    made."""
+    names = [channel.name for channel in AudioLayout(source).channels]
+    return {name for name, heard in zip(names, _heard(source, target, rate)) if not heard.any()}
+
+
+def _heard(source: str, target: str, rate: int) -> np.ndarray:
+    """How loud each channel is in each after a change of layout, (source, target) float; found by
+    trying, all 0 where it can't be made."""
+    before, after = AudioLayout(source).nb_channels, AudioLayout(target).nb_channels
+    levels = np.zeros((before, after))
+    for number in range(before):
+        samples = np.zeros((_TRIAL_SAMPLES, before), np.float32)
         samples[:, number] = 0.5
         frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=source)
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         try:
             heard = av.AudioResampler(format="flt", layout=target, rate=rate).resample(frame)
         except (av.FFmpegError, ValueError):
-            return set(channels)
-        if not any(piece.to_ndarray().any() for piece in heard):
-            lost.add(name)
-    return lost
+            return np.zeros((before, after))
+        for piece in heard:
+            levels[number] += np.abs(piece.to_ndarray().reshape(-1, after)).mean(axis=0)
+    return levels
 
 
 def describe_change(source: str, target: str, rate: int) -> str | None:
     """What is lost where sound gets another layout; None: nothing."""
     before, after = AudioLayout(source).nb_channels, AudioLayout(target).nb_channels
     lost = sorted(_silenced(source, target, rate))
-    if before <= after and not lost:
+    num_apart = int(np.linalg.matrix_rank(_heard(source, target, rate), tol=1e-3))
+    if num_apart == before:
         return None
-    return f"{before} channels ({source}) become {after} ({target})" + (
-        f", {' '.join(lost)} is lost" if lost else ""
-    )
+    text = f"{before} channels ({source}) become {after} ({target})"
+    if lost:
+        text += f", {' '.join(lost)} is lost"
+    elif num_apart < min(before, after):
+        text += f", {num_apart} of which can be told apart: others are mixed into them"
+    return text

@@ -95,6 +95,9 @@ def test_no_channel_is_lost(tmp_path, layout, codec, target, caplog):
         "is lost" in caplog.text
         and len(missing) == caplog.text.partition(" is lost")[0].split("), ")[1].count(" ") + 1
     )
+    # two that are mixed into one, or into others, are told of too
+    apart = {frozenset(channel) for channel in found if channel}
+    assert len(apart) == num_channels or " become " in caplog.text
     if layout in ("5.1(side)", "stereo", "6.1", "7.1", "quad(side)", "5.0(side)"):
         assert not missing and caplog.messages == []
         assert found == [{tone} for tone in tones(num_channels)]  # each in its own place
