@@ -120,10 +120,10 @@ def choose_encoding(
         wanted = like if has_place else without_alpha(like)
         chosen = _choose_pixel_format(encoder, wanted, size, options)
         if losses := _losses(like, chosen):
-            text = (
-                "%s: the film's %s, which is what %s takes: libx264, libx265 or ffv1 may keep more"
-            )
-            logger.warning(text, path, " and ".join(losses), codec)
+            others = [name for name in ("libx264", "libx265", "ffv1") if name != codec]
+            text = "%s: the film's %s, which is what %s takes: %s or %s may keep more"
+            names = ", ".join(others[:-1]), others[-1]
+            logger.warning(text, path, " and ".join(losses), codec, *names)
     else:
         chosen = pixel_format
     has_alpha = _known_layout(chosen, path).alpha is not None
