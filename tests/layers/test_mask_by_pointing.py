@@ -276,6 +276,24 @@ def test_people_are_looked_at_closer():
     assert overlap(labels == 1, own) > 0.9
 
 
+@pytest.mark.parametrize("moves", [True, False])
+def test_legs_that_the_finder_misses_come_along_with_who_moves(moves):
+    """Of a plain shirt only edges are seen to move."""
+    frame, (shirt, legs) = scene(), np.zeros((2, HEIGHT, WIDTH), bool)
+    shirt[14:34, 20:30] = legs[34:43, 20:30] = True
+    frame[shirt], frame[legs] = RED, (30, 30, 45)
+    moving = np.where(legs, 1.5, -1.5).astype(np.float32)
+    if moves:
+        moving[14:34, 20:22] = moving[14:34, 28:30] = 1.5  # 0.4 of it
+
+    def find(picture):
+        return np.where((picture == RED).all(axis=2), 0.99, 0.01).astype(np.float32)
+
+    seen = [Prompt("point", ((25, 24),), frame=0, number=1)]
+    own = find_objects(frame, seen, moving=moving, find_people=find) == 1
+    assert overlap(own, (shirt | legs) if moves else shirt) > 0.9
+
+
 def pan(number):
     """The camera follows a square: only what is behind moves."""
     wide = np.random.default_rng(4).integers(0, 256, (12, 40, 3), dtype=np.uint8)
