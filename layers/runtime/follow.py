@@ -252,9 +252,13 @@ class Follower:
         self._find_again(looks, moving)
         place = self._place(back, seen)
         score = self._score(before, there, back, seen, place, looks)
+        # of what is pointed at in a correction: neither what moves counts, which says little of the
+        # inside of plain things, nor how far it was thought to reach
+        self._evidence = score - np.log(place.clip(_LEAST, 1))
         if moving is not None:
             self._add_moving(score, place, moving)
-        self._evidence = score - np.log(place.clip(_LEAST, 1))
+        for index, thing in enumerate(self._things.values(), 1):
+            score[index] -= FAR * ~within_reach(thing)
         score -= score.max(axis=0)
         shares = np.exp(score)
         shares = guided(self._view.lab[..., 0].astype(np.float32), shares / shares.sum(axis=0))
@@ -355,7 +359,6 @@ class Follower:
         score[0] -= stands_out
         person = np.log((view.people + 0.02) / (1.02 - view.people)).clip(-3.5, 1.5)
         for index, thing in enumerate(self._things.values(), 1):
-            score[index] -= FAR * ~within_reach(thing)
             area = float(place[index].sum())
             if area > _MOTION_PIXELS:
                 agreed = float((view.people * place[index]).sum()) / area

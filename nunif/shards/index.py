@@ -156,9 +156,8 @@ def make_copy(source: Path, target: Path, named: str) -> None:
         counts = np.array([len(names.split("/")) for names in files] or [0])
         with (
             whole_path(target) as partial,
-            pa.OSFile(
-                os.fsencode(partial), "wb"
-            ) as sink,  # by its name the writer would keep it open
+            # by its name the writer would keep it open
+            pa.OSFile(os.fsencode(partial), "wb") as sink,
             pa.ipc.new_file(sink, shape) as writer,
         ):
             for group in range(file.num_row_groups):

@@ -67,8 +67,13 @@ def _opens(encoder: str, layout: str, rate: int) -> bool:
 def _silenced(source: str, target: str, rate: int) -> set[str]:
     """Channels that aren't heard any more after a change of layout; all of them where it can't be
     made."""
+    return _lost_of(source, _heard(source, target, rate))
+
+
+def _lost_of(source: str, heard: np.ndarray) -> set[str]:
+    """heard: as of `_heard`."""
     names = [channel.name for channel in AudioLayout(source).channels]
-    return {name for name, heard in zip(names, _heard(source, target, rate)) if not heard.any()}
+    return {name for name, levels in zip(names, heard) if not levels.any()}
 
 
 def _heard(source: str, target: str, rate: int) -> np.ndarray:
@@ -92,11 +97,12 @@ def _heard(source: str, target: str, rate: int) -> np.ndarray:
 
 def describe_change(source: str, target: str, rate: int) -> str | None:
     """What is lost where sound gets another layout; None: nothing."""
-    before, after = AudioLayout(source).nb_channels, AudioLayout(target).nb_channels
-    lost = sorted(_silenced(source, target, rate))
-    num_apart = int(np.linalg.matrix_rank(_heard(source, target, rate), tol=1e-3))
+    heard = _heard(source, target, rate)
+    before, after = heard.shape
+    num_apart = int(np.linalg.matrix_rank(heard, tol=1e-3))
     if num_apart == before:
         return None
+    lost = sorted(_lost_of(source, heard))
     text = f"{before} channels ({source}) become {after} ({target})"
     if lost:
         text += f", {' '.join(lost)} is lost"

@@ -208,8 +208,8 @@ def opening(number):
     own[30 : 30 + SIDE, x : x + SIDE] = True
     frame[own] = RED
     if number >= 5:
-        frame[18:30, x : x + SIDE] = BLUE
-        own[18:30, x : x + SIDE] = True
+        frame[16:30, x : x + SIDE] = BLUE
+        own[16:30, x : x + SIDE] = True
     return frame, own
 
 
@@ -221,10 +221,10 @@ def test_a_correction_adds_what_is_missing_and_keeps_the_rest():
         return [overlap(labels == 1, own) for labels, (_, own) in zip(found, drawn)]
 
     once = {0: [Prompt("point", ((14, 38),), frame=0, number=1)]}
-    again = {**once, 9: [Prompt("point", ((41, 24),), frame=9, number=1)]}
+    again = {**once, 9: [Prompt("point", ((41, 20),), frame=9, number=1)]}
     before, after = scores(once), scores(again)
-    # from where it opens; OpenCV 4.12 and 5.0 differ by up to .1 of a frame
-    assert np.mean(after[5:]) > np.mean(before[5:]) + 0.1 and min(after[8:]) > 0.75
+    assert before[9] < 0.75 and min(after[8:]) > 0.8
+    assert np.mean(after) > np.mean(before) + 0.1
     assert all(new > old - 0.05 for new, old in zip(after, before))
 
 
