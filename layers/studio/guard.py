@@ -6,6 +6,7 @@ machine's own name (or else a stranger's name could be made to point here, and t
 would count as ours); and that a request which names its page must come from this one.
 """
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -21,6 +22,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LARGEST_MESSAGE = 1 << 20  # bytes that any request but an upload may bring
 UPLOAD = "/api/upload"
+LINGER = 5.0  # seconds for which the rest of a request that is refused is still taken
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -64,6 +66,8 @@ class Guard:
 
         response: App | None = None
         if refusal := self._refusal(scope["method"], headers, given, f"/{rest}"):
+            if "expect" not in headers:  # else it waits for an answer before it sends more
+                await drain(receive)
             response = PlainTextResponse(refusal[1], refusal[0], headers={"Connection": "close"})
         elif not slash:
             response = RedirectResponse(f"/{given}/")
@@ -92,6 +96,20 @@ class Guard:
             return 400, "The request doesn't say how long it is."
         most = self._max_upload if path == UPLOAD else LARGEST_MESSAGE
         return (413, too_large(most)) if int(length) > most else None
+
+
+async def drain(receive: Receive) -> None:
+    """Take the rest of a request that is refused, at most for `LINGER`: closed while bytes are
+    under way, a connection is reset, and who sent them may never see the answer."""
+
+    async def rest() -> None:
+        while (await receive()).get("more_body", False):
+            pass
+
+    try:
+        await asyncio.wait_for(rest(), LINGER)
+    except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+        pass
 
 
 def too_large(most: int) -> str:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,27 +84,29 @@ def write_index(path: Path, table: Any, **about: Any) -> None:
         pq.write_table(table, sink, row_group_size=ROWS, use_dictionary=texts, compression="zstd")
 
 
-def _readable(path: Path) -> Any:
-    """A path as pyarrow takes it: one that is no UTF-8 only as bytes, and opened."""
-    try:
-        str(path).encode()
-        return path
-    except UnicodeEncodeError:
-        return need("pyarrow", _PURPOSE).memory_map(os.fsencode(path))
-
-
-def open_index(path: Path, named: str) -> tuple[Any, dict[str, Any]]:
+@contextmanager
+def open_index(path: Path, named: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     """An index as a pyarrow.parquet.ParquetFile, and its metadata. named: what messages call it.
+
+    It is neither mapped nor left to pyarrow to close, which both would keep it open for as long as
+    pyarrow's own threads hold a part of it: Windows then removes no file.
 
     Raises:
         UserError: it is no index of ours, or a newer one.
     """
-    pq = need("pyarrow.parquet", _PURPOSE)
+    pa, pq = need("pyarrow", _PURPOSE), need("pyarrow.parquet", _PURPOSE)
     lib = need("pyarrow.lib", _PURPOSE)
-    try:
-        file = pq.ParquetFile(_readable(path), read_dictionary=["shard", "files"], memory_map=True)
-    except (lib.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{named} can't be read ({first_line(error)}): {_NEW}") from error
+    with ExitStack() as stack:
+        try:
+            # its name as bytes: it may be no UTF-8
+            source = stack.enter_context(pa.OSFile(os.fsencode(path), "rb"))
+            file = pq.ParquetFile(source, read_dictionary=["shard", "files"])
+        except (lib.ArrowException, OSError, ValueError) as error:
+            raise UserError(f"{named} can't be read ({first_line(error)}): {_NEW}") from error
+        yield file, _about(file, named)
+
+
+def _about(file: Any, named: str) -> dict[str, Any]:
     try:
         about = json.loads((file.metadata.metadata or {})[_ABOUT])
         version = int(about["version"])
@@ -117,16 +120,14 @@ def open_index(path: Path, named: str) -> tuple[Any, dict[str, Any]]:
     lacking = set(schema({}).names) - set(file.schema_arrow.names)
     if lacking:
         raise UserError(f"{named} lacks the column {min(lacking)}: {_NEW}")
-    return file, about
+    return about
 
 
 def read_index(path: Path) -> tuple[Any, dict[str, Any]]:
     """All of an index as a pyarrow.Table with columns as `table_of`, and its metadata. Raises as
     `open_index`."""
-    pq = need("pyarrow.parquet", _PURPOSE)
-    file, about = open_index(path, str(path))
-    file.close()
-    return pq.read_table(_readable(path), columns=schema({}).names).cast(schema({})), about
+    with open_index(path, str(path)) as (file, about):
+        return file.read(columns=schema({}).names).cast(schema({})), about
 
 
 # --- the copy -------------------------------------------------------------------------------------
@@ -139,8 +140,7 @@ def make_copy(source: Path, target: Path, named: str) -> None:
         UserError: see `open_index`; or a row that can't be right.
     """
     pa, pc = need("pyarrow", _PURPOSE), need("pyarrow.compute", _PURPOSE)
-    file, about = open_index(source, named)
-    with file:
+    with open_index(source, named) as (file, about):
         common = file.read(columns=["shard", "files", "problem"]).unify_dictionaries()
         shards, files = (_texts(common.column(name)) for name in ("shard", "files"))
         bad = pc.indices_nonzero(pc.not_equal(common.column("problem"), "")).to_pylist()

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -266,6 +267,22 @@ def test_names_of_uploads_lead_nowhere():
 def test_messages_are_bounded(ask):
     assert ask("POST", "/api/open", b" " * 2_000_000)[0] == 413
     assert ask("POST", "/api/open", b"[1]")[2] == b"The request is no JSON object."
+
+
+@pytest.mark.parametrize("what", ["open", "upload?name=b.mp4"])
+def test_who_is_still_sending_hears_why_it_is_refused(page, what):
+    """Not a connection that was reset."""
+    size = 2_000_000 if what == "open" else 2 * MOST
+    head = f"POST /{page.token}/api/{what} HTTP/1.1\r\nHost: {page.host}\r\n"
+    host, _, port = page.host.partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode())
+        for _ in range(4):
+            time.sleep(0.05)
+            connection.sendall(b" " * (size // 4))
+        with connection.makefile("rb") as answer:
+            data = answer.read()
+    assert data.startswith(b"HTTP/1.1 413 ") and b"That is more than" in data
 
 
 # --- frames and points ----------------------------------------------------------------------------
