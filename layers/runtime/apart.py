@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from layers.runtime.bodies import SeenApart, bodies_in
 from layers.runtime.cutouts import CutFrame, CutFrames, Cutout
 from layers.runtime.finders import seen_size
 from layers.runtime.groups import nearest_label
@@ -30,6 +31,7 @@ class _Followed(NamedTuple):
     cut: CutFrame
     picture: np.ndarray
     seen: Seen
+    apart: SeenApart
 
 
 @dataclass
@@ -43,7 +45,8 @@ class Ids:
     crowded: set[int] = field(default_factory=set)  # shots in which more were than have layers
     # by shot the pairs who were one group in some frame, the lower id first, from 0
     touched: list[set[tuple[int, int]]] = field(default_factory=list)
-    _ids: dict[Track, int] = field(default_factory=dict)  # of this shot, from 0
+    _ids: dict[Track, int] = field(default_factory=dict)  # of this shot, from 0; parts of one share
+    _bodies: list[list[Track]] = field(default_factory=list)  # of this shot: whose parts are who
     _labels: np.ndarray | None = None  # where whom was seen last, as of `part_alpha`
 
     def __call__(self, frames: CutFrames) -> CutFrames:
@@ -55,13 +58,14 @@ class Ids:
             if cut.starts_shot or not self.touched:
                 yield from self._rest(window)
                 window, tracker = [], Tracker()
-                self._ids, self._labels = {}, None
+                self._ids, self._bodies, self._labels = {}, [], None
                 self.touched.append(set())
             (person,) = cut.persons
             window.append(self._follow(tracker, cut, person.alpha))
             self._look_back(window)
             if len(window) > REACH:
-                yield self._name(window.pop(0), NEEDED)
+                yield self._name(window, NEEDED)
+                del window[0]
         yield from self._rest(window)
 
     def touching(self, shot: int, person: int) -> list[int]:
@@ -70,14 +74,15 @@ class Ids:
         return sorted({sum(pair) - person for pair in pairs if person in pair})
 
     def _rest(self, window: Sequence[_Followed]) -> CutFrames:
-        for followed in window:
-            yield self._name(followed, min(NEEDED, len(window)))
+        for number in range(len(window)):
+            yield self._name(window[number:], min(NEEDED, len(window)))
 
     def _follow(self, tracker: Tracker, cut: CutFrame, alpha: np.ndarray) -> _Followed:
         size = seen_size(alpha.shape[0], alpha.shape[1], SHORT_SIDE)[::-1]
         picture = cv2.resize(self.to_sdr8(cut), size, interpolation=cv2.INTER_AREA)
         mask = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
-        return _Followed(cut, picture, tracker(picture, mask > 127))
+        seen = tracker(picture, mask > 127)
+        return _Followed(cut, picture, seen, SeenApart.of(seen, tracker.number))
 
     def _look_back(self, window: list[_Followed]) -> None:
         """Who came off somebody and stayed so is told apart in the frames before that too."""
@@ -90,35 +95,52 @@ class Ids:
             for number, seen in enumerate(parted_before((one, track), frames)):
                 window[number] = window[number]._replace(seen=seen)
 
-    def _name(self, followed: _Followed, needed: int) -> CutFrame:
-        """Give everybody their layer. Who is seen too shortly goes with others in the picture, if
-        there are any; so does who comes when all layers are taken."""
-        cut, _, seen = followed
+    def _name(self, window: Sequence[_Followed], needed: int) -> CutFrame:
+        """Give everybody in the first of some frames their layer. Who is seen too shortly goes with
+        others in the picture, if there are any; so does who comes when all layers are taken."""
+        cut, _, seen, _ = window[0]
+        self._join(window)
         for track in seen:
             least = needed if track.came_off is None else max(needed, NEW)
             if track not in self._ids and track.num_seen >= least:
                 self._admit(track)
         if seen and not self._ids.keys() & seen.keys():
             self._admit(next(iter(seen)), at_last=True)
-        named = {self._ids[track]: part for track, part in seen.items() if track in self._ids}
+        named = [(self._ids[track], part) for track, part in seen.items() if track in self._ids]
         if named:
-            self._labels = np.zeros(next(iter(named.values())).shape, np.int32)
-            for number, part in named.items():
+            self._labels = np.zeros(named[0][1].shape, np.int32)
+            for number, part in named:
                 self._labels[part] = number + 1
         for track in self._ids.keys() & seen.keys():
             for other in self._ids.keys() & track.touched.keys():
                 low, high = sorted((self._ids[track], self._ids[other]))
-                self.touched[-1].add((low, high))
+                if low < high:
+                    self.touched[-1].add((low, high))
         (person,) = cut.persons
         count = 1 + max(self._ids.values(), default=0)
         alphas = part_alpha(person.alpha, self._labels, count)
         return cut._replace(persons=[Cutout(alpha, person.foreground) for alpha in alphas])
 
+    def _join(self, window: Sequence[_Followed]) -> None:
+        """Who turns out to be a part of somebody shares their layer from now on, and who turns out
+        to be none has to get their own."""
+        self._bodies = bodies_in([followed.apart for followed in window], self._bodies)
+        taken: set[int] = set()
+        for body in self._bodies:
+            ids = {self._ids[track] for track in body if track in self._ids}
+            for track in body:
+                if not ids.isdisjoint(taken):
+                    self._ids.pop(track, None)
+                elif ids:
+                    self._ids.setdefault(track, min(ids))
+            taken |= ids
+
     def _admit(self, track: Track, *, at_last: bool = False) -> None:
         """at_last: who finds all layers taken gets the last one too."""
         number = 1 + max(self._ids.values(), default=-1)
         if number < MOST:
-            self._ids[track] = number
+            body = next(body for body in self._bodies if track in body)
+            self._ids |= dict.fromkeys(body, number)
         else:
             self.crowded.add(len(self.touched) - 1)
             if at_last:

@@ -45,7 +45,17 @@ def nearest_label(labels: np.ndarray) -> np.ndarray:
 def is_of_one_body(part: np.ndarray, largest: np.ndarray) -> bool:
     """Whether a part (h, w) bool that came off somebody is low and lies above, below or within the
     largest: somebody whose middle is hidden, and nobody else, who would be as tall."""
-    (left, top, right, bottom), (left2, top2, right2, bottom2) = map(_box_of_some, (part, largest))
+    return _is_low_beside(_box_of_some(part), _box_of_some(largest))
+
+
+def fit_one_body(box: Box, other: Box) -> bool:
+    """The same of two boxes, whichever is the lower one."""
+    low, tall = sorted((box, other), key=lambda one: one[3] - one[1])
+    return _is_low_beside(low, tall)
+
+
+def _is_low_beside(low: Box, largest: Box) -> bool:
+    (left, top, right, bottom), (left2, top2, right2, bottom2) = low, largest
     tall = max(bottom, bottom2) - min(top, top2)
     beside = BESIDE * tall
     common = min(right, right2 + beside) - max(left, left2 - beside)

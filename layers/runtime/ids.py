@@ -56,6 +56,7 @@ class Track:
     num_partly: int = 0
     pieces: list[np.ndarray] = field(default_factory=list)
     came_off: "Track | None" = None
+    came_back: bool = False  # to them, soon
     num_apart: int = 0  # frames since then, the first of them too
     num_seen: int = 1
     num_hidden: int = 0
@@ -93,7 +94,7 @@ class Tracker:
         self._tracks: list[Track] = []
         self._before: np.ndarray | None = None
         self._flow = np.zeros((0, 0, 2), np.float32)  # from this picture to the one before
-        self._number = -1  # of this frame
+        self.number = -1  # of this frame
         self._colours = np.zeros((0, 0), np.int32)
 
     def __call__(self, picture: np.ndarray, mask: np.ndarray) -> dict[Track, np.ndarray]:
@@ -105,7 +106,7 @@ class Tracker:
         """
         carried = self._carry(picture)
         self._before, self._colours = picture, colours_of(picture)
-        self._number += 1
+        self.number += 1
         seen: dict[Track, np.ndarray] = {}
         pieces: dict[Track, list[np.ndarray]] = {}  # that are apart from the most of somebody
         groups = groups_of(mask)
@@ -157,10 +158,10 @@ class Tracker:
         for track, part in home.items():
             for other in home.keys() - {track}:
                 track.touched[other] = track.touched.get(other, 0) + 1
-                track.met[other] = self._number
+                track.met[other] = self.number
             if track in new:
                 whole, known = track, self._unseen_with(track, part, seen)
-                track = known or Track(part, touched={whole: 1}, met={whole: self._number})
+                track = known or Track(part, touched={whole: 1}, met={whole: self.number})
                 track.came_off, track.num_apart = whole, 0
             seen[track] = part
 
@@ -189,6 +190,7 @@ class Tracker:
                     members.append(track)
         for track in members[:]:
             if track.num_seen < NEW and track.came_off in members:  # it was no one else
+                track.came_back = True
                 self._tracks.remove(track)
                 members.remove(track)
         return members + [
@@ -201,7 +203,7 @@ class Tracker:
         """Whether somebody unseen was last seen in one group with somebody else."""
         if not track.num_hidden or track.num_hidden > HIDDEN:
             return False
-        last = self._number - track.num_hidden
+        last = self.number - track.num_hidden
         return track.met.get(other, -1) >= last - 1
 
     def _share(
@@ -263,7 +265,7 @@ class Tracker:
         for one in alone:
             for other in alone:
                 last = one.met.get(other, -STEADY - 1)
-                if one is other or self._number - last > STEADY or not {one, other} <= seen.keys():
+                if one is other or self.number - last > STEADY or not {one, other} <= seen.keys():
                     continue
                 if min(one.look.num_frames, other.look.num_frames) < KNOWN:
                     continue
@@ -342,7 +344,8 @@ def _as_float(mask: np.ndarray) -> np.ndarray:
 
 def _at_home(shares: Sequence[dict[Track, np.ndarray]]) -> list[list[Track]]:
     """Of those who have a share in each group, the largest first, who stays in it: everybody is at
-    home in one group. As many groups as can be have somebody, those with most in common first."""
+    home in one group. As many groups as can be have somebody, those with most in common first; but
+    nobody leaves the most of themselves for a small part."""
     common = [
         (-int(part.sum()), number, track)
         for number, parts in enumerate(shares)
@@ -350,10 +353,12 @@ def _at_home(shares: Sequence[dict[Track, np.ndarray]]) -> list[list[Track]]:
     ]
     homes: list[list[Track]] = [[] for _ in shares]
     common.sort(key=lambda item: item[:2])
+    largest: dict[Track, int] = {}
     for may_share in (False, True):
-        for _, number, track in common:
+        for size, number, track in common:
             is_housed = any(track in its for its in homes)
-            if not is_housed and (may_share or not homes[number]):
+            is_small = size > SPLIT * largest.setdefault(track, size)
+            if not is_housed and (may_share or not (homes[number] or is_small)):
                 homes[number].append(track)
     return homes
 
@@ -421,10 +426,11 @@ def parted_before(
     """
     (picture, seen), result = frames[-1], [dict(seen) for _, seen in frames[:-1]]
     for number in range(len(result) - 1, -1, -1):
-        earlier, whole = frames[number][0], result[number].get(pair[0])
-        is_known = pair[1] in result[number]
-        if whole is None or is_known or not all(track in seen for track in pair):
+        earlier, known = frames[number][0], result[number]
+        gone = [track for track in known if track.came_back and track.came_off is pair[0]]
+        if pair[0] not in known or pair[1] in known or not all(track in seen for track in pair):
             break
+        whole = np.logical_or.reduce([known[pair[0]], *(known.pop(track) for track in gone)])
         flow = flow_to(earlier, picture)
         carried = {track: pull(_as_float(seen[track]), flow) for track in pair}
         parts = _shared(whole, pair, carried, colours_of(earlier))

@@ -152,12 +152,70 @@ def test_whose_legs_come_out_below_a_thing_is_no_one_else():
     assert all(len(alphas) == 1 for alphas in layers_of(frames))
 
 
+def behind(thing, *people):
+    """People as of `dressed`, and something grey before them: its rows and columns."""
+    picture, alpha = dressed(*people)
+    picture[thing], alpha[thing] = 128, 0
+    return picture, alpha
+
+
+def test_whose_middle_is_hidden_from_the_first_frame_on_is_one():
+    """Their head and their legs have no colour in common. Then the thing leaves."""
+    one, other = ((160, 30, 30), (30, 40, 50)), ((40, 60, 170), (170, 160, 120))
+    people = ((40, 54), (6, 58), one), ((84, 98), (6, 58), other)
+    frames = [behind(np.s_[18:44, 30 - 4 * k : 64 - 4 * k], *people) for k in [0] * 6 + [*range(9)]]
+    found = layers_of(frames)
+    assert all(len(alphas) == 2 for alphas in found)
+    for alphas in found:
+        first, second = alphas if alphas[0][10, 47] else alphas[::-1]
+        assert first[:18, 40:54].any() and first[44:, 40:54].any() and not first[:, 84:].any()
+        assert second[6:58, 84:98].all() and not second[:, :70].any()
+
+
+def test_who_was_taken_for_a_part_of_somebody_gets_a_layer_once_they_are_seen():
+    """A head above a wall beside somebody, which for longer than is looked ahead may be theirs."""
+    colours = ((160, 30, 30), (30, 40, 50)), ((40, 60, 170), (170, 160, 120))
+    frames = []
+    for x in [0] * 20 + [2 * k for k in range(1, 16)] + [30] * 12:
+        place = np.s_[16:64, 47:64]
+        frames.append(
+            behind(place, ((49 + x, 57 + x), (6, 58), colours[1]), ((32, 46), (6, 58), colours[0]))
+        )
+    found = layers_of(frames)
+    assert len(found[0]) == 1 and len(found[-1]) == 2
+    assert found[-1][1][6:58, 79:87].all() and not found[-1][0][:, 70:].any()
+
+
 def test_two_who_part_are_told_apart_for_a_while_before_that():
     """Half a second; before that they are one, and in the layer of one of them."""
     parts = [(30 - 2 * k, 44 + 2 * k) for k in range(1, 9)]
     assert followed(*[(30, 44)] * 3, *parts) == [[1, 2]] * 11
     found = followed(*[(30, 44)] * 20, *parts)
     assert found[:6] == [[1, 1]] * 6 and found[10:] == [[1, 2]] * 18
+
+
+def test_who_came_off_for_a_moment_before_is_told_apart_then_too():
+    parts = [(30 - 2 * k, 44 + 2 * k) for k in range(1, 9)]
+    frames = [(30, 44)] * 4 + [(28, 46)] + [(30, 44)] * 2 + parts
+    assert followed(*frames) == [[1, 2]] * len(frames)
+
+
+def test_who_touches_somebody_stays_one_with_their_feet():
+    """Which are apart from the rest of them."""
+    colours = ((160, 30, 30), (30, 40, 50)), ((40, 60, 170), (170, 160, 120))
+    frames = [
+        behind(
+            np.s_[48:51, 50:],
+            ((30, 44), (6, 58), colours[0]),
+            ((82 - 2 * k, 96 - 2 * k), (6, 58), colours[1]),
+        )
+        for k in range(19)
+    ]
+    found = layers_of(frames)
+    assert all(len(alphas) == 2 for alphas in found)
+    for k, alphas in enumerate(found):
+        at = [alpha[8:46, 84 - 2 * k : 94 - 2 * k].mean() > 128 for alpha in alphas]
+        assert at == [False, True], k
 
 
 def test_what_is_seen_too_shortly_goes_with_whom_it_is_near():
