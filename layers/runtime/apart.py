@@ -102,7 +102,8 @@ class Ids:
         self._join(window)
         for track in seen:
             least = needed if track.came_off is None else max(needed, NEW)
-            if track not in self._ids and track.num_seen >= least:
+            num_seen = sum(part.num_seen for part in self._body_of(track))
+            if track not in self._ids and num_seen >= least:
                 self._admit(track)
         if seen and not self._ids.keys() & seen.keys():
             self._admit(next(iter(seen)), at_last=True)
@@ -135,12 +136,14 @@ class Ids:
                     self._ids.setdefault(track, min(ids))
             taken |= ids
 
+    def _body_of(self, track: Track) -> list[Track]:
+        return next(body for body in self._bodies if track in body)
+
     def _admit(self, track: Track, *, at_last: bool = False) -> None:
         """at_last: who finds all layers taken gets the last one too."""
         number = 1 + max(self._ids.values(), default=-1)
         if number < MOST:
-            body = next(body for body in self._bodies if track in body)
-            self._ids |= dict.fromkeys(body, number)
+            self._ids |= dict.fromkeys(self._body_of(track), number)
         else:
             self.crowded.add(len(self.touched) - 1)
             if at_last:

@@ -81,12 +81,23 @@ def _speaks_for_one(
 def _apart(
     frames: Sequence[SeenApart], body: Sequence[Track], other: Sequence[Track]
 ) -> Iterator[tuple[Box, Box]]:
-    """The boxes around two in the frames in which both are seen, apart from each other."""
-    for boxes, met in frames:
-        first, second = ([boxes[track] for track in its if track in boxes] for its in (body, other))
-        is_apart = not any(frozenset((a, b)) in met for a in body for b in other)
-        if first and second and is_apart:
-            yield _around(first), _around(second)
+    """The boxes around two in the frames in which both are seen, apart from each other; of two who
+    are never seen together where the first was seen last and the second is seen first."""
+    places: list[tuple[list[int], list[Box]]] = [([], []), ([], [])]
+    for number, (boxes, _) in enumerate(frames):
+        for its, (numbers, around) in zip((body, other), places):
+            if seen := [boxes[track] for track in its if track in boxes]:
+                numbers.append(number)
+                around.append(_around(seen))
+    (first, boxes_1), (second, boxes_2) = places
+    for number in sorted({*first} & {*second}):
+        met = frames[number].met
+        if not any(frozenset((a, b)) in met for a in body for b in other):
+            yield boxes_1[first.index(number)], boxes_2[second.index(number)]
+    if first and second and first[-1] < second[0]:
+        yield boxes_1[-1], boxes_2[0]
+    if first and second and second[-1] < first[0]:
+        yield boxes_1[0], boxes_2[-1]
 
 
 def _around(boxes: Sequence[Box]) -> Box:

@@ -12,6 +12,7 @@ LEAST_AREA = 0.001  # of the picture: what is smaller is nobody by itself
 APART = 0.02  # of the picture's width: what is nearer to each other is one group
 LOW = 0.5  # of the height of somebody: what comes off them above or below is no one else
 BESIDE = 0.15  # of that height: so far a leg stands out
+ON_TOP = 0.25  # of the height of who stands on somebody lies beside them at most
 ABOVE = 0.5  # of the width of what came off
 
 
@@ -45,21 +46,31 @@ def nearest_label(labels: np.ndarray) -> np.ndarray:
 def is_of_one_body(part: np.ndarray, largest: np.ndarray) -> bool:
     """Whether a part (h, w) bool that came off somebody is low and lies above, below or within the
     largest: somebody whose middle is hidden, and nobody else, who would be as tall."""
-    return _is_low_beside(_box_of_some(part), _box_of_some(largest))
+    boxes = _box_of_some(part), _box_of_some(largest)
+    return _is_low(*boxes) and _is_beside(*boxes)
 
 
 def fit_one_body(box: Box, other: Box) -> bool:
-    """The same of two boxes, whichever is the lower one."""
+    """The same of two boxes, whichever is the lower one; they may be equally high where one stands
+    on the other."""
     low, tall = sorted((box, other), key=lambda one: one[3] - one[1])
-    return _is_low_beside(low, tall)
+    common = min(low[3], tall[3]) - max(low[1], tall[1])
+    is_above = common <= ON_TOP * (low[3] - low[1])
+    return (is_above or _is_low(low, tall)) and _is_beside(low, tall)
 
 
-def _is_low_beside(low: Box, largest: Box) -> bool:
-    (left, top, right, bottom), (left2, top2, right2, bottom2) = low, largest
-    tall = max(bottom, bottom2) - min(top, top2)
-    beside = BESIDE * tall
-    common = min(right, right2 + beside) - max(left, left2 - beside)
-    return bottom - top < LOW * tall and common >= ABOVE * (right - left)
+def _is_low(low: Box, largest: Box) -> bool:
+    return low[3] - low[1] < LOW * _both_heights(low, largest)
+
+
+def _is_beside(low: Box, largest: Box) -> bool:
+    beside = BESIDE * _both_heights(low, largest)
+    common = min(low[2], largest[2] + beside) - max(low[0], largest[0] - beside)
+    return common >= ABOVE * (low[2] - low[0])
+
+
+def _both_heights(box: Box, other: Box) -> int:
+    return max(box[3], other[3]) - min(box[1], other[1])
 
 
 def _box_of_some(mask: np.ndarray) -> Box:

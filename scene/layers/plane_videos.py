@@ -51,9 +51,9 @@ class VideoKind:
 FFV1 = VideoKind(".mkv", "ffv1", ("bgra", "gbrap16le"), ("bgr0", "gbrp16le"), is_exact=True)
 # without alpha its encoder takes a twentieth of the bits
 PRORES = VideoKind(".mov", "prores_ks", ("yuva444p10le",) * 2, ("yuva444p10le",) * 2)
-# At a CRF of 1 a hard alpha is off by 2 of 255 at most (by 11 at 4). Browsers know alpha with 4:2:0
-# only, and that alone is what puts hues off at hard edges, without any loss of the codec too.
-VP9 = VideoKind(".webm", "libvpx-vp9", ("yuva420p",) * 2, ("yuv420p",) * 2, qualities=(1, 4))
+# At a CRF of 0 alpha is off by 1 of 255 at most, by 9 at 1 and 11 at 4. Browsers know alpha with
+# 4:2:0 only, and that alone is what puts hues off at hard edges, without any loss of the codec too.
+VP9 = VideoKind(".webm", "libvpx-vp9", ("yuva420p",) * 2, ("yuv420p",) * 2, qualities=(0, 4))
 _GREY = VideoKind(".mkv", "ffv1", ("", ""), ("gray", "gray16le"), is_exact=True)
 _GREYS = {layer_folder.HOLE: "hole", layer_folder.DISPARITY: "depth"}
 

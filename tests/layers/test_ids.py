@@ -159,17 +159,30 @@ def behind(thing, *people):
     return picture, alpha
 
 
-def test_whose_middle_is_hidden_from_the_first_frame_on_is_one():
-    """Their head and their legs have no colour in common. Then the thing leaves."""
+@pytest.mark.parametrize("hidden", [(18, 44), (29, 35)])
+def test_whose_middle_is_hidden_from_the_first_frame_on_is_one(hidden):
+    """Their upper and their lower part have no colour in common. Then the thing leaves."""
     one, other = ((160, 30, 30), (30, 40, 50)), ((40, 60, 170), (170, 160, 120))
     people = ((40, 54), (6, 58), one), ((84, 98), (6, 58), other)
-    frames = [behind(np.s_[18:44, 30 - 4 * k : 64 - 4 * k], *people) for k in [0] * 6 + [*range(9)]]
+    way = [0] * 6 + [*range(9)]
+    frames = [behind(np.s_[slice(*hidden), 30 - 4 * k : 64 - 4 * k], *people) for k in way]
     found = layers_of(frames)
     assert all(len(alphas) == 2 for alphas in found)
     for alphas in found:
         first, second = alphas if alphas[0][10, 47] else alphas[::-1]
         assert first[:18, 40:54].any() and first[44:, 40:54].any() and not first[:, 84:].any()
         assert second[6:58, 84:98].all() and not second[:, :70].any()
+
+
+def test_whose_head_was_seen_for_a_moment_before_their_legs_is_one():
+    one, other = ((160, 30, 30), (30, 40, 50)), ((40, 60, 170), (170, 160, 120))
+    people = ((40, 54), (6, 58), one), ((84, 98), (6, 58), other)
+    rows = [(18, 64)] + [(0, 64)] * 2 + [(0, 44 - k) for k in range(12)]
+    frames = [behind(np.s_[slice(*hidden), 30:64], *people) for hidden in rows]
+    found = layers_of(frames)
+    assert all(len(alphas) == 2 for alphas in found)
+    first = found[0][0] if found[0][1][10, 90] else found[0][1]
+    assert first[6:18, 40:54].all() and not first[:, 84:].any()
 
 
 def test_who_was_taken_for_a_part_of_somebody_gets_a_layer_once_they_are_seen():

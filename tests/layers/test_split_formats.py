@@ -102,7 +102,7 @@ def test_interlaced_films_are_refused(layers, tmp_path):  # noqa: F811
     [
         ("prores", ".mov", "uneven times, sound", (0.2, 2, 0.1)),
         ("prores", ".mov", "10 bits, full chroma", (0.2, 2, 0.3)),
-        ("vp9", ".webm", "uneven times, sound", (4, 35, 6)),
+        ("vp9", ".webm", "uneven times, sound", (2, 35, 6)),
     ],
 )
 def test_what_a_lossy_format_costs_is_told(layers, tmp_path, kind, suffix, name, most):  # noqa: F811
