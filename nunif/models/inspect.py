@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from nunif.errors import UserError
 from nunif.files import file_sha256, make_folder
 from nunif.models import load_weights, save_model, save_safetensors, save_state_dict
@@ -73,30 +75,38 @@ def convert_as_asked(
     *,
     to: str | None,
     arch: str | None,
+    half: bool,
 ) -> None:
     """`convert`, to the layout that `output`'s name asks for where `to` is None, and say so."""
     is_safetensors = output.suffix.lower() == SAFETENSORS_SUFFIX
     to = to or (SAFETENSORS if is_safetensors else NUNIF)
-    convert(content, source, output, to=to, arch=arch)
+    convert(content, source, output, to=to, arch=arch, half=half)
     logger.info("%s (%s) is %s (%s) now", source, layout, output, to)
 
 
 def convert(
-    content: Mapping[str, Any], source: Path, output: Path, *, to: str, arch: str | None
+    content: Mapping[str, Any],
+    source: Path,
+    output: Path,
+    *,
+    to: str,
+    arch: str | None,
+    half: bool = False,
 ) -> None:
     """Write what a file holds in another layout.
 
     Where the new file names its model, the weights are first tried on that model. Tensors keep
-    their type and values.
+    their type and values, but for `half`.
 
     Args:
         content: as `read_model_file` gives it for `source`.
         to: one of LAYOUTS. arch: full name of the model, needed for nunif's layout if the file
-            doesn't name it.
+            doesn't name it. half: keep floating-point weights in half precision.
 
     Raises:
         UserError: `arch` is missing or is another one than the file's, the name is unknown, the
-            weights don't fit it, or `output` is the file that is read or can't be written.
+            weights don't fit it, or half precision, or `output` is the file that is read or can't
+            be written.
     """
     assert to in LAYOUTS
     if output.exists() and output.samefile(source):
@@ -108,6 +118,8 @@ def convert(
     if arch is not None:
         content = {"kwargs": {}, **content, "name": arch}
     weights = content["state_dict"]
+    if half:
+        weights = _halved(weights, source)
     extra = {
         key: value
         for key, value in content.items()
@@ -140,6 +152,21 @@ def convert(
     kept = {key: extra[key] for key in ("updated_at", "epoch", "metrics") if key in extra}
     _tell_lost({key: value for key, value in extra.items() if key not in kept}, output)
     save_safetensors(weights, output, name=model.name, kwargs=model.kwargs, **kept)
+
+
+def _halved(weights: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
+    """Floating-point weights in half precision."""
+    halves = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in weights.items()
+    }
+    for name, tensor in halves.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(
+                f"{source}: {name} has weights above 65504, the most that half precision holds: "
+                "leave --half out"
+            )
+    return halves
 
 
 def _tell_lost(entries: Mapping[str, Any], output: Path) -> None:
