@@ -80,33 +80,28 @@ def convert_as_asked(
     """`convert`, to the layout that `output`'s name asks for where `to` is None, and say so."""
     is_safetensors = output.suffix.lower() == SAFETENSORS_SUFFIX
     to = to or (SAFETENSORS if is_safetensors else NUNIF)
-    convert(content, source, output, to=to, arch=arch, half=half)
+    if half:
+        content = {**content, "state_dict": _halved(content["state_dict"], source)}
+    convert(content, source, output, to=to, arch=arch)
     logger.info("%s (%s) is %s (%s) now", source, layout, output, to)
 
 
 def convert(
-    content: Mapping[str, Any],
-    source: Path,
-    output: Path,
-    *,
-    to: str,
-    arch: str | None,
-    half: bool = False,
+    content: Mapping[str, Any], source: Path, output: Path, *, to: str, arch: str | None
 ) -> None:
     """Write what a file holds in another layout.
 
     Where the new file names its model, the weights are first tried on that model. Tensors keep
-    their type and values, but for `half`.
+    their type and values.
 
     Args:
         content: as `read_model_file` gives it for `source`.
         to: one of LAYOUTS. arch: full name of the model, needed for nunif's layout if the file
-            doesn't name it. half: keep floating-point weights in half precision.
+            doesn't name it.
 
     Raises:
         UserError: `arch` is missing or is another one than the file's, the name is unknown, the
-            weights don't fit it, or half precision, or `output` is the file that is read or can't
-            be written.
+            weights don't fit it, or `output` is the file that is read or can't be written.
     """
     assert to in LAYOUTS
     if output.exists() and output.samefile(source):
@@ -118,8 +113,6 @@ def convert(
     if arch is not None:
         content = {"kwargs": {}, **content, "name": arch}
     weights = content["state_dict"]
-    if half:
-        weights = _halved(weights, source)
     extra = {
         key: value
         for key, value in content.items()
@@ -155,7 +148,7 @@ def convert(
 
 
 def _halved(weights: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
-    """Floating-point weights in half precision."""
+    """Floating-point weights in half precision. Raises UserError where one is too large for it."""
     halves = {
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in weights.items()
