@@ -1,6 +1,7 @@
 """For torch.hub: torch.hub.load("OWNER/REPOSITORY", "fusion", checkpoint="model.pth");
-"memory_dstt", "picture_memory". For matting: "mobileone_rvm", "mamba_rvm", "rvm_mobilenetv3" and
-"rvm_resnet50", and "converter" for whole films."""
+"memory_dstt", "picture_memory". For matting: "efficientnet_rvm", which has published weights,
+"mobileone_rvm", "mamba_rvm", "rvm_mobilenetv3" and "rvm_resnet50", and "converter" for whole
+films."""
 
 dependencies = ["torch"]
 
@@ -44,6 +45,35 @@ def memory_dstt(checkpoint=None, *, arch="memory_dstt_v1", **kwargs):
         nunif.errors.UserError: the file is missing, torn, or holds another model.
     """
     return _model("inpaint.memory_dstt", checkpoint, arch, kwargs)
+
+
+def efficientnet_rvm(pretrained=False, checkpoint=None, **kwargs):
+    """The matting network over EfficientNet-Lite0 in evaluation mode:
+    foreground, alpha, *states = model(frames, *states, downsample_ratio=0.25), the states None at
+    the start.
+
+    Args:
+        pretrained: the released weights, pretrained_models/person_matte_v1.pth; the card beside
+            them says what they are worth.
+        checkpoint: a model file of yours instead; without both random weights, to be trained.
+        kwargs: what differs from the arch's, see matting.MattingNetwork; with random weights.
+
+    Raises:
+        nunif.errors.UserError: both are asked for; the file is missing, torn, or holds another
+            model.
+    """
+    if not pretrained:
+        return _matting("efficientnet_lite0", False, checkpoint, "efficientnet_lite0", kwargs)
+    from matting.runtime.person_finder import RELEASED_FOLDER, check_released
+    from nunif.errors import UserError
+
+    if checkpoint is not None:
+        raise UserError(
+            f"pretrained=True and checkpoint={checkpoint!r} both name weights: leave one out"
+        )
+    released = RELEASED_FOLDER / "person_matte_v1.pth"
+    check_released(released)
+    return _model("matting.efficientnet_lite0", released, "efficientnet_lite0", kwargs)
 
 
 def mobileone_rvm(pretrained=False, checkpoint=None, *, arch="mobileone_s0", **kwargs):
@@ -94,7 +124,8 @@ def _matting(kind, pretrained, checkpoint, arch, kwargs):
     if pretrained:
         raise UserError(
             f"pretrained=True: there are no published weights of {arch}: give a model file of "
-            "yours as checkpoint=FILE, or leave pretrained out for random weights, to be trained"
+            "yours as checkpoint=FILE, leave pretrained out for random weights, to be trained, or "
+            "take efficientnet_rvm, which has some"
         )
     return _model(f"matting.{kind}", checkpoint, arch, kwargs, package="matting")
 

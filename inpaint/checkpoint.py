@@ -13,4 +13,12 @@ def main(options: CheckpointOptions) -> None:
         print(describe(options.model, layout, content))
         return
     arch = None if options.arch is None else full_name(options.arch)
-    convert_as_asked(content, layout, options.model, options.output, to=options.to, arch=arch)
+    convert_as_asked(
+        content,
+        layout,
+        options.model,
+        options.output,
+        to=options.to,
+        arch=arch,
+        half=options.half,
+    )

@@ -23,7 +23,15 @@ def main(options: CheckpointOptions) -> None:
     arch = options.arch
     if arch is not None and not arch.startswith("matting."):
         arch = f"matting.{arch}"
-    convert_as_asked(content, layout, options.model, options.output, to=options.to, arch=arch)
+    convert_as_asked(
+        content,
+        layout,
+        options.model,
+        options.output,
+        to=options.to,
+        arch=arch,
+        half=options.half,
+    )
 
 
 def _mapped(given: Mapping[str, Any], mapped: Mapping[str, Any]) -> str:

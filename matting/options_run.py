@@ -89,6 +89,11 @@ class ConvertOptions(ModelFilmOptions):
         default=0.0, help="share of the alpha before that each frame keeps, against flicker"
     )
     cuts: bool = option("--no-cuts", default=True, help="keep the memory across cuts")
+    gate: bool = option(
+        default=False,
+        help="look first whether somebody's head is seen in two frames of the film; where none is, "
+        "nobody is cut out of it: for models that take cats and toys for people",
+    )
 
     def check(self) -> None:
         if self.parts is not None:

@@ -60,9 +60,10 @@ class TrainOptions(CacheOptions, TrainerOptions):
     )
     recurrent: str | None = option(
         default=None,
-        choices=("gru", "ssm", "none"),
+        choices=("gru", "ssm", "gate", "none"),
         help="the decoder's memory: gated recurrent units, state-space units, which have half the "
-        "parameters, or none (default: that of the file it starts from, or gru)",
+        "parameters, gates that see the frame alone, for training on single frames, or none "
+        "(default: that of the file it starts from, or gru)",
     )
     checkpoint_file: str | None = option(
         default=None,

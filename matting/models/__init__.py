@@ -37,13 +37,13 @@ def as_network(model: Model, source: object) -> MattingNetwork:
 
 
 def _register_models() -> None:
+    fast = {"refiner": "fast_guided_filter"}
     for variant in BACKBONES:
         name = f"matting.{variant}"
         register_model(name, MattingNetwork, variant=variant)
         register_model(f"{name}_small", MattingNetwork, variant=variant, **SMALL)
-        register_model(
-            f"{name}_fast", MattingNetwork, variant=variant, refiner="fast_guided_filter"
-        )
+        register_model(f"{name}_fast", MattingNetwork, variant=variant, **fast)
+        register_model(f"{name}_small_fast", MattingNetwork, variant=variant, **SMALL, **fast)
     register_model("matting.mamba_s0", MattingNetwork, variant="mamba")
     register_model("matting.person_finder_v1", PersonFinder)
     register_model("matting.person_gate_v1", PersonGate)

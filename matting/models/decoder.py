@@ -64,6 +64,21 @@ class StateSpaceUnit(nn.Module):
         return torch.sigmoid(gate) * torch.stack(states, 1), state
 
 
+class ConvGate(nn.Module):
+    """Of every frame what a ConvGRU gives for its first one, where the state is zero: the gate z
+    times the candidate. It remembers nothing. A `Unit` with a third of the ConvGRU's parameters."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(channels, channels, 3, padding=1)
+        self.candidate = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        frames = x.flatten(0, 1)
+        y = torch.sigmoid(self.gate(frames)) * torch.tanh(self.candidate(frames))
+        return y.unflatten(0, x.shape[:2]), state
+
+
 class NoMemory(nn.Module):
     """Hands frames on as they are. A `Unit`, to see what a memory is worth."""
 
@@ -74,9 +89,10 @@ class NoMemory(nn.Module):
         return x, state
 
 
-UNITS: dict[str, type[ConvGRU] | type[StateSpaceUnit] | type[NoMemory]] = {
+UNITS: dict[str, type[ConvGRU] | type[StateSpaceUnit] | type[ConvGate] | type[NoMemory]] = {
     "gru": ConvGRU,
     "ssm": StateSpaceUnit,
+    "gate": ConvGate,
     "none": NoMemory,
 }
 

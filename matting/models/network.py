@@ -58,7 +58,8 @@ class MattingNetwork(Model):
             refiner: "deep_guided_filter" or "fast_guided_filter".
             widths: channels of the decoder's levels, the coarsest first, (80, 40, 32, 16); of
                 resnet50 (128, 64, 32, 16). pooled: of the coarsest map, 128; of resnet50 256.
-            recurrent: the memory, "gru", "ssm" or "none".
+            recurrent: the memory, "gru" or "ssm"; "gate" for gates that see the frame alone, "none"
+                for nothing in its place.
             num_blocks: blocks that scan the coarsest map.
             keep_last: of a MobileOne, its last stage too.
             fused: a MobileOne is built as `fuse` leaves it.

@@ -19,6 +19,7 @@ from matting.models import as_network
 from matting.options_run import GREEN, ConvertOptions, parse_colour
 from matting.runtime.backends import open_engine
 from matting.runtime.outputs import Outputs, in_folders, open_outputs
+from matting.runtime.person_gate import somebody_is_seen
 from matting.runtime.stream import Matte, MatteStream
 from nunif.compiler import compile_in_place
 from nunif.device import create_device
@@ -94,13 +95,34 @@ def convert_film(
             for write in writes:
                 write(matte)
 
+        is_empty = options.gate and _is_empty(options, open_source)
         frames = stack.enter_context(read_ahead(film, film))
-        mattes = stream.run(pictures_of(frames, film, cuts=options.cuts), at_once=options.seq_chunk)
+        pictures = pictures_of(frames, film, cuts=options.cuts)
+        found = stream.run(pictures, at_once=options.seq_chunk)
+        mattes = _of_nobody(pictures) if is_empty else found
         process_frames(mattes, film, step, bar=bar)
     if was_clear:
         text = "%s is transparent in places (alpha): what is found in it takes the place of that"
         logger.warning(text, film.path)
     logger.info("%s: %d frames", options.output, len(film))
+
+
+def _is_empty(
+    options: ConvertOptions, open_source: Callable[[ConvertOptions], AbstractContextManager[Film]]
+) -> bool:
+    """Whether nobody's head is seen in the film, which is read as far as it takes; says so."""
+    with open_source(options) as film, ExitStack() as stack:
+        frames = stack.enter_context(read_ahead(film, film))
+        pictures = (picture for _, picture, _ in pictures_of(frames, film, cuts=False))
+        if somebody_is_seen(pictures, create_device(options.gpu)):
+            return False
+        logger.info("%s: nobody's head is seen in it (--gate), so nobody is cut out", film.path)
+    return True
+
+
+def _of_nobody(pictures: Iterable[tuple[Frame, np.ndarray, bool]]) -> Iterator[Matte[Frame]]:
+    for frame, picture, _ in pictures:
+        yield Matte(frame, picture, np.zeros(picture.shape[:2], np.uint8))
 
 
 def _check(outputs: Outputs, options: ConvertOptions, film: Film) -> None:

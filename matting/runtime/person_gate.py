@@ -4,10 +4,12 @@ for one, cats and teddies too.
 Axes: T frames, H W pixels.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,6 +21,7 @@ from nunif.models import load_model
 RELEASED = RELEASED_FOLDER / "person_gate_v1.pth"
 # of a score. Where nobody was, it came to 0.77, but for one frame of a teddy: ask for two frames
 SURE = 0.8
+NEEDED = 2
 
 
 @cache
@@ -53,6 +56,20 @@ def person_scores(frames: Tensor, gate: PersonGate | None = None) -> Tensor:
     above, left = (SIDE - size[0]) // 2, (SIDE - size[1]) // 2
     square = F.pad(small, (left, SIDE - size[1] - left, above, SIDE - size[0] - above))
     return (gate or load_gate(device=frames.device))(square)
+
+
+def somebody_is_seen(pictures: Iterable[np.ndarray], device: torch.device) -> bool:
+    """Whether it is sure of somebody in `NEEDED` of the pictures, (H, W, 3) uint8, or in all where
+    there are no more. Takes no more of them than it needs."""
+    gate = load_gate(device=device)
+    num_pictures = num_seen = 0
+    for picture in pictures:
+        frame = torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float() / 255
+        num_pictures += 1
+        num_seen += int(person_scores(frame, gate)[0] >= SURE)
+        if num_seen >= NEEDED:
+            return True
+    return 0 < num_pictures == num_seen
 
 
 @torch.inference_mode()

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from nunif.errors import UserError
 from nunif.files import file_sha256, make_folder
 from nunif.models import load_weights, save_model, save_safetensors, save_state_dict
@@ -73,10 +75,13 @@ def convert_as_asked(
     *,
     to: str | None,
     arch: str | None,
+    half: bool,
 ) -> None:
     """`convert`, to the layout that `output`'s name asks for where `to` is None, and say so."""
     is_safetensors = output.suffix.lower() == SAFETENSORS_SUFFIX
     to = to or (SAFETENSORS if is_safetensors else NUNIF)
+    if half:
+        content = {**content, "state_dict": _halved(content["state_dict"], source)}
     convert(content, source, output, to=to, arch=arch)
     logger.info("%s (%s) is %s (%s) now", source, layout, output, to)
 
@@ -140,6 +145,21 @@ def convert(
     kept = {key: extra[key] for key in ("updated_at", "epoch", "metrics") if key in extra}
     _tell_lost({key: value for key, value in extra.items() if key not in kept}, output)
     save_safetensors(weights, output, name=model.name, kwargs=model.kwargs, **kept)
+
+
+def _halved(weights: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
+    """Floating-point weights in half precision. Raises UserError where one is too large for it."""
+    halves = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in weights.items()
+    }
+    for name, tensor in halves.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(
+                f"{source}: {name} has weights above 65504, the most that half precision holds: "
+                "leave --half out"
+            )
+    return halves
 
 
 def _tell_lost(entries: Mapping[str, Any], output: Path) -> None:

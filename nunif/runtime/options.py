@@ -267,10 +267,12 @@ class CheckpointOptions:
     arch: str | None = option(
         default=None, help="the model, where the file holds only tensors and does not tell"
     )
+    half: bool = option(default=False, help="write weights in half precision: half of the bytes")
 
     def check(self) -> None:
-        for flag, value in (("--to", self.to), ("--arch", self.arch)):
-            if value is not None and self.output is None:
+        given = {"--to": self.to is not None, "--arch": self.arch is not None, "--half": self.half}
+        for flag, is_given in given.items():
+            if is_given and self.output is None:
                 raise UserError(
                     f"{flag} is for the file that -o writes: add -o FILE or leave it out"
                 )

@@ -37,6 +37,7 @@ TINY: dict[str, Any] = dict(variant="mobileone_s0", widths=[8, 8, 8, 8], pooled=
 NETWORKS: dict[str, dict[str, Any]] = {
     "gru": {"refiner": "fast_guided_filter", "ratio": 0.6},
     "ssm": {"refiner": "deep_guided_filter", "num_blocks": 1, "recurrent": "ssm", "ratio": 0.6},
+    "gate": {"recurrent": "gate", "ratio": 1},
     "none": {"recurrent": "none", "ratio": 1},
 }
 # largest difference of foreground and alpha from those of the whole clip
@@ -161,7 +162,7 @@ def test_no_state_and_zeros_start_a_stream_and_a_carried_state_does_not(case, ki
         zeros = backend.contract.start(*SIZE, device=backend.device)
         assert torch.equal(stream(backend, clip[:3], zeros)[0], found)
     on, _ = stream(backend, clip[:3], state)
-    carries = type(case.model.decoder.bottom.unit).__name__ != "NoMemory"
+    carries = case.model.kwargs["recurrent"] not in ("gate", "none")
     assert ((on - found).abs().max() > 0.01) == carries
 
 

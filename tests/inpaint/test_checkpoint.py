@@ -157,6 +157,23 @@ def test_round_trip_through_all_layouts(run, saved, model, tmp_path):
     )
 
 
+def test_half_precision_halves_a_file(run, saved, model, tmp_path):
+    half = tmp_path / "half.pth"
+    assert run(INPAINT, "checkpoint", saved, "-o", half, "--half")[0] == 0
+    assert half.stat().st_size < 0.6 * saved.stat().st_size
+    opened = load_model(half)[0].state_dict()
+    for name, tensor in model.state_dict().items():
+        assert opened[name].dtype == tensor.dtype
+        assert torch.equal(opened[name], tensor.half().to(tensor.dtype)), name
+    name = next(key for key, value in model.state_dict().items() if value.is_floating_point())
+    model.state_dict()[name].fill_(1e5)
+    save_model(model, tmp_path / "large.pth")
+    code, _, lines = run(INPAINT, "checkpoint", tmp_path / "large.pth", "-o", half, "--half")
+    assert code == 1 and f"{name} has weights above 65504" in lines[-1]
+    code, _, lines = run(INPAINT, "checkpoint", saved, "--half")
+    assert code == 1 and "--half is for the file that -o writes" in lines[-1]
+
+
 def test_the_same_layout_keeps_every_entry_and_every_type(run, model, tmp_path):
     save_model(model.half(), tmp_path / "half.pth", training={"optimizer": {0: torch.ones(2)}})
     assert run(INPAINT, "checkpoint", tmp_path / "half.pth", "-o", tmp_path / "copy.pth")[0] == 0

@@ -1,5 +1,7 @@
 """`python -m matting convert`: a film in, its people out."""
 
+from itertools import product
+
 import av
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ from matting.options_run import parse_colour
 from matting.runtime.convert import compose
 from matting.runtime.stream import MatteStream
 from nunif.models import save_model
+from tests.matting.test_person_finder import portrait
 from tests.matting.weights import pictures
 from tests.videos import times_of, write_clip
 
@@ -169,3 +172,23 @@ def test_a_width_is_a_ratio(network):
     full = MatteStream(network)([frame])[0][1]
     assert np.array_equal(narrow, same)
     assert not np.array_equal(narrow, full)
+
+
+def test_with_a_gate_nobody_is_cut_out_where_no_head_is_seen(run, folder, tmp_path):
+    somebody, wall = portrait(120, 200, 70), portrait(120, 200, -400)
+    lossless = dict(codec="ffv1", pixel_format="bgr0", num_b_frames=0)
+    write_clip(tmp_path / "wall.mkv", [wall] * 3, **lossless)
+    write_clip(tmp_path / "somebody.mkv", [wall, somebody, somebody], **lossless)
+    alphas = {}
+    for name, more in product(("wall", "somebody"), ((), ("--gate",))):
+        out = tmp_path / f"{name}{len(more)}"
+        code, _, lines = run(
+            MATTING, "convert", "-i", tmp_path / f"{name}.mkv", "-o", out, "--gpu", -1,
+            "--model", folder / "m.pth", *more,
+        )  # fmt: skip
+        assert code == 0, lines
+        alphas[out.name] = np.stack([picture[..., 3] for picture in pngs(out)])
+        told = any("nobody's head is seen in it (--gate)" in line for line in lines)
+        assert told == (out.name == "wall1")
+    assert len(alphas["wall1"]) == 3 and not alphas["wall1"].any() and alphas["wall0"].any()
+    assert np.array_equal(alphas["somebody1"], alphas["somebody0"]) and alphas["somebody0"].any()

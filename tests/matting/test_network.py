@@ -14,6 +14,7 @@ from torch import nn
 
 from matting import MattingNetwork, reparameterize_model
 from matting.models import usual_ratio, zero_states
+from matting.models.decoder import ConvGate, ConvGRU
 from nunif.errors import UserError
 from nunif.models import create_model, load_model, save_model
 from tests.matting.weights import calibrate, pictures, weights_by_name
@@ -68,7 +69,9 @@ def test_the_numbers_of_robust_video_matting(case):
 
 @pytest.mark.parametrize("ratio", [1, 0.4])
 @pytest.mark.parametrize(
-    "kwargs", [{}, {"recurrent": "ssm"}, {"recurrent": "none"}, {"num_blocks": 1}], ids=str
+    "kwargs",
+    [{}, {"recurrent": "ssm"}, {"recurrent": "gate"}, {"recurrent": "none"}, {"num_blocks": 1}],
+    ids=str,
 )
 def test_a_stream_in_pieces_of_any_length_is_the_clip(kwargs, ratio):
     model = calibrate(small_network(**kwargs), ratio)
@@ -86,9 +89,29 @@ def test_a_stream_in_pieces_of_any_length_is_the_clip(kwargs, ratio):
         assert (stream - whole[number]).abs().max() < 1e-4
     for state, wanted in zip(states, whole[2:]):
         assert (state - wanted).abs().max() < 1e-4
-    remembers = kwargs.get("recurrent") != "none"
+    remembers = kwargs.get("recurrent") not in ("gate", "none")
     differs = (fresh[1] - whole[1][:, 4:]).abs().max() > 1e-3
     assert bool(differs) == remembers
+
+
+def test_a_gate_gives_what_a_gated_unit_gives_first():
+    torch.manual_seed(5)
+    gru, gate = ConvGRU(4), ConvGate(4)
+    gate.load_state_dict(
+        {
+            "gate.weight": gru.gates.weight[4:, :4],
+            "gate.bias": gru.gates.bias[4:],
+            "candidate.weight": gru.candidate.weight[:, :4],
+            "candidate.bias": gru.candidate.bias,
+        }
+    )
+    x, zeros = torch.randn(2, 3, 4, 6, 7), torch.zeros(2, 4, 6, 7)
+    with torch.no_grad():
+        found, state = gate(x, zeros)
+        for number in range(3):
+            first = gru(x[:, number : number + 1], zeros)[0][:, 0]
+            assert first.std() > 0.05 and torch.allclose(found[:, number], first, atol=1e-6)
+    assert state is zeros
 
 
 def test_single_frames_and_zeros_of_one_pixel():
@@ -170,7 +193,7 @@ def test_unknown_names_are_told():
     for kwargs, match in (
         ({"variant": "vgg"}, "unknown backbone 'vgg': known are mobilenetv3"),
         ({"refiner": "none"}, "unknown refiner 'none': known are deep_guided_filter"),
-        ({"recurrent": "lstm"}, "unknown recurrent 'lstm': known are gru, ssm, none"),
+        ({"recurrent": "lstm"}, "unknown recurrent 'lstm': known are gru, ssm, gate, none"),
         ({"keep_last": True}, "keep_last is for MobileOne, not for mobilenetv3"),
     ):
         with pytest.raises(ValueError, match=match):
