@@ -33,7 +33,9 @@ _END_OF_JPEG = b"\xff\xd9"
 # bytes for the same picture: records have to be the same to the byte.)
 _LEVEL = 2
 _MAX_PIXELS = 1 << 28  # a header that asks for more is left to OpenCV, which refuses
-_RGB8 = (8, 2, 0, 0, 0)  # of the header: bits, colour type, compression, filter method, interlace
+# of the header: bits, colour type, compression, filter method, interlace
+_RGB8, _BILEVEL = (8, 2, 0, 0, 0), (1, 0, 0, 0, 0)
+_BLOCK = 16  # rows
 
 
 def encode_rgb(picture: np.ndarray) -> bytes:
@@ -118,25 +120,15 @@ def decode_rgb_part(data: bytes, rows: slice, columns: slice) -> tuple[np.ndarra
     decoded whole and cut.
     Raises ValueError as `read_rgb` does.
     """
-    packed = _packed_rows(data)
+    packed = _packed_rows(data, _RGB8)
     if packed is not None:
         height, width, compressed = packed
         first, last, _ = rows.indices(height)
         left, right, _ = columns.indices(width)
-        stride = 1 + 3 * width
-        try:
-            unpacked = zlib_ng.decompressobj().decompress(compressed, last * stride)
-        except zlib_ng.error as error:  # type: ignore[misc]  # the stub has it as a value
-            raise ValueError("damaged") from error
-        lines = np.frombuffer(unpacked, np.uint8)
-        if len(lines) != last * stride:
-            raise ValueError("damaged")
-        lines = lines.reshape(last, stride)
-        if (lines[:, 0] == _UP).all():
-            part = lines[:, 1 + 3 * left : 1 + 3 * right].copy()
-            for above, line in zip(part, part[1:]):
-                np.add(above, line, out=line)
-            return part[first:].reshape(last - first, right - left, 3), (height, width)
+        filters, lines = _filtered(compressed, last, 3 * width)
+        if (filters == _UP).all():
+            part = _summed(lines[:, 3 * left : 3 * right], min(first, last))
+            return part.reshape(len(part), right - left, 3), (height, width)
     whole = decode(data, cv2.IMREAD_COLOR_RGB)
     return whole[rows, columns], (whole.shape[0], whole.shape[1])
 
@@ -149,6 +141,18 @@ def read_grey(path: Path) -> np.ndarray:
 def decode_grey(data: bytes) -> np.ndarray:
     """An image file's content as (H, W) uint8. Raises ValueError as `read_rgb` does."""
     return decode(data, cv2.IMREAD_GRAYSCALE)
+
+
+def decode_binary(data: bytes) -> np.ndarray:
+    """An image file's content as (H, W) bool: whether a pixel is anything but black. Quicker for
+    what `encode_binary` writes. Raises ValueError as `read_rgb` does."""
+    packed = _packed_rows(data, _BILEVEL)
+    if packed is not None:
+        height, width, compressed = packed
+        filters, lines = _filtered(compressed, height, (width + 7) // 8)
+        if not filters.any():
+            return np.unpackbits(lines, axis=1, count=width).view(bool)
+    return decode_grey(data) > 0
 
 
 def decode_grey16(data: bytes) -> np.ndarray:
@@ -242,9 +246,10 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib_ng.crc32(body))
 
 
-def _packed_rows(data: bytes) -> tuple[int, int, memoryview] | None:
-    """Height, width and compressed rows of a PNG that is laid out as `encode_rgb` does it; None for
-    any other file.
+def _packed_rows(data: bytes, layout: tuple[int, ...]) -> tuple[int, int, memoryview] | None:
+    """Height, width and compressed rows of a PNG that is laid out as ours are, all of its rows in
+    one chunk behind the header; None for any other file. layout: what the header says behind width
+    and height.
 
     Raises:
         ValueError: it is one, and its checksum is wrong.
@@ -256,14 +261,46 @@ def _packed_rows(data: bytes) -> tuple[int, int, memoryview] | None:
         or len(data) < start + 12 + len(PNG_END)
     ):
         return None
-    width, height, *layout = struct.unpack_from(">II5B", data, len(PNG_SIGNATURE) + 8)
+    width, height, *found = struct.unpack_from(">II5B", data, len(PNG_SIGNATURE) + 8)
     length, kind = struct.unpack_from(">I4s", data, start)
     end = start + 8 + length
-    if width * height > _MAX_PIXELS:
+    if not 0 < width * height <= _MAX_PIXELS:
         return None
-    if tuple(layout) != _RGB8 or kind != b"IDAT" or end + 4 + len(PNG_END) != len(data):
+    if tuple(found) != layout or kind != b"IDAT" or end + 4 + len(PNG_END) != len(data):
         return None
     content = memoryview(data)[start + 8 : end]
     if struct.unpack_from(">I", data, end)[0] != zlib_ng.crc32(memoryview(data)[start + 4 : end]):
         raise ValueError("damaged")
     return height, width, content
+
+
+def _filtered(compressed: memoryview, height: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first rows of a PNG as they are stored: their filters (height,) and bytes (height,
+    length). Raises ValueError if there are fewer."""
+    stride = 1 + length
+    try:
+        unpacked = zlib_ng.decompressobj().decompress(compressed, height * stride)
+    except zlib_ng.error as error:  # type: ignore[misc]  # the stub has it as a value
+        raise ValueError("damaged") from error
+    lines = np.frombuffer(unpacked, np.uint8)
+    if len(lines) != height * stride:
+        raise ValueError("damaged")
+    lines = lines.reshape(height, stride)
+    return lines[:, 0], lines[:, 1:]
+
+
+def _summed(lines: np.ndarray, first: int) -> np.ndarray:
+    """The rows from `first` on, a copy, of (R, L) uint8 in which each is stored as its difference
+    to the one above."""
+    rows = lines[first:].copy()
+    if not len(rows):
+        return rows
+    rows[0] = lines[: first + 1].sum(axis=0, dtype=np.uint8)
+    # in all blocks of rows at once, then block by block: a call of numpy's costs more than a row
+    for place in range(1, _BLOCK):
+        later = rows[place::_BLOCK]
+        np.add(later, rows[place - 1 :: _BLOCK][: len(later)], out=later)
+    for start in range(_BLOCK, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        np.add(block, rows[start - 1], out=block)
+    return rows

@@ -27,6 +27,7 @@ from nunif.files import (
     write_whole_folder,
 )
 from nunif.image import (
+    decode_binary,
     decode_grey,
     decode_grey16,
     decode_rgb_part,
@@ -59,7 +60,11 @@ _STORAGES = {
     (0, "uint16"): Storage.GREY16,
     (0, "bool"): Storage.BINARY,
 }  # by channels, 0 for pictures without an axis of them
-_DECODERS = {Storage.GREY16: decode_grey16, Storage.RGBA8: decode_rgba}
+_DECODERS = {
+    Storage.BINARY: decode_binary,
+    Storage.GREY16: decode_grey16,
+    Storage.RGBA8: decode_rgba,
+}
 
 
 @dataclass(frozen=True)
@@ -385,5 +390,4 @@ def _decode(
     if storage is Storage.RGB8:
         return decode_rgb_part(data, rows, columns)
     whole = _DECODERS.get(storage, decode_grey)(data)
-    part = whole[rows, columns]
-    return part > 0 if storage is Storage.BINARY else part, (whole.shape[0], whole.shape[1])
+    return whole[rows, columns], (whole.shape[0], whole.shape[1])
