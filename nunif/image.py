@@ -32,9 +32,11 @@ _END_OF_JPEG = b"\xff\xd9"
 # zlib-ng's fastest with a search for repetitions. (ISA-L, faster still, now and then gave other
 # bytes for the same picture: records have to be the same to the byte.)
 _LEVEL = 2
-_MAX_PIXELS = 1 << 28  # a header that asks for more is left to OpenCV, which refuses
+MAX_PIXELS = 1 << 28  # a header that asks for more is left to OpenCV, which refuses
 # of the header: bits, colour type, compression, filter method, interlace
 _RGB8, _BILEVEL = (8, 2, 0, 0, 0), (1, 0, 0, 0, 0)
+# channels of the layouts that JPEG XL holds as well
+_PLAIN = {_RGB8: 3, (8, 6, 0, 0, 0): 4, (8, 0, 0, 0, 0): 1, (16, 0, 0, 0, 0): 1}
 _BLOCK = 16  # rows
 
 
@@ -187,6 +189,45 @@ def decode_rgba(data: bytes) -> np.ndarray:
     return picture[..., [2, 1, 0, 3]]
 
 
+def plain_pixels(data: bytes) -> np.ndarray | None:
+    """The pixels of a PNG that holds nothing else: (H, W) uint8 or uint16, (H, W, 3) or (H, W, 4)
+    uint8. None of any other file, and of one that is damaged in any place."""
+    chunks = _chunks_of(data)
+    kinds = [kind for kind, _ in chunks]
+    if kinds[:1] != [b"IHDR"] or kinds[-1:] != [b"IEND"] or {*kinds[1:-1]} != {b"IDAT"}:
+        return None
+    width, height, *layout = struct.unpack(">II5B", chunks[0][1])
+    channels = _PLAIN.get(tuple(layout))
+    if channels is None or not 0 < width * height <= MAX_PIXELS:
+        return None
+    compressed = b"".join(content for _, content in chunks[1:-1])
+    length = width * channels * layout[0] // 8
+    unpacker = zlib_ng.decompressobj()
+    try:
+        # one more than there may be, so that the end of all is seen
+        lines = np.frombuffer(unpacker.decompress(compressed, height * (1 + length) + 1), np.uint8)
+    except zlib_ng.error:  # type: ignore[misc]  # the stub has it as a value
+        return None
+    if len(lines) != height * (1 + length) or not unpacker.eof or lines[:: 1 + length].max() > 4:
+        return None
+    picture = decode(data, cv2.IMREAD_UNCHANGED)
+    return picture if channels == 1 else picture[..., [2, 1, 0, 3][:channels]]
+
+
+def _chunks_of(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Kind and content of the chunks of a PNG; none if it is damaged, or another file."""
+    found, at = list[tuple[bytes, bytes]](), len(PNG_SIGNATURE)
+    while data.startswith(PNG_SIGNATURE) and at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        checksum = data[end : end + 4]
+        if checksum != struct.pack(">I", zlib_ng.crc32(memoryview(data)[at + 4 : end])):
+            return []
+        found.append((kind, data[at + 8 : end]))
+        at = end + 4
+    return found if at == len(data) else []
+
+
 def decode(data: bytes, flags: int) -> np.ndarray:
     """The pixels of an image file's content, as OpenCV's `flags` ask for. Raises ValueError as
     `read_rgb` does."""
@@ -264,7 +305,7 @@ def _packed_rows(data: bytes, layout: tuple[int, ...]) -> tuple[int, int, memory
     width, height, *found = struct.unpack_from(">II5B", data, len(PNG_SIGNATURE) + 8)
     length, kind = struct.unpack_from(">I4s", data, start)
     end = start + 8 + length
-    if not 0 < width * height <= _MAX_PIXELS:
+    if not 0 < width * height <= MAX_PIXELS:
         return None
     if tuple(found) != layout or kind != b"IDAT" or end + 4 + len(PNG_END) != len(data):
         return None

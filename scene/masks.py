@@ -99,8 +99,8 @@ def dilate_sideways(holes: Tensor, *, left: int = 0, right: int = 0) -> Tensor:
     if holes.dtype == torch.bool and holes.device.type == "cpu":  # the same, many times faster
         window = np.ones((1, left + right + 1), np.uint8)
         rows = np.ascontiguousarray(holes.numpy()).view(np.uint8).reshape(-1, width)
-        grown = cv2.dilate(rows, window, anchor=(right, 0))
-        return torch.from_numpy(grown.view(bool).reshape(holes.shape))
+        dilated = cv2.dilate(rows, window, anchor=(right, 0))
+        return torch.from_numpy(dilated.view(bool).reshape(holes.shape))
     padded = F.pad(holes.to(torch.float32).reshape(-1, 1, width), (right, left))
     grown = F.max_pool1d(padded, left + right + 1, stride=1)
     return grown.reshape(holes.shape).to(holes.dtype)
