@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
+from nunif.errors import UserError
 from nunif.image import MAX_PIXELS, encode_grey, encode_rgb, encode_rgba, plain_pixels
 from nunif.shards.packages import need
 
@@ -24,8 +25,14 @@ _SIDE_BITS = (9, 13, 18, 30)
 
 
 def need_jxl(purpose: str) -> ModuleType:
-    """The package that codes them. Raises UserError if it is not installed."""
-    return need("imagecodecs", purpose, extra="jxl")
+    """The package that codes them. Raises UserError if it is not installed, or can't do it."""
+    codecs = need("imagecodecs", purpose, extra="jxl")
+    if not codecs.JPEGXL.available:  # some are built with fewer codecs than PyPI's
+        raise UserError(
+            f"{purpose} needs JPEG XL, which the imagecodecs that is installed was built without: "
+            "take that of pip install -e .[jxl]"
+        )
+    return codecs
 
 
 def is_jxl(data: bytes) -> bool:

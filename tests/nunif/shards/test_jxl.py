@@ -236,6 +236,10 @@ def test_without_the_package_shards_are_refused_at_the_start(run, shards, tmp_pa
     assert str(error.value) == line
     code, _, lines = run(TABLE, "unpack", "-i", shards, "-o", tmp_path / "back")
     assert code == 1 and lines[-1] == f"error: {line}"
+    monkeypatch.undo()
+    monkeypatch.setattr(codecs.JPEGXL, "available", False)
+    code, _, lines = run(TABLE, "pack", "-i", shards.parent, "-o", tmp_path, "--codec", "jxl")
+    assert code == 1 and "which the imagecodecs that is installed was built without" in lines[-1]
 
 
 @pytest.mark.parametrize(
