@@ -50,7 +50,8 @@ COMMANDS = {
     "records": "create_training_data.py video_inpaint --dataset-dir {film} -o data/train --prefix a"
     " --model-type MotionParallax --size 128 --seq 16 --skip-interval 4 --gpu -1",
     "records to judge": "create_training_data.py video_inpaint --dataset-dir {film} -o data/eval"
-    " --model-type MotionParallax --size 128 --seq 16 --skip-first 30 --gpu -1",
+    " --model-type MotionParallax --size 128 --seq 16 --skip-first 30 --divergence-level 2"
+    " --gpu -1",
     "frames": "create_training_data.py frames --dataset-dir {film} -o frames --size 96x128",
     "pictures": "create_training_data.py inpaint --dataset-dir {film} -o pictures --size 128",
     "contact sheet": "-m inpaint contact-sheet -i data/train -o sheet.png",

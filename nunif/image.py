@@ -32,8 +32,12 @@ _END_OF_JPEG = b"\xff\xd9"
 # zlib-ng's fastest with a search for repetitions. (ISA-L, faster still, now and then gave other
 # bytes for the same picture: records have to be the same to the byte.)
 _LEVEL = 2
-_MAX_PIXELS = 1 << 28  # a header that asks for more is left to OpenCV, which refuses
-_RGB8 = (8, 2, 0, 0, 0)  # of the header: bits, colour type, compression, filter method, interlace
+MAX_PIXELS = 1 << 28  # a header that asks for more is left to OpenCV, which refuses
+# of the header: bits, colour type, compression, filter method, interlace
+_RGB8, _BILEVEL = (8, 2, 0, 0, 0), (1, 0, 0, 0, 0)
+# channels of the layouts that JPEG XL holds as well
+_PLAIN = {_RGB8: 3, (8, 6, 0, 0, 0): 4, (8, 0, 0, 0, 0): 1, (16, 0, 0, 0, 0): 1}
+_BLOCK = 16  # rows
 
 
 def encode_rgb(picture: np.ndarray) -> bytes:
@@ -118,25 +122,15 @@ def decode_rgb_part(data: bytes, rows: slice, columns: slice) -> tuple[np.ndarra
     decoded whole and cut.
     Raises ValueError as `read_rgb` does.
     """
-    packed = _packed_rows(data)
+    packed = _packed_rows(data, _RGB8)
     if packed is not None:
         height, width, compressed = packed
         first, last, _ = rows.indices(height)
         left, right, _ = columns.indices(width)
-        stride = 1 + 3 * width
-        try:
-            unpacked = zlib_ng.decompressobj().decompress(compressed, last * stride)
-        except zlib_ng.error as error:  # type: ignore[misc]  # the stub has it as a value
-            raise ValueError("damaged") from error
-        lines = np.frombuffer(unpacked, np.uint8)
-        if len(lines) != last * stride:
-            raise ValueError("damaged")
-        lines = lines.reshape(last, stride)
-        if (lines[:, 0] == _UP).all():
-            part = lines[:, 1 + 3 * left : 1 + 3 * right].copy()
-            for above, line in zip(part, part[1:]):
-                np.add(above, line, out=line)
-            return part[first:].reshape(last - first, right - left, 3), (height, width)
+        filters, lines = _filtered(compressed, last, 3 * width)
+        if (filters == _UP).all():
+            part = _summed(lines[:, 3 * left : 3 * right], min(first, last))
+            return part.reshape(len(part), right - left, 3), (height, width)
     whole = decode(data, cv2.IMREAD_COLOR_RGB)
     return whole[rows, columns], (whole.shape[0], whole.shape[1])
 
@@ -149,6 +143,18 @@ def read_grey(path: Path) -> np.ndarray:
 def decode_grey(data: bytes) -> np.ndarray:
     """An image file's content as (H, W) uint8. Raises ValueError as `read_rgb` does."""
     return decode(data, cv2.IMREAD_GRAYSCALE)
+
+
+def decode_binary(data: bytes) -> np.ndarray:
+    """An image file's content as (H, W) bool: whether a pixel is anything but black. Quicker for
+    what `encode_binary` writes. Raises ValueError as `read_rgb` does."""
+    packed = _packed_rows(data, _BILEVEL)
+    if packed is not None:
+        height, width, compressed = packed
+        filters, lines = _filtered(compressed, height, (width + 7) // 8)
+        if not filters.any():
+            return np.unpackbits(lines, axis=1, count=width).view(bool)
+    return decode_grey(data) > 0
 
 
 def decode_grey16(data: bytes) -> np.ndarray:
@@ -181,6 +187,45 @@ def decode_rgba(data: bytes) -> np.ndarray:
             f"it has {channels} channels of {8 * picture.dtype.itemsize} bits, four of 8 are needed"
         )
     return picture[..., [2, 1, 0, 3]]
+
+
+def plain_pixels(data: bytes) -> np.ndarray | None:
+    """The pixels of a PNG that holds nothing else: (H, W) uint8 or uint16, (H, W, 3) or (H, W, 4)
+    uint8. None of any other file, and of one that is damaged in any place."""
+    chunks = _chunks_of(data)
+    kinds = [kind for kind, _ in chunks]
+    if kinds[:1] != [b"IHDR"] or kinds[-1:] != [b"IEND"] or {*kinds[1:-1]} != {b"IDAT"}:
+        return None
+    width, height, *layout = struct.unpack(">II5B", chunks[0][1])
+    channels = _PLAIN.get(tuple(layout))
+    if channels is None or not 0 < width * height <= MAX_PIXELS:
+        return None
+    compressed = b"".join(content for _, content in chunks[1:-1])
+    length = width * channels * layout[0] // 8
+    unpacker = zlib_ng.decompressobj()
+    try:
+        # one more than there may be, so that the end of all is seen
+        lines = np.frombuffer(unpacker.decompress(compressed, height * (1 + length) + 1), np.uint8)
+    except zlib_ng.error:  # type: ignore[misc]  # the stub has it as a value
+        return None
+    if len(lines) != height * (1 + length) or not unpacker.eof or lines[:: 1 + length].max() > 4:
+        return None
+    picture = decode(data, cv2.IMREAD_UNCHANGED)
+    return picture if channels == 1 else picture[..., [2, 1, 0, 3][:channels]]
+
+
+def _chunks_of(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Kind and content of the chunks of a PNG; none if it is damaged, or another file."""
+    found, at = list[tuple[bytes, bytes]](), len(PNG_SIGNATURE)
+    while data.startswith(PNG_SIGNATURE) and at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        checksum = data[end : end + 4]
+        if checksum != struct.pack(">I", zlib_ng.crc32(memoryview(data)[at + 4 : end])):
+            return []
+        found.append((kind, data[at + 8 : end]))
+        at = end + 4
+    return found if at == len(data) else []
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:
@@ -242,9 +287,10 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib_ng.crc32(body))
 
 
-def _packed_rows(data: bytes) -> tuple[int, int, memoryview] | None:
-    """Height, width and compressed rows of a PNG that is laid out as `encode_rgb` does it; None for
-    any other file.
+def _packed_rows(data: bytes, layout: tuple[int, ...]) -> tuple[int, int, memoryview] | None:
+    """Height, width and compressed rows of a PNG that is laid out as ours are, all of its rows in
+    one chunk behind the header; None for any other file. layout: what the header says behind width
+    and height.
 
     Raises:
         ValueError: it is one, and its checksum is wrong.
@@ -256,14 +302,46 @@ def _packed_rows(data: bytes) -> tuple[int, int, memoryview] | None:
         or len(data) < start + 12 + len(PNG_END)
     ):
         return None
-    width, height, *layout = struct.unpack_from(">II5B", data, len(PNG_SIGNATURE) + 8)
+    width, height, *found = struct.unpack_from(">II5B", data, len(PNG_SIGNATURE) + 8)
     length, kind = struct.unpack_from(">I4s", data, start)
     end = start + 8 + length
-    if width * height > _MAX_PIXELS:
+    if not 0 < width * height <= MAX_PIXELS:
         return None
-    if tuple(layout) != _RGB8 or kind != b"IDAT" or end + 4 + len(PNG_END) != len(data):
+    if tuple(found) != layout or kind != b"IDAT" or end + 4 + len(PNG_END) != len(data):
         return None
     content = memoryview(data)[start + 8 : end]
     if struct.unpack_from(">I", data, end)[0] != zlib_ng.crc32(memoryview(data)[start + 4 : end]):
         raise ValueError("damaged")
     return height, width, content
+
+
+def _filtered(compressed: memoryview, height: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first rows of a PNG as they are stored: their filters (height,) and bytes (height,
+    length). Raises ValueError if there are fewer."""
+    stride = 1 + length
+    try:
+        unpacked = zlib_ng.decompressobj().decompress(compressed, height * stride)
+    except zlib_ng.error as error:  # type: ignore[misc]  # the stub has it as a value
+        raise ValueError("damaged") from error
+    lines = np.frombuffer(unpacked, np.uint8)
+    if len(lines) != height * stride:
+        raise ValueError("damaged")
+    lines = lines.reshape(height, stride)
+    return lines[:, 0], lines[:, 1:]
+
+
+def _summed(lines: np.ndarray, first: int) -> np.ndarray:
+    """The rows from `first` on, a copy, of (R, L) uint8 in which each is stored as its difference
+    to the one above."""
+    rows = lines[first:].copy()
+    if not len(rows):
+        return rows
+    rows[0] = lines[: first + 1].sum(axis=0, dtype=np.uint8)
+    # in all blocks of rows at once, then block by block: a call of numpy's costs more than a row
+    for place in range(1, _BLOCK):
+        later = rows[place::_BLOCK]
+        np.add(later, rows[place - 1 :: _BLOCK][: len(later)], out=later)
+    for start in range(_BLOCK, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        np.add(block, rows[start - 1], out=block)
+    return rows

@@ -27,6 +27,7 @@ from nunif.files import (
     write_whole_folder,
 )
 from nunif.image import (
+    decode_binary,
     decode_grey,
     decode_grey16,
     decode_rgb_part,
@@ -37,13 +38,15 @@ from nunif.image import (
     encode_rgba,
     png_size,
 )
+from nunif.jxl import decode_jxl, is_jxl
 from nunif.places import text_of
 
 INFO_NAME = "record.json"
 
 
 class Storage(Enum):
-    """How the pictures of a plane lie on the disk, all of them PNG, and what they are in memory."""
+    """How the pictures of a plane lie on the disk, all of them PNG (in shards also JPEG XL), and
+    what they are in memory."""
 
     RGB8 = "8 bits of red, green and blue"  # (T, H, W, 3) uint8
     RGBA8 = "8 bits of red, green, blue and alpha"  # (T, H, W, 4) uint8, not premultiplied
@@ -59,7 +62,11 @@ _STORAGES = {
     (0, "uint16"): Storage.GREY16,
     (0, "bool"): Storage.BINARY,
 }  # by channels, 0 for pictures without an axis of them
-_DECODERS = {Storage.GREY16: decode_grey16, Storage.RGBA8: decode_rgba}
+_DECODERS = {
+    Storage.BINARY: decode_binary,
+    Storage.GREY16: decode_grey16,
+    Storage.RGBA8: decode_rgba,
+}
 
 
 @dataclass(frozen=True)
@@ -382,8 +389,12 @@ def _decode(
     data: bytes, storage: Storage, rows: slice, columns: slice
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """A part of a picture, and the size (H, W) of the whole."""
+    if is_jxl(data):
+        picture = decode_jxl(data)
+        if storage_of(picture[None]) is storage:
+            return picture[rows, columns], (picture.shape[0], picture.shape[1])
+        data = encode_plane(picture)  # seen as another kind: as a PNG of it would be
     if storage is Storage.RGB8:
         return decode_rgb_part(data, rows, columns)
     whole = _DECODERS.get(storage, decode_grey)(data)
-    part = whole[rows, columns]
-    return part > 0 if storage is Storage.BINARY else part, (whole.shape[0], whole.shape[1])
+    return whole[rows, columns], (whole.shape[0], whole.shape[1])

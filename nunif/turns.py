@@ -123,9 +123,9 @@ def in_turns(
     items: Iterable[Item], turn_of: Callable[[Item], Turn | None]
 ) -> Iterator[tuple[Item, AnyTurn]]:
     """Each item with the right to it, which is taken already, for a `with` block, in any thread.
-    Those that other processes are at come last, and are waited for then. What has no turn needs
-    none."""
-    later = []
+    Those that other processes are at come last: first those that are free by then, and one is
+    waited for only where none is. What has no turn needs none."""
+    later = list[tuple[Item, Turn]]()
     for item in items:
         turn = turn_of(item)
         if turn is None:
@@ -134,9 +134,13 @@ def in_turns(
             yield item, turn
         else:
             later.append((item, turn))
-    for item, turn in later:
-        turn.wait()
-        yield item, turn
+    while later:
+        free = (place for place, (_, turn) in enumerate(later) if turn.take())
+        place = next(free, None)
+        if place is None:
+            place = 0
+            later[place][1].wait()
+        yield later.pop(place)
 
 
 def hashed(items: Iterable[Item], hash_of: Callable[[Item], str]) -> list[tuple[Item, str]]:

@@ -96,6 +96,11 @@ def dilate_sideways(holes: Tensor, *, left: int = 0, right: int = 0) -> Tensor:
     tensor([[0, 1, 1, 1, 1]])
     """
     width = holes.shape[-1]
+    if holes.dtype == torch.bool and holes.device.type == "cpu":  # the same, many times faster
+        window = np.ones((1, left + right + 1), np.uint8)
+        rows = np.ascontiguousarray(holes.numpy()).view(np.uint8).reshape(-1, width)
+        dilated = cv2.dilate(rows, window, anchor=(right, 0))
+        return torch.from_numpy(dilated.view(bool).reshape(holes.shape))
     padded = F.pad(holes.to(torch.float32).reshape(-1, 1, width), (right, left))
     grown = F.max_pool1d(padded, left + right + 1, stride=1)
     return grown.reshape(holes.shape).to(holes.dtype)

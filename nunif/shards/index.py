@@ -9,6 +9,7 @@ M: rows.
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ import numpy as np
 from nunif.errors import UserError, first_line
 from nunif.files import whole_path
 from nunif.shards.packages import need
+from nunif.shards.recode import as_png, is_recoded
 from nunif.shards.tar import BLOCK, is_unsafe, is_unsafe_file
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2  # those without pictures as JPEG XL are written as 1, which older programs know
 ROWS = 100_000  # of a row group
 SHARDS, FOLDERS = "shards", "folders"  # what an index is of
 _ABOUT = b"nunif_records"  # the entry of the metadata that makes a file ours
@@ -61,7 +63,7 @@ def schema(about: dict[str, Any]) -> Any:
     columns += [("files", text), ("starts", many), ("frames", pa.int32()), ("height", pa.int32())]
     columns += [("width", pa.int32()), ("planes", text), ("key", pa.int64())]
     columns += [("crc32", pa.uint32()), ("problem", text)]
-    return pa.schema(columns, {_ABOUT: json.dumps({"version": VERSION, **about}).encode()})
+    return pa.schema(columns, {_ABOUT: json.dumps({"version": 1, **about}).encode()})
 
 
 def table_of(rows: Sequence[Row]) -> Any:
@@ -78,6 +80,9 @@ def write_index(path: Path, table: Any, **about: Any) -> None:
     about: `of`, what it is an index of; `names`, by which it is known whether it still is.
     """
     pa, pq = need("pyarrow", _PURPOSE), need("pyarrow.parquet", _PURPOSE)
+    kinds = (names.split("/") for names in table.column("files").unique().to_pylist())
+    if about["of"] == SHARDS and any(map(is_recoded, kinds)):
+        about = {"version": VERSION, **about}
     table = table.sort_by([("record", "ascending")]).replace_schema_metadata(schema(about).metadata)
     texts = ["shard", "files", "planes", "problem"]
     with whole_path(path) as partial, pa.OSFile(os.fsencode(partial), "wb") as sink:
@@ -187,9 +192,12 @@ def _numbered(rows: Any, shape: Any, texts: dict[str, list[str]]) -> Any:
 
 
 def _check_texts(shards: list[str], files: list[str], about: dict[str, Any], named: str) -> None:
-    unsafe = [name for name in shards if is_unsafe(name)] if about["of"] == SHARDS else []
+    is_packed = about["of"] == SHARDS
+    unsafe = [name for name in shards if is_unsafe(name)] if is_packed else []
     for names in files:
         unsafe += [name for name in names.split("/") if is_unsafe_file(name) and names]
+        pictures = Counter(map(as_png, names.split("/") if is_packed else ()))
+        unsafe += [name for name, count in pictures.items() if count > 1]
     if unsafe:
         raise UserError(f"{named} names the file {unsafe[0]!r}, which can't be: {_NEW}")
 

@@ -14,12 +14,14 @@ from typing import Any
 from nunif.errors import UserError
 from nunif.files import locked
 from nunif.image import PNG_SIGNATURE
+from nunif.jxl import is_jxl, jxl_size
 from nunif.record_list import INDEX_NAME
 from nunif.record_scan import digest_of, holds_shards, is_shard, list_folders, record_names
 from nunif.seed import derive_seed
 from nunif.shards.index import FOLDERS, SHARDS, Row, read_index, table_of, write_index
 from nunif.shards.options import IndexOptions
 from nunif.shards.packages import need
+from nunif.shards.recode import as_png
 from nunif.shards.tar import PackedRecord, read_shard, shard_size
 
 logger = logging.getLogger(__name__)
@@ -136,10 +138,12 @@ def _check_names(folder: Path, rows: Any) -> None:
 
 
 def _row_of(shard: str, packed: PackedRecord, files: dict[str, bytes]) -> Row:
-    first = next((name for name in packed.files if _PICTURE.fullmatch(name)), None)
+    first = next((name for name in packed.files if _PICTURE.fullmatch(as_png(name))), None)
     size, problem = [0, 0], ""
     if first is not None and files[first].startswith(PNG_SIGNATURE) and len(files[first]) >= 24:
         size = [int.from_bytes(files[first][at : at + 4], "big") for at in (20, 16)]
+    elif first is not None and as_png(first) != first and is_jxl(files[first]):
+        size = list(jxl_size(files[first]))
     elif first is not None:
         problem = f"{first} can't be read (not a PNG picture)"
     return _row(packed.name, packed.files, size, shard=shard, packed=packed, problem=problem)
@@ -154,7 +158,8 @@ def _row(
     packed: PackedRecord | None = None,
     problem: str = "",
 ) -> Row:
-    matches = [match for match in map(_PICTURE.fullmatch, files) if match]
+    names = map(as_png, files) if packed else files
+    matches = [match for match in map(_PICTURE.fullmatch, names) if match]
     return Row(
         record=name,
         shard=shard,

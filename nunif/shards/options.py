@@ -58,6 +58,12 @@ class PackOptions:
     name: str | None = option(
         default=None, help="first word of the shards' names (default: that of their folder)"
     )
+    codec: str = option(
+        default="png",
+        choices=("png", "jxl"),
+        help="how pictures lie in shards: as the PNG that they are, or as JPEG XL without loss, "
+        "smaller and slower to read (needs .[jxl])",
+    )
     shard: str | None = option(
         default=None,
         metavar="i/n",

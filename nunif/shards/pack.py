@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from nunif.errors import UserError
 from nunif.files import locked, make_folder, raise_if_short, remove_partials, whole_file
+from nunif.jxl import need_jxl
 from nunif.record_list import INDEX_NAME
 from nunif.record_scan import holds_shards, in_order, is_shard, record_names
 from nunif.records import Plane, Storage, common_size, layout_of
@@ -26,6 +27,7 @@ from nunif.shards.index import SHARDS, Row, read_index, table_of, write_index
 from nunif.shards.make_index import PART_SUFFIX, join
 from nunif.shards.options import PackOptions, parse_bytes
 from nunif.shards.packages import need
+from nunif.shards.recode import JXL, as_png, is_recoded, is_same_file, recoded
 from nunif.shards.tar import PackedRecord, ShardWriter, packed_size, read_shard, shard_size
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,8 @@ def main(options: PackOptions) -> None:
         UserError: there are no records, another run's shards stand there, or the disk is full.
     """
     need("pyarrow", "packing")
+    if options.codec == JXL:
+        need_jxl("--codec jxl")
     if not options.data_dir.is_dir():
         raise UserError(f"{options.data_dir} does not exist: give a folder of records")
     if holds_shards(options.data_dir):
@@ -107,7 +111,7 @@ def _pack(options: PackOptions, stem: str, names: Sequence[str]) -> tuple[int, i
     with tqdm(total=len(todo), unit="record", desc=stem, disable=None, dynamic_ncols=True) as bar:
         for number, records in enumerate(plan, first):
             path = options.output / f"{stem}-{number:06d}.tar"
-            rows += _write_shard(path, records, options.data_dir, bar.update)
+            rows += _write_shard(path, records, options, bar.update)
     if rows or not own.exists():
         _write_own(own, rows, options.output)
     if options.delete:
@@ -136,9 +140,12 @@ def _known(path: Path) -> dict[str, tuple[str, int, str]]:
 
 
 def _check_same(record: Found, packed: tuple[str, int, str], options: PackOptions) -> None:
-    """Raises UserError if a record of that name was packed which has other files."""
+    """Raises UserError if a record of that name was packed which has other files. What they hold
+    isn't looked at, nor, of pictures as JPEG XL, how large they are."""
     shard, length, files = packed
-    if "/".join(record.sizes) != files or record.num_bytes != length:
+    names = files.split("/")
+    same = list(record.sizes) == [as_png(name) for name in names]
+    if not same or not (is_recoded(names) or record.num_bytes == length):
         raise UserError(
             f"{options.data_dir / record.name} is not what {options.output / shard} holds under "
             "that name: choose another -o, or another name for the record"
@@ -161,6 +168,8 @@ def look_through(path: Path) -> Found:
             name.encode()
             if not files[name].is_file():
                 raise ValueError(f"{name} is no file, a record holds nothing else")
+            if as_png(name) != name:
+                raise ValueError(f"{name} would be taken for a picture in a shard: rename it")
             sizes[name] = files[name].stat().st_size
     except UnicodeEncodeError:
         raise ValueError("its name, or a file's in it, is no UTF-8") from None
@@ -216,30 +225,32 @@ def _next_number(options: PackOptions, stem: str, known: set[str]) -> int:
 
 
 def _write_shard(
-    path: Path, records: Sequence[Found], source: Path, done: Callable[[int], object]
+    path: Path, records: Sequence[Found], options: PackOptions, done: Callable[[int], object]
 ) -> list[Row]:
     """Write one shard, or take over the one that an interrupted run of the same records left."""
     if path.exists():
-        packed = _same_shard(path, records)
+        packed = _same_shard(path, records, options.data_dir)
         done(len(records))
     else:
         packed = []
         with whole_file(path) as file:
             writer = ShardWriter(file)
             for record in records:
-                files = {name: (source / record.name / name).read_bytes() for name in record.sizes}
+                folder = options.data_dir / record.name
+                files = {name: (folder / name).read_bytes() for name in record.sizes}
+                if options.codec == JXL:
+                    files = recoded(files)
                 packed.append(writer.add(record.name, files))
                 done(1)
             writer.close()
     return [_row(path.name, record, place) for record, place in zip(records, packed, strict=True)]
 
 
-def _same_shard(path: Path, records: Sequence[Found]) -> list[PackedRecord]:
+def _same_shard(path: Path, records: Sequence[Found], source: Path) -> list[PackedRecord]:
     """Where the records are in a shard that stands already. Raises UserError if it isn't theirs."""
     packed, same = [], True
     for (place, contents), record in zip(read_shard(path), [*records, None]):
-        sizes = {name: len(content) for name, content in contents.items()}
-        same &= record is not None and (place.name, sizes) == (record.name, record.sizes)
+        same &= record is not None and place.name == record.name and _fits(contents, record, source)
         packed.append(place)
     if not same or len(packed) != len(records):
         raise UserError(
@@ -247,6 +258,16 @@ def _same_shard(path: Path, records: Sequence[Found]) -> list[PackedRecord]:
             f"run create_training_data.py index {path.parent} first, to add to its shards"
         )
     return packed
+
+
+def _fits(contents: Mapping[str, bytes], record: Found, source: Path) -> bool:
+    """Whether files in a shard are a record's: by their sizes, or their pixels as JPEG XL."""
+    return [as_png(name) for name in contents] == list(record.sizes) and all(
+        is_same_file(name, content, source / record.name)
+        if as_png(name) != name
+        else len(content) == record.sizes[name]
+        for name, content in contents.items()
+    )
 
 
 def _row(shard: str, record: Found, packed: PackedRecord) -> Row:
@@ -267,7 +288,8 @@ def _row(shard: str, record: Found, packed: PackedRecord) -> Row:
 
 
 def _delete(options: PackOptions, found: Sequence[Found], shards: Sequence[str]) -> None:
-    """Delete the folders of records whose very bytes are in the shards."""
+    """Delete the folders of records whose very bytes are in the shards; of pictures as JPEG XL
+    whose pixels are."""
     left = {record.name: record for record in found}
     num_deleted = 0
     for shard in shards:
@@ -276,8 +298,8 @@ def _delete(options: PackOptions, found: Sequence[Found], shards: Sequence[str])
             if record is None:
                 continue
             folder = options.data_dir / place.name
-            here = {name: (folder / name).read_bytes() for name in record.sizes}
-            if here == contents:
+            same = [as_png(name) for name in contents] == list(record.sizes)
+            if same and all(is_same_file(*file, folder) for file in contents.items()):
                 shutil.rmtree(folder)
                 num_deleted += 1
             else:

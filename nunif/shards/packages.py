@@ -6,8 +6,8 @@ from types import ModuleType
 from nunif.errors import UserError
 
 
-def need(name: str, purpose: str) -> ModuleType:
-    """A module of the extra `shards`.
+def need(name: str, purpose: str, *, extra: str = "shards") -> ModuleType:
+    """A module of an extra of setup.cfg.
 
     Raises:
         UserError: its package is not installed.
@@ -18,5 +18,5 @@ def need(name: str, purpose: str) -> ModuleType:
         package = name.partition(".")[0]
         raise UserError(
             f"{purpose} needs the package {package!r}, which is not installed: pip install -e "
-            ".[shards]"
+            f".[{extra}]"
         ) from error

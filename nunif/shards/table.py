@@ -15,11 +15,13 @@ from zlib_ng import zlib_ng
 
 from nunif.errors import OutputError, UserError
 from nunif.files import locked, make_folder
+from nunif.jxl import need_jxl
 from nunif.places import address_of, text_of
 from nunif.record_list import EXCLUDE_NAME, INDEX_NAME, Listing, UnseenFiles, exclude_names
 from nunif.records import BadRecord, Layout, Record
 from nunif.shards.index import FOLDERS, SHARDS, ArrowRows, make_copy
 from nunif.shards.options import CacheSettings
+from nunif.shards.recode import as_png, is_recoded
 from nunif.shards.store import LocalStore, Store, open_store
 from nunif.shards.tar import BLOCK, content_size, member_name
 
@@ -49,7 +51,11 @@ class ShardTable:
         self.folder, self._rows, self._store, self._cache = folder, rows, store, cache
         about = rows.about()
         self.shards: list[str] = about["shards"]
-        self.files: list[list[str]] = [names.split("/") for names in about["files"]]
+        # as they are called in the shards, and as they are asked for
+        self._members: list[list[str]] = [names.split("/") for names in about["files"]]
+        self.files = self._members
+        if store is not None:
+            self.files = [[as_png(name) for name in names] for names in self._members]
         self.layouts = _narrow(rows.column("files"))
         sides = [rows.column(name) for name in ("height", "width")]
         self.sizes = _narrow(np.stack(sides, axis=1))
@@ -65,13 +71,18 @@ class ShardTable:
             of = FOLDERS if self._store is None else SHARDS
             store = self._store or LocalStore(self.folder)
             self._rows = _rows_of(self.folder, store, of, self._cache)
-            if self._rows.about()["files"] != ["/".join(names) for names in self.files] or (
+            if self._rows.about()["files"] != ["/".join(names) for names in self._members] or (
                 len(self._rows.column("key")) != len(self.sizes)
             ):
                 raise UserError(
                     f"{text_of(self.folder)}/{INDEX_NAME} is another one here than on the first "
                     "process's machine: copy it there"
                 )
+
+    def need_codecs(self) -> None:
+        """Raises UserError if a package is missing that pictures of some records take."""
+        if any(map(is_recoded, self._members)):
+            need_jxl(f"reading the JPEG XL pictures of {text_of(self.folder)}")
 
     def name(self, row: int) -> str:
         return self._rows.value("record", row)
@@ -110,7 +121,7 @@ class ShardTable:
             self._last = row, first, data
         try:
             head = data[begin - BLOCK - first : begin - first]
-            size = content_size(head, member_name(self.name(row), name))
+            size = content_size(head, member_name(self.name(row), files.members[place]))
             if begin + size > stop:
                 raise ValueError("the index is not of this shard")
         except ValueError as error:
@@ -125,7 +136,8 @@ class ShardTable:
         offset, length = (self._rows.value(name, row) for name in ("offset", "length"))
         first = int(starts[min(places)]) - BLOCK
         stop = self._begin_of(row, max(places) + 1, starts)
-        is_part = stop - first < WORTH_A_PART * length
+        # what is in PNG files has checksums, JPEG XL none but the record's
+        is_part = stop - first < WORTH_A_PART * length and not is_recoded(files.members)
         if not is_part:
             first, stop = 0, length
         shard = self._shard(row)
@@ -149,14 +161,19 @@ class ShardTable:
 
     @cached_property
     def _known_files(self) -> "list[_Files]":
-        return [_Files({name: i for i, name in enumerate(names)}) for names in self.files]
+        return [
+            _Files({name: i for i, name in enumerate(names)}, members)
+            for names, members in zip(self.files, self._members)
+        ]
 
 
 @dataclass(frozen=True)
 class _Files:
-    """places: of a record's files, by their names."""
+    """places: of a record's files, by the names by which they are asked for. members: their names
+    in the shard."""
 
     places: dict[str, int]
+    members: list[str]
 
     def of_frames(self, numbers: Sequence[str]) -> list[int]:
         """The places of all pictures of some frames."""
@@ -178,6 +195,7 @@ def list_shards(folder: Path, cache: CacheSettings) -> tuple[Listing, list[str]]
     store = open_store(folder, cache)
     rows = _rows_of(folder, store, SHARDS, cache)
     table = ShardTable(folder, rows, store, cache)
+    table.need_codecs()
     sizes = store.sizes()
     lost, bad = _lost(table, sizes)
     problems = {int(row): text for row, text in rows.about()["problems"].items()}

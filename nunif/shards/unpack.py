@@ -10,10 +10,12 @@ from tqdm import tqdm
 from nunif.errors import UserError
 from nunif.failures import Failures
 from nunif.files import locked, make_folder, write_whole_folder
+from nunif.jxl import need_jxl
 from nunif.record_list import EXCLUDE_NAME, INDEX_NAME, exclude_names
 from nunif.record_scan import is_shard
 from nunif.shards.index import read_index
 from nunif.shards.options import UnpackOptions
+from nunif.shards.recode import is_recoded, restored
 from nunif.shards.tar import PackedRecord, read_shard
 
 logger = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ def main(options: UnpackOptions) -> None:
                             folder / shard,
                         )
                     else:
-                        counts[_make(output, packed, files)] += 1
+                        counts[_make(output, packed, files, folder / shard)] += 1
     logger.info(
         "%d shards: made %d, kept %d, left out %d, damaged %d",
         len(shards), counts["made"], counts["kept"], counts["left out"], counts["damaged"],
@@ -65,18 +67,26 @@ def main(options: UnpackOptions) -> None:
 
 
 def _checks(index: Path) -> dict[str, tuple[str, int, int]]:
-    """Shard, offset and checksum of every record."""
+    """Shard, offset and checksum of every record. Raises UserError if what it takes to read their
+    pictures is not installed."""
     table, _ = read_index(index)
+    if any(is_recoded(names.split("/")) for names in table.column("files").unique().to_pylist()):
+        need_jxl(f"reading the JPEG XL pictures of {index.parent}")
     names, *columns = (
         table.column(name).to_pylist() for name in ("record", "shard", "offset", "crc32")
     )
     return dict(zip(names, zip(*columns)))
 
 
-def _make(output: Path, packed: PackedRecord, files: dict[str, bytes]) -> str:
+def _make(output: Path, packed: PackedRecord, files: dict[str, bytes], shard: Path) -> str:
     path = output / packed.name
     if path.exists():
         return "kept"
+    try:
+        files = restored(files)
+    except ValueError as error:
+        logger.error("error: %s in %s can't be read (%s)", packed.name, shard, error)
+        return "damaged"
 
     def fill(folder: Path) -> None:
         for name, content in files.items():

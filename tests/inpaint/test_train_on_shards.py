@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from tests.records import make_dataset
 pytest.importorskip("pyarrow", reason="shards need pyarrow: pip install -e .[shards]")
 pytestmark = pytest.mark.usefixtures("no_curves", "small_networks")
 TABLE = commands.CREATE_TRAINING_DATA
+KINDS = 1 + bool(find_spec("imagecodecs"))  # of shards
 CHECKPOINT = "inpaint.memory_dstt_v1_tiny.checkpoint.pth"
 
 
@@ -30,14 +32,15 @@ def own_cache(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """The same records in folders and in shards."""
+    """The same records in folders and in shards, also as JPEG XL where that can be read."""
     from nunif.cli import run
 
     place = tmp_path_factory.mktemp("data")
-    make_dataset(place / "folders", train=4, eval=1, frames=5)
+    make_dataset(place / "folders", train=4, eval=1, frames=5, size=128)
     for half in ("train", "eval"):
-        words = ("pack", "-i", place / "folders" / half, "-o", place / "shards" / half)
-        assert run(TABLE, [str(word) for word in (*words, "--shard-bytes", "150kB")]) == 0
+        words = ("pack", "-i", place / "folders" / half, "--shard-bytes", "150kB", "-o")
+        for more in ([place / "shards" / half], [place / "jxl" / half, "--codec", "jxl"])[:KINDS]:
+            assert run(TABLE, [str(word) for word in (*words, *more)]) == 0
     return place
 
 
@@ -65,6 +68,10 @@ def test_the_same_bits_also_where_the_rest_is_read_from_elsewhere(run, data, tmp
     assert run(TRAIN, *words(data / "shards", other, "--num-workers", 2, "--max-epoch", 1))[0] == 0
     (weights, history), (others, other_history) = bits_of(one), bits_of(other)
     assert equal(weights, others) and equal(history, other_history)
+    if KINDS == 2:
+        assert b".0000_C.jxl" in (data / "jxl" / "train" / "train-000000.tar").read_bytes()
+        assert run(TRAIN, *words(data / "jxl", tmp_path / "third", *more))[0] == 0
+        assert all(map(equal, bits_of(tmp_path / "third"), (weights, history)))
     more = ("--num-workers", 0, "--max-epoch", 2, "--resume")
     assert run(TRAIN, *words(data / "folders", one, *more))[0] == 0
     assert run(TRAIN, *words(far[0], other, *more, *far[1:]))[0] == 0
@@ -74,13 +81,13 @@ def test_the_same_bits_also_where_the_rest_is_read_from_elsewhere(run, data, tmp
 
 def test_samples_are_drawn_by_processes_that_were_told_no_more_than_names(data):
     sets = []
-    for name in ("folders", "shards"):
+    for name in ("folders", "shards", "jxl")[: 1 + KINDS]:
         records, _ = scan_records(data / name / "train", min_frames=3, min_size=32, quick=True)
         train_set = TrainSet(records, 3, (32, 32), {"occlusion": 1.0})
         sets.append(pickle.loads(pickle.dumps(train_set)))
     for index in range(4):
-        one, other = (unpack(each[Draw(index, seed=7 * index)]) for each in sets)
-        assert equal(one, other)
+        one, *others = (unpack(each[Draw(index, seed=7 * index)]) for each in sets)
+        assert all(equal(one, other) for other in others)
 
 
 def test_matting_draws_the_same(tmp_path):

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunif.image import decode_rgb_part, encode_rgb, is_torn_jpeg, read_rgb, with_notes
+from nunif.image import (
+    decode_binary,
+    decode_grey,
+    decode_rgb_part,
+    encode_binary,
+    encode_grey,
+    encode_numbers,
+    encode_rgb,
+    is_torn_jpeg,
+    read_rgb,
+    with_notes,
+)
 
 RNG = np.random.default_rng(5)
 PICTURE = cv2.GaussianBlur(RNG.integers(0, 256, (48, 61, 3)).astype(np.uint8), (0, 0), 2)
@@ -54,6 +65,31 @@ def test_a_part_is_the_part_of_the_whole(tmp_path, by, rows, columns):
     part, size = decode_rgb_part(path.read_bytes(), slice(*rows), slice(*columns))
     assert size == (48, 61)
     assert np.array_equal(part, read_rgb(path)[slice(*rows), slice(*columns)])
+
+
+@pytest.mark.parametrize("rows", [(0, 16), (15, 48), (16, 17), (47, 48), (31, 33), (9, 9)])
+def test_a_part_of_any_rows(rows):
+    part, _ = decode_rgb_part(encode_rgb(PICTURE), slice(*rows), slice(None))
+    assert np.array_equal(part, PICTURE[slice(*rows)])
+
+
+def test_masks_of_any_file_are_the_pixels_that_are_not_black():
+    mask = np.random.default_rng(1).random((19, 43)) < 0.3
+    grey = np.where(mask, np.arange(43, dtype=np.uint8) + 1, 0).astype(np.uint8)
+    filtered = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    white = mask.astype(np.uint8) * 255
+    files = [encode_binary(mask), bytes(cv2.imencode(".png", white, filtered)[1])]
+    files += [encode_grey(grey), encode_numbers(grey), encode_rgb(np.dstack([white] * 3))]
+    for data in files:
+        decoded = decode_binary(data)
+        assert decoded.dtype == bool and np.array_equal(decoded, mask)
+        assert np.array_equal(decoded, decode_grey(data) > 0)
+    # one bit of the pixels, and a file that lacks its last rows
+    data = bytearray(files[0])
+    data[50] ^= 4
+    for damaged in (bytes(data), files[0][:60], b"", files[0][:30]):
+        with pytest.raises(ValueError):
+            decode_binary(damaged)
 
 
 def test_every_flipped_byte_is_an_error_or_leaves_the_picture_as_it_is(tmp_path):

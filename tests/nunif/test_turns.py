@@ -60,17 +60,19 @@ def turn(folder, stem, share=ALL):
 
 def test_what_others_are_at_comes_last(tmp_path, caplog):
     caplog.set_level("INFO")
-    others = turn(tmp_path, "b")
-    assert others.take()
+    others = {item: turn(tmp_path, item) for item in "bd"}
+    assert all(other.take() for other in others.values())
     order = []
-    for item, own in in_turns("abc", lambda item: turn(tmp_path, item)):
+    for item, own in in_turns("abcde", lambda item: turn(tmp_path, item)):
         with own:
             order.append(item)
             assert not turn(tmp_path, item).take()
-        if item == "c":
-            with others:
-                pass
-    assert order == ["a", "c", "b"] and list(tmp_path.iterdir()) == []
+        if item == "e":  # what is done by now is not waited for
+            others["d"].__exit__(None, None, None)
+        if item == "d":
+            assert caplog.messages == []
+            threading.Timer(0.3, lambda: others["b"].__exit__(None, None, None)).start()
+    assert order == ["a", "c", "e", "d", "b"] and list(tmp_path.iterdir()) == []
     assert caplog.messages == [
         f"another process is making the records b_* in {tmp_path}: waiting for it"
     ]

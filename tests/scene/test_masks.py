@@ -14,6 +14,11 @@ def test_dilate_sideways():
     assert torch.equal(dilate_sideways(row("....#...."), right=2), row("....###.."))
     assert torch.equal(dilate_sideways(row("....#...."), left=3), row(".####...."))
     assert torch.equal(dilate_sideways(row("#......#."), left=1, right=2), row("###...###"))
+    holes = torch.rand(2, 3, 40, generator=torch.Generator().manual_seed(1)) < 0.1
+    for left, right in ((0, 20), (4, 0), (3, 45), (0, 0)):
+        grown = dilate_sideways(holes, left=left, right=right)
+        other = dilate_sideways(holes.float(), left=left, right=right)
+        assert grown.dtype == torch.bool and torch.equal(grown.float(), other)
 
 
 def test_close_pinpricks_fills_small_gaps_and_loses_nothing():

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import sys
 import tarfile
 
 import numpy as np
@@ -268,3 +269,17 @@ def test_sizes_and_places(run, records, tmp_path):
     )
     line = refused(run, "pack", "-i", records, "-o", "s3://bucket/x")
     assert line.startswith("error: -o s3://bucket/x is no folder of this machine")
+
+
+def test_jpeg_xl_without_its_package_is_refused_with_what_to_install(
+    run, records, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    code, _, lines = run(TABLE, "pack", "-i", records, "-o", tmp_path / "s", "--codec", "jxl")
+    assert code == 1 and lines[-1] == (
+        "error: --codec jxl needs the package 'imagecodecs', which is not installed: pip install "
+        "-e .[jxl]"
+    )
+    assert not (tmp_path / "s").exists()
+    code, _, lines = run(TABLE, "pack", "-i", records, "-o", tmp_path / "s", "--codec", "x")
+    assert code == 1 and lines[-1] == "error: --codec x is not known: choose one of png, jxl"

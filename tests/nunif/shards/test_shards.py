@@ -290,7 +290,7 @@ def rewrite(shards, about=None, **columns):
 @pytest.mark.parametrize(
     "change, text",
     [
-        ({"about": {"version": 2}}, "is of version 2, this program knows up to 1"),
+        ({"about": {"version": 3}}, "is of version 3, this program knows up to 2"),
         ({"about": {"of": "folders"}}, "is an index of folders, not of shards"),
         ({"record": lambda name: f"../{name}"}, r"names the record '\.\./r\.0', which can't be"),
         ({"record": lambda name: "a/b"}, "names the record 'a/b', which can't be a folder's"),
