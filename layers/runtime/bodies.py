@@ -13,7 +13,7 @@ import numpy as np
 
 from layers.runtime.appearance import Box, box_of
 from layers.runtime.groups import LOW, fit_one_body
-from layers.runtime.ids import Track
+from layers.runtime.ids import AWAY, Track
 
 UNLIKE = 0.1  # of the frames in which parts of one are seen apart they may look like two people
 PARTED = 10  # frames in which what was taken for a part looks like somebody else: it is
@@ -39,13 +39,15 @@ class SeenApart(NamedTuple):
 
 
 def bodies_in(frames: Sequence[SeenApart], known: Sequence[list[Track]]) -> list[list[Track]]:
-    """Everybody of a shot so far, those together who are one person.
+    """Everybody of a shot so far who may be seen again, those together who are one person.
 
     frames: the next ones. known: who was found to be one before. Who turns out to be somebody else
     after all stands behind those in the result.
     """
     tracks = list(dict.fromkeys(track for frame in frames for track in frame.boxes))
-    bodies, others = [[*body] for body in known], list[list[Track]]()
+    # who was away for so long never comes back
+    here = ([one for one in body if one.num_hidden <= AWAY or one in tracks] for body in known)
+    bodies, others = [body for body in here if body], list[list[Track]]()
     for body in bodies:
         # who was seen first, and for longest, is who they all were taken for
         for track in sorted(body[::-1], key=lambda track: track.num_seen)[:-1]:
