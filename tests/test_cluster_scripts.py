@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from nunif.video.writer import write_video
+from scene.world import render_scene
+from tests.whole_matrix import in_whole_matrix
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "slurm" / "train.sbatch"
 DATA_SCRIPT = SCRIPT.with_name("make_data.sbatch")
@@ -137,6 +141,28 @@ def test_the_example_for_ray_runs_a_command_for_each_film(tmp_path, monkeypatch,
         f"{name}.mp4 -o out --seq 8" for name in ("a", "b", "killed", "killed")
     ]
     assert all(line.startswith("create_training_data.py video_inpaint -i ") for line in runs)
+
+
+@in_whole_matrix
+def test_ray_itself_makes_the_same_records(tmp_path):
+    pytest.importorskip("ray")
+    films = tmp_path / "films"
+    films.mkdir()
+    for number in range(2):
+        scene = render_scene(192, 108, 32, seed=number)
+        write_video(films / f"{number}.mp4", (frame for frame, _ in scene), fps=30)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = ["--model-type", "MotionParallax", "--size", "96"]
+
+    def run_on(program: list[str], out: str) -> dict[str, bytes]:
+        command = [sys.executable, *program, "-o", str(tmp_path / out), *words]
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+        files = (path for path in (tmp_path / out).rglob("*") if path.is_file())
+        return {str(path.relative_to(tmp_path / out)): path.read_bytes() for path in files}
+
+    by_ray = run_on(["examples/ray_make_data.py", str(films)], "ray")
+    alone = run_on(["create_training_data.py", "video_inpaint", "-i", str(films)], "alone")
+    assert by_ray == alone and len(alone) > 40
 
 
 def test_without_what_is_needed_nothing_starts(tmp_path):
