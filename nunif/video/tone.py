@@ -24,11 +24,14 @@ import numpy as np
 
 from nunif.video.color import ColorTags
 
-LINEAR, PQ, HLG = 8, 16, 18  # AVColorTransferCharacteristic
+LINEAR, LOG100, LOG316, PQ, DCI, HLG = 8, 9, 10, 16, 17, 18  # AVColorTransferCharacteristic
 WHITE, PEAK = 203.0, 1000.0  # cd/m2
 _GAMMA = 2.4  # BT.1886
 _STEPS = 1 << 16
 _HLG_GAMMA = 1.2  # of a screen of 1000 cd/m2
+# ITU-T H.273, table 3: over how many decades the curves in logarithms go; gamma, and white's light
+_DECADES = {LOG100: 2.0, LOG316: 2.5}
+_DCI_GAMMA, _DCI_WHITE = 2.6, 48 / 52.37
 
 # AVColorPrimaries: x and y of red, green, blue and white (ITU-T H.273, table 2)
 _D65 = (0.3127, 0.3290)
@@ -39,16 +42,17 @@ _PRIMARIES = {
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
 }
 _BT709, _BT2020 = 1, 9
-_NAMES = {LINEAR: "linear", PQ: "PQ", HLG: "HLG"}
+_NAMES = {LINEAR: "linear", LOG100: "log100", LOG316: "log316", PQ: "PQ", DCI: "SMPTE 428"}
+_NAMES |= {HLG: "HLG"}
 _TRANSFERS = {
     1: "bt709",
     4: "bt470m",
     5: "bt470bg",
     6: "smpte170m",
     7: "smpte240m",
-    8: "linear",
-    9: "log100",
-    10: "log316",
+    LINEAR: "linear",
+    LOG100: "log100",
+    LOG316: "log316",
 }
 _TRANSFERS |= {
     11: "iec61966-2-4",
@@ -57,7 +61,7 @@ _TRANSFERS |= {
     14: "bt2020-10",
     15: "bt2020-12",
     PQ: "smpte2084",
-    17: "smpte428",
+    DCI: "smpte428",
     HLG: "arib-std-b67",
 }
 _PRIMARIES_NAMES = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
@@ -162,6 +166,10 @@ def _to_light(transfer: int) -> np.ndarray:
         light = code
     elif transfer == HLG:
         light = light_of_hlg(code)
+    elif transfer in _DECADES:
+        light = np.where(code > 0, 10 ** (_DECADES[transfer] * (code - 1)), 0)
+    elif transfer == DCI:
+        light = np.minimum(code**_DCI_GAMMA / _DCI_WHITE, 1)
     else:
         light = code**_GAMMA
     return light.astype(np.float32)
@@ -181,6 +189,10 @@ def _from_light(transfer: int) -> np.ndarray:
     elif transfer == HLG:
         bright = _HLG_A * np.log(np.maximum(12 * light - _HLG_B, 1e-9)) + _HLG_C
         code = np.where(light <= 1 / 12, np.sqrt(3 * light), bright)
+    elif transfer in _DECADES:
+        code = 1 + np.log10(np.maximum(light, 10 ** -_DECADES[transfer])) / _DECADES[transfer]
+    elif transfer == DCI:
+        code = (light * _DCI_WHITE) ** (1 / _DCI_GAMMA)
     else:
         code = light ** (1 / _GAMMA)
     return np.rint(code * (_STEPS - 1)).astype(np.uint16)

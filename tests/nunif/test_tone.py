@@ -175,15 +175,25 @@ def test_what_is_noted_of_a_film():
     }
 
 
-def test_linear_light_becomes_sdr_and_goes_back():
-    tone = tone_map_of(ColorTags(matrix=1, range=1, primaries=1, transfer=8))
-    assert tone is not None and tone.name == "linear"
-    code = np.repeat(np.array([0, 0.1, 0.5, 1])[:, None], 3, axis=1)[None]
-    light = np.rint(code * 65535).astype(np.uint16)
-    sdr = tone.to_sdr(light)
-    assert np.abs(sdr / 65535 - code ** (1 / 2.4)).max() < 1e-3
-    assert np.abs(tone.from_sdr(sdr).astype(int) - light).max() < 65535 * 1e-3
-    assert describe_transfer(ColorTags(transfer=8)) == {
-        "transfer": "linear",
-        "tone_mapped": "linear to SDR BT.709",
+@pytest.mark.parametrize(
+    ("transfer", "name", "ffmpegs", "light_of"),
+    [
+        (8, "linear", "linear", lambda code: code),
+        (9, "log100", "log100", lambda code: np.where(code > 0, 10 ** (2 * code - 2), 0)),
+        (10, "log316", "log316", lambda code: np.where(code > 0, 10 ** (2.5 * code - 2.5), 0)),
+        (17, "SMPTE 428", "smpte428", lambda code: np.minimum(52.37 / 48 * code**2.6, 1)),
+    ],
+)
+def test_other_curves_become_sdr_and_go_back(transfer, name, ffmpegs, light_of):
+    """By the formulas of ITU-T H.273, table 3."""
+    tone = tone_map_of(ColorTags(matrix=1, range=1, primaries=1, transfer=transfer))
+    assert tone is not None and tone.name == name
+    code = np.repeat(np.array([0, 0.1, 0.5, 0.9])[:, None], 3, axis=1)[None]
+    pictures = np.rint(code * 65535).astype(np.uint16)
+    sdr = tone.to_sdr(pictures)
+    assert np.abs(sdr / 65535 - light_of(code) ** (1 / 2.4)).max() < 1e-3
+    assert np.abs(tone.from_sdr(sdr).astype(int) - pictures).max() < 65535 * 1e-3
+    assert describe_transfer(ColorTags(transfer=transfer)) == {
+        "transfer": ffmpegs,
+        "tone_mapped": f"{name} to SDR BT.709",
     }
