@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inpaint.models.motion import Grid, enlarge, halve, in_its_light, known_after, ramp, warp_inside
-from scene.masks import smooth_fill
+from scene.masks import mean_of_squares, smooth_fill
 
 ALMOST_UNKNOWN = 1e-3  # what is less known has no colour
 MEMBRANE = 0.5  # how much of the difference around the hole, light apart, is carried into it
@@ -26,6 +26,14 @@ NOISE = 0.02  # a difference that is no doubt: grain, and what was lost in codin
 LIGHT = 0.15
 MOST_DOUBT = 2.0  # of a range of 2
 DOUBTFUL = 0.03  # a doubt that divides a candidate's weight by e
+# Of a candidate beside the key of a camera that stands still, in squares of so many pixels, and in
+# neighbourhoods of so many squares:
+SQUARE, AROUND = 4, 7
+ALIKE = (0.5, 0.9)  # a share of differences that are alike there: light, if there are such as
+DIFFER = (0.02, 0.04)  # these, and they aren't larger than
+LIGHTS = (0.15, 0.3)
+FAINT = 0.005
+OFF = 0.0075  # a difference of light that divides a candidate's weight by e
 RING = 2  # pixels around a hole, of which a smooth fill is tried out, and
 RISK = 0.02  # what it is off anyway
 
@@ -38,7 +46,9 @@ class Candidate:
     """What may stand in the hole. colour: (B, 3, H, W). The others: (B, 1, H, W).
 
     known: 0 to 1. doubt: how much candidate and frame differ around the hole, carried into it.
-    age: frames since it was seen. from_key: seen once and sampled once, at whatever age.
+    age: frames since it was seen. from_key: seen once and sampled once, at whatever age. still: of
+        a key, (B, 1, H / SQUARE, W / SQUARE) from 0 to 1, how surely the camera stands still, and
+        what is around with it.
     """
 
     colour: Tensor
@@ -47,6 +57,7 @@ class Candidate:
     age: Tensor
     from_key: bool = False
     later: bool = False
+    still: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,7 @@ def merge(
     # counted from the least doubt, so that where all is in doubt the weights don't vanish
     doubts = (torch.where(c.known > 0, c.doubt, MOST_DOUBT) for c in candidates)
     least = reduce(torch.minimum, doubts)
-    weights = [weigh(candidate, least) for candidate in candidates]
+    weights = weights_of(candidates, least)
     total = reduce(torch.add, weights).clamp(min=1e-12)
     shares = [weight / total for weight in weights]
     colour = reduce(torch.add, [share * c.colour for share, c in zip(shares, candidates)])
@@ -171,13 +182,59 @@ def merge(
     return Merged(picture, known, doubt * hole * known, candidates, below, smooth, all_weights)
 
 
-def weigh(candidate: Candidate, least: Tensor) -> Tensor:
-    """How much a candidate counts beside others, (B, 1, H, W): not at all where nothing is known.
-    least: doubt of them all."""
-    trust = candidate.known * torch.exp((least - candidate.doubt).clamp(max=0) / DOUBTFUL)
-    if candidate.from_key:
-        return KEY_SHARE * trust / candidate.age.clamp(min=1)
-    return trust / (candidate.age * (1 + (candidate.age / OLD).square()))
+def weights_of(candidates: Sequence[Candidate], least: Tensor) -> list[Tensor]:
+    """How much each counts beside the others, (B, 1, H, W): not at all where nothing is known.
+    least: doubt of them all.
+
+    What the key of a camera that stands still shows is still there, at whatever age. What was seen
+    close to somebody, just before or after, has their shadow in it: a candidate whose differences
+    from that key are alike in a neighbourhood, as light is, counts the less the larger they are.
+    Where they aren't, or are larger, something else is there now, and the key may be out of date.
+    """
+    trusts = [c.known * torch.exp((least - c.doubt).clamp(max=0) / DOUBTFUL) for c in candidates]
+    ages = [c.age for c in candidates]
+    index = next((i for i, c in enumerate(candidates) if c.still is not None), None)
+    if index is not None:
+        key = candidates[index]
+        still, off = _beside(key, [c for c in candidates if c is not key])
+        rest = iter(off)
+        for i, candidate in enumerate(candidates):
+            if candidate is key:
+                ages[i] = torch.lerp(key.age.clamp(min=1), torch.ones_like(key.age), still)
+            else:
+                trusts[i] = trusts[i] * torch.exp(-still * key.known * next(rest) / OFF)
+    weights = []
+    for candidate, trust, age in zip(candidates, trusts, ages):
+        if candidate.from_key:
+            weights.append(KEY_SHARE * trust / age.clamp(min=1))
+        else:
+            weights.append(trust / (age * (1 + (age / OLD).square())))
+    return weights
+
+
+def _beside(key: Candidate, others: Sequence[Candidate]) -> tuple[Tensor, list[Tensor]]:
+    """How surely the key differs from the others by light, and by that alone, (B, 1, H, W); and by
+    how much from each, beyond `NOISE`."""
+    still, off = key.still, []
+    assert still is not None
+    lit = torch.zeros_like(still)
+    for other in others:
+        difference = (other.colour - key.colour) * (other.known * key.known)
+        planes = torch.cat([difference, difference.abs().mean(1, keepdim=True)], 1)
+        planes = mean_of_squares(planes, SQUARE)
+        size, around = planes[:, 3:], mean_near(planes)
+        alike = around[:, :3].abs().mean(1, keepdim=True) / (around[:, 3:] + FAINT)
+        light = ramp(alike, *ALIKE) * (1 - ramp(size, *LIGHTS))
+        differs = ramp(around[:, 3:], *DIFFER)
+        still = still * (1 - differs * (1 - light))
+        lit = torch.maximum(lit, differs)
+        off.append(enlarge((size - NOISE).clamp(min=0), key.known))
+    return enlarge(still * lit, key.known), off
+
+
+def mean_near(x: Tensor) -> Tensor:
+    """The mean over the neighbourhood of each square, (B, C, h, w) both."""
+    return F.avg_pool2d(x, AROUND, 1, AROUND // 2, count_include_pad=False)
 
 
 def _either(one: Tensor, other: Tensor) -> Tensor:

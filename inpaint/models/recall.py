@@ -34,10 +34,12 @@ from torch import Tensor
 from inpaint.models.candidates import (
     AGE,
     PLANES,
+    SQUARE,
     Candidate,
     Merged,
     fit_in,
     look_up,
+    mean_near,
     merge,
     risk_of_smooth,
     unmix,
@@ -54,7 +56,7 @@ from inpaint.models.motion import (
     ramp,
     warp_inside,
 )
-from scene.masks import smooth_fill
+from scene.masks import mean_of_squares, smooth_fill
 
 STILL = (0.5, 1.0)  # mean pixels of motion to a key of a camera that stands still
 NUM_KEYS = 2  # one in use, and one in reserve for when the view comes back
@@ -220,7 +222,8 @@ def _look_up(frames: _Clip, sources: list[_Source]) -> list[tuple[Candidate, Ten
     for source, parts in zip(sources, parts_of):
         shown, sure, unlike, age, by, own_motion = parts
         age = (age if source.is_key else age / by) + 1
-        candidate = Candidate(shown, sure, unlike, age, from_key=source.is_key)
+        stands = _how_still_near(own_motion) if source.is_key else None
+        candidate = Candidate(shown, sure, unlike, age, from_key=source.is_key, still=stands)
         found.append((candidate, own_motion))
     return found
 
@@ -235,6 +238,13 @@ def _how_still(sources: list[_Source], motion: Tensor) -> Tensor | None:
         return still
     parts = zip(sources, still.chunk(len(sources)))
     return torch.cat([part if source.is_key else torch.zeros_like(part) for source, part in parts])
+
+
+def _how_still_near(motion: Tensor) -> Tensor:
+    """See `Candidate.still`."""
+    moves = motion.abs().mean(1, keepdim=True)
+    everywhere = 1 - ramp(moves.mean((2, 3), keepdim=True), *STILL)
+    return everywhere * (1 - ramp(mean_near(mean_of_squares(moves, SQUARE // 2)), *STILL))
 
 
 def _of_canvas(canvas: Tensor) -> _Source:

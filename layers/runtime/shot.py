@@ -141,6 +141,7 @@ class _Shot:
         before = dict(zip(self._numbers, self._shares[place] > 127))
         wrong = {n: _unlike(before[n], mask) for n, mask in masks.items()}
         changed = {n: before[n] ^ mask for n, mask in masks.items()}
+        masks = self._with_alike(place, masks, changed, follower)
         self._anchors[place] = masks
         follower.anchor(masks)
         follower.settle(self._others_known(place, masks))
@@ -199,6 +200,36 @@ class _Shot:
             for number in known
         }
         return find_masks(self._frames[place], self._prompts[place], labels, about, find)
+
+    def _with_alike(
+        self,
+        place: int,
+        masks: Mapping[int, np.ndarray],
+        changed: Mapping[int, np.ndarray],
+        follower: Follower,
+    ) -> dict[int, np.ndarray]:
+        """Masks that were corrected in a frame, with what joins on to what came in and looks like
+        the objects, now that they are known better: the frames around, which are followed from
+        there, take it in too.
+
+        changed: (H, W) bool by object, where it was corrected. follower: as it was before.
+        """
+        known = {number for before in self._anchors.values() for number in before}
+        added = {n: mask & changed[n] for n, mask in masks.items() if n in known}
+        added = {number: area for number, area in added.items() if area.any()}
+        more = dict(masks)
+        if not added:
+            return more
+        again = follower.copy()
+        again.anchor(masks)
+        labels = again.step(self._frames[place], self._moving[place])
+        for number, area in added.items():
+            alike = (labels == number) & ~masks[number]
+            _, parts = cv2.connectedComponents(alike.astype(np.uint8))
+            near = cv2.dilate(area.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+            reached = np.unique(parts[near])
+            more[number] = masks[number] | np.isin(parts, reached[reached > 0])
+        return more
 
     def _walk(
         self,
