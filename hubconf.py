@@ -59,8 +59,8 @@ def efficientnet_rvm(pretrained=False, checkpoint=None, **kwargs):
         kwargs: what differs from the arch's, see matting.MattingNetwork; with random weights.
 
     Raises:
-        nunif.errors.UserError: both are asked for; the file is missing, torn, or holds another
-            model.
+        nunif.errors.UserError: both are asked for; the released weights with `kwargs`; the file is
+            missing, torn, or holds another model.
     """
     if not pretrained:
         return _matting("efficientnet_lite0", False, checkpoint, "efficientnet_lite0", kwargs)
@@ -70,6 +70,11 @@ def efficientnet_rvm(pretrained=False, checkpoint=None, **kwargs):
     if checkpoint is not None:
         raise UserError(
             f"pretrained=True and checkpoint={checkpoint!r} both name weights: leave one out"
+        )
+    if kwargs:
+        raise UserError(
+            f"pretrained=True: the released weights are of one network, so {min(kwargs)}= can't be "
+            "changed: leave it out, or leave pretrained out"
         )
     released = RELEASED_FOLDER / "person_matte_v1.pth"
     check_released(released)

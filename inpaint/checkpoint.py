@@ -2,7 +2,8 @@
 
 from inpaint.options_run import full_name
 from nunif.models import read_model_file
-from nunif.models.inspect import convert_as_asked, describe
+from nunif.models.inspect import describe
+from nunif.runtime.checkpoint import convert_as_asked
 from nunif.runtime.options import CheckpointOptions
 
 
@@ -13,12 +14,4 @@ def main(options: CheckpointOptions) -> None:
         print(describe(options.model, layout, content))
         return
     arch = None if options.arch is None else full_name(options.arch)
-    convert_as_asked(
-        content,
-        layout,
-        options.model,
-        options.output,
-        to=options.to,
-        arch=arch,
-        half=options.half,
-    )
+    convert_as_asked(content, layout, options, arch=arch)

@@ -6,7 +6,8 @@ from typing import Any
 
 from matting.models import rvm_weights
 from nunif.models import read_model_file
-from nunif.models.inspect import convert_as_asked, describe
+from nunif.models.inspect import describe
+from nunif.runtime.checkpoint import convert_as_asked
 from nunif.runtime.options import CheckpointOptions
 
 
@@ -23,15 +24,7 @@ def main(options: CheckpointOptions) -> None:
     arch = options.arch
     if arch is not None and not arch.startswith("matting."):
         arch = f"matting.{arch}"
-    convert_as_asked(
-        content,
-        layout,
-        options.model,
-        options.output,
-        to=options.to,
-        arch=arch,
-        half=options.half,
-    )
+    convert_as_asked(content, layout, options, arch=arch)
 
 
 def _mapped(given: Mapping[str, Any], mapped: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from layers.studio import calls
 from layers.studio.folder import Folder, safe_name
 from layers.studio.frames import Frames
-from layers.studio.guard import LARGEST_MESSAGE, UPLOAD, drain, too_large
+from layers.studio.guard import LARGEST_MESSAGE, UPLOAD, too_large
 from layers.studio.project import FILM, MARKS, PEOPLE, POINTS, RESULT, Project
 from nunif.errors import UserError, first_line
 from nunif.video.reader import BrokenVideo
@@ -264,10 +264,7 @@ async def refuse(request: Request, error: Exception) -> Response:
         status, text = 507, f"{error.filename or 'The disk'}: {error.strerror or error}"
     else:
         status, text = 400, first_line(error)
-    if status <= 400:
-        return PlainTextResponse(text, status)
-    await drain(request.receive)
-    return PlainTextResponse(text, status, headers={"Connection": "close"})
+    return PlainTextResponse(text, status, headers={"Connection": "close"} if status > 400 else {})
 
 
 async def fail(request: Request, error: Exception) -> Response:

@@ -9,6 +9,7 @@ would count as ours); and that a request which names its page must come from thi
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -58,21 +59,37 @@ class Guard:
         # as it was sent: decoded once, by Starlette, after the token is off
         given, slash, rest = scope["path"].removeprefix("/").partition("/")
 
+        # who waits for an answer before they send it sends nothing after a refusal
+        sends_more = "expect" not in headers
+
+        async def receive_body() -> MutableMapping[str, Any]:
+            nonlocal sends_more
+            message = await receive()
+            sends_more = message.get("more_body", False)
+            return message
+
+        async def rest_of_body() -> None:
+            while sends_more:
+                await receive_body()
+
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
+                if message["status"] >= 400:
+                    # closed while bytes are under way, a connection is reset, and who sent them may
+                    # never see why they are refused
+                    with suppress(TimeoutError, asyncio.TimeoutError):  # two before Python 3.11
+                        await asyncio.wait_for(rest_of_body(), LINGER)
                 own = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
                 message = {**message, "headers": [*message.get("headers", []), *own]}
             await send(message)
 
         response: App | None = None
         if refusal := self._refusal(scope["method"], headers, given, f"/{rest}"):
-            if "expect" not in headers:  # else it waits for an answer before it sends more
-                await drain(receive)
             response = PlainTextResponse(refusal[1], refusal[0], headers={"Connection": "close"})
         elif not slash:
             response = RedirectResponse(f"/{given}/")
         inner = {**scope, "path": f"/{rest}", "raw_path": f"/{rest}".encode()}
-        await (response or self._app)(inner, receive, send_with_headers)
+        await (response or self._app)(inner, receive_body, send_with_headers)
 
     def _refusal(
         self, method: str, headers: dict[str, str], token: str, path: str
@@ -96,20 +113,6 @@ class Guard:
             return 400, "The request doesn't say how long it is."
         most = self._max_upload if path == UPLOAD else LARGEST_MESSAGE
         return (413, too_large(most)) if int(length) > most else None
-
-
-async def drain(receive: Receive) -> None:
-    """Take the rest of a request that is refused, at most for `LINGER`: closed while bytes are
-    under way, a connection is reset, and who sent them may never see the answer."""
-
-    async def rest() -> None:
-        while (await receive()).get("more_body", False):
-            pass
-
-    try:
-        await asyncio.wait_for(rest(), LINGER)
-    except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
-        pass
 
 
 def too_large(most: int) -> str:

@@ -13,8 +13,6 @@ from nunif.models import load_weights, save_model, save_safetensors, save_state_
 from nunif.models.checkpoint import (
     LAYOUTS,
     NUNIF,
-    SAFETENSORS,
-    SAFETENSORS_SUFFIX,
     STATE_DICT,
 )
 from nunif.models.fit import create_model_of
@@ -65,25 +63,6 @@ def _listing(values: Any) -> str:
 def _printable(value: Any) -> str:
     """Text out of a stranger's file must not steer the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(value))
-
-
-def convert_as_asked(
-    content: Mapping[str, Any],
-    layout: str,
-    source: Path,
-    output: Path,
-    *,
-    to: str | None,
-    arch: str | None,
-    half: bool,
-) -> None:
-    """`convert`, to the layout that `output`'s name asks for where `to` is None, and say so."""
-    is_safetensors = output.suffix.lower() == SAFETENSORS_SUFFIX
-    to = to or (SAFETENSORS if is_safetensors else NUNIF)
-    if half:
-        content = {**content, "state_dict": _halved(content["state_dict"], source)}
-    convert(content, source, output, to=to, arch=arch)
-    logger.info("%s (%s) is %s (%s) now", source, layout, output, to)
 
 
 def convert(
@@ -147,7 +126,7 @@ def convert(
     save_safetensors(weights, output, name=model.name, kwargs=model.kwargs, **kept)
 
 
-def _halved(weights: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
+def halved(weights: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
     """Floating-point weights in half precision. Raises UserError where one is too large for it."""
     halves = {
         name: tensor.half() if tensor.is_floating_point() else tensor

@@ -48,6 +48,8 @@ def test_torch_hub_gives_it():
     weights = read_model_file(FILE)[1]["state_dict"]
     assert torch.equal(model.state_dict()["matte_head.bias"], weights["matte_head.bias"].float())
     assert not model.training
+    with pytest.raises(UserError, match="of one network, so recurrent= can't be changed"):
+        torch.hub.load(ROOT, "efficientnet_rvm", pretrained=True, recurrent="gru", source="local")
     with pytest.raises(UserError, match="both name weights: leave one out"):
         torch.hub.load(
             ROOT, "efficientnet_rvm", pretrained=True, checkpoint="m.pth", source="local"

@@ -285,6 +285,18 @@ def test_who_is_still_sending_hears_why_it_is_refused(page, what):
     assert data.startswith(b"HTTP/1.1 413 ") and b"That is more than" in data
 
 
+def test_who_has_sent_all_is_not_kept_waiting(page, ask, monkeypatch):
+    """Where a disk is full, say: what was sent is read by then, and no more comes."""
+
+    def fail(*_):
+        raise OSError(28, "No space left on device", "marks.json")
+
+    monkeypatch.setattr("layers.studio.guard.LINGER", 3600.0)  # `ask` waits for 30 s
+    monkeypatch.setattr(Folder, "find", fail)
+    status, _, line = ask("POST", "/api/open", {"name": "a.mp4"})
+    assert (status, line) == (507, b"marks.json: No space left on device")
+
+
 # --- frames and points ----------------------------------------------------------------------------
 
 
